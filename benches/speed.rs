@@ -1,0 +1,127 @@
+//! How long transactions take, beside a mutex and beside other crates, in one run.
+//!
+//! `cargo bench --bench speed`, or with a filter: `cargo bench --bench speed -- rmw`. Wall clock:
+//! on a shared machine, compare only within a run. `targets` judges the ratios, `instructions`
+//! guards them.
+
+mod workload;
+
+use contempo::TVar;
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use std::hint::black_box;
+use std::time::Duration;
+use workload::hidden;
+
+/// What everything is a multiple of.
+fn baselines(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("baseline");
+    let mutex = parking_lot::Mutex::new(0_u64);
+    group
+        .bench_function("parking_lot mutex", |bench| bench.iter(|| *black_box(&mutex).lock() += 1));
+    let mutex = std::sync::Mutex::new(0_u64);
+    group.bench_function("std mutex", |bench| {
+        bench.iter(|| *black_box(&mutex).lock().expect("not poisoned") += 1);
+    });
+    group.finish();
+}
+
+fn reads(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("read");
+    for count in [1, 10, 100, 1000] {
+        let cells = workload::cells(count);
+        group.bench_function(BenchmarkId::new("snapshot", count), |bench| {
+            bench.iter(|| workload::snapshot_read(hidden(&cells)));
+        });
+        group.bench_function(BenchmarkId::new("atomically", count), |bench| {
+            bench.iter(|| workload::read(hidden(&cells)));
+        });
+    }
+    for count in [1, 10, 100] {
+        let cells: Vec<_> = (0..count).map(stm::TVar::new).collect();
+        group.bench_function(BenchmarkId::new("stm", count), |bench| {
+            bench.iter(|| {
+                let cells = black_box(&cells);
+                stm::atomically(|tx| {
+                    let mut sum = 0;
+                    for cell in cells {
+                        sum ^= cell.read(tx)?;
+                    }
+                    Ok(sum)
+                })
+            });
+        });
+        let cells: Vec<_> = (0..count).map(fast_stm::TVar::new).collect();
+        group.bench_function(BenchmarkId::new("fast-stm", count), |bench| {
+            bench.iter(|| {
+                let cells = black_box(&cells);
+                fast_stm::atomically(|tx| {
+                    let mut sum = 0;
+                    for cell in cells {
+                        sum ^= cell.read(tx)?;
+                    }
+                    Ok(sum)
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+fn updates(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("rmw");
+    for count in [1, 2, 10, 100, 1000] {
+        let cells = workload::cells(count);
+        group.bench_function(BenchmarkId::new("atomically", count), |bench| {
+            bench.iter(|| workload::rmw(hidden(&cells)));
+        });
+    }
+    for count in [1, 10, 100] {
+        let cells: Vec<_> = (0..count).map(stm::TVar::new).collect();
+        group.bench_function(BenchmarkId::new("stm", count), |bench| {
+            bench.iter(|| {
+                let cells = black_box(&cells);
+                stm::atomically(|tx| {
+                    for cell in cells {
+                        let value: u64 = cell.read(tx)?;
+                        cell.write(tx, value + 1)?;
+                    }
+                    Ok(())
+                });
+            });
+        });
+        let cells: Vec<_> = (0..count).map(fast_stm::TVar::new).collect();
+        group.bench_function(BenchmarkId::new("fast-stm", count), |bench| {
+            bench.iter(|| {
+                let cells = black_box(&cells);
+                fast_stm::atomically(|tx| {
+                    for cell in cells {
+                        let value: u64 = cell.read(tx)?;
+                        cell.write(tx, value + 1)?;
+                    }
+                    Ok(())
+                });
+            });
+        });
+    }
+    group.finish();
+}
+
+fn single_cell(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("single cell");
+    let cell = TVar::new(0_u64);
+    group.bench_function("load", |bench| bench.iter(|| black_box(&cell).load()));
+    group.bench_function("update", |bench| bench.iter(|| black_box(&cell).update(|n| n + 1)));
+    group.bench_function("store", |bench| bench.iter(|| black_box(&cell).store(black_box(1))));
+    group.finish();
+}
+
+/// The whole table in about a minute and a half.
+fn brief() -> Criterion {
+    Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(50)
+}
+
+criterion_group!(name = table; config = brief(); targets = baselines, reads, updates, single_cell);
+criterion_main!(table);

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# The selectable parts under the same tests: versions reclaimed through crossbeam-epoch, and stamps
+# from the time-stamp counter (the tests that decide correctness; others count what is held).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+timeout 900 cargo test -q --workspace --features contempo/reclaim-epoch --tests
+timeout 900 cargo test -q --features clock-tsc --test history --test transactions --test model \
+  --test single_cell --test snapshots --test drops --test cells --test collections

@@ -1,0 +1,71 @@
+//! How many entries there are, in stripes: each thread counts in a cell of its own.
+
+use super::reader::Reader;
+use contempo_core::{StmResult, TVar, Transaction};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+/// Twice the threads that can run at once, so that few that do share a stripe.
+static STRIPES: LazyLock<usize> = LazyLock::new(|| {
+    let threads = std::thread::available_parallelism().map_or(4, usize::from);
+    (2 * threads).next_power_of_two().clamp(8, 64)
+});
+
+thread_local! {
+    /// Threads are numbered as they first count.
+    static THREAD: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    };
+}
+
+struct Stripe {
+    /// What was inserted in this stripe, less what was removed in it: may be negative.
+    count: TVar<i64>,
+    /// What `count` was when it was last published: a plain estimate, so that whether to grow can
+    /// be asked without reading the other stripes. An absolute number: what an attempt that was
+    /// rolled back has published is corrected by the next that publishes.
+    published: AtomicI64,
+}
+
+pub(super) struct Count {
+    stripes: Box<[Stripe]>,
+}
+
+impl Count {
+    pub(super) fn new() -> Self {
+        let stripe = || Stripe { count: TVar::new(0), published: AtomicI64::new(0) };
+        Count { stripes: std::iter::repeat_with(stripe).take(*STRIPES).collect() }
+    }
+
+    /// The sum. Linear in the number of stripes.
+    pub(super) fn sum<'a, R: Reader<'a>>(&self, at: &R) -> Result<usize, R::Error> {
+        let mut sum = 0;
+        for stripe in &self.stripes {
+            sum += at.cell(&stripe.count)?;
+        }
+        Ok(usize::try_from(sum).expect("what is removed was inserted before"))
+    }
+
+    /// Adds `change`. Now and then, in a map with `2^level` buckets, returns about how many entries
+    /// there are: often enough that they are never a quarter more than at the last time.
+    #[inline]
+    pub(super) fn add(
+        &self,
+        tx: &Transaction<'_>,
+        change: i64,
+        level: u32,
+    ) -> StmResult<Option<usize>> {
+        let stripe = &self.stripes[THREAD.with(|thread| *thread) % self.stripes.len()];
+        let count = tx.read(&stripe.count)? + change;
+        tx.write(&stripe.count, count)?;
+        let interval = ((1_i64 << level) / (4 * self.stripes.len() as i64)).max(4);
+        if count % interval != 0 {
+            return Ok(None);
+        }
+        // Relaxed: an estimate.
+        stripe.published.store(count, Ordering::Relaxed);
+        let about = |stripe: &Stripe| stripe.published.load(Ordering::Relaxed);
+        Ok(usize::try_from(self.stripes.iter().map(about).sum::<i64>()).ok())
+    }
+}

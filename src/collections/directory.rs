@@ -1,0 +1,269 @@
+//! Where the cell of a bucket is, and how the map grows without ever being rebuilt.
+//!
+//! # The words
+//!
+//! Bucket `i` has a *depth* `d`: it holds all entries whose hash `h` has `h mod 2^d = i`. A bucket
+//! whose index is below `2^base` is *born* with depth `base`; all others are *unborn* until their
+//! *parent* (their index without its highest bit) is split and gives them the half that is theirs.
+//! To split bucket `i` of depth `d` is to write two cells: `i`, now of depth `d + 1`, and its child
+//! `i + 2^d`, born with depth `d + 1`.
+//!
+//! # The invariant
+//!
+//! At every moment, for every hash `h`, exactly one born bucket `i` of depth `d` has
+//! `h mod 2^d = i`. So to have read that one bucket is all the evidence that an operation needs:
+//! that key `k` is, or is not, in the map. Nothing else is shared between operations on different
+//! buckets; in particular there is no root cell that growing would have to write.
+//!
+//! # The level is only a hint
+//!
+//! `level` says from which depth to look for that bucket downwards, parent by parent, to the first
+//! that is born. It is a plain atomic, not a cell: if it is too high, a few unborn buckets are
+//! passed; if it is too low (somebody has grown the map since it was read), the first born bucket
+//! is too deep to hold the hash and says how deep to look instead. Raising it changes no bucket, so
+//! it conflicts with nothing and need not be undone when a transaction is; insertions then split
+//! the buckets that they write anyway.
+//!
+//! # Cells are made on demand
+//!
+//! A cell that was never written holds what it was made with, in every snapshot, so making one is
+//! no effect either: cells are made in chunks by whoever needs them first, without waiting
+//! (`OnceBox`: if two make the same chunk, one is thrown away).
+
+use super::bucket::Bucket;
+use super::reader::Reader;
+use contempo_core::TVar;
+use once_cell::race::OnceBox;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// log2 of the number of cells that are made together.
+const CHUNK_BITS: u32 = 4;
+/// The least number of buckets of a map is `2^MIN_LEVEL`.
+const MIN_LEVEL: u32 = CHUNK_BITS;
+/// The most; beyond it buckets get longer.
+const MAX_LEVEL: u32 = if usize::BITS > 40 { 40 } else { usize::BITS - 4 };
+
+type Chunk<K, V> = [TVar<Bucket<K, V>>; 1 << CHUNK_BITS];
+
+/// The buckets of one depth: segment 0 has those that are born from the beginning, segment `s`
+/// those from `2^(base + s - 1)` on, as many as all before it.
+type Segment<K, V> = Box<[OnceBox<Chunk<K, V>>]>;
+
+pub(super) struct Directory<K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    base: u32,
+    level: AtomicU32,
+    segments: Box<[OnceBox<Segment<K, V>>]>,
+}
+
+/// The lowest `bits` bits.
+#[inline(always)]
+fn low(hash: u64, bits: u32) -> usize {
+    // The truncation is meant: `bits` is at most `MAX_LEVEL`.
+    hash as usize & ((1 << bits) - 1)
+}
+
+/// How many bits it takes to write the index.
+#[inline(always)]
+fn length(index: usize) -> u32 {
+    usize::BITS - index.leading_zeros()
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
+    /// With at least this many buckets from the beginning.
+    pub(super) fn new(buckets: usize) -> Self {
+        let base = length(buckets.saturating_sub(1)).clamp(MIN_LEVEL, MAX_LEVEL);
+        let segments = (base..=MAX_LEVEL).map(|_| OnceBox::new()).collect();
+        Directory { base, level: AtomicU32::new(base), segments }
+    }
+
+    /// How deep buckets should be.
+    #[inline(always)]
+    pub(super) fn level(&self) -> u32 {
+        // Relaxed: a hint.
+        self.level.load(Ordering::Relaxed)
+    }
+
+    /// Wants a bucket for each of `entries`.
+    pub(super) fn raise(&self, entries: usize) {
+        self.level.fetch_max(length(entries.saturating_sub(1)).min(MAX_LEVEL), Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn place(&self, index: usize) -> (usize, usize) {
+        match length(index).checked_sub(self.base + 1) {
+            None => (0, index),
+            Some(grown) => (grown as usize + 1, index - (1 << (self.base + grown))),
+        }
+    }
+
+    /// The cell of a bucket, made if need be.
+    #[inline]
+    pub(super) fn cell(&self, index: usize) -> &TVar<Bucket<K, V>> {
+        let (segment, offset) = self.place(index);
+        let chunks = self.segments[segment].get_or_init(|| {
+            let cells_log2 = self.base + (segment as u32).saturating_sub(1);
+            Box::new((0..1_usize << (cells_log2 - CHUNK_BITS)).map(|_| OnceBox::new()).collect())
+        });
+        let chunk = chunks[offset >> CHUNK_BITS].get_or_init(|| {
+            Box::new(std::array::from_fn(|_| {
+                TVar::new(if segment == 0 { Bucket::empty(self.base) } else { Bucket::UNBORN })
+            }))
+        });
+        &chunk[offset % (1 << CHUNK_BITS)]
+    }
+
+    /// The cell of a bucket that may be born.
+    #[inline(always)]
+    fn probe(&self, index: usize) -> Option<&TVar<Bucket<K, V>>> {
+        let (segment, offset) = self.place(index);
+        if segment == 0 {
+            return Some(self.cell(index));
+        }
+        let chunk = self.segments[segment].get()?[offset >> CHUNK_BITS].get()?;
+        Some(&chunk[offset % (1 << CHUNK_BITS)])
+    }
+
+    /// The bucket of a hash, and its index. Reads one cell, and one more for each halving that its
+    /// bucket is behind the level: O(1) expected.
+    #[inline(always)]
+    pub(super) fn locate<'a, R: Reader<'a>>(
+        &self,
+        at: &R,
+        hash: u64,
+    ) -> Result<Found<'a, K, V>, R::Error> {
+        let mut level = self.level();
+        loop {
+            let mut index = low(hash, level);
+            let bucket = loop {
+                if let Some(cell) = self.probe(index) {
+                    let bucket = at.cell(cell)?;
+                    if bucket.is_born() {
+                        break bucket;
+                    }
+                }
+                // Not zero: bucket 0 is born from the beginning.
+                index ^= 1 << (length(index) - 1);
+            };
+            if low(hash, bucket.depth()) == index {
+                return Ok((index, bucket));
+            }
+            // Deeper than `level`, or a child of it would have been found before it.
+            debug_assert!(bucket.depth() > level);
+            level = bucket.depth();
+        }
+    }
+
+    /// Bits by which the children of a bucket differ from it.
+    fn children(&self, index: usize, depth: u32) -> impl Iterator<Item = usize> {
+        (length(index).max(self.base)..depth).map(move |bit| index | 1 << bit)
+    }
+
+    /// All buckets that are born, each once.
+    pub(super) fn walk<'m, 'a, R: Reader<'a>>(&'m self, at: &'m R) -> Walk<'m, R, K, V> {
+        Walk { directory: self, at, roots: 0..1 << self.base, stack: Vec::new() }
+    }
+}
+
+/// A bucket and its index.
+pub(super) type Found<'a, K, V> = (usize, &'a Bucket<K, V>);
+
+/// Visits every born bucket once: parents before their children.
+pub(super) struct Walk<'m, R, K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    directory: &'m Directory<K, V>,
+    at: &'m R,
+    roots: std::ops::Range<usize>,
+    stack: Vec<usize>,
+}
+
+impl<'m, R, K: Send + Sync + 'static, V: Send + Sync + 'static> Walk<'m, R, K, V> {
+    /// The next bucket and its index; ends after an error.
+    pub(super) fn next_bucket<'a>(&mut self) -> Option<Result<Found<'a, K, V>, R::Error>>
+    where
+        R: Reader<'a>,
+    {
+        let index = self.stack.pop().or_else(|| self.roots.next())?;
+        match self.at.cell(self.directory.cell(index)) {
+            Ok(bucket) => {
+                self.stack.extend(self.directory.children(index, bucket.depth()));
+                Some(Ok((index, bucket)))
+            }
+            Err(error) => {
+                self.stack.clear();
+                self.roots = 0..0;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::map::TMap;
+    use super::*;
+    use contempo_core::snapshot;
+
+    #[test]
+    fn every_index_has_a_place_of_its_own() {
+        for buckets in [0, 1, 17, 100] {
+            let directory: Directory<(), ()> = Directory::new(buckets);
+            assert!(1 << directory.base >= buckets);
+            let mut expected = (0, 0);
+            for index in 0..10_000 {
+                assert_eq!(directory.place(index), expected);
+                expected.1 += 1;
+                if (index + 1).is_power_of_two() && index + 1 >= 1 << directory.base {
+                    expected = (expected.0 + 1, 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_level_only_rises() {
+        let directory: Directory<(), ()> = Directory::new(0);
+        directory.raise(100);
+        assert_eq!(directory.level(), 7);
+        directory.raise(20);
+        assert_eq!(directory.level(), 7);
+        directory.raise(usize::MAX);
+        assert_eq!(directory.level(), MAX_LEVEL);
+    }
+
+    #[test]
+    fn children_are_those_whose_parent_it_is() {
+        let directory: Directory<(), ()> = Directory::new(0);
+        assert_eq!(directory.children(1, 7).collect::<Vec<_>>(), [17, 33, 65]);
+        assert_eq!(directory.children(17, 7).collect::<Vec<_>>(), [49, 81]);
+        assert_eq!(directory.children(1, 4).count(), 0);
+    }
+
+    /// What a thread meets that has read the level before others have grown the map: all that a
+    /// level may be, in a map whose buckets are of many depths.
+    #[test]
+    fn any_level_leads_to_every_entry() {
+        let map = TMap::new();
+        for key in 0..1000 {
+            map.store(key, key);
+        }
+        let directory = &map.map.directory;
+        let grown = directory.level();
+        assert!(grown >= 9, "1000 entries have made it grow");
+        directory.raise(1 << (grown + 2));
+        for key in 0..300 {
+            map.store(1000 + key, 1000 + key); // Deepens some buckets, not all.
+        }
+        for level in MIN_LEVEL..=grown + 4 {
+            directory.level.store(level, Ordering::Relaxed);
+            assert!((0..1300).all(|key| map.load(&key) == Some(key)));
+            assert!((1300..1400).all(|key| map.load(&key).is_none()));
+            for key in 0..50 {
+                let key = key * 26;
+                assert!(map.discard(&key));
+                map.store(key, key);
+            }
+            let mut keys: Vec<_> = snapshot(|view| map.keys(view).copied().collect());
+            keys.sort_unstable();
+            assert!(keys.into_iter().eq(0..1300));
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! The transactional hash map, and what reads it.
+
+use super::bucket::Slot;
+use super::count::Count;
+use super::directory::Directory;
+use super::reader::Reader;
+use contempo_core::TVar;
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
+
+/// A transactional hash map.
+///
+/// A handle, like [`TVar`](crate::TVar): cloning it gives another handle on the *same* map. Its
+/// operations take the transaction (or, those that only read, a [`Snapshot`](crate::Snapshot)) and
+/// become visible with everything else that the transaction does. Outside of transactions, see
+/// [`load`](Self::load), [`store`](Self::store), [`with`](Self::with), [`discard`](Self::discard).
+///
+/// ```
+/// use contempo::{atomically, collections::TMap, snapshot};
+/// let (active, archive) = (TMap::from([(7, "invoice")]), TMap::new());
+/// atomically(|tx| {
+///     if let Some(document) = active.remove(tx, &7)? {
+///         archive.insert(tx, 7, *document)?;
+///     }
+///     Ok(())
+/// });
+/// // At every moment the document is in one of them.
+/// snapshot(|view| assert_eq!(active.len(view) + archive.len(view), 1));
+/// assert_eq!(archive.load(&7), Some("invoice"));
+/// ```
+///
+/// # Cost
+///
+/// | operation | expected time | cells read + written |
+/// | --- | --- | --- |
+/// | [`get`](Self::get) | O(1) | 2 + 0 |
+/// | [`insert`](Self::insert) of a new key, [`remove`](Self::remove) | O(1) | 2–3 + 2 |
+/// | [`insert`](Self::insert) over a value, [`update`](Self::update) | O(1) | 2 + 1 |
+/// | [`len`](Self::len), [`is_empty`](Self::is_empty) | O(threads that can run at once) | one per stripe |
+/// | [`iter`](Self::iter), [`clear`](Self::clear) | O(buckets + entries) | all |
+///
+/// Keys and values are never cloned or moved once they are in. An entry of two words takes about
+/// 200 bytes with its share of the buckets.
+///
+/// # Conflicts
+///
+/// Two transactions that both commit writes conflict through a map only if
+/// - one replaces the value of a key that the other has looked up (each value has its own cell), or
+/// - one inserts or removes a key in a *bucket* in which the other has looked up, inserted or
+///   removed something. There is about one bucket for each entry, so different keys rarely meet; or
+/// - one inserts or removes anything, and the other has asked for [`len`](Self::len) or iterated.
+///
+/// Insertions and removals on different threads do not meet in the count: each thread counts in a
+/// stripe of its own, as long as there are not more threads than stripes.
+///
+/// **Growing** is no event of its own. When there are more entries than buckets, later insertions
+/// each split the bucket that they write anyway; this conflicts with what the insertion itself
+/// conflicts with, and nothing else. The memory for buckets is made when it is first needed, in
+/// small pieces, apart from one array of n/16 words each time the number of buckets doubles. A map
+/// does not shrink; dropping its last handle frees everything, in linear time.
+///
+/// # Hashing
+///
+/// With the default [`RandomState`] nobody can choose keys that collide. With another hasher the
+/// lowest bits should be well mixed; colliding keys share a bucket, and cost linear time.
+pub struct TMap<K: Send + Sync + 'static, V: Send + Sync + 'static, S = RandomState> {
+    pub(super) map: Arc<Map<K, V, S>>,
+}
+
+/// What all handles share.
+pub(super) struct Map<K: Send + Sync + 'static, V: Send + Sync + 'static, S> {
+    pub(super) directory: Directory<K, V>,
+    pub(super) count: Count,
+    pub(super) hasher: S,
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TMap<K, V> {
+    /// An empty map. Allocates a few small blocks.
+    ///
+    /// ```
+    /// use contempo::collections::TMap;
+    /// assert_eq!(TMap::<String, u32>::new().count(), 0);
+    /// ```
+    pub fn new() -> Self {
+        Self::with_capacity(0)
+    }
+
+    /// An empty map with this number of buckets, rounded up to a power of two: room for about as
+    /// many entries before it begins to grow. They are allocated as they are used.
+    ///
+    /// ```
+    /// use contempo::collections::TMap;
+    /// let map = TMap::with_capacity(1 << 16);
+    /// map.store("one", 1);
+    /// assert_eq!(map.count(), 1);
+    /// ```
+    pub fn with_capacity(buckets: usize) -> Self {
+        Self::with_capacity_and_hasher(buckets, RandomState::new())
+    }
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
+    /// An empty map that hashes with `hasher`.
+    ///
+    /// ```
+    /// use contempo::collections::TMap;
+    /// use std::hash::{BuildHasherDefault, DefaultHasher};
+    /// // The same order in every run.
+    /// let map = TMap::with_hasher(BuildHasherDefault::<DefaultHasher>::default());
+    /// map.store("one", 1);
+    /// assert_eq!(map.load("one"), Some(1));
+    /// ```
+    pub fn with_hasher(hasher: S) -> Self {
+        Self::with_capacity_and_hasher(0, hasher)
+    }
+
+    /// An empty map with this number of buckets ([`with_capacity`](Self::with_capacity)) that
+    /// hashes with `hasher`.
+    pub fn with_capacity_and_hasher(buckets: usize, hasher: S) -> Self {
+        let map = Map { directory: Directory::new(buckets), count: Count::new(), hasher };
+        TMap { map: Arc::new(map) }
+    }
+
+    /// Do both handles refer to the same map?
+    ///
+    /// ```
+    /// use contempo::collections::TMap;
+    /// let (one, other) = (TMap::<u8, u8>::new(), TMap::new());
+    /// assert!(one.ptr_eq(&one.clone()) && !one.ptr_eq(&other));
+    /// ```
+    pub fn ptr_eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.map, &other.map)
+    }
+
+    /// How many entries there are. Reads one cell for each stripe of the count (twice as many as
+    /// threads can run at once), so in a transaction that also writes it conflicts with every
+    /// insertion and removal; in a snapshot with nothing.
+    ///
+    /// # Errors
+    /// In a transaction, [`Interrupt`](crate::Interrupt): pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::{collections::TMap, snapshot};
+    /// let map = TMap::from([("one", 1), ("two", 2)]);
+    /// assert_eq!(snapshot(|view| map.len(view)), 2);
+    /// ```
+    pub fn len<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<usize> {
+        R::output(self.map.count.sum(at))
+    }
+
+    /// Is there no entry? Costs and conflicts as [`len`](Self::len).
+    ///
+    /// # Errors
+    /// As [`len`](Self::len).
+    ///
+    /// ```
+    /// use contempo::{atomically, collections::TMap};
+    /// let map = TMap::from([("one", 1)]);
+    /// let emptied = atomically(|tx| {
+    ///     map.remove(tx, "one")?;
+    ///     map.is_empty(tx)
+    /// });
+    /// assert!(emptied);
+    /// ```
+    pub fn is_empty<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<bool> {
+        R::output(self.map.count.sum(at).map(|count| count == 0))
+    }
+
+    /// All entries, in no particular order. Linear in the number of buckets and entries. In a
+    /// transaction that also writes it conflicts with every change of the map; in a snapshot with
+    /// nothing.
+    ///
+    /// In a snapshot the items are `(&K, &V)`; in a transaction they are `StmResult<(&K, &V)>`, and
+    /// none follows an error.
+    ///
+    /// ```
+    /// use contempo::{atomically, collections::TMap, snapshot};
+    /// let map = TMap::from([("one", 1), ("two", 2)]);
+    /// assert_eq!(snapshot(|view| map.iter(view).map(|(_, n)| n).sum::<i32>()), 3);
+    /// let sum = atomically(|tx| {
+    ///     let mut sum = 0;
+    ///     for entry in map.iter(tx) {
+    ///         let (_, n) = entry?;
+    ///         sum += n;
+    ///     }
+    ///     Ok(sum)
+    /// });
+    /// assert_eq!(sum, 3);
+    /// ```
+    pub fn iter<'m, 'a, R: Reader<'a>>(
+        &'m self,
+        at: &'m R,
+    ) -> impl Iterator<Item = R::Output<(&'a K, &'a V)>> {
+        self.slots(at).map(move |slot| {
+            R::output(slot.and_then(|slot| {
+                let value = at.cell(&slot.entry.value)?;
+                Ok((&slot.entry.key, value))
+            }))
+        })
+    }
+
+    /// All keys; as [`iter`](Self::iter), but reads no values, so conflicts with none.
+    ///
+    /// ```
+    /// use contempo::{collections::TMap, snapshot};
+    /// let map = TMap::from([("one", 1), ("two", 2)]);
+    /// assert!(snapshot(|view| map.keys(view).all(|key| key.len() == 3)));
+    /// ```
+    pub fn keys<'m, 'a, R: Reader<'a>>(
+        &'m self,
+        at: &'m R,
+    ) -> impl Iterator<Item = R::Output<&'a K>> {
+        self.slots(at).map(|slot| R::output(slot.map(|slot| &slot.entry.key)))
+    }
+
+    /// All values; as [`iter`](Self::iter).
+    ///
+    /// ```
+    /// use contempo::{collections::TMap, snapshot};
+    /// let map = TMap::from([("one", 1), ("two", 2)]);
+    /// assert_eq!(snapshot(|view| map.values(view).max().copied()), Some(2));
+    /// ```
+    pub fn values<'m, 'a, R: Reader<'a>>(
+        &'m self,
+        at: &'m R,
+    ) -> impl Iterator<Item = R::Output<&'a V>> {
+        self.slots(at).map(|slot| R::output(slot.and_then(|slot| at.cell(&slot.entry.value))))
+    }
+
+    fn slots<'m, 'a, R: Reader<'a>>(
+        &'m self,
+        at: &'m R,
+    ) -> impl Iterator<Item = Result<&'a Slot<K, V>, R::Error>> {
+        let mut walk = self.map.directory.walk(at);
+        let mut rest: std::slice::Iter<'a, Slot<K, V>> = [].iter();
+        std::iter::from_fn(move || {
+            loop {
+                if let Some(slot) = rest.next() {
+                    return Some(Ok(slot));
+                }
+                match walk.next_bucket()? {
+                    Ok((_, bucket)) => rest = bucket.slots().iter(),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+        })
+    }
+}
+
+impl<K, V, S> TMap<K, V, S>
+where
+    K: Eq + Hash + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher,
+{
+    /// The value of `key`. O(1) expected: reads two cells.
+    ///
+    /// # Errors
+    /// In a transaction, [`Interrupt`](crate::Interrupt): pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::{atomically, collections::TMap, snapshot};
+    /// let map = TMap::from([("one", 1)]);
+    /// assert_eq!(atomically(|tx| Ok(map.get(tx, "one")?.copied())), Some(1));
+    /// assert_eq!(snapshot(|view| map.get(view, "two").copied()), None);
+    /// ```
+    #[inline]
+    pub fn get<'a, R: Reader<'a>, Q: Eq + Hash + ?Sized>(
+        &self,
+        at: &R,
+        key: &Q,
+    ) -> R::Output<Option<&'a V>>
+    where
+        K: Borrow<Q>,
+    {
+        R::output(self.slot(at, key).and_then(|slot| match slot {
+            Some(slot) => at.cell(&slot.entry.value).map(Some),
+            None => Ok(None),
+        }))
+    }
+
+    /// Is `key` in the map? O(1) expected: reads one cell, and so does not conflict with a change
+    /// of its value.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    ///
+    /// ```
+    /// use contempo::{collections::TMap, snapshot};
+    /// let map = TMap::from([("one", 1)]);
+    /// assert!(snapshot(|view| map.contains_key(view, "one")));
+    /// ```
+    #[inline]
+    pub fn contains_key<'a, R: Reader<'a>, Q: Eq + Hash + ?Sized>(
+        &self,
+        at: &R,
+        key: &Q,
+    ) -> R::Output<bool>
+    where
+        K: Borrow<Q>,
+    {
+        R::output(self.slot(at, key).map(|slot| slot.is_some()))
+    }
+
+    /// The cell of the value of `key`: to read and write it without looking it up again, or to
+    /// decide by the present value whether to write. O(1) expected: reads one cell.
+    ///
+    /// Use it in the transaction that asked for it. A handle that is kept is not enough: after
+    /// [`remove`](Self::remove) or [`store`](Self::store) it may no longer be this key's cell.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    ///
+    /// ```
+    /// use contempo::{atomically, collections::TMap};
+    /// let limits = TMap::from([("jobs", 3)]);
+    /// atomically(|tx| {
+    ///     let Some(cell) = limits.cell(tx, "jobs")? else { return Ok(()) };
+    ///     if *tx.read(cell)? < 8 { tx.write(cell, 8) } else { Ok(()) }
+    /// });
+    /// assert_eq!(limits.load("jobs"), Some(8));
+    /// ```
+    #[inline]
+    pub fn cell<'a, R: Reader<'a>, Q: Eq + Hash + ?Sized>(
+        &self,
+        at: &R,
+        key: &Q,
+    ) -> R::Output<Option<&'a TVar<V>>>
+    where
+        K: Borrow<Q>,
+    {
+        R::output(self.slot(at, key).map(|slot| slot.map(|slot| &slot.entry.value)))
+    }
+
+    #[inline]
+    pub(super) fn slot<'a, R: Reader<'a>, Q: Eq + Hash + ?Sized>(
+        &self,
+        at: &R,
+        key: &Q,
+    ) -> Result<Option<&'a Slot<K, V>>, R::Error>
+    where
+        K: Borrow<Q>,
+    {
+        let hash = self.map.hasher.hash_one(key);
+        let (_, bucket) = self.map.directory.locate(at, hash)?;
+        Ok(bucket.position(hash, key).map(|position| &bucket.slots()[position]))
+    }
+}
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> Clone for TMap<K, V, S> {
+    /// Another handle on the same map.
+    fn clone(&self) -> Self {
+        TMap { map: Arc::clone(&self.map) }
+    }
+}

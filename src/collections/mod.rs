@@ -1,0 +1,39 @@
+//! Transactional collections: they compose with each other and with cells in one transaction.
+//!
+//! ```
+//! use contempo::{TVar, atomically, collections::TMap};
+//!
+//! let (stock, sold) = (TMap::from([("pear", 3_u32)]), TMap::new());
+//! let revenue = TVar::new(0);
+//!
+//! atomically(|tx| {
+//!     let Some(left) = stock.get(tx, "pear")? else { return tx.retry() };
+//!     stock.insert(tx, "pear", left - 1)?;
+//!     sold.upsert(tx, "pear", |before| before.unwrap_or(&0) + 1)?;
+//!     tx.modify(&revenue, |cents| cents + 80)
+//! });
+//! assert_eq!((stock.load("pear"), sold.load("pear"), revenue.load()), (Some(2), Some(1), 80));
+//! ```
+//!
+//! They are made of cells by the public interface alone: what holds for cells (readers never
+//! abort, rolled back parts leave nothing behind, `retry` wakes when what was read changes) holds
+//! for them.
+//!
+//! | module | job |
+//! | --- | --- |
+//! | `reader` | one signature for reading in transactions and in snapshots |
+//! | `map`, `change`, `plain` | [`TMap`]: what reads it, what changes it, and outside of transactions |
+//! | `directory` | where the cell of a bucket is, and how the map grows without being rebuilt |
+//! | `bucket` | the immutable values of those cells |
+//! | `count` | the number of entries, in stripes |
+
+mod bucket;
+mod change;
+mod count;
+mod directory;
+mod map;
+mod plain;
+mod reader;
+
+pub use map::TMap;
+pub use reader::Reader;

@@ -1,0 +1,68 @@
+//! Software transactional memory: readers take no lock and never abort, writers decide by one
+//! word, and a thread that stops anywhere stops nobody.
+//!
+//! ```
+//! use contempo::{TVar, atomically};
+//!
+//! let (from, to) = (TVar::new(100_u64), TVar::new(0_u64));
+//! atomically(|tx| {
+//!     tx.modify(&from, |balance| balance - 30)?;
+//!     tx.modify(&to, |balance| balance + 30)
+//! });
+//! assert_eq!((from.load(), to.load()), (70, 30));
+//! ```
+//!
+//! # A short guide
+//!
+//! **Cells.** A [`TVar`] is a handle on a mutable cell: one pointer, cloned like an `Arc`. Put it
+//! into structs, values of other cells, closures, threads; into statics with [`static_tvar!`].
+//! Values are immutable: a write makes a new one, and who has a reference to the old one keeps it.
+//!
+//! **Transactions.** [`atomically`] runs a closure until it commits; [`Transaction::read`] gives a
+//! reference, [`write`](Transaction::write) and [`modify`](Transaction::modify) make new values.
+//! Pass every `Err` on with `?`: it is the runtime asking for another attempt. Compose by passing
+//! the handle: `fn deposit(tx: &Transaction<'_>, …) -> StmResult<()>`. The closure may run several
+//! times, so effects outside of cells belong into [`on_commit`](Transaction::on_commit).
+//!
+//! **Reading only.** [`snapshot`] sees all cells as they were at one moment. It cannot fail, is
+//! never repeated and keeps no log; its reads need no `?`.
+//!
+//! **Waiting.** [`retry`](Transaction::retry) and [`check`](Transaction::check) put the thread to
+//! sleep until a cell that the attempt has read changes; [`or_else`](Transaction::or_else) and
+//! [`first_of`](Transaction::first_of) try something else first; bounds come from
+//! [`Transaction::builder`] and [`retry_timeout`](Transaction::retry_timeout).
+//!
+//! **Failing.** [`try_atomically`] returns errors of your own and rolls back;
+//! [`nested`](Transaction::nested) undoes a part and goes on. `?` works on errors that implement
+//! [`std::error::Error`]; wrap others, also `anyhow::Error` and `Box<dyn Error>`, with
+//! `.map_err(Abort::error)?`. A panic rolls back and goes on; nothing is ever poisoned.
+//!
+//! **One cell.** [`TVar::load`], [`with`](TVar::with), [`store`](TVar::store),
+//! [`update`](TVar::update), [`swap`](TVar::swap) and
+//! [`compare_exchange`](TVar::compare_exchange) are transactions of their own, with a shorter way.
+//!
+//! **Collections.** [`collections::TMap`] is a hash map; operations on different keys rarely
+//! conflict.
+//!
+//! **What it costs.** A read is two loads and a log entry, a write a small block from the thread's
+//! cache; a commit draws one stamp from a shared clock. Old values are held until every transaction
+//! that began before they were replaced has ended: keep transactions short, snapshots too.
+//! [`statistics`] counts what happens; the feature `tracing` reports aborts and waits.
+//!
+//! The documents of the repository: [`readme`], [`design`], [`orderings`].
+
+pub mod collections;
+
+pub use contempo_core::{
+    Abort, Builder, Cause, Exhausted, Interrupt, Snapshot, Statistics, StmResult, TVar,
+    Transaction, TryError, atomically, collect, snapshot, static_tvar, statistics, try_atomically,
+};
+
+#[doc = include_str!("../README.md")]
+pub mod readme {}
+
+#[doc = include_str!("../docs/design.md")]
+pub mod design {}
+
+#[doc = include_str!("../docs/orderings.md")]
+pub mod orderings {}

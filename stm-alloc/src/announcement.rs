@@ -1,0 +1,187 @@
+//! Which stamps a thread may still read at, and how reclaimers learn it.
+//!
+//! A thread *announces* a stamp: "nothing that was replaced later than this may be freed". The
+//! textbook way announces at every begin, with a full fence each time (or an asymmetric one, whose
+//! other side here costs the reclaimer 13 µs per batch). We do neither: **announcements are
+//! sticky**. A stamp once announced stays in force between transactions. Begin only looks whether
+//! it has become old, and renews it, with the fence, once in [`RENEW_AFTER`] ticks of the clock.
+//! A stale announcement is merely conservative: it holds a few versions longer than needed.
+//!
+//! What remains is the thread that goes idle with an old announcement. A reclaimer that it keeps
+//! from freeing *revokes* it: marks the announcement, imposes a barrier on all threads
+//! ([`barrier`]), and if the thread is then still inactive, clears it. The thread's next begin sees
+//! the mark or the cleared word and announces anew. So the barrier is paid once per idle period of
+//! a thread, not once per batch.
+//!
+//! | word `announced` | meaning |
+//! | --- | --- |
+//! | [`NOTHING`] | holds nothing back |
+//! | stamp | holds back what was replaced at or after that stamp |
+//! | stamp, [`MARK`] | the same, being revoked |
+
+use crate::barrier;
+use contempo_sched::clock::CommitClock;
+use contempo_sched::descriptor::Descriptor;
+use contempo_sched::fault::{Fault, planted};
+use contempo_sched::primitives::{AtomicBool, CHECKED, Ordering, fence};
+use contempo_sched::table::DescriptorTable;
+
+/// Bit of an announcement that is being revoked.
+pub const MARK: u64 = Descriptor::NOTHING_ANNOUNCED;
+/// The announcement of a thread that holds nothing back.
+pub const NOTHING: u64 = Descriptor::NOTHING_ANNOUNCED;
+/// Clock ticks after which a thread renews its announcement.
+pub const RENEW_AFTER: u64 = CommitClock::RENEWAL;
+/// Clock ticks after which an announcement that was not renewed belongs to an idle thread. (Wrong
+/// guesses cost a barrier, nothing else.)
+const OVERDUE: u64 = if CHECKED { 4 } else { 32 } * RENEW_AFTER;
+
+/// Begins a transaction: returns its bound, the newest stamp that it may read.
+///
+/// Everything replaced at a stamp above the bound stays in memory until [`end`].
+#[inline(always)]
+pub fn begin(descriptor: &Descriptor, clock: &CommitClock, asymmetric: bool) -> u64 {
+    // Relaxed: ordered against the loads below by `light`, partner `heavy` in `revoke_idle`.
+    descriptor.active.store(true, Ordering::Relaxed);
+    barrier::light(asymmetric);
+    // Relaxed: our own word; a mark that we miss here is one whose revoker sees us active.
+    let announced = descriptor.announced.load(Ordering::Relaxed);
+    let now = clock.now();
+    if planted(Fault::StaleBound) && announced & MARK == 0 {
+        return announced;
+    }
+    // A marked or missing announcement is above every stamp, and wraps to a huge age.
+    if now.wrapping_sub(announced) < RENEW_AFTER { now } else { announce(descriptor, clock) }
+}
+
+/// Renews the announcement: announce, full fence, then sample the bound, in this order.
+#[cold]
+#[inline(never)]
+fn announce(descriptor: &Descriptor, clock: &CommitClock) -> u64 {
+    let since = clock.now();
+    if planted(Fault::BoundBeforeAnnouncement) {
+        let bound = clock.now();
+        descriptor.announced.swap(clock.now(), Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        return bound;
+    }
+    // Release half, partner: the acquire in `oldest`: what we read under the old announcement
+    // happens before what a reclaimer frees after it has seen the new one.
+    descriptor.announced.swap(since, Ordering::SeqCst);
+    // Pairs with the fence in `oldest`. Ours first: the reclaimer sees the announcement. Theirs
+    // first: we see the clock and the cells as they were when it retired, so our bound is at or
+    // above the stamp of everything that it frees, and we cannot reach it.
+    if !planted(Fault::AnnouncementWithoutFence) {
+        fence(Ordering::SeqCst);
+    }
+    clock.now()
+}
+
+/// Ends a transaction. Its announcement stays in force (module docs).
+#[inline(always)]
+pub fn end(descriptor: &Descriptor) {
+    // Release, partner: the acquire of `active` in `revoke_idle`: our reads happen before what it
+    // lets be freed.
+    descriptor.active.store(false, Ordering::Release);
+}
+
+/// Withdraws the announcement of a thread that leaves.
+pub fn withdraw(descriptor: &Descriptor) {
+    // Release, partner: the acquire in `oldest`.
+    descriptor.announced.store(NOTHING, Ordering::Release);
+}
+
+/// The oldest stamp announced by any thread but `own`, and whether a thread is `idle` as seen from
+/// the stamp `now`. What was retired *before* the oldest stamp is out of reach.
+pub fn oldest(table: &DescriptorTable, own: u32, now: u64, idle: Idle) -> (u64, bool) {
+    // Pairs with the fence in `announce`.
+    fence(Ordering::SeqCst);
+    let mut oldest = u64::MAX;
+    let mut idle_blocker = false;
+    for (slot, descriptor) in table.scan() {
+        if slot == own {
+            continue;
+        }
+        // Acquire, partner: the release in `announce`, `withdraw` and `revoke_idle`.
+        let announced = descriptor.announced.load(Ordering::Acquire);
+        if announced == NOTHING {
+            continue;
+        }
+        let stamp = announced & !MARK;
+        oldest = oldest.min(stamp);
+        idle_blocker |= idle.includes(stamp, now) && !descriptor.active.load(Ordering::Relaxed);
+    }
+    (oldest, idle_blocker)
+}
+
+/// Which inactive threads count as idle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Idle {
+    /// Those whose announcement a running thread would have renewed by now.
+    Overdue,
+    /// All of them: a barrier is worth it.
+    Inactive,
+}
+
+impl Idle {
+    fn includes(self, announced: u64, now: u64) -> bool {
+        self == Idle::Inactive || now.saturating_sub(announced) >= OVERDUE
+    }
+}
+
+/// Clears the announcements of threads that are `idle`. `revoking` lets one revoker in at a time: clearing
+/// rests on a barrier imposed after *this* revoker's marks. Returns whether a barrier was paid.
+#[cold]
+pub fn revoke_idle(
+    table: &DescriptorTable,
+    own: u32,
+    now: u64,
+    idle: Idle,
+    asymmetric: bool,
+    revoking: &AtomicBool,
+) -> bool {
+    // Acquire, partner: the release below: marks and clearings of two revokers do not mix.
+    if revoking.swap(true, Ordering::Acquire) {
+        return false;
+    }
+    let mut marked = Vec::new();
+    for (slot, descriptor) in table.scan() {
+        let announced = descriptor.announced.load(Ordering::Relaxed);
+        if slot == own
+            || announced == NOTHING
+            || !idle.includes(announced & !MARK, now)
+            || descriptor.active.load(Ordering::Relaxed)
+        {
+            continue;
+        }
+        // Relaxed: the barrier below publishes the mark; it may be there already.
+        let _ = descriptor.announced.compare_exchange(
+            announced,
+            announced | MARK,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        marked.push((slot, announced | MARK));
+    }
+    let imposed = !marked.is_empty() && barrier::heavy(asymmetric);
+    if imposed {
+        for (slot, announced) in marked {
+            let descriptor = table.get(slot);
+            // Ours first: the thread began before the barrier, we see it active and leave it.
+            // Theirs first: it begins after the barrier, sees the mark and announces anew.
+            // Acquire, partner: the release in `end`.
+            let look = !planted(Fault::RevokeWithoutLooking);
+            if !(look && descriptor.active.load(Ordering::Acquire)) {
+                // Release, partner: the acquire in `oldest`, which passes the edge from `end` on.
+                let _ = descriptor.announced.compare_exchange(
+                    announced,
+                    NOTHING,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                );
+            }
+        }
+    }
+    revoking.store(false, Ordering::Release);
+    imposed
+}

@@ -1,0 +1,151 @@
+//! Exhaustive models of announcements and their revocation, apart from the rest of the protocol:
+//! one cell whose versions are numbered by their stamps, a writer that replaces and frees them, a
+//! reader that walks back to its bound. Run by `ci/loom.sh`.
+#![cfg(contempo_loom)]
+
+use contempo_alloc::announcement::{Idle, RENEW_AFTER, begin, end, oldest, revoke_idle};
+use contempo_sched::clock::CommitClock;
+use contempo_sched::fault::Fault;
+use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering};
+use contempo_sched::table::DescriptorTable;
+use loom::sync::Arc;
+use loom::thread;
+
+#[path = "../../stm-core/tests/planted/mod.rs"]
+mod planted;
+
+/// The model holds up to `bound` preemptions, and with each of these faults it does not.
+fn holds_unless(
+    test: &str,
+    bound: usize,
+    faults: &[Fault],
+    model: impl Fn() + Sync + Send + Copy + 'static,
+) {
+    planted::holds_unless(test, faults, || {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(bound);
+        builder.check(move || {
+            planted::execution();
+            model();
+        });
+    });
+}
+
+/// A cell that remembers only the stamps of its versions.
+struct World {
+    clock: CommitClock,
+    table: DescriptorTable,
+    /// The stamp of the newest version.
+    newest: AtomicU64,
+    /// Everything replaced before this stamp has been freed.
+    freed_below: AtomicU64,
+    revoking: AtomicBool,
+}
+
+const READER: u32 = 0;
+const WRITER: u32 = 1;
+
+impl World {
+    fn new() -> Arc<Self> {
+        let world = World {
+            clock: CommitClock::new(),
+            table: DescriptorTable::new(),
+            newest: AtomicU64::new(CommitClock::GENESIS),
+            freed_below: AtomicU64::new(0),
+            revoking: AtomicBool::new(false),
+        };
+        assert_eq!(world.table.take().unwrap().0, READER);
+        assert_eq!(world.table.take().unwrap().0, WRITER);
+        Arc::new(world)
+    }
+
+    /// Commits a version: draws its stamp, and then makes it the newest. (A reader that meets the
+    /// clock first waits for the store, as it would for a claim that it cannot bump.)
+    fn replace(&self) {
+        let stamp = self.clock.draw(1);
+        self.newest.store(stamp, Ordering::Release);
+    }
+
+    /// Frees what was replaced before the oldest announcement.
+    fn free(&self) {
+        let newest = self.newest.load(Ordering::Relaxed);
+        let (horizon, _) = oldest(&self.table, WRITER, newest, Idle::Overdue);
+        // What nobody announces may all go: everything that was replaced by now.
+        self.freed_below.store(horizon.min(newest + 1), Ordering::Relaxed);
+    }
+
+    /// A transaction of the reader: the version that belongs to its bound is still there.
+    fn read(&self) {
+        let reader = self.table.get(READER);
+        let bound = begin(reader, &self.clock, false);
+        let newest = self.newest.load(Ordering::Acquire);
+        // Stamps are consecutive, so the version at `bound` was replaced at `bound + 1`, if it was
+        // replaced at all.
+        if newest > bound {
+            let freed_below = self.freed_below.load(Ordering::Relaxed);
+            assert!(bound + 1 >= freed_below, "bound {bound}, freed below {freed_below}");
+        }
+        end(reader);
+    }
+}
+
+#[test]
+fn what_a_reader_may_need_is_held() {
+    let faults = [Fault::BoundBeforeAnnouncement];
+    holds_unless("what_a_reader_may_need_is_held", 4, &faults, || {
+        let world = World::new();
+        world.read(); // Announces: a first announcement may fence by itself.
+        for _ in 1..RENEW_AFTER {
+            world.replace(); // One more, and it must be renewed.
+        }
+        let other = Arc::clone(&world);
+        let writer = thread::spawn(move || {
+            for _ in 0..3 {
+                other.replace();
+                other.free();
+            }
+        });
+        world.read();
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn an_announcement_is_seen_or_sees() {
+    // The reader has nothing announced. Either the writer sees its announcement, or the reader
+    // sees the writer's clock.
+    holds_unless("an_announcement_is_seen_or_sees", 4, &[Fault::AnnouncementWithoutFence], || {
+        let world = World::new();
+        let other = Arc::clone(&world);
+        let writer = thread::spawn(move || {
+            other.replace();
+            other.replace();
+            other.free();
+        });
+        world.read();
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn an_idle_reader_is_revoked_safely() {
+    holds_unless("an_idle_reader_is_revoked_safely", 4, &[Fault::RevokeWithoutLooking], || {
+        let world = World::new();
+        world.read(); // Announces the first stamp, and goes idle.
+        let other = Arc::clone(&world);
+        let writer = thread::spawn(move || {
+            for _ in 0..4 * RENEW_AFTER {
+                other.replace(); // By which time that announcement is overdue.
+            }
+            let newest = other.newest.load(Ordering::Relaxed);
+            revoke_idle(&other.table, WRITER, newest, Idle::Overdue, false, &other.revoking);
+            other.free();
+        });
+        world.read();
+        writer.join().unwrap();
+        // Once it is idle again, nothing holds memory back.
+        let newest = world.newest.load(Ordering::Relaxed);
+        revoke_idle(&world.table, WRITER, newest, Idle::Inactive, false, &world.revoking);
+        assert_eq!(oldest(&world.table, WRITER, newest, Idle::Overdue).0, u64::MAX);
+    });
+}

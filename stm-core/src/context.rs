@@ -1,0 +1,447 @@
+//! The private half of a thread's transactions: logs, memory, hooks; and how a thread finds it.
+
+use crate::commit::{Commit, ReadEntry, WriteEntry};
+use crate::domain::{Domain, Native};
+use crate::error::Interrupt;
+use crate::hooks::Hooks;
+use crate::version::VersionHeader;
+use crate::write_log::WriteLog;
+use contempo_alloc::reclaimer::Reclaimer;
+use contempo_alloc::retired::Block;
+use contempo_sched::backoff::Backoff;
+use contempo_sched::descriptor::Descriptor;
+use contempo_sched::statistics::Cause;
+use contempo_sched::word::{Owner, StateWord, WhoWhen};
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::ptr::null_mut;
+use std::time::Instant;
+
+/// One thread's transactions.
+///
+/// Access rules: only its own thread touches it (`!Sync`). The logs are borrowed for the length of
+/// a method, never while user code (a closure, a hook, a destructor) runs; so user code may come
+/// back here.
+pub(crate) struct Context {
+    /// The stamp that the running attempt reads at; 0 once it is interrupted, so that the check of
+    /// a fast read fails.
+    pub(crate) bound: Cell<u64>,
+    /// `bound` as it was before an interruption.
+    resume_bound: Cell<u64>,
+    /// The claim that the running attempt's versions carry.
+    pub(crate) claim: Cell<WhoWhen>,
+    /// Is this thread inside `atomically` or `snapshot`?
+    running: Cell<bool>,
+    /// Has the attempt read a version that was already superseded (and so may not write)?
+    pub(crate) stale: Cell<bool>,
+    /// Has this transaction turned out to write? Then it reads the newest, moving its bound.
+    pub(crate) updating: Cell<bool>,
+    /// Why the attempt is interrupted.
+    pub(crate) interrupted: Cell<Option<Cause>>,
+    reads: UnsafeCell<Vec<ReadEntry<Native>>>,
+    writes: UnsafeCell<WriteLog<Native>>,
+    pub(crate) hooks: RefCell<Hooks>,
+    /// Is there anything to run or to forget at the end: hooks, a time-out? (Asked at every end.)
+    pub(crate) eventful: Cell<bool>,
+    /// Failed attempts of this transaction.
+    pub(crate) failures: Cell<u32>,
+    pub(crate) reclaimer: Reclaimer,
+    pub(crate) descriptor: &'static Descriptor,
+    pub(crate) domain: &'static Native,
+    slot: u32,
+    serial: Cell<u64>,
+    backoff: RefCell<Backoff>,
+    /// Numbers the sleeps of this thread.
+    tickets: Cell<u64>,
+    /// When this transaction first blocked in `retry`.
+    pub(crate) waiting_since: Cell<Option<Instant>>,
+    /// When its shortest `retry_timeout` of this attempt ends.
+    pub(crate) wake_at: Cell<Option<Instant>>,
+    /// Private blocks to be freed once the logs are empty.
+    discarded: RefCell<Vec<Block>>,
+    has_discarded: Cell<bool>,
+}
+
+/// What of a transaction lasts longer than an attempt.
+pub(crate) struct Suspended {
+    updating: bool,
+    failures: u32,
+    waiting_since: Option<Instant>,
+}
+
+impl Context {
+    fn new(domain: &'static Native) -> Box<Self> {
+        domain.clock().check();
+        let (slot, descriptor) = match domain.table().take() {
+            Ok(taken) => taken,
+            Err(full) => panic!("contempo: {full}; end some threads, or share them in a pool"),
+        };
+        // The slot's last owner may have left in the middle of its count.
+        let serial = descriptor.state.load(contempo_sched::primitives::Ordering::Acquire).serial();
+        let context = Context {
+            bound: Cell::new(0),
+            resume_bound: Cell::new(0),
+            claim: Cell::new(WhoWhen::committed(0)),
+            running: Cell::new(false),
+            stale: Cell::new(false),
+            updating: Cell::new(false),
+            interrupted: Cell::new(None),
+            reads: UnsafeCell::new(Vec::new()),
+            writes: UnsafeCell::new(WriteLog::new()),
+            hooks: RefCell::new(Hooks::new()),
+            eventful: Cell::new(false),
+            failures: Cell::new(0),
+            reclaimer: Reclaimer::new(domain.memory(), domain.table(), domain.clock(), slot),
+            descriptor,
+            domain,
+            slot,
+            serial: Cell::new(serial),
+            backoff: RefCell::new(Backoff::new(u64::from(slot))),
+            tickets: Cell::new(0),
+            waiting_since: Cell::new(None),
+            wake_at: Cell::new(None),
+            discarded: RefCell::new(Vec::new()),
+            has_discarded: Cell::new(false),
+        };
+        context.next_serial();
+        Box::new(context)
+    }
+
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    pub(crate) fn next_ticket(&self) -> u64 {
+        self.tickets.replace(self.tickets.get() + 1)
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.get()
+    }
+
+    #[inline(always)]
+    pub(crate) fn next_serial(&self) {
+        let serial = StateWord::next_serial(self.serial.get());
+        self.serial.set(serial);
+        self.claim.set(WhoWhen::claim(Owner { slot: self.slot, serial }));
+    }
+
+    /// The read log. Not to be held while user code runs (struct docs).
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "one thread, short borrows: see the struct's rules")]
+    pub(crate) fn reads(&self) -> &mut Vec<ReadEntry<Native>> {
+        // SAFETY: one thread; every caller lets go before it calls anything that could come here.
+        unsafe { &mut *self.reads.get() }
+    }
+
+    /// The write log. Not to be held while user code runs (struct docs).
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "one thread, short borrows: see the struct's rules")]
+    pub(crate) fn writes(&self) -> &mut WriteLog<Native> {
+        // SAFETY: as in `reads`.
+        unsafe { &mut *self.writes.get() }
+    }
+
+    /// Enters a transaction or snapshot.
+    ///
+    /// # Panics
+    /// If this thread is inside one already.
+    #[inline(always)]
+    pub(crate) fn begin_session(&self) {
+        if self.running.replace(true) {
+            nested();
+        }
+    }
+
+    /// Begins an attempt.
+    #[inline(always)]
+    pub(crate) fn begin_attempt(&self) {
+        self.bound.set(self.reclaimer.enter());
+        self.stale.set(false);
+    }
+
+    #[inline(always)]
+    fn commit_of(&self, expected: *mut VersionHeader<Native>) -> Commit<'_, Native> {
+        Commit {
+            domain: self.domain,
+            descriptor: self.descriptor,
+            me: Owner { slot: self.slot, serial: self.serial.get() },
+            bound: self.bound.get(),
+            failures: self.failures.get(),
+            expected,
+        }
+    }
+
+    /// Commits the running attempt. Versions that others could see and that did not commit are
+    /// retired; those that nobody saw stay in the log.
+    #[inline(always)]
+    pub(crate) fn commit(&self) -> Result<(), Cause> {
+        let writes = self.writes();
+        if writes.is_empty() {
+            self.descriptor.counters.read_only.add(1);
+            return Ok(());
+        }
+        let outcome = self.commit_writes(self.reads(), writes.entries(), null_mut());
+        if outcome.is_err() {
+            for write in writes.entries().iter().filter(|write| !write.base.is_null()) {
+                // SAFETY: given back: no longer in its cell.
+                unsafe { self.reclaimer.retire_now(write.version_block()) };
+            }
+        }
+        outcome
+    }
+
+    /// Commits these writes, provided that these reads still hold, and that what they replace is
+    /// `expected` (unless null). What they replaced is retired.
+    #[inline(always)]
+    pub(crate) fn commit_writes(
+        &self,
+        reads: &[ReadEntry<Native>],
+        writes: &mut [WriteEntry<Native>],
+        expected: *mut VersionHeader<Native>,
+    ) -> Result<(), Cause> {
+        let replaced = |stamp, base| {
+            // SAFETY: replaced by this commit at its final stamp, by us alone.
+            unsafe { self.reclaimer.retire(stamp, base) }
+        };
+        // SAFETY: we are inside the transaction that found the cells and versions; the new
+        // versions carry its claim.
+        let outcome = unsafe { self.commit_of(expected).run(reads, writes, replaced) };
+        self.next_serial();
+        if outcome.is_ok() {
+            self.descriptor.counters.commits.add(1);
+            self.descriptor.counters.retired.add(writes.len() as u64);
+        }
+        outcome
+    }
+
+    /// Ends an attempt: empties the logs and leaves the contemporaries. Destructors do not run
+    /// yet.
+    #[inline(always)]
+    pub(crate) fn end_attempt(&self, failed: bool) {
+        self.reads().clear();
+        let writes = self.writes();
+        if !writes.is_untouched() {
+            writes.clear(failed, |block| self.discard(block));
+        }
+        self.reclaimer.exit();
+    }
+
+    /// Keeps a private block until the session ends.
+    pub(crate) fn discard(&self, block: Block) {
+        self.discarded.borrow_mut().push(block);
+        self.has_discarded.set(true);
+    }
+
+    /// Leaves the transaction or snapshot. Destructors may run, and transactions in them.
+    #[inline(always)]
+    pub(crate) fn end_session(&self) {
+        self.running.set(false);
+        if self.reclaimer.is_due() {
+            self.reclaimer.collect();
+        }
+        if self.has_discarded.get() {
+            self.free_discarded();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_discarded(&self) {
+        self.has_discarded.set(false);
+        // One at a time, none borrowed: a destructor may come back here.
+        while let Some(block) = { self.discarded.borrow_mut().pop() } {
+            // SAFETY: private to an attempt that has ended.
+            unsafe { self.reclaimer.destroy(block) };
+        }
+    }
+
+    /// Waits a little after a failed attempt.
+    #[cold]
+    pub(crate) fn back_off(&self) {
+        let failures = self.failures.get().saturating_add(1);
+        self.failures.set(failures);
+        self.backoff.borrow_mut().wait(failures);
+    }
+
+    /// What lasts longer than an attempt, taken away so that transactions in hooks and destructors
+    /// start afresh.
+    pub(crate) fn suspend(&self) -> Suspended {
+        self.wake_at.set(None);
+        Suspended {
+            updating: self.updating.take(),
+            failures: self.failures.take(),
+            waiting_since: self.waiting_since.take(),
+        }
+    }
+
+    /// Goes on with a transaction.
+    pub(crate) fn go_on(&self, suspended: Suspended) {
+        self.updating.set(suspended.updating);
+        self.failures.set(suspended.failures);
+        self.waiting_since.set(suspended.waiting_since);
+    }
+
+    /// Interrupts the attempt: from now on every operation of it fails.
+    #[cold]
+    pub(crate) fn interrupt(&self, cause: Cause) -> Interrupt {
+        if self.interrupted.get().is_none() {
+            self.interrupted.set(Some(cause));
+            self.resume_bound.set(self.bound.replace(0));
+        }
+        Interrupt::new()
+    }
+
+    /// Takes an interruption back, whose effects have been rolled back.
+    pub(crate) fn resume(&self) {
+        self.interrupted.set(None);
+        self.bound.set(self.resume_bound.get());
+    }
+
+    /// Moves the bound forward to the newest commit, if everything read still holds there.
+    #[cold]
+    pub(crate) fn extend(&self) -> bool {
+        let bound = self.domain.clock().now();
+        // SAFETY: inside the transaction that filled the log.
+        let holds = unsafe { self.commit_of(null_mut()).validate(self.reads(), bound) };
+        if holds {
+            self.descriptor.counters.extensions.add(1);
+            self.bound.set(bound);
+        }
+        holds
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn nested() -> ! {
+    panic!(
+        "contempo: `atomically`, `snapshot` or a single-cell operation was called inside a \
+         transaction of the same thread. Transactions compose by passing the handle on: call \
+         `f(tx)?` and use `tx.read`, `tx.write` and `tx.nested` there; for effects outside the \
+         transaction use `tx.on_commit`"
+    );
+}
+
+#[cfg(not(any(contempo_loom, contempo_shuttle)))]
+mod local {
+    use super::*;
+
+    thread_local! {
+        /// Has no destructor, so that it can be asked at any time in the life of a thread.
+        static CURRENT: Cell<*const Context> = const { Cell::new(std::ptr::null()) };
+        /// Ends the context when the thread ends.
+        static KEEPER: Keeper = const { Keeper };
+    }
+
+    struct Keeper;
+
+    impl Drop for Keeper {
+        fn drop(&mut self) {
+            release();
+        }
+    }
+
+    fn release() {
+        let context = CURRENT.get();
+        // SAFETY: a context lives until `CURRENT` is cleared, below. Destructors that run here find
+        // it, and so do transactions in them: however long the list that they take apart, it is
+        // one loop in `collect`.
+        if let Some(context) = unsafe { context.as_ref() } {
+            context.reclaimer.leave();
+        }
+        CURRENT.set(std::ptr::null());
+        if !context.is_null() {
+            // SAFETY: made by `Box::into_raw` in `make`; `CURRENT` no longer leads to it.
+            let context = unsafe { Box::from_raw(context.cast_mut()) };
+            let (slot, domain) = (context.slot, context.domain);
+            drop(context);
+            domain.table().give_back(slot);
+        }
+    }
+
+    /// A context for one operation, on a thread whose keeper is gone (it is ending).
+    struct Temporary;
+
+    impl Drop for Temporary {
+        fn drop(&mut self) {
+            release();
+        }
+    }
+
+    /// Runs `f` with this thread's context, making one if there is none. Works also in destructors
+    /// of thread-locals, after our own are gone.
+    #[inline(always)]
+    pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
+        let mut context = CURRENT.get();
+        let _temporary = if context.is_null() { make(&mut context) } else { None };
+        // SAFETY: a context lives until its thread's keeper, or `_temporary`, releases it: not
+        // while this function runs.
+        f(unsafe { &*context })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make(context: &mut *const Context) -> Option<Temporary> {
+        *context = Box::into_raw(Context::new(crate::domain::native()));
+        CURRENT.set(*context);
+        if KEEPER.try_with(|_| ()).is_ok() { None } else { Some(Temporary) }
+    }
+}
+
+#[cfg(any(contempo_loom, contempo_shuttle))]
+mod local {
+    use super::*;
+
+    use contempo_sched::primitives::thread_local;
+
+    use std::sync::Arc;
+
+    struct Kept {
+        context: Box<Context>,
+        domain: Arc<Native>,
+    }
+
+    impl Kept {
+        fn new(domain: Arc<Native>) -> Self {
+            // SAFETY: kept until the context is gone.
+            let kept: &'static Native = unsafe { &*Arc::as_ptr(&domain) };
+            Kept { context: Context::new(kept), domain }
+        }
+    }
+
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            let outer = LEAVING.replace(Some(Arc::clone(&self.domain)));
+            self.context.reclaimer.leave();
+            LEAVING.set(outer);
+            // Given back last: until then the slot is the reclaimer's own.
+            self.domain.table().give_back(self.context.slot);
+        }
+    }
+
+    thread_local! {
+        static CURRENT: Kept = Kept::new(crate::domain::native());
+    }
+
+    std::thread_local! {
+        /// The domain of a thread that is ending, for the transactions of the destructors that
+        /// run then. (A checker runs its threads one at a time on one thread of the system.)
+        static LEAVING: std::cell::RefCell<Option<Arc<Native>>> =
+            const { std::cell::RefCell::new(None) };
+    }
+
+    /// Runs `f` with this thread's context, making one if there is none; a temporary one if the
+    /// thread is ending.
+    pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
+        match CURRENT.try_with(|kept| std::ptr::from_ref::<Context>(&kept.context)) {
+            // SAFETY: kept until the thread ends.
+            Ok(context) => f(unsafe { &*context }),
+            Err(_) => {
+                let leaving = LEAVING.with_borrow(Clone::clone);
+                f(&Kept::new(leaving.unwrap_or_else(crate::domain::native)).context)
+            }
+        }
+    }
+}
+
+pub(crate) use local::with;

@@ -1,0 +1,88 @@
+//! What to run after the outcome of a transaction is known, outside of it.
+
+type Hook = Box<dyn FnOnce()>;
+
+/// The hooks that an attempt has registered so far.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    commit: Vec<Hook>,
+    rollback: Vec<Hook>,
+    /// Rollback hooks of parts that have been rolled back already.
+    undone: Vec<Hook>,
+    /// Commit hooks of such parts: dropped, unrun, where user code may run.
+    forgotten: Vec<Hook>,
+}
+
+/// A place to roll back to.
+#[derive(Clone, Copy)]
+pub(crate) struct HookMark {
+    commit: usize,
+    rollback: usize,
+}
+
+impl Hooks {
+    pub(crate) const fn new() -> Self {
+        Hooks {
+            commit: Vec::new(),
+            rollback: Vec::new(),
+            undone: Vec::new(),
+            forgotten: Vec::new(),
+        }
+    }
+
+    pub(crate) fn on_commit(&mut self, hook: Hook) {
+        self.commit.push(hook);
+    }
+
+    pub(crate) fn on_rollback(&mut self, hook: Hook) {
+        self.rollback.push(hook);
+    }
+
+    pub(crate) fn mark(&self) -> HookMark {
+        HookMark { commit: self.commit.len(), rollback: self.rollback.len() }
+    }
+
+    /// Forgets the commit hooks since `mark`; the rollback hooks since then will run, whatever the
+    /// outcome of the rest.
+    pub(crate) fn roll_back(&mut self, mark: HookMark) {
+        self.undone.extend(self.rollback.drain(mark.rollback..).rev());
+        self.forgotten.extend(self.commit.drain(mark.commit..));
+    }
+
+    /// The hooks to run now: of a commit in order, of a rollback newest first.
+    pub(crate) fn take(&mut self, committed: bool) -> Due {
+        let mut due = std::mem::take(&mut self.undone);
+        let commit = std::mem::take(&mut self.commit);
+        let rollback = std::mem::take(&mut self.rollback);
+        let mut forgotten = std::mem::take(&mut self.forgotten);
+        if committed {
+            due.extend(commit);
+            forgotten.extend(rollback);
+        } else {
+            due.extend(rollback.into_iter().rev());
+            forgotten.extend(commit);
+        }
+        Due { due, _forgotten: forgotten }
+    }
+}
+
+/// Hooks to be run.
+pub(crate) struct Due {
+    due: Vec<Hook>,
+    _forgotten: Vec<Hook>,
+}
+
+impl Due {
+    /// Runs every hook. If some panic, the first panic goes on when all have run.
+    pub(crate) fn run(self) {
+        let mut first_panic = None;
+        for hook in self.due {
+            if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(hook)) {
+                first_panic.get_or_insert(panic);
+            }
+        }
+        if let Some(panic) = first_panic {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

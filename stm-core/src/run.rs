@@ -1,0 +1,399 @@
+//! Running transactions: attempts, their outcomes, and what happens between them.
+
+use crate::context::{self, Context, Suspended};
+use crate::error::{Abort, Exhausted, Reason, StmResult, TryError};
+use crate::events;
+use crate::hooks::Due;
+use crate::transaction::Transaction;
+use crate::wait;
+use contempo_sched::statistics::Cause;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+/// Runs `body` as a transaction: everything that it writes becomes visible at one moment, and
+/// everything that it reads is as it was at one moment. Repeats it until it commits.
+///
+/// `body` may run several times: it should have no effects other than on cells (use
+/// [`on_commit`](Transaction::on_commit) for those). References from `tx.read` cannot leave it;
+/// return copies or clones. A panic in `body` rolls back and goes on; nothing is poisoned.
+///
+/// # Panics
+/// If called inside a transaction of the same thread (pass `tx` on instead), or if `body` returns
+/// `Ok` although an operation of this attempt was interrupted (pass the signal on with `?`).
+///
+/// ```
+/// # use contempo_core as contempo;
+/// use contempo::{TVar, atomically};
+/// let (from, to) = (TVar::new(100), TVar::new(0));
+/// let moved = atomically(|tx| {
+///     let amount = *tx.read(&from)?;
+///     tx.write(&from, 0)?;
+///     tx.modify(&to, |balance| balance + amount)?;
+///     Ok(amount)
+/// });
+/// assert_eq!((moved, from.load(), to.load()), (100, 0, 100));
+/// ```
+#[inline]
+pub fn atomically<R>(mut body: impl FnMut(&Transaction<'_>) -> StmResult<R>) -> R {
+    let run = |tx: &Transaction<'_>| body(tx).map_err(Abort::<Infallible>::from);
+    match context::with(|context| session(context, Bounds::NONE, run)) {
+        Ok(value) => value,
+        Err(TryError::User(never)) => match never {},
+        Err(TryError::Exhausted(_)) => unreachable!("no bounds were set"),
+    }
+}
+
+/// Like [`atomically`], but `body` may also fail with an error of the user's, which rolls the
+/// transaction back and is returned. `?` works on both.
+///
+/// The error is always judged on a consistent snapshot: it is returned only if everything that
+/// this attempt has read belongs to one moment.
+///
+/// # Errors
+/// What `body` fails with.
+///
+/// # Panics
+/// As [`atomically`].
+///
+/// ```
+/// # use contempo_core as contempo;
+/// use contempo::{TVar, try_atomically};
+///
+/// #[derive(Debug, PartialEq)]
+/// struct Insufficient { missing: u64 }
+/// impl std::fmt::Display for Insufficient {
+///     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+///         write!(f, "{} missing", self.missing)
+///     }
+/// }
+/// impl std::error::Error for Insufficient {}
+///
+/// fn withdraw(balance: &TVar<u64>, amount: u64) -> Result<(), Insufficient> {
+///     try_atomically(|tx| {
+///         let available = *tx.read(balance)?;
+///         if available < amount {
+///             return Err(Insufficient { missing: amount - available }.into());
+///         }
+///         tx.write(balance, available - amount)?;
+///         Ok(())
+///     })
+/// }
+///
+/// let balance = TVar::new(10);
+/// assert_eq!(withdraw(&balance, 4), Ok(()));
+/// assert_eq!(withdraw(&balance, 7), Err(Insufficient { missing: 1 }));
+/// assert_eq!(balance.load(), 6);
+/// ```
+#[inline]
+pub fn try_atomically<R, E>(
+    body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
+) -> Result<R, E> {
+    match context::with(|context| session(context, Bounds::NONE, body)) {
+        Ok(value) => Ok(value),
+        Err(TryError::User(error)) => Err(error),
+        Err(TryError::Exhausted(_)) => unreachable!("no bounds were set"),
+    }
+}
+
+/// Bounds for a transaction: see [`Transaction::builder`].
+///
+/// ```
+/// # use contempo_core as contempo;
+/// use contempo::{Exhausted, TVar, Transaction};
+/// use std::time::Duration;
+/// let inbox: TVar<Option<u32>> = TVar::new(None);
+/// let result = Transaction::builder().timeout(Duration::from_millis(5)).run(|tx| {
+///     match tx.read(&inbox)? {
+///         Some(mail) => Ok(*mail),
+///         None => tx.retry(),
+///     }
+/// });
+/// assert!(matches!(result, Err(Exhausted::Deadline { .. })));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use = "a builder does nothing until `run` or `try_run`"]
+pub struct Builder {
+    max_attempts: Option<u32>,
+    timeout: Option<Duration>,
+    deadline: Option<Instant>,
+}
+
+impl Builder {
+    /// Make at most `attempts` attempts (at least one). Sleeping in `retry` counts as one.
+    pub const fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts);
+        self
+    }
+
+    /// Give up after `timeout`, counted from `run`. Time is looked at between attempts and while
+    /// sleeping; a closure that computes is not interrupted.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Give up at `deadline`.
+    pub const fn deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    fn bounds(self) -> Bounds {
+        let start = Instant::now();
+        let timeout = self.timeout.and_then(|timeout| start.checked_add(timeout));
+        let deadline = match (timeout, self.deadline) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Bounds { start: Some(start), deadline, max_attempts: self.max_attempts }
+    }
+
+    /// Runs `body` like [`atomically`] within these bounds.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if it did not commit within them. Nothing that it did is visible then.
+    ///
+    /// # Panics
+    /// As [`atomically`].
+    pub fn run<R>(
+        self,
+        mut body: impl FnMut(&Transaction<'_>) -> StmResult<R>,
+    ) -> Result<R, Exhausted> {
+        let run = |tx: &Transaction<'_>| body(tx).map_err(Abort::<Infallible>::from);
+        match context::with(|context| session(context, self.bounds(), run)) {
+            Ok(value) => Ok(value),
+            Err(TryError::User(never)) => match never {},
+            Err(TryError::Exhausted(exhausted)) => Err(exhausted),
+        }
+    }
+
+    /// Runs `body` like [`try_atomically`] within these bounds.
+    ///
+    /// # Errors
+    /// [`TryError::Exhausted`] if it did not commit within them, [`TryError::User`] with what
+    /// `body` fails with.
+    ///
+    /// # Panics
+    /// As [`atomically`].
+    pub fn try_run<R, E>(
+        self,
+        body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
+    ) -> Result<R, TryError<E>> {
+        context::with(|context| session(context, self.bounds(), body))
+    }
+}
+
+impl Transaction<'_> {
+    /// A transaction with bounds: a number of attempts, a time.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{TVar, Transaction};
+    /// let cell = TVar::new(1);
+    /// let result = Transaction::builder().max_attempts(10).run(|tx| tx.modify(&cell, |n| n + 1));
+    /// assert_eq!(result, Ok(()));
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Bounds {
+    start: Option<Instant>,
+    deadline: Option<Instant>,
+    max_attempts: Option<u32>,
+}
+
+impl Bounds {
+    const NONE: Bounds = Bounds { start: None, deadline: None, max_attempts: None };
+
+    fn check(&self, attempts: u32) -> Result<(), Exhausted> {
+        if self.max_attempts.is_some_and(|most| attempts >= most) {
+            return Err(Exhausted::Attempts { attempts });
+        }
+        if let (Some(start), Some(deadline)) = (self.start, self.deadline)
+            && Instant::now() >= deadline
+        {
+            return Err(Exhausted::Deadline { elapsed: start.elapsed(), attempts });
+        }
+        Ok(())
+    }
+}
+
+/// Cleans up if the closure panics.
+struct Unwinding<'c>(&'c Context);
+
+impl Drop for Unwinding<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        let due = fail(self.0);
+        // A second panic while unwinding would end the process.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| due.run()));
+    }
+}
+
+/// Makes attempts until one ends it.
+///
+/// User code (hooks, destructors of the closure's result) runs only after the attempt has ended and
+/// the session is left: it may panic, and may run transactions of its own.
+#[inline(always)]
+fn session<R, E>(
+    context: &Context,
+    bounds: Bounds,
+    mut body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
+) -> Result<R, TryError<E>> {
+    let mut attempts = 0;
+    context.begin_session();
+    loop {
+        context.begin_attempt();
+        attempts += 1;
+        let unwinding = Unwinding(context);
+        let result = body(&Transaction::new(context));
+        std::mem::forget(unwinding);
+        let retreat = match (result, context.interrupted.get()) {
+            (Ok(value), None) => match context.commit() {
+                Ok(()) => {
+                    context.end_attempt(false);
+                    if attempts > 1 || context.eventful.get() {
+                        finish(context, attempts);
+                    } else {
+                        context.updating.set(false);
+                        context.end_session();
+                    }
+                    return Ok(value);
+                }
+                Err(cause) => {
+                    let retreat = retreat(context, cause);
+                    drop(value);
+                    retreat
+                }
+            },
+            (Err(Abort(Reason::User(error))), None) => {
+                fail(context).run();
+                return Err(TryError::User(error));
+            }
+            (Err(rejected), Some(cause)) => {
+                let retreat = retreat(context, cause);
+                drop(rejected);
+                retreat
+            }
+            (Ok(value), Some(_)) => {
+                fail(context).run();
+                drop(value);
+                swallowed();
+            }
+            (Err(_), None) => {
+                fail(context).run();
+                foreign_signal();
+            }
+        };
+        if let Err(exhausted) = again(context, retreat, attempts, bounds) {
+            return Err(TryError::Exhausted(exhausted));
+        }
+    }
+}
+
+/// After a commit that was not the plain case.
+#[cold]
+#[inline(never)]
+fn finish(context: &Context, attempts: u32) {
+    let due = context.hooks.borrow_mut().take(true);
+    context.eventful.set(false);
+    context.suspend();
+    context.end_session();
+    events::committed(attempts);
+    due.run();
+}
+
+/// After an error of the user's, a panic or a misuse: ends the transaction. The hooks that are due
+/// are the caller's to run.
+#[cold]
+#[inline(never)]
+fn fail(context: &Context) -> Due {
+    context.interrupted.set(None);
+    context.descriptor.counters.count_abort(Cause::User);
+    context.end_attempt(true);
+    let due = context.hooks.borrow_mut().take(false);
+    context.eventful.set(false);
+    context.suspend();
+    context.end_session();
+    due
+}
+
+/// Between two attempts of a transaction.
+struct Retreat {
+    cause: Cause,
+    enlisted: Option<wait::Enlisted>,
+    due: Due,
+    suspended: Suspended,
+}
+
+/// After an attempt that was interrupted or could not commit: ends it and leaves the session.
+#[cold]
+#[inline(never)]
+fn retreat(context: &Context, cause: Cause) -> Retreat {
+    context.interrupted.set(None);
+    context.descriptor.counters.count_abort(cause);
+    let enlisted = (cause == Cause::Retry).then(|| {
+        if context.waiting_since.get().is_none() {
+            context.waiting_since.set(Some(Instant::now()));
+        }
+        wait::enlist(context)
+    });
+    context.end_attempt(true);
+    let due = context.hooks.borrow_mut().take(false);
+    context.eventful.set(false);
+    let suspended = context.suspend();
+    context.end_session();
+    Retreat { cause, enlisted, due, suspended }
+}
+
+/// Runs what is due, waits as the cause of the retreat demands, and enters the session again.
+#[cold]
+#[inline(never)]
+fn again(
+    context: &Context,
+    retreat: Retreat,
+    attempts: u32,
+    bounds: Bounds,
+) -> Result<(), Exhausted> {
+    events::aborted(retreat.cause);
+    retreat.due.run();
+    bounds.check(attempts)?;
+    context.go_on(retreat.suspended);
+    match retreat.enlisted {
+        Some(enlisted) => {
+            context.reclaimer.hand_over();
+            if !enlisted.sleep(context, bounds.deadline) {
+                context.suspend();
+                panic!(
+                    "contempo: `retry` in a transaction that has read no cell would sleep for \
+                     ever: read the cells whose change it waits for before calling `retry`"
+                );
+            }
+        }
+        None => context.back_off(),
+    }
+    context.begin_session();
+    Ok(())
+}
+
+#[cold]
+#[inline(never)]
+fn swallowed() -> ! {
+    panic!(
+        "contempo: the transaction's closure returned `Ok` although one of its operations had \
+         been interrupted. The closure has swallowed an `Interrupt`, so what it computed is not \
+         based on what it asked for: pass every `Err(Interrupt)` on with `?`"
+    );
+}
+
+#[cold]
+#[inline(never)]
+fn foreign_signal() -> ! {
+    panic!(
+        "contempo: the transaction's closure returned an `Interrupt` although no operation of this \
+         attempt was interrupted: it was kept from another attempt"
+    );
+}

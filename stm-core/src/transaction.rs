@@ -1,0 +1,371 @@
+//! What a closure can do inside a transaction.
+
+use crate::commit::ReadEntry;
+use crate::context::Context;
+use crate::error::{Interrupt, StmResult};
+use crate::observe::newest_at;
+use crate::tvar::TVar;
+use crate::version::{CellHeader, Version, VersionHeader};
+use contempo_alloc::retired::Block;
+use contempo_sched::fault::{Fault, planted};
+use contempo_sched::primitives::Ordering;
+use contempo_sched::statistics::Cause;
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+
+use crate::domain::Native;
+
+/// A running transaction, as its closure sees it.
+///
+/// References that it hands out live for `'tx`, the attempt: they stay valid while the closure
+/// runs, whatever it or anybody else writes, and cannot leave it. The handle itself cannot leave
+/// either, nor go to another thread:
+///
+/// ```compile_fail
+/// # use contempo_core as contempo;
+/// let cell = contempo::TVar::new(1);
+/// let mut leaked = None;
+/// contempo::atomically(|tx| { leaked = Some(tx); Ok(()) });
+/// leaked.unwrap().read(&cell); // does not compile
+/// ```
+///
+/// ```compile_fail
+/// # use contempo_core as contempo;
+/// let cell = contempo::TVar::new(1);
+/// // Does not compile: `&u64` belongs to the attempt. Copy or clone it instead.
+/// let value: &u64 = contempo::atomically(|tx| tx.read(&cell));
+/// ```
+pub struct Transaction<'tx> {
+    pub(crate) context: &'tx Context,
+    /// Invariant in `'tx`; not `Send`, not `Sync`.
+    _attempt: PhantomData<(std::cell::Cell<&'tx ()>, *const ())>,
+}
+
+impl<'tx> Transaction<'tx> {
+    #[inline(always)]
+    pub(crate) fn new(context: &'tx Context) -> Self {
+        Transaction { context, _attempt: PhantomData }
+    }
+
+    /// The value of `cell` in this transaction: what it has written itself, or else what was
+    /// committed when it began (or later, if that is consistent with everything else it has read).
+    ///
+    /// Costs two loads and a log entry; never clones, never counts, never blocks.
+    ///
+    /// # Errors
+    /// [`Interrupt`] if the attempt must be repeated: pass it on with `?`.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{TVar, atomically};
+    /// let names = TVar::new(vec!["Ada", "Grace"]);
+    /// let first = atomically(|tx| {
+    ///     let names: &Vec<&str> = tx.read(&names)?;
+    ///     Ok(names[0])
+    /// });
+    /// assert_eq!(first, "Ada");
+    /// ```
+    #[inline(always)]
+    pub fn read<T: Send + Sync + 'static>(&self, cell: &TVar<T>) -> StmResult<&'tx T> {
+        self.version(cell.header()).map(|version| {
+            // SAFETY: a version of this cell, so of type `T`; this attempt is its contemporary.
+            unsafe { Version::value(version) }
+        })
+    }
+
+    /// The version that this transaction sees.
+    #[inline(always)]
+    fn version(&self, cell: &CellHeader<Native>) -> StmResult<*mut VersionHeader<Native>> {
+        let context = self.context;
+        if !context.writes().is_empty()
+            && !planted(Fault::OwnWriteNotRead)
+            && let Some(entry) = context.writes().find(cell)
+        {
+            if context.bound.get() == 0 {
+                return Err(Interrupt::new());
+            }
+            return Ok(context.writes().version(entry));
+        }
+        // Acquire, partner: the claim that published the version.
+        let version = cell.value.load(Ordering::Acquire);
+        // SAFETY: the head of a cell is not freed before this attempt ends.
+        let who_when = unsafe { &*version }.who_when.load(Ordering::Acquire);
+        if who_when.committed_by(context.bound.get()) {
+            context.reads().push(ReadEntry { cell, version });
+            return Ok(version);
+        }
+        read_slow(context, cell)
+    }
+
+    /// Makes `value` the value of `cell` when this transaction commits. Until then only this
+    /// transaction sees it. References to earlier values stay valid.
+    ///
+    /// A write of a cell that was not read depends on nothing: it cannot conflict with other
+    /// writes that committed before.
+    ///
+    /// # Errors
+    /// [`Interrupt`] if the attempt must be repeated: pass it on with `?`.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{TVar, atomically};
+    /// let (a, b) = (TVar::new(1), TVar::new(2));
+    /// atomically(|tx| {
+    ///     let (x, y) = (tx.read(&a)?, tx.read(&b)?);
+    ///     tx.write(&a, *y)?;
+    ///     tx.write(&b, *x) // `x` is what it was
+    /// });
+    /// assert_eq!((a.load(), b.load()), (2, 1));
+    /// ```
+    #[inline(always)]
+    pub fn write<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T) -> StmResult<()> {
+        let context = self.context;
+        let kind = Version::<T, Native>::KIND;
+        let block = context.reclaimer.blocks.allocate(kind.shape);
+        // SAFETY: just allocated for this shape.
+        let version = unsafe { Version::<T, Native>::init(block, context.claim.get(), value) };
+        if context.writes().is_empty() {
+            context.updating.set(true);
+            if context.stale.get() || context.bound.get() == 0 {
+                return Err(refuse_write(context, Block { address: block, kind }));
+            }
+        } else if context.bound.get() == 0 {
+            return Err(refuse_write(context, Block { address: block, kind }));
+        }
+        context.writes().write(cell.header(), version, kind);
+        Ok(())
+    }
+
+    /// Replaces the value of `cell` by what `change` makes of it.
+    ///
+    /// # Errors
+    /// [`Interrupt`] if the attempt must be repeated: pass it on with `?`.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{TVar, atomically};
+    /// let counter = TVar::new(41);
+    /// atomically(|tx| tx.modify(&counter, |n| n + 1));
+    /// assert_eq!(counter.load(), 42);
+    /// ```
+    #[inline(always)]
+    pub fn modify<T: Send + Sync + 'static>(
+        &self,
+        cell: &TVar<T>,
+        change: impl FnOnce(&'tx T) -> T,
+    ) -> StmResult<()> {
+        let value = self.read(cell)?;
+        self.write(cell, change(value))
+    }
+
+    /// Writes `value` and returns what was there before.
+    ///
+    /// # Errors
+    /// [`Interrupt`] if the attempt must be repeated: pass it on with `?`.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{TVar, atomically};
+    /// let state = TVar::new("idle");
+    /// let before = atomically(|tx| Ok(*tx.replace(&state, "busy")?));
+    /// assert_eq!((before, state.load()), ("idle", "busy"));
+    /// ```
+    #[inline(always)]
+    pub fn replace<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T) -> StmResult<&'tx T> {
+        let before = self.read(cell)?;
+        self.write(cell, value)?;
+        Ok(before)
+    }
+
+    /// Writes the default value and returns what was there before.
+    ///
+    /// # Errors
+    /// [`Interrupt`] if the attempt must be repeated: pass it on with `?`.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{TVar, atomically};
+    /// let slot = TVar::new(Some(7));
+    /// assert_eq!(atomically(|tx| Ok(*tx.take(&slot)?)), Some(7));
+    /// assert_eq!(slot.load(), None);
+    /// ```
+    #[inline(always)]
+    pub fn take<T: Default + Send + Sync + 'static>(&self, cell: &TVar<T>) -> StmResult<&'tx T> {
+        self.replace(cell, T::default())
+    }
+
+    /// Gives up this attempt and sleeps until a cell that it has read changes; then the closure
+    /// runs again. Inside [`or_else`](Self::or_else) the other side is tried first.
+    ///
+    /// # Errors
+    /// Always [`Interrupt`]: pass it on with `?` or return it.
+    ///
+    /// # Panics
+    /// When it comes to sleeping and the attempt has read nothing: nothing could wake it.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{TVar, atomically};
+    /// let inbox = TVar::new(None);
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| inbox.store(Some("mail")));
+    ///     let mail = atomically(|tx| match tx.read(&inbox)? {
+    ///         Some(mail) => Ok(*mail),
+    ///         None => tx.retry(),
+    ///     });
+    ///     assert_eq!(mail, "mail");
+    /// });
+    /// ```
+    #[cold]
+    pub fn retry<R>(&self) -> StmResult<R> {
+        Err(self.context.interrupt(Cause::Retry))
+    }
+
+    /// Goes on if `condition` holds, else [retries](Self::retry).
+    ///
+    /// # Errors
+    /// [`Interrupt`] if the condition does not hold: pass it on with `?`.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{TVar, atomically};
+    /// let stock = TVar::new(3);
+    /// atomically(|tx| {
+    ///     tx.check(*tx.read(&stock)? > 0)?; // sleeps while there is nothing
+    ///     tx.modify(&stock, |n| n - 1)
+    /// });
+    /// assert_eq!(stock.load(), 2);
+    /// ```
+    #[inline]
+    pub fn check(&self, condition: bool) -> StmResult<()> {
+        if condition && self.context.bound.get() != 0 { Ok(()) } else { self.retry() }
+    }
+
+    /// [Retries](Self::retry), but for at most `timeout` from the first time that this transaction
+    /// had to wait; after that it returns `Ok`, and the closure can do without.
+    ///
+    /// # Errors
+    /// [`Interrupt`] while there is time: pass it on with `?`.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{TVar, atomically};
+    /// use std::time::Duration;
+    /// let inbox: TVar<Option<u32>> = TVar::new(None);
+    /// let mail = atomically(|tx| match tx.read(&inbox)? {
+    ///     Some(mail) => Ok(Some(*mail)),
+    ///     None => {
+    ///         tx.retry_timeout(Duration::from_millis(5))?;
+    ///         Ok(None) // nothing came in time
+    ///     }
+    /// });
+    /// assert_eq!(mail, None);
+    /// ```
+    #[cold]
+    pub fn retry_timeout(&self, timeout: Duration) -> StmResult<()> {
+        let context = self.context;
+        if context.bound.get() == 0 {
+            return Err(Interrupt::new());
+        }
+        let now = Instant::now();
+        let since = context.waiting_since.get().unwrap_or(now);
+        // A timeout beyond what the clock can name never ends.
+        if let Some(end) = since.checked_add(timeout) {
+            if end <= now {
+                return Ok(());
+            }
+            let earlier = context.wake_at.get().is_none_or(|wake_at| end < wake_at);
+            if earlier {
+                context.wake_at.set(Some(end));
+                context.eventful.set(true);
+            }
+        }
+        self.retry()
+    }
+
+    /// Runs `hook` after this transaction has committed, outside of it, on this thread. Hooks run
+    /// in the order in which they were registered. If the part of the transaction that registered
+    /// it is rolled back, it does not run.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{TVar, atomically};
+    /// let cell = TVar::new(0);
+    /// atomically(|tx| {
+    ///     tx.on_commit(|| println!("written"));
+    ///     tx.write(&cell, 1)
+    /// });
+    /// ```
+    pub fn on_commit(&self, hook: impl FnOnce() + 'static) {
+        self.context.eventful.set(true);
+        self.context.hooks.borrow_mut().on_commit(Box::new(hook));
+    }
+
+    /// Runs `hook` if the part of the transaction that registers it is rolled back: after the
+    /// outcome of the attempt, outside of it, on this thread; those of one part newest first, those
+    /// of a part that was rolled back earlier before those of the rest. Every attempt that is
+    /// rolled back runs the hooks that *it* registered.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{Abort, TVar, try_atomically};
+    /// let cell = TVar::new(0);
+    /// let result: Result<(), _> = try_atomically(|tx| {
+    ///     tx.on_rollback(|| println!("not written"));
+    ///     tx.write(&cell, 1)?;
+    ///     Err(Abort::error("changed my mind"))
+    /// });
+    /// assert_eq!((result, cell.load()), (Err("changed my mind"), 0));
+    /// ```
+    pub fn on_rollback(&self, hook: impl FnOnce() + 'static) {
+        self.context.eventful.set(true);
+        self.context.hooks.borrow_mut().on_rollback(Box::new(hook));
+    }
+}
+
+impl std::fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction")
+            .field("interrupted", &self.context.interrupted.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A write by an attempt that is interrupted, or is now: it has read a version that was superseded,
+/// which can never be validated. The value is dropped after the attempt, outside the transaction.
+#[cold]
+#[inline(never)]
+fn refuse_write(context: &Context, block: Block) -> Interrupt {
+    context.discard(block);
+    context.interrupt(Cause::Changed)
+}
+
+/// A read that the fast path could not settle: the attempt is interrupted, the cell is claimed, or
+/// its newest version is later than our bound.
+#[cold]
+#[inline(never)]
+fn read_slow(
+    context: &Context,
+    cell: &CellHeader<Native>,
+) -> StmResult<*mut VersionHeader<Native>> {
+    if context.bound.get() == 0 {
+        return Err(Interrupt::new());
+    }
+    loop {
+        // SAFETY: inside an attempt with this bound; the cell is alive, as we were given it.
+        let found =
+            unsafe { newest_at(context.domain, cell, context.bound.get(), context.claim.get()) };
+        if found.superseded {
+            // A transaction that writes needs the newest; one that only reads is content.
+            if context.updating.get() {
+                if context.extend() {
+                    continue;
+                }
+                return Err(context.interrupt(Cause::Changed));
+            }
+            context.stale.set(true);
+        }
+        context.reads().push(ReadEntry { cell, version: found.version });
+        return Ok(found.version);
+    }
+}

@@ -1,0 +1,440 @@
+//! `TVar`: the handle on a cell, and single-cell operations.
+
+use crate::commit::WriteEntry;
+use crate::context::{self, Context};
+use crate::domain::Native;
+use crate::observe::current;
+use crate::snapshot::Leave;
+use crate::version::{Cell, CellHeader, Version, VersionHeader};
+use contempo_alloc::retired::Block;
+use contempo_sched::clock::CommitClock;
+use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::statistics::Cause;
+use contempo_sched::word::WhoWhen;
+use std::marker::PhantomData;
+use std::ptr::{NonNull, null_mut};
+
+/// A transactional variable: a handle on a mutable cell.
+///
+/// A handle is one pointer. Cloning it gives another handle on the *same* cell (like `Arc`), so it
+/// can be moved into closures, threads, other cells' values and data structures. Handles are
+/// counted when they are cloned and dropped, never when the cell is accessed: a cell whose last
+/// handle goes is handed to reclamation, and lives on until every transaction that could refer to
+/// it has ended (`docs/design.md`, "How cells stay alive").
+///
+/// Values are immutable: a write makes a new one. Old ones are dropped, outside any transaction
+/// and perhaps on another thread, when the last transaction that could see them has ended.
+///
+/// ```
+/// # use contempo_core as contempo;
+/// use contempo::{TVar, atomically};
+///
+/// struct Node { value: u32, next: TVar<Option<std::sync::Arc<Node>>> }
+///
+/// let head: TVar<Option<std::sync::Arc<Node>>> = TVar::new(None);
+/// for value in 0..3 {
+///     atomically(|tx| {
+///         let next = TVar::new(tx.read(&head)?.clone()); // a cell made inside a transaction
+///         tx.write(&head, Some(Node { value, next }.into()))
+///     });
+/// }
+/// let sum = atomically(|tx| {
+///     let (mut sum, mut at) = (0, tx.read(&head)?);
+///     while let Some(node) = at {
+///         sum += node.value;
+///         at = tx.read(&node.next)?; // a cell reached through a value just read
+///     }
+///     Ok(sum)
+/// });
+/// assert_eq!(sum, 3);
+/// ```
+///
+/// A handle is invariant in `T`: values go in as well as out.
+///
+/// ```compile_fail
+/// # use contempo_core as contempo;
+/// let general: contempo::TVar<for<'a> fn(&'a str)> = contempo::TVar::new(|_| ());
+/// let special: contempo::TVar<fn(&'static str)> = general; // does not compile
+/// ```
+///
+/// A panic in the destructor of an old value is reported by the panic hook and goes no further: it
+/// would meet a transaction that has nothing to do with it.
+pub struct TVar<T: Send + Sync + 'static> {
+    cell: NonNull<Cell<T>>,
+    /// Invariant in `T`.
+    _values: PhantomData<std::cell::Cell<T>>,
+}
+
+// SAFETY: the cell behind the handle is made of atomics; its values are shared between threads
+// (`T: Sync`) and dropped by any of them (`T: Send`).
+unsafe impl<T: Send + Sync + 'static> Send for TVar<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync + 'static> Sync for TVar<T> {}
+
+// A panic inside a transaction rolls it back, and outside one a cell holds a complete value: there
+// is nothing that unwinding could break.
+impl<T: Send + Sync + 'static> std::panic::UnwindSafe for TVar<T> {}
+impl<T: Send + Sync + 'static> std::panic::RefUnwindSafe for TVar<T> {}
+
+impl<T: Send + Sync + 'static> TVar<T> {
+    /// A new cell with this value. Allocates two small blocks from this thread's cache.
+    ///
+    /// For a cell in a `static`, see [`static_tvar!`](crate::static_tvar).
+    #[inline]
+    pub fn new(value: T) -> Self {
+        context::with(|context| {
+            let version = new_version(context, WhoWhen::committed(CommitClock::GENESIS), value);
+            let block = context.reclaimer.blocks.allocate(Cell::<T>::KIND.shape);
+            // SAFETY: just allocated for this shape.
+            TVar { cell: unsafe { Cell::init(block, version) }, _values: PhantomData }
+        })
+    }
+
+    /// # Safety
+    /// This is the one handle that the cell was made with, and it is never dropped.
+    #[cfg(not(any(contempo_loom, contempo_shuttle)))]
+    #[doc(hidden)]
+    pub const unsafe fn from_static(cell: &'static crate::version::StaticCell<T>) -> Self {
+        TVar { cell: NonNull::from_ref(&cell.0), _values: PhantomData }
+    }
+
+    #[inline(always)]
+    fn cell(&self) -> &Cell<T> {
+        // SAFETY: the cell lives as long as it has a handle.
+        unsafe { self.cell.as_ref() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn header(&self) -> &CellHeader<Native> {
+        &self.cell().header
+    }
+
+    /// Do both handles refer to the same cell?
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::TVar;
+    /// let (one, other) = (TVar::new(1), TVar::new(1));
+    /// assert!(one.ptr_eq(&one.clone()) && !one.ptr_eq(&other));
+    /// ```
+    pub fn ptr_eq(&self, other: &Self) -> bool {
+        self.cell == other.cell
+    }
+
+    /// Calls `look` with the current value, without copying it. `look` must not run a transaction.
+    ///
+    /// # Panics
+    /// Inside a transaction of the same thread: use [`Transaction::read`](crate::Transaction::read)
+    /// there.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// let name = contempo::TVar::new(String::from("contempo"));
+    /// assert_eq!(name.with(|name| name.len()), 8);
+    /// ```
+    #[inline]
+    pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        context::with(|context| {
+            context.begin_session();
+            let bound = context.reclaimer.enter();
+            let _leave = Leave(context);
+            // SAFETY: inside a transaction; the cell is alive.
+            let version = unsafe { current(context.domain, self.header(), bound) };
+            // SAFETY: a version of this cell, so of type `T`; we are its contemporary.
+            look(unsafe { Version::value(version) })
+        })
+    }
+
+    /// A clone of the current value.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// assert_eq!(contempo::TVar::new(7).load(), 7);
+    /// ```
+    #[inline]
+    pub fn load(&self) -> T
+    where
+        T: Clone,
+    {
+        self.with(T::clone)
+    }
+
+    /// Replaces the value.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// let cell = contempo::TVar::new(1);
+    /// cell.store(2);
+    /// assert_eq!(cell.load(), 2);
+    /// ```
+    #[inline]
+    pub fn store(&self, value: T) {
+        let slot = Slot::new(value);
+        self.write_one(true, |_| slot.take(), |value| slot.put(value), |_| ());
+    }
+
+    /// Replaces the value and returns a clone of what was there before. The clone is made after the
+    /// commit: if `Clone` panics, the value has been replaced all the same.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// let cell = contempo::TVar::new(1);
+    /// assert_eq!((cell.swap(2), cell.load()), (1, 2));
+    /// ```
+    #[inline]
+    pub fn swap(&self, value: T) -> T
+    where
+        T: Clone,
+    {
+        let slot = Slot::new(value);
+        self.write_one(true, |_| slot.take(), |value| slot.put(value), T::clone)
+    }
+
+    /// Replaces the value by what `change` makes of it. `change` runs again if the cell has changed
+    /// meanwhile, and must not run a transaction.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// let counter = contempo::TVar::new(41);
+    /// counter.update(|n| n + 1);
+    /// assert_eq!(counter.load(), 42);
+    /// ```
+    #[inline]
+    pub fn update(&self, mut change: impl FnMut(&T) -> T) {
+        self.write_one(false, |value| Some(change(value)), drop, |_| ());
+    }
+
+    /// Replaces the value by `new` if it equals `expected`.
+    ///
+    /// # Errors
+    /// `new`, if the value was another.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// let cell = contempo::TVar::new(1);
+    /// assert_eq!(cell.compare_exchange(&1, 2), Ok(()));
+    /// assert_eq!(cell.compare_exchange(&1, 3), Err(3));
+    /// ```
+    #[inline]
+    pub fn compare_exchange(&self, expected: &T, new: T) -> Result<(), T>
+    where
+        T: PartialEq,
+    {
+        let slot = Slot::new(new);
+        let make = |value: &T| if value == expected { slot.take() } else { None };
+        self.write_one(false, make, |new| slot.put(new), |_| ());
+        slot.take().map_or(Ok(()), Err)
+    }
+
+    /// A transaction of this cell alone: `make` gives the new value, or nothing to leave the cell
+    /// as it is; `result` looks at the value that was there before. If the commit fails, the new
+    /// value goes to `back` and all begins again. Not `blind`: the new value may replace only the
+    /// very version that `make` has seen.
+    #[inline(always)]
+    fn write_one<R>(
+        &self,
+        blind: bool,
+        mut make: impl FnMut(&T) -> Option<T>,
+        mut back: impl FnMut(T),
+        result: impl FnOnce(&T) -> R,
+    ) -> R {
+        context::with(|context| {
+            loop {
+                context.begin_session();
+                let bound = context.reclaimer.enter();
+                let leave = Leave(context);
+                // SAFETY: inside a transaction; the cell is alive.
+                let seen = unsafe { current(context.domain, self.header(), bound) };
+                // SAFETY: a version of this cell; we are its contemporary.
+                let before: &T = unsafe { Version::value(seen) };
+                let Some(value) = make(before) else {
+                    context.failures.set(0);
+                    return result(before);
+                };
+                let expected = if blind { null_mut() } else { seen };
+                let outcome = commit_one(context, self.header(), expected, value);
+                let (cause, value) = match outcome {
+                    Ok(replaced) => {
+                        // SAFETY: replaced by our commit: we are its contemporary.
+                        let result = result(unsafe { Version::value(replaced) });
+                        std::mem::forget(leave);
+                        context.reclaimer.exit();
+                        context.failures.set(0);
+                        context.end_session();
+                        return result;
+                    }
+                    Err(failed) => failed,
+                };
+                std::mem::forget(leave);
+                context.descriptor.counters.count_abort(cause);
+                context.reclaimer.exit();
+                context.end_session();
+                back(value);
+                context.back_off();
+            }
+        })
+    }
+}
+
+/// A value on its way into a cell, and perhaps back.
+struct Slot<T>(std::cell::Cell<Option<T>>);
+
+impl<T> Slot<T> {
+    #[inline(always)]
+    fn new(value: T) -> Self {
+        Slot(std::cell::Cell::new(Some(value)))
+    }
+
+    #[inline(always)]
+    fn take(&self) -> Option<T> {
+        self.0.take()
+    }
+
+    fn put(&self, value: T) {
+        self.0.set(Some(value));
+    }
+}
+
+/// Puts a new version into a block of this thread's cache.
+#[inline(always)]
+fn new_version<T>(context: &Context, who_when: WhoWhen, value: T) -> *mut VersionHeader<Native> {
+    let block = context.reclaimer.blocks.allocate(Version::<T>::KIND.shape);
+    // SAFETY: just allocated for this shape.
+    unsafe { Version::<T>::init(block, who_when, value) }
+}
+
+/// Commits one write: returns the version that it replaced, or gives the value back.
+#[inline(always)]
+fn commit_one<T>(
+    context: &Context,
+    cell: &CellHeader<Native>,
+    expected: *mut VersionHeader<Native>,
+    value: T,
+) -> Result<*mut VersionHeader<Native>, (Cause, T)> {
+    let kind = Version::<T>::KIND;
+    let version = new_version(context, context.claim.get(), value);
+    let mut write = WriteEntry { cell, version, base: null_mut(), kind };
+    let outcome = context.commit_writes(&[], std::slice::from_mut(&mut write), expected);
+    match outcome {
+        Ok(()) => Ok(write.base),
+        Err(cause) => {
+            // Nobody reads the value of a claim that was not committed, so it can be moved out.
+            // SAFETY: as just said; what is left is treated as a version without a destructor.
+            let value = unsafe { Version::<T>::take_back(version) };
+            let kind = Version::<std::mem::ManuallyDrop<T>>::KIND;
+            // SAFETY: a version is not null.
+            let address = unsafe { NonNull::new_unchecked(version.cast()) };
+            let block = Block { address, kind };
+            if write.base.is_null() {
+                // SAFETY: it was never visible.
+                unsafe { context.reclaimer.destroy(block) };
+            } else {
+                // SAFETY: it was given back: no longer in its cell.
+                unsafe { context.reclaimer.retire_now(block) };
+            }
+            Err((cause, value))
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Clone for TVar<T> {
+    /// Another handle on the same cell.
+    #[inline]
+    fn clone(&self) -> Self {
+        // Relaxed: we hold a handle, so the count cannot reach zero meanwhile (as in `Arc`).
+        let handles = self.cell().handles.fetch_add(1, Ordering::Relaxed);
+        if handles > usize::MAX / 2 {
+            std::process::abort(); // Only by leaking handles without end; as `Arc` does.
+        }
+        TVar { cell: self.cell, _values: PhantomData }
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for TVar<T> {
+    #[inline]
+    fn drop(&mut self) {
+        // Release, partner: the fence below: uses of other handles happen before the end.
+        if self.cell().handles.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            retire_cell(Block { address: self.cell.cast(), kind: Cell::<T>::KIND });
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn retire_cell(block: Block) {
+    context::with(|context| {
+        // SAFETY: no handle is left, so no transaction that begins from now on can reach the cell.
+        unsafe { context.reclaimer.retire_now(block) };
+        if !context.is_running() && context.reclaimer.is_due() {
+            context.reclaimer.collect();
+        }
+    });
+}
+
+impl<T: Default + Send + Sync + 'static> Default for TVar<T> {
+    fn default() -> Self {
+        TVar::new(T::default())
+    }
+}
+
+impl<T: Send + Sync + 'static> From<T> for TVar<T> {
+    fn from(value: T) -> Self {
+        TVar::new(value)
+    }
+}
+
+/// Shows the current value; inside a transaction, only that there is one (the handle does not know
+/// which of its versions that transaction sees).
+impl<T: std::fmt::Debug + Send + Sync + 'static> std::fmt::Debug for TVar<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if context::with(Context::is_running) {
+            return f.write_str("TVar(..)");
+        }
+        self.with(|value| f.debug_tuple("TVar").field(value).finish())
+    }
+}
+
+/// Declares cells in statics, made at compile time: no lazy initialisation, no allocation.
+///
+/// ```
+/// # use contempo_core as contempo;
+/// contempo::static_tvar! {
+///     /// Requests served so far.
+///     pub static SERVED: u64 = 0;
+///     static LIMITS: (u32, u32) = (1, 10);
+/// }
+/// SERVED.update(|n| n + 1);
+/// assert_eq!((SERVED.load(), LIMITS.load()), (1, (1, 10)));
+/// ```
+#[macro_export]
+macro_rules! static_tvar {
+    ($($(#[$meta:meta])* $visibility:vis static $name:ident: $type:ty = $value:expr;)+) => {$(
+        $(#[$meta])*
+        $visibility static $name: $crate::TVar<$type> = {
+            static VERSION: $crate::version::StaticVersion<$type> =
+                $crate::version::StaticVersion::new($value);
+            // SAFETY: the version is named here only.
+            static CELL: $crate::version::StaticCell<$type> =
+                unsafe { $crate::version::StaticCell::new(&VERSION) };
+            // SAFETY: the cell is named here only, and a static is never dropped.
+            unsafe { $crate::TVar::from_static(&CELL) }
+        };
+    )+};
+}

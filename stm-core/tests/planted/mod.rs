@@ -1,0 +1,71 @@
+//! Runs a model as it is, and once more with each planted fault, in a process of its own.
+//!
+//! A model that fails leaves the checker's world in pieces, so the faulty run is another process of
+//! the same test binary: it exits with [`CAUGHT`] at the first panic. Anything else (a crash, a
+//! time-out, a success) means that the fault was not caught.
+
+use contempo_sched::fault::{Fault, plant};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const CAUGHT: i32 = 42;
+const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// Executions of the current model.
+static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// To be called at the start of every execution of a model.
+pub(crate) fn execution() {
+    EXECUTIONS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// `explore` succeeds, and with each of these faults it does not.
+pub(crate) fn holds_unless(test: &str, faults: &[Fault], explore: impl Fn()) {
+    if let Ok(planted) = std::env::var("CONTEMPO_FAULT") {
+        let fault = faults.iter().find(|fault| format!("{fault:?}") == planted);
+        plant(*fault.expect("a fault of this model"));
+        std::panic::set_hook(Box::new(|info| {
+            println!("caught after {} executions: {info}", EXECUTIONS.load(Ordering::Relaxed));
+            std::process::exit(CAUGHT);
+        }));
+        explore();
+        return;
+    }
+    let start = Instant::now();
+    explore();
+    let executions = EXECUTIONS.swap(0, Ordering::Relaxed);
+    println!("{test}: holds, {executions} executions, {:.1?}", start.elapsed());
+    assert!(executions > 10, "{test}: only {executions} executions: nothing was explored");
+    assert!(start.elapsed() < TIME_LIMIT, "{test}: a model that meets its time limit has failed");
+    for &fault in faults {
+        let start = Instant::now();
+        let mut child = Command::new(std::env::current_exe().expect("this test binary"))
+            .args(["--exact", test, "--nocapture", "--test-threads", "1"])
+            .env("CONTEMPO_FAULT", format!("{fault:?}"))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("this test binary runs");
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("a child process") {
+                break Some(status);
+            }
+            if start.elapsed() > TIME_LIMIT {
+                child.kill().expect("a child process");
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let mut output = String::new();
+        use std::io::Read;
+        child.stdout.take().expect("piped").read_to_string(&mut output).expect("text");
+        let verdict = output.lines().find(|line| line.contains("caught after")).unwrap_or("");
+        let verdict = verdict.split(": ").next().unwrap_or("");
+        assert!(
+            status.is_some_and(|status| status.code() == Some(CAUGHT)),
+            "{test} does not catch {fault:?} ({status:?}):\n{output}"
+        );
+        println!("{test}: {fault:?} {verdict}, {:.1?}", start.elapsed());
+    }
+}

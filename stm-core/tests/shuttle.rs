@@ -1,0 +1,271 @@
+//! Randomised models of whole programs on the public interface, up to eight threads: run by
+//! `ci/shuttle.sh`. Random and PCT schedules; a failing schedule is printed and can be replayed
+//! with `shuttle::replay`. `CONTEMPO_SEED` starts elsewhere; it is printed.
+//!
+//! Each model is shown to fail by planted faults, each in a process of its own.
+#![cfg(contempo_shuttle)]
+
+use contempo_core::{Abort, Interrupt, TVar, Transaction, atomically, snapshot, try_atomically};
+use contempo_sched::fault::Fault;
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, Runner, thread};
+
+mod planted;
+
+fn seed() -> u64 {
+    match std::env::var("CONTEMPO_SEED") {
+        Ok(seed) => seed.parse().expect("CONTEMPO_SEED is a number"),
+        Err(_) => 20_261_121,
+    }
+}
+
+fn run(scheduler: impl Scheduler + 'static, model: impl Fn() + Send + Sync + 'static) {
+    let mut config = Config::new();
+    config.stack_size = 0x20000;
+    config.max_steps = shuttle::MaxSteps::FailAfter(200_000);
+    Runner::new(scheduler, config).run(move || {
+        planted::execution();
+        model();
+    });
+}
+
+/// The model holds in many schedules of both kinds, and with each of these faults it does not.
+fn holds_unless(test: &str, faults: &[Fault], model: impl Fn() + Send + Sync + Copy + 'static) {
+    let schedules = match std::env::var("CONTEMPO_SCHEDULES") {
+        Ok(schedules) => schedules.parse().expect("CONTEMPO_SCHEDULES is a number"),
+        Err(_) => 5000,
+    };
+    println!("{test}: seed {}", seed());
+    planted::holds_unless(test, faults, || {
+        run(PctScheduler::new_from_seed(seed(), 3, schedules), model);
+        run(RandomScheduler::new_from_seed(seed(), schedules), model);
+    });
+}
+
+fn transfer(tx: &Transaction<'_>, from: &TVar<u64>, to: &TVar<u64>) -> Result<(), Interrupt> {
+    tx.modify(from, |balance| balance.wrapping_sub(1))?;
+    tx.modify(to, |balance| balance.wrapping_add(1))
+}
+
+/// Nothing is left behind: a lone thread meets no conflict, and nobody sleeps.
+fn clean(cells: &[TVar<u64>]) {
+    let before = contempo_core::statistics();
+    atomically(|tx| cells.iter().try_for_each(|cell| tx.modify(cell, |value| *value)));
+    let after = contempo_core::statistics().since(&before);
+    assert_eq!((after.commits, after.aborts(), after.takeovers), (1, 0, 0), "something was left");
+}
+
+#[test]
+fn transfers_keep_the_total() {
+    let faults = [
+        Fault::SkipValidation,
+        Fault::BoundIgnored,
+        Fault::NoBump,
+        Fault::OldStampAfterBump,
+        Fault::DrawBeforeClaim,
+        Fault::FreeAtOnce,
+        Fault::ClaimsKept,
+        Fault::ClaimOverClaim,
+        Fault::OwnWriteNotRead,
+    ];
+    holds_unless("transfers_keep_the_total", &faults, || {
+        let cells: Vec<TVar<u64>> = (0..3).map(|_| TVar::new(100)).collect();
+        let movers: Vec<_> = (0..3)
+            .map(|n| {
+                let cells = cells.clone();
+                thread::spawn(move || {
+                    for m in 0..2 {
+                        atomically(|tx| {
+                            transfer(tx, &cells[n], &cells[(n + 1) % 3])?;
+                            // Reads what it has just written.
+                            transfer(tx, &cells[(n + 1) % 3], &cells[(n + 2 + m) % 3])
+                        });
+                    }
+                })
+            })
+            .collect();
+        let auditors: Vec<_> = (0..2)
+            .map(|n| {
+                let cells = cells.clone();
+                thread::spawn(move || {
+                    let total = if n == 0 {
+                        snapshot(|view| cells.iter().map(|cell| view.read(cell)).sum::<u64>())
+                    } else {
+                        atomically(|tx| cells.iter().map(|cell| Ok(*tx.read(cell)?)).sum())
+                    };
+                    assert_eq!(total, 300, "an auditor saw half a transfer");
+                })
+            })
+            .collect();
+        for thread in movers.into_iter().chain(auditors) {
+            thread.join().unwrap();
+        }
+        assert_eq!(cells.iter().map(TVar::load).sum::<u64>(), 300);
+        clean(&cells);
+    });
+}
+
+#[test]
+fn commits_respect_real_time() {
+    // What a thread has seen committed, every transaction that begins later sees as well.
+    holds_unless("commits_respect_real_time", &[Fault::StaleBound], || {
+        let (x, y) = (TVar::new(0_u64), TVar::new(0_u64));
+        let writers = [x.clone(), y.clone()].map(|cell| {
+            thread::spawn(move || {
+                for value in 1..=2 {
+                    cell.store(value);
+                }
+            })
+        });
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let (x, y) = (x.clone(), y.clone());
+                thread::spawn(move || {
+                    let mut last = (0, 0);
+                    for round in 0..3 {
+                        let now = match round {
+                            0 => (x.load(), y.load()),
+                            1 => snapshot(|view| (*view.read(&x), *view.read(&y))),
+                            _ => atomically(|tx| Ok((*tx.read(&x)?, *tx.read(&y)?))),
+                        };
+                        assert!(now.0 >= last.0 && now.1 >= last.1, "time ran backwards");
+                        last = now;
+                    }
+                })
+            })
+            .collect();
+        for thread in writers.into_iter().chain(readers) {
+            thread.join().unwrap();
+        }
+        clean(&[x, y]);
+    });
+}
+
+#[test]
+fn blocked_threads_are_woken() {
+    let faults = [Fault::WatchersForgotten, Fault::NoSecondLook];
+    holds_unless("blocked_threads_are_woken", &faults, || {
+        let slots: Vec<TVar<Option<u64>>> = (0..2).map(|_| TVar::new(None)).collect();
+        let take = |tx: &Transaction<'_>, slot: &TVar<Option<u64>>| match *tx.take(slot)? {
+            Some(item) => Ok(item),
+            None => tx.retry(),
+        };
+        let consumers: Vec<_> = (0..2)
+            .map(|_| {
+                let slots = slots.clone();
+                thread::spawn(move || {
+                    let mut sum = 0;
+                    for _ in 0..2 {
+                        sum += atomically(|tx| {
+                            tx.or_else(|tx| take(tx, &slots[0]), |tx| take(tx, &slots[1]))
+                        });
+                    }
+                    sum
+                })
+            })
+            .collect();
+        let producers: Vec<_> = slots
+            .iter()
+            .map(|slot| {
+                let slot = slot.clone();
+                thread::spawn(move || {
+                    for item in 1..=2 {
+                        atomically(|tx| {
+                            tx.check(tx.read(&slot)?.is_none())?;
+                            tx.write(&slot, Some(item))
+                        });
+                    }
+                })
+            })
+            .collect();
+        for thread in producers {
+            thread.join().unwrap();
+        }
+        let sum: u64 = consumers.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert_eq!(sum, 6);
+        let statistics = contempo_core::statistics();
+        assert!(statistics.retries < 100, "retry became a busy wait");
+    });
+}
+
+#[test]
+fn failed_parts_leave_no_trace() {
+    holds_unless("failed_parts_leave_no_trace", &[Fault::AlternativeKept], || {
+        let (x, y) = (TVar::new(0_u64), TVar::new(0_u64));
+        let threads: Vec<_> = (0..3)
+            .map(|n| {
+                let (x, y) = (x.clone(), y.clone());
+                thread::spawn(move || {
+                    let result: Result<(), &str> = try_atomically(|tx| {
+                        tx.or_else(
+                            |tx| {
+                                tx.modify(&x, |value| value + 10)?;
+                                tx.retry()
+                            },
+                            |tx| tx.modify(&y, |value| value + 1),
+                        )?;
+                        let undone = tx.nested(|tx| {
+                            tx.modify(&y, |value| value + 100)?;
+                            Err::<(), _>(Abort::error("undone"))
+                        })?;
+                        assert_eq!(undone, Err("undone"));
+                        if n == 0 { Err(Abort::error("all of it")) } else { Ok(()) }
+                    });
+                    assert_eq!(result.is_err(), n == 0);
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!((x.load(), y.load()), (0, 2));
+        clean(&[x, y]);
+    });
+}
+
+#[test]
+fn destructors_run_once() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Counts how many of it there are.
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Counted {
+        fn new(alive: &Arc<AtomicUsize>) -> Self {
+            alive.fetch_add(1, Ordering::Relaxed);
+            Counted(Arc::clone(alive))
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    let faults = [Fault::ClaimOverClaim, Fault::OrphansByAnOldLook];
+    holds_unless("destructors_run_once", &faults, || {
+        let alive = Arc::new(AtomicUsize::new(0));
+        let cell = TVar::new(Counted::new(&alive));
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let (cell, alive) = (cell.clone(), Arc::clone(&alive));
+                thread::spawn(move || {
+                    for _ in 0..2 {
+                        atomically(|tx| {
+                            tx.read(&cell)?;
+                            tx.write(&cell, Counted::new(&alive))
+                        });
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        contempo_core::collect();
+        // Idle threads have gone; what they left behind has been adopted: the newest is left.
+        assert_eq!(alive.load(Ordering::Relaxed), 1);
+    });
+}

@@ -1,0 +1,91 @@
+//! The semi-private record of a thread: what other threads may ask about its transaction.
+
+use crate::parker::Parker;
+use crate::primitives::{AtomicBool, AtomicU64, Ordering};
+use crate::statistics::ThreadCounters;
+use crate::word::{AtomicStateWord, Phase, StateWord};
+
+/// One thread's record.
+///
+/// Access rules:
+/// 1. `state`: the owner stores a new serial when it is about to claim; everyone else only
+///    compare-and-swaps (bump, abort). See [`StateWord`] for who may do what.
+/// 2. `stamp`: only the owner stores, while Deciding; others read it between two reads of `state`.
+///    Stamps of one descriptor only grow, so an old one is a lower bound of the current one.
+/// 3. `active`, `announced`: only the owner stores, except that a reclaimer may mark or clear an
+///    announcement by compare-and-swap (`contempo-alloc`, `announcement`).
+/// 4. `taken`: compare-and-swapped by whoever takes or frees the slot.
+/// 5. `counters`: only the owner writes.
+///
+/// Padded to two cache lines (adjacent-line prefetch), so that a neighbour's transactions do not
+/// slow this thread down; what a reclaimer scans lies apart from what a conflict touches.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub struct Descriptor {
+    /// The word that decides this thread's transaction.
+    pub state: AtomicStateWord,
+    /// The stamp that it drew last.
+    pub stamp: AtomicU64,
+    /// Wakes this thread out of `retry`.
+    pub parker: Parker,
+    /// The oldest stamp that this thread's transactions may still read at (see `contempo-alloc`).
+    pub announced: Padded<AtomicU64>,
+    /// Is this thread inside a transaction?
+    pub active: AtomicBool,
+    /// Does a thread own this slot?
+    pub taken: AtomicBool,
+    /// What this thread has done so far.
+    pub counters: ThreadCounters,
+}
+
+/// Gives a word a cache line pair of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Padded<T>(pub T);
+
+impl<T> std::ops::Deref for Padded<T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl Descriptor {
+    /// The value of `announced` of a thread that holds nothing back. Above every stamp.
+    pub const NOTHING_ANNOUNCED: u64 = 1 << 63;
+
+    /// A free slot.
+    pub fn new() -> Self {
+        Descriptor {
+            state: AtomicStateWord::new(StateWord::new(0, Phase::Committed)),
+            stamp: AtomicU64::new(0),
+            parker: Parker::new(),
+            announced: Padded(AtomicU64::new(Self::NOTHING_ANNOUNCED)),
+            active: AtomicBool::new(false),
+            taken: AtomicBool::new(false),
+            counters: ThreadCounters::new(),
+        }
+    }
+
+    /// Tries to abort transaction `seen` from outside; true if it is aborted now because of us.
+    ///
+    /// SeqCst, partner: the owner's compare-and-swap to Committed; exactly one of them succeeds.
+    pub fn abort_from_outside(&self, seen: StateWord) -> bool {
+        debug_assert!(matches!(seen.phase(), Phase::Active | Phase::Deciding));
+        self.state
+            .compare_exchange(
+                seen,
+                seen.with_phase(Phase::Aborted),
+                Ordering::SeqCst,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+}
+
+impl Default for Descriptor {
+    fn default() -> Self {
+        Self::new()
+    }
+}

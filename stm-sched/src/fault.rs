@@ -1,0 +1,79 @@
+//! Protocol bugs on demand, for the checks that must find them.
+//!
+//! Under a checker (or `--cfg contempo_fault`) one fault can be switched on per process, by
+//! `plant`; each is one wrong step in the protocol. In every other build [`planted`] is the
+//! constant `false` and costs nothing.
+
+/// A wrong step. The text says what goes wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Fault {
+    /// No fault.
+    None = 0,
+    /// The bound is sampled before the announcement.
+    BoundBeforeAnnouncement,
+    /// The announcement is not followed by a fence.
+    AnnouncementWithoutFence,
+    /// A transaction reads at the stamp that its thread has announced, not at that of its begin.
+    StaleBound,
+    /// An idle thread's announcement is cleared without looking whether the thread has begun.
+    RevokeWithoutLooking,
+    /// A retired version is freed at once.
+    FreeAtOnce,
+    /// A retired version is freed one stamp too early.
+    FreeOneStampEarly,
+    /// What an ended thread has left is freed by a look from before it was retired.
+    OrphansByAnOldLook,
+    /// A reader takes the newest committed version, whatever its stamp.
+    BoundIgnored,
+    /// A reader takes the older version from a deciding owner without bumping it.
+    NoBump,
+    /// A bumped owner commits at the stamp that it drew before.
+    OldStampAfterBump,
+    /// Reads are not validated at commit.
+    SkipValidation,
+    /// The stamp is drawn before the cells are claimed.
+    DrawBeforeClaim,
+    /// Claims are not given back when an attempt fails.
+    ClaimsKept,
+    /// A claim replaces whatever is there, also a live claim.
+    ClaimOverClaim,
+    /// The committer does not look whether somebody watches the cell.
+    WatchersForgotten,
+    /// The sleeper does not look at the cells again after it has marked them.
+    NoSecondLook,
+    /// A transaction does not see what it has written itself.
+    OwnWriteNotRead,
+    /// A failed alternative's writes are kept.
+    AlternativeKept,
+}
+
+#[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]
+mod imp {
+    use super::Fault;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    static PLANTED: AtomicU8 = AtomicU8::new(0);
+
+    /// Switches a fault on, for the whole process.
+    pub fn plant(fault: Fault) {
+        PLANTED.store(fault as u8, Ordering::SeqCst);
+    }
+
+    /// Is this fault on?
+    #[inline]
+    pub fn planted(fault: Fault) -> bool {
+        PLANTED.load(Ordering::Relaxed) == fault as u8
+    }
+}
+
+#[cfg(not(any(contempo_loom, contempo_shuttle, contempo_fault)))]
+mod imp {
+    /// Is this fault on? Never, in this build.
+    #[inline(always)]
+    pub const fn planted(_: super::Fault) -> bool {
+        false
+    }
+}
+
+pub use imp::*;

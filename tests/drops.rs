@@ -1,0 +1,287 @@
+//! Every value is dropped exactly once, whatever becomes of the transaction that wrote it; and
+//! never inside a transaction.
+
+mod support;
+
+use contempo::{Abort, Interrupt, TVar, atomically, try_atomically};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use support::canary::{Cage, Canary};
+use support::{alone, elsewhere, guarded, wait_until};
+
+#[test]
+fn replaced_values_are_dropped_and_current_ones_are_not() {
+    let cage = Cage::new();
+    let cells: Vec<_> = (0..10).map(|n| TVar::new(cage.canary(n))).collect();
+    for _ in 0..100 {
+        atomically(|tx| {
+            cells.iter().try_for_each(|cell| tx.modify(cell, |old| cage.canary(old.sing() + 1)))
+        });
+    }
+    cage.settles_at(10);
+    assert_eq!(cage.made(), 10 + 1000);
+    drop(cells);
+    cage.settles_at(0);
+}
+
+#[test]
+fn values_written_twice_or_rolled_back_are_dropped() {
+    let cage = Cage::new();
+    let cell = TVar::new(cage.canary(0));
+    atomically(|tx| {
+        tx.write(&cell, cage.canary(1))?;
+        tx.write(&cell, cage.canary(2))?;
+        let undone = tx.nested(|tx| {
+            tx.write(&cell, cage.canary(3))?;
+            tx.write(&cell, cage.canary(4))?;
+            Err::<(), _>(Abort::error(()))
+        })?;
+        assert_eq!(undone, Err(()));
+        tx.or_else(
+            |tx| {
+                tx.write(&cell, cage.canary(5))?;
+                tx.retry()
+            },
+            |_| Ok(()),
+        )?;
+        assert_eq!(tx.read(&cell)?.sing(), 2);
+        Ok(())
+    });
+    cage.settles_at(1);
+    assert_eq!(cell.load().sing(), 2);
+}
+
+#[test]
+fn values_of_failed_transactions_are_dropped() {
+    let cage = Cage::new();
+    let cell = TVar::new(cage.canary(0));
+    let result: Result<(), &str> = try_atomically(|tx| {
+        tx.write(&cell, cage.canary(1))?;
+        tx.write(&cell, cage.canary(2))?;
+        Err(Abort::error("no"))
+    });
+    assert_eq!(result, Err("no"));
+    cage.settles_at(1);
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        atomically(|tx| -> Result<(), Interrupt> {
+            tx.write(&cell, cage.canary(3))?;
+            panic!("in the middle");
+        })
+    }));
+    assert!(panicked.is_err());
+    cage.settles_at(1);
+    assert_eq!(cell.load().sing(), 0);
+}
+
+#[test]
+fn values_of_attempts_that_lose_are_dropped() {
+    let cage = Cage::new();
+    let (seen, written) = (TVar::new(0), TVar::new(cage.canary(0)));
+    let mut attempts = 0;
+    atomically(|tx| {
+        attempts += 1;
+        let before = *tx.read(&seen)?;
+        tx.write(&written, cage.canary(before + 100))?;
+        if attempts <= 3 {
+            elsewhere(|| seen.store(before + 1));
+        }
+        Ok(())
+    });
+    assert_eq!(attempts, 4);
+    cage.settles_at(1);
+    assert_eq!(written.load().sing(), 103);
+}
+
+#[test]
+fn single_cell_operations_drop_what_they_do_not_keep() {
+    let cage = Cage::new();
+    let cell = TVar::new(cage.canary(0));
+    cell.store(cage.canary(1));
+    assert_eq!(cell.swap(cage.canary(2)).sing(), 1);
+    cell.update(|old| cage.canary(old.sing() + 1));
+    let other = cell.compare_exchange(&cage.canary(9), cage.canary(4)).unwrap_err();
+    assert_eq!(other.sing(), 4);
+    drop(other);
+    assert!(cell.compare_exchange(&cage.canary(3), cage.canary(5)).is_ok());
+    cage.settles_at(1);
+    assert_eq!(cell.load().sing(), 5);
+}
+
+#[test]
+fn contended_single_cell_operations_drop_once() {
+    let cage = Cage::new();
+    let cell = TVar::new(cage.canary(0));
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            let (cage, cell) = (&cage, &cell);
+            scope.spawn(move || {
+                for n in 0..500 {
+                    match (n + thread) % 4 {
+                        0 => cell.store(cage.canary(n)),
+                        1 => drop(cell.swap(cage.canary(n))),
+                        2 => cell.update(|old| cage.canary(old.sing() + 1)),
+                        _ => {
+                            let current = cell.load();
+                            drop(cell.compare_exchange(&current, cage.canary(n)));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    cage.settles_at(1);
+    drop(cell);
+    cage.settles_at(0);
+}
+
+#[test]
+fn what_ended_threads_have_retired_is_dropped_by_others() {
+    let cage = Cage::new();
+    let cell = TVar::new(cage.canary(0));
+    let local = TVar::new(cage.canary(0));
+    // A snapshot holds what the thread retires, so that the thread cannot free it itself.
+    contempo::snapshot(|view| {
+        view.read(&cell);
+        let (cell, cage) = (&cell, &cage);
+        elsewhere(move || {
+            (0..50).for_each(|n| cell.store(cage.canary(n)));
+            drop(local);
+        });
+        assert_eq!(view.read(cell).sing(), 0);
+    });
+    cage.settles_at(1);
+}
+
+#[test]
+fn what_ended_threads_have_retired_does_not_pile_up() {
+    // A thread that works all the time, and short-lived ones that leave garbage to each other.
+    let _turn = alone();
+    let cage = Cage::new();
+    let cell = TVar::new(cage.canary(0));
+    let (rounds, each) = (200, 150);
+    let mut most = 0;
+    for _ in 0..rounds {
+        contempo::snapshot(|view| {
+            view.read(&cell);
+            elsewhere(|| (0..each).for_each(|n| cell.store(cage.canary(n))));
+        });
+        most = most.max(cage.alive());
+    }
+    assert!(most < rounds * each / 2, "{most} values were alive at once, of {}", rounds * each);
+    cage.settles_at(1);
+}
+
+#[test]
+fn values_live_as_long_as_the_closure_that_may_look_at_them() {
+    let cage = Cage::new();
+    let cell = TVar::new(cage.canary(0));
+    atomically(|tx| {
+        let zero = tx.read(&cell)?;
+        let mut references: Vec<&Canary> = vec![zero];
+        for n in 1..50 {
+            tx.write(&cell, cage.canary(n))?;
+            references.push(tx.read(&cell)?);
+        }
+        let undone: Result<(), &Canary> = tx.nested(|tx| {
+            tx.write(&cell, cage.canary(50))?;
+            Err(Abort::error(tx.read(&cell)?))
+        })?;
+        references.push(undone.unwrap_err());
+        elsewhere(|| {
+            let churn = TVar::new(0);
+            (0..2000).for_each(|n| churn.store(n));
+        });
+        assert!(references.iter().map(|canary| canary.sing()).eq(0..51));
+        Ok(())
+    });
+    cage.settles_at(1);
+}
+
+/// A value whose destructor runs a transaction.
+struct Teller(TVar<u64>);
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        atomically(|tx| tx.modify(&self.0, |n| n + 1));
+    }
+}
+
+#[test]
+fn a_value_refused_by_an_interrupted_write_is_not_dropped_inside_the_transaction() {
+    // The transaction has read an old version when it turns out to write: `write` interrupts it.
+    // What becomes of the value that it was given? Its destructor runs a transaction.
+    let drops = TVar::new(0);
+    let (a, b) = (TVar::new(0), TVar::new(0));
+    let cell = TVar::new(Teller(drops.clone()));
+    let mut attempts = 0;
+    atomically(|tx| {
+        attempts += 1;
+        tx.read(&a)?;
+        if attempts == 1 {
+            elsewhere(|| b.store(1));
+        }
+        tx.read(&b)?;
+        tx.write(&cell, Teller(drops.clone()))
+    });
+    assert_eq!(attempts, 2);
+    support::settle("the refused value and the first", || drops.load() == 2);
+}
+
+#[test]
+fn values_captured_by_hooks_that_are_forgotten_are_not_dropped_inside_the_transaction() {
+    let drops = TVar::new(0);
+    let cell = TVar::new(0);
+    atomically(|tx| {
+        let refused = tx.nested(|tx| {
+            let captured = Teller(drops.clone());
+            tx.on_commit(move || drop(captured));
+            tx.write(&cell, 1)?;
+            Err::<(), _>(Abort::error(()))
+        })?;
+        assert_eq!(refused, Err(()));
+        Ok(())
+    });
+    assert_eq!(drops.load(), 1);
+    // Of a commit, the rollback hooks are forgotten; of a failure, the commit hooks.
+    atomically(|tx| {
+        let captured = Teller(drops.clone());
+        tx.on_rollback(move || drop(captured));
+        Ok(())
+    });
+    let failed: Result<(), ()> = try_atomically(|tx| {
+        let captured = Teller(drops.clone());
+        tx.on_commit(move || drop(captured));
+        Err(Abort::error(()))
+    });
+    assert_eq!((failed, drops.load()), (Err(()), 3));
+}
+
+#[test]
+fn a_transaction_that_waits_in_vain_does_not_pile_up_what_it_wrote() {
+    let _turn = alone();
+    let cage = Cage::new();
+    let rounds = 500;
+    let most = guarded("the waiter", move || {
+        let (bell, written) = (TVar::new(0_u64), TVar::new(cage.canary(0)));
+        let (door, heard) = (TVar::new(false), AtomicU64::new(0));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                atomically(|tx| {
+                    tx.write(&written, cage.canary(1))?;
+                    heard.store(*tx.read(&bell)?, Ordering::SeqCst);
+                    tx.check(*tx.read(&door)?)
+                });
+            });
+            let mut most = 0;
+            for n in 1..=rounds {
+                bell.store(n);
+                wait_until("the waiter wakes", || heard.load(Ordering::SeqCst) == n);
+                most = most.max(cage.alive());
+            }
+            door.store(true);
+            most
+        })
+    });
+    assert!(most < rounds / 2, "{most} values were alive at once, after {rounds} vain attempts");
+}

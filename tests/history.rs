@@ -1,0 +1,187 @@
+//! Recorded histories of random transactions: every attempt, committed or aborted, must fit into
+//! one serial order that agrees with real time.
+//!
+//! `CONTEMPO_STRESS_SECONDS` sets the time (default 2), `CONTEMPO_SEED` the seed. A seed fixes
+//! what the threads try, not how they interleave.
+
+#[path = "support/checker.rs"]
+mod checker;
+#[path = "support/recorder.rs"]
+mod recorder;
+
+use checker::{Attempt, History, Version, check};
+use recorder::Stress;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+fn from_environment<T: std::str::FromStr>(name: &str, otherwise: impl FnOnce() -> T) -> T {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}: not a number: {text}")),
+        Err(_) => otherwise(),
+    }
+}
+
+#[test]
+fn random_transactions_are_opaque_and_strictly_serializable() {
+    let seconds: f64 = from_environment("CONTEMPO_STRESS_SECONDS", || 2.0);
+    let mut seed: u64 = from_environment("CONTEMPO_SEED", || {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64)
+    });
+    println!("CONTEMPO_SEED={seed}");
+    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    let (mut rounds, mut attempts, mut aborted) = (0_usize, 0, 0);
+    // Rounds of their own: few cells and many threads, and the other way round.
+    while rounds == 0 || Instant::now() < end {
+        let (threads, cells) = [(2, 2), (4, 4), (3, 12), (8, 3), (2, 40)][rounds % 5];
+        let time = Duration::from_millis(100);
+        let history = Stress { seed, threads, cells, time, most: 100_000 }.run();
+        attempts += history.attempts.len();
+        aborted += history.attempts.iter().filter(|attempt| !attempt.committed).count();
+        if let Err(counterexample) = check(&history) {
+            panic!(
+                "CONTEMPO_SEED={seed}, {threads} threads, {cells} cells: {} attempts\n{}",
+                history.attempts.len(),
+                counterexample
+            );
+        }
+        rounds += 1;
+        seed = seed.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+    }
+    println!("{rounds} rounds, {attempts} attempts, {aborted} of them aborted");
+    assert!(attempts > 0 && aborted > 0, "the run has tried nothing");
+}
+
+/// A history on cells 0 and 1, which begin with versions 0 and 1. Writes of an attempt are
+/// (cell, replaced, new), its events begin..end.
+struct Planted(History);
+
+impl Planted {
+    fn new(last: [Version; 2]) -> Self {
+        Planted(History { first: vec![0, 1], last: last.into(), attempts: Vec::new() })
+    }
+
+    fn attempt(
+        mut self,
+        (begin, end): (u64, u64),
+        reads: &[(usize, Version)],
+        writes: &[(usize, Version, Version)],
+    ) -> Self {
+        self.0.attempts.push(Attempt {
+            thread: self.0.attempts.len(),
+            kind: "planted",
+            begin,
+            end,
+            committed: true,
+            reads: reads.into(),
+            writes: writes.into(),
+        });
+        self
+    }
+
+    fn aborted(self, events: (u64, u64), reads: &[(usize, Version)]) -> Self {
+        let mut planted = self.attempt(events, reads, &[]);
+        planted.0.attempts.last_mut().expect("just added").committed = false;
+        planted
+    }
+
+    fn must_pass(self) {
+        check(&self.0).unwrap_or_else(|wrong| panic!("a good history was rejected: {wrong}"));
+    }
+
+    fn must_fail(self, hint: &str) {
+        let wrong = check(&self.0).expect_err("a planted fault was missed");
+        assert!(wrong.contains(hint), "`{hint}` is not what it says: {wrong}");
+    }
+}
+
+#[test]
+fn the_checker_accepts_good_histories() {
+    Planted::new([0, 1]).must_pass();
+    Planted::new([10, 11])
+        .attempt((1, 9), &[(0, 0), (1, 1)], &[(0, 0, 10)])
+        .attempt((2, 8), &[(1, 1)], &[(1, 1, 11)])
+        .aborted((3, 7), &[(0, 0), (1, 1)])
+        .attempt((10, 11), &[(0, 10), (1, 11)], &[])
+        .must_pass();
+    // Concurrent with the writer: may see the state before it, even if it ends later.
+    Planted::new([10, 11])
+        .attempt((1, 5), &[(0, 0), (1, 1)], &[(0, 0, 10), (1, 1, 11)])
+        .attempt((2, 9), &[(0, 0), (1, 1)], &[])
+        .must_pass();
+}
+
+#[test]
+fn the_checker_rejects_a_lost_update() {
+    Planted::new([11, 1])
+        .attempt((1, 4), &[(0, 0)], &[(0, 0, 10)])
+        .attempt((2, 3), &[(0, 0)], &[(0, 0, 11)])
+        .must_fail("lost update");
+    // The same, but hidden by a write that does not say what it has read.
+    Planted::new([11, 1])
+        .attempt((1, 4), &[(0, 0)], &[(0, 0, 10)])
+        .attempt((2, 3), &[(0, 0)], &[(0, 10, 11)])
+        .must_fail("a cycle of 2 steps");
+}
+
+#[test]
+fn the_checker_rejects_a_stale_read() {
+    // The writer had ended before the reader began.
+    Planted::new([10, 1])
+        .attempt((1, 2), &[], &[(0, 0, 10)])
+        .attempt((3, 4), &[(0, 0)], &[])
+        .must_fail("had ended before");
+}
+
+#[test]
+fn the_checker_rejects_an_inconsistent_attempt_even_if_it_was_aborted() {
+    let history = || Planted::new([10, 11]).attempt((1, 9), &[], &[(0, 0, 10), (1, 1, 11)]);
+    history().aborted((2, 3), &[(0, 0), (1, 11)]).must_fail("aborted");
+    history().attempt((2, 3), &[(0, 10), (1, 1)], &[]).must_fail("a cycle of 2 steps");
+    // A read that does not repeat.
+    history().aborted((2, 3), &[(0, 0), (0, 10)]).must_fail("a cycle of 2 steps");
+}
+
+#[test]
+fn the_checker_rejects_write_skew() {
+    Planted::new([10, 11])
+        .attempt((1, 4), &[(0, 0), (1, 1)], &[(0, 0, 10)])
+        .attempt((2, 3), &[(0, 0), (1, 1)], &[(1, 1, 11)])
+        .must_fail("a cycle of 2 steps");
+}
+
+#[test]
+fn the_checker_rejects_dirty_reads_and_lost_commits() {
+    Planted::new([0, 1]).aborted((1, 2), &[(0, 77)]).must_fail("no committed attempt wrote");
+    Planted::new([0, 1]).attempt((1, 2), &[], &[(0, 0, 10)]).must_fail("final state");
+    Planted::new([0, 1]).attempt((1, 2), &[], &[(0, 7, 10)]).must_fail("replaced nothing");
+}
+
+#[test]
+fn the_checker_rejects_a_fault_in_a_long_history() {
+    // 20,000 good attempts, and one that has read the state before the last.
+    let mut planted = Planted::new([20_000 + 100, 1]);
+    let mut last = 0;
+    for n in 1..=20_000 {
+        planted = planted.attempt((2 * n, 2 * n + 1), &[(0, last)], &[(0, last, n + 100)]);
+        last = n + 100;
+    }
+    planted.attempt((50_000, 50_001), &[(0, last - 1)], &[]).must_fail("had ended before");
+}
+
+#[test]
+fn the_checker_notices_a_fault_in_a_real_history() {
+    let time = Duration::from_millis(100);
+    let mut history = Stress { seed: 7, threads: 3, cells: 3, time, most: 5_000 }.run();
+    check(&history).unwrap_or_else(|wrong| panic!("{wrong}"));
+    // The last commit of a cell now claims to have read, of another cell, the very first version.
+    let at = history
+        .attempts
+        .iter()
+        .enumerate()
+        .filter(|(_, attempt)| attempt.committed && attempt.writes.len() == 1)
+        .max_by_key(|(_, attempt)| attempt.end)
+        .map(|(at, _)| at)
+        .expect("something was committed");
+    let other = (history.attempts[at].writes[0].0 + 1) % 3;
+    history.attempts[at].reads.push((other, history.first[other]));
+    check(&history).expect_err("a planted fault was missed");
+}
