@@ -1,4 +1,4 @@
-//! Commit: claim all or none, decide by one word, and the writing half of conflicts.
+//! Commit: claim all or none (`claim`), decide by one word, finish or give back.
 
 use crate::domain::{Domain, Link};
 use crate::observe::newest_at;
@@ -7,11 +7,11 @@ use contempo_alloc::retired::{Block, BlockKind};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
-use contempo_sched::policy::{BUMPS_BEFORE_FIRM, Bid, Verdict, on_claimed};
-use contempo_sched::primitives::{CHECKED, Ordering, fence_after_sequential_swap, spin};
+use contempo_sched::policy::BUMPS_BEFORE_FIRM;
+use contempo_sched::primitives::{CHECKED, Ordering, fence_after_sequential_swap};
 use contempo_sched::statistics::Cause;
-use contempo_sched::word::{Owner, Phase, StateWord, WhoWhen};
-use std::ptr::NonNull;
+use contempo_sched::word::{Owner, Phase, Reservation, StateWord, WhoWhen};
+use std::ptr::{NonNull, null};
 
 /// A read to be validated: this version of this cell.
 pub struct ReadEntry<D: Domain> {
@@ -58,6 +58,26 @@ impl<D: Domain> WriteEntry<D> {
     }
 }
 
+/// Why an attempt failed, and where.
+pub struct Conflict<D: Domain> {
+    /// Why.
+    pub cause: Cause,
+    /// The cell where it met another transaction, or null. Good until the session ends.
+    pub cell: *const CellHeader<D>,
+    /// The reservation that it gave way to, if it did.
+    pub by: Option<Reservation>,
+}
+
+impl<D: Domain> Conflict<D> {
+    /// Aborted from outside: nobody knows where.
+    pub const PREEMPTED: Self = Conflict { cause: Cause::Preempted, cell: null(), by: None };
+
+    /// A conflict at `cell`.
+    pub const fn at(cause: Cause, cell: *const CellHeader<D>) -> Self {
+        Conflict { cause, cell, by: None }
+    }
+}
+
 /// One attempt to commit.
 pub struct Commit<'a, D: Domain> {
     /// Where.
@@ -68,7 +88,7 @@ pub struct Commit<'a, D: Domain> {
     pub me: Owner,
     /// The stamp that its reads belong to.
     pub bound: u64,
-    /// How often it has failed before.
+    /// How often its transaction has failed before.
     pub failures: u32,
     /// The only version that its writes may replace, or null if any will do.
     pub expected: *mut VersionHeader<D>,
@@ -98,7 +118,7 @@ impl<D: Domain> Commit<'_, D> {
         reads: &[ReadEntry<D>],
         writes: &mut [WriteEntry<D>],
         mut replaced: impl FnMut(u64, Block),
-    ) -> Result<(), Cause> {
+    ) -> Result<(), Conflict<D>> {
         let early = writes.len() <= DECIDE_EARLY;
         let mut state =
             StateWord::new(self.me.serial, if early { Phase::Deciding } else { Phase::Active });
@@ -109,9 +129,9 @@ impl<D: Domain> Commit<'_, D> {
         let drawn_early = planted(Fault::DrawBeforeClaim).then(|| self.domain.clock().draw(1));
         for index in 0..writes.len() {
             // SAFETY: our caller's promise.
-            if let Err(cause) = unsafe { self.claim(&mut writes[index]) } {
+            if let Err(conflict) = unsafe { self.claim(&mut writes[index]) } {
                 // SAFETY: as above.
-                return Err(unsafe { self.give_back(writes, cause) });
+                return Err(unsafe { self.give_back(writes, conflict) });
             }
         }
         if !early {
@@ -124,7 +144,7 @@ impl<D: Domain> Commit<'_, D> {
                 .is_err()
             {
                 // SAFETY: as above.
-                return Err(unsafe { self.give_back(writes, Cause::Preempted) });
+                return Err(unsafe { self.give_back(writes, Conflict::PREEMPTED) });
             }
             state = deciding;
         }
@@ -146,9 +166,9 @@ impl<D: Domain> Commit<'_, D> {
             // committed when we read was bumped.
             if !reads.is_empty() && !self.domain.clock().is_next(self.bound, stamp, weight) {
                 // SAFETY: as above.
-                if !unsafe { self.validate(reads, stamp) } {
+                if let Err(conflict) = unsafe { self.validate(reads, stamp) } {
                     // SAFETY: as above.
-                    return Err(unsafe { self.give_back(writes, Cause::Changed) });
+                    return Err(unsafe { self.give_back(writes, conflict) });
                 }
             }
             // The decision. SeqCst: release for our stamp; and one side of the store–load pairs
@@ -165,7 +185,7 @@ impl<D: Domain> Commit<'_, D> {
                     match self.after_bump(current, bumps) {
                         Some(next) => state = next,
                         // SAFETY: as above.
-                        None => return Err(unsafe { self.give_back(writes, Cause::Preempted) }),
+                        None => return Err(unsafe { self.give_back(writes, Conflict::PREEMPTED) }),
                     }
                 }
             }
@@ -214,156 +234,43 @@ impl<D: Domain> Commit<'_, D> {
         cleared.is_ok().then_some(next)
     }
 
-    /// Claims one cell: one compare-and-swap on its value, from the committed head.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run).
-    #[inline(always)]
-    unsafe fn claim(&self, write: &mut WriteEntry<D>) -> Result<(), Cause> {
-        // SAFETY: the cell is alive (our caller's promise).
-        let cell = unsafe { &*write.cell };
-        // Acquire, partner: the release of the claim that published it.
-        let head = cell.value.load(self.domain, Ordering::Acquire);
-        // SAFETY: the head of a cell is not freed before we end.
-        let who_when = unsafe { &*head }.who_when.load(Ordering::Acquire);
-        if who_when.stamp().is_none() {
-            // SAFETY: passed on.
-            return unsafe { self.claim_slow(write) };
-        }
-        // SAFETY: passed on.
-        if unsafe { self.place(write, head, head) }? {
-            return Ok(());
-        }
-        // SAFETY: passed on.
-        unsafe { self.claim_slow(write) }
-    }
-
-    /// Puts our claim in the place of `found`, on top of the committed version `base`. False if
-    /// the cell has moved on.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run); `base` is what `found` stands for.
-    #[inline(always)]
-    unsafe fn place(
-        &self,
-        write: &mut WriteEntry<D>,
-        found: *mut VersionHeader<D>,
-        base: *mut VersionHeader<D>,
-    ) -> Result<bool, Cause> {
-        if !self.expected.is_null() && self.expected != base {
-            return Err(Cause::Changed);
-        }
-        // SAFETY: our version is private until the swap below succeeds.
-        unsafe { &*write.version }.prev.store(self.domain, base, Ordering::Relaxed);
-        // SAFETY: the cell is alive.
-        let cell = unsafe { &*write.cell };
-        // SeqCst: release publishes the version and the state word; the total order is for the
-        // sleeper that looks at the cell a second time (`wait`).
-        let placed = cell.value.replace(self.domain, found, write.version, Ordering::SeqCst);
-        if placed {
-            write.base = base;
-        }
-        Ok(placed)
-    }
-
-    /// Claims a cell that somebody else has claimed, or is about to.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run).
-    #[cold]
-    #[inline(never)]
-    unsafe fn claim_slow(&self, write: &mut WriteEntry<D>) -> Result<(), Cause> {
-        // SAFETY: the cell is alive (our caller's promise).
-        let cell = unsafe { &*write.cell };
-        let mut spins = 0;
-        loop {
-            let head = cell.value.load(self.domain, Ordering::Acquire);
-            // SAFETY: the head of a cell is not freed before we end.
-            let header = unsafe { &*head };
-            let who_when = header.who_when.load(Ordering::Acquire);
-            let Some(owner) = who_when.owner() else {
-                // SAFETY: passed on.
-                if unsafe { self.place(write, head, head) }? {
-                    return Ok(());
-                }
-                continue;
-            };
-            let descriptor = self.domain.table().get(owner.slot);
-            let state = descriptor.state.load(Ordering::Acquire);
-            if state.serial() != owner.serial {
-                continue; // It has ended and cleaned up.
-            }
-            match state.phase() {
-                Phase::Committed => {
-                    let stamp = descriptor.stamp.load(Ordering::Acquire);
-                    if descriptor.state.load(Ordering::Relaxed).serial() == owner.serial {
-                        // Finish its commit: the same store as its own. Release: as there.
-                        header.who_when.store(WhoWhen::committed(stamp), Ordering::Release);
-                    }
-                }
-                Phase::Aborted => {
-                    // Replace the claim: nobody has swung the cell back yet.
-                    let base = header.prev.load(self.domain, Ordering::Acquire);
-                    // SAFETY: passed on; `base` is the committed version under the claim, if that
-                    // is still in the cell when we replace it.
-                    if unsafe { self.place(write, head, base) }? {
-                        return Ok(());
-                    }
-                }
-                phase @ (Phase::Active | Phase::Deciding) => {
-                    if planted(Fault::ClaimOverClaim) {
-                        let base = header.prev.load(self.domain, Ordering::Acquire);
-                        // SAFETY: none: a planted fault.
-                        if unsafe { self.place(write, head, base) }? {
-                            return Ok(());
-                        }
-                    }
-                    let owner_deciding = phase == Phase::Deciding;
-                    match on_claimed(Bid { failures: self.failures, spins, owner_deciding }) {
-                        Verdict::Spin => {
-                            spins += 1;
-                            spin();
-                        }
-                        Verdict::GiveBack => return Err(Cause::Claimed),
-                        Verdict::TakeOver => {
-                            if descriptor.abort_from_outside(state) {
-                                self.descriptor.counters.takeovers.add(1);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-
     /// Is every read version still the newest at `bound`, our own claims aside?
     ///
     /// # Safety
     /// As [`run`](Self::run).
     #[inline(never)]
-    pub unsafe fn validate(&self, reads: &[ReadEntry<D>], bound: u64) -> bool {
+    pub unsafe fn validate(
+        &self,
+        reads: &[ReadEntry<D>],
+        bound: u64,
+    ) -> Result<(), Conflict<D>> {
         if planted(Fault::SkipValidation) {
-            return true;
+            return Ok(());
         }
         let own = WhoWhen::claim(self.me);
-        reads.iter().all(|read| {
+        for read in reads {
             // SAFETY: cells in the log are alive.
             let cell = unsafe { &*read.cell };
             // Still at the head: whoever writes it, claims it later and so draws later than
             // `bound`. Acquire, as everywhere.
             let head = cell.value.load(self.domain, Ordering::Acquire);
             if head == read.version {
-                return true;
+                continue;
             }
             // SAFETY: the head of a cell is not freed before we end.
             let header = unsafe { &*head };
-            // Read and written: our claim is on top of what was there when it was placed.
-            if header.who_when.load(Ordering::Acquire) == own {
-                return header.prev.load(self.domain, Ordering::Relaxed) == read.version;
+            let now = if header.who_when.load(Ordering::Acquire) == own {
+                // Read and written: our claim is on top of what was there when it was placed.
+                header.prev.load(self.domain, Ordering::Relaxed)
+            } else {
+                // SAFETY: passed on.
+                unsafe { newest_at(self.domain, cell, bound, own) }.version
+            };
+            if now != read.version {
+                return Err(Conflict::at(Cause::Changed, cell));
             }
-            // SAFETY: passed on.
-            unsafe { newest_at(self.domain, cell, bound, own) }.version == read.version
-        })
+        }
+        Ok(())
     }
 
     /// Aborts, and swings every claimed cell back.
@@ -371,7 +278,11 @@ impl<D: Domain> Commit<'_, D> {
     /// # Safety
     /// As [`run`](Self::run).
     #[cold]
-    unsafe fn give_back(&self, writes: &[WriteEntry<D>], cause: Cause) -> Cause {
+    unsafe fn give_back(
+        &self,
+        writes: &[WriteEntry<D>],
+        conflict: Conflict<D>,
+    ) -> Conflict<D> {
         loop {
             let state = self.descriptor.state.load(Ordering::Acquire);
             if state.phase() == Phase::Aborted || self.descriptor.abort_from_outside(state) {
@@ -379,7 +290,7 @@ impl<D: Domain> Commit<'_, D> {
             }
         }
         if planted(Fault::ClaimsKept) {
-            return cause;
+            return conflict;
         }
         for write in writes.iter().filter(|write| !write.base.is_null()) {
             // SAFETY: the cell is alive. If the swap fails, somebody has replaced our claim.
@@ -387,7 +298,7 @@ impl<D: Domain> Commit<'_, D> {
             // AcqRel: as a claim.
             cell.value.replace(self.domain, write.version, write.base, Ordering::AcqRel);
         }
-        cause
+        conflict
     }
 
     #[cold]

@@ -1,14 +1,14 @@
 //! The private half of a thread's transactions: logs, memory, hooks; and how a thread finds it.
 
-use crate::commit::{Commit, ReadEntry, WriteEntry};
+use crate::commit::{Commit, Conflict, ReadEntry, WriteEntry};
 use crate::domain::{Domain, Native};
 use crate::error::Interrupt;
 use crate::hooks::Hooks;
+use crate::turns::{History, Turns};
 use crate::version::VersionHeader;
 use crate::write_log::WriteLog;
 use contempo_alloc::reclaimer::Reclaimer;
 use contempo_alloc::retired::Block;
-use contempo_sched::backoff::Backoff;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::statistics::Cause;
 use contempo_sched::word::{Owner, StateWord, WhoWhen};
@@ -22,11 +22,11 @@ use std::time::Instant;
 /// a method, never while user code (a closure, a hook, a destructor) runs; so user code may come
 /// back here.
 pub(crate) struct Context {
-    /// The stamp that the running attempt reads at; 0 once it is interrupted, so that the check of
-    /// a fast read fails.
+    /// What a fast read compares with: the stamp that the running attempt reads at; but 0 once it is
+    /// interrupted, and while it presses, so that every access goes the slow way.
+    pub(crate) fast_bound: Cell<u64>,
+    /// The stamp that the running attempt reads at.
     pub(crate) bound: Cell<u64>,
-    /// `bound` as it was before an interruption.
-    resume_bound: Cell<u64>,
     /// The claim that the running attempt's versions carry.
     pub(crate) claim: Cell<WhoWhen>,
     /// Is this thread inside `atomically` or `snapshot`?
@@ -42,14 +42,13 @@ pub(crate) struct Context {
     pub(crate) hooks: RefCell<Hooks>,
     /// Is there anything to run or to forget at the end: hooks, a time-out? (Asked at every end.)
     pub(crate) eventful: Cell<bool>,
-    /// Failed attempts of this transaction.
-    pub(crate) failures: Cell<u32>,
+    /// Its bad luck, and its reservations.
+    pub(crate) turns: Turns,
     pub(crate) reclaimer: Reclaimer,
     pub(crate) descriptor: &'static Descriptor,
     pub(crate) domain: &'static Native,
     slot: u32,
     serial: Cell<u64>,
-    backoff: RefCell<Backoff>,
     /// Numbers the sleeps of this thread.
     tickets: Cell<u64>,
     /// When this transaction first blocked in `retry`.
@@ -64,7 +63,7 @@ pub(crate) struct Context {
 /// What of a transaction lasts longer than an attempt.
 pub(crate) struct Suspended {
     updating: bool,
-    failures: u32,
+    history: History,
     waiting_since: Option<Instant>,
 }
 
@@ -78,8 +77,8 @@ impl Context {
         // The slot's last owner may have left in the middle of its count.
         let serial = descriptor.state.load(contempo_sched::primitives::Ordering::Acquire).serial();
         let context = Context {
+            fast_bound: Cell::new(0),
             bound: Cell::new(0),
-            resume_bound: Cell::new(0),
             claim: Cell::new(WhoWhen::committed(0)),
             running: Cell::new(false),
             stale: Cell::new(false),
@@ -89,13 +88,12 @@ impl Context {
             writes: UnsafeCell::new(WriteLog::new()),
             hooks: RefCell::new(Hooks::new()),
             eventful: Cell::new(false),
-            failures: Cell::new(0),
+            turns: Turns::new(slot),
             reclaimer: Reclaimer::new(domain.memory(), domain.table(), domain.clock(), slot),
             descriptor,
             domain,
             slot,
             serial: Cell::new(serial),
-            backoff: RefCell::new(Backoff::new(u64::from(slot))),
             tickets: Cell::new(0),
             waiting_since: Cell::new(None),
             wake_at: Cell::new(None),
@@ -155,18 +153,29 @@ impl Context {
     /// Begins an attempt.
     #[inline(always)]
     pub(crate) fn begin_attempt(&self) {
-        self.bound.set(self.reclaimer.enter());
+        let bound = self.reclaimer.enter();
+        self.bound.set(bound);
+        self.fast_bound.set(bound);
         self.stale.set(false);
+        if self.turns.reserving.get() {
+            self.fast_bound.set(0);
+            self.updating.set(true); // It reads the newest.
+        }
+    }
+
+    /// May the attempt go on?
+    pub(crate) fn is_open(&self) -> bool {
+        self.interrupted.get().is_none()
     }
 
     #[inline(always)]
-    fn commit_of(&self, expected: *mut VersionHeader<Native>) -> Commit<'_, Native> {
+    pub(crate) fn commit_of(&self, expected: *mut VersionHeader<Native>) -> Commit<'_, Native> {
         Commit {
             domain: self.domain,
             descriptor: self.descriptor,
             me: Owner { slot: self.slot, serial: self.serial.get() },
             bound: self.bound.get(),
-            failures: self.failures.get(),
+            failures: self.turns.failures(),
             expected,
         }
     }
@@ -180,14 +189,15 @@ impl Context {
             self.descriptor.counters.read_only.add(1);
             return Ok(());
         }
-        let outcome = self.commit_writes(self.reads(), writes.entries(), null_mut());
-        if outcome.is_err() {
+        self.commit_writes(self.reads(), writes.entries(), null_mut()).map_err(|conflict| {
             for write in writes.entries().iter().filter(|write| !write.base.is_null()) {
                 // SAFETY: given back: no longer in its cell.
                 unsafe { self.reclaimer.retire_now(write.version_block()) };
             }
-        }
-        outcome
+            let cause = conflict.cause;
+            self.turns.meet(conflict);
+            cause
+        })
     }
 
     /// Commits these writes, provided that these reads still hold, and that what they replace is
@@ -198,7 +208,7 @@ impl Context {
         reads: &[ReadEntry<Native>],
         writes: &mut [WriteEntry<Native>],
         expected: *mut VersionHeader<Native>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), Conflict<Native>> {
         let replaced = |stamp, base| {
             // SAFETY: replaced by this commit at its final stamp, by us alone.
             unsafe { self.reclaimer.retire(stamp, base) }
@@ -255,21 +265,13 @@ impl Context {
         }
     }
 
-    /// Waits a little after a failed attempt.
-    #[cold]
-    pub(crate) fn back_off(&self) {
-        let failures = self.failures.get().saturating_add(1);
-        self.failures.set(failures);
-        self.backoff.borrow_mut().wait(failures);
-    }
-
     /// What lasts longer than an attempt, taken away so that transactions in hooks and destructors
     /// start afresh.
     pub(crate) fn suspend(&self) -> Suspended {
         self.wake_at.set(None);
         Suspended {
             updating: self.updating.take(),
-            failures: self.failures.take(),
+            history: self.suspend_turns(),
             waiting_since: self.waiting_since.take(),
         }
     }
@@ -277,7 +279,7 @@ impl Context {
     /// Goes on with a transaction.
     pub(crate) fn go_on(&self, suspended: Suspended) {
         self.updating.set(suspended.updating);
-        self.failures.set(suspended.failures);
+        self.resume_turns(suspended.history);
         self.waiting_since.set(suspended.waiting_since);
     }
 
@@ -286,7 +288,7 @@ impl Context {
     pub(crate) fn interrupt(&self, cause: Cause) -> Interrupt {
         if self.interrupted.get().is_none() {
             self.interrupted.set(Some(cause));
-            self.resume_bound.set(self.bound.replace(0));
+            self.fast_bound.set(0);
         }
         Interrupt::new()
     }
@@ -294,20 +296,33 @@ impl Context {
     /// Takes an interruption back, whose effects have been rolled back.
     pub(crate) fn resume(&self) {
         self.interrupted.set(None);
-        self.bound.set(self.resume_bound.get());
+        if !self.turns.reserving.get() {
+            self.fast_bound.set(self.bound.get());
+        }
     }
 
     /// Moves the bound forward to the newest commit, if everything read still holds there.
     #[cold]
     pub(crate) fn extend(&self) -> bool {
         let bound = self.domain.clock().now();
-        // SAFETY: inside the transaction that filled the log.
-        let holds = unsafe { self.commit_of(null_mut()).validate(self.reads(), bound) };
-        if holds {
-            self.descriptor.counters.extensions.add(1);
-            self.bound.set(bound);
+        if self.turns.reserving.get() {
+            // All that was read is reserved: if it still is, whoever changes it draws later.
+            if !self.still_presses() {
+                self.turns.meet(Conflict::PREEMPTED);
+                return false;
+            }
+        } else {
+            // SAFETY: inside the transaction that filled the log.
+            let valid = unsafe { self.commit_of(null_mut()).validate(self.reads(), bound) };
+            if let Err(conflict) = valid {
+                self.turns.meet(conflict);
+                return false;
+            }
+            self.fast_bound.set(bound);
         }
-        holds
+        self.descriptor.counters.extensions.add(1);
+        self.bound.set(bound);
+        true
     }
 }
 

@@ -6,6 +6,8 @@
 //! | [`version`] | versions and cells as they lie in memory |
 //! | [`observe`] | which version of a cell belongs to a stamp: reads and validation |
 //! | [`commit`] | claim all or none, decide by one word |
+//! | `claim` | claiming a cell, and meeting somebody else there |
+//! | `turns` | what a thread does between two attempts, and how it presses |
 //! | `context` | the private half of a thread's transactions |
 //! | `write_log` | what a transaction will write, found again in constant time |
 //! | `transaction`, `nesting`, `run`, `snapshot`, `tvar` | what users call |
@@ -15,6 +17,7 @@
 //!
 //! Users import the `contempo` crate, not this one.
 
+mod claim;
 #[doc(hidden)]
 pub mod commit;
 mod context;
@@ -29,6 +32,7 @@ pub mod observe;
 mod run;
 mod snapshot;
 mod transaction;
+mod turns;
 mod tvar;
 #[doc(hidden)]
 pub mod version;

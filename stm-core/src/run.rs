@@ -5,6 +5,7 @@ use crate::error::{Abort, Exhausted, Reason, StmResult, TryError};
 use crate::events;
 use crate::hooks::Due;
 use crate::transaction::Transaction;
+use crate::turns::Pause;
 use crate::wait;
 use contempo_sched::statistics::Cause;
 use std::convert::Infallible;
@@ -254,10 +255,10 @@ fn session<R, E>(
         let retreat = match (result, context.interrupted.get()) {
             (Ok(value), None) => match context.commit() {
                 Ok(()) => {
-                    context.end_attempt(false);
                     if attempts > 1 || context.eventful.get() {
                         finish(context, attempts);
                     } else {
+                        context.end_attempt(false);
                         context.updating.set(false);
                         context.end_session();
                     }
@@ -298,6 +299,8 @@ fn session<R, E>(
 #[cold]
 #[inline(never)]
 fn finish(context: &Context, attempts: u32) {
+    context.forget_turns();
+    context.end_attempt(false);
     let due = context.hooks.borrow_mut().take(true);
     context.eventful.set(false);
     context.suspend();
@@ -313,6 +316,7 @@ fn finish(context: &Context, attempts: u32) {
 fn fail(context: &Context) -> Due {
     context.interrupted.set(None);
     context.descriptor.counters.count_abort(Cause::User);
+    context.forget_turns();
     context.end_attempt(true);
     let due = context.hooks.borrow_mut().take(false);
     context.eventful.set(false);
@@ -324,9 +328,17 @@ fn fail(context: &Context) -> Due {
 /// Between two attempts of a transaction.
 struct Retreat {
     cause: Cause,
-    enlisted: Option<wait::Enlisted>,
+    before_next: BeforeNext,
     due: Due,
     suspended: Suspended,
+}
+
+/// What to wait for before the next attempt.
+enum BeforeNext {
+    /// A change of what was read.
+    Change(wait::Enlisted),
+    /// After a conflict: a pause, or our turn.
+    Turn(Pause),
 }
 
 /// After an attempt that was interrupted or could not commit: ends it and leaves the session.
@@ -335,18 +347,23 @@ struct Retreat {
 fn retreat(context: &Context, cause: Cause) -> Retreat {
     context.interrupted.set(None);
     context.descriptor.counters.count_abort(cause);
-    let enlisted = (cause == Cause::Retry).then(|| {
+    let before_next = if cause == Cause::Retry {
+        // It has seen a consistent state and asks for another: it does not starve.
+        context.forget_turns();
         if context.waiting_since.get().is_none() {
             context.waiting_since.set(Some(Instant::now()));
         }
-        wait::enlist(context)
-    });
+        BeforeNext::Change(wait::enlist(context))
+    } else {
+        let accesses = context.reads().len() + context.writes().entries().len();
+        BeforeNext::Turn(context.lost(cause, accesses))
+    };
     context.end_attempt(true);
     let due = context.hooks.borrow_mut().take(false);
     context.eventful.set(false);
     let suspended = context.suspend();
     context.end_session();
-    Retreat { cause, enlisted, due, suspended }
+    Retreat { cause, before_next, due, suspended }
 }
 
 /// Runs what is due, waits as the cause of the retreat demands, and enters the session again.
@@ -362,8 +379,8 @@ fn again(
     retreat.due.run();
     bounds.check(attempts)?;
     context.go_on(retreat.suspended);
-    match retreat.enlisted {
-        Some(enlisted) => {
+    match retreat.before_next {
+        BeforeNext::Change(enlisted) => {
             context.reclaimer.hand_over();
             if !enlisted.sleep(context, bounds.deadline) {
                 context.suspend();
@@ -373,8 +390,9 @@ fn again(
                 );
             }
         }
-        None => context.back_off(),
+        BeforeNext::Turn(pause) => context.pause(pause, bounds.deadline),
     }
+    context.press_if_due();
     context.begin_session();
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `TVar`: the handle on a cell, and single-cell operations.
 
-use crate::commit::WriteEntry;
+use crate::commit::{Conflict, WriteEntry};
 use crate::context::{self, Context};
 use crate::domain::Native;
 use crate::observe::current;
@@ -257,37 +257,73 @@ impl<T: Send + Sync + 'static> TVar<T> {
             loop {
                 context.begin_session();
                 let bound = context.reclaimer.enter();
-                let leave = Leave(context);
-                // SAFETY: inside a transaction; the cell is alive.
-                let seen = unsafe { current(context.domain, self.header(), bound) };
-                // SAFETY: a version of this cell; we are its contemporary.
-                let before: &T = unsafe { Version::value(seen) };
-                let Some(value) = make(before) else {
-                    context.failures.set(0);
-                    return result(before);
-                };
-                let expected = if blind { null_mut() } else { seen };
-                let outcome = commit_one(context, self.header(), expected, value);
-                let (cause, value) = match outcome {
-                    Ok(replaced) => {
-                        // SAFETY: replaced by our commit: we are its contemporary.
-                        let result = result(unsafe { Version::value(replaced) });
-                        std::mem::forget(leave);
-                        context.reclaimer.exit();
-                        context.failures.set(0);
-                        context.end_session();
-                        return result;
+                let leave = LeaveOne(context);
+                let (cause, value) = 'attempt: {
+                    if context.turns.reserving.get()
+                        && let Err(cause) = context.reserve(self.header())
+                    {
+                        break 'attempt (cause, None);
                     }
-                    Err(failed) => failed,
+                    // SAFETY: inside a transaction; the cell is alive.
+                    let seen = unsafe { current(context.domain, self.header(), bound) };
+                    // SAFETY: a version of this cell; we are its contemporary.
+                    let before: &T = unsafe { Version::value(seen) };
+                    let Some(value) = make(before) else { return result(before) };
+                    let expected = if blind { null_mut() } else { seen };
+                    let outcome = commit_one(context, self.header(), expected, value);
+                    match outcome {
+                        Ok(replaced) => {
+                            // SAFETY: replaced by our commit: we are its contemporary.
+                            let result = result(unsafe { Version::value(replaced) });
+                            std::mem::forget(leave);
+                            if context.turns.failures() > 0 {
+                                context.forget_turns();
+                            }
+                            context.reclaimer.exit();
+                            context.end_session();
+                            return result;
+                        }
+                        Err((conflict, value)) => {
+                            let cause = conflict.cause;
+                            context.turns.meet(conflict);
+                            (cause, Some(value))
+                        }
+                    }
                 };
                 std::mem::forget(leave);
-                context.descriptor.counters.count_abort(cause);
-                context.reclaimer.exit();
-                context.end_session();
-                back(value);
-                context.back_off();
+                self.once_more(context, cause);
+                if let Some(value) = value {
+                    back(value);
+                }
             }
         })
+    }
+
+    /// After a failed attempt at this cell alone.
+    #[cold]
+    #[inline(never)]
+    fn once_more(&self, context: &Context, cause: Cause) {
+        context.descriptor.counters.count_abort(cause);
+        let pause = context.lost(cause, 1);
+        context.reclaimer.exit();
+        let suspended = context.suspend();
+        context.end_session();
+        context.go_on(suspended);
+        context.pause(pause, None);
+        context.press_if_due();
+    }
+}
+
+/// Leaves a single-cell operation that did not write, also when its closure panics.
+struct LeaveOne<'c>(&'c Context);
+
+impl Drop for LeaveOne<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        if self.0.turns.failures() > 0 {
+            self.0.forget_turns();
+        }
+        drop(Leave(self.0));
     }
 }
 
@@ -325,14 +361,14 @@ fn commit_one<T>(
     cell: &CellHeader<Native>,
     expected: *mut VersionHeader<Native>,
     value: T,
-) -> Result<*mut VersionHeader<Native>, (Cause, T)> {
+) -> Result<*mut VersionHeader<Native>, (Conflict<Native>, T)> {
     let kind = Version::<T>::KIND;
     let version = new_version(context, context.claim.get(), value);
     let mut write = WriteEntry { cell, version, base: null_mut(), kind };
     let outcome = context.commit_writes(&[], std::slice::from_mut(&mut write), expected);
     match outcome {
         Ok(()) => Ok(write.base),
-        Err(cause) => {
+        Err(conflict) => {
             // Nobody reads the value of a claim that was not committed, so it can be moved out.
             // SAFETY: as just said; what is left is treated as a version without a destructor.
             let value = unsafe { Version::<T>::take_back(version) };
@@ -347,7 +383,7 @@ fn commit_one<T>(
                 // SAFETY: it was given back: no longer in its cell.
                 unsafe { context.reclaimer.retire_now(block) };
             }
-            Err((cause, value))
+            Err((conflict, value))
         }
     }
 }

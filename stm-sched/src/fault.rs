@@ -46,6 +46,20 @@ pub enum Fault {
     OwnWriteNotRead,
     /// A failed alternative's writes are kept.
     AlternativeKept,
+    /// Who is called out of a queue is not woken.
+    CalledNotWoken,
+    /// Who becomes the first of a queue is not woken.
+    NextNotWoken,
+    /// A committer does not look whether an older transaction has reserved the cell.
+    ReservationIgnored,
+    /// A reserver does not look whether the cell is claimed by somebody who came before.
+    ReservedWithoutLooking,
+    /// A transaction that was revoked goes on to trust its reservations.
+    RevocationMissed,
+    /// An older transaction takes a reservation over without revoking the younger's turn.
+    TakenWithoutRevoking,
+    /// The release of a reserved cell does not look whether somebody has queued up for it.
+    QueueForgotten,
 }
 
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]
