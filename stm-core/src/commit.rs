@@ -104,7 +104,7 @@ const DECIDE_EARLY: usize = if CHECKED { 1 } else { 4 };
 impl<D: Domain> Commit<'_, D> {
     /// Commits `writes`, provided that `reads` still hold. Hands out what they replaced, to be
     /// retired at the stamp that is given with it, and wakes whoever sleeps until one of the
-    /// written cells changes.
+    /// written cells changes. Returns the stamp.
     ///
     /// On failure every claim has been given back; entries with a `base` were visible to others
     /// and must be retired, the others are still private.
@@ -118,7 +118,7 @@ impl<D: Domain> Commit<'_, D> {
         reads: &[ReadEntry<D>],
         writes: &mut [WriteEntry<D>],
         mut replaced: impl FnMut(u64, Block),
-    ) -> Result<(), Conflict<D>> {
+    ) -> Result<u64, Conflict<D>> {
         let early = writes.len() <= DECIDE_EARLY;
         let mut state =
             StateWord::new(self.me.serial, if early { Phase::Deciding } else { Phase::Active });
@@ -208,7 +208,7 @@ impl<D: Domain> Commit<'_, D> {
                 self.wake(cell);
             }
         }
-        Ok(())
+        Ok(stamp)
     }
 
     /// A reader or validator wants us to commit later than its bound (or somebody has aborted

@@ -4,6 +4,7 @@ use crate::commit::{Commit, Conflict, ReadEntry, WriteEntry};
 use crate::domain::{Domain, Native};
 use crate::error::Interrupt;
 use crate::hooks::Hooks;
+use crate::observe::replaced_at;
 use crate::turns::{History, Turns};
 use crate::version::VersionHeader;
 use crate::write_log::WriteLog;
@@ -27,6 +28,10 @@ pub(crate) struct Context {
     pub(crate) fast_bound: Cell<u64>,
     /// The stamp that the running attempt reads at.
     pub(crate) bound: Cell<u64>,
+    /// Is that from before the attempt began? (`docs/design.md`, "A recent bound".)
+    pub(crate) recent: Cell<bool>,
+    /// Did this thread's last transaction write? Then this one probably will.
+    pub(crate) wrote: Cell<bool>,
     /// The claim that the running attempt's versions carry.
     pub(crate) claim: Cell<WhoWhen>,
     /// Is this thread inside `atomically` or `snapshot`?
@@ -79,6 +84,8 @@ impl Context {
         let context = Context {
             fast_bound: Cell::new(0),
             bound: Cell::new(0),
+            recent: Cell::new(false),
+            wrote: Cell::new(false),
             claim: Cell::new(WhoWhen::committed(0)),
             running: Cell::new(false),
             stale: Cell::new(false),
@@ -153,7 +160,9 @@ impl Context {
     /// Begins an attempt.
     #[inline(always)]
     pub(crate) fn begin_attempt(&self) {
-        let bound = self.reclaimer.enter();
+        let recent = self.wrote.get() && !self.turns.reserving.get();
+        let bound = if recent { self.reclaimer.enter_recent() } else { self.reclaimer.enter() };
+        self.recent.set(recent);
         self.bound.set(bound);
         self.fast_bound.set(bound);
         self.stale.set(false);
@@ -186,6 +195,7 @@ impl Context {
     pub(crate) fn commit(&self) -> Result<(), Cause> {
         let writes = self.writes();
         if writes.is_empty() {
+            self.wrote.set(false);
             self.descriptor.counters.read_only.add(1);
             return Ok(());
         }
@@ -217,11 +227,12 @@ impl Context {
         // versions carry its claim.
         let outcome = unsafe { self.commit_of(expected).run(reads, writes, replaced) };
         self.next_serial();
-        if outcome.is_ok() {
-            self.descriptor.counters.commits.add(1);
-            self.descriptor.counters.retired.add(writes.len() as u64);
-        }
-        outcome
+        let stamp = outcome?;
+        self.reclaimer.has_drawn(stamp);
+        self.wrote.set(true);
+        self.descriptor.counters.commits.add(1);
+        self.descriptor.counters.retired.add(writes.len() as u64);
+        Ok(())
     }
 
     /// Ends an attempt: empties the logs and leaves the contemporaries. Destructors do not run
@@ -322,7 +333,30 @@ impl Context {
         }
         self.descriptor.counters.extensions.add(1);
         self.bound.set(bound);
+        self.recent.set(false);
         true
+    }
+
+    /// Finds, in retrospect, a bound that is not from before this attempt's begin, for one that has
+    /// only read so far: everything that it has read is the newest there. Cannot fail.
+    ///
+    /// Everything was read from the head of its cell. So whoever has replaced one of those versions
+    /// has claimed after that, and drawn after our begin: the moment before the first of them is
+    /// not before our begin.
+    #[cold]
+    pub(crate) fn refresh(&self) {
+        let now = self.domain.clock().now();
+        let first_replaced = self.reads().iter().filter_map(|read| {
+            // SAFETY: inside the transaction that filled the log.
+            unsafe {
+                replaced_at(self.domain, &*read.cell, read.version, now, self.claim.get())
+            }
+        });
+        let bound = first_replaced.map(|stamp| stamp - 1).min().unwrap_or(now);
+        self.stale.set(bound < now);
+        self.recent.set(false);
+        self.bound.set(bound);
+        self.fast_bound.set(bound);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::tvar::TVar;
 use crate::version::{CellHeader, Version, VersionHeader};
 use contempo_alloc::retired::Block;
 use contempo_sched::fault::{Fault, planted};
-use contempo_sched::primitives::Ordering;
+use contempo_sched::primitives::{Ordering, prefetch_for_writing};
 use contempo_sched::statistics::Cause;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
@@ -154,6 +154,7 @@ impl<'tx> Transaction<'tx> {
         cell: &TVar<T>,
         change: impl FnOnce(&'tx T) -> T,
     ) -> StmResult<()> {
+        prefetch_for_writing(cell.header());
         let value = self.read(cell)?;
         self.write(cell, change(value))
     }
@@ -364,6 +365,14 @@ fn read_slow(
         && let Err(cause) = context.reserve(cell)
     {
         return Err(context.interrupt(cause));
+    }
+    if context.recent.get() && !planted(Fault::BoundNotRefreshed) {
+        // The bound is from before our begin: good for versions at or before it, for nothing else.
+        if !context.updating.get() {
+            context.refresh();
+        } else if !context.extend() {
+            return Err(context.interrupt(Cause::Changed));
+        }
     }
     loop {
         // SAFETY: inside an attempt with this bound; the cell is alive, as we were given it.

@@ -298,6 +298,7 @@ impl Context {
     #[inline(never)]
     pub(crate) fn lost(&self, cause: Cause, accesses: usize) -> Pause {
         let (turns, knobs, now) = (&self.turns, self.domain.knobs(), time::now());
+        self.wrote.set(false); // The next attempt begins at the newest stamp.
         self.release();
         turns.hot.set(0);
         let mut history = turns.history.get();

@@ -136,10 +136,10 @@ impl<T: Send + Sync + 'static> TVar<T> {
     pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> R {
         context::with(|context| {
             context.begin_session();
-            let bound = context.reclaimer.enter();
+            context.reclaimer.enter();
             let _leave = Leave(context);
             // SAFETY: inside a transaction; the cell is alive.
-            let version = unsafe { current(context.domain, self.header(), bound) };
+            let version = unsafe { current(context.domain, self.header()) };
             // SAFETY: a version of this cell, so of type `T`; we are its contemporary.
             look(unsafe { Version::value(version) })
         })
@@ -256,7 +256,11 @@ impl<T: Send + Sync + 'static> TVar<T> {
         context::with(|context| {
             loop {
                 context.begin_session();
-                let bound = context.reclaimer.enter();
+                if context.wrote.get() {
+                    context.reclaimer.enter_recent();
+                } else {
+                    context.reclaimer.enter();
+                }
                 let leave = LeaveOne(context);
                 let (cause, value) = 'attempt: {
                     if context.turns.reserving.get()
@@ -265,7 +269,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
                         break 'attempt (cause, None);
                     }
                     // SAFETY: inside a transaction; the cell is alive.
-                    let seen = unsafe { current(context.domain, self.header(), bound) };
+                    let seen = unsafe { current(context.domain, self.header()) };
                     // SAFETY: a version of this cell; we are its contemporary.
                     let before: &T = unsafe { Version::value(seen) };
                     let Some(value) = make(before) else { return result(before) };

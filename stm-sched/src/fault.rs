@@ -16,6 +16,10 @@ pub enum Fault {
     AnnouncementWithoutFence,
     /// A transaction reads at the stamp that its thread has announced, not at that of its begin.
     StaleBound,
+    /// A bound from before the announcement is used under it.
+    RecentNotRaised,
+    /// A read that finds a newer version than its bound, which is from before its begin, keeps to it.
+    BoundNotRefreshed,
     /// An idle thread's announcement is cleared without looking whether the thread has begun.
     RevokeWithoutLooking,
     /// A retired version is freed at once.
