@@ -57,7 +57,11 @@ pub fn begin(
         return announced;
     }
     // A marked or missing announcement is above every stamp, and wraps to a huge age.
-    if now.wrapping_sub(announced) < RENEW_AFTER { now } else { announce(descriptor, clock, recent) }
+    if now.wrapping_sub(announced) < RENEW_AFTER {
+        now
+    } else {
+        announce(descriptor, clock, recent)
+    }
 }
 
 /// Begins a transaction that will look at the clock only if it must: its bound is `recent`, the stamp

@@ -3,9 +3,7 @@
 //! reader that walks back to its bound. Run by `ci/loom.sh`.
 #![cfg(contempo_loom)]
 
-use contempo_alloc::announcement::{
-    Idle, RENEW_AFTER, begin, begin_at, end, oldest, revoke_idle,
-};
+use contempo_alloc::announcement::{Idle, RENEW_AFTER, begin, begin_at, end, oldest, revoke_idle};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::fault::Fault;
 use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering};

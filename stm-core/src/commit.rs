@@ -239,11 +239,7 @@ impl<D: Domain> Commit<'_, D> {
     /// # Safety
     /// As [`run`](Self::run).
     #[inline(never)]
-    pub unsafe fn validate(
-        &self,
-        reads: &[ReadEntry<D>],
-        bound: u64,
-    ) -> Result<(), Conflict<D>> {
+    pub unsafe fn validate(&self, reads: &[ReadEntry<D>], bound: u64) -> Result<(), Conflict<D>> {
         if planted(Fault::SkipValidation) {
             return Ok(());
         }
@@ -278,11 +274,7 @@ impl<D: Domain> Commit<'_, D> {
     /// # Safety
     /// As [`run`](Self::run).
     #[cold]
-    unsafe fn give_back(
-        &self,
-        writes: &[WriteEntry<D>],
-        conflict: Conflict<D>,
-    ) -> Conflict<D> {
+    unsafe fn give_back(&self, writes: &[WriteEntry<D>], conflict: Conflict<D>) -> Conflict<D> {
         loop {
             let state = self.descriptor.state.load(Ordering::Acquire);
             if state.phase() == Phase::Aborted || self.descriptor.abort_from_outside(state) {

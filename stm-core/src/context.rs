@@ -348,9 +348,7 @@ impl Context {
         let now = self.domain.clock().now();
         let first_replaced = self.reads().iter().filter_map(|read| {
             // SAFETY: inside the transaction that filled the log.
-            unsafe {
-                replaced_at(self.domain, &*read.cell, read.version, now, self.claim.get())
-            }
+            unsafe { replaced_at(self.domain, &*read.cell, read.version, now, self.claim.get()) }
         });
         let bound = first_replaced.map(|stamp| stamp - 1).min().unwrap_or(now);
         self.stale.set(bound < now);

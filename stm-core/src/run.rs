@@ -146,7 +146,7 @@ impl Builder {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
-        Bounds { start: Some(start), deadline, max_attempts: self.max_attempts }
+        Bounds { start: Some(start), deadline, max_attempts: self.max_attempts, declared: false }
     }
 
     /// Runs `body` like [`atomically`] within these bounds.
@@ -200,14 +200,18 @@ impl Transaction<'_> {
 }
 
 #[derive(Clone, Copy)]
-struct Bounds {
+pub(crate) struct Bounds {
     start: Option<Instant>,
     deadline: Option<Instant>,
     max_attempts: Option<u32>,
+    /// Press from the first attempt on.
+    declared: bool,
 }
 
 impl Bounds {
-    const NONE: Bounds = Bounds { start: None, deadline: None, max_attempts: None };
+    const NONE: Bounds =
+        Bounds { start: None, deadline: None, max_attempts: None, declared: false };
+    pub(crate) const DECLARED: Bounds = Bounds { declared: true, ..Bounds::NONE };
 
     fn check(&self, attempts: u32) -> Result<(), Exhausted> {
         if self.max_attempts.is_some_and(|most| attempts >= most) {
@@ -239,7 +243,7 @@ impl Drop for Unwinding<'_> {
 /// User code (hooks, destructors of the closure's result) runs only after the attempt has ended and
 /// the session is left: it may panic, and may run transactions of its own.
 #[inline(always)]
-fn session<R, E>(
+pub(crate) fn session<R, E>(
     context: &Context,
     bounds: Bounds,
     mut body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
@@ -247,6 +251,9 @@ fn session<R, E>(
     let mut attempts = 0;
     context.begin_session();
     loop {
+        if bounds.declared {
+            context.press_declared();
+        }
         context.begin_attempt();
         attempts += 1;
         let unwinding = Unwinding(context);

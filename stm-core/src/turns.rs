@@ -168,9 +168,17 @@ impl Context {
         }
     }
 
+    /// Presses although nothing has failed yet: for a transaction that declares what it will access.
+    pub(crate) fn press_declared(&self) {
+        self.eventful.set(true);
+        if !self.turns.reserving.get() {
+            self.press();
+        }
+    }
+
     /// Begins a turn whose reservations count.
     #[cold]
-    pub(crate) fn press(&self) {
+    fn press(&self) {
         let turn = self.descriptor.next_turn(TurnPhase::Pressing);
         self.turns.turn.set(turn);
         self.turns.reserving.set(true);
@@ -340,8 +348,7 @@ impl Context {
                 history.waits += 1;
                 self.descriptor.counters.queued.add(1);
                 let (key, mark) = (cell.key(), || cell.mark_queued(true));
-                let joined =
-                    self.domain.queues().join(key, self.slot(), self.domain.table(), mark);
+                let joined = self.domain.queues().join(key, self.slot(), self.domain.table(), mark);
                 let (domain, descriptor, slot) = (self.domain, self.descriptor, self.slot());
                 Pause::Queue(Waiting { domain, descriptor, slot, key, joined, by })
             }

@@ -10,6 +10,7 @@ use contempo_alloc::retired::Block;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::statistics::Cause;
+use contempo_sched::word::LockWord;
 use contempo_sched::word::WhoWhen;
 use std::marker::PhantomData;
 use std::ptr::{NonNull, null_mut};
@@ -107,6 +108,49 @@ impl<T: Send + Sync + 'static> TVar<T> {
     #[inline(always)]
     pub(crate) fn header(&self) -> &CellHeader<Native> {
         &self.cell().header
+    }
+
+    /// A new cell with this value, and a name for the [contention
+    /// report](crate::contention_report). Names are kept beside the cells: those without one pay
+    /// nothing for it.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// let balance = contempo::TVar::named("accounts/7", 100);
+    /// assert_eq!(balance.name().as_deref(), Some("accounts/7"));
+    /// ```
+    pub fn named(name: impl Into<String>, value: T) -> Self {
+        let cell = TVar::new(value);
+        cell.set_name(name);
+        cell
+    }
+
+    /// Names this cell, for the [contention report](crate::contention_report); also one in a static.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// contempo::static_tvar! {
+    ///     static SERVED: u64 = 0;
+    /// }
+    /// SERVED.set_name("served");
+    /// assert_eq!(SERVED.name().as_deref(), Some("served"));
+    /// ```
+    pub fn set_name(&self, name: impl Into<String>) {
+        context::with(|context| context.domain.names().set(self.header().key(), name.into()));
+        self.header().change_lock(LockWord::named);
+    }
+
+    /// This cell's name, if it has one.
+    ///
+    /// ```
+    /// assert_eq!(contempo_core::TVar::new(0).name(), None);
+    /// ```
+    pub fn name(&self) -> Option<String> {
+        // Relaxed: a name that is set by another thread at this moment may be missed.
+        if !self.header().lock.load(Ordering::Relaxed).has_name() {
+            return None;
+        }
+        context::with(|context| context.domain.names().get(self.header().key()))
     }
 
     /// Do both handles refer to the same cell?

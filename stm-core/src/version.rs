@@ -214,6 +214,9 @@ impl<T, D: Domain> Cell<T, D> {
     unsafe fn destroy(block: NonNull<u8>) -> Option<Block> {
         // SAFETY: our caller's promise. The link is read without its domain: the last access.
         let cell = unsafe { block.cast::<Cell<T, Native>>().as_ref() };
+        if cell.header.lock.load(Ordering::Relaxed).has_name() {
+            Native::forget_name(cell.header.key());
+        }
         let newest = cell.header.value.load(Ordering::Acquire);
         // SAFETY: a cell always has a version.
         let newest = unsafe { NonNull::new_unchecked(newest) };

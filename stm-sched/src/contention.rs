@@ -225,9 +225,11 @@ impl std::fmt::Display for ContentionReport {
         if self.cells.is_empty() {
             return f.write_str("no conflicts\n");
         }
-        let names = self.cells.iter().map(|cell| cell.name.len()).chain(
-            self.waiters.iter().map(|waiter| waiter.cell.len()),
-        );
+        let names = self
+            .cells
+            .iter()
+            .map(|cell| cell.name.len())
+            .chain(self.waiters.iter().map(|waiter| waiter.cell.len()));
         let width = names.max().unwrap_or(0).max("cell".len());
         writeln!(
             f,

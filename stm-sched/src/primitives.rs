@@ -1,7 +1,7 @@
 //! The one place that swaps the standard library's primitives for those of a checker.
 //!
 //! `--cfg contempo_loom` selects loom, `--cfg contempo_shuttle` selects shuttle. Everything that
-//! other threads can see goes through here; `clippy.toml` forbids going around it.
+//! other threads can see goes through here; `ci/primitives.sh` looks that nothing goes around it.
 
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]
 mod imp {
