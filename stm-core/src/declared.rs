@@ -3,8 +3,7 @@
 //! All of them are reserved before the body runs, or none: the admission of very lightweight locking
 //! (Ren, Thomson and Abadi, VLDB 2012). From then on nobody younger commits to them, so the body runs
 //! once, unless an older transaction needs one of the cells. Transactions that share no cell run out
-//! of order, beside each other; those that do are admitted oldest first, counted from their first
-//! refusal.
+//! of order, beside each other; those that do run in the order in which they came.
 
 use crate::context;
 use crate::domain::Native;
@@ -103,7 +102,7 @@ tuples!(A B C D E F G H);
 ///
 /// Use it for transactions that conflict often: they take turns from the start, and no work is lost.
 /// Where conflicts are rare, [`atomically`](crate::atomically) is cheaper (a reservation is two
-/// compare-and-swaps for each cell). Snapshots and reads of others are not held up. The body may
+/// compare-and-swaps for each cell, and the clock is read once). Snapshots and reads of others are not held up. The body may
 /// access other cells as well; they are reserved when it comes to them.
 ///
 /// # Panics

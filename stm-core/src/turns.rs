@@ -49,7 +49,7 @@ pub(crate) struct Turns {
 pub(crate) struct History {
     /// Failed attempts.
     pub(crate) failures: u32,
-    /// When the first attempt failed, or 0.
+    /// When the first attempt failed, or a declared transaction was admitted; or 0.
     since: u64,
     /// Accesses of failed attempts.
     lost: u64,
@@ -142,7 +142,7 @@ impl Context {
     /// afresh.
     pub(crate) fn suspend_turns(&self) -> History {
         let history = self.turns.history.take();
-        if history.failures > 0 {
+        if history.since != 0 {
             self.descriptor.rank.store(Rank::NONE, Ordering::Relaxed);
         }
         history
@@ -150,7 +150,7 @@ impl Context {
 
     /// Goes on with a transaction.
     pub(crate) fn resume_turns(&self, history: History) {
-        if history.failures > 0 {
+        if history.since != 0 {
             self.descriptor.rank.store(self.rank_of(&history), Ordering::Relaxed);
         }
         self.turns.history.set(history);
@@ -169,8 +169,16 @@ impl Context {
     }
 
     /// Presses although nothing has failed yet: for a transaction that declares what it will access.
+    /// Its age counts from now, its admission.
     pub(crate) fn press_declared(&self) {
         self.eventful.set(true);
+        let mut history = self.turns.history.get();
+        if history.since == 0 {
+            history.since = time::now();
+            self.turns.history.set(history);
+            self.descriptor.rank.store(self.rank_of(&history), Ordering::Relaxed);
+            self.descriptor.lease.store(0, Ordering::Relaxed);
+        }
         if !self.turns.reserving.get() {
             self.press();
         }
@@ -293,7 +301,7 @@ impl Context {
     pub(crate) fn forget_turns(&self) {
         self.release();
         let turns = &self.turns;
-        if turns.history.take().failures > 0 {
+        if turns.history.take().since != 0 {
             self.descriptor.rank.store(Rank::NONE, Ordering::Relaxed);
         }
         turns.hot.set(0);
