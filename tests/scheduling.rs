@@ -324,7 +324,10 @@ fn a_report_names_the_cells_and_the_waiters() {
             wait_until("somebody waits", || !contention_report(10).waiters.is_empty());
             let report = contention_report(10);
             let (cell, waiter) = (&report.cells[0], &report.waiters[0]);
-            assert_eq!((cell.name.as_str(), cell.waiting, waiter.cell.as_str()), ("till", 1, "till"));
+            assert_eq!(
+                (cell.name.as_str(), cell.waiting, waiter.cell.as_str()),
+                ("till", 1, "till")
+            );
             assert!(cell.conflicts.gave_way >= 1 && waiter.behind.is_some(), "{report:?}");
             let table = report.to_string();
             assert!(table.contains("till") && table.contains("waits for"), "{table}");
