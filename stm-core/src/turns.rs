@@ -285,8 +285,7 @@ impl Context {
                     Err(current) => lock = current,
                 }
             }
-            if lock.has_queue() && cell.key() != turns.hot.get() && !planted(Fault::QueueForgotten)
-            {
+            if lock.has_queue() && cell.key() != turns.hot.get() {
                 let unmark = || cell.mark_queued(false);
                 let woken =
                     self.domain.queues().call_first(cell.key(), self.domain.table(), unmark);

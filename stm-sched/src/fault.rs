@@ -62,8 +62,8 @@ pub enum Fault {
     RevocationMissed,
     /// An older transaction takes a reservation over without revoking the younger's turn.
     TakenWithoutRevoking,
-    /// The release of a reserved cell does not look whether somebody has queued up for it.
-    QueueForgotten,
+    /// Who is called out of a queue is taken for the thread that has its slot now.
+    TicketIgnored,
 }
 
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]
