@@ -1,208 +1,179 @@
-//! The contenders: ways to let threads share something. One file per family, one trait per kind of
-//! thing that is shared.
+//! The contenders: ways to let threads share something. What is shared is in
+//! [`structures`](crate::structures).
 //!
-//! | trait | what is shared | workloads |
-//! | --- | --- | --- |
-//! | [`Cells`] | numbered cells, several of which change at once | counters, transfers, audits, … |
-//! | [`Baton`] | one cell that threads wait for | ping-pong, tokens |
-//!
-//! Workloads are generic over these traits: a contender's code is inlined into the loop that is
-//! measured, as it would be in a user's program.
+//! | module | families |
+//! | --- | --- |
+//! | [`transactional`] | what transactional memories have in common |
+//! | [`contempo`], [`peers`] | the transactional memories |
+//! | [`guards`] | one lock, or none, around everything |
+//! | [`monitors`] | mutexes with condition variables |
+//! | [`faults`] | contenders that are wrong on purpose |
+//! | [`attempts`] | how often closures run |
 
 pub(crate) mod attempts;
-pub(crate) mod condvar;
 pub(crate) mod contempo;
-pub(crate) mod mutex;
-pub(crate) mod ordered;
-pub(crate) mod sequential;
+pub(crate) mod faults;
+pub(crate) mod guards;
+pub(crate) mod monitors;
+pub(crate) mod peers;
+pub(crate) mod transactional;
 
-use crate::engine::trial::Trial;
-
-/// Numbered cells. Each operation is atomic, and sees and makes one consistent state.
-pub(crate) trait Cells: Send + Sync + 'static {
-    /// So many cells with this value each.
-    fn new(count: usize, value: u64) -> Self;
-
-    /// Adds 1 to each of these cells, which are distinct.
-    fn update(&self, at: &[usize]);
-
-    /// The sum of these cells, which are distinct.
-    fn read(&self, at: &[usize]) -> u64;
-
-    /// Moves an amount from one cell to another, if there is as much; says whether there was.
-    fn transfer(&self, from: usize, to: usize, amount: u64) -> bool;
-
-    /// The sum of all cells.
-    fn audit(&self) -> u64;
-
-    /// As [`update`](Self::update), but calls `meanwhile` when the cells have been read and
-    /// written and the operation could end.
-    fn hold(&self, at: &[usize], meanwhile: &dyn Fn());
-}
-
-/// One cell that threads wait for.
-pub(crate) trait Baton: Send + Sync + 'static {
-    /// For so many threads. It is thread 0's turn, and the token is there.
-    fn new(threads: usize) -> Self;
-
-    /// Waits until it is `me`'s turn and makes it the turn of `next`. False if closed instead.
-    fn pass(&self, me: usize, next: usize) -> bool;
-
-    /// Waits until the token is there and was last held by another thread, and takes it. False if
-    /// closed instead.
-    fn take(&self, me: usize) -> bool;
-
-    /// Puts the token back.
-    fn put(&self, me: usize);
-
-    /// Wakes everyone; nobody waits any more.
-    fn close(&self);
-}
+use faults::Fault;
 
 /// A contender as the user names it.
 #[derive(Debug)]
 pub(crate) struct Contender {
     /// On the command line and in all results.
     pub(crate) name: &'static str,
-    /// For `--list`.
+    /// For `--list` and the page.
     pub(crate) about: &'static str,
-    family: Family,
-    /// Can another thread look while threads are busy?
-    pub(crate) shared: bool,
-    /// Called before each trial.
+    /// Which implementation of each structure it is.
+    pub(crate) family: Family,
+    /// Is it part of a quick run?
+    pub(crate) quick: bool,
+    /// Called in the thread that makes its structures, before it does.
     pub(crate) prepare: fn(),
 }
 
+/// Kinds of implementations. A structure need not have one of each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Family {
+pub(crate) enum Family {
     Contempo,
     ContempoCell,
+    RustStm,
+    FastStm,
+    AsyncStm,
     Sequential,
     StdMutex,
     ParkingLotMutex,
+    StdRwLock,
+    ParkingLotRwLock,
     OrderedStd,
     OrderedParkingLot,
-    Condvar,
-}
-
-/// All contenders.
-pub(crate) const ALL: &[Contender] = &[
-    Contender {
-        name: "contempo",
-        about: "contempo: transactions, snapshots for what only reads",
-        family: Family::Contempo,
-        shared: true,
-        prepare: contempo::select_default_policy,
-    },
-    Contender {
-        name: "contempo-cell",
-        about: "contempo: operations on one cell alone (TVar::update, TVar::load)",
-        family: Family::ContempoCell,
-        shared: true,
-        prepare: contempo::select_default_policy,
-    },
-    Contender {
-        name: "sequential",
-        about: "no synchronisation at all; one thread only",
-        family: Family::Sequential,
-        shared: false,
-        prepare: nothing,
-    },
-    Contender {
-        name: "std-mutex",
-        about: "one std Mutex around everything",
-        family: Family::StdMutex,
-        shared: true,
-        prepare: nothing,
-    },
-    Contender {
-        name: "parking_lot-mutex",
-        about: "one parking_lot Mutex around everything",
-        family: Family::ParkingLotMutex,
-        shared: true,
-        prepare: nothing,
-    },
-    Contender {
-        name: "ordered-std",
-        about: "a std Mutex per cell, taken in ascending order",
-        family: Family::OrderedStd,
-        shared: true,
-        prepare: nothing,
-    },
-    Contender {
-        name: "ordered-parking_lot",
-        about: "a parking_lot Mutex per cell, taken in ascending order",
-        family: Family::OrderedParkingLot,
-        shared: true,
-        prepare: nothing,
-    },
-    Contender {
-        name: "condvar",
-        about: "a std Mutex, and a std Condvar for each thread that waits",
-        family: Family::Condvar,
-        shared: true,
-        prepare: nothing,
-    },
-];
-
-fn nothing() {}
-
-/// The contender of this name.
-pub(crate) fn find(name: &str) -> Option<&'static Contender> {
-    ALL.iter().find(|contender| contender.name == name)
-}
-
-/// A workload on [`Cells`].
-pub(crate) trait OnCells {
-    /// The trial for this contender.
-    fn build<C: Cells>(self) -> Box<dyn Trial>;
-}
-
-/// A workload on a [`Baton`].
-pub(crate) trait OnBaton {
-    /// The trial for this contender.
-    fn build<B: Baton>(self) -> Box<dyn Trial>;
+    ArcSwap,
+    Atomic,
+    Unshared,
+    Faulty,
 }
 
 impl Contender {
-    /// A trial of a workload on cells; none if this contender has no cells, or not for so many
-    /// threads.
-    pub(crate) fn on_cells(
-        &self,
-        threads: usize,
-        workload: impl OnCells,
-    ) -> Option<Box<dyn Trial>> {
-        Some(match self.family {
-            Family::Contempo => workload.build::<contempo::Cells>(),
-            Family::Sequential if threads == 1 => workload.build::<sequential::Cells>(),
-            Family::StdMutex => workload.build::<mutex::StdCells>(),
-            Family::ParkingLotMutex => workload.build::<mutex::ParkingLotCells>(),
-            Family::OrderedStd => workload.build::<ordered::StdCells>(),
-            Family::OrderedParkingLot => workload.build::<ordered::ParkingLotCells>(),
-            Family::ContempoCell | Family::Sequential | Family::Condvar => return None,
-        })
+    const fn new(name: &'static str, family: Family, about: &'static str) -> Self {
+        Contender { name, about, family, quick: false, prepare: nothing }
     }
 
-    /// A trial of a workload that never touches more than one cell.
-    pub(crate) fn on_single_cells(
-        &self,
-        threads: usize,
-        workload: impl OnCells,
-    ) -> Option<Box<dyn Trial>> {
-        match self.family {
-            Family::ContempoCell => Some(workload.build::<contempo::SingleCells>()),
-            // With one cell only, the same as one mutex around everything.
-            Family::OrderedStd | Family::OrderedParkingLot => None,
-            _ => self.on_cells(threads, workload),
-        }
+    /// Part of a quick run, too.
+    const fn quick(self) -> Self {
+        Contender { quick: true, ..self }
     }
 
-    /// A trial of a workload on a baton.
-    pub(crate) fn on_baton(&self, workload: impl OnBaton) -> Option<Box<dyn Trial>> {
-        Some(match self.family {
-            Family::Contempo => workload.build::<contempo::Baton>(),
-            Family::Condvar => workload.build::<condvar::Baton>(),
-            _ => return None,
-        })
+    const fn prepared(self, prepare: fn()) -> Self {
+        Contender { prepare, ..self }
     }
+
+    /// Can it be used by so many threads?
+    pub(crate) fn suits(&self, threads: usize) -> bool {
+        self.family != Family::Sequential || threads == 1
+    }
+
+    /// May another thread look while the workers are busy?
+    pub(crate) fn shared(&self) -> bool {
+        self.family != Family::Sequential
+    }
+
+    /// Is it a variant of contempo?
+    pub(crate) fn is_contempo(&self) -> bool {
+        matches!(self.family, Family::Contempo | Family::ContempoCell)
+    }
+
+    /// Is it held to the project's targets?
+    pub(crate) fn is_judged(&self) -> bool {
+        self.family == Family::Contempo
+    }
+}
+
+fn nothing() {}
+
+/// All contenders. contempo's policies and variants are in one place: the first lines.
+pub(crate) const ALL: &[Contender] = &[
+    Contender::new(
+        "contempo",
+        Family::Contempo,
+        "contempo: transactions, and snapshots for what only reads",
+    )
+    .quick()
+    .prepared(contempo::select_default_policy),
+    Contender::new(
+        "contempo-cell",
+        Family::ContempoCell,
+        "contempo: operations on one cell alone (TVar::update, TVar::load)",
+    )
+    .prepared(contempo::select_default_policy),
+    Contender::new("stm", Family::RustStm, "the crate stm").quick(),
+    Contender::new("fast-stm", Family::FastStm, "the crate fast-stm"),
+    Contender::new("async-stm", Family::AsyncStm, "the crate async-stm, a thread per task"),
+    Contender::new("std-mutex", Family::StdMutex, "one std Mutex, with Condvars to wait on")
+        .quick(),
+    Contender::new(
+        "parking_lot-mutex",
+        Family::ParkingLotMutex,
+        "one parking_lot Mutex, with Condvars to wait on",
+    )
+    .quick(),
+    Contender::new("std-rwlock", Family::StdRwLock, "one std RwLock"),
+    Contender::new("parking_lot-rwlock", Family::ParkingLotRwLock, "one parking_lot RwLock"),
+    Contender::new(
+        "ordered-std",
+        Family::OrderedStd,
+        "std Mutexes, one per cell or part, taken in order: by hand, without an STM",
+    ),
+    Contender::new(
+        "ordered-parking_lot",
+        Family::OrderedParkingLot,
+        "parking_lot Mutexes, one per cell or part, taken in order: by hand, without an STM",
+    )
+    .quick(),
+    Contender::new("arc-swap", Family::ArcSwap, "arc-swap: read, copy everything, update"),
+    Contender::new("atomic", Family::Atomic, "atomic integers, where they are enough"),
+    Contender::new("sequential", Family::Sequential, "no synchronisation; one thread only"),
+    Contender::new(
+        "unshared",
+        Family::Unshared,
+        "a mutex per thread, so nothing is shared: what the machine and its scheduler give",
+    ),
+];
+
+/// Contenders that are wrong on purpose: the checks must catch them. Never part of a run unless
+/// named.
+pub(crate) const FAULTY: &[Contender] = &[
+    Contender::new("fault-lose-update", Family::Faulty, "changes are reported, and not made")
+        .prepared(|| faults::plant(Fault::LoseUpdate)),
+    Contender::new("fault-half-update", Family::Faulty, "of a change in two places, one is made")
+        .prepared(|| faults::plant(Fault::HalfUpdate)),
+    Contender::new("fault-torn-read", Family::Faulty, "what is read never was")
+        .prepared(|| faults::plant(Fault::TornRead)),
+    Contender::new("fault-twice", Family::Faulty, "something is done twice")
+        .prepared(|| faults::plant(Fault::Twice)),
+    Contender::new("fault-no-wait", Family::Faulty, "who must wait goes on")
+        .prepared(|| faults::plant(Fault::NoWait)),
+    Contender::new("fault-out-of-order", Family::Faulty, "what comes out is not what is next")
+        .prepared(|| faults::plant(Fault::OutOfOrder)),
+];
+
+/// The contender of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Contender> {
+    ALL.iter().chain(FAULTY).find(|contender| contender.name == name)
+}
+
+/// The contender with this fault.
+#[cfg(test)]
+pub(crate) fn with(fault: Fault) -> &'static Contender {
+    let name = match fault {
+        Fault::LoseUpdate => "fault-lose-update",
+        Fault::HalfUpdate => "fault-half-update",
+        Fault::TornRead => "fault-torn-read",
+        Fault::Twice => "fault-twice",
+        Fault::NoWait => "fault-no-wait",
+        Fault::OutOfOrder => "fault-out-of-order",
+    };
+    find(name).expect("each fault has a contender")
 }

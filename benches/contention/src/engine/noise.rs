@@ -1,9 +1,13 @@
 //! The calibration loop: how quiet was the machine?
 //!
 //! Between trials, one thread per core does the same small work, which shares nothing. On a quiet
-//! machine it always takes the same time.
+//! machine it always takes the same time. Since a scheduler favours a thread that has just woken,
+//! such a loop hardly notices other processes; so their share of processor time counts, too, where
+//! the platform tells it.
 
 use super::pin::{self, Cores};
+use crate::report::Noise;
+use crate::report::machine::Disturbance;
 use crate::stats::Quartiles;
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -12,7 +16,10 @@ use std::time::{Duration, Instant};
 /// How long one calibration lasts, about.
 const LENGTH: Duration = Duration::from_millis(3);
 /// Quartiles further apart than this part of the median: the run is not to be trusted.
-pub(crate) const TOO_NOISY: f64 = 0.10;
+const TOO_NOISY: f64 = 0.10;
+/// Nor is one in which other processes, or the hypervisor, took more than this part of the time.
+const TOO_MANY_OTHERS: f64 = 0.05;
+const TOO_MUCH_STOLEN: f64 = 0.02;
 
 /// Measures the machine now and then.
 pub(crate) struct Calibration {
@@ -69,8 +76,11 @@ impl Calibration {
         self.samples.push(slowest.as_nanos() as f64 / times as f64);
     }
 
-    /// The time of a step, over all calibrations so far.
-    pub(crate) fn quartiles(&self) -> Option<Quartiles> {
-        Quartiles::of(self.samples.iter().copied())
+    /// What the calibrations so far say, together with who else used the processor meanwhile.
+    pub(crate) fn noise(&self, disturbance: Option<Disturbance>) -> Option<Noise> {
+        let step_ns = Quartiles::of(self.samples.iter().copied())?;
+        let quiet = |it: Disturbance| it.others <= TOO_MANY_OTHERS && it.stolen <= TOO_MUCH_STOLEN;
+        let trusted = step_ns.spread() <= TOO_NOISY && disturbance.is_none_or(quiet);
+        Some(Noise { step_ns, calibrations: self.samples.len(), disturbance, trusted })
     }
 }

@@ -3,12 +3,9 @@
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
-/// The longest latency that is told apart from longer ones: a minute.
-const LONGEST_NS: u64 = 60_000_000_000;
-
-/// An empty histogram of nanoseconds, with two significant digits.
+/// An empty histogram of nanoseconds, with two significant digits. It grows as needed.
 pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LONGEST_NS, 2).expect("valid bounds")
+    Histogram::new(2).expect("two digits are possible")
 }
 
 /// Operations of one kind by one thread in one window.
@@ -17,7 +14,7 @@ pub(crate) struct KindTally {
     pub(crate) operations: u64,
     /// Runs of their closure (or looks at a condition), aborted ones included.
     pub(crate) attempts: u64,
-    /// Time spent in them, as far as they were timed.
+    /// Time spent in them.
     pub(crate) busy: Duration,
     /// The longest of them, or an upper bound on it if it was one of a batch.
     pub(crate) worst: Duration,
@@ -39,11 +36,8 @@ impl KindTally {
     /// One operation, timed.
     #[inline]
     pub(crate) fn timed(&mut self, taken: Duration, attempts: u64) {
-        self.operations += 1;
-        self.attempts += attempts;
-        self.busy += taken;
-        self.worst = self.worst.max(taken);
-        self.latency.saturating_record(taken.as_nanos() as u64);
+        self.batch(1, taken, attempts);
+        self.latency.record(taken.as_nanos() as u64).expect("it grows as needed");
     }
 
     /// Some operations that were timed together.

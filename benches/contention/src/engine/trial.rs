@@ -1,10 +1,10 @@
 //! What a workload must offer to be measured, and how it is measured.
 
+use super::control::Control;
 use super::pin::Cores;
 use super::sample::Sample;
-use super::seat::{Control, Seat};
-use super::tally::Tally;
-use crate::plan::Case;
+use super::seat::Seat;
+use std::any::Any;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -59,10 +59,10 @@ pub(crate) trait Trial: Sync {
     /// Lets the workers run, uncounted, and looks at the invariant meanwhile.
     fn warm_up(&self, control: &Control, timing: Timing) {
         let end = Instant::now() + timing.warm_up;
-        std::thread::sleep(timing.warm_up / 4);
-        self.look(control);
-        std::thread::sleep(timing.warm_up / 4);
-        self.look(control);
+        for _ in 0..2 {
+            std::thread::sleep(timing.warm_up / 4);
+            self.look(control);
+        }
         std::thread::sleep(end.saturating_duration_since(Instant::now()));
     }
 
@@ -86,47 +86,79 @@ pub(crate) trait Trial: Sync {
     /// Does everything add up? `done` has, for each worker, the operations of each kind that it
     /// ever did.
     fn check(&self, done: &[Vec<u64>]) -> Result<(), Violation>;
+
+    /// Figures that are not about operations. Asked after the check.
+    fn figures(&self) -> Vec<(String, f64)> {
+        Vec::new()
+    }
+}
+
+/// Makes a trial: not before it is needed, since it may fill large structures.
+pub(crate) type Maker = Box<dyn FnOnce() -> Box<dyn Trial>>;
+
+/// With what a trial is run.
+pub(crate) struct Terms<'a> {
+    /// Workers.
+    pub(crate) threads: usize,
+    /// How long.
+    pub(crate) timing: Timing,
+    /// Of all random choices.
+    pub(crate) seed: u64,
+    /// Where the workers run.
+    pub(crate) cores: &'a Cores,
+    /// May another thread look at the invariant meanwhile?
+    pub(crate) looks: bool,
 }
 
 /// Runs one trial: threads, warm-up, windows, checks.
 ///
 /// # Errors
-/// If an invariant did not hold, during the trial or at its end.
-pub(crate) fn run(
-    trial: &dyn Trial,
-    case: Case,
-    seed: u64,
-    cores: &Cores,
-) -> Result<Sample, Violation> {
-    let threads = case.threads;
-    let control = Control::new(case.contender.shared);
-    let kinds = trial.kinds();
+/// If an invariant did not hold, during the trial or at its end, or if a worker panicked.
+pub(crate) fn run(trial: &dyn Trial, terms: &Terms<'_>) -> Result<Sample, Violation> {
+    let threads = terms.threads;
+    let control = Control::new(threads, terms.looks);
+    let kinds = trial.kinds().len();
     let windows = trial.windows().len();
     let start = Barrier::new(threads + 1);
     let work = |index: usize| {
-        cores.bind(index);
-        let mut seat = Seat::new(&control, index, kinds.len(), seed);
+        terms.cores.bind(index);
+        let mut seat = Seat::new(&control, index, kinds, terms.seed);
         start.wait();
+        let _leaving = Leaving(&control);
         trial.work(&mut seat);
         seat.into_tallies(windows)
     };
     let work = &work;
-    let counted = contempo::statistics();
+    let before = contempo::statistics();
     let (lasted, results) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|index| scope.spawn(move || work(index))).collect();
         start.wait();
-        let lasted = trial.conduct(&control, case.timing);
+        let lasted = trial.conduct(&control, terms.timing);
         control.end();
         trial.release();
-        let results: Vec<(Vec<Tally>, Vec<u64>)> =
-            workers.into_iter().map(|worker| worker.join().expect("a worker panicked")).collect();
+        let results: Result<Vec<_>, _> = workers.into_iter().map(|worker| worker.join()).collect();
         (lasted, results)
     });
     if let Some(what) = control.found() {
         return Err(Violation(what));
     }
+    let results = results.map_err(|panic| Violation(told_by(&*panic)))?;
     let (tallies, done): (Vec<_>, Vec<_>) = results.into_iter().unzip();
     trial.check(&done).map_err(|Violation(what)| Violation(format!("at the end: {what}")))?;
-    let statistics = contempo::statistics().since(&counted);
-    Ok(Sample::of(trial, &lasted, tallies, &statistics))
+    Ok(Sample::of(trial, &lasted, &tallies, contempo::statistics().since(&before)))
+}
+
+/// Says that a worker has left, also if it panics.
+struct Leaving<'c>(&'c Control);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+fn told_by(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("a worker panicked: {}", text.unwrap_or_else(|| "it did not say why".into()))
 }

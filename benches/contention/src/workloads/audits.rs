@@ -1,10 +1,12 @@
 //! 90 % transfers and 10 % audits over 1,000 accounts, and each of them without the other.
 
 use super::transfers::total_is;
-use crate::contenders::{Cells, Contender, OnCells};
+use super::{Threads, Workload};
+use crate::contenders::faults::Fault;
 use crate::engine::seat::Seat;
 use crate::engine::trial::{Trial, Violation};
 use crate::keys::uniform_pair;
+use crate::structures::cells::{self, Cells, OnCells};
 
 const ACCOUNTS: usize = 1_000;
 const BALANCE: u64 = 1_000;
@@ -13,7 +15,7 @@ const TRANSFERS: u64 = 9;
 
 /// What threads do.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mix {
+enum Mix {
     /// Nine transfers, an audit.
     Both,
     /// The same loop, without the audits.
@@ -30,13 +32,35 @@ struct AuditsTrial<C> {
 const TRANSFER: usize = 0;
 const AUDIT: usize = 1;
 
-/// The trial for this contender.
-pub(crate) fn build(contender: &Contender, threads: usize, mix: Mix) -> Option<Box<dyn Trial>> {
-    contender.on_cells(threads, mix)
-}
+/// The mix, and its parts alone.
+pub(super) const ALL: &[Workload] = &[
+    Workload::new(
+        "audits",
+        Threads::Exactly(2),
+        |contender, _| cells::maker(contender, Mix::Both),
+        "1,000 accounts: nine transfers, then an audit of all",
+    )
+    .catches(&[Fault::HalfUpdate, Fault::TornRead])
+    .weight(2.0),
+    Workload::new(
+        "audits-none",
+        Threads::Exactly(2),
+        |contender, _| cells::maker(contender, Mix::TransfersOnly),
+        "1,000 accounts: the transfers of `audits` without its audits",
+    )
+    .catches(&[Fault::HalfUpdate])
+    .weight(2.0),
+    Workload::new(
+        "audits-alone",
+        Threads::Exactly(1),
+        |contender, _| cells::maker(contender, Mix::AuditsOnly),
+        "1,000 accounts: one thread audits, nobody transfers",
+    )
+    .catches(&[Fault::TornRead]),
+];
 
 impl OnCells for Mix {
-    fn build<C: Cells>(self) -> Box<dyn Trial> {
+    fn trial<C: Cells>(self) -> Box<dyn Trial> {
         Box::new(AuditsTrial { cells: C::new(ACCOUNTS, BALANCE), mix: self })
     }
 }

@@ -1,8 +1,10 @@
 //! Threads that wait for one another: in turn, or for a token.
 
-use crate::contenders::{Baton, Contender, OnBaton};
+use super::{Threads, Workload};
+use crate::contenders::faults::Fault;
 use crate::engine::seat::Seat;
 use crate::engine::trial::{Trial, Violation};
+use crate::structures::baton::{self, Baton, OnBaton};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Threads take turns in order.
@@ -32,18 +34,35 @@ struct TokenTrial<B> {
 
 const NOBODY: usize = usize::MAX;
 
-/// The trial of turns for this contender.
-pub(crate) fn turns(contender: &Contender, threads: usize) -> Option<Box<dyn Trial>> {
-    contender.on_baton(Turns { threads })
-}
-
-/// The trial of the token for this contender.
-pub(crate) fn token(contender: &Contender, threads: usize) -> Option<Box<dyn Trial>> {
-    contender.on_baton(Token { threads })
-}
+/// Turns of two and of many, and a token.
+pub(super) const ALL: &[Workload] = &[
+    Workload::new(
+        "ping-pong",
+        Threads::Exactly(2),
+        |contender, threads| baton::maker(contender, Turns { threads }),
+        "two threads wait for each other in turn",
+    )
+    .catches(&[Fault::NoWait])
+    .weight(2.0),
+    Workload::new(
+        "ring",
+        Threads::Exactly(32),
+        |contender, threads| baton::maker(contender, Turns { threads }),
+        "32 threads take turns in order, on one cell that tells whose turn it is",
+    )
+    .catches(&[Fault::NoWait]),
+    Workload::new(
+        "token",
+        Threads::Exactly(32),
+        |contender, threads| baton::maker(contender, Token { threads }),
+        "32 threads wait for one token; nobody gets it twice in a row",
+    )
+    .catches(&[Fault::NoWait, Fault::Twice])
+    .weight(2.0),
+];
 
 impl OnBaton for Turns {
-    fn build<B: Baton>(self) -> Box<dyn Trial> {
+    fn trial<B: Baton>(self) -> Box<dyn Trial> {
         let told = (0..self.threads).map(|_| AtomicU64::new(0)).collect();
         Box::new(TurnsTrial { baton: B::new(self.threads), threads: self.threads, told })
     }
@@ -100,7 +119,7 @@ impl<B: Baton> Trial for TurnsTrial<B> {
 }
 
 impl OnBaton for Token {
-    fn build<B: Baton>(self) -> Box<dyn Trial> {
+    fn trial<B: Baton>(self) -> Box<dyn Trial> {
         Box::new(TokenTrial {
             baton: B::new(self.threads),
             holder: AtomicUsize::new(NOBODY),

@@ -1,8 +1,10 @@
 //! All threads increment one cell.
 
-use crate::contenders::{Cells, Contender, OnCells};
+use super::{Threads, Workload};
+use crate::contenders::faults::Fault;
 use crate::engine::seat::Seat;
 use crate::engine::trial::{Trial, Violation};
+use crate::structures::cells::{self, Cells, OnCells};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 struct Counter;
@@ -13,13 +15,17 @@ struct CounterTrial<C> {
     seen: AtomicU64,
 }
 
-/// The trial for this contender.
-pub(crate) fn build(contender: &Contender, threads: usize) -> Option<Box<dyn Trial>> {
-    contender.on_single_cells(threads, Counter)
-}
+/// One cell, all threads.
+pub(super) const ALL: &[Workload] = &[Workload::new(
+    "counter",
+    Threads::Sweep { least: 1 },
+    |contender, _| cells::maker_on_one(contender, Counter),
+    "all threads increment one cell",
+)
+.catches(&[Fault::LoseUpdate, Fault::TornRead])];
 
 impl OnCells for Counter {
-    fn build<C: Cells>(self) -> Box<dyn Trial> {
+    fn trial<C: Cells>(self) -> Box<dyn Trial> {
         Box::new(CounterTrial { cells: C::new(1, 0), seen: AtomicU64::new(0) })
     }
 }

@@ -1,9 +1,11 @@
 //! One long update transaction among short ones on the same cells.
 
-use crate::contenders::{Cells, Contender, OnCells};
+use super::{Threads, Workload};
+use crate::contenders::faults::Fault;
 use crate::engine::seat::Seat;
 use crate::engine::trial::{Trial, Violation};
 use crate::keys::below;
+use crate::structures::cells::{self, Cells, OnCells};
 use rand::Rng;
 
 const CELLS: usize = 1_000;
@@ -18,13 +20,18 @@ struct LongShortTrial<C> {
 const LONG: usize = 0;
 const SHORT: usize = 1;
 
-/// The trial for this contender.
-pub(crate) fn build(contender: &Contender, threads: usize) -> Option<Box<dyn Trial>> {
-    contender.on_cells(threads, LongShort)
-}
+/// One long, three short.
+pub(super) const ALL: &[Workload] = &[Workload::new(
+    "long-short",
+    Threads::Exactly(4),
+    |contender, _| cells::maker(contender, LongShort),
+    "one thread updates 1,000 cells at once, three increment single ones of them",
+)
+.catches(&[Fault::LoseUpdate, Fault::HalfUpdate])
+.weight(4.0)];
 
 impl OnCells for LongShort {
-    fn build<C: Cells>(self) -> Box<dyn Trial> {
+    fn trial<C: Cells>(self) -> Box<dyn Trial> {
         Box::new(LongShortTrial { cells: C::new(CELLS, 0), all: (0..CELLS).collect() })
     }
 }

@@ -1,4 +1,7 @@
 //! The workloads: what threads do to what they share, and what must hold of it.
+//!
+//! A workload's checks are only worth something if they can fail. So each names the faults that
+//! they must catch, and a test runs it with contenders that have them.
 
 mod audits;
 mod batons;
@@ -9,19 +12,23 @@ mod sums;
 mod transfers;
 
 use crate::contenders::Contender;
-use crate::engine::trial::Trial;
+use crate::contenders::faults::Fault;
+use crate::engine::trial::Maker;
+use std::time::Duration;
 
 /// With how many threads a workload is run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Threads {
-    /// As many as the user asks for: by default 1, 2, 4, … 16 × cores.
-    Sweep,
+    /// 1, 2, 4, … 16 × cores, but not fewer than `least`, or what the user asks for.
+    Sweep { least: usize },
+    /// 1, one per core, four per core, but not fewer than `least`, or what the user asks for.
+    Few { least: usize },
     /// Always so many.
     Exactly(usize),
 }
 
-/// Makes a trial; none if the contender cannot do this.
-type Build = fn(&Contender, usize) -> Option<Box<dyn Trial>>;
+/// How to make trials for so many threads; none if the contender cannot do this.
+type Build = fn(&Contender, usize) -> Option<Maker>;
 
 /// A workload as the user names it.
 pub(crate) struct Workload {
@@ -31,101 +38,79 @@ pub(crate) struct Workload {
     pub(crate) about: &'static str,
     /// With how many threads.
     pub(crate) threads: Threads,
+    /// How to make a trial.
+    pub(crate) build: Build,
     /// How long its windows are, beside those of others.
     pub(crate) weight: f64,
-    /// Makes a trial.
-    pub(crate) build: Build,
+    /// How many windows a trial has.
+    pub(crate) windows: u32,
+    /// How long a trial takes outside of its windows, about.
+    pub(crate) overhead: Duration,
+    /// The contender that others are compared with.
+    pub(crate) baseline: &'static str,
+    /// Is it part of a quick run?
+    pub(crate) quick: bool,
+    /// What its checks must catch.
+    pub(crate) faults: &'static [Fault],
 }
 
-/// All workloads.
-pub(crate) const ALL: &[Workload] = &[
-    Workload {
-        name: "counter",
-        about: "all threads increment one cell",
-        threads: Threads::Sweep,
-        weight: 1.0,
-        build: counter::build,
-    },
-    Workload {
-        name: "transfers",
-        about: "transfers among 10,000 accounts, chosen uniformly",
-        threads: Threads::Sweep,
-        weight: 1.0,
-        build: |contender, threads| transfers::uniform(contender, threads),
-    },
-    Workload {
-        name: "transfers-zipf",
-        about: "transfers among 10,000 accounts, chosen by a Zipf distribution (0.99)",
-        threads: Threads::Sweep,
-        weight: 1.0,
-        build: |contender, threads| transfers::zipf(contender, threads),
-    },
-    Workload {
-        name: "audits",
-        about: "1,000 accounts: nine transfers, then an audit of all",
-        threads: Threads::Exactly(2),
-        weight: 2.0,
-        build: |contender, threads| audits::build(contender, threads, audits::Mix::Both),
-    },
-    Workload {
-        name: "audits-none",
-        about: "1,000 accounts: the transfers of `audits` without its audits",
-        threads: Threads::Exactly(2),
-        weight: 2.0,
-        build: |contender, threads| audits::build(contender, threads, audits::Mix::TransfersOnly),
-    },
-    Workload {
-        name: "audits-alone",
-        about: "1,000 accounts: one thread audits, nobody transfers",
-        threads: Threads::Exactly(1),
-        weight: 1.0,
-        build: |contender, threads| audits::build(contender, threads, audits::Mix::AuditsOnly),
-    },
-    Workload {
-        name: "long-short",
-        about: "one thread updates 1,000 cells at once, three increment single ones of them",
-        threads: Threads::Exactly(4),
-        weight: 4.0,
-        build: long_short::build,
-    },
-    Workload {
-        name: "sums",
-        about: "one thread sums 1,000 cells, three transfer among them",
-        threads: Threads::Exactly(4),
-        weight: 3.0,
-        build: sums::build,
-    },
-    Workload {
-        name: "stopped",
-        about: "two threads update four cells; a third stops amid an update of them",
-        threads: Threads::Exactly(3),
-        weight: 1.0,
-        build: stopped::build,
-    },
-    Workload {
-        name: "ping-pong",
-        about: "two threads wait for each other in turn",
-        threads: Threads::Exactly(2),
-        weight: 2.0,
-        build: batons::turns,
-    },
-    Workload {
-        name: "ring",
-        about: "32 threads take turns in order, on one cell that tells whose turn it is",
-        threads: Threads::Exactly(32),
-        weight: 2.0,
-        build: batons::turns,
-    },
-    Workload {
-        name: "token",
-        about: "32 threads wait for one token; nobody gets it twice in a row",
-        threads: Threads::Exactly(32),
-        weight: 2.0,
-        build: batons::token,
-    },
+impl Workload {
+    const fn new(name: &'static str, threads: Threads, build: Build, about: &'static str) -> Self {
+        Workload {
+            name,
+            about,
+            threads,
+            build,
+            weight: 1.0,
+            windows: 1,
+            overhead: Duration::from_millis(10),
+            baseline: "std-mutex",
+            quick: true,
+            faults: &[],
+        }
+    }
+
+    /// Its checks catch these.
+    const fn catches(self, faults: &'static [Fault]) -> Self {
+        Workload { faults, ..self }
+    }
+
+    /// Longer windows.
+    const fn weight(self, weight: f64) -> Self {
+        Workload { weight, ..self }
+    }
+
+    /// More than one window, and time outside of them.
+    const fn windows(self, windows: u32, overhead: Duration) -> Self {
+        Workload { windows, overhead, ..self }
+    }
+
+    /// Not part of a quick run.
+    const fn slow(self) -> Self {
+        Workload { quick: false, ..self }
+    }
+}
+
+/// All workloads, file by file.
+const ALL: &[&[Workload]] = &[
+    counter::ALL,
+    transfers::ALL,
+    audits::ALL,
+    long_short::ALL,
+    sums::ALL,
+    stopped::ALL,
+    batons::ALL,
 ];
+
+/// All workloads.
+pub(crate) fn all() -> impl Iterator<Item = &'static Workload> {
+    ALL.iter().copied().flatten()
+}
 
 /// The workload of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Workload> {
-    ALL.iter().find(|workload| workload.name == name)
+    all().find(|workload| workload.name == name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,12 @@
 //! A thread stops amid an update: it has read and written the cells, and then sleeps. What do the
 //! others on the same cells still get done?
 
-use crate::contenders::{Cells, Contender, OnCells};
-use crate::engine::seat::{Control, Seat};
+use super::{Threads, Workload};
+use crate::contenders::faults::Fault;
+use crate::engine::control::Control;
+use crate::engine::seat::Seat;
 use crate::engine::trial::{Timing, Trial, Violation};
+use crate::structures::cells::{self, Cells, OnCells};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
@@ -30,13 +33,18 @@ struct StoppedTrial<C> {
     changed: Condvar,
 }
 
-/// The trial for this contender.
-pub(crate) fn build(contender: &Contender, threads: usize) -> Option<Box<dyn Trial>> {
-    contender.on_cells(threads, Stopped)
-}
+/// Two work, one stops.
+pub(super) const ALL: &[Workload] = &[Workload::new(
+    "stopped",
+    Threads::Exactly(3),
+    |contender, _| cells::maker(contender, Stopped),
+    "two threads update four cells; a third stops amid an update of them",
+)
+.catches(&[Fault::LoseUpdate, Fault::HalfUpdate])
+.windows(2, GRACE)];
 
 impl OnCells for Stopped {
-    fn build<C: Cells>(self) -> Box<dyn Trial> {
+    fn trial<C: Cells>(self) -> Box<dyn Trial> {
         Box::new(StoppedTrial {
             cells: C::new(CELLS.len(), 0),
             stage: Mutex::new(Stage::Before),

@@ -1,10 +1,12 @@
 //! One thread sums 1,000 cells while three others transfer among them.
 
 use super::transfers::total_is;
-use crate::contenders::{Cells, Contender, OnCells};
+use super::{Threads, Workload};
+use crate::contenders::faults::Fault;
 use crate::engine::seat::Seat;
 use crate::engine::trial::{Trial, Violation};
 use crate::keys::uniform_pair;
+use crate::structures::cells::{self, Cells, OnCells};
 
 const CELLS: usize = 1_000;
 const VALUE: u64 = 1_000;
@@ -16,13 +18,18 @@ struct SumsTrial<C>(C);
 const SUM: usize = 0;
 const TRANSFER: usize = 1;
 
-/// The trial for this contender.
-pub(crate) fn build(contender: &Contender, threads: usize) -> Option<Box<dyn Trial>> {
-    contender.on_cells(threads, Sums)
-}
+/// One sums, three transfer.
+pub(super) const ALL: &[Workload] = &[Workload::new(
+    "sums",
+    Threads::Exactly(4),
+    |contender, _| cells::maker(contender, Sums),
+    "one thread sums 1,000 cells, three transfer among them",
+)
+.catches(&[Fault::TornRead, Fault::HalfUpdate])
+.weight(3.0)];
 
 impl OnCells for Sums {
-    fn build<C: Cells>(self) -> Box<dyn Trial> {
+    fn trial<C: Cells>(self) -> Box<dyn Trial> {
         Box::new(SumsTrial(C::new(CELLS, VALUE)))
     }
 }

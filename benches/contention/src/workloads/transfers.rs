@@ -1,9 +1,11 @@
 //! Transfers among 10,000 accounts.
 
-use crate::contenders::{Cells, Contender, OnCells};
+use super::{Threads, Workload};
+use crate::contenders::faults::Fault;
 use crate::engine::seat::Seat;
 use crate::engine::trial::{Trial, Violation};
 use crate::keys::{Keys, uniform_pair};
+use crate::structures::cells::{self, Cells, OnCells};
 
 const ACCOUNTS: usize = 10_000;
 /// What is on each account at first.
@@ -22,18 +24,26 @@ struct TransfersTrial<C> {
     choice: Choice,
 }
 
-/// Accounts are chosen uniformly.
-pub(crate) fn uniform(contender: &Contender, threads: usize) -> Option<Box<dyn Trial>> {
-    contender.on_cells(threads, Choice::Uniform)
-}
-
-/// Few accounts are chosen often.
-pub(crate) fn zipf(contender: &Contender, threads: usize) -> Option<Box<dyn Trial>> {
-    contender.on_cells(threads, Choice::Zipf)
-}
+/// Transfers, with and without favourites.
+pub(super) const ALL: &[Workload] = &[
+    Workload::new(
+        "transfers",
+        Threads::Sweep { least: 1 },
+        |contender, _| cells::maker(contender, Choice::Uniform),
+        "transfers among 10,000 accounts, chosen uniformly",
+    )
+    .catches(&[Fault::HalfUpdate, Fault::TornRead]),
+    Workload::new(
+        "transfers-zipf",
+        Threads::Sweep { least: 1 },
+        |contender, _| cells::maker(contender, Choice::Zipf),
+        "transfers among 10,000 accounts, chosen by a Zipf distribution (0.99)",
+    )
+    .catches(&[Fault::HalfUpdate, Fault::TornRead]),
+];
 
 impl OnCells for Choice {
-    fn build<C: Cells>(self) -> Box<dyn Trial> {
+    fn trial<C: Cells>(self) -> Box<dyn Trial> {
         Box::new(TransfersTrial { cells: C::new(ACCOUNTS, BALANCE), choice: self })
     }
 }
