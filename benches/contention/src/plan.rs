@@ -33,7 +33,8 @@ impl Case {
 
     /// How long a trial takes, about.
     pub(crate) fn expected(&self) -> Duration {
-        self.timing.warm_up + self.timing.window * self.workload.windows + self.workload.overhead
+        let Workload { windows, overhead, samples, .. } = self.workload;
+        (self.timing.warm_up + self.timing.window * *windows + *overhead) * *samples
     }
 }
 
@@ -114,10 +115,12 @@ impl Plan {
         let same = |one: &Case, other: &Case| {
             one.workload.name == other.workload.name && one.threads == other.threads
         };
-        let mut order = Vec::new();
+        let (mut order, mut first) = (Vec::new(), 0);
         for group in self.cases.chunk_by(same) {
-            let first = order.len();
-            order.extend((0..group.len()).map(|at| first + (at + round) % group.len()));
+            if round == 0 || !group[0].workload.once {
+                order.extend((0..group.len()).map(|at| first + (at + round) % group.len()));
+            }
+            first += group.len();
         }
         order
     }

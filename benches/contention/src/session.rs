@@ -100,10 +100,13 @@ pub(crate) fn run(
             }
             bar.set_message(case.to_string());
             watchdog.expect(case.expected() * 20 + PATIENCE, case.to_string());
-            let sample = measure(case, options.seed.wrapping_add(round as u64), &cores);
+            let seed = options.seed.wrapping_add(round as u64);
+            let samples: Vec<_> = (0..case.workload.samples.into())
+                .map(|at| measure(case, seed + at, &cores))
+                .collect();
             watchdog.ended();
             let mut progress = progress.lock().expect("nobody panics with it");
-            progress.series[index].add(sample, &bar);
+            samples.into_iter().for_each(|sample| progress.series[index].add(sample, &bar));
             progress.calibration.sample();
             bar.inc(case.expected().as_millis() as u64);
         }

@@ -1,7 +1,7 @@
 //! The tallies of all threads in one trial, made into figures.
 
 use super::tally::{Tally, histogram};
-use super::trial::Trial;
+use super::trial::{Trial, Window};
 use contempo::Statistics;
 use hdrhistogram::Histogram;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Sample {
     /// Adds up what the threads did.
     pub(crate) fn of(
         trial: &dyn Trial,
-        lasted: &[Duration],
+        windows: &[Window],
         tallies: &[Vec<Tally>],
         statistics: Statistics,
     ) -> Self {
@@ -73,7 +73,7 @@ impl Sample {
                 let threads =
                     tallies.iter().enumerate().filter(|(seat, _)| trial.does(*seat, kind));
                 let of_kind = threads.map(|(_, thread)| &thread[window].0[kind]);
-                parts.push(part(name, lasted[window].as_secs_f64(), of_kind));
+                parts.push(part(name, windows[window], of_kind));
             }
         }
         Sample { parts, statistics, figures: trial.figures() }
@@ -106,7 +106,7 @@ impl Sample {
 
 fn part<'a>(
     name: String,
-    seconds: f64,
+    window: Window,
     threads: impl Iterator<Item = &'a super::tally::KindTally>,
 ) -> Part {
     let mut latency = histogram();
@@ -125,9 +125,9 @@ fn part<'a>(
     Part {
         name,
         operations,
-        seconds,
+        seconds: window.lasted.as_secs_f64(),
         busy: busy.as_secs_f64(),
-        attempts,
+        attempts: window.attempts.unwrap_or(attempts),
         fairness: if fastest == 0 { 0.0 } else { slowest as f64 / fastest as f64 },
         worst_ns: worst.as_nanos() as f64,
         latency,

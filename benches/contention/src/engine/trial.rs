@@ -19,6 +19,15 @@ impl Violation {
     }
 }
 
+/// What is known of a window as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// How long it really was.
+    pub(crate) lasted: Duration,
+    /// Attempts of all threads in it, if they are counted together.
+    pub(crate) attempts: Option<u64>,
+}
+
 /// How long the parts of a trial last.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
@@ -48,12 +57,26 @@ pub(crate) trait Trial: Sync {
     fn work(&self, seat: &mut Seat<'_>);
 
     /// What happens meanwhile: by default, a warm-up during which the invariant is looked at, and
-    /// one window. Returns how long each window lasted.
-    fn conduct(&self, control: &Control, timing: Timing) -> Vec<Duration> {
+    /// one window.
+    fn conduct(&self, control: &Control, timing: Timing) -> Vec<Window> {
         self.warm_up(control, timing);
-        let lasted = vec![control.window(0, timing.window)];
+        let window = self.window(control, 0, timing.window);
         self.look(control);
-        lasted
+        vec![window]
+    }
+
+    /// Opens a window for some time.
+    fn window(&self, control: &Control, number: usize, length: Duration) -> Window {
+        let before = self.attempts();
+        let lasted = control.window(number, length);
+        let attempts = before.zip(self.attempts()).map(|(before, after)| after - before);
+        Window { lasted, attempts }
+    }
+
+    /// Attempts so far, where threads cannot count them by themselves, since many wait all the
+    /// time and never finish an operation.
+    fn attempts(&self) -> Option<u64> {
+        None
     }
 
     /// Lets the workers run, uncounted, and looks at the invariant meanwhile.
@@ -118,7 +141,7 @@ pub(crate) fn run(trial: &dyn Trial, terms: &Terms<'_>) -> Result<Sample, Violat
     let threads = terms.threads;
     let control = Control::new(threads, terms.looks);
     let kinds = trial.kinds().len();
-    let windows = trial.windows().len();
+    let names = trial.windows().len();
     let start = Barrier::new(threads + 1);
     let work = |index: usize| {
         terms.cores.bind(index);
@@ -126,18 +149,18 @@ pub(crate) fn run(trial: &dyn Trial, terms: &Terms<'_>) -> Result<Sample, Violat
         start.wait();
         let _leaving = Leaving(&control);
         trial.work(&mut seat);
-        seat.into_tallies(windows)
+        seat.into_tallies(names)
     };
     let work = &work;
     let before = contempo::statistics();
-    let (lasted, results) = std::thread::scope(|scope| {
+    let (windows, results) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|index| scope.spawn(move || work(index))).collect();
         start.wait();
-        let lasted = trial.conduct(&control, terms.timing);
+        let windows = trial.conduct(&control, terms.timing);
         control.end();
         trial.release();
         let results: Result<Vec<_>, _> = workers.into_iter().map(|worker| worker.join()).collect();
-        (lasted, results)
+        (windows, results)
     });
     if let Some(what) = control.found() {
         return Err(Violation(what));
@@ -145,7 +168,7 @@ pub(crate) fn run(trial: &dyn Trial, terms: &Terms<'_>) -> Result<Sample, Violat
     let results = results.map_err(|panic| Violation(told_by(&*panic)))?;
     let (tallies, done): (Vec<_>, Vec<_>) = results.into_iter().unzip();
     trial.check(&done).map_err(|Violation(what)| Violation(format!("at the end: {what}")))?;
-    Ok(Sample::of(trial, &lasted, &tallies, contempo::statistics().since(&before)))
+    Ok(Sample::of(trial, &windows, &tallies, contempo::statistics().since(&before)))
 }
 
 /// Says that a worker has left, also if it panics.

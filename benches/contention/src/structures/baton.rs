@@ -1,6 +1,5 @@
 //! A turn, or a token, that threads wait for.
 
-use crate::contenders::attempts;
 use crate::contenders::contempo::Contempo;
 use crate::contenders::faults::{Breakage, Fault};
 use crate::contenders::monitors::Monitor;
@@ -8,6 +7,7 @@ use crate::contenders::peers::{AsyncStm, FastStm, RustStm};
 use crate::contenders::transactional::{Access, Stm};
 use crate::contenders::{Contender, Family};
 use crate::engine::trial::{Maker, Trial};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A turn and a token. A thread that cannot go on sleeps until it can.
 pub(crate) trait Baton: Send + Sync + 'static {
@@ -23,6 +23,10 @@ pub(crate) trait Baton: Send + Sync + 'static {
 
     /// Puts the token back.
     fn put(&self, me: usize);
+
+    /// How often a thread has looked whether it can go on, all threads together. Many of them
+    /// never finish, so they cannot count by themselves.
+    fn looks(&self) -> u64;
 
     /// Wakes everyone; nobody waits any more.
     fn close(&self);
@@ -54,16 +58,22 @@ enum Token {
 pub(crate) struct Variables<S: Stm> {
     turn: S::Var<Turn>,
     token: S::Var<Token>,
+    looks: AtomicU64,
 }
 
 impl<S: Stm> Baton for Variables<S> {
     fn new(_threads: usize) -> Self {
-        Variables { turn: S::var(Turn::Of(0)), token: S::var(Token::PutBy(NO_THREAD)) }
+        Variables {
+            turn: S::var(Turn::Of(0)),
+            token: S::var(Token::PutBy(NO_THREAD)),
+            looks: AtomicU64::new(0),
+        }
     }
 
     #[inline]
     fn pass(&self, me: usize, next: usize) -> bool {
         S::atomically(|tx| {
+            self.looks.fetch_add(1, Ordering::Relaxed);
             let turn = *tx.read(&self.turn)?;
             match turn {
                 Turn::Closed => Ok(false),
@@ -79,6 +89,7 @@ impl<S: Stm> Baton for Variables<S> {
     #[inline]
     fn take(&self, me: usize) -> bool {
         S::atomically(|tx| {
+            self.looks.fetch_add(1, Ordering::Relaxed);
             let token = *tx.read(&self.token)?;
             match token {
                 Token::Closed => Ok(false),
@@ -101,6 +112,10 @@ impl<S: Stm> Baton for Variables<S> {
         });
     }
 
+    fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
+    }
+
     fn close(&self) {
         S::atomically(|tx| {
             S::write(tx, &self.turn, Turn::Closed)?;
@@ -120,6 +135,7 @@ pub(crate) struct Monitored<M: Monitor<State>> {
     state: M,
     turns: Vec<M::Condition>,
     token: M::Condition,
+    looks: AtomicU64,
 }
 
 impl<M: Monitor<State>> Baton for Monitored<M> {
@@ -129,6 +145,7 @@ impl<M: Monitor<State>> Baton for Monitored<M> {
             state: M::monitor(state),
             turns: (0..threads).map(|_| M::Condition::default()).collect(),
             token: M::Condition::default(),
+            looks: AtomicU64::new(0),
         }
     }
 
@@ -136,7 +153,7 @@ impl<M: Monitor<State>> Baton for Monitored<M> {
     fn pass(&self, me: usize, next: usize) -> bool {
         let mut state = self.state.enter();
         loop {
-            attempts::count();
+            self.looks.fetch_add(1, Ordering::Relaxed);
             match state.turn {
                 Turn::Closed => return false,
                 Turn::Of(thread) if thread == me => break,
@@ -153,7 +170,7 @@ impl<M: Monitor<State>> Baton for Monitored<M> {
     fn take(&self, me: usize) -> bool {
         let mut state = self.state.enter();
         loop {
-            attempts::count();
+            self.looks.fetch_add(1, Ordering::Relaxed);
             match state.token {
                 Token::Closed => return false,
                 Token::PutBy(thread) if thread != me => break,
@@ -172,6 +189,10 @@ impl<M: Monitor<State>> Baton for Monitored<M> {
         }
         drop(state);
         M::notify_one(&self.token);
+    }
+
+    fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
     }
 
     fn close(&self) {
@@ -204,6 +225,10 @@ impl Baton for Faulty {
 
     fn put(&self, me: usize) {
         self.baton.put(if self.breakage.strikes(Fault::Twice) { me + 1 } else { me });
+    }
+
+    fn looks(&self) -> u64 {
+        self.baton.looks()
     }
 
     fn close(&self) {

@@ -9,6 +9,7 @@ use crate::contenders::transactional::{Access, Stm};
 use crate::contenders::{Contender, Family};
 use crate::engine::trial::{Maker, Trial};
 use arc_swap::ArcSwap;
+use std::cell::Cell;
 
 /// Numbered cells. Each operation is atomic, and sees and makes one consistent state.
 pub(crate) trait Cells: Send + Sync + 'static {
@@ -27,6 +28,12 @@ pub(crate) trait Cells: Send + Sync + 'static {
     /// The sum of all cells.
     fn audit(&self) -> u64;
 
+    /// As [`audit`](Self::audit), but may give up: a memory without snapshots may never manage to
+    /// read everything while others write.
+    fn try_audit(&self) -> Option<u64> {
+        Some(self.audit())
+    }
+
     /// As [`update`](Self::update), but calls `meanwhile` when the cells have been read and
     /// written and the operation could end.
     fn hold(&self, at: &[usize], meanwhile: &dyn Fn());
@@ -37,6 +44,9 @@ pub(crate) trait OnCells {
     /// The trial for these cells.
     fn trial<C: Cells>(self) -> Box<dyn Trial>;
 }
+
+/// How often an audit is tried that nobody needs.
+const MOST_ATTEMPTS: u32 = 3;
 
 /// A variable per cell.
 pub(crate) struct Variables<S: Stm>(pub(super) Vec<S::Var<u64>>);
@@ -73,6 +83,18 @@ impl<S: Stm> Cells for Variables<S> {
     fn audit(&self) -> u64 {
         S::look(|view| {
             self.0.iter().try_fold(0_u64, |sum, cell| Ok(sum.wrapping_add(*view.read(cell)?)))
+        })
+    }
+
+    fn try_audit(&self) -> Option<u64> {
+        let attempts = Cell::new(0);
+        S::look(|view| {
+            attempts.set(attempts.get() + 1);
+            if attempts.get() > MOST_ATTEMPTS {
+                return Ok(None);
+            }
+            let sum = |sum: u64, cell| Ok(sum.wrapping_add(*view.read(cell)?));
+            self.0.iter().try_fold(0_u64, sum).map(Some)
         })
     }
 

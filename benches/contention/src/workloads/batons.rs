@@ -108,6 +108,10 @@ impl<B: Baton> Trial for TurnsTrial<B> {
         })
     }
 
+    fn attempts(&self) -> Option<u64> {
+        Some(self.baton.looks())
+    }
+
     fn release(&self) {
         self.baton.close();
     }
@@ -150,6 +154,10 @@ impl<B: Baton> Trial for TokenTrial<B> {
             self.holder.store(NOBODY, Ordering::Relaxed);
             self.baton.put(me);
         }
+    }
+
+    fn attempts(&self) -> Option<u64> {
+        Some(self.baton.looks())
     }
 
     fn release(&self) {

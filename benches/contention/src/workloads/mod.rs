@@ -3,6 +3,7 @@
 //! A workload's checks are only worth something if they can fail. So each names the faults that
 //! they must catch, and a test runs it with contenders that have them.
 
+mod access;
 mod audits;
 mod batons;
 mod counter;
@@ -48,6 +49,10 @@ pub(crate) struct Workload {
     pub(crate) overhead: Duration,
     /// The contender that others are compared with.
     pub(crate) baseline: &'static str,
+    /// How many samples are taken in a round.
+    pub(crate) samples: u32,
+    /// Is one round enough? For what does not depend on time.
+    pub(crate) once: bool,
     /// Is it part of a quick run?
     pub(crate) quick: bool,
     /// What its checks must catch.
@@ -65,6 +70,8 @@ impl Workload {
             windows: 1,
             overhead: Duration::from_millis(10),
             baseline: "std-mutex",
+            samples: 1,
+            once: false,
             quick: true,
             faults: &[],
         }
@@ -85,6 +92,16 @@ impl Workload {
         Workload { windows, overhead, ..self }
     }
 
+    /// More than one sample in a round.
+    const fn samples(self, samples: u32) -> Self {
+        Workload { samples, ..self }
+    }
+
+    /// One round is enough.
+    const fn once(self) -> Self {
+        Workload { once: true, ..self }
+    }
+
     /// Not part of a quick run.
     const fn slow(self) -> Self {
         Workload { quick: false, ..self }
@@ -93,6 +110,7 @@ impl Workload {
 
 /// All workloads, file by file.
 const ALL: &[&[Workload]] = &[
+    access::ALL,
     counter::ALL,
     transfers::ALL,
     audits::ALL,
