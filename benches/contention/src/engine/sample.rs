@@ -1,0 +1,135 @@
+//! The tallies of all threads in one trial, made into figures.
+
+use super::tally::{Tally, histogram};
+use super::trial::{Trial, Window};
+use contempo::Statistics;
+use hdrhistogram::Histogram;
+use std::time::Duration;
+
+/// One kind of operation in one window, over all threads.
+#[derive(Clone)]
+pub(crate) struct Part {
+    /// The kind, and the window if it has a name.
+    pub(crate) name: String,
+    operations: u64,
+    seconds: f64,
+    busy: f64,
+    attempts: u64,
+    /// The slowest thread's operations as a part of the fastest one's.
+    pub(crate) fairness: f64,
+    /// The longest operation, in nanoseconds.
+    pub(crate) worst_ns: f64,
+    /// How long those operations took that were timed one by one.
+    pub(crate) latency: Histogram<u64>,
+}
+
+impl Part {
+    /// Operations per second, all threads together.
+    pub(crate) fn rate(&self) -> f64 {
+        ratio(self.operations as f64, self.seconds)
+    }
+
+    /// Operations per second that a thread spent in them.
+    pub(crate) fn busy_rate(&self) -> f64 {
+        ratio(self.operations as f64, self.busy)
+    }
+
+    /// Runs of the closure per operation; 0 for contenders that never repeat anything.
+    pub(crate) fn attempts(&self) -> f64 {
+        ratio(self.attempts as f64, self.operations as f64)
+    }
+}
+
+fn ratio(one: f64, other: f64) -> f64 {
+    if other > 0.0 { one / other } else { 0.0 }
+}
+
+/// One trial, or several that were one after the other.
+#[derive(Clone)]
+pub(crate) struct Sample {
+    /// Kinds of operations, window by window.
+    pub(crate) parts: Vec<Part>,
+    /// What contempo counted meanwhile, warm-up included.
+    pub(crate) statistics: Statistics,
+    /// Figures that are not about operations, by name.
+    pub(crate) figures: Vec<(String, f64)>,
+}
+
+impl Sample {
+    /// Adds up what the threads did.
+    pub(crate) fn of(
+        trial: &dyn Trial,
+        windows: &[Window],
+        tallies: &[Vec<Tally>],
+        statistics: Statistics,
+    ) -> Self {
+        let mut parts = Vec::new();
+        for (window, name) in trial.windows().iter().enumerate() {
+            for (kind, kind_name) in trial.kinds().iter().enumerate() {
+                if !(0..tallies.len()).any(|seat| trial.does(seat, kind)) {
+                    continue;
+                }
+                let name = format!("{kind_name} {name}").trim_end().to_owned();
+                let threads =
+                    tallies.iter().enumerate().filter(|(seat, _)| trial.does(*seat, kind));
+                let of_kind = threads.map(|(_, thread)| &thread[window].0[kind]);
+                parts.push(part(name, windows[window], of_kind));
+            }
+        }
+        Sample { parts, statistics, figures: trial.figures() }
+    }
+
+    /// Adds another trial of the same case, which came after this one.
+    pub(crate) fn and(mut self, other: &Sample) -> Self {
+        for (one, other) in self.parts.iter_mut().zip(&other.parts) {
+            let (before, after) = (one.seconds, other.seconds);
+            one.fairness = (one.fairness * before + other.fairness * after) / (before + after);
+            one.operations += other.operations;
+            one.seconds += other.seconds;
+            one.busy += other.busy;
+            one.attempts += other.attempts;
+            one.worst_ns = one.worst_ns.max(other.worst_ns);
+            one.latency.add(&other.latency).expect("it grows as needed");
+        }
+        for ((_, one), (_, other)) in self.figures.iter_mut().zip(&other.figures) {
+            *one = one.max(*other);
+        }
+        self
+    }
+
+    /// How long the windows lasted, all together.
+    pub(crate) fn lasted(&self) -> Duration {
+        let seconds = self.parts.iter().map(|part| part.seconds).fold(0.0, f64::max);
+        Duration::from_secs_f64(seconds)
+    }
+}
+
+fn part<'a>(
+    name: String,
+    window: Window,
+    threads: impl Iterator<Item = &'a super::tally::KindTally>,
+) -> Part {
+    let mut latency = histogram();
+    let (mut operations, mut attempts) = (0, 0);
+    let (mut busy, mut worst) = (Duration::ZERO, Duration::ZERO);
+    let (mut slowest, mut fastest) = (u64::MAX, 0);
+    for tally in threads {
+        operations += tally.operations;
+        attempts += tally.attempts;
+        busy += tally.busy;
+        worst = worst.max(tally.worst);
+        slowest = slowest.min(tally.operations);
+        fastest = fastest.max(tally.operations);
+        latency.add(&tally.latency).expect("it grows as needed");
+    }
+    Part {
+        name,
+        operations,
+        seconds: window.lasted.as_secs_f64(),
+        busy: busy.as_secs_f64(),
+        attempts: window.attempts.unwrap_or(attempts),
+        fairness: if fastest == 0 { 0.0 } else { slowest as f64 / fastest as f64 },
+        worst_ns: worst.as_nanos() as f64,
+        latency,
+    }
+}

@@ -1,0 +1,96 @@
+//! The contention benchmark: what a lock, a lock-free structure or a transactional memory costs on
+//! your kind of contention. `README.md` beside `Cargo.toml` says how to run it and how it measures.
+//!
+//! | module | job |
+//! | --- | --- |
+//! | [`workloads`] | what threads do, and what must hold |
+//! | [`structures`] | what they share |
+//! | [`contenders`] | the ways to share it |
+//! | [`engine`] | how a trial is measured |
+//! | [`plan`], [`session`], [`series`] | which trials, in which order, and what they found |
+//! | [`report`] | verdicts, tables, files |
+
+mod contenders;
+mod engine;
+mod keys;
+mod options;
+mod plan;
+mod report;
+mod series;
+mod session;
+mod stats;
+mod structures;
+mod workloads;
+
+use clap::Parser;
+use options::Options;
+use plan::Plan;
+use report::Report;
+use std::process::ExitCode;
+
+/// An invariant did not hold.
+const VIOLATED: u8 = 1;
+/// Something was wrong with the command line or a file.
+const UNUSABLE: u8 = 2;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::from(UNUSABLE)
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<ExitCode, String> {
+    if options.list {
+        list();
+    } else if let [old, new] = &options.compare[..] {
+        report::compare::print(&Report::read(old)?, &Report::read(new)?);
+    } else if let Some(file) = &options.show {
+        report::table::print(&Report::read(file)?);
+    } else {
+        return measure(options);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list() {
+    println!("workloads");
+    for workload in workloads::all() {
+        println!("  {:<20} {}", workload.name, workload.about);
+    }
+    println!("\ncontenders");
+    for contender in contenders::ALL {
+        println!("  {:<20} {}", contender.name, contender.about);
+    }
+    println!("\nbroken on purpose: the checks must catch them");
+    for contender in contenders::FAULTY {
+        println!("  {:<20} {}", contender.name, contender.about);
+    }
+}
+
+fn measure(options: &Options) -> Result<ExitCode, String> {
+    if cfg!(debug_assertions) {
+        eprintln!("warning: not optimised, so the figures mean nothing: use cargo run --release");
+    }
+    let plan = Plan::new(options);
+    if plan.cases.is_empty() {
+        return Err("none of these contenders can do any of these workloads: see --list".into());
+    }
+    engine::interrupt::listen();
+    let file = options.json.clone();
+    let save = move |report: &Report| {
+        report::table::print(report);
+        match report.write(&file) {
+            Ok(()) => println!("results: {}", file.display()),
+            Err(message) => eprintln!("error: {message}"),
+        }
+    };
+    let report = session::run(options, &plan, save.clone());
+    save(&report);
+    let violated = report.cases.iter().any(|case| case.violation.is_some());
+    Ok(if violated { ExitCode::from(VIOLATED) } else { ExitCode::SUCCESS })
+}

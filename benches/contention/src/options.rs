@@ -1,0 +1,68 @@
+//! The command line.
+
+use crate::contenders::{self, Contender};
+use crate::workloads::{self, Workload};
+use clap::Parser;
+use std::path::PathBuf;
+
+/// What a lock, a lock-free structure or a transactional memory costs on your kind of contention.
+///
+/// Every contender runs the same workloads in interleaved rounds; what counts is the median, and
+/// the ratio to a baseline of the same run.
+#[derive(Parser)]
+#[command(version)]
+pub(crate) struct Options {
+    /// Ends within a minute: fewer rounds, fewer thread counts, the contenders that matter most.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Only these workloads.
+    #[arg(long, value_name = "WORKLOAD", value_delimiter = ',', value_parser = workload)]
+    pub(crate) only: Vec<&'static Workload>,
+    /// Only these contenders.
+    #[arg(long, value_name = "CONTENDER", value_delimiter = ',', value_parser = contender)]
+    pub(crate) contenders: Vec<&'static Contender>,
+    /// Thread counts, for workloads that leave the choice.
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Vec<u16>,
+    /// How long one window of measurement lasts (longer for some workloads).
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) seconds: Option<f64>,
+    /// How often everything is measured. With this or --seconds the run takes as long as it takes.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) rounds: Option<u16>,
+    /// The seed of all random choices.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Leaves to the system which thread runs on which core.
+    #[arg(long)]
+    pub(crate) no_pin: bool,
+    /// Where the results go, as JSON.
+    #[arg(long, value_name = "FILE", default_value = "target/contention/results.json")]
+    pub(crate) json: PathBuf,
+    /// Lists workloads and contenders.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Measures nothing; shows what has changed between two results.
+    #[arg(long, value_names = ["OLD", "NEW"], num_args = 2)]
+    pub(crate) compare: Vec<PathBuf>,
+    /// Measures nothing; shows the results in this file again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) show: Option<PathBuf>,
+}
+
+fn workload(name: &str) -> Result<&'static Workload, String> {
+    workloads::find(name).ok_or_else(|| "no such workload: see --list".into())
+}
+
+fn contender(name: &str) -> Result<&'static Contender, String> {
+    contenders::find(name).ok_or_else(|| "no such contender: see --list".into())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if (0.001..=3600.0).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err("must be between 0.001 and 3600".into())
+    }
+}

@@ -1,0 +1,118 @@
+//! Two runs beside each other: what has become faster or slower?
+//!
+//! Where a workload has a baseline, what is compared is the ratio to that baseline within each run:
+//! the machine may have changed, or its weather. A change counts if the quartiles of the two runs
+//! do not overlap and the medians are far enough apart.
+
+use super::{Case, Part, Report, ratios};
+use crate::report::table::short;
+use crate::stats::Quartiles;
+use crate::workloads;
+use comfy_table::{CellAlignment, Table, presets};
+
+/// Medians must be so far apart, as a part of the old one.
+const NOTABLE: f64 = 0.10;
+
+/// How one figure has changed.
+struct Change {
+    name: String,
+    old: Quartiles,
+    new: Quartiles,
+    /// As a ratio to the baseline of the same run?
+    relative: bool,
+}
+
+impl Change {
+    fn factor(&self) -> f64 {
+        self.new.median / self.old.median
+    }
+
+    /// More than what the rounds of each run differ among themselves?
+    fn is_notable(&self) -> bool {
+        let apart = self.new.low > self.old.high || self.new.high < self.old.low;
+        apart && (self.factor() - 1.0).abs() > NOTABLE
+    }
+}
+
+/// Compares two runs and prints what differs. Returns whether anything has become slower.
+pub(crate) fn print(old: &Report, new: &Report) -> bool {
+    println!("old: {} {}", old.machine.day(), old.machine.summary());
+    println!("new: {} {}", new.machine.day(), new.machine.summary());
+    for (name, report) in [("old", old), ("new", new)] {
+        if !report.trusted() {
+            println!("warning: the {name} run was too noisy to be trusted");
+        }
+    }
+    if old.machine.processor != new.machine.processor || old.machine.cores != new.machine.cores {
+        println!("warning: different machines; only ratios to a baseline mean anything");
+    }
+    let mut changes = changes(old, new);
+    let compared = changes.len();
+    let steady = changes.extract_if(.., |change| !change.is_notable()).count();
+    changes.sort_by(|one, other| one.factor().total_cmp(&other.factor()));
+    println!(
+        "\n{compared} rates compared: {steady} are the same within the spread of their rounds{}",
+        if changes.is_empty() { "" } else { "; the others, the worst first" }
+    );
+    if !changes.is_empty() {
+        println!("{}", table(&changes));
+    }
+    changes.iter().any(|change| change.factor() < 1.0)
+}
+
+fn table(changes: &[Change]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["", "", "old", "new", "new / old", ""]);
+    for change in changes {
+        let factor = change.factor();
+        table.add_row([
+            change.name.clone(),
+            if change.relative { "× baseline" } else { "per second" }.into(),
+            short(change.old.median),
+            short(change.new.median),
+            short(factor),
+            if factor < 1.0 { "SLOWER" } else { "faster" }.into(),
+        ]);
+    }
+    for index in 2..5 {
+        table.column_mut(index).expect("there are six").set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn changes(old: &Report, new: &Report) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for after in &new.cases {
+        let Case { workload, threads, contender, .. } = after;
+        let Some(before) = old.case(workload, *threads, contender) else { continue };
+        for part in &after.parts {
+            let (Some(was), is) = (before.part(&part.name), part) else { continue };
+            let found = beside_baseline(old, before, was)
+                .zip(beside_baseline(new, after, is))
+                .map(|(old, new)| (old, new, true))
+                .or_else(|| Some((of(was)?, of(is)?, false)));
+            if let Some((old, new, relative)) = found
+                && old.median > 0.0
+            {
+                let name = format!("{workload}, {threads} threads, {contender}: {}", part.name);
+                changes.push(Change { name, old, new, relative });
+            }
+        }
+    }
+    changes
+}
+
+fn of(part: &Part) -> Option<Quartiles> {
+    Quartiles::of(part.rate.iter().copied())
+}
+
+/// The ratio to the baseline of the same run; none for the baseline itself.
+fn beside_baseline(report: &Report, case: &Case, part: &Part) -> Option<Quartiles> {
+    let baseline = workloads::find(&case.workload)?.baseline;
+    if baseline == case.contender {
+        return None;
+    }
+    let baseline = report.case(&case.workload, case.threads, baseline)?.part(&part.name)?;
+    ratios(&part.rate, &baseline.rate)
+}

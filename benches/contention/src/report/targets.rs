@@ -1,0 +1,274 @@
+//! The targets of the project, judged.
+//!
+//! A speed counts only beside a baseline that was measured in the same run; ratios are taken round
+//! by round. Where the project has set an absolute target, it is judged as it was set, and says so.
+
+use super::table::{rate, short, time};
+use super::{Case, Part, Report, ratios};
+use crate::contenders;
+use crate::stats::Quartiles;
+use serde::{Deserialize, Serialize};
+
+/// Quartiles further apart than this part of the median: one should not rely on it.
+const TOO_NOISY: f64 = 0.25;
+
+/// In what a figure is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Unit {
+    /// Of something else in the same run.
+    Times,
+    PerSecond,
+    Nanoseconds,
+    /// Runs of a closure per operation.
+    Attempts,
+}
+
+impl Unit {
+    fn show(self, number: f64) -> String {
+        match self {
+            Unit::Times => format!("{} ×", short(number)),
+            Unit::PerSecond => format!("{}/s", rate(number)),
+            Unit::Nanoseconds => time(number),
+            Unit::Attempts => short(number),
+        }
+    }
+}
+
+/// One target and how it was met.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    /// The row of the project's table.
+    pub(crate) row: String,
+    /// What is measured, of what.
+    pub(crate) what: String,
+    pub(crate) contender: String,
+    pub(crate) unit: Unit,
+    pub(crate) figures: Quartiles,
+    pub(crate) limit: f64,
+    /// Is more better?
+    pub(crate) at_least: bool,
+}
+
+impl Verdict {
+    /// Is the median on the right side of the limit?
+    pub(crate) fn met(&self) -> bool {
+        let Verdict { figures, limit, .. } = self;
+        if self.at_least { figures.median >= *limit } else { figures.median <= *limit }
+    }
+
+    /// The median.
+    pub(crate) fn measured(&self) -> String {
+        self.unit.show(self.figures.median)
+    }
+
+    /// The other quartiles.
+    pub(crate) fn quartiles(&self) -> String {
+        format!("{} – {}", self.unit.show(self.figures.low), self.unit.show(self.figures.high))
+    }
+
+    /// The limit.
+    pub(crate) fn target(&self) -> String {
+        format!("{} {}", if self.at_least { "≥" } else { "≤" }, self.unit.show(self.limit))
+    }
+
+    /// In words.
+    pub(crate) fn judgement(&self) -> String {
+        let close = (self.figures.low..=self.figures.high).contains(&self.limit);
+        format!(
+            "{}{}{}",
+            if self.met() { "met" } else { "missed" },
+            if close && self.figures.low < self.figures.high { ", close" } else { "" },
+            if self.figures.spread() > TOO_NOISY { ", noisy" } else { "" }
+        )
+    }
+}
+
+/// The judge of one contender.
+struct Judge<'r> {
+    report: &'r Report,
+    contender: &'r str,
+    row: &'static str,
+    verdicts: Vec<Verdict>,
+}
+
+/// Judges each variant of contempo that took part.
+pub(crate) fn judge(report: &Report) -> Vec<Verdict> {
+    let variants = contenders::ALL.iter().filter(|contender| contender.is_judged());
+    variants.flat_map(|contender| judge_one(report, contender.name)).collect()
+}
+
+fn judge_one(report: &Report, contender: &str) -> Vec<Verdict> {
+    let mut judge = Judge { report, contender, row: "", verdicts: Vec::new() };
+    judge.one_cell();
+    judge.transfers();
+    judge.audits();
+    judge.long_and_short();
+    judge.sums();
+    judge.skewed();
+    judge.stopped();
+    judge.waiting();
+    judge.verdicts
+}
+
+impl<'r> Judge<'r> {
+    fn case(&self, workload: &str, threads: usize) -> Option<&'r Case> {
+        self.report.case(workload, threads, self.contender)
+    }
+
+    fn part(&self, workload: &str, threads: usize, part: &str) -> Option<&'r Part> {
+        self.case(workload, threads)?.part(part)
+    }
+
+    fn other(
+        &self,
+        contender: &str,
+        workload: &str,
+        threads: usize,
+        part: &str,
+    ) -> Option<&'r Part> {
+        self.report.case(workload, threads, contender)?.part(part)
+    }
+
+    fn add(
+        &mut self,
+        what: String,
+        unit: Unit,
+        figures: Option<Quartiles>,
+        (at_least, limit): (bool, f64),
+    ) {
+        if let Some(figures) = figures {
+            self.verdicts.push(Verdict {
+                row: self.row.to_owned(),
+                what,
+                contender: self.contender.to_owned(),
+                unit,
+                figures,
+                limit,
+                at_least,
+            });
+        }
+    }
+
+    fn ratio(&mut self, what: String, of: Option<(&[f64], &[f64])>, limit: (bool, f64)) {
+        let figures = of.and_then(|(one, other)| ratios(one, other));
+        self.add(what, Unit::Times, figures, limit);
+    }
+
+    fn one_cell(&mut self) {
+        self.row = "N threads increment one cell";
+        for threads in [2, 4, 8, 32] {
+            let part = |threads| self.part("counter", threads, "increment");
+            let (Some(own), alone) = (part(threads), part(1)) else { continue };
+            let mutex = self.other("std-mutex", "counter", threads, "increment");
+            let what = |of: &str| format!("one cell, {threads} threads: {of}");
+            let beside = |other: Option<&'r Part>| other.map(|it| (&own.rate[..], &it.rate[..]));
+            self.ratio(what("rate / own with 1"), beside(alone), AT_LEAST_0_8);
+            self.ratio(what("rate / std Mutex"), beside(mutex), AT_LEAST_0_8);
+            self.add(what("slowest / fastest"), Unit::Times, of(&own.fairness), AT_LEAST_0_5);
+        }
+    }
+
+    fn transfers(&mut self) {
+        self.row = "transfers among 10,000 accounts";
+        for threads in [1, 2, 4, 8] {
+            let Some(own) = self.part("transfers", threads, "transfer") else { continue };
+            // The careful user takes the mutex that is faster.
+            let by = |name| self.other(name, "transfers", threads, "transfer");
+            let locks = ["ordered-std", "ordered-parking_lot"].into_iter().filter_map(by);
+            let median = |part: &&Part| of(&part.rate).map_or(0.0, |it| it.median);
+            let locks = locks.max_by(|one, other| median(one).total_cmp(&median(other)));
+            let what =
+                format!("transfers, {threads} threads: rate / ordered mutexes (faster kind)");
+            let pair = locks.map(|locks| (&own.rate[..], &locks.rate[..]));
+            self.ratio(what, pair, (true, 0.6));
+        }
+        let part = |threads| self.part("transfers", threads, "transfer");
+        let pair = part(8).zip(part(2)).map(|(eight, two)| (&eight.rate[..], &two.rate[..]));
+        self.ratio("transfers, 8 threads: rate / own with 2".into(), pair, (true, 0.9));
+    }
+
+    fn audits(&mut self) {
+        self.row = "90 % transfers, 10 % audits over 1,000 accounts";
+        let audit = self.part("audits", 2, "audit");
+        self.add(
+            "audits: attempts per audit (1 is no abort)".into(),
+            Unit::Attempts,
+            audit.and_then(|part| of(&part.attempts)),
+            (false, 1.0),
+        );
+        let alone = self.part("audits-alone", 1, "audit").map(|part| part.latency.p50);
+        let p99 = audit
+            .zip(alone)
+            .and_then(|(audit, alone)| Quartiles::of(audit.p99.iter().map(|p99| p99 / alone)));
+        self.add("audits: p99 / median alone".into(), Unit::Times, p99, (false, 5.0));
+        let transfers = self.part("audits", 2, "transfer");
+        let without = self.part("audits-none", 2, "transfer");
+        let pair = transfers.zip(without);
+        let busy = pair.map(|(with, without)| (&with.busy_rate[..], &without.busy_rate[..]));
+        let what = "audits: transfers per second spent on them / without audits";
+        self.ratio(what.into(), busy, AT_LEAST_0_8);
+    }
+
+    fn long_and_short(&mut self) {
+        self.row = "one transaction of 1,000 read-modify-writes against 3 threads";
+        let long = self.part("long-short", 4, "long");
+        let short = self.part("long-short", 4, "short");
+        let rate = |part: Option<&Part>| part.and_then(|part| of(&part.rate));
+        let p99 = long.and_then(|part| of(&part.p99));
+        let worst = short.and_then(|part| of(&part.worst));
+        let (ms, absolute) = (1e6, "(absolute)");
+        self.add(format!("long: rate {absolute}"), Unit::PerSecond, rate(long), (true, 4_000.0));
+        self.add(format!("long: p99 {absolute}"), Unit::Nanoseconds, p99, (false, 5.0 * ms));
+        self.add(format!("short: rate {absolute}"), Unit::PerSecond, rate(short), (true, 3e6));
+        self.add(format!("short: worst {absolute}"), Unit::Nanoseconds, worst, (false, 30.0 * ms));
+    }
+
+    fn sums(&mut self) {
+        self.row = "sums over 1,000 cells among 3 writers";
+        let Some(sum) = self.part("sums", 4, "sum") else { return };
+        let what = |of: &str| format!("sums: {of}");
+        self.add(what("rate (absolute)"), Unit::PerSecond, of(&sum.rate), (true, 75_000.0));
+        self.add(what("attempts per sum"), Unit::Attempts, of(&sum.attempts), (false, 1.0));
+        self.add(what("p99 (absolute)"), Unit::Nanoseconds, of(&sum.p99), (false, 50_000.0));
+    }
+
+    fn skewed(&mut self) {
+        self.row = "32 threads, 10,000 cells, Zipf 0.99";
+        let part = |threads| self.part("transfers-zipf", threads, "transfer");
+        let Some(own) = part(32) else { return };
+        let pair = part(2).map(|two| (&own.rate[..], &two.rate[..]));
+        self.ratio("Zipf, 32 threads: rate / own with 2".into(), pair, AT_LEAST_0_8);
+        let what = "Zipf, 32 threads: slowest / fastest".into();
+        self.add(what, Unit::Times, of(&own.fairness), AT_LEAST_0_5);
+    }
+
+    fn stopped(&mut self) {
+        self.row = "a thread stopped";
+        for (workload, what) in
+            [("stopped", "stopped in its closure"), ("frozen", "stopped anywhere")]
+        {
+            let before = self.part(workload, 3, "update before");
+            let during = self.part(workload, 3, "update while one is stopped");
+            let pair = during.zip(before).map(|(now, then)| (&now.rate[..], &then.rate[..]));
+            self.ratio(format!("{what}: others after 100 ms / before"), pair, AT_LEAST_0_5);
+        }
+    }
+
+    fn waiting(&mut self) {
+        self.row = "ping-pong; one token among 32 waiters";
+        let own = self.part("ping-pong", 2, "turn");
+        let condvar = self.other("std-mutex", "ping-pong", 2, "turn");
+        // Time per turn, so the other way round.
+        let pair = condvar.zip(own).map(|(condvar, own)| (&condvar.rate[..], &own.rate[..]));
+        self.ratio("ping-pong: time / std Condvar".into(), pair, (false, 1.5));
+        let token = self.part("token", 32, "hand-off").and_then(|part| of(&part.attempts));
+        self.add("token: attempts per hand-off".into(), Unit::Attempts, token, (false, 2.0));
+    }
+}
+
+const AT_LEAST_0_8: (bool, f64) = (true, 0.8);
+const AT_LEAST_0_5: (bool, f64) = (true, 0.5);
+
+fn of(numbers: &[f64]) -> Option<Quartiles> {
+    Quartiles::of(numbers.iter().copied())
+}

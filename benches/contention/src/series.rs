@@ -1,0 +1,116 @@
+//! One case and what was measured of it, round by round.
+
+use crate::engine::sample::{Part, Sample};
+use crate::engine::tally::histogram;
+use crate::engine::trial::Violation;
+use crate::plan::Case;
+use crate::report;
+use contempo::Statistics;
+use indicatif::ProgressBar;
+use std::collections::BTreeMap;
+
+/// One case and its samples, one per round.
+pub(crate) struct Series {
+    case: Case,
+    samples: Vec<Sample>,
+    /// What it did wrong.
+    pub(crate) violation: Option<String>,
+}
+
+impl Series {
+    /// Nothing measured yet.
+    pub(crate) fn new(case: Case) -> Self {
+        Series { case, samples: Vec::new(), violation: None }
+    }
+
+    /// Adds what one round has found, and says so at once if it is a violation.
+    pub(crate) fn add(&mut self, sample: Result<Sample, Violation>, bar: &ProgressBar) {
+        match sample {
+            Ok(sample) => self.samples.push(sample),
+            Err(Violation(what)) => {
+                bar.suspend(|| eprintln!("VIOLATION: {}: {what}", self.case));
+                self.violation = Some(what);
+            }
+        }
+    }
+
+    /// As it goes into the report.
+    pub(crate) fn report(&self) -> report::Case {
+        let parts = self.samples.first().map_or(0, |sample| sample.parts.len());
+        report::Case {
+            workload: self.case.workload.name.to_owned(),
+            threads: self.case.threads,
+            contender: self.case.contender.name.to_owned(),
+            violation: self.violation.clone(),
+            parts: (0..parts).map(|part| self.part(part)).collect(),
+            figures: self.figures(),
+            counters: self.counters(),
+        }
+    }
+
+    fn part(&self, part: usize) -> report::Part {
+        let parts = || self.samples.iter().map(|sample| &sample.parts[part]);
+        let each = |figure: fn(&Part) -> f64| parts().map(figure).collect();
+        let mut all = histogram();
+        parts().for_each(|part| all.add(&part.latency).expect("it grows as needed"));
+        let quantile = |of: f64| all.value_at_quantile(of) as f64;
+        report::Part {
+            name: self.samples[0].parts[part].name.clone(),
+            rate: each(Part::rate),
+            busy_rate: each(Part::busy_rate),
+            fairness: each(|part| part.fairness),
+            attempts: each(Part::attempts),
+            p99: each(|part| part.latency.value_at_quantile(0.99) as f64),
+            worst: each(|part| part.worst_ns),
+            latency: report::Latency {
+                timed: all.len(),
+                p50: quantile(0.5),
+                p90: quantile(0.9),
+                p99: quantile(0.99),
+                p999: quantile(0.999),
+                worst: parts().map(|part| part.worst_ns).fold(0.0, f64::max),
+            },
+        }
+    }
+
+    fn figures(&self) -> BTreeMap<String, Vec<f64>> {
+        let mut figures = BTreeMap::<String, Vec<f64>>::new();
+        for (name, value) in self.samples.iter().flat_map(|sample| &sample.figures) {
+            figures.entry(name.clone()).or_default().push(*value);
+        }
+        figures
+    }
+
+    fn counters(&self) -> BTreeMap<String, u64> {
+        let mut counters = BTreeMap::new();
+        if self.case.contender.is_contempo() {
+            for sample in &self.samples {
+                for (name, count) in named(&sample.statistics) {
+                    *counters.entry(name.to_owned()).or_default() += count;
+                }
+            }
+        }
+        counters
+    }
+}
+
+/// contempo's counters, by name.
+fn named(statistics: &Statistics) -> [(&'static str, u64); 15] {
+    [
+        ("commits", statistics.commits),
+        ("read_only", statistics.read_only),
+        ("aborts_claimed", statistics.aborts_claimed),
+        ("aborts_changed", statistics.aborts_changed),
+        ("aborts_preempted", statistics.aborts_preempted),
+        ("retries", statistics.retries),
+        ("aborts_user", statistics.aborts_user),
+        ("waits", statistics.waits),
+        ("wakes", statistics.wakes),
+        ("bumps", statistics.bumps),
+        ("takeovers", statistics.takeovers),
+        ("extensions", statistics.extensions),
+        ("retired", statistics.retired),
+        ("reclaimed", statistics.reclaimed),
+        ("barriers", statistics.barriers),
+    ]
+}

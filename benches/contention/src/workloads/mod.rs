@@ -1,0 +1,134 @@
+//! The workloads: what threads do to what they share, and what must hold of it.
+//!
+//! A workload's checks are only worth something if they can fail. So each names the faults that
+//! they must catch, and a test runs it with contenders that have them.
+
+mod access;
+mod audits;
+mod batons;
+mod counter;
+mod long_short;
+mod stopped;
+mod sums;
+mod transfers;
+
+use crate::contenders::Contender;
+use crate::contenders::faults::Fault;
+use crate::engine::trial::Maker;
+use std::time::Duration;
+
+/// With how many threads a workload is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Threads {
+    /// 1, 2, 4, … 16 × cores, but not fewer than `least`, or what the user asks for.
+    Sweep { least: usize },
+    /// 1, one per core, four per core, but not fewer than `least`, or what the user asks for.
+    Few { least: usize },
+    /// Always so many.
+    Exactly(usize),
+}
+
+/// How to make trials for so many threads; none if the contender cannot do this.
+type Build = fn(&Contender, usize) -> Option<Maker>;
+
+/// A workload as the user names it.
+pub(crate) struct Workload {
+    /// On the command line and in all results.
+    pub(crate) name: &'static str,
+    /// For `--list` and the page.
+    pub(crate) about: &'static str,
+    /// With how many threads.
+    pub(crate) threads: Threads,
+    /// How to make a trial.
+    pub(crate) build: Build,
+    /// How long its windows are, beside those of others.
+    pub(crate) weight: f64,
+    /// How many windows a trial has.
+    pub(crate) windows: u32,
+    /// How long a trial takes outside of its windows, about.
+    pub(crate) overhead: Duration,
+    /// The contender that others are compared with.
+    pub(crate) baseline: &'static str,
+    /// How many samples are taken in a round.
+    pub(crate) samples: u32,
+    /// Is one round enough? For what does not depend on time.
+    pub(crate) once: bool,
+    /// Is it part of a quick run?
+    pub(crate) quick: bool,
+    /// What its checks must catch.
+    pub(crate) faults: &'static [Fault],
+}
+
+impl Workload {
+    const fn new(name: &'static str, threads: Threads, build: Build, about: &'static str) -> Self {
+        Workload {
+            name,
+            about,
+            threads,
+            build,
+            weight: 1.0,
+            windows: 1,
+            overhead: Duration::from_millis(10),
+            baseline: "std-mutex",
+            samples: 1,
+            once: false,
+            quick: true,
+            faults: &[],
+        }
+    }
+
+    /// Its checks catch these.
+    const fn catches(self, faults: &'static [Fault]) -> Self {
+        Workload { faults, ..self }
+    }
+
+    /// Longer windows.
+    const fn weight(self, weight: f64) -> Self {
+        Workload { weight, ..self }
+    }
+
+    /// More than one window, and time outside of them.
+    const fn windows(self, windows: u32, overhead: Duration) -> Self {
+        Workload { windows, overhead, ..self }
+    }
+
+    /// More than one sample in a round.
+    const fn samples(self, samples: u32) -> Self {
+        Workload { samples, ..self }
+    }
+
+    /// One round is enough.
+    const fn once(self) -> Self {
+        Workload { once: true, ..self }
+    }
+
+    /// Not part of a quick run.
+    const fn slow(self) -> Self {
+        Workload { quick: false, ..self }
+    }
+}
+
+/// All workloads, file by file.
+const ALL: &[&[Workload]] = &[
+    access::ALL,
+    counter::ALL,
+    transfers::ALL,
+    audits::ALL,
+    long_short::ALL,
+    sums::ALL,
+    stopped::ALL,
+    batons::ALL,
+];
+
+/// All workloads.
+pub(crate) fn all() -> impl Iterator<Item = &'static Workload> {
+    ALL.iter().copied().flatten()
+}
+
+/// The workload of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Workload> {
+    all().find(|workload| workload.name == name)
+}
+
+#[cfg(test)]
+mod tests;
