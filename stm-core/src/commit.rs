@@ -8,9 +8,9 @@ use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::policy::BUMPS_BEFORE_FIRM;
-use contempo_sched::primitives::{CHECKED, Ordering, fence_after_sequential_swap};
+use contempo_sched::primitives::{CHECKED, Ordering, fence_after_sequential_swap, thread};
 use contempo_sched::statistics::Cause;
-use contempo_sched::word::{Owner, Phase, Reservation, StateWord, WhoWhen};
+use contempo_sched::word::{LockWord, Owner, Phase, Reservation, StateWord, WhoWhen};
 use std::ptr::{NonNull, null};
 
 /// A read to be validated: this version of this cell.
@@ -100,6 +100,9 @@ const WRITES_PER_TICK: usize = if CHECKED { 1 } else { 16 };
 /// Write sets up to this size enter Deciding before they claim, which saves a compare-and-swap;
 /// larger ones claim first, so that readers that meet their claims need not bump them.
 const DECIDE_EARLY: usize = if CHECKED { 1 } else { 4 };
+
+/// Commits to cells that others queue for, after which a thread gives the processor away once.
+const YIELD_AFTER_PASSING: u64 = 1024;
 
 impl<D: Domain> Commit<'_, D> {
     /// Commits `writes`, provided that `reads` still hold. Hands out what they replaced, to be
@@ -203,9 +206,9 @@ impl<D: Domain> Commit<'_, D> {
             replaced(stamp, unsafe { write.base_block() });
             // SAFETY: the cell is alive (our caller's promise).
             let cell = unsafe { &*write.cell };
-            let watched = cell.lock.load(Ordering::SeqCst).has_watchers();
-            if watched && !planted(Fault::WatchersForgotten) {
-                self.wake(cell);
+            let lock = cell.lock.load(Ordering::SeqCst);
+            if lock.is_awaited() {
+                self.awaited(cell, lock);
             }
         }
         Ok(stamp)
@@ -293,10 +296,22 @@ impl<D: Domain> Commit<'_, D> {
         conflict
     }
 
+    /// Somebody sleeps until this cell changes, or has queued up for it.
     #[cold]
-    fn wake(&self, cell: &CellHeader<D>) {
-        let domain = self.domain;
-        let woken = domain.watches().wake(cell.key(), domain.table(), || cell.mark_watched(false));
-        self.descriptor.counters.wakes.add(woken);
+    fn awaited(&self, cell: &CellHeader<D>, lock: LockWord) {
+        let counters = &self.descriptor.counters;
+        if lock.has_watchers() && !planted(Fault::WatchersForgotten) {
+            let domain = self.domain;
+            let unmark = || cell.mark_watched(false);
+            counters.wakes.add(domain.watches().wake(cell.key(), domain.table(), unmark));
+        }
+        if lock.has_queue() {
+            counters.passed.add(1);
+            // The first in the queue may be ready to press, on this very core: what would end our
+            // time here is the scheduler's next tick, some milliseconds off.
+            if counters.passed.get().is_multiple_of(YIELD_AFTER_PASSING) {
+                thread::yield_now();
+            }
+        }
     }
 }

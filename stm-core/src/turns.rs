@@ -29,8 +29,8 @@ pub(crate) struct Turns {
     reserved: UnsafeCell<Vec<*const CellHeader<Native>>>,
     /// Its turn.
     turn: Cell<TurnWord>,
-    /// The cell in whose queue it was the first, and waited in vain: whoever waits there has its own
-    /// timer, and is not called.
+    /// The cell in whose queue it has waited: the first there has its own timer, and is not called, or
+    /// nobody would have the cell for longer than one transaction.
     hot: Cell<usize>,
     /// Where the attempt that has just failed met another.
     met: Cell<Option<Conflict<Native>>>,
@@ -85,7 +85,7 @@ pub(crate) struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let Joined::As(turn) = self.joined else { return };
+        let Joined::As(turn, _) = self.joined else { return };
         if self.descriptor.turn.load(Ordering::Relaxed).ticket() == turn.ticket() {
             self.descriptor.end_turn();
         }
@@ -315,7 +315,6 @@ impl Context {
         let (turns, knobs, now) = (&self.turns, self.domain.knobs(), time::now());
         self.wrote.set(false); // The next attempt begins at the newest stamp.
         self.release();
-        turns.hot.set(0);
         let mut history = turns.history.get();
         history.press = false;
         history.failures = history.failures.saturating_add(1);
@@ -425,7 +424,7 @@ impl Context {
             let end = Instant::now() + time;
             Some(deadline.map_or(end, |deadline| deadline.min(end)))
         };
-        let Joined::As(turn) = waiting.joined else {
+        let Joined::As(turn, ahead) = waiting.joined else {
             if !CHECKED {
                 parker.park_until(until(slice));
             }
@@ -442,7 +441,9 @@ impl Context {
                 TurnPhase::Waiting => {
                     // Wakes are the queue's to give; the time-out is for a thread that stops before
                     // it gives one.
-                    let fallback = if CHECKED { None } else { until(settings.lease) };
+                    let theirs = settings.slice.saturating_mul(4 * ahead as u32);
+                    let fallback =
+                        if CHECKED { None } else { until(settings.lease.saturating_add(theirs)) };
                     if !parker.park_until(fallback) {
                         break;
                     }
@@ -454,13 +455,13 @@ impl Context {
                 TurnPhase::First => {
                     let end = *first_until.get_or_insert_with(|| until(slice));
                     if !parker.park_until(end) {
-                        self.turns.hot.set(waiting.key);
                         break;
                     }
                 }
                 _ => break,
             }
         }
+        self.turns.hot.set(waiting.key);
         history.press = self.descriptor.turn.load(Ordering::Relaxed).phase() != TurnPhase::Called;
         self.turns.history.set(history);
     }

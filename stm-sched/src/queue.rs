@@ -32,8 +32,8 @@ pub struct Queues {
 /// How joining a queue went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Joined {
-    /// The turn to wait by, in phase First or Waiting.
-    As(TurnWord),
+    /// The turn to wait by, in phase First or Waiting, and how many are ahead.
+    As(TurnWord, usize),
     /// Somebody was at the list for too long: wait a little without it.
     Not,
 }
@@ -82,12 +82,13 @@ impl Queues {
         let queue = waiters.entry(key).or_default();
         let first = make_first(queue, table);
         let phase = if queue.is_empty() { TurnPhase::First } else { TurnPhase::Waiting };
+        let ahead = queue.len();
         let turn = table.get(slot).next_turn(phase);
         queue.push_back(Reservation { slot, ticket: turn.ticket() });
         mark();
         drop(waiters);
         wake(first, table);
-        Joined::As(turn)
+        Joined::As(turn, ahead)
     }
 
     /// Takes `waiter` off the front of the queue of `key`, if it is there, and makes the next one the
@@ -189,7 +190,7 @@ mod tests {
         let turns: Vec<TurnWord> = slots
             .iter()
             .map(|&slot| match queues.join(8, slot, &table, || ()) {
-                Joined::As(turn) => turn,
+                Joined::As(turn, _) => turn,
                 Joined::Not => panic!("nobody is at the list"),
             })
             .collect();

@@ -113,6 +113,8 @@ counters! {
     queued,
     /// Attempts that pressed: whose reservations made younger transactions give way.
     pressed,
+    /// Commits to cells that others were queueing for.
+    passed,
     /// Transactions called out of a queue by a release.
     called,
     /// Reservations of others ended: by an older transaction, or because the lease was over.

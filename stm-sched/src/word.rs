@@ -231,6 +231,12 @@ impl LockWord {
         if queued { LockWord(self.0 | Self::QUEUED) } else { LockWord(self.0 & !Self::QUEUED) }
     }
 
+    /// Does anybody sleep until it changes, or queue for it?
+    #[inline(always)]
+    pub const fn is_awaited(self) -> bool {
+        self.0 & (Self::WATCHED | Self::QUEUED) != 0
+    }
+
     /// Has the cell a name?
     pub const fn has_name(self) -> bool {
         self.0 & Self::NAMED != 0
@@ -378,6 +384,29 @@ mod tests {
         let stamp = WhoWhen::committed(7);
         assert_eq!((stamp.owner(), stamp.stamp()), (None, Some(7)));
         assert!(stamp.committed_by(7) && !stamp.committed_by(6));
+    }
+
+    #[test]
+    fn lock_word_keeps_flags_and_reservation_apart() {
+        let reservation = Reservation { slot: (1 << SLOT_BITS) - 1, ticket: TICKET_MASK };
+        let flags = LockWord::FREE.with_watchers(true).with_queue(true).named();
+        assert!(!flags.is_reserved() && flags.is_awaited() && flags.reservation().is_none());
+        let reserved = flags.reserved(reservation);
+        assert_eq!((reserved.reservation(), reserved.unreserved()), (Some(reservation), flags));
+        assert!(reserved.has_watchers() && reserved.has_queue() && reserved.has_name());
+        assert!(!reserved.with_watchers(false).with_queue(false).is_awaited());
+        let least = LockWord::FREE.reserved(Reservation { slot: 0, ticket: 1 });
+        assert!(least.is_reserved() && !least.is_awaited());
+    }
+
+    #[test]
+    fn turn_word_keeps_ticket_and_phase_apart() {
+        use TurnPhase::{Called, First, Idle, Pressing, Revoked, Waiting};
+        for phase in [Idle, Waiting, First, Called, Pressing, Revoked] {
+            let word = TurnWord::new(TICKET_MASK, phase);
+            assert_eq!((word.ticket(), word.phase()), (TICKET_MASK, phase));
+            assert_eq!(word.next_ticket(), 1, "0 means \"not reserved\"");
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl World {
 
     fn join(&self, slot: u32) -> TurnWord {
         match self.queues.join(KEY, slot, &self.table, || ()) {
-            Joined::As(turn) => turn,
+            Joined::As(turn, _) => turn,
             Joined::Not => panic!("nobody holds the list for ever here"),
         }
     }
@@ -139,7 +139,7 @@ fn who_has_given_up_is_not_called() {
         world.table.give_back(slot);
         let (same, descriptor) = world.table.take().unwrap();
         assert_eq!(same, slot);
-        let Joined::As(turn) = world.queues.join(KEY + 8, same, &world.table, || ()) else {
+        let Joined::As(turn, _) = world.queues.join(KEY + 8, same, &world.table, || ()) else {
             panic!("nobody holds the list for ever here")
         };
         caller.join().unwrap();
