@@ -21,8 +21,10 @@ use contempo_sched::word::{Reservation, TurnPhase, TurnWord};
 use std::cell::{Cell, UnsafeCell};
 use std::time::{Duration, Instant};
 
-/// What a thread remembers about its turns. (Touched after a failure only, but for `reserving`.)
+/// What a thread remembers about its turns. (Touched after a failure only, but for the first two.)
 pub(crate) struct Turns {
+    /// Has this transaction failed, or does it press: is there anything to forget at its end?
+    pub(crate) unlucky: Cell<bool>,
     /// Does the running attempt press, and so reserve what it touches?
     pub(crate) reserving: Cell<bool>,
     /// The cells that it has reserved. Good until the session ends.
@@ -98,6 +100,7 @@ impl Drop for Waiting {
 impl Turns {
     pub(crate) fn new(seed: u32) -> Self {
         Turns {
+            unlucky: Cell::new(false),
             reserving: Cell::new(false),
             reserved: UnsafeCell::new(Vec::new()),
             turn: Cell::new(TurnWord::new(0, TurnPhase::Idle)),
@@ -142,6 +145,7 @@ impl Context {
     /// afresh.
     pub(crate) fn suspend_turns(&self) -> History {
         let history = self.turns.history.take();
+        self.turns.unlucky.set(false);
         if history.since != 0 {
             self.descriptor.rank.store(Rank::NONE, Ordering::Relaxed);
         }
@@ -153,6 +157,7 @@ impl Context {
         if history.since != 0 {
             self.descriptor.rank.store(self.rank_of(&history), Ordering::Relaxed);
         }
+        self.turns.unlucky.set(history.since != 0);
         self.turns.history.set(history);
     }
 
@@ -175,6 +180,7 @@ impl Context {
         let mut history = self.turns.history.get();
         if history.since == 0 {
             history.since = time::now();
+            self.turns.unlucky.set(true);
             self.turns.history.set(history);
             self.descriptor.rank.store(self.rank_of(&history), Ordering::Relaxed);
             self.descriptor.lease.store(0, Ordering::Relaxed);
@@ -300,6 +306,7 @@ impl Context {
     pub(crate) fn forget_turns(&self) {
         self.release();
         let turns = &self.turns;
+        turns.unlucky.set(false);
         if turns.history.take().since != 0 {
             self.descriptor.rank.store(Rank::NONE, Ordering::Relaxed);
         }
@@ -320,6 +327,7 @@ impl Context {
         history.failures = history.failures.saturating_add(1);
         if history.since == 0 {
             history.since = now;
+            turns.unlucky.set(true);
             self.descriptor.lease.store(0, Ordering::Relaxed);
         }
         history.lost += accesses as u64;

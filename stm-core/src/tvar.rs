@@ -307,7 +307,8 @@ impl<T: Send + Sync + 'static> TVar<T> {
                 }
                 let leave = LeaveOne(context);
                 let (cause, value) = 'attempt: {
-                    if context.turns.reserving.get()
+                    if context.turns.unlucky.get()
+                        && context.turns.reserving.get()
                         && let Err(cause) = context.reserve(self.header())
                     {
                         break 'attempt (cause, None);
@@ -324,7 +325,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
                             // SAFETY: replaced by our commit: we are its contemporary.
                             let result = result(unsafe { Version::value(replaced) });
                             std::mem::forget(leave);
-                            if context.turns.failures() > 0 {
+                            if context.turns.unlucky.get() {
                                 context.forget_turns();
                             }
                             context.reclaimer.exit();
@@ -368,7 +369,7 @@ struct LeaveOne<'c>(&'c Context);
 impl Drop for LeaveOne<'_> {
     #[cold]
     fn drop(&mut self) {
-        if self.0.turns.failures() > 0 {
+        if self.0.turns.unlucky.get() {
             self.0.forget_turns();
         }
         drop(Leave(self.0));
