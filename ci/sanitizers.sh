@@ -23,7 +23,7 @@ run() { # name, flags
     echo "sanitizers: $name skipped: the nightly toolchain does not build it here"
     return
   fi
-  if CONTEMPO_FAULT=FreeAtOnce timeout 120 cargo +nightly test -q --target $target --test planted \
+  if CONTEMPO_FAULT=FreeAtOnce TSAN_OPTIONS="$TSAN_OPTIONS halt_on_error=1" timeout 120 cargo +nightly test -q --target $target --test planted \
       >"target/$name.log" 2>&1 || ! grep -qE 'SUMMARY: (Address|Thread)Sanitizer' "target/$name.log"; then
     tail -20 "target/$name.log"
     echo "sanitizers: $name does not report a planted use after free"
