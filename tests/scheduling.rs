@@ -401,3 +401,139 @@ fn threads_come_and_go_while_others_queue() {
     });
     assert_eq!(cell.load(), 8 * 50 * 100);
 }
+
+/// A value whose destructor runs `on_drop`, if it has one.
+struct Loud {
+    number: u64,
+    on_drop: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Drop for Loud {
+    fn drop(&mut self) {
+        if let Some(on_drop) = self.on_drop.take() {
+            on_drop();
+        }
+    }
+}
+
+/// An `update` that fails once: the value that it has made then has this destructor.
+fn lose_once(cell: &TVar<Loud>, on_drop: impl Fn() + Clone + Send + Sync + 'static) {
+    let mut attempts = 0;
+    cell.update(|before| {
+        attempts += 1;
+        let number = before.number + 1;
+        if attempts > 1 {
+            return Loud { number, on_drop: None };
+        }
+        elsewhere(|| cell.store(Loud { number: 100, on_drop: None }));
+        Loud { number, on_drop: Some(Box::new(on_drop.clone())) }
+    });
+}
+
+#[test]
+fn a_destructor_between_attempts_runs_outside_the_turn() {
+    let _turn = alone();
+    let _configured = Configured::with(|settings| settings.patience = Duration::ZERO);
+    let cell = TVar::new(Loud { number: 0, on_drop: None });
+    let aborts = std::sync::Arc::new(AtomicU64::new(u64::MAX));
+    let theirs = std::sync::Arc::clone(&aborts);
+    lose_once(&cell, move || {
+        let before = statistics();
+        let inner = TVar::new(0);
+        atomically(|tx| increment(tx, &inner));
+        // Its transaction is over: nobody has `inner` reserved.
+        elsewhere(|| inner.update(|n| n + 1));
+        theirs.store(statistics().since(&before).aborts(), Ordering::SeqCst);
+        drop(inner);
+        contempo::collect();
+    });
+    assert_eq!((aborts.load(Ordering::SeqCst), cell.with(|loud| loud.number)), (0, 101));
+}
+
+#[test]
+fn a_destructor_that_panics_between_attempts_leaves_no_turn() {
+    let _turn = alone();
+    let _configured = Configured::with(|settings| settings.patience = Duration::ZERO);
+    let cell = TVar::new(Loud { number: 0, on_drop: None });
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        lose_once(&cell, || panic!("in the destructor"));
+    }));
+    assert!(panicked.is_err());
+    let (fresh, before) = (TVar::new(0), statistics());
+    atomically(|tx| increment(tx, &fresh));
+    elsewhere(|| fresh.update(|n| n + 1));
+    let since = statistics().since(&before);
+    assert_eq!((fresh.load(), since.pressed, since.aborts()), (2, 0, 0));
+}
+
+#[test]
+fn transactions_that_give_up_early_get_past_a_stopped_one() {
+    let _turn = alone();
+    let _configured = Configured::with(|settings| settings.lease = Duration::from_millis(20));
+    let cells = [TVar::new(0)];
+    while_held(&cells, || {
+        // Each gives up before the lease is over; together they see that it is.
+        let bounded = || {
+            let timeout = Duration::from_millis(2);
+            Transaction::builder().timeout(timeout).run(|tx| increment(tx, &cells[0])).is_ok()
+        };
+        elsewhere(|| wait_until("one gets past", bounded));
+    });
+}
+
+#[test]
+fn a_transaction_that_meets_two_stopped_ones_in_turn_gets_past_both() {
+    let _turn = alone();
+    let _configured = Configured::with(|settings| settings.lease = Duration::from_millis(1));
+    let cells = [[TVar::new(0)], [TVar::new(0)]];
+    while_held(&cells[0], || {
+        while_held(&cells[1], || {
+            elsewhere(|| {
+                let mut attempts = 0;
+                let result = Transaction::builder().timeout(support::HANG).run(|tx| {
+                    attempts += 1;
+                    increment(tx, &cells[attempts % 2][0])
+                });
+                assert_eq!(result, Ok(()), "after {attempts} attempts");
+            });
+        });
+    });
+}
+
+#[test]
+fn a_thread_that_wrote_once_and_then_fails_holds_no_memory() {
+    let _turn = alone();
+    let (own, busy) = (TVar::new(0), TVar::new(0));
+    let (step, may_step) = mpsc::channel::<()>();
+    let (stepped, has_stepped) = mpsc::channel();
+    thread::scope(|scope| {
+        let own = &own;
+        scope.spawn(move || {
+            own.store(1);
+            // A transaction that fails in each step, and waits in its closure.
+            while may_step.recv().is_ok() {
+                let failed: Result<(), &str> = contempo::try_atomically(|tx| {
+                    tx.read(own)?;
+                    stepped.send(()).expect("the test waits");
+                    may_step.recv().expect("the test goes on");
+                    Err(contempo::Abort::error("no"))
+                });
+                assert!(failed.is_err());
+                stepped.send(()).expect("the test waits");
+            }
+        });
+        let next = |what| {
+            step.send(()).expect("the thread waits");
+            has_stepped.recv().unwrap_or_else(|_| panic!("the thread comes to {what}"));
+        };
+        next("its first closure");
+        next("its end");
+        (0..1000).for_each(|n| busy.store(n));
+        next("its second closure"); // Begins after all of these were replaced.
+        contempo::collect();
+        let held = statistics().held();
+        next("its end");
+        drop(step);
+        assert!(held < 500, "{held} versions are held by a transaction that began after them");
+    });
+}

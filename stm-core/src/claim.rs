@@ -83,11 +83,12 @@ impl<D: Domain> Commit<'_, D> {
         }
         match pressing(table, reservation) {
             None => {
-                // Stale. Relaxed: whoever misses this looks at the turn word, as we did.
+                // Stale. Release: whoever sees it cleared does not look at the turn word, and must have
+                // what we have seen there happen before (partner: their load after their claim).
                 let _ = cell.lock.compare_exchange(
                     lock,
                     lock.unreserved(),
-                    Ordering::Relaxed,
+                    Ordering::Release,
                     Ordering::Relaxed,
                 );
                 Ok(())

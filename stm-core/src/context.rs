@@ -12,6 +12,7 @@ use contempo_alloc::reclaimer::Reclaimer;
 use contempo_alloc::retired::Block;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::statistics::Cause;
+use contempo_sched::turn::Rank;
 use contempo_sched::word::{Owner, StateWord, WhoWhen};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ptr::null_mut;
@@ -107,6 +108,9 @@ impl Context {
             discarded: RefCell::new(Vec::new()),
             has_discarded: Cell::new(false),
         };
+        // Nor may its bad luck become ours.
+        descriptor.end_turn();
+        descriptor.rank.store(Rank::NONE, contempo_sched::primitives::Ordering::Relaxed);
         context.next_serial();
         Box::new(context)
     }
@@ -239,6 +243,9 @@ impl Context {
     /// yet.
     #[inline(always)]
     pub(crate) fn end_attempt(&self, failed: bool) {
+        if failed {
+            self.wrote.set(false); // The next one looks at the clock, and renews its announcement.
+        }
         self.reads().clear();
         let writes = self.writes();
         if !writes.is_untouched() {
@@ -256,6 +263,7 @@ impl Context {
     /// Leaves the transaction or snapshot. Destructors may run, and transactions in them.
     #[inline(always)]
     pub(crate) fn end_session(&self) {
+        debug_assert!(!self.turns.reserving.get(), "reservations outlive their session");
         self.running.set(false);
         if self.reclaimer.is_due() {
             self.reclaimer.collect();

@@ -271,21 +271,13 @@ pub(crate) fn session<R, E>(
                     }
                     return Ok(value);
                 }
-                Err(cause) => {
-                    let retreat = retreat(context, cause);
-                    drop(value);
-                    retreat
-                }
+                Err(cause) => retreat(context, cause).dropping(value),
             },
             (Err(Abort(Reason::User(error))), None) => {
                 fail(context).run();
                 return Err(TryError::User(error));
             }
-            (Err(rejected), Some(cause)) => {
-                let retreat = retreat(context, cause);
-                drop(rejected);
-                retreat
-            }
+            (Err(rejected), Some(cause)) => retreat(context, cause).dropping(rejected),
             (Ok(value), Some(_)) => {
                 fail(context).run();
                 drop(value);
@@ -340,6 +332,21 @@ struct Retreat {
     suspended: Suspended,
 }
 
+impl Retreat {
+    /// Drops what the closure has returned. If that panics, the hooks run all the same, and the panic
+    /// ends the transaction.
+    fn dropping<T>(self, value: T) -> Self {
+        let drop_it = std::panic::AssertUnwindSafe(|| drop(value));
+        if let Err(panic) = std::panic::catch_unwind(drop_it) {
+            let run = std::panic::AssertUnwindSafe(|| self.due.run());
+            // The first panic goes on.
+            let _ = std::panic::catch_unwind(run);
+            std::panic::resume_unwind(panic);
+        }
+        self
+    }
+}
+
 /// What to wait for before the next attempt.
 enum BeforeNext {
     /// A change of what was read.
@@ -385,10 +392,12 @@ fn again(
     events::aborted(retreat.cause);
     retreat.due.run();
     bounds.check(attempts)?;
+    if matches!(retreat.before_next, BeforeNext::Change(_)) {
+        context.reclaimer.hand_over(); // Destructors may run, and transactions in them.
+    }
     context.go_on(retreat.suspended);
     match retreat.before_next {
         BeforeNext::Change(enlisted) => {
-            context.reclaimer.hand_over();
             if !enlisted.sleep(context, bounds.deadline) {
                 context.suspend();
                 panic!(

@@ -18,7 +18,7 @@ use contempo_sched::statistics::Cause;
 use contempo_sched::time;
 use contempo_sched::turn::{Rank, pressing, revoke};
 use contempo_sched::word::{Reservation, TurnPhase, TurnWord};
-use std::cell::{Cell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::time::{Duration, Instant};
 
 /// What a thread remembers about its turns. (Touched after a failure only, but for the first two.)
@@ -42,6 +42,9 @@ pub(crate) struct Turns {
     heat: Cell<u32>,
     /// Its commits at its last failure.
     commits_before: Cell<u64>,
+    /// Whom this thread has given way to lately. Lasts longer than its transactions: those that give
+    /// up early must not each begin to wait anew.
+    respected: RefCell<Vec<Respected>>,
     /// Jitter.
     random: Cell<u32>,
 }
@@ -57,11 +60,21 @@ pub(crate) struct History {
     lost: u64,
     /// Waits in queues.
     waits: u32,
-    /// What it gave way to last, the sign of life that this gave then, and when.
-    respected: Option<(Reservation, u64, u64)>,
     /// Press in the next attempt?
     press: bool,
 }
+
+/// A turn that this thread has given way to: the sign of life that it gave then, and when.
+#[derive(Clone, Copy)]
+struct Respected {
+    turn: Reservation,
+    sign: u64,
+    since: u64,
+}
+
+/// How many a thread remembers. With more that are stopped at once it forgets the oldest, and the
+/// lease of that one begins anew.
+const RESPECTED: usize = 32;
 
 /// What to do before the next attempt.
 pub(crate) enum Pause {
@@ -109,6 +122,7 @@ impl Turns {
             history: Cell::new(History::default()),
             heat: Cell::new(0),
             commits_before: Cell::new(0),
+            respected: RefCell::new(Vec::new()),
             random: Cell::new(seed.wrapping_mul(0x9E37_79B9) | 1),
         }
     }
@@ -232,6 +246,9 @@ impl Context {
                             let by = Some(other);
                             return Err(self.met_at(Conflict { cause: Cause::Reserved, cell, by }));
                         }
+                        if !self.still_presses() {
+                            return Err(self.met_at(Conflict::at(Cause::Preempted, cell)));
+                        }
                         if !planted(Fault::TakenWithoutRevoking) && revoke(table, other) {
                             self.descriptor.counters.revoked.add(1);
                             self.descriptor.conflicts.note(cell.key(), |cell| cell.preempted += 1);
@@ -321,6 +338,11 @@ impl Context {
     pub(crate) fn lost(&self, cause: Cause, accesses: usize) -> Pause {
         let (turns, knobs, now) = (&self.turns, self.domain.knobs(), time::now());
         self.wrote.set(false); // The next attempt begins at the newest stamp.
+        if cause == Cause::Preempted && turns.reserving.get() {
+            // Perhaps for want of a sign of life: we need a longer lease.
+            let lease = &self.descriptor.lease;
+            lease.store(lease.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
         self.release();
         let mut history = turns.history.get();
         history.press = false;
@@ -348,7 +370,7 @@ impl Context {
             });
         }
         let by = met.as_ref().and_then(|met| met.by);
-        let must_wait = by.is_some_and(|by| self.respects(by, &mut history, now));
+        let must_wait = by.is_some_and(|by| self.respects(by, now));
         let bid = FailureBid {
             failures: history.failures,
             elapsed: now.saturating_sub(history.since),
@@ -380,28 +402,32 @@ impl Context {
 
     /// Does the owner of this reservation deserve to be waited for? If it has given no sign of life
     /// for as long as its lease, we end its turn.
-    fn respects(&self, by: Reservation, history: &mut History, now: u64) -> bool {
-        let owner = self.domain.table().get(by.slot);
+    fn respects(&self, turn: Reservation, now: u64) -> bool {
+        let owner = self.domain.table().get(turn.slot);
         let sign = owner.sign_of_life.load(Ordering::Relaxed);
-        match history.respected {
-            Some((reservation, before, since)) if (reservation, before) == (by, sign) => {
-                let lease = self.domain.knobs().get().lease.as_nanos() as u64;
-                let doublings = owner.lease.load(Ordering::Relaxed).min(16);
-                if now.saturating_sub(since) < lease << doublings || CHECKED {
-                    return true;
-                }
-                if revoke(self.domain.table(), by) {
-                    owner.lease.store(doublings + 1, Ordering::Relaxed);
-                    self.descriptor.counters.revoked.add(1);
-                }
-                history.respected = None;
-                false
+        let mut respected = self.turns.respected.borrow_mut();
+        let Some(at) = respected.iter().position(|known| known.turn.slot == turn.slot) else {
+            if respected.len() == RESPECTED {
+                respected.remove(0);
             }
-            _ => {
-                history.respected = Some((by, sign, now));
-                true
-            }
+            respected.push(Respected { turn, sign, since: now });
+            return true;
+        };
+        let known = &mut respected[at];
+        if (known.turn, known.sign) != (turn, sign) {
+            *known = Respected { turn, sign, since: now };
+            return true;
         }
+        let lease = self.domain.knobs().get().lease.as_nanos() as u64;
+        let doublings = owner.lease.load(Ordering::Relaxed).min(16);
+        if now.saturating_sub(known.since) < lease << doublings || CHECKED {
+            return true;
+        }
+        respected.remove(at);
+        if revoke(self.domain.table(), turn) {
+            self.descriptor.counters.revoked.add(1);
+        }
+        false
     }
 
     /// Does what `lost` has said, outside any session.

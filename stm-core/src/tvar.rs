@@ -317,7 +317,10 @@ impl<T: Send + Sync + 'static> TVar<T> {
                     let seen = unsafe { current(context.domain, self.header()) };
                     // SAFETY: a version of this cell; we are its contemporary.
                     let before: &T = unsafe { Version::value(seen) };
-                    let Some(value) = make(before) else { return result(before) };
+                    let Some(value) = make(before) else {
+                        context.wrote.set(false); // It has not written after all.
+                        return result(before);
+                    };
                     let expected = if blind { null_mut() } else { seen };
                     let outcome = commit_one(context, self.header(), expected, value);
                     match outcome {
@@ -340,23 +343,26 @@ impl<T: Send + Sync + 'static> TVar<T> {
                     }
                 };
                 std::mem::forget(leave);
-                self.once_more(context, cause);
-                if let Some(value) = value {
-                    back(value);
-                }
+                self.once_more(context, cause, || {
+                    if let Some(value) = value {
+                        back(value);
+                    }
+                });
             }
         })
     }
 
-    /// After a failed attempt at this cell alone.
+    /// After a failed attempt at this cell alone. `back` may run a destructor, and that transactions:
+    /// outside the session, and without anything of ours in force.
     #[cold]
     #[inline(never)]
-    fn once_more(&self, context: &Context, cause: Cause) {
+    fn once_more(&self, context: &Context, cause: Cause, back: impl FnOnce()) {
         context.descriptor.counters.count_abort(cause);
         let pause = context.lost(cause, 1);
         context.reclaimer.exit();
         let suspended = context.suspend();
         context.end_session();
+        back();
         context.go_on(suspended);
         context.pause(pause, None);
         context.press_if_due();

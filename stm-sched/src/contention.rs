@@ -6,7 +6,8 @@
 use crate::table::DescriptorTable;
 use crate::word::Reservation;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 /// Cells that one thread remembers. With more, the one with the fewest conflicts makes room and its
@@ -39,70 +40,85 @@ impl Conflicts {
     }
 }
 
-/// What a thread waits for in a queue.
-#[derive(Clone, Copy, Debug)]
+/// What a thread waits for in a queue. Written by that thread; a report may see half of a change.
+#[derive(Debug)]
 struct Wait {
-    key: usize,
-    behind: Option<u32>,
-    since: u64,
+    key: AtomicUsize,
+    /// The slot of the thread that it gave way to, plus 1; or 0.
+    behind: AtomicU32,
+    /// When it began; 0: it does not wait.
+    since: AtomicU64,
 }
 
-#[derive(Debug)]
-struct Log {
-    cells: Vec<(usize, Conflicts)>,
-    wait: Option<Wait>,
-}
+type Counts = Vec<(usize, Conflicts)>;
 
 /// One thread's log.
 #[derive(Debug)]
-pub struct ConflictLog(Mutex<Log>);
+pub struct ConflictLog {
+    cells: Mutex<Counts>,
+    wait: Wait,
+}
 
 impl ConflictLog {
     /// Nothing has happened.
     pub const fn new() -> Self {
-        ConflictLog(Mutex::new(Log { cells: Vec::new(), wait: None }))
+        let (key, behind) = (AtomicUsize::new(0), AtomicU32::new(0));
+        let wait = Wait { key, behind, since: AtomicU64::new(0) };
+        ConflictLog { cells: Mutex::new(Vec::new()), wait }
     }
 
-    fn log(&self) -> MutexGuard<'_, Log> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn cells(&self) -> MutexGuard<'_, Counts> {
+        self.cells.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Adds what happened at the cell `key`. Only the thread that owns the descriptor may call this.
+    /// What happens while a report copies the log is not counted: claims may be out, and nobody may
+    /// wait for a report.
     pub fn note(&self, key: usize, change: impl FnOnce(&mut Conflicts)) {
-        let mut log = self.log();
-        let at = match log.cells.iter().position(|(other, _)| *other == key) {
+        let mut cells = match self.cells.try_lock() {
+            Ok(cells) => cells,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let at = match cells.iter().position(|(other, _)| *other == key) {
             Some(at) => at,
-            None if log.cells.len() < REMEMBERED => {
-                log.cells.push((key, Conflicts::default()));
-                log.cells.len() - 1
+            None if cells.len() < REMEMBERED => {
+                cells.push((key, Conflicts::default()));
+                cells.len() - 1
             }
             None => {
-                let fewest = (0..REMEMBERED).min_by_key(|&at| log.cells[at].1.failed);
+                let fewest = (0..REMEMBERED).min_by_key(|&at| cells[at].1.failed);
                 let at = fewest.expect("there are some");
-                log.cells[at] =
-                    (key, Conflicts { failed: log.cells[at].1.failed, ..Conflicts::default() });
+                let failed = cells[at].1.failed;
+                cells[at] = (key, Conflicts { failed, ..Conflicts::default() });
                 at
             }
         };
-        change(&mut log.cells[at].1);
+        change(&mut cells[at].1);
     }
 
     /// This thread begins to wait for `key`, behind the thread in slot `behind` if that is known.
     pub fn begin_wait(&self, key: usize, behind: Option<Reservation>, since: u64) {
-        self.log().wait = Some(Wait { key, behind: behind.map(|it| it.slot), since });
+        // Relaxed, all: for reports only.
+        self.wait.key.store(key, Ordering::Relaxed);
+        self.wait.behind.store(behind.map_or(0, |it| it.slot + 1), Ordering::Relaxed);
+        self.wait.since.store(since, Ordering::Relaxed);
     }
 
     /// This thread waits no more; `now` is the time.
     pub fn end_wait(&self, now: u64) {
-        let Some(wait) = self.log().wait.take() else { return };
-        self.note(wait.key, |cell| {
+        let since = self.wait.since.swap(0, Ordering::Relaxed);
+        self.note(self.wait.key.load(Ordering::Relaxed), |cell| {
             cell.queued += 1;
-            cell.waited += now.saturating_sub(wait.since);
+            cell.waited += now.saturating_sub(since);
         });
     }
 
-    fn forget(&self) {
-        self.log().cells.clear();
+    /// The cell that this thread waits for, the thread it gave way to, and since when.
+    fn waiting(&self) -> Option<(usize, Option<u32>, u64)> {
+        let since = self.wait.since.load(Ordering::Relaxed);
+        let behind = self.wait.behind.load(Ordering::Relaxed).checked_sub(1);
+        (since != 0).then(|| (self.wait.key.load(Ordering::Relaxed), behind, since))
     }
 }
 
@@ -187,15 +203,14 @@ impl ContentionReport {
         let mut waiters = Vec::new();
         let now = crate::time::now();
         for (slot, descriptor) in table.scan() {
-            let log = descriptor.conflicts.log();
-            for (key, conflicts) in &log.cells {
-                cells.entry(*key).or_default().0.add(conflicts);
+            let counts = descriptor.conflicts.cells().clone();
+            for (key, conflicts) in counts {
+                cells.entry(key).or_default().0.add(&conflicts);
             }
-            if let Some(wait) = log.wait {
-                cells.entry(wait.key).or_default().1 += 1;
-                let waited = Duration::from_nanos(now.saturating_sub(wait.since));
-                let (cell, behind) = (name(wait.key), wait.behind);
-                waiters.push(Waiter { thread: slot, cell, behind, waited });
+            if let Some((key, behind, since)) = descriptor.conflicts.waiting() {
+                cells.entry(key).or_default().1 += 1;
+                let waited = Duration::from_nanos(now.saturating_sub(since));
+                waiters.push(Waiter { thread: slot, cell: name(key), behind, waited });
             }
         }
         let mut cells: Vec<_> = cells.into_iter().collect();
@@ -215,7 +230,7 @@ impl ContentionReport {
     /// Forgets what has happened so far; who waits goes on waiting.
     pub fn reset(table: &DescriptorTable) {
         for (_, descriptor) in table.scan() {
-            descriptor.conflicts.forget();
+            descriptor.conflicts.cells().clear();
         }
     }
 }
