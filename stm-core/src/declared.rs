@@ -98,7 +98,8 @@ tuples!(A B C D E F G H);
 
 /// Like [`atomically`](crate::atomically), for a transaction that knows its cells: all of `cells` are
 /// reserved before `body` runs, or none. While it runs, nobody younger commits to them; so `body` is
-/// repeated only if an older transaction needs one of them.
+/// repeated only if an older transaction needs one of them (or if it gives no sign of life for a
+/// [lease](crate::Settings::lease) while others wait).
 ///
 /// Use it for transactions that conflict often: they take turns from the start, and no work is lost.
 /// Where conflicts are rare, [`atomically`](crate::atomically) is cheaper (a reservation is two

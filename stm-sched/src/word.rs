@@ -303,7 +303,7 @@ pub enum TurnPhase {
 ///
 /// | from | to | by whom |
 /// | --- | --- | --- |
-/// | anything | Idle, Waiting, First or Pressing of the next ticket | the owner |
+/// | anything | Waiting, First or Pressing of the next ticket; Idle of the same | the owner |
 /// | Waiting | First | whoever takes the one before it off the queue |
 /// | Waiting, First | Called | whoever releases the cell |
 /// | Pressing | Revoked | an older transaction that presses too, or a waiter when the lease is over |
