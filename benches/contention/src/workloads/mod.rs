@@ -7,10 +7,18 @@ mod access;
 mod audits;
 mod batons;
 mod counter;
+mod intruder;
+mod kmeans;
+mod labyrinth;
 mod long_short;
+mod maps;
+mod philosophers;
+mod pipeline;
 mod stopped;
 mod sums;
 mod transfers;
+mod vacation;
+mod wake_up;
 
 use crate::contenders::Contender;
 use crate::contenders::faults::Fault;
@@ -53,6 +61,8 @@ pub(crate) struct Workload {
     pub(crate) samples: u32,
     /// Is one round enough? For what does not depend on time.
     pub(crate) once: bool,
+    /// Are windows so long that each thread gets its core several times? Else fairness tells nothing.
+    pub(crate) stretched: bool,
     /// Is it part of a quick run?
     pub(crate) quick: bool,
     /// What its checks must catch.
@@ -72,6 +82,7 @@ impl Workload {
             baseline: "std-mutex",
             samples: 1,
             once: false,
+            stretched: true,
             quick: true,
             faults: &[],
         }
@@ -102,6 +113,11 @@ impl Workload {
         Workload { once: true, ..self }
     }
 
+    /// For threads that mostly sleep: no matter how many there are, windows are short.
+    const fn short(self) -> Self {
+        Workload { stretched: false, ..self }
+    }
+
     /// Not part of a quick run.
     const fn slow(self) -> Self {
         Workload { quick: false, ..self }
@@ -118,6 +134,14 @@ const ALL: &[&[Workload]] = &[
     sums::ALL,
     stopped::ALL,
     batons::ALL,
+    wake_up::ALL,
+    pipeline::ALL,
+    philosophers::ALL,
+    maps::ALL,
+    vacation::ALL,
+    intruder::ALL,
+    labyrinth::ALL,
+    kmeans::ALL,
 ];
 
 /// All workloads.
