@@ -1,4 +1,9 @@
 //! Other transactional memories for Rust: `stm`, `fast-stm`, `async-stm`.
+//!
+//! `async-stm` (0.5.0) is left out of workloads in which threads wait: it loses wake-ups. A waiter
+//! goes to sleep unless a variable that it has read was written at a version *above* its own
+//! (`Transaction::wait`); but a writer draws its version before it writes, so a transaction that
+//! began in between has that version and the old value. `ring` and `herd` stood still with it.
 
 use super::attempts;
 use super::transactional::{Access, Stm, Value};

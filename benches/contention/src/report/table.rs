@@ -88,7 +88,11 @@ fn row(case: &Case, part: &Part, baseline: Option<&Part>) -> [String; 12] {
         rate(median(&part.rate)),
         format!("{:.0} %", spread * 50.0),
         ratio.map_or_else(|| "–".into(), |ratio| short(ratio.median)),
-        format!("{:.2}", median(&part.fairness)),
+        if part.fairness.is_empty() {
+            "–".into()
+        } else {
+            format!("{:.2}", median(&part.fairness))
+        },
         if attempts == 0.0 { "–".into() } else { format!("{attempts:.2}") },
         latency(part.latency.p50),
         latency(part.latency.p99),

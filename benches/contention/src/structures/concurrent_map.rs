@@ -84,8 +84,8 @@ impl Map for SkipMap<u64, Record> {
         self.insert(key, record);
     }
 
-    /// It cannot replace a value by what depends on the one before, as one step. Workloads that
-    /// need that do not get this map.
+    /// Not one step: while it replaces an entry, another thread's `get` may find none (seen with
+    /// version 0.1.3 by this benchmark). So workloads that change entries do not get this map.
     fn bump(&self, key: u64) {
         let record = Map::get(self, key).map_or(Record::new(0), |record| record.next());
         self.put(key, record);

@@ -51,8 +51,8 @@ impl<S: Stm> Grid for Variables<S> {
                 if *tx.read(&self.0[point])? != FREE {
                     return Ok(false);
                 }
-                S::write(tx, &self.0[point], path)?;
             }
+            points.iter().try_for_each(|&point| S::write(tx, &self.0[point], path))?;
             Ok(true)
         })
     }

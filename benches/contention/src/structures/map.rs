@@ -223,19 +223,19 @@ pub(crate) fn hashed(contender: &Contender, workload: impl OnMap + 'static) -> O
     })
 }
 
-/// Makes trials of a workload on a sorted map; none if this contender has none, or if its map
-/// cannot `bump` and the workload does.
+/// Makes trials of a workload on a sorted map; none if this contender has none, or if its map cannot
+/// change a record as one step and the workload does.
 pub(crate) fn sorted(
     contender: &Contender,
     workload: impl OnMap + 'static,
-    bumps: bool,
+    changes: bool,
 ) -> Option<Maker> {
     Some(match contender.family {
         Family::Contempo => later::<Skipping<Contempo>>(workload),
         Family::RustStm => later::<Skipping<RustStm>>(workload),
         Family::FastStm => later::<Skipping<FastStm>>(workload),
         Family::AsyncStm => later::<Skipping<AsyncStm>>(workload),
-        Family::SkipMap if !bumps => later::<crossbeam_skiplist::SkipMap<u64, Record>>(workload),
+        Family::SkipMap if !changes => later::<crossbeam_skiplist::SkipMap<u64, Record>>(workload),
         family => return guarded::<BTreeMap<u64, Record>>(family, workload),
     })
 }

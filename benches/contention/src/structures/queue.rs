@@ -3,7 +3,7 @@
 use crate::contenders::contempo::Contempo;
 use crate::contenders::faults::{Breakage, Fault};
 use crate::contenders::monitors::Monitor;
-use crate::contenders::peers::{AsyncStm, FastStm, RustStm};
+use crate::contenders::peers::{FastStm, RustStm};
 use crate::contenders::transactional::{Access, Stm};
 use crate::contenders::{Contender, Family};
 use crate::engine::trial::{Maker, Trial};
@@ -264,13 +264,13 @@ fn later<Q: Queue>(workload: impl OnQueue + 'static) -> Maker {
     Box::new(move || workload.trial::<Q>())
 }
 
-/// Makes trials of a workload on a queue; none if this contender has none.
+/// Makes trials of a workload on a queue; none if this contender has none, or loses
+/// wake-ups (see [`peers`](crate::contenders::peers)).
 pub(crate) fn maker(contender: &Contender, workload: impl OnQueue + 'static) -> Option<Maker> {
     Some(match contender.family {
         Family::Contempo => later::<Ring<Contempo>>(workload),
         Family::RustStm => later::<Ring<RustStm>>(workload),
         Family::FastStm => later::<Ring<FastStm>>(workload),
-        Family::AsyncStm => later::<Ring<AsyncStm>>(workload),
         Family::StdMutex => later::<Monitored<std::sync::Mutex<_>>>(workload),
         Family::ParkingLotMutex => later::<Monitored<parking_lot::Mutex<_>>>(workload),
         Family::Channel => later::<Channel>(workload),

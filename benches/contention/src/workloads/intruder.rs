@@ -147,6 +147,10 @@ impl<D: Detector> Trial for IntruderTrial<D> {
         *found = (found.0 + flows, found.1 + attacks);
     }
 
+    fn shares_work(&self) -> bool {
+        true
+    }
+
     fn conduct(&self, control: &Control, _timing: Timing) -> Vec<Window> {
         vec![control.until_done(0)]
     }

@@ -19,6 +19,8 @@ use std::time::Duration;
 const POINTS: usize = 2_048;
 /// Points are drawn round so many middles.
 const GROUPS: usize = 16;
+/// How far from the middle, per dimension, where the middles lie between 0 and 1.
+const SPREAD: f64 = 0.5;
 /// STAMP's `-t`: it is over when at most this part of the points changes its group.
 const THRESHOLD: f64 = 0.05;
 /// Or after so many steps.
@@ -79,7 +81,7 @@ impl OnSums for KMeans {
         let points: Vec<Point> = (0..POINTS)
             .map(|number| {
                 let middle = middles[number % GROUPS];
-                middle.map(|at| ((at + random.random_range(-0.15..0.15)) * UNIT) as i64)
+                middle.map(|at| ((at + random.random_range(-SPREAD..SPREAD)) * UNIT) as i64)
             })
             .collect();
         let mut total = Sum { count: POINTS as i64, ..Sum::default() };
@@ -173,6 +175,10 @@ impl<S: Sums> Trial for KMeansTrial<S> {
             }
             self.barrier.wait();
         }
+    }
+
+    fn shares_work(&self) -> bool {
+        true
     }
 
     fn conduct(&self, control: &Control, _timing: Timing) -> Vec<Window> {

@@ -132,6 +132,10 @@ impl<G: Grid> Trial for LabyrinthTrial<G> {
         self.ways.lock().expect("nobody panics with it").extend(ways);
     }
 
+    fn shares_work(&self) -> bool {
+        true
+    }
+
     fn conduct(&self, control: &Control, _timing: Timing) -> Vec<Window> {
         vec![control.until_done(0)]
     }

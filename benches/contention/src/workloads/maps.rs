@@ -79,14 +79,14 @@ pub(super) const ALL: &[Workload] = &[
     .slow(),
     on_map!(
         "sorted-a",
-        |contender, _| map::sorted(contender, A, false),
+        |contender, _| map::sorted(contender, A, true),
         "a sorted map: 50 % reads, 50 % updates",
         &[Fault::TornRead, Fault::HalfUpdate]
     )
     .slow(),
     on_map!(
         "sorted-b",
-        |contender, _| map::sorted(contender, B, false),
+        |contender, _| map::sorted(contender, B, true),
         "a sorted map: 95 % reads, 5 % updates",
         &[Fault::TornRead, Fault::HalfUpdate]
     ),
