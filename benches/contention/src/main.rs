@@ -49,6 +49,8 @@ fn run(options: &Options) -> Result<ExitCode, String> {
         list();
     } else if let [old, new] = &options.compare[..] {
         report::compare::print(&Report::read(old)?, &Report::read(new)?);
+    } else if let Some(contender) = options.memory_of {
+        println!("{}", workloads::memory::report(contender)?);
     } else if let Some(file) = &options.show {
         report::table::print(&Report::read(file)?);
     } else {

@@ -45,6 +45,9 @@ pub(crate) struct Options {
     /// Measures nothing; shows what has changed between two results.
     #[arg(long, value_names = ["OLD", "NEW"], num_args = 2)]
     pub(crate) compare: Vec<PathBuf>,
+    /// Prints what the cells of this contender take: alone in this process.
+    #[arg(long, hide = true, value_parser = contender)]
+    pub(crate) memory_of: Option<&'static Contender>,
     /// Measures nothing; shows the results in this file again.
     #[arg(long, value_name = "FILE")]
     pub(crate) show: Option<PathBuf>,

@@ -7,11 +7,13 @@ mod access;
 mod audits;
 mod batons;
 mod counter;
+mod frozen;
 mod intruder;
 mod kmeans;
 mod labyrinth;
 mod long_short;
 mod maps;
+pub(crate) mod memory;
 mod philosophers;
 mod pipeline;
 mod stopped;
@@ -133,6 +135,7 @@ const ALL: &[&[Workload]] = &[
     long_short::ALL,
     sums::ALL,
     stopped::ALL,
+    frozen::ALL,
     batons::ALL,
     wake_up::ALL,
     pipeline::ALL,
@@ -142,6 +145,7 @@ const ALL: &[&[Workload]] = &[
     intruder::ALL,
     labyrinth::ALL,
     kmeans::ALL,
+    memory::ALL,
 ];
 
 /// All workloads.
