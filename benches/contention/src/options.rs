@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// Where the results go, as JSON.
     #[arg(long, value_name = "FILE", default_value = "target/contention/results.json")]
     pub(crate) json: PathBuf,
+    /// Where the page with the plots goes.
+    #[arg(long, value_name = "FILE", default_value = "target/contention/results.html")]
+    pub(crate) html: PathBuf,
     /// Lists workloads and contenders.
     #[arg(long)]
     pub(crate) list: bool,
@@ -48,7 +51,7 @@ pub(crate) struct Options {
     /// Prints what the cells of this contender take: alone in this process.
     #[arg(long, hide = true, value_parser = contender)]
     pub(crate) memory_of: Option<&'static Contender>,
-    /// Measures nothing; shows the results in this file again.
+    /// Measures nothing; shows the results in this file again, and makes its page anew.
     #[arg(long, value_name = "FILE")]
     pub(crate) show: Option<PathBuf>,
 }

@@ -176,8 +176,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Contender> {
 }
 
 /// The contender with this fault.
-#[cfg(test)]
-pub(crate) fn with(fault: Fault) -> &'static Contender {
+pub(crate) fn broken(fault: Fault) -> &'static Contender {
     let name = match fault {
         Fault::LoseUpdate => "fault-lose-update",
         Fault::HalfUpdate => "fault-half-update",

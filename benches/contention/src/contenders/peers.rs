@@ -31,8 +31,8 @@ macro_rules! like_rust_stm {
 
         impl Access<$name> for RefCell<&mut ::$library::Transaction> {
             #[inline(always)]
-            fn read<'a, T: Value>(
-                &'a self,
+            fn read<T: Value>(
+                &self,
                 variable: &::$library::TVar<T>,
             ) -> Result<Own<T>, ::$library::StmError> {
                 variable.read(&mut self.borrow_mut()).map(Own)
@@ -99,8 +99,8 @@ pub(crate) struct OfThisThread;
 
 impl Access<AsyncStm> for OfThisThread {
     #[inline(always)]
-    fn read<'a, T: Value>(
-        &'a self,
+    fn read<T: Value>(
+        &self,
         variable: &async_stm::TVar<T>,
     ) -> Result<Arc<T>, async_stm::StmControl> {
         variable.read()

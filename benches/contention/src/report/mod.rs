@@ -5,10 +5,12 @@
 //! | [`machine`] | what it was measured on |
 //! | [`targets`] | the targets of the project, judged |
 //! | [`table`] | everything on the terminal |
+//! | [`page`] | everything as a page of HTML |
 //! | [`compare`] | two runs beside each other |
 
 pub(crate) mod compare;
 pub(crate) mod machine;
+pub(crate) mod page;
 pub(crate) mod table;
 pub(crate) mod targets;
 

@@ -6,7 +6,7 @@ use crate::workloads;
 use comfy_table::{CellAlignment, Table, presets};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Prints the verdicts and, unless the run was a quick one with everything in it, the figures.
+/// Prints all figures, the verdicts, and how far they can be trusted.
 pub(crate) fn print(report: &Report) {
     for group in report.cases.chunk_by(|one, other| one.workload == other.workload) {
         print_workload(report, group);

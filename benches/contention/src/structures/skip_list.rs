@@ -162,9 +162,9 @@ impl<S: Stm, V: Value> SkipList<S, V> {
     }
 
     /// Visits the entries from some key on, in order, while `visit` says to go on.
-    pub(crate) fn walk<'a, A: Access<S>>(
+    pub(crate) fn walk<A: Access<S>>(
         &self,
-        at: &'a A,
+        at: &A,
         from: Bound<u64>,
         mut visit: impl FnMut(&Node<S, V>) -> Result<bool, S::Stop>,
     ) -> Result<(), S::Stop> {
