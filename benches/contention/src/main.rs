@@ -49,8 +49,13 @@ fn run(options: &Options) -> Result<ExitCode, String> {
         list();
     } else if let [old, new] = &options.compare[..] {
         report::compare::print(&Report::read(old)?, &Report::read(new)?);
+    } else if let Some(contender) = options.memory_of {
+        println!("{}", workloads::memory::report(contender)?);
     } else if let Some(file) = &options.show {
-        report::table::print(&Report::read(file)?);
+        let report = Report::read(file)?;
+        report::table::print(&report);
+        report::write_file(&options.html, &report::page::render(&report))?;
+        println!("page: {}", options.html.display());
     } else {
         return measure(options);
     }
@@ -58,15 +63,17 @@ fn run(options: &Options) -> Result<ExitCode, String> {
 }
 
 fn list() {
-    println!("workloads");
+    println!("workloads, and the broken contenders that their checks must catch");
     for workload in workloads::all() {
+        let faults = workload.faults.iter().map(|fault| contenders::broken(*fault).name);
         println!("  {:<20} {}", workload.name, workload.about);
+        println!("  {:<20}   {}", "", faults.collect::<Vec<_>>().join(", "));
     }
     println!("\ncontenders");
     for contender in contenders::ALL {
         println!("  {:<20} {}", contender.name, contender.about);
     }
-    println!("\nbroken on purpose: the checks must catch them");
+    println!("\nbroken on purpose: name them with --contenders to see a check fail");
     for contender in contenders::FAULTY {
         println!("  {:<20} {}", contender.name, contender.about);
     }
@@ -81,11 +88,12 @@ fn measure(options: &Options) -> Result<ExitCode, String> {
         return Err("none of these contenders can do any of these workloads: see --list".into());
     }
     engine::interrupt::listen();
-    let file = options.json.clone();
+    let (json, html) = (options.json.clone(), options.html.clone());
     let save = move |report: &Report| {
         report::table::print(report);
-        match report.write(&file) {
-            Ok(()) => println!("results: {}", file.display()),
+        let page = report::page::render(report);
+        match report.write(&json).and_then(|()| report::write_file(&html, &page)) {
+            Ok(()) => println!("results: {}\npage: {}", json.display(), html.display()),
             Err(message) => eprintln!("error: {message}"),
         }
     };

@@ -39,13 +39,19 @@ pub(crate) struct Options {
     /// Where the results go, as JSON.
     #[arg(long, value_name = "FILE", default_value = "target/contention/results.json")]
     pub(crate) json: PathBuf,
+    /// Where the page with the plots goes.
+    #[arg(long, value_name = "FILE", default_value = "target/contention/results.html")]
+    pub(crate) html: PathBuf,
     /// Lists workloads and contenders.
     #[arg(long)]
     pub(crate) list: bool,
     /// Measures nothing; shows what has changed between two results.
     #[arg(long, value_names = ["OLD", "NEW"], num_args = 2)]
     pub(crate) compare: Vec<PathBuf>,
-    /// Measures nothing; shows the results in this file again.
+    /// Prints what the cells of this contender take: alone in this process.
+    #[arg(long, hide = true, value_parser = contender)]
+    pub(crate) memory_of: Option<&'static Contender>,
+    /// Measures nothing; shows the results in this file again, and makes its page anew.
     #[arg(long, value_name = "FILE")]
     pub(crate) show: Option<PathBuf>,
 }

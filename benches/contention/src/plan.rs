@@ -197,6 +197,7 @@ fn chosen(options: &Options, least: usize) -> Vec<usize> {
 /// Long enough that each thread gets its core several times.
 fn timing(workload: &Workload, threads: usize, window: Duration) -> Timing {
     let turn = TURN * threads.div_ceil(pin::count()) as u32;
-    let window = window.mul_f64(workload.weight).max(turn * TURNS);
-    Timing { warm_up: (window / 5).max(turn), window }
+    let (warm_up, least) = if workload.stretched { (turn, turn * TURNS) } else { (TURN, TURN) };
+    let window = window.mul_f64(workload.weight).max(least);
+    Timing { warm_up: (window / 5).max(warm_up), window }
 }

@@ -58,7 +58,7 @@ impl Series {
             name: self.samples[0].parts[part].name.clone(),
             rate: each(Part::rate),
             busy_rate: each(Part::busy_rate),
-            fairness: each(|part| part.fairness),
+            fairness: parts().filter_map(|part| part.fairness).collect(),
             attempts: each(Part::attempts),
             p99: each(|part| part.latency.value_at_quantile(0.99) as f64),
             worst: each(|part| part.worst_ns),

@@ -138,7 +138,10 @@ fn measure(case: &Case, seed: u64, cores: &Cores) -> Result<Sample, Violation> {
             Some(before) => before.and(&sample),
             None => sample,
         };
-        if so_far.lasted() >= case.timing.window || interrupt::requested() {
+        if so_far.lasted() >= case.timing.window
+            || so_far.parts.is_empty()
+            || interrupt::requested()
+        {
             return Ok(so_far);
         }
         whole = Some(so_far);

@@ -42,9 +42,13 @@ impl Breakage {
         Breakage { fault: PLANTED.get(), operations: AtomicU64::new(0) }
     }
 
+    /// Is this its fault?
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
     /// Does this operation go wrong in this way?
     pub(crate) fn strikes(&self, fault: Fault) -> bool {
-        self.fault == Some(fault)
-            && self.operations.fetch_add(1, Ordering::Relaxed).is_multiple_of(3)
+        self.has(fault) && self.operations.fetch_add(1, Ordering::Relaxed).is_multiple_of(3)
     }
 }

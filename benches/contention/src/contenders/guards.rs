@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 /// Plain data that threads share.
 pub(crate) trait Guard<P>: Send + Sync + 'static {
+    /// Can others change the data while somebody looks?
+    const READS_WITHOUT_LOCK: bool = false;
+
     /// Puts the data behind the guard.
     fn guard(plain: P) -> Self;
 
@@ -83,6 +86,8 @@ impl<P: Send + Sync + 'static> Guard<P> for parking_lot::RwLock<P> {
 
 /// Read, copy, update: readers never wait, each change copies everything.
 impl<P: Clone + Send + Sync + 'static> Guard<P> for ArcSwap<P> {
+    const READS_WITHOUT_LOCK: bool = true;
+
     fn guard(plain: P) -> Self {
         ArcSwap::from_pointee(plain)
     }

@@ -52,6 +52,11 @@ pub(crate) enum Family {
     OrderedParkingLot,
     ArcSwap,
     Atomic,
+    DashMap,
+    Scc,
+    Papaya,
+    SkipMap,
+    Channel,
     Unshared,
     Faulty,
 }
@@ -134,6 +139,12 @@ pub(crate) const ALL: &[Contender] = &[
     .quick(),
     Contender::new("arc-swap", Family::ArcSwap, "arc-swap: read, copy everything, update"),
     Contender::new("atomic", Family::Atomic, "atomic integers, where they are enough"),
+    Contender::new("dashmap", Family::DashMap, "the concurrent map dashmap"),
+    Contender::new("scc", Family::Scc, "the concurrent map of scc"),
+    Contender::new("papaya", Family::Papaya, "the concurrent map papaya").quick(),
+    Contender::new("crossbeam-skiplist", Family::SkipMap, "the concurrent map crossbeam-skiplist")
+        .quick(),
+    Contender::new("crossbeam-channel", Family::Channel, "a channel of crossbeam-channel").quick(),
     Contender::new("sequential", Family::Sequential, "no synchronisation; one thread only"),
     Contender::new(
         "unshared",
@@ -165,8 +176,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Contender> {
 }
 
 /// The contender with this fault.
-#[cfg(test)]
-pub(crate) fn with(fault: Fault) -> &'static Contender {
+pub(crate) fn broken(fault: Fault) -> &'static Contender {
     let name = match fault {
         Fault::LoseUpdate => "fault-lose-update",
         Fault::HalfUpdate => "fault-half-update",

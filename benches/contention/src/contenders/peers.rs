@@ -1,4 +1,9 @@
 //! Other transactional memories for Rust: `stm`, `fast-stm`, `async-stm`.
+//!
+//! `async-stm` (0.5.0) is left out of workloads in which threads wait: it loses wake-ups. A waiter
+//! goes to sleep unless a variable that it has read was written at a version *above* its own
+//! (`Transaction::wait`); but a writer draws its version before it writes, so a transaction that
+//! began in between has that version and the old value. `ring` and `herd` stood still with it.
 
 use super::attempts;
 use super::transactional::{Access, Stm, Value};
@@ -26,8 +31,8 @@ macro_rules! like_rust_stm {
 
         impl Access<$name> for RefCell<&mut ::$library::Transaction> {
             #[inline(always)]
-            fn read<'a, T: Value>(
-                &'a self,
+            fn read<T: Value>(
+                &self,
                 variable: &::$library::TVar<T>,
             ) -> Result<Own<T>, ::$library::StmError> {
                 variable.read(&mut self.borrow_mut()).map(Own)
@@ -94,8 +99,8 @@ pub(crate) struct OfThisThread;
 
 impl Access<AsyncStm> for OfThisThread {
     #[inline(always)]
-    fn read<'a, T: Value>(
-        &'a self,
+    fn read<T: Value>(
+        &self,
         variable: &async_stm::TVar<T>,
     ) -> Result<Arc<T>, async_stm::StmControl> {
         variable.read()

@@ -1,6 +1,7 @@
 //! Tells the workers of one trial which window it is, and collects what they find.
 
 use super::interrupt;
+use super::trial::Window;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -78,7 +79,7 @@ impl Control {
     }
 
     /// Opens a window that lasts until all workers have done their work and left.
-    pub(crate) fn until_done(&self, number: usize) -> Duration {
+    pub(crate) fn until_done(&self, number: usize) -> Window {
         let start = Instant::now();
         self.turn_to(Phase::within(number));
         let mut present = self.present.lock().expect("nobody panics with it");
@@ -90,7 +91,7 @@ impl Control {
             present =
                 self.all_left.wait_timeout(present, patience).expect("nobody panics with it").0;
         }
-        present.1 - start
+        Window { lasted: present.1 - start, attempts: None }
     }
 
     /// A worker has done its work.

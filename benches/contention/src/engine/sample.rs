@@ -16,7 +16,8 @@ pub(crate) struct Part {
     busy: f64,
     attempts: u64,
     /// The slowest thread's operations as a part of the fastest one's.
-    pub(crate) fairness: f64,
+    /// None where it tells nothing.
+    pub(crate) fairness: Option<f64>,
     /// The longest operation, in nanoseconds.
     pub(crate) worst_ns: f64,
     /// How long those operations took that were timed one by one.
@@ -73,7 +74,9 @@ impl Sample {
                 let threads =
                     tallies.iter().enumerate().filter(|(seat, _)| trial.does(*seat, kind));
                 let of_kind = threads.map(|(_, thread)| &thread[window].0[kind]);
-                parts.push(part(name, windows[window], of_kind));
+                let mut part = part(name, windows[window], of_kind);
+                part.fairness = part.fairness.filter(|_| !trial.shares_work());
+                parts.push(part);
             }
         }
         Sample { parts, statistics, figures: trial.figures() }
@@ -83,7 +86,10 @@ impl Sample {
     pub(crate) fn and(mut self, other: &Sample) -> Self {
         for (one, other) in self.parts.iter_mut().zip(&other.parts) {
             let (before, after) = (one.seconds, other.seconds);
-            one.fairness = (one.fairness * before + other.fairness * after) / (before + after);
+            one.fairness = one
+                .fairness
+                .zip(other.fairness)
+                .map(|(one, other)| (one * before + other * after) / (before + after));
             one.operations += other.operations;
             one.seconds += other.seconds;
             one.busy += other.busy;
@@ -128,7 +134,7 @@ fn part<'a>(
         seconds: window.lasted.as_secs_f64(),
         busy: busy.as_secs_f64(),
         attempts: window.attempts.unwrap_or(attempts),
-        fairness: if fastest == 0 { 0.0 } else { slowest as f64 / fastest as f64 },
+        fairness: (fastest > 0).then(|| slowest as f64 / fastest as f64),
         worst_ns: worst.as_nanos() as f64,
         latency,
     }

@@ -53,6 +53,12 @@ pub(crate) trait Trial: Sync {
         true
     }
 
+    /// Do threads take from the same pile of work until none is left? Then who does more is not
+    /// favoured, only faster.
+    fn shares_work(&self) -> bool {
+        false
+    }
+
     /// The work of one thread, until its seat says that it is over.
     fn work(&self, seat: &mut Seat<'_>);
 

@@ -5,10 +5,12 @@
 //! | [`machine`] | what it was measured on |
 //! | [`targets`] | the targets of the project, judged |
 //! | [`table`] | everything on the terminal |
+//! | [`page`] | everything as a page of HTML |
 //! | [`compare`] | two runs beside each other |
 
 pub(crate) mod compare;
 pub(crate) mod machine;
+pub(crate) mod page;
 pub(crate) mod table;
 pub(crate) mod targets;
 
@@ -80,7 +82,7 @@ pub(crate) struct Part {
     pub(crate) rate: Vec<f64>,
     /// Operations per second that a thread spent in them.
     pub(crate) busy_rate: Vec<f64>,
-    /// The slowest thread's operations as a part of the fastest one's.
+    /// The slowest thread's operations as a part of the fastest one's; nothing where it says nothing.
     pub(crate) fairness: Vec<f64>,
     /// Runs of the closure per operation; 0 for contenders that never repeat anything.
     pub(crate) attempts: Vec<f64>,

@@ -4,8 +4,9 @@ use super::{Case, Part, Report, ratios};
 use crate::stats::Quartiles;
 use crate::workloads;
 use comfy_table::{CellAlignment, Table, presets};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Prints the verdicts and, unless the run was a quick one with everything in it, the figures.
+/// Prints all figures, the verdicts, and how far they can be trusted.
 pub(crate) fn print(report: &Report) {
     for group in report.cases.chunk_by(|one, other| one.workload == other.workload) {
         print_workload(report, group);
@@ -48,7 +49,6 @@ fn print_workload(report: &Report, cases: &[Case]) {
         "worst",
     ];
     let mut table = table(&columns, &[1, 2]);
-    let mut figures = Vec::new();
     for case in cases {
         if let Some(what) = &case.violation {
             let threads = case.threads.to_string();
@@ -58,25 +58,50 @@ fn print_workload(report: &Report, cases: &[Case]) {
         for part in &case.parts {
             table.add_row(row(case, part, against.and_then(|case| case.part(&part.name))));
         }
-        for (name, values) in &case.figures {
-            if let Some(quartiles) = Quartiles::of(values.iter().copied()) {
-                let Case { contender, threads, .. } = case;
-                figures.push(format!(
-                    "  {contender}, {threads} threads: {name} {}",
-                    short(quartiles.median)
-                ));
-            }
-        }
     }
     if table.row_count() > 0 {
         println!("{table}");
+        print_range_of_figures(cases);
+    } else {
+        println!("{}", figures(cases));
     }
-    figures.iter().for_each(|line| println!("{line}"));
+}
+
+/// Workloads that are not about operations: a column per figure.
+fn figures(cases: &[Case]) -> Table {
+    let names: BTreeSet<&str> =
+        cases.iter().flat_map(|case| case.figures.keys()).map(String::as_str).collect();
+    let columns: Vec<&str> = ["contender"].into_iter().chain(names.iter().copied()).collect();
+    let mut table = table(&columns, &[0]);
+    for case in cases {
+        let figure = |name: &&str| match case.figures.get(*name) {
+            Some(values) => short(median(values)),
+            None => "–".to_owned(),
+        };
+        table.add_row([case.contender.clone()].into_iter().chain(names.iter().map(figure)));
+    }
+    table
+}
+
+/// What else is known of workloads that are about operations: the same for all, or nearly.
+fn print_range_of_figures(cases: &[Case]) {
+    let mut ranges = BTreeMap::<&str, (f64, f64)>::new();
+    for (name, values) in cases.iter().flat_map(|case| &case.figures) {
+        for &value in values {
+            let (least, most) = ranges.entry(name).or_insert((value, value));
+            (*least, *most) = (least.min(value), most.max(value));
+        }
+    }
+    for (name, (least, most)) in ranges {
+        println!("{name}: {} – {}", short(least), short(most));
+    }
+}
+
+fn median(numbers: &[f64]) -> f64 {
+    Quartiles::of(numbers.iter().copied()).map_or(0.0, |it| it.median)
 }
 
 fn row(case: &Case, part: &Part, baseline: Option<&Part>) -> [String; 12] {
-    let median =
-        |numbers: &[f64]| Quartiles::of(numbers.iter().copied()).map_or(0.0, |it| it.median);
     let spread = Quartiles::of(part.rate.iter().copied()).map_or(0.0, |it| it.spread());
     let ratio = baseline.and_then(|baseline| ratios(&part.rate, &baseline.rate));
     let latency = |ns: f64| if part.latency.timed == 0 { "–".to_owned() } else { time(ns) };
@@ -88,7 +113,11 @@ fn row(case: &Case, part: &Part, baseline: Option<&Part>) -> [String; 12] {
         rate(median(&part.rate)),
         format!("{:.0} %", spread * 50.0),
         ratio.map_or_else(|| "–".into(), |ratio| short(ratio.median)),
-        format!("{:.2}", median(&part.fairness)),
+        if part.fairness.is_empty() {
+            "–".into()
+        } else {
+            format!("{:.2}", median(&part.fairness))
+        },
         if attempts == 0.0 { "–".into() } else { format!("{attempts:.2}") },
         latency(part.latency.p50),
         latency(part.latency.p99),

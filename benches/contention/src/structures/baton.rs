@@ -3,7 +3,7 @@
 use crate::contenders::contempo::Contempo;
 use crate::contenders::faults::{Breakage, Fault};
 use crate::contenders::monitors::Monitor;
-use crate::contenders::peers::{AsyncStm, FastStm, RustStm};
+use crate::contenders::peers::{FastStm, RustStm};
 use crate::contenders::transactional::{Access, Stm};
 use crate::contenders::{Contender, Family};
 use crate::engine::trial::{Maker, Trial};
@@ -240,13 +240,13 @@ fn later<B: Baton>(workload: impl OnBaton + 'static) -> Maker {
     Box::new(move || workload.trial::<B>())
 }
 
-/// Makes trials of a workload on a baton; none if this contender has none.
+/// Makes trials of a workload on a baton; none if this contender has none, or loses
+/// wake-ups (see [`peers`](crate::contenders::peers)).
 pub(crate) fn maker(contender: &Contender, workload: impl OnBaton + 'static) -> Option<Maker> {
     Some(match contender.family {
         Family::Contempo => later::<Variables<Contempo>>(workload),
         Family::RustStm => later::<Variables<RustStm>>(workload),
         Family::FastStm => later::<Variables<FastStm>>(workload),
-        Family::AsyncStm => later::<Variables<AsyncStm>>(workload),
         Family::StdMutex => later::<Monitored<std::sync::Mutex<_>>>(workload),
         Family::ParkingLotMutex => later::<Monitored<parking_lot::Mutex<_>>>(workload),
         Family::Faulty => later::<Faulty>(workload),

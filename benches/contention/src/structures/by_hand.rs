@@ -60,6 +60,11 @@ impl<M: Monitor<u64>> Cells for Ordered<M> {
         locked.iter().fold(0, |sum: u64, cell| sum.wrapping_add(**cell))
     }
 
+    fn read_and_hold(&self, meanwhile: &dyn Fn()) {
+        let _locked: Vec<_> = self.0.iter().map(M::enter).collect();
+        meanwhile();
+    }
+
     fn hold(&self, at: &[usize], meanwhile: &dyn Fn()) {
         let mut locked = self.lock(at);
         locked.iter_mut().for_each(|cell| **cell += 1);
@@ -99,6 +104,12 @@ impl Cells for SingleCells {
         self.0.audit()
     }
 
+    const READS_WITHOUT_LOCK: bool = true;
+
+    fn read_and_hold(&self, meanwhile: &dyn Fn()) {
+        self.0.read_and_hold(meanwhile);
+    }
+
     fn hold(&self, at: &[usize], meanwhile: &dyn Fn()) {
         self.0.hold(at, meanwhile);
     }
@@ -136,6 +147,10 @@ impl Cells for Atomics {
 
     fn audit(&self) -> u64 {
         self.0.iter().fold(0, |sum: u64, cell| sum.wrapping_add(cell.load(Ordering::Acquire)))
+    }
+
+    fn read_and_hold(&self, meanwhile: &dyn Fn()) {
+        meanwhile();
     }
 
     fn hold(&self, at: &[usize], meanwhile: &dyn Fn()) {
@@ -182,6 +197,10 @@ impl Cells for Unshared {
 
     fn audit(&self) -> u64 {
         self.0.iter().map(|alone| *alone.0.lock()).sum()
+    }
+
+    fn read_and_hold(&self, meanwhile: &dyn Fn()) {
+        meanwhile();
     }
 
     fn hold(&self, at: &[usize], meanwhile: &dyn Fn()) {

@@ -28,6 +28,12 @@ pub(crate) trait Cells: Send + Sync + 'static {
     /// The sum of all cells.
     fn audit(&self) -> u64;
 
+    /// Can others update while [`read_and_hold`](Self::read_and_hold) waits?
+    const READS_WITHOUT_LOCK: bool = false;
+
+    /// As [`audit`](Self::audit), but calls `meanwhile` when all has been read.
+    fn read_and_hold(&self, meanwhile: &dyn Fn());
+
     /// As [`audit`](Self::audit), but may give up: a memory without snapshots may never manage to
     /// read everything while others write.
     fn try_audit(&self) -> Option<u64> {
@@ -98,6 +104,17 @@ impl<S: Stm> Cells for Variables<S> {
         })
     }
 
+    const READS_WITHOUT_LOCK: bool = true;
+
+    fn read_and_hold(&self, meanwhile: &dyn Fn()) {
+        S::look(|view| {
+            let sum = |sum: u64, cell| Ok(sum.wrapping_add(*view.read(cell)?));
+            let sum = self.0.iter().try_fold(0_u64, sum)?;
+            meanwhile();
+            Ok(sum)
+        });
+    }
+
     fn hold(&self, at: &[usize], meanwhile: &dyn Fn()) {
         S::atomically(|tx| {
             at.iter().try_for_each(|&at| S::modify(tx, &self.0[at], |n| n + 1))?;
@@ -138,6 +155,12 @@ impl<G: Guard<Vec<u64>>> Cells for Guarded<G> {
     #[inline]
     fn audit(&self) -> u64 {
         self.0.read(|cells| cells.iter().fold(0, |sum: u64, cell| sum.wrapping_add(*cell)))
+    }
+
+    const READS_WITHOUT_LOCK: bool = G::READS_WITHOUT_LOCK;
+
+    fn read_and_hold(&self, meanwhile: &dyn Fn()) {
+        self.0.read(|_| meanwhile());
     }
 
     fn hold(&self, at: &[usize], meanwhile: &dyn Fn()) {
@@ -183,6 +206,10 @@ impl Cells for Faulty {
     fn audit(&self) -> u64 {
         let sum = self.cells.audit();
         if self.breakage.strikes(Fault::TornRead) { sum + 1 } else { sum }
+    }
+
+    fn read_and_hold(&self, meanwhile: &dyn Fn()) {
+        self.cells.read_and_hold(meanwhile);
     }
 
     fn hold(&self, at: &[usize], meanwhile: &dyn Fn()) {

@@ -4,11 +4,28 @@
 //! | trait | what it is | workloads |
 //! | --- | --- | --- |
 //! | [`cells::Cells`] | numbered cells, several of which change at once | `counter`, `transfers`, … |
-//! | [`baton::Baton`] | a turn or a token that threads wait for | `ping-pong`, `ring`, `token`, … |
+//! | [`baton::Baton`] | a turn or a token that threads wait for | `ping-pong`, `token`, `herd`, … |
+//! | [`queue::Queue`] | a bounded queue that blocks | `pipeline` |
+//! | [`table::Table`] | a philosophers' table | `philosophers` |
+//! | [`map::Map`] | a hash map or a sorted map | `hash-a`, `sorted-f`, … |
+//! | [`agency::Agency`] | tables of things and of reservations | `vacation-low`, `vacation-high` |
+//! | [`detector::Detector`] | stages through which packets go | `intruder` |
+//! | [`grid::Grid`] | points that paths claim | `labyrinth` |
+//! | [`sums::Sums`] | sums of the points of a cluster | `kmeans-high`, `kmeans-low` |
 //!
 //! Workloads are generic over these traits: a contender's code is inlined into the loop that is
 //! measured, as it would be in a user's program.
 
+pub(crate) mod agency;
 pub(crate) mod baton;
 pub(crate) mod by_hand;
 pub(crate) mod cells;
+mod concurrent_map;
+pub(crate) mod detector;
+pub(crate) mod grid;
+pub(crate) mod map;
+mod plain_map;
+pub(crate) mod queue;
+mod skip_list;
+pub(crate) mod sums;
+pub(crate) mod table;

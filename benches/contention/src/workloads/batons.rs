@@ -50,7 +50,8 @@ pub(super) const ALL: &[Workload] = &[
         |contender, threads| baton::maker(contender, Turns { threads }),
         "32 threads take turns in order, on one cell that tells whose turn it is",
     )
-    .catches(&[Fault::NoWait]),
+    .catches(&[Fault::NoWait])
+    .short(),
     Workload::new(
         "token",
         Threads::Exactly(32),
@@ -58,7 +59,8 @@ pub(super) const ALL: &[Workload] = &[
         "32 threads wait for one token; nobody gets it twice in a row",
     )
     .catches(&[Fault::NoWait, Fault::Twice])
-    .weight(2.0),
+    .weight(2.0)
+    .short(),
 ];
 
 impl OnBaton for Turns {

@@ -7,10 +7,20 @@ mod access;
 mod audits;
 mod batons;
 mod counter;
+mod frozen;
+mod intruder;
+mod kmeans;
+mod labyrinth;
 mod long_short;
+mod maps;
+pub(crate) mod memory;
+mod philosophers;
+mod pipeline;
 mod stopped;
 mod sums;
 mod transfers;
+mod vacation;
+mod wake_up;
 
 use crate::contenders::Contender;
 use crate::contenders::faults::Fault;
@@ -53,6 +63,8 @@ pub(crate) struct Workload {
     pub(crate) samples: u32,
     /// Is one round enough? For what does not depend on time.
     pub(crate) once: bool,
+    /// Are windows so long that each thread gets its core several times? Else fairness tells nothing.
+    pub(crate) stretched: bool,
     /// Is it part of a quick run?
     pub(crate) quick: bool,
     /// What its checks must catch.
@@ -72,6 +84,7 @@ impl Workload {
             baseline: "std-mutex",
             samples: 1,
             once: false,
+            stretched: true,
             quick: true,
             faults: &[],
         }
@@ -102,6 +115,11 @@ impl Workload {
         Workload { once: true, ..self }
     }
 
+    /// For threads that mostly sleep: no matter how many there are, windows are short.
+    const fn short(self) -> Self {
+        Workload { stretched: false, ..self }
+    }
+
     /// Not part of a quick run.
     const fn slow(self) -> Self {
         Workload { quick: false, ..self }
@@ -117,7 +135,17 @@ const ALL: &[&[Workload]] = &[
     long_short::ALL,
     sums::ALL,
     stopped::ALL,
+    frozen::ALL,
     batons::ALL,
+    wake_up::ALL,
+    pipeline::ALL,
+    philosophers::ALL,
+    maps::ALL,
+    vacation::ALL,
+    intruder::ALL,
+    labyrinth::ALL,
+    kmeans::ALL,
+    memory::ALL,
 ];
 
 /// All workloads.

@@ -61,7 +61,7 @@ fn every_check_catches_its_faults() {
             workload.name
         );
         for &fault in workload.faults {
-            let contender = contenders::with(fault);
+            let contender = contenders::broken(fault);
             // What a fault does depends on how threads meet: it may need a few attempts.
             let caught = (0..20).any(|_| {
                 run(workload, contender).expect("every workload has a broken contender").is_err()
