@@ -54,7 +54,9 @@
 //! that began before they were replaced has ended: keep transactions short, snapshots too.
 //! [`statistics`] counts what happens; the feature `tracing` reports aborts and waits.
 //!
-//! The documents of the repository: [`readme`], [`design`], [`orderings`].
+//! **Checking.** Your own programs on contempo run under loom and shuttle: see [`checking`].
+//!
+//! The documents of the repository: [`readme`], [`design`], [`orderings`], [`checking`].
 
 pub mod collections;
 
@@ -73,3 +75,6 @@ pub mod design {}
 
 #[doc = include_str!("../docs/orderings.md")]
 pub mod orderings {}
+
+#[doc = include_str!("../docs/checking.md")]
+pub mod checking {}
