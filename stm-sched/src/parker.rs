@@ -1,63 +1,26 @@
 //! Putting a thread to sleep until another wakes it.
+//!
+//! A parker holds at most one permit: [`unpark`](Parker::unpark) leaves it,
+//! [`park_until`](Parker::park_until) takes it or sleeps. On Linux it is one futex word; elsewhere,
+//! and under the checkers, a mutex and a condition variable.
 
-use crate::primitives::{Condvar, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// A one-permit parker: [`unpark`](Parker::unpark) leaves a permit, [`park_until`](Parker::park_until)
-/// consumes it or sleeps.
-///
-/// On Linux, std's mutex and condition variable are futex words, so this costs two of them and no
-/// allocation. The waker never holds the mutex for longer than a store.
-#[derive(Debug)]
-pub struct Parker {
-    permit: Mutex<bool>,
-    changed: Condvar,
-}
+#[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
+#[path = "parker/futex.rs"]
+mod imp;
+
+#[cfg(not(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle)))))]
+#[path = "parker/condvar.rs"]
+mod imp;
+
+pub use imp::Parker;
 
 impl Parker {
-    crate::const_unless_checked! {
-        /// A parker with no permit.
-        pub fn new() -> Self {
-            Parker { permit: Mutex::new(false), changed: Condvar::new() }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        // Nothing that can panic runs under this mutex, and a `bool` cannot be left half-written.
-        self.permit.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Forgets a permit left by an earlier wake-up.
-    pub fn reset(&self) {
-        *self.lock() = false;
-    }
-
-    /// Sleeps until there is a permit and takes it (`true`), or until `deadline` (`false`).
-    pub fn park_until(&self, deadline: Option<Instant>) -> bool {
-        let mut permit = self.lock();
-        while !*permit {
-            permit = match deadline {
-                None => self.changed.wait(permit).unwrap_or_else(|poisoned| poisoned.into_inner()),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return false;
-                    }
-                    match self.changed.wait_timeout(permit, left) {
-                        Ok((permit, _)) => permit,
-                        Err(poisoned) => poisoned.into_inner().0,
-                    }
-                }
-            };
-        }
-        *permit = false;
-        true
-    }
-
-    /// Leaves a permit and wakes the sleeper, if there is one.
-    pub fn unpark(&self) {
-        *self.lock() = true;
-        self.changed.notify_one();
+    /// Sleeps until there is a permit and takes it (`true`), or for `time` (`false`).
+    pub fn park_for(&self, time: Duration) -> bool {
+        // A time beyond what the clock can name never ends.
+        self.park_until(Instant::now().checked_add(time))
     }
 }
 
@@ -70,14 +33,22 @@ impl Default for Parker {
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_permit_left_before_parking_is_not_lost() {
         let parker = Parker::new();
         parker.unpark();
         assert!(parker.park_until(None));
-        assert!(!parker.park_until(Some(Instant::now() + Duration::from_millis(5))));
+        assert!(!parker.park_for(Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn permits_do_not_add_up() {
+        let parker = Parker::new();
+        parker.unpark();
+        parker.unpark();
+        assert!(parker.park_until(Some(Instant::now())), "a permit counts also after the deadline");
+        assert!(!parker.park_until(Some(Instant::now())));
     }
 
     #[test]
@@ -86,5 +57,22 @@ mod tests {
         parker.unpark();
         parker.reset();
         assert!(!parker.park_until(Some(Instant::now())));
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_each_time() {
+        let (here, there) = (Parker::new(), Parker::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    assert!(there.park_until(None));
+                    here.unpark();
+                }
+            });
+            for _ in 0..1000 {
+                there.unpark();
+                assert!(here.park_for(Duration::from_secs(3600)));
+            }
+        });
     }
 }
