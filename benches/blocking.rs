@@ -142,7 +142,9 @@ fn main() {
     println!("  ratio {:.2} (target <= 1.5)", retry / condvar);
     for strict in [false, true] {
         let (attempts, time) = token(32, 20_000, strict, Duration::ZERO);
-        println!("token among 32, strict {strict}: {attempts:.2} attempts, {time:.2} us a hand-off");
+        println!(
+            "token among 32, strict {strict}: {attempts:.2} attempts, {time:.2} us a hand-off"
+        );
     }
     let (attempts, time) = token(32, 500, false, Duration::from_micros(100));
     println!("token among 32, held 0.1 ms: {attempts:.2} attempts, {time:.2} us a hand-off");

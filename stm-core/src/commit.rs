@@ -3,6 +3,7 @@
 use crate::domain::{Domain, Link};
 use crate::observe::newest_at;
 use crate::version::{CellHeader, VersionHeader};
+use crate::wait;
 use contempo_alloc::retired::{Block, BlockKind};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
@@ -150,6 +151,9 @@ impl<D: Domain> Commit<'_, D> {
                     // SAFETY: as above.
                     return Err(unsafe { self.give_back(writes, Cause::Changed) });
                 }
+            }
+            if planted(Fault::WakeBeforeDecision) {
+                self.wake_all(writes);
             }
             // The decision. SeqCst: release for our stamp; and one side of the store–load pairs
             // with watchers (`wake_watchers`) and with `abort_from_outside`.
@@ -390,10 +394,22 @@ impl<D: Domain> Commit<'_, D> {
         cause
     }
 
+    /// Tells the watch list that `cell` has changed.
     #[cold]
+    #[inline(never)]
     fn wake(&self, cell: &CellHeader<D>) {
-        let domain = self.domain;
-        let woken = domain.watches().wake(cell.key(), domain.table(), || cell.mark_watched(false));
-        self.descriptor.counters.wakes.add(woken);
+        if !planted(Fault::WakeBeforeDecision) {
+            wait::announce_change(self.domain, self.descriptor, self.me.slot, cell);
+        }
+    }
+
+    /// Only under a planted fault: tells the watch list of all cells, too early.
+    #[cold]
+    fn wake_all(&self, writes: &[WriteEntry<D>]) {
+        for write in writes {
+            // SAFETY: the cell is alive: we are inside the transaction that has written it.
+            let cell = unsafe { &*write.cell };
+            wait::announce_change(self.domain, self.descriptor, self.me.slot, cell);
+        }
     }
 }

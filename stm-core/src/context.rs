@@ -5,6 +5,7 @@ use crate::domain::{Domain, Native};
 use crate::error::Interrupt;
 use crate::hooks::Hooks;
 use crate::version::VersionHeader;
+use crate::wait::Batons;
 use crate::write_log::WriteLog;
 use contempo_alloc::reclaimer::Reclaimer;
 use contempo_alloc::retired::Block;
@@ -50,8 +51,8 @@ pub(crate) struct Context {
     slot: u32,
     serial: Cell<u64>,
     backoff: RefCell<Backoff>,
-    /// Numbers the sleeps of this thread.
-    tickets: Cell<u64>,
+    /// What this transaction was woken for and has to pass on.
+    pub(crate) batons: RefCell<Batons>,
     /// When this transaction first blocked in `retry`.
     pub(crate) waiting_since: Cell<Option<Instant>>,
     /// When its shortest `retry_timeout` of this attempt ends.
@@ -66,6 +67,8 @@ pub(crate) struct Suspended {
     updating: bool,
     failures: u32,
     waiting_since: Option<Instant>,
+    /// Passed on when dropped.
+    pub(crate) batons: Batons,
 }
 
 impl Context {
@@ -96,7 +99,7 @@ impl Context {
             slot,
             serial: Cell::new(serial),
             backoff: RefCell::new(Backoff::new(u64::from(slot))),
-            tickets: Cell::new(0),
+            batons: RefCell::new(Batons::none(domain, descriptor, slot)),
             waiting_since: Cell::new(None),
             wake_at: Cell::new(None),
             discarded: RefCell::new(Vec::new()),
@@ -110,8 +113,9 @@ impl Context {
         self.slot
     }
 
-    pub(crate) fn next_ticket(&self) -> u64 {
-        self.tickets.replace(self.tickets.get() + 1)
+    /// The bound of the attempt that was interrupted: it saw every change up to this stamp.
+    pub(crate) fn interrupted_bound(&self) -> u64 {
+        self.resume_bound.get()
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -271,6 +275,7 @@ impl Context {
             updating: self.updating.take(),
             failures: self.failures.take(),
             waiting_since: self.waiting_since.take(),
+            batons: self.batons.borrow_mut().take(),
         }
     }
 
@@ -279,6 +284,7 @@ impl Context {
         self.updating.set(suspended.updating);
         self.failures.set(suspended.failures);
         self.waiting_since.set(suspended.waiting_since);
+        self.batons.borrow_mut().put(suspended.batons);
     }
 
     /// Interrupts the attempt: from now on every operation of it fails.

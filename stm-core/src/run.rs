@@ -300,7 +300,7 @@ fn session<R, E>(
 fn finish(context: &Context, attempts: u32) {
     let due = context.hooks.borrow_mut().take(true);
     context.eventful.set(false);
-    context.suspend();
+    context.suspend().batons.went_on();
     context.end_session();
     events::committed(attempts);
     due.run();

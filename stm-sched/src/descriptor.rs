@@ -1,7 +1,7 @@
 //! The semi-private record of a thread: what other threads may ask about its transaction.
 
 use crate::parker::Parker;
-use crate::primitives::{AtomicBool, AtomicU64, Ordering};
+use crate::primitives::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::statistics::ThreadCounters;
 use crate::word::{AtomicStateWord, Phase, StateWord};
 
@@ -16,6 +16,7 @@ use crate::word::{AtomicStateWord, Phase, StateWord};
 ///    announcement by compare-and-swap (`contempo-alloc`, `announcement`).
 /// 4. `taken`: compare-and-swapped by whoever takes or frees the slot.
 /// 5. `counters`: only the owner writes.
+/// 6. `woken_for`: only the owner reads and writes.
 ///
 /// Padded to two cache lines (adjacent-line prefetch), so that a neighbour's transactions do not
 /// slow this thread down; what a reclaimer scans lies apart from what a conflict touches.
@@ -34,6 +35,8 @@ pub struct Descriptor {
     pub active: AtomicBool,
     /// Does a thread own this slot?
     pub taken: AtomicBool,
+    /// The cell whose baton this thread's transaction holds (`watch`), or 0.
+    pub woken_for: AtomicUsize,
     /// What this thread has done so far.
     pub counters: ThreadCounters,
 }
@@ -64,6 +67,7 @@ impl Descriptor {
             announced: Padded(AtomicU64::new(Self::NOTHING_ANNOUNCED)),
             active: AtomicBool::new(false),
             taken: AtomicBool::new(false),
+            woken_for: AtomicUsize::new(0),
             counters: ThreadCounters::new(),
         }
     }

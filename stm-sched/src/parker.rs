@@ -1,26 +1,97 @@
 //! Putting a thread to sleep until another wakes it.
 //!
-//! A parker holds at most one permit: [`unpark`](Parker::unpark) leaves it,
-//! [`park_until`](Parker::park_until) takes it or sleeps. On Linux it is one futex word; elsewhere,
-//! and under the checkers, a mutex and a condition variable.
+//! A parker is one word and a futex: that of Linux, or elsewhere, and under the checkers, one that
+//! is made of a mutex and a condition variable. Whoever unparks a thread that is awake makes no
+//! system call.
 
+use crate::fault::{Fault, planted};
+use crate::primitives::{AtomicU32, CHECKED, Ordering};
 use std::time::{Duration, Instant};
 
-#[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
-#[path = "parker/futex.rs"]
-mod imp;
+#[cfg_attr(
+    all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))),
+    path = "parker/futex.rs"
+)]
+#[cfg_attr(
+    not(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle)))),
+    path = "parker/emulated.rs"
+)]
+mod futex;
 
-#[cfg(not(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle)))))]
-#[path = "parker/condvar.rs"]
-mod imp;
+use futex::Futex;
 
-pub use imp::Parker;
+/// Awake, no permit.
+const EMPTY: u32 = 0;
+/// There is a permit.
+const PERMIT: u32 = 1;
+/// The owner sleeps, or is about to.
+const PARKED: u32 = 2;
+
+/// A parker with at most one permit: [`unpark`](Parker::unpark) leaves it,
+/// [`park_until`](Parker::park_until) takes it or sleeps.
+///
+/// | from | to | by whom |
+/// | --- | --- | --- |
+/// | EMPTY | PARKED | the owner, about to sleep |
+/// | anything | PERMIT | whoever wakes it; from PARKED, it wakes the sleeper |
+/// | PERMIT, PARKED | EMPTY | the owner: a permit taken or forgotten, a deadline |
+#[derive(Debug)]
+pub struct Parker {
+    word: AtomicU32,
+    futex: Futex,
+}
 
 impl Parker {
-    /// Sleeps until there is a permit and takes it (`true`), or for `time` (`false`).
+    crate::const_unless_checked! {
+        /// A parker with no permit.
+        pub fn new() -> Self {
+            Parker { word: AtomicU32::new(EMPTY), futex: Futex::new() }
+        }
+    }
+
+    /// Forgets a permit left by an earlier wake-up. Only its owner may call this.
+    pub fn reset(&self) {
+        // Relaxed: nothing is taken from the permit that is forgotten. A waker that must not be
+        // missed finds its sleeper in a list, under a lock that the sleeper takes after this.
+        self.word.store(EMPTY, Ordering::Relaxed);
+    }
+
+    /// Sleeps until there is a permit and takes it (`true`), or until `deadline` (`false`). Only its
+    /// owner may call this.
+    pub fn park_until(&self, deadline: Option<Instant>) -> bool {
+        // Relaxed if it succeeds: says only that we are about to sleep, and the futex compares the
+        // word again. Relaxed on failure: the swap below takes the permit.
+        let parked =
+            self.word.compare_exchange(EMPTY, PARKED, Ordering::Relaxed, Ordering::Relaxed);
+        // Relaxed: as above.
+        while parked.is_ok() && self.word.load(Ordering::Relaxed) == PARKED {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            // The checkers know no time: there a deadline has always come.
+            if left.is_some_and(|left| left.is_zero() || CHECKED) {
+                break;
+            }
+            self.futex.wait(&self.word, PARKED, left);
+        }
+        // Acquire, partner: the Release of `unpark`: what happened before it is visible now. A swap,
+        // since a permit may have come after the deadline.
+        self.word.swap(EMPTY, Ordering::Acquire) == PERMIT
+    }
+
+    /// Sleeps until there is a permit and takes it (`true`), or for `time` (`false`). Only its owner
+    /// may call this.
     pub fn park_for(&self, time: Duration) -> bool {
         // A time beyond what the clock can name never ends.
         self.park_until(Instant::now().checked_add(time))
+    }
+
+    /// Leaves a permit and wakes the sleeper, if there is one.
+    pub fn unpark(&self) {
+        // Release, partner: the Acquire of `park_until`. All is one word: either we see PARKED, and
+        // the futex lets nobody sleep from now on, or the owner sees the permit before it parks.
+        let before = self.word.swap(PERMIT, Ordering::Release);
+        if before == PARKED && !planted(Fault::UnparkWithoutWaking) {
+            self.futex.wake(&self.word);
+        }
     }
 }
 
