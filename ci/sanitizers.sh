@@ -12,7 +12,7 @@ target=x86_64-unknown-linux-gnu
 [ "$(uname -sm)" = "Linux x86_64" ] || { echo "sanitizers: skipped: not x86_64 Linux"; exit 0; }
 export TSAN_OPTIONS="suppressions=$PWD/ci/tsan.suppressions"
 export RUST_BACKTRACE=0 CONTEMPO_STRESS_SECONDS="${CONTEMPO_STRESS_SECONDS:-2}" PROPTEST_CASES=32
-tests=(--test cells --test drops --test transactions --test alternatives --test snapshots --test blocking
+tests=(--test cells --test drops --test transactions --test alternatives --test snapshots --test blocking --test waking
   --test single_cell --test history)
 
 run() { # name, flags

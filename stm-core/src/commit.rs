@@ -3,6 +3,7 @@
 use crate::domain::{Domain, Link};
 use crate::observe::newest_at;
 use crate::version::{CellHeader, VersionHeader};
+use crate::wait;
 use contempo_alloc::retired::{Block, BlockKind};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
@@ -174,6 +175,9 @@ impl<D: Domain> Commit<'_, D> {
                     return Err(unsafe { self.give_back(writes, conflict) });
                 }
             }
+            if planted(Fault::WakeBeforeDecision) {
+                self.wake_all(writes);
+            }
             // The decision. SeqCst: release for our stamp; and one side of the store–load pairs
             // with watchers (`wake_watchers`) and with `abort_from_outside`.
             match self.descriptor.state.compare_exchange(
@@ -298,12 +302,12 @@ impl<D: Domain> Commit<'_, D> {
 
     /// Somebody sleeps until this cell changes, or has queued up for it.
     #[cold]
+    #[inline(never)]
     fn awaited(&self, cell: &CellHeader<D>, lock: LockWord) {
         let counters = &self.descriptor.counters;
-        if lock.has_watchers() && !planted(Fault::WatchersForgotten) {
-            let domain = self.domain;
-            let unmark = || cell.mark_watched(false);
-            counters.wakes.add(domain.watches().wake(cell.key(), domain.table(), unmark));
+        let skipped = planted(Fault::WatchersForgotten) || planted(Fault::WakeBeforeDecision);
+        if lock.has_watchers() && !skipped {
+            wait::announce_change(self.domain, self.descriptor, self.me.slot, cell);
         }
         if lock.has_queue() {
             counters.passed.add(1);
@@ -312,6 +316,16 @@ impl<D: Domain> Commit<'_, D> {
             if counters.passed.get().is_multiple_of(YIELD_AFTER_PASSING) {
                 thread::yield_now();
             }
+        }
+    }
+
+    /// Only under a planted fault: tells the watch list of all cells, too early.
+    #[cold]
+    fn wake_all(&self, writes: &[WriteEntry<D>]) {
+        for write in writes {
+            // SAFETY: the cell is alive: we are inside the transaction that has written it.
+            let cell = unsafe { &*write.cell };
+            wait::announce_change(self.domain, self.descriptor, self.me.slot, cell);
         }
     }
 }

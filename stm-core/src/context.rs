@@ -7,6 +7,7 @@ use crate::hooks::Hooks;
 use crate::observe::replaced_at;
 use crate::turns::{History, Turns};
 use crate::version::VersionHeader;
+use crate::wait::Batons;
 use crate::write_log::WriteLog;
 use contempo_alloc::reclaimer::Reclaimer;
 use contempo_alloc::retired::Block;
@@ -55,8 +56,8 @@ pub(crate) struct Context {
     pub(crate) domain: &'static Native,
     slot: u32,
     serial: Cell<u64>,
-    /// Numbers the sleeps of this thread.
-    tickets: Cell<u64>,
+    /// What this transaction was woken for and has to pass on.
+    pub(crate) batons: RefCell<Batons>,
     /// When this transaction first blocked in `retry`.
     pub(crate) waiting_since: Cell<Option<Instant>>,
     /// When its shortest `retry_timeout` of this attempt ends.
@@ -71,6 +72,8 @@ pub(crate) struct Suspended {
     updating: bool,
     history: History,
     waiting_since: Option<Instant>,
+    /// Passed on when dropped.
+    pub(crate) batons: Batons,
 }
 
 impl Context {
@@ -102,7 +105,7 @@ impl Context {
             domain,
             slot,
             serial: Cell::new(serial),
-            tickets: Cell::new(0),
+            batons: RefCell::new(Batons::none(domain, descriptor, slot)),
             waiting_since: Cell::new(None),
             wake_at: Cell::new(None),
             discarded: RefCell::new(Vec::new()),
@@ -119,8 +122,9 @@ impl Context {
         self.slot
     }
 
-    pub(crate) fn next_ticket(&self) -> u64 {
-        self.tickets.replace(self.tickets.get() + 1)
+    /// The bound of the attempt that was interrupted: it saw every change up to this stamp.
+    pub(crate) fn interrupted_bound(&self) -> u64 {
+        self.bound.get()
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -292,6 +296,7 @@ impl Context {
             updating: self.updating.take(),
             history: self.suspend_turns(),
             waiting_since: self.waiting_since.take(),
+            batons: self.batons.borrow_mut().take(),
         }
     }
 
@@ -300,6 +305,7 @@ impl Context {
         self.updating.set(suspended.updating);
         self.resume_turns(suspended.history);
         self.waiting_since.set(suspended.waiting_since);
+        self.batons.borrow_mut().put(suspended.batons);
     }
 
     /// Interrupts the attempt: from now on every operation of it fails.

@@ -302,7 +302,7 @@ fn finish(context: &Context, attempts: u32) {
     context.end_attempt(false);
     let due = context.hooks.borrow_mut().take(true);
     context.eventful.set(false);
-    context.suspend();
+    context.suspend().batons.went_on();
     context.end_session();
     events::committed(attempts);
     due.run();

@@ -2,7 +2,7 @@
 
 use crate::contention::ConflictLog;
 use crate::parker::Parker;
-use crate::primitives::{AtomicBool, AtomicU64, Ordering};
+use crate::primitives::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::statistics::ThreadCounters;
 use crate::turn::Rank;
 use crate::word::{AtomicStateWord, AtomicTurnWord, Phase, StateWord, TurnPhase, TurnWord};
@@ -20,6 +20,7 @@ use crate::word::{AtomicStateWord, AtomicTurnWord, Phase, StateWord, TurnPhase, 
 /// 5. `counters`, `conflicts`: only the owner writes.
 /// 6. `turn`: see [`TurnWord`] for who may do what. `rank`, `sign_of_life` and `lease`: only the
 ///    owner stores; all are written after a failed attempt only.
+/// 7. `woken_for`: only the owner reads and writes.
 ///
 /// Padded to two cache lines (adjacent-line prefetch), so that a neighbour's transactions do not
 /// slow this thread down; what a reclaimer scans lies apart from what a conflict touches.
@@ -46,6 +47,8 @@ pub struct Descriptor {
     pub active: AtomicBool,
     /// Does a thread own this slot?
     pub taken: AtomicBool,
+    /// The cell whose baton this thread's transaction holds (`watch`), or 0.
+    pub woken_for: AtomicUsize,
     /// What this thread has done so far.
     pub counters: ThreadCounters,
     /// Where it has met others, and what it waits for.
@@ -82,6 +85,7 @@ impl Descriptor {
             announced: Padded(AtomicU64::new(Self::NOTHING_ANNOUNCED)),
             active: AtomicBool::new(false),
             taken: AtomicBool::new(false),
+            woken_for: AtomicUsize::new(0),
             counters: ThreadCounters::new(),
             conflicts: ConflictLog::new(),
         }

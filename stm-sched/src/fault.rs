@@ -46,6 +46,20 @@ pub enum Fault {
     WatchersForgotten,
     /// The sleeper does not look at the cells again after it has marked them.
     NoSecondLook,
+    /// A permit is left, and its owner sleeps on.
+    UnparkWithoutWaking,
+    /// The committer wakes whom it would wake before its decision, and not after it.
+    WakeBeforeDecision,
+    /// A thread that is about to sleep does not look whether a cell has changed since it enlisted.
+    SleepOnWithoutLooking,
+    /// A woken thread that blocks again keeps its baton.
+    BatonKeptWhenBlocked,
+    /// A woken thread that ends, whatever way, keeps its baton.
+    BatonKeptAtTheEnd,
+    /// Nobody keeps time for those who are not woken at once.
+    NoPacer,
+    /// A pacer that goes (it is woken, or its time is up) has no successor.
+    PacerGoesSilently,
     /// A transaction does not see what it has written itself.
     OwnWriteNotRead,
     /// A failed alternative's writes are kept.

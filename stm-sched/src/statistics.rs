@@ -103,8 +103,12 @@ counters! {
     aborts_user,
     /// Times that a thread slept in `retry`.
     waits,
-    /// Sleeping threads that commits woke.
+    /// Sleeping threads woken to make another attempt: because a cell had changed.
     wakes,
+    /// Woken threads that blocked again in their next attempt.
+    wakes_in_vain,
+    /// Sleeping threads told to sleep with a time limit, as the pacer of a cell that many wait for.
+    nudges,
     /// Times that a commit had to draw a second stamp because a reader was ahead of it.
     bumps,
     /// Other transactions aborted in order to take over a claim.
