@@ -178,7 +178,6 @@ fn a_single_read_is_a_transaction() {
             contempo_core::collect();
         });
         y.store(1);
-        y.store(2);
         x.with(|value| assert!(*value <= 1));
         writer.join().unwrap();
         clean(&[&x, &y]);
