@@ -87,6 +87,12 @@ fn measure(options: &Options) -> Result<ExitCode, String> {
     if plan.cases.is_empty() {
         return Err("none of these contenders can do any of these workloads: see --list".into());
     }
+    eprintln!(
+        "{} cases, at most {} rounds, about {:.0} s",
+        plan.cases.len(),
+        plan.rounds,
+        plan.expected().as_secs_f64()
+    );
     engine::interrupt::listen();
     let (json, html) = (options.json.clone(), options.html.clone());
     let save = move |report: &Report| {

@@ -150,7 +150,8 @@ pub(crate) const ALL: &[Contender] = &[
         "unshared",
         Family::Unshared,
         "a mutex per thread, so nothing is shared: what the machine and its scheduler give",
-    ),
+    )
+    .quick(),
 ];
 
 /// Contenders that are wrong on purpose: the checks must catch them. Never part of a run unless

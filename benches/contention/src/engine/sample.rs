@@ -35,9 +35,15 @@ impl Part {
         ratio(self.operations as f64, self.busy)
     }
 
-    /// Runs of the closure per operation; 0 for contenders that never repeat anything.
-    pub(crate) fn attempts(&self) -> f64 {
-        ratio(self.attempts as f64, self.operations as f64)
+    /// Runs of the closure per operation; 0 for contenders that never repeat anything; none if there
+    /// was no operation.
+    pub(crate) fn attempts(&self) -> Option<f64> {
+        (self.operations > 0).then(|| self.attempts as f64 / self.operations as f64)
+    }
+
+    /// The 99th percentile of latency, in nanoseconds; none if no operation was timed alone.
+    pub(crate) fn p99(&self) -> Option<f64> {
+        (!self.latency.is_empty()).then(|| self.latency.value_at_quantile(0.99) as f64)
     }
 }
 

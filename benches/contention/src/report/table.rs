@@ -132,7 +132,7 @@ fn print_verdicts(report: &Report) {
     }
     println!("\nTargets of the project (ratios round by round, within one run; medians)");
     let mut table =
-        table(&["", "contender", "measured", "quartiles", "target", "verdict"], &[0, 1, 5]);
+        table(&["", "contender", "measured", "quartiles", "target", "verdict", ""], &[0, 1, 5, 6]);
     for verdict in &report.verdicts {
         table.add_row([
             verdict.what.clone(),
@@ -141,6 +141,7 @@ fn print_verdicts(report: &Report) {
             verdict.quartiles(),
             verdict.target(),
             verdict.judgement(),
+            verdict.note.clone(),
         ]);
     }
     println!("{table}");

@@ -60,6 +60,11 @@ impl<M: Monitor<u64>> Cells for Ordered<M> {
         locked.iter().fold(0, |sum: u64, cell| sum.wrapping_add(**cell))
     }
 
+    fn try_audit(&self) -> Option<u64> {
+        let locked: Option<Vec<_>> = self.0.iter().map(M::try_enter).collect();
+        Some(locked?.iter().fold(0, |sum: u64, cell| sum.wrapping_add(**cell)))
+    }
+
     fn read_and_hold(&self, meanwhile: &dyn Fn()) {
         let _locked: Vec<_> = self.0.iter().map(M::enter).collect();
         meanwhile();
