@@ -62,7 +62,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn run(
     options: &Options,
     plan: &Plan,
-    save: impl Fn(&Report) + Send + 'static,
+    save: impl Fn(&Report) -> Result<(), String> + Send + 'static,
 ) -> Report {
     let cores = if options.no_pin { Cores::none() } else { Cores::find() };
     let frame = Arc::new(Frame {
@@ -84,7 +84,10 @@ pub(crate) fn run(
                 "\nHUNG: {what} did not end within a minute of its time. What was measured before \
                  it is kept. Leave it out with --only or --contenders to measure the rest."
             );
-            save(&frame.report(&progress.lock().expect("nobody panics with it")));
+            let report = frame.report(&progress.lock().expect("nobody panics with it"));
+            if let Err(message) = save(&report) {
+                eprintln!("error: {message}");
+            }
             std::process::exit(3);
         })
     };

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// All threads update these.
 const CELLS: [usize; 4] = [0, 1, 2, 3];
-/// What the others have, to notice that one has stopped and to recover.
-const GRACE: Duration = Duration::from_millis(100);
+/// What the others have, to notice that one has stopped and to recover; less in tests.
+const GRACE: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 100 });
 
 /// Two work, one is stopped: once per trial, several trials per round.
 pub(super) const ALL: &[Workload] = &[Workload::new(
