@@ -7,11 +7,13 @@
 //! | [`structures`] | what they share |
 //! | [`contenders`] | the ways to share it |
 //! | [`engine`] | how a trial is measured |
+//! | [`external`] | contenders that are other programs |
 //! | [`plan`], [`session`], [`series`] | which trials, in which order, and what they found |
 //! | [`report`] | verdicts, tables, files |
 
 mod contenders;
 mod engine;
+mod external;
 mod keys;
 mod options;
 mod plan;
@@ -94,7 +96,8 @@ fn measure(options: &Options) -> Result<ExitCode, String> {
     if cfg!(debug_assertions) {
         eprintln!("warning: not optimised, so the figures mean nothing: use cargo run --release");
     }
-    let plan = Plan::new(options);
+    let external = external::start(&options.external)?;
+    let plan = Plan::new(options, &external)?;
     if plan.cases.is_empty() {
         return Err("none of these contenders can do any of these workloads: see --list".into());
     }
@@ -115,6 +118,7 @@ fn measure(options: &Options) -> Result<ExitCode, String> {
         written.map(|()| show(&places))
     };
     let report = session::run(options, &plan, save.clone());
+    external::stop();
     save(&report)?;
     let violated = report.cases.iter().any(|case| case.violation.is_some());
     Ok(if violated { ExitCode::from(VIOLATED) } else { ExitCode::SUCCESS })

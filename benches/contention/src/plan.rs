@@ -3,6 +3,7 @@
 use crate::contenders::{self, Contender};
 use crate::engine::pin;
 use crate::engine::trial::{Timing, Trial};
+use crate::external;
 use crate::options::Options;
 use crate::workloads::{self, Threads, Workload};
 use std::fmt;
@@ -81,7 +82,10 @@ const FULL: Length = Length {
 
 impl Plan {
     /// From the command line.
-    pub(crate) fn new(options: &Options) -> Self {
+    ///
+    /// # Errors
+    /// If an external contender does not say what it can do.
+    pub(crate) fn new(options: &Options, external: &[&'static Contender]) -> Result<Self, String> {
         let length = if options.quick { QUICK } else { FULL };
         let rounds = options.rounds.map_or(length.most_rounds, usize::from);
         // Who says how long and how often, gets it.
@@ -90,15 +94,16 @@ impl Plan {
             _ => Duration::MAX,
         };
         let window = options.seconds.map_or(length.window, Duration::from_secs_f64);
-        let mut plan = Plan { cases: choose(options, window, length.turns), rounds, budget };
+        let mut plan =
+            Plan { cases: choose(options, external, window, length.turns)?, rounds, budget };
         if options.seconds.is_none() {
             let wanted = plan.once() * length.least_rounds.min(rounds as u32);
             let factor = length.budget.as_secs_f64() / wanted.as_secs_f64();
             if factor < 1.0 {
-                plan.cases = choose(options, window.mul_f64(factor), length.turns);
+                plan.cases = choose(options, external, window.mul_f64(factor), length.turns)?;
             }
         }
-        plan
+        Ok(plan)
     }
 
     /// How long one round takes, about.
@@ -135,7 +140,12 @@ impl Plan {
 }
 
 /// The cases that the options ask for, with windows of this length.
-fn choose(options: &Options, window: Duration, turns: u32) -> Vec<Case> {
+fn choose(
+    options: &Options,
+    external: &[&'static Contender],
+    window: Duration,
+    turns: u32,
+) -> Result<Vec<Case>, String> {
     let workloads: Vec<&Workload> = if options.only.is_empty() {
         workloads::all().filter(|workload| !options.quick || workload.quick).collect()
     } else {
@@ -148,21 +158,27 @@ fn choose(options: &Options, window: Duration, turns: u32) -> Vec<Case> {
     };
     let mut cases = Vec::new();
     for workload in workloads {
+        let mut able: Vec<&Contender> = Vec::new();
+        for &contender in external {
+            if external::can(contender, workload)? {
+                able.push(contender);
+            }
+        }
         let counts = match workload.threads {
             Threads::Exactly(threads) => vec![threads],
             Threads::Sweep { least } => sweep(options, least),
             Threads::Few { least } => few(options, least),
         };
         for threads in counts {
-            for &contender in &contenders {
-                if contender.suits(threads) && (workload.build)(contender, threads).is_some() {
-                    let timing = timing(workload, threads, window, turns);
-                    cases.push(Case { workload, threads, contender, timing });
-                }
-            }
+            let timing = timing(workload, threads, window, turns);
+            let here = contenders.iter().copied().filter(|contender| {
+                contender.suits(threads) && (workload.build)(contender, threads).is_some()
+            });
+            let case = |contender| Case { workload, threads, contender, timing };
+            cases.extend(here.chain(able.iter().copied()).map(case));
         }
     }
-    cases
+    Ok(cases)
 }
 
 /// 1, 2, 4, … up to 16 times the cores; fewer of them in a quick run.

@@ -59,10 +59,12 @@ pub(crate) enum Family {
     Channel,
     Unshared,
     Faulty,
+    External,
 }
 
 impl Contender {
-    const fn new(name: &'static str, family: Family, about: &'static str) -> Self {
+    /// One that is part of full runs.
+    pub(crate) const fn new(name: &'static str, family: Family, about: &'static str) -> Self {
         Contender { name, about, family, quick: false, prepare: nothing }
     }
 

@@ -22,6 +22,7 @@ pub(super) const ALL: &[Workload] = &[Workload::new(
     |contender, _| cells::maker_on_one(contender, Counter),
     "all threads increment one cell",
 )
+.with("cells=1")
 .catches(&[Fault::LoseUpdate, Fault::TornRead])];
 
 impl OnCells for Counter {

@@ -22,6 +22,7 @@ pub(super) const ALL: &[Workload] = &[Workload::new(
     |contender, _| signals::AVAILABLE.then(|| cells::maker(contender, Frozen)).flatten(),
     "three threads update four cells; one of them is stopped by a signal, wherever it is",
 )
+.with("cells=4 grace_ms=100")
 .catches(&[Fault::LoseUpdate, Fault::HalfUpdate])
 .windows(2, GRACE)
 .samples(4)

@@ -40,6 +40,7 @@ pub(super) const ALL: &[Workload] = &[Workload::new(
     |contender, _| cells::maker(contender, Stopped),
     "two threads update four cells; a third stops amid an update of them",
 )
+.with("cells=4 grace_ms=100")
 .catches(&[Fault::LoseUpdate, Fault::HalfUpdate])
 .windows(2, GRACE)];
 
