@@ -7,11 +7,13 @@
 //! | [`structures`] | what they share |
 //! | [`contenders`] | the ways to share it |
 //! | [`engine`] | how a trial is measured |
+//! | [`external`] | contenders that are other programs |
 //! | [`plan`], [`session`], [`series`] | which trials, in which order, and what they found |
 //! | [`report`] | verdicts, tables, files |
 
 mod contenders;
 mod engine;
+mod external;
 mod keys;
 mod options;
 mod plan;
@@ -26,9 +28,10 @@ use clap::Parser;
 use options::Options;
 use plan::Plan;
 use report::Report;
+use std::io::Write as _;
 use std::process::ExitCode;
 
-/// An invariant did not hold.
+/// An invariant did not hold, or `--compare` found something that has become slower.
 const VIOLATED: u8 = 1;
 /// Something was wrong with the command line or a file.
 const UNUSABLE: u8 = 2;
@@ -48,57 +51,75 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     if options.list {
         list();
     } else if let [old, new] = &options.compare[..] {
-        report::compare::print(&Report::read(old)?, &Report::read(new)?);
+        let (text, slower) = report::compare::render(&Report::read(old)?, &Report::read(new)?);
+        show(&text);
+        if slower {
+            return Ok(ExitCode::from(VIOLATED));
+        }
     } else if let Some(contender) = options.memory_of {
         println!("{}", workloads::memory::report(contender)?);
     } else if let Some(file) = &options.show {
         let report = Report::read(file)?;
-        report::table::print(&report);
         report::write_file(&options.html, &report::page::render(&report))?;
-        println!("page: {}", options.html.display());
+        show(&report::table::render(&report));
+        show(&format!("page: {}\n", options.html.display()));
     } else {
         return measure(options);
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints. If nobody reads any more, that is no error.
+fn show(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
 fn list() {
-    println!("workloads, and the broken contenders that their checks must catch");
+    let mut text = String::from("workloads, and the broken contenders that their checks catch\n");
     for workload in workloads::all() {
         let faults = workload.faults.iter().map(|fault| contenders::broken(*fault).name);
-        println!("  {:<20} {}", workload.name, workload.about);
-        println!("  {:<20}   {}", "", faults.collect::<Vec<_>>().join(", "));
+        let faults = faults.collect::<Vec<_>>().join(", ");
+        text += &format!("  {:<20} {}\n  {:<20}   {faults}\n", workload.name, workload.about, "");
     }
-    println!("\ncontenders");
+    text += "\ncontenders\n";
     for contender in contenders::ALL {
-        println!("  {:<20} {}", contender.name, contender.about);
+        text += &format!("  {:<20} {}\n", contender.name, contender.about);
     }
-    println!("\nbroken on purpose: name them with --contenders to see a check fail");
+    text += "\nbroken on purpose: name them with --contenders to see a check fail\n";
     for contender in contenders::FAULTY {
-        println!("  {:<20} {}", contender.name, contender.about);
+        text += &format!("  {:<20} {}\n", contender.name, contender.about);
     }
+    show(&text);
 }
 
 fn measure(options: &Options) -> Result<ExitCode, String> {
     if cfg!(debug_assertions) {
         eprintln!("warning: not optimised, so the figures mean nothing: use cargo run --release");
     }
-    let plan = Plan::new(options);
+    let external = external::start(&options.external)?;
+    let plan = Plan::new(options, &external)?;
     if plan.cases.is_empty() {
         return Err("none of these contenders can do any of these workloads: see --list".into());
     }
+    eprintln!(
+        "{} cases, at most {} rounds, about {:.0} s",
+        plan.cases.len(),
+        plan.rounds,
+        plan.expected().as_secs_f64()
+    );
     engine::interrupt::listen();
     let (json, html) = (options.json.clone(), options.html.clone());
     let save = move |report: &Report| {
-        report::table::print(report);
+        // First what lasts: whoever reads the table may stop reading.
         let page = report::page::render(report);
-        match report.write(&json).and_then(|()| report::write_file(&html, &page)) {
-            Ok(()) => println!("results: {}\npage: {}", json.display(), html.display()),
-            Err(message) => eprintln!("error: {message}"),
-        }
+        let written = report.write(&json).and_then(|()| report::write_file(&html, &page));
+        show(&report::table::render(report));
+        let places = format!("results: {}\npage: {}\n", json.display(), html.display());
+        written.map(|()| show(&places))
     };
     let report = session::run(options, &plan, save.clone());
-    save(&report);
+    external::stop();
+    save(&report)?;
     let violated = report.cases.iter().any(|case| case.violation.is_some());
     Ok(if violated { ExitCode::from(VIOLATED) } else { ExitCode::SUCCESS })
 }

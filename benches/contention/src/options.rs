@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::contenders::{self, Contender};
+use crate::external::Named;
 use crate::workloads::{self, Workload};
 use clap::Parser;
 use std::path::PathBuf;
@@ -21,6 +22,9 @@ pub(crate) struct Options {
     /// Only these contenders.
     #[arg(long, value_name = "CONTENDER", value_delimiter = ',', value_parser = contender)]
     pub(crate) contenders: Vec<&'static Contender>,
+    /// Another program that takes part: a command that speaks the protocol described in README.md.
+    #[arg(long, value_name = "NAME=COMMAND")]
+    pub(crate) external: Vec<Named>,
     /// Thread counts, for workloads that leave the choice.
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Vec<u16>,

@@ -3,6 +3,7 @@
 use crate::contenders::{self, Contender};
 use crate::engine::pin;
 use crate::engine::trial::{Timing, Trial};
+use crate::external;
 use crate::options::Options;
 use crate::workloads::{self, Threads, Workload};
 use std::fmt;
@@ -50,14 +51,14 @@ pub(crate) struct Plan {
 
 /// A thread that waits for its core runs again after about so long, for each thread before it.
 const TURN: Duration = Duration::from_millis(4);
-/// How many turns a thread should have in a window, so that its share tells something.
-const TURNS: u32 = 5;
 
 /// How long runs are by default.
 struct Length {
     budget: Duration,
     /// One window, of a workload of weight 1.
     window: Duration,
+    /// How many turns a thread should have in a window, so that its share tells something.
+    turns: u32,
     /// So many rounds should fit: else windows are shortened.
     least_rounds: u32,
     most_rounds: usize,
@@ -66,6 +67,7 @@ struct Length {
 const QUICK: Length = Length {
     budget: Duration::from_secs(50),
     window: Duration::from_millis(40),
+    turns: 5,
     least_rounds: 3,
     most_rounds: 5,
 };
@@ -73,13 +75,17 @@ const QUICK: Length = Length {
 const FULL: Length = Length {
     budget: Duration::from_secs(19 * 60),
     window: Duration::from_millis(250),
+    turns: 10,
     least_rounds: 5,
     most_rounds: 9,
 };
 
 impl Plan {
     /// From the command line.
-    pub(crate) fn new(options: &Options) -> Self {
+    ///
+    /// # Errors
+    /// If an external contender does not say what it can do.
+    pub(crate) fn new(options: &Options, external: &[&'static Contender]) -> Result<Self, String> {
         let length = if options.quick { QUICK } else { FULL };
         let rounds = options.rounds.map_or(length.most_rounds, usize::from);
         // Who says how long and how often, gets it.
@@ -88,15 +94,16 @@ impl Plan {
             _ => Duration::MAX,
         };
         let window = options.seconds.map_or(length.window, Duration::from_secs_f64);
-        let mut plan = Plan { cases: choose(options, window), rounds, budget };
+        let mut plan =
+            Plan { cases: choose(options, external, window, length.turns)?, rounds, budget };
         if options.seconds.is_none() {
             let wanted = plan.once() * length.least_rounds.min(rounds as u32);
             let factor = length.budget.as_secs_f64() / wanted.as_secs_f64();
             if factor < 1.0 {
-                plan.cases = choose(options, window.mul_f64(factor));
+                plan.cases = choose(options, external, window.mul_f64(factor), length.turns)?;
             }
         }
-        plan
+        Ok(plan)
     }
 
     /// How long one round takes, about.
@@ -133,7 +140,12 @@ impl Plan {
 }
 
 /// The cases that the options ask for, with windows of this length.
-fn choose(options: &Options, window: Duration) -> Vec<Case> {
+fn choose(
+    options: &Options,
+    external: &[&'static Contender],
+    window: Duration,
+    turns: u32,
+) -> Result<Vec<Case>, String> {
     let workloads: Vec<&Workload> = if options.only.is_empty() {
         workloads::all().filter(|workload| !options.quick || workload.quick).collect()
     } else {
@@ -146,21 +158,27 @@ fn choose(options: &Options, window: Duration) -> Vec<Case> {
     };
     let mut cases = Vec::new();
     for workload in workloads {
+        let mut able: Vec<&Contender> = Vec::new();
+        for &contender in external {
+            if external::can(contender, workload)? {
+                able.push(contender);
+            }
+        }
         let counts = match workload.threads {
             Threads::Exactly(threads) => vec![threads],
             Threads::Sweep { least } => sweep(options, least),
             Threads::Few { least } => few(options, least),
         };
         for threads in counts {
-            for &contender in &contenders {
-                if contender.suits(threads) && (workload.build)(contender, threads).is_some() {
-                    let timing = timing(workload, threads, window);
-                    cases.push(Case { workload, threads, contender, timing });
-                }
-            }
+            let timing = timing(workload, threads, window, turns);
+            let here = contenders.iter().copied().filter(|contender| {
+                contender.suits(threads) && (workload.build)(contender, threads).is_some()
+            });
+            let case = |contender| Case { workload, threads, contender, timing };
+            cases.extend(here.chain(able.iter().copied()).map(case));
         }
     }
-    cases
+    Ok(cases)
 }
 
 /// 1, 2, 4, … up to 16 times the cores; fewer of them in a quick run.
@@ -195,9 +213,9 @@ fn chosen(options: &Options, least: usize) -> Vec<usize> {
 }
 
 /// Long enough that each thread gets its core several times.
-fn timing(workload: &Workload, threads: usize, window: Duration) -> Timing {
+fn timing(workload: &Workload, threads: usize, window: Duration, turns: u32) -> Timing {
     let turn = TURN * threads.div_ceil(pin::count()) as u32;
-    let (warm_up, least) = if workload.stretched { (turn, turn * TURNS) } else { (TURN, TURN) };
+    let (warm_up, least) = if workload.stretched { (turn, turn * turns) } else { (TURN, TURN) };
     let window = window.mul_f64(workload.weight).max(least);
     Timing { warm_up: (window / 5).max(warm_up), window }
 }

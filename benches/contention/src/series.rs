@@ -59,8 +59,8 @@ impl Series {
             rate: each(Part::rate),
             busy_rate: each(Part::busy_rate),
             fairness: parts().filter_map(|part| part.fairness).collect(),
-            attempts: each(Part::attempts),
-            p99: each(|part| part.latency.value_at_quantile(0.99) as f64),
+            attempts: parts().filter_map(Part::attempts).collect(),
+            p99: parts().filter_map(Part::p99).collect(),
             worst: each(|part| part.worst_ns),
             latency: report::Latency {
                 timed: all.len(),

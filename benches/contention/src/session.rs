@@ -1,11 +1,13 @@
 //! One run: every case in turn, round after round, so that all meet the same weather.
 
+use crate::contenders::Family;
 use crate::engine::interrupt;
 use crate::engine::noise::Calibration;
 use crate::engine::pin::Cores;
 use crate::engine::sample::Sample;
 use crate::engine::trial::{self, Terms, Violation};
 use crate::engine::watchdog::Watchdog;
+use crate::external;
 use crate::options::Options;
 use crate::plan::{Case, Plan};
 use crate::report::machine::{Machine, ProcessorTime};
@@ -62,7 +64,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn run(
     options: &Options,
     plan: &Plan,
-    save: impl Fn(&Report) + Send + 'static,
+    save: impl Fn(&Report) -> Result<(), String> + Send + 'static,
 ) -> Report {
     let cores = if options.no_pin { Cores::none() } else { Cores::find() };
     let frame = Arc::new(Frame {
@@ -84,7 +86,10 @@ pub(crate) fn run(
                 "\nHUNG: {what} did not end within a minute of its time. What was measured before \
                  it is kept. Leave it out with --only or --contenders to measure the rest."
             );
-            save(&frame.report(&progress.lock().expect("nobody panics with it")));
+            let report = frame.report(&progress.lock().expect("nobody panics with it"));
+            if let Err(message) = save(&report) {
+                eprintln!("error: {message}");
+            }
             std::process::exit(3);
         })
     };
@@ -120,6 +125,9 @@ pub(crate) fn run(
 /// One sample of a case: one trial, or as many as fill the time if a trial is a piece of work that
 /// is done once.
 fn measure(case: &Case, seed: u64, cores: &Cores) -> Result<Sample, Violation> {
+    if case.contender.family == Family::External {
+        return external::measure(case, seed);
+    }
     let mut whole: Option<Sample> = None;
     for part in 0.. {
         (case.contender.prepare)();

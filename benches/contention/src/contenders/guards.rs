@@ -18,6 +18,24 @@ pub(crate) trait Guard<P>: Send + Sync + 'static {
 
     /// Looks at the data, while nobody changes it.
     fn read<R>(&self, look: impl FnOnce(&P) -> R) -> R;
+
+    /// Looks at the data if that is possible before long: those who work could keep one who only
+    /// looks now and then waiting for seconds.
+    fn try_read<R>(&self, look: impl FnOnce(&P) -> R) -> Option<R> {
+        Some(self.read(look))
+    }
+}
+
+/// Tries to lock for a while.
+pub(super) fn patiently<L>(lock: impl Fn() -> Option<L>) -> Option<L> {
+    const TRIES: u32 = 1_000;
+    (0..TRIES).find_map(|_| {
+        let locked = lock();
+        if locked.is_none() {
+            std::hint::spin_loop();
+        }
+        locked
+    })
 }
 
 impl<P: Send + 'static> Guard<P> for std::sync::Mutex<P> {
@@ -33,6 +51,10 @@ impl<P: Send + 'static> Guard<P> for std::sync::Mutex<P> {
     #[inline(always)]
     fn read<R>(&self, look: impl FnOnce(&P) -> R) -> R {
         look(&self.lock().expect("nobody panics with it"))
+    }
+
+    fn try_read<R>(&self, look: impl FnOnce(&P) -> R) -> Option<R> {
+        patiently(|| self.try_lock().ok()).map(|plain| look(&plain))
     }
 }
 
@@ -50,6 +72,10 @@ impl<P: Send + 'static> Guard<P> for parking_lot::Mutex<P> {
     fn read<R>(&self, look: impl FnOnce(&P) -> R) -> R {
         look(&self.lock())
     }
+
+    fn try_read<R>(&self, look: impl FnOnce(&P) -> R) -> Option<R> {
+        patiently(|| self.try_lock()).map(|plain| look(&plain))
+    }
 }
 
 impl<P: Send + Sync + 'static> Guard<P> for std::sync::RwLock<P> {
@@ -66,6 +92,10 @@ impl<P: Send + Sync + 'static> Guard<P> for std::sync::RwLock<P> {
     fn read<R>(&self, look: impl FnOnce(&P) -> R) -> R {
         look(&std::sync::RwLock::read(self).expect("nobody panics with it"))
     }
+
+    fn try_read<R>(&self, look: impl FnOnce(&P) -> R) -> Option<R> {
+        patiently(|| std::sync::RwLock::try_read(self).ok()).map(|plain| look(&plain))
+    }
 }
 
 impl<P: Send + Sync + 'static> Guard<P> for parking_lot::RwLock<P> {
@@ -81,6 +111,10 @@ impl<P: Send + Sync + 'static> Guard<P> for parking_lot::RwLock<P> {
     #[inline(always)]
     fn read<R>(&self, look: impl FnOnce(&P) -> R) -> R {
         look(&parking_lot::RwLock::read(self))
+    }
+
+    fn try_read<R>(&self, look: impl FnOnce(&P) -> R) -> Option<R> {
+        patiently(|| parking_lot::RwLock::try_read(self)).map(|plain| look(&plain))
     }
 }
 

@@ -59,10 +59,12 @@ pub(crate) enum Family {
     Channel,
     Unshared,
     Faulty,
+    External,
 }
 
 impl Contender {
-    const fn new(name: &'static str, family: Family, about: &'static str) -> Self {
+    /// One that is part of full runs.
+    pub(crate) const fn new(name: &'static str, family: Family, about: &'static str) -> Self {
         Contender { name, about, family, quick: false, prepare: nothing }
     }
 
@@ -150,7 +152,8 @@ pub(crate) const ALL: &[Contender] = &[
         "unshared",
         Family::Unshared,
         "a mutex per thread, so nothing is shared: what the machine and its scheduler give",
-    ),
+    )
+    .quick(),
 ];
 
 /// Contenders that are wrong on purpose: the checks must catch them. Never part of a run unless

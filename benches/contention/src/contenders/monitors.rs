@@ -1,5 +1,6 @@
 //! A mutex with condition variables, of std and of parking_lot.
 
+use super::guards::patiently;
 use std::ops::DerefMut;
 
 /// Plain data behind a mutex, with conditions to wait for.
@@ -16,6 +17,9 @@ pub(crate) trait Monitor<P>: Send + Sync + 'static {
 
     /// Locks it.
     fn enter(&self) -> Self::Locked<'_>;
+
+    /// Locks it if that is possible before long.
+    fn try_enter(&self) -> Option<Self::Locked<'_>>;
 
     /// Unlocks, sleeps, locks.
     fn wait<'a>(condition: &Self::Condition, locked: Self::Locked<'a>) -> Self::Locked<'a>
@@ -40,6 +44,10 @@ impl<P: Send + 'static> Monitor<P> for std::sync::Mutex<P> {
     #[inline(always)]
     fn enter(&self) -> Self::Locked<'_> {
         self.lock().expect("nobody panics with it")
+    }
+
+    fn try_enter(&self) -> Option<Self::Locked<'_>> {
+        patiently(|| self.try_lock().ok())
     }
 
     #[inline(always)]
@@ -68,6 +76,10 @@ impl<P: Send + 'static> Monitor<P> for parking_lot::Mutex<P> {
     #[inline(always)]
     fn enter(&self) -> Self::Locked<'_> {
         self.lock()
+    }
+
+    fn try_enter(&self) -> Option<Self::Locked<'_>> {
+        patiently(|| self.try_lock())
     }
 
     #[inline(always)]

@@ -11,10 +11,14 @@ use std::time::Duration;
 pub(crate) struct Part {
     /// The kind, and the window if it has a name.
     pub(crate) name: String,
-    operations: u64,
-    seconds: f64,
-    busy: f64,
-    attempts: u64,
+    /// Operations that finished.
+    pub(crate) operations: u64,
+    /// How long the window was.
+    pub(crate) seconds: f64,
+    /// Seconds that threads spent in them, added up.
+    pub(crate) busy: f64,
+    /// Runs of their closure.
+    pub(crate) attempts: u64,
     /// The slowest thread's operations as a part of the fastest one's.
     /// None where it tells nothing.
     pub(crate) fairness: Option<f64>,
@@ -35,9 +39,15 @@ impl Part {
         ratio(self.operations as f64, self.busy)
     }
 
-    /// Runs of the closure per operation; 0 for contenders that never repeat anything.
-    pub(crate) fn attempts(&self) -> f64 {
-        ratio(self.attempts as f64, self.operations as f64)
+    /// Runs of the closure per operation; 0 for contenders that never repeat anything; none if there
+    /// was no operation.
+    pub(crate) fn attempts(&self) -> Option<f64> {
+        (self.operations > 0).then(|| self.attempts as f64 / self.operations as f64)
+    }
+
+    /// The 99th percentile of latency, in nanoseconds; none if no operation was timed alone.
+    pub(crate) fn p99(&self) -> Option<f64> {
+        (!self.latency.is_empty()).then(|| self.latency.value_at_quantile(0.99) as f64)
     }
 }
 
@@ -80,6 +90,11 @@ impl Sample {
             }
         }
         Sample { parts, statistics, figures: trial.figures() }
+    }
+
+    /// What an external contender told.
+    pub(crate) fn external(parts: Vec<Part>) -> Self {
+        Sample { parts, statistics: Statistics::default(), figures: Vec::new() }
     }
 
     /// Adds another trial of the same case, which came after this one.

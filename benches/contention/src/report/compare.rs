@@ -5,10 +5,11 @@
 //! do not overlap and the medians are far enough apart.
 
 use super::{Case, Part, Report, ratios};
-use crate::report::table::short;
+use crate::report::table::{line, short};
 use crate::stats::Quartiles;
 use crate::workloads;
 use comfy_table::{CellAlignment, Table, presets};
+use std::fmt::Write as _;
 
 /// Medians must be so far apart, as a part of the old one.
 const NOTABLE: f64 = 0.10;
@@ -34,30 +35,32 @@ impl Change {
     }
 }
 
-/// Compares two runs and prints what differs. Returns whether anything has become slower.
-pub(crate) fn print(old: &Report, new: &Report) -> bool {
-    println!("old: {} {}", old.machine.day(), old.machine.summary());
-    println!("new: {} {}", new.machine.day(), new.machine.summary());
+/// Compares two runs: what differs, and whether anything has become slower.
+pub(crate) fn render(old: &Report, new: &Report) -> (String, bool) {
+    let mut text = String::new();
+    line!(text, "old: {} {}", old.machine.day(), old.machine.summary());
+    line!(text, "new: {} {}", new.machine.day(), new.machine.summary());
     for (name, report) in [("old", old), ("new", new)] {
         if !report.trusted() {
-            println!("warning: the {name} run was too noisy to be trusted");
+            line!(text, "warning: the {name} run was too noisy to be trusted");
         }
     }
     if old.machine.processor != new.machine.processor || old.machine.cores != new.machine.cores {
-        println!("warning: different machines; only ratios to a baseline mean anything");
+        line!(text, "warning: different machines; only ratios to a baseline mean anything");
     }
     let mut changes = changes(old, new);
     let compared = changes.len();
     let steady = changes.extract_if(.., |change| !change.is_notable()).count();
     changes.sort_by(|one, other| one.factor().total_cmp(&other.factor()));
-    println!(
+    line!(
+        text,
         "\n{compared} rates compared: {steady} are the same within the spread of their rounds{}",
         if changes.is_empty() { "" } else { "; the others, the worst first" }
     );
     if !changes.is_empty() {
-        println!("{}", table(&changes));
+        line!(text, "{}", table(&changes));
     }
-    changes.iter().any(|change| change.factor() < 1.0)
+    (text, changes.iter().any(|change| change.factor() < 1.0))
 }
 
 fn table(changes: &[Change]) -> Table {

@@ -74,7 +74,8 @@ pub(crate) struct Case {
     pub(crate) counters: BTreeMap<String, u64>,
 }
 
-/// One kind of operation in one window. The lists have one number per round.
+/// One kind of operation in one window. The lists have one number per round, or less where a round
+/// has nothing to say: no operation, no fairness, no percentile.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Part {
     pub(crate) name: String,
@@ -82,7 +83,7 @@ pub(crate) struct Part {
     pub(crate) rate: Vec<f64>,
     /// Operations per second that a thread spent in them.
     pub(crate) busy_rate: Vec<f64>,
-    /// The slowest thread's operations as a part of the fastest one's; nothing where it says nothing.
+    /// The slowest thread's operations as a part of the fastest one's.
     pub(crate) fairness: Vec<f64>,
     /// Runs of the closure per operation; 0 for contenders that never repeat anything.
     pub(crate) attempts: Vec<f64>,

@@ -5,15 +5,26 @@ use crate::stats::Quartiles;
 use crate::workloads;
 use comfy_table::{CellAlignment, Table, presets};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
-/// Prints all figures, the verdicts, and how far they can be trusted.
-pub(crate) fn print(report: &Report) {
+/// All figures, the verdicts, and how far they can be trusted.
+pub(crate) fn render(report: &Report) -> String {
+    let mut text = String::new();
     for group in report.cases.chunk_by(|one, other| one.workload == other.workload) {
-        print_workload(report, group);
+        add_workload(&mut text, report, group);
     }
-    print_verdicts(report);
-    print_trust(report);
+    add_verdicts(&mut text, report);
+    add_trust(&mut text, report);
+    text
 }
+
+/// Adds a line.
+macro_rules! line {
+    ($text:expr, $($arguments:tt)*) => {
+        writeln!($text, $($arguments)*).expect("a string takes everything")
+    };
+}
+pub(crate) use line;
 
 fn table(columns: &[&str], left: &[usize]) -> Table {
     let mut table = Table::new();
@@ -28,10 +39,10 @@ fn table(columns: &[&str], left: &[usize]) -> Table {
     table
 }
 
-fn print_workload(report: &Report, cases: &[Case]) {
+fn add_workload(text: &mut String, report: &Report, cases: &[Case]) {
     let name = &cases[0].workload;
     let workload = workloads::find(name);
-    println!("\n{name}: {}", workload.map_or("", |workload| workload.about));
+    line!(text, "\n{name}: {}", workload.map_or("", |workload| workload.about));
     let baseline = workload.map_or("", |workload| workload.baseline);
     let times = format!("× {baseline}");
     let columns = [
@@ -60,10 +71,10 @@ fn print_workload(report: &Report, cases: &[Case]) {
         }
     }
     if table.row_count() > 0 {
-        println!("{table}");
-        print_range_of_figures(cases);
+        line!(text, "{table}");
+        add_range_of_figures(text, cases);
     } else {
-        println!("{}", figures(cases));
+        line!(text, "{}", figures(cases));
     }
 }
 
@@ -84,7 +95,7 @@ fn figures(cases: &[Case]) -> Table {
 }
 
 /// What else is known of workloads that are about operations: the same for all, or nearly.
-fn print_range_of_figures(cases: &[Case]) {
+fn add_range_of_figures(text: &mut String, cases: &[Case]) {
     let mut ranges = BTreeMap::<&str, (f64, f64)>::new();
     for (name, values) in cases.iter().flat_map(|case| &case.figures) {
         for &value in values {
@@ -93,7 +104,7 @@ fn print_range_of_figures(cases: &[Case]) {
         }
     }
     for (name, (least, most)) in ranges {
-        println!("{name}: {} – {}", short(least), short(most));
+        line!(text, "{name}: {} – {}", short(least), short(most));
     }
 }
 
@@ -126,13 +137,13 @@ fn row(case: &Case, part: &Part, baseline: Option<&Part>) -> [String; 12] {
     ]
 }
 
-fn print_verdicts(report: &Report) {
+fn add_verdicts(text: &mut String, report: &Report) {
     if report.verdicts.is_empty() {
         return;
     }
-    println!("\nTargets of the project (ratios round by round, within one run; medians)");
+    line!(text, "\nTargets of the project (ratios round by round, within one run; medians)");
     let mut table =
-        table(&["", "contender", "measured", "quartiles", "target", "verdict"], &[0, 1, 5]);
+        table(&["", "contender", "measured", "quartiles", "target", "verdict", ""], &[0, 1, 5, 6]);
     for verdict in &report.verdicts {
         table.add_row([
             verdict.what.clone(),
@@ -141,14 +152,16 @@ fn print_verdicts(report: &Report) {
             verdict.quartiles(),
             verdict.target(),
             verdict.judgement(),
+            verdict.note.clone(),
         ]);
     }
-    println!("{table}");
+    line!(text, "{table}");
 }
 
-fn print_trust(report: &Report) {
-    println!("\n{}", report.machine.summary());
-    println!(
+fn add_trust(text: &mut String, report: &Report) {
+    line!(text, "\n{}", report.machine.summary());
+    line!(
+        text,
         "{} rounds in {:.0} s{}; ±: half the distance of the quartiles; fair: slowest thread / \
          fastest; attempts: runs of a closure per operation",
         report.rounds,
@@ -156,8 +169,8 @@ fn print_trust(report: &Report) {
         if report.complete { "" } else { ", INCOMPLETE" },
     );
     match &report.noise {
-        Some(noise) => println!("{}", noise.judgement()),
-        None => println!("no calibration: it is not known how quiet the machine was"),
+        Some(noise) => line!(text, "{}", noise.judgement()),
+        None => line!(text, "no calibration: it is not known how quiet the machine was"),
     }
 }
 

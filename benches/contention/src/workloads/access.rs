@@ -35,6 +35,7 @@ macro_rules! access {
             |contender, _| cells::maker(contender, Access { cells: $cells, writes: $writes }),
             $about,
         )
+        .with(concat!("cells=10000 at_once=", $cells))
         .catches(if $writes { &[Fault::LoseUpdate] } else { &[Fault::TornRead] })
     };
 }

@@ -40,6 +40,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| cells::maker(contender, Mix::Both),
         "1,000 accounts: nine transfers, then an audit of all",
     )
+    .with("accounts=1000 balance=1000 transfers=9 audits=1")
     .catches(&[Fault::HalfUpdate, Fault::TornRead])
     .weight(2.0),
     Workload::new(
@@ -48,6 +49,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| cells::maker(contender, Mix::TransfersOnly),
         "1,000 accounts: the transfers of `audits` without its audits",
     )
+    .with("accounts=1000 balance=1000 transfers=9 audits=0")
     .catches(&[Fault::HalfUpdate])
     .weight(2.0),
     Workload::new(
@@ -56,6 +58,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| cells::maker(contender, Mix::AuditsOnly),
         "1,000 accounts: one thread audits, nobody transfers",
     )
+    .with("accounts=1000 balance=1000 transfers=0 audits=1")
     .catches(&[Fault::TornRead]),
 ];
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// All threads update these.
 const CELLS: [usize; 4] = [0, 1, 2, 3];
-/// What the others have, to notice that one has stopped and to recover.
-const GRACE: Duration = Duration::from_millis(100);
+/// What the others have, to notice that one has stopped and to recover; less in tests.
+const GRACE: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 100 });
 
 /// Two work, one is stopped: once per trial, several trials per round.
 pub(super) const ALL: &[Workload] = &[Workload::new(
@@ -22,6 +22,7 @@ pub(super) const ALL: &[Workload] = &[Workload::new(
     |contender, _| signals::AVAILABLE.then(|| cells::maker(contender, Frozen)).flatten(),
     "three threads update four cells; one of them is stopped by a signal, wherever it is",
 )
+.with("cells=4 grace_ms=100")
 .catches(&[Fault::LoseUpdate, Fault::HalfUpdate])
 .windows(2, GRACE)
 .samples(4)

@@ -49,6 +49,7 @@ pub(super) const ALL: &[Workload] = &[Workload::new(
     |contender, _| detector::maker(contender, Network),
     "STAMP: detects intrusions in a stream of packets, -a10 -l16 -n4096",
 )
+.with("attacks=10 length=16 flows=4096")
 .catches(&[Fault::LoseUpdate, Fault::Twice])
 .windows(1, Duration::from_millis(20))];
 

@@ -38,6 +38,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, threads| sums::maker(contender, KMeans { clusters: 15, threads }),
         "STAMP: groups points, -m15 -n15 -t0.05 -i random-n2048-d16-c16",
     )
+    .with("clusters=15 points=2048 dimensions=16 threshold=0.05")
     .catches(&[Fault::LoseUpdate, Fault::HalfUpdate])
     .windows(1, Duration::from_millis(5)),
     Workload::new(
@@ -46,6 +47,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, threads| sums::maker(contender, KMeans { clusters: 40, threads }),
         "STAMP: groups points, -m40 -n40 -t0.05 -i random-n2048-d16-c16",
     )
+    .with("clusters=40 points=2048 dimensions=16 threshold=0.05")
     .catches(&[Fault::LoseUpdate, Fault::HalfUpdate])
     .windows(1, Duration::from_millis(5))
     .slow(),

@@ -33,6 +33,7 @@ pub(super) const ALL: &[Workload] = &[Workload::new(
     |contender, _| grid::maker(contender, Labyrinth),
     "STAMP: paths through a grid that must not cross, x32-y32-z3-n96",
 )
+.with("x=32 y=32 z=3 paths=96")
 .catches(&[Fault::HalfUpdate, Fault::TornRead])
 .windows(1, Duration::from_millis(5))];
 

@@ -27,6 +27,7 @@ pub(super) const ALL: &[Workload] = &[Workload::new(
     |contender, _| cells::maker(contender, LongShort),
     "one thread updates 1,000 cells at once, three increment single ones of them",
 )
+.with("cells=1000 long_threads=1")
 .catches(&[Fault::LoseUpdate, Fault::HalfUpdate])
 .weight(4.0)];
 

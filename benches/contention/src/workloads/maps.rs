@@ -44,8 +44,10 @@ const READ: usize = 0;
 const CHANGE: usize = 1;
 
 macro_rules! on_map {
-    ($name:literal, $make:expr, $about:literal, $faults:expr) => {
-        Workload::new($name, Threads::Few { least: 1 }, $make, $about).catches($faults)
+    ($name:literal, $make:expr, $about:literal, $percent:literal, $faults:expr) => {
+        Workload::new($name, Threads::Few { least: 1 }, $make, $about)
+            .with(concat!("keys=10000 record_bytes=64 choice=zipf:0.99 ", $percent))
+            .catches($faults)
     };
 }
 
@@ -55,18 +57,21 @@ pub(super) const ALL: &[Workload] = &[
         "hash-a",
         |contender, _| map::hashed(contender, A),
         "a hash map: 50 % reads, 50 % updates",
+        "reads=50 updates=50",
         &[Fault::TornRead, Fault::HalfUpdate]
     ),
     on_map!(
         "hash-b",
         |contender, _| map::hashed(contender, B),
         "a hash map: 95 % reads, 5 % updates",
+        "reads=95 updates=5",
         &[Fault::TornRead, Fault::HalfUpdate]
     ),
     on_map!(
         "hash-c",
         |contender, _| map::hashed(contender, C),
         "a hash map: only reads",
+        "reads=100",
         &[Fault::TornRead, Fault::OutOfOrder]
     )
     .slow(),
@@ -74,6 +79,7 @@ pub(super) const ALL: &[Workload] = &[
         "hash-f",
         |contender, _| map::hashed(contender, F),
         "a hash map: 50 % reads, 50 % read-modify-writes",
+        "reads=50 read_modify_writes=50",
         &[Fault::TornRead, Fault::LoseUpdate]
     )
     .slow(),
@@ -81,6 +87,7 @@ pub(super) const ALL: &[Workload] = &[
         "sorted-a",
         |contender, _| map::sorted(contender, A, true),
         "a sorted map: 50 % reads, 50 % updates",
+        "reads=50 updates=50",
         &[Fault::TornRead, Fault::HalfUpdate]
     )
     .slow(),
@@ -88,12 +95,14 @@ pub(super) const ALL: &[Workload] = &[
         "sorted-b",
         |contender, _| map::sorted(contender, B, true),
         "a sorted map: 95 % reads, 5 % updates",
+        "reads=95 updates=5",
         &[Fault::TornRead, Fault::HalfUpdate]
     ),
     on_map!(
         "sorted-c",
         |contender, _| map::sorted(contender, C, false),
         "a sorted map: only reads",
+        "reads=100",
         &[Fault::TornRead, Fault::OutOfOrder]
     )
     .slow(),
@@ -101,6 +110,7 @@ pub(super) const ALL: &[Workload] = &[
         "sorted-f",
         |contender, _| map::sorted(contender, F, true),
         "a sorted map: 50 % reads, 50 % read-modify-writes",
+        "reads=50 read_modify_writes=50",
         &[Fault::TornRead, Fault::LoseUpdate]
     )
     .slow(),

@@ -51,6 +51,8 @@ pub(crate) struct Workload {
     pub(crate) threads: Threads,
     /// How to make a trial.
     pub(crate) build: Build,
+    /// What external contenders must know, as `key=value` words.
+    pub(crate) parameters: &'static str,
     /// How long its windows are, beside those of others.
     pub(crate) weight: f64,
     /// How many windows a trial has.
@@ -78,6 +80,7 @@ impl Workload {
             about,
             threads,
             build,
+            parameters: "",
             weight: 1.0,
             windows: 1,
             overhead: Duration::from_millis(10),
@@ -93,6 +96,11 @@ impl Workload {
     /// Its checks catch these.
     const fn catches(self, faults: &'static [Fault]) -> Self {
         Workload { faults, ..self }
+    }
+
+    /// What external contenders must know.
+    const fn with(self, parameters: &'static str) -> Self {
+        Workload { parameters, ..self }
     }
 
     /// Longer windows.

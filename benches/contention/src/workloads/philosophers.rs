@@ -26,6 +26,7 @@ pub(super) const ALL: &[Workload] = &[Workload::new(
     |contender, seats| table::maker(contender, Dinner { seats }),
     "dining philosophers, one per thread; a meal takes about 50 ns",
 )
+.with("meal_ns=50")
 .catches(&[Fault::NoWait, Fault::LoseUpdate])];
 
 impl OnTable for Dinner {

@@ -33,6 +33,7 @@ pub(super) const ALL: &[Workload] = &[Workload::new(
     |contender, threads| queue::maker(contender, Pipeline { threads }),
     "half of the threads produce, the others consume, through a queue with room for 64",
 )
+.with("room=64")
 .catches(&[Fault::LoseUpdate, Fault::Twice, Fault::OutOfOrder])];
 
 impl OnQueue for Pipeline {

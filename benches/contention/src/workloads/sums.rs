@@ -25,6 +25,7 @@ pub(super) const ALL: &[Workload] = &[Workload::new(
     |contender, _| cells::maker(contender, Sums),
     "one thread sums 1,000 cells, three transfer among them",
 )
+.with("cells=1000 value=1000 summing_threads=1")
 .catches(&[Fault::TornRead, Fault::HalfUpdate])
 .weight(3.0)];
 

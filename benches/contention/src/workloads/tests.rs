@@ -6,6 +6,7 @@ use crate::engine::pin::Cores;
 use crate::engine::sample::Sample;
 use crate::engine::trial::{self, Terms, Timing, Violation};
 use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Runs a workload for a moment; none if the contender cannot do it.
@@ -36,30 +37,34 @@ fn run(workload: &Workload, contender: &Contender) -> Option<Result<Sample, Viol
     Some(trial::run(&*trial, &terms))
 }
 
+/// Tries each workload, several at a time: trials sleep much.
+fn for_each_workload(attempt: impl Fn(&'static Workload) + Sync) {
+    let workloads = Mutex::new(all());
+    let next = || workloads.lock().expect("nobody panics with it").next();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| std::iter::from_fn(next).for_each(&attempt));
+        }
+    });
+}
+
 #[test]
 fn every_contender_keeps_every_invariant() {
-    for workload in all() {
-        let mut takers = 0;
-        for contender in contenders::ALL {
-            if let Some(result) = run(workload, contender) {
-                takers += 1;
-                if let Err(Violation(what)) = result {
-                    panic!("{} by {}: {what}", workload.name, contender.name);
-                }
-            }
-        }
+    for_each_workload(|workload| {
+        let results = contenders::ALL.iter().filter_map(|contender| {
+            let result = run(workload, contender)?;
+            Some(result.map_err(|Violation(what)| (contender.name, what)))
+        });
+        let results: Result<Vec<_>, _> = results.collect();
+        let takers = results.unwrap_or_else(|wrong| panic!("{}: {wrong:?}", workload.name)).len();
         assert!(takers > 1, "{} has nobody to compare", workload.name);
-    }
+    });
 }
 
 #[test]
 fn every_check_catches_its_faults() {
-    for workload in all() {
-        assert!(
-            !workload.faults.is_empty(),
-            "{} has no check that was seen to fail",
-            workload.name
-        );
+    for_each_workload(|workload| {
+        assert!(!workload.faults.is_empty(), "{} has no check that can fail", workload.name);
         for &fault in workload.faults {
             let contender = contenders::broken(fault);
             // What a fault does depends on how threads meet: it may need a few attempts.
@@ -68,7 +73,7 @@ fn every_check_catches_its_faults() {
             });
             assert!(caught, "{}: {fault:?} was not caught", workload.name);
         }
-    }
+    });
 }
 
 #[test]

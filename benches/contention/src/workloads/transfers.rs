@@ -32,6 +32,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| cells::maker(contender, Choice::Uniform),
         "transfers among 10,000 accounts, chosen uniformly",
     )
+    .with("accounts=10000 balance=1000 choice=uniform")
     .catches(&[Fault::HalfUpdate, Fault::TornRead]),
     Workload::new(
         "transfers-zipf",
@@ -39,6 +40,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| cells::maker(contender, Choice::Zipf),
         "transfers among 10,000 accounts, chosen by a Zipf distribution (0.99)",
     )
+    .with("accounts=10000 balance=1000 choice=zipf:0.99")
     .catches(&[Fault::HalfUpdate, Fault::TornRead]),
 ];
 

@@ -38,6 +38,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| agency::maker(contender, LOW),
         "STAMP: a travel agency, -n2 -q90 -u98 -r16384",
     )
+    .with("relations=16384 queries=2 range=90 reservations=98")
     .catches(&[Fault::HalfUpdate, Fault::Twice])
     .windows(1, SET_UP)
     .slow(),
@@ -47,6 +48,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| agency::maker(contender, HIGH),
         "STAMP: a travel agency, -n4 -q60 -u90 -r16384",
     )
+    .with("relations=16384 queries=4 range=60 reservations=90")
     .catches(&[Fault::HalfUpdate, Fault::Twice])
     .windows(1, SET_UP),
 ];

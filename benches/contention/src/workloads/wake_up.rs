@@ -44,6 +44,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| baton::maker(contender, WakeUp),
         "from the change that one thread makes to the return of another that sleeps until then",
     )
+    .with("pause_us=100")
     .catches(&[Fault::NoWait])
     .weight(2.0),
     Workload::new(
@@ -52,6 +53,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| baton::maker(contender, Herd),
         "1,000 threads wait for a token that another one gives now and then",
     )
+    .with("pause_us=100 giving_threads=1")
     .catches(&[Fault::NoWait])
     .windows(1, Duration::from_millis(200))
     .short()

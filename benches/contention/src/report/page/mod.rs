@@ -95,8 +95,8 @@ fn verdicts(page: &mut String, report: &Report) {
     }
     *page += "<section id=\"targets\"><h2>The targets of contempo</h2><p>Ratios are taken round by \
               round, within this run. “Close”: the target lies between the quartiles.</p>\
-              <div class=\"scroll\"><table><tr><th>row<th>what<th>contender<th>measured\
-              <th>quartiles<th>target<th>verdict</tr>\n";
+              <div class=\"scroll\"><table><tr><th class=\"text\">row<th class=\"text\">what<th class=\"text\">contender\
+              <th>measured<th>quartiles<th>target<th class=\"text\">verdict</tr>\n";
     let mut row = "";
     for verdict in &report.verdicts {
         let shown = if verdict.row == row { String::new() } else { escaped(&verdict.row) };
@@ -105,14 +105,19 @@ fn verdicts(page: &mut String, report: &Report) {
             page,
             format_args!(
                 "<tr><td class=\"text\">{shown}<td class=\"text\">{}<td class=\"text\">{}<td>{}\
-                 <td>{}<td>{}<td class=\"text {}\">{}</tr>\n",
+                 <td>{}<td>{}<td class=\"text {}\">{}{}</tr>\n",
                 escaped(&verdict.what),
                 escaped(&verdict.contender),
                 verdict.measured(),
                 verdict.quartiles(),
                 verdict.target(),
                 if verdict.met() { "met" } else { "missed" },
-                verdict.judgement()
+                verdict.judgement(),
+                if verdict.note.is_empty() {
+                    String::new()
+                } else {
+                    format!("; {}", escaped(&verdict.note))
+                }
             ),
         );
     }
@@ -153,7 +158,7 @@ fn workload(page: &mut String, report: &Report, cases: &[Case]) {
         write(
             page,
             format_args!(
-                "<tr><th>threads<th>contender<th>what<th>per second<th>±<th>× {}<th>slowest / \
+                "<tr><th>threads<th class=\"text\">contender<th class=\"text\">what<th>per second<th>±<th>× {}<th>slowest / \
                  fastest<th>attempts<th>p50<th>p90<th>p99<th>p99.9<th>worst</tr>\n",
                 escaped(baseline)
             ),
@@ -216,7 +221,7 @@ fn row(page: &mut String, case: &Case, part: &Part, baseline: Option<&Part>) {
 /// Figures that are not about operations.
 fn figures(page: &mut String, cases: &[Case]) {
     let names: BTreeSet<&String> = cases.iter().flat_map(|case| case.figures.keys()).collect();
-    *page += "<div class=\"scroll\"><table><tr><th>contender";
+    *page += "<div class=\"scroll\"><table><tr><th class=\"text\">contender";
     names.iter().for_each(|name| write(page, format_args!("<th>{}", escaped(name))));
     *page += "</tr>\n";
     for case in cases {

@@ -81,6 +81,12 @@ fn row(
                     short(ratio.median)
                 ),
             ),
+            None if of(contender).is_some_and(|own| own.rate.iter().any(|rate| *rate > 0.0)) => {
+                write(
+                    page,
+                    format_args!("<td class=\"cell\" style=\"background:{}\">∞", shade(10.0)),
+                );
+            }
             None => *page += "<td>",
         }
     }

@@ -101,7 +101,10 @@ impl Scale {
         match self {
             Scale::Parts => format!("{place:.1}"),
             Scale::Rates => rate(10_f64.powf(place)).replace(".00", ""),
-            Scale::Ratios => short(10_f64.powf(place)).replace(".00", ""),
+            Scale::Ratios => {
+                let label = short(10_f64.powf(place));
+                label.trim_end_matches(".00").trim_end_matches(".0").to_owned()
+            }
         }
     }
 
@@ -346,7 +349,7 @@ mod tests {
             Scale::Ratios.ticks(&range).into_iter().map(|tick| Scale::Ratios.label(tick)).collect()
         };
         assert_eq!(labels(-0.4..0.8), ["0.50", "1", "2", "5"]);
-        assert_eq!(labels(-3.1..1.1), ["0.0010", "0.01", "0.10", "1", "10.0"]);
+        assert_eq!(labels(-3.1..1.1), ["0.0010", "0.01", "0.10", "1", "10"]);
     }
 
     #[test]
