@@ -8,8 +8,13 @@ run() { # package, test binary
   timeout 600 cargo test -q -p "$1" --profile checker --test "$2" -- --nocapture --test-threads 1 "${filter[@]}"
 }
 filter=("$@")
-run contempo-sched loom_queue
-run contempo-sched loom_watch
-run contempo-alloc loom
-run contempo-core loom_turns
-run contempo-core loom
+log=/dev/null
+# What a whole run says is kept for ci/faults.sh.
+[ $# -gt 0 ] || { mkdir -p target/checks; log=target/checks/loom.log; }
+{
+  run contempo-sched loom_queue
+  run contempo-sched loom_watch
+  run contempo-alloc loom
+  run contempo-core loom_turns
+  run contempo-core loom
+} | tee "$log"

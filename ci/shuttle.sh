@@ -5,4 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export RUSTFLAGS="--cfg contempo_shuttle" CARGO_TARGET_DIR=target/shuttle RUST_BACKTRACE=0
 export SHUTTLE_SILENCE_WARNINGS=1
-timeout 600 cargo test -q -p contempo-core --profile checker --test shuttle --test shuttle_turns -- --nocapture --test-threads 1 "$@"
+log=/dev/null
+# What a whole run says is kept for ci/faults.sh.
+[ $# -gt 0 ] || { mkdir -p target/checks; log=target/checks/shuttle.log; }
+timeout 600 cargo test -q -p contempo-core --profile checker --test shuttle --test shuttle_turns -- \
+  --nocapture --test-threads 1 "$@" | tee "$log"

@@ -28,7 +28,7 @@ impl Settings {
     pub const DEFAULT: Settings = Settings {
         policy: Policy::Turns,
         patience: Duration::from_micros(100),
-        slice: Duration::from_micros(200),
+        slice: Duration::from_micros(100),
         lease: Duration::from_millis(10),
     };
 }

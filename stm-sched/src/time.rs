@@ -3,8 +3,8 @@
 /// Nanoseconds of the system's monotonic clock: the same in every process, from an arbitrary start,
 /// never 0. Under the checkers time stands still.
 ///
-/// `CLOCK_MONOTONIC`, not its coarse sibling: that one moves every 4 ms, which is twenty slices, and
-/// costs as much as 7 ns where this costs 24 (both through the vDSO, on the machine that contempo
+/// `CLOCK_MONOTONIC`, not its coarse sibling: that one moves every 4 ms, which is forty slices, and
+/// costs 3 ns where this costs 22 (both through the vDSO, on the machine that contempo
 /// grew up on); a failed attempt costs more than either.
 #[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
 pub fn now() -> u64 {
