@@ -12,7 +12,7 @@ target=x86_64-unknown-linux-gnu
 [ "$(uname -sm)" = "Linux x86_64" ] || { echo "sanitizers: skipped: not x86_64 Linux"; exit 0; }
 export TSAN_OPTIONS="suppressions=$PWD/ci/tsan.suppressions"
 export RUST_BACKTRACE=0 CONTEMPO_STRESS_SECONDS="${CONTEMPO_STRESS_SECONDS:-2}" PROPTEST_CASES=32
-tests=(--test cells --test drops --test transactions --test alternatives --test snapshots --test blocking
+tests=(--test cells --test drops --test transactions --test alternatives --test snapshots --test blocking --test waking
   --test single_cell --test history)
 
 run() { # name, flags
@@ -23,7 +23,7 @@ run() { # name, flags
     echo "sanitizers: $name skipped: the nightly toolchain does not build it here"
     return
   fi
-  if CONTEMPO_FAULT=FreeAtOnce timeout 120 cargo +nightly test -q --target $target --test planted \
+  if CONTEMPO_FAULT=FreeAtOnce TSAN_OPTIONS="$TSAN_OPTIONS halt_on_error=1" timeout 120 cargo +nightly test -q --target $target --test planted \
       >"target/$name.log" 2>&1 || ! grep -qE 'SUMMARY: (Address|Thread)Sanitizer' "target/$name.log"; then
     tail -20 "target/$name.log"
     echo "sanitizers: $name does not report a planted use after free"

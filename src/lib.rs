@@ -44,18 +44,27 @@
 //! **Collections.** [`collections::TMap`] is a hash map; operations on different keys rarely
 //! conflict.
 //!
+//! **Contention.** Conflicting transactions take turns, and who has lost for long goes first; nothing
+//! need be done for that. [`atomically_on`] declares the cells of a transaction that conflicts often;
+//! [`contention_report`] says which cells cause conflicts (name them with [`TVar::named`]) and who
+//! waits for whom; [`configure`] has the knobs.
+//!
 //! **What it costs.** A read is two loads and a log entry, a write a small block from the thread's
 //! cache; a commit draws one stamp from a shared clock. Old values are held until every transaction
 //! that began before they were replaced has ended: keep transactions short, snapshots too.
 //! [`statistics`] counts what happens; the feature `tracing` reports aborts and waits.
 //!
-//! The documents of the repository: [`readme`], [`design`], [`orderings`].
+//! **Checking.** Your own programs on contempo run under loom and shuttle: see [`checking`].
+//!
+//! The documents of the repository: [`readme`], [`design`], [`orderings`], [`checking`].
 
 pub mod collections;
 
 pub use contempo_core::{
-    Abort, Builder, Cause, Exhausted, Interrupt, Snapshot, Statistics, StmResult, TVar,
-    Transaction, TryError, atomically, collect, snapshot, static_tvar, statistics, try_atomically,
+    Abort, AccessSet, Builder, Cause, Conflicts, ContendedCell, ContentionReport, Exhausted,
+    Interrupt, Policy, Settings, SettingsError, Snapshot, Statistics, StmResult, TVar, Transaction,
+    TryError, Waiter, atomically, atomically_on, collect, configure, contention_report,
+    reset_contention, settings, snapshot, static_tvar, statistics, try_atomically,
 };
 
 #[doc = include_str!("../README.md")]
@@ -66,3 +75,6 @@ pub mod design {}
 
 #[doc = include_str!("../docs/orderings.md")]
 pub mod orderings {}
+
+#[doc = include_str!("../docs/checking.md")]
+pub mod checking {}

@@ -25,6 +25,7 @@ use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::{AtomicBool, CHECKED, Ordering, fence};
 use contempo_sched::table::DescriptorTable;
+use std::cell::Cell;
 
 /// Bit of an announcement that is being revoked.
 pub const MARK: u64 = Descriptor::NOTHING_ANNOUNCED;
@@ -40,7 +41,12 @@ const OVERDUE: u64 = if CHECKED { 4 } else { 32 } * RENEW_AFTER;
 ///
 /// Everything replaced at a stamp above the bound stays in memory until [`end`].
 #[inline(always)]
-pub fn begin(descriptor: &Descriptor, clock: &CommitClock, asymmetric: bool) -> u64 {
+pub fn begin(
+    descriptor: &Descriptor,
+    clock: &CommitClock,
+    asymmetric: bool,
+    recent: &Cell<u64>,
+) -> u64 {
     // Relaxed: ordered against the loads below by `light`, partner `heavy` in `revoke_idle`.
     descriptor.active.store(true, Ordering::Relaxed);
     barrier::light(asymmetric);
@@ -51,13 +57,41 @@ pub fn begin(descriptor: &Descriptor, clock: &CommitClock, asymmetric: bool) -> 
         return announced;
     }
     // A marked or missing announcement is above every stamp, and wraps to a huge age.
-    if now.wrapping_sub(announced) < RENEW_AFTER { now } else { announce(descriptor, clock) }
+    if now.wrapping_sub(announced) < RENEW_AFTER {
+        now
+    } else {
+        announce(descriptor, clock, recent)
+    }
+}
+
+/// Begins a transaction that will look at the clock only if it must: its bound is `recent`, the stamp
+/// that this thread has drawn last, or the bound that it has announced under if that is newer. So the clock's cache line, which
+/// every commit of another core takes away, is not waited for.
+///
+/// Everything replaced at a stamp above `recent` stays in memory until [`end`].
+#[inline(always)]
+pub fn begin_at(
+    descriptor: &Descriptor,
+    clock: &CommitClock,
+    asymmetric: bool,
+    recent: &Cell<u64>,
+) -> u64 {
+    // Relaxed, all: as in `begin`.
+    descriptor.active.store(true, Ordering::Relaxed);
+    barrier::light(asymmetric);
+    let announced = descriptor.announced.load(Ordering::Relaxed);
+    let bound = recent.get();
+    if bound.wrapping_sub(announced) < RENEW_AFTER {
+        bound
+    } else {
+        announce(descriptor, clock, recent)
+    }
 }
 
 /// Renews the announcement: announce, full fence, then sample the bound, in this order.
 #[cold]
 #[inline(never)]
-fn announce(descriptor: &Descriptor, clock: &CommitClock) -> u64 {
+fn announce(descriptor: &Descriptor, clock: &CommitClock, recent: &Cell<u64>) -> u64 {
     let since = clock.now();
     if planted(Fault::BoundBeforeAnnouncement) {
         let bound = clock.now();
@@ -74,7 +108,12 @@ fn announce(descriptor: &Descriptor, clock: &CommitClock) -> u64 {
     if !planted(Fault::AnnouncementWithoutFence) {
         fence(Ordering::SeqCst);
     }
-    clock.now()
+    let bound = clock.now();
+    // The argument above is about this bound: no later one under this announcement may be lower.
+    if !planted(Fault::RecentNotRaised) {
+        recent.set(bound);
+    }
+    bound
 }
 
 /// Ends a transaction. Its announcement stays in force (module docs).

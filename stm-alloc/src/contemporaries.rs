@@ -64,6 +64,8 @@ pub struct Reclaimer {
     descriptor: &'static Descriptor,
     slot: u32,
     asymmetric: bool,
+    /// The newest stamp that this thread has drawn or announced under.
+    recent: Cell<u64>,
     /// Where this thread's blocks come from and go to.
     pub blocks: BlockCache,
     retired: Queue,
@@ -86,6 +88,7 @@ impl Reclaimer {
             descriptor: table.get(slot),
             slot,
             asymmetric: barrier::register(),
+            recent: Cell::new(0),
             blocks: BlockCache::new(&domain.heap),
             retired: Queue::new(),
             look_at: Cell::new(BATCH),
@@ -97,7 +100,21 @@ impl Reclaimer {
     /// [`exit`](Self::exit), nothing that was replaced above that stamp is freed.
     #[inline(always)]
     pub fn enter(&self) -> u64 {
-        announcement::begin(self.descriptor, self.clock, self.asymmetric)
+        announcement::begin(self.descriptor, self.clock, self.asymmetric, &self.recent)
+    }
+
+    /// Begins a transaction without looking at the clock, if that can be: its bound is the stamp that
+    /// this thread has drawn last, or a newer one. Until [`exit`](Self::exit), nothing that was
+    /// replaced above that stamp is freed.
+    #[inline(always)]
+    pub fn enter_recent(&self) -> u64 {
+        announcement::begin_at(self.descriptor, self.clock, self.asymmetric, &self.recent)
+    }
+
+    /// This thread has drawn `stamp`.
+    #[inline(always)]
+    pub fn has_drawn(&self, stamp: u64) {
+        self.recent.set(stamp);
     }
 
     /// Ends the transaction.

@@ -83,6 +83,16 @@ impl Reclaimer {
         self.clock.now()
     }
 
+    /// As [`enter`](Self::enter): the pin is what costs here.
+    #[inline]
+    pub fn enter_recent(&self) -> u64 {
+        self.enter()
+    }
+
+    /// This thread has drawn `stamp`.
+    #[inline]
+    pub fn has_drawn(&self, _stamp: u64) {}
+
     /// Ends the transaction.
     #[inline]
     pub fn exit(&self) {

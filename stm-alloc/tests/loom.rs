@@ -3,13 +3,14 @@
 //! reader that walks back to its bound. Run by `ci/loom.sh`.
 #![cfg(contempo_loom)]
 
-use contempo_alloc::announcement::{Idle, RENEW_AFTER, begin, end, oldest, revoke_idle};
+use contempo_alloc::announcement::{Idle, RENEW_AFTER, begin, begin_at, end, oldest, revoke_idle};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::fault::Fault;
 use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering};
 use contempo_sched::table::DescriptorTable;
 use loom::sync::Arc;
 use loom::thread;
+use std::cell::Cell;
 
 #[path = "../../stm-core/tests/planted/mod.rs"]
 mod planted;
@@ -75,9 +76,16 @@ impl World {
     }
 
     /// A transaction of the reader: the version that belongs to its bound is still there.
-    fn read(&self) {
-        let reader = self.table.get(READER);
-        let bound = begin(reader, &self.clock, false);
+    fn read(&self, recent: &Cell<u64>) {
+        self.read_at(begin(self.table.get(READER), &self.clock, false, recent));
+    }
+
+    /// The same, of a transaction that begins at the stamp that its thread knows.
+    fn read_recent(&self, recent: &Cell<u64>) {
+        self.read_at(begin_at(self.table.get(READER), &self.clock, false, recent));
+    }
+
+    fn read_at(&self, bound: u64) {
         let newest = self.newest.load(Ordering::Acquire);
         // Stamps are consecutive, so the version at `bound` was replaced at `bound + 1`, if it was
         // replaced at all.
@@ -85,7 +93,7 @@ impl World {
             let freed_below = self.freed_below.load(Ordering::Relaxed);
             assert!(bound + 1 >= freed_below, "bound {bound}, freed below {freed_below}");
         }
-        end(reader);
+        end(self.table.get(READER));
     }
 }
 
@@ -93,8 +101,8 @@ impl World {
 fn what_a_reader_may_need_is_held() {
     let faults = [Fault::BoundBeforeAnnouncement];
     holds_unless("what_a_reader_may_need_is_held", 4, &faults, || {
-        let world = World::new();
-        world.read(); // Announces: a first announcement may fence by itself.
+        let (world, recent) = (World::new(), Cell::new(0));
+        world.read(&recent); // Announces: a first announcement may fence by itself.
         for _ in 1..RENEW_AFTER {
             world.replace(); // One more, and it must be renewed.
         }
@@ -105,7 +113,7 @@ fn what_a_reader_may_need_is_held() {
                 other.free();
             }
         });
-        world.read();
+        world.read(&recent);
         writer.join().unwrap();
     });
 }
@@ -115,14 +123,32 @@ fn an_announcement_is_seen_or_sees() {
     // The reader has nothing announced. Either the writer sees its announcement, or the reader
     // sees the writer's clock.
     holds_unless("an_announcement_is_seen_or_sees", 4, &[Fault::AnnouncementWithoutFence], || {
-        let world = World::new();
+        let (world, recent) = (World::new(), Cell::new(0));
         let other = Arc::clone(&world);
         let writer = thread::spawn(move || {
             other.replace();
             other.replace();
             other.free();
         });
-        world.read();
+        world.read(&recent);
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn what_a_recent_bound_needs_is_held() {
+    // The reader has drawn the newest stamp, and has nothing announced. It announces, and begins its
+    // next transaction at the stamp that it knows.
+    holds_unless("what_a_recent_bound_needs_is_held", 4, &[Fault::RecentNotRaised], || {
+        let (world, recent) = (World::new(), Cell::new(CommitClock::GENESIS));
+        let other = Arc::clone(&world);
+        let writer = thread::spawn(move || {
+            other.replace();
+            other.replace();
+            other.free();
+        });
+        world.read_recent(&recent);
+        world.read_recent(&recent);
         writer.join().unwrap();
     });
 }
@@ -130,8 +156,8 @@ fn an_announcement_is_seen_or_sees() {
 #[test]
 fn an_idle_reader_is_revoked_safely() {
     holds_unless("an_idle_reader_is_revoked_safely", 4, &[Fault::RevokeWithoutLooking], || {
-        let world = World::new();
-        world.read(); // Announces the first stamp, and goes idle.
+        let (world, recent) = (World::new(), Cell::new(0));
+        world.read(&recent); // Announces the first stamp, and goes idle.
         let other = Arc::clone(&world);
         let writer = thread::spawn(move || {
             for _ in 0..4 * RENEW_AFTER {
@@ -141,7 +167,7 @@ fn an_idle_reader_is_revoked_safely() {
             revoke_idle(&other.table, WRITER, newest, Idle::Overdue, false, &other.revoking);
             other.free();
         });
-        world.read();
+        world.read(&recent);
         writer.join().unwrap();
         // Once it is idle again, nothing holds memory back.
         let newest = world.newest.load(Ordering::Relaxed);

@@ -1,17 +1,18 @@
-//! Commit: claim all or none, decide by one word, and the writing half of conflicts.
+//! Commit: claim all or none (`claim`), decide by one word, finish or give back.
 
 use crate::domain::{Domain, Link};
 use crate::observe::newest_at;
 use crate::version::{CellHeader, VersionHeader};
+use crate::wait;
 use contempo_alloc::retired::{Block, BlockKind};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
-use contempo_sched::policy::{BUMPS_BEFORE_FIRM, Bid, Verdict, on_claimed};
-use contempo_sched::primitives::{CHECKED, Ordering, fence_after_sequential_swap, spin};
+use contempo_sched::policy::BUMPS_BEFORE_FIRM;
+use contempo_sched::primitives::{CHECKED, Ordering, fence_after_sequential_swap, thread};
 use contempo_sched::statistics::Cause;
-use contempo_sched::word::{Owner, Phase, StateWord, WhoWhen};
-use std::ptr::NonNull;
+use contempo_sched::word::{LockWord, Owner, Phase, Reservation, StateWord, WhoWhen};
+use std::ptr::{NonNull, null};
 
 /// A read to be validated: this version of this cell.
 pub struct ReadEntry<D: Domain> {
@@ -58,6 +59,26 @@ impl<D: Domain> WriteEntry<D> {
     }
 }
 
+/// Why an attempt failed, and where.
+pub struct Conflict<D: Domain> {
+    /// Why.
+    pub cause: Cause,
+    /// The cell where it met another transaction, or null. Good until the session ends.
+    pub cell: *const CellHeader<D>,
+    /// The reservation that it gave way to, if it did.
+    pub by: Option<Reservation>,
+}
+
+impl<D: Domain> Conflict<D> {
+    /// Aborted from outside: nobody knows where.
+    pub const PREEMPTED: Self = Conflict { cause: Cause::Preempted, cell: null(), by: None };
+
+    /// A conflict at `cell`.
+    pub const fn at(cause: Cause, cell: *const CellHeader<D>) -> Self {
+        Conflict { cause, cell, by: None }
+    }
+}
+
 /// One attempt to commit.
 pub struct Commit<'a, D: Domain> {
     /// Where.
@@ -68,7 +89,7 @@ pub struct Commit<'a, D: Domain> {
     pub me: Owner,
     /// The stamp that its reads belong to.
     pub bound: u64,
-    /// How often it has failed before.
+    /// How often its transaction has failed before.
     pub failures: u32,
     /// The only version that its writes may replace, or null if any will do.
     pub expected: *mut VersionHeader<D>,
@@ -81,10 +102,13 @@ const WRITES_PER_TICK: usize = if CHECKED { 1 } else { 16 };
 /// larger ones claim first, so that readers that meet their claims need not bump them.
 const DECIDE_EARLY: usize = if CHECKED { 1 } else { 4 };
 
+/// Commits to cells that others queue for, after which a thread gives the processor away once.
+const YIELD_AFTER_PASSING: u64 = 1024;
+
 impl<D: Domain> Commit<'_, D> {
     /// Commits `writes`, provided that `reads` still hold. Hands out what they replaced, to be
     /// retired at the stamp that is given with it, and wakes whoever sleeps until one of the
-    /// written cells changes.
+    /// written cells changes. Returns the stamp.
     ///
     /// On failure every claim has been given back; entries with a `base` were visible to others
     /// and must be retired, the others are still private.
@@ -98,7 +122,7 @@ impl<D: Domain> Commit<'_, D> {
         reads: &[ReadEntry<D>],
         writes: &mut [WriteEntry<D>],
         mut replaced: impl FnMut(u64, Block),
-    ) -> Result<(), Cause> {
+    ) -> Result<u64, Conflict<D>> {
         let early = writes.len() <= DECIDE_EARLY;
         let mut state =
             StateWord::new(self.me.serial, if early { Phase::Deciding } else { Phase::Active });
@@ -109,9 +133,9 @@ impl<D: Domain> Commit<'_, D> {
         let drawn_early = planted(Fault::DrawBeforeClaim).then(|| self.domain.clock().draw(1));
         for index in 0..writes.len() {
             // SAFETY: our caller's promise.
-            if let Err(cause) = unsafe { self.claim(&mut writes[index]) } {
+            if let Err(conflict) = unsafe { self.claim(&mut writes[index]) } {
                 // SAFETY: as above.
-                return Err(unsafe { self.give_back(writes, cause) });
+                return Err(unsafe { self.give_back(writes, conflict) });
             }
         }
         if !early {
@@ -124,7 +148,7 @@ impl<D: Domain> Commit<'_, D> {
                 .is_err()
             {
                 // SAFETY: as above.
-                return Err(unsafe { self.give_back(writes, Cause::Preempted) });
+                return Err(unsafe { self.give_back(writes, Conflict::PREEMPTED) });
             }
             state = deciding;
         }
@@ -146,10 +170,13 @@ impl<D: Domain> Commit<'_, D> {
             // committed when we read was bumped.
             if !reads.is_empty() && !self.domain.clock().is_next(self.bound, stamp, weight) {
                 // SAFETY: as above.
-                if !unsafe { self.validate(reads, stamp) } {
+                if let Err(conflict) = unsafe { self.validate(reads, stamp) } {
                     // SAFETY: as above.
-                    return Err(unsafe { self.give_back(writes, Cause::Changed) });
+                    return Err(unsafe { self.give_back(writes, conflict) });
                 }
+            }
+            if planted(Fault::WakeBeforeDecision) {
+                self.wake_all(writes);
             }
             // The decision. SeqCst: release for our stamp; and one side of the store–load pairs
             // with watchers (`wake_watchers`) and with `abort_from_outside`.
@@ -165,7 +192,7 @@ impl<D: Domain> Commit<'_, D> {
                     match self.after_bump(current, bumps) {
                         Some(next) => state = next,
                         // SAFETY: as above.
-                        None => return Err(unsafe { self.give_back(writes, Cause::Preempted) }),
+                        None => return Err(unsafe { self.give_back(writes, Conflict::PREEMPTED) }),
                     }
                 }
             }
@@ -183,12 +210,12 @@ impl<D: Domain> Commit<'_, D> {
             replaced(stamp, unsafe { write.base_block() });
             // SAFETY: the cell is alive (our caller's promise).
             let cell = unsafe { &*write.cell };
-            let watched = cell.lock.load(Ordering::SeqCst).has_watchers();
-            if watched && !planted(Fault::WatchersForgotten) {
-                self.wake(cell);
+            let lock = cell.lock.load(Ordering::SeqCst);
+            if lock.is_awaited() {
+                self.awaited(cell, lock);
             }
         }
-        Ok(())
+        Ok(stamp)
     }
 
     /// A reader or validator wants us to commit later than its bound (or somebody has aborted
@@ -214,156 +241,39 @@ impl<D: Domain> Commit<'_, D> {
         cleared.is_ok().then_some(next)
     }
 
-    /// Claims one cell: one compare-and-swap on its value, from the committed head.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run).
-    #[inline(always)]
-    unsafe fn claim(&self, write: &mut WriteEntry<D>) -> Result<(), Cause> {
-        // SAFETY: the cell is alive (our caller's promise).
-        let cell = unsafe { &*write.cell };
-        // Acquire, partner: the release of the claim that published it.
-        let head = cell.value.load(self.domain, Ordering::Acquire);
-        // SAFETY: the head of a cell is not freed before we end.
-        let who_when = unsafe { &*head }.who_when.load(Ordering::Acquire);
-        if who_when.stamp().is_none() {
-            // SAFETY: passed on.
-            return unsafe { self.claim_slow(write) };
-        }
-        // SAFETY: passed on.
-        if unsafe { self.place(write, head, head) }? {
-            return Ok(());
-        }
-        // SAFETY: passed on.
-        unsafe { self.claim_slow(write) }
-    }
-
-    /// Puts our claim in the place of `found`, on top of the committed version `base`. False if
-    /// the cell has moved on.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run); `base` is what `found` stands for.
-    #[inline(always)]
-    unsafe fn place(
-        &self,
-        write: &mut WriteEntry<D>,
-        found: *mut VersionHeader<D>,
-        base: *mut VersionHeader<D>,
-    ) -> Result<bool, Cause> {
-        if !self.expected.is_null() && self.expected != base {
-            return Err(Cause::Changed);
-        }
-        // SAFETY: our version is private until the swap below succeeds.
-        unsafe { &*write.version }.prev.store(self.domain, base, Ordering::Relaxed);
-        // SAFETY: the cell is alive.
-        let cell = unsafe { &*write.cell };
-        // SeqCst: release publishes the version and the state word; the total order is for the
-        // sleeper that looks at the cell a second time (`wait`).
-        let placed = cell.value.replace(self.domain, found, write.version, Ordering::SeqCst);
-        if placed {
-            write.base = base;
-        }
-        Ok(placed)
-    }
-
-    /// Claims a cell that somebody else has claimed, or is about to.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run).
-    #[cold]
-    #[inline(never)]
-    unsafe fn claim_slow(&self, write: &mut WriteEntry<D>) -> Result<(), Cause> {
-        // SAFETY: the cell is alive (our caller's promise).
-        let cell = unsafe { &*write.cell };
-        let mut spins = 0;
-        loop {
-            let head = cell.value.load(self.domain, Ordering::Acquire);
-            // SAFETY: the head of a cell is not freed before we end.
-            let header = unsafe { &*head };
-            let who_when = header.who_when.load(Ordering::Acquire);
-            let Some(owner) = who_when.owner() else {
-                // SAFETY: passed on.
-                if unsafe { self.place(write, head, head) }? {
-                    return Ok(());
-                }
-                continue;
-            };
-            let descriptor = self.domain.table().get(owner.slot);
-            let state = descriptor.state.load(Ordering::Acquire);
-            if state.serial() != owner.serial {
-                continue; // It has ended and cleaned up.
-            }
-            match state.phase() {
-                Phase::Committed => {
-                    let stamp = descriptor.stamp.load(Ordering::Acquire);
-                    if descriptor.state.load(Ordering::Relaxed).serial() == owner.serial {
-                        // Finish its commit: the same store as its own. Release: as there.
-                        header.who_when.store(WhoWhen::committed(stamp), Ordering::Release);
-                    }
-                }
-                Phase::Aborted => {
-                    // Replace the claim: nobody has swung the cell back yet.
-                    let base = header.prev.load(self.domain, Ordering::Acquire);
-                    // SAFETY: passed on; `base` is the committed version under the claim, if that
-                    // is still in the cell when we replace it.
-                    if unsafe { self.place(write, head, base) }? {
-                        return Ok(());
-                    }
-                }
-                phase @ (Phase::Active | Phase::Deciding) => {
-                    if planted(Fault::ClaimOverClaim) {
-                        let base = header.prev.load(self.domain, Ordering::Acquire);
-                        // SAFETY: none: a planted fault.
-                        if unsafe { self.place(write, head, base) }? {
-                            return Ok(());
-                        }
-                    }
-                    let owner_deciding = phase == Phase::Deciding;
-                    match on_claimed(Bid { failures: self.failures, spins, owner_deciding }) {
-                        Verdict::Spin => {
-                            spins += 1;
-                            spin();
-                        }
-                        Verdict::GiveBack => return Err(Cause::Claimed),
-                        Verdict::TakeOver => {
-                            if descriptor.abort_from_outside(state) {
-                                self.descriptor.counters.takeovers.add(1);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-
     /// Is every read version still the newest at `bound`, our own claims aside?
     ///
     /// # Safety
     /// As [`run`](Self::run).
     #[inline(never)]
-    pub unsafe fn validate(&self, reads: &[ReadEntry<D>], bound: u64) -> bool {
+    pub unsafe fn validate(&self, reads: &[ReadEntry<D>], bound: u64) -> Result<(), Conflict<D>> {
         if planted(Fault::SkipValidation) {
-            return true;
+            return Ok(());
         }
         let own = WhoWhen::claim(self.me);
-        reads.iter().all(|read| {
+        for read in reads {
             // SAFETY: cells in the log are alive.
             let cell = unsafe { &*read.cell };
             // Still at the head: whoever writes it, claims it later and so draws later than
             // `bound`. Acquire, as everywhere.
             let head = cell.value.load(self.domain, Ordering::Acquire);
             if head == read.version {
-                return true;
+                continue;
             }
             // SAFETY: the head of a cell is not freed before we end.
             let header = unsafe { &*head };
-            // Read and written: our claim is on top of what was there when it was placed.
-            if header.who_when.load(Ordering::Acquire) == own {
-                return header.prev.load(self.domain, Ordering::Relaxed) == read.version;
+            let now = if header.who_when.load(Ordering::Acquire) == own {
+                // Read and written: our claim is on top of what was there when it was placed.
+                header.prev.load(self.domain, Ordering::Relaxed)
+            } else {
+                // SAFETY: passed on.
+                unsafe { newest_at(self.domain, cell, bound, own) }.version
+            };
+            if now != read.version {
+                return Err(Conflict::at(Cause::Changed, cell));
             }
-            // SAFETY: passed on.
-            unsafe { newest_at(self.domain, cell, bound, own) }.version == read.version
-        })
+        }
+        Ok(())
     }
 
     /// Aborts, and swings every claimed cell back.
@@ -371,7 +281,7 @@ impl<D: Domain> Commit<'_, D> {
     /// # Safety
     /// As [`run`](Self::run).
     #[cold]
-    unsafe fn give_back(&self, writes: &[WriteEntry<D>], cause: Cause) -> Cause {
+    unsafe fn give_back(&self, writes: &[WriteEntry<D>], conflict: Conflict<D>) -> Conflict<D> {
         loop {
             let state = self.descriptor.state.load(Ordering::Acquire);
             if state.phase() == Phase::Aborted || self.descriptor.abort_from_outside(state) {
@@ -379,7 +289,7 @@ impl<D: Domain> Commit<'_, D> {
             }
         }
         if planted(Fault::ClaimsKept) {
-            return cause;
+            return conflict;
         }
         for write in writes.iter().filter(|write| !write.base.is_null()) {
             // SAFETY: the cell is alive. If the swap fails, somebody has replaced our claim.
@@ -387,13 +297,35 @@ impl<D: Domain> Commit<'_, D> {
             // AcqRel: as a claim.
             cell.value.replace(self.domain, write.version, write.base, Ordering::AcqRel);
         }
-        cause
+        conflict
     }
 
+    /// Somebody sleeps until this cell changes, or has queued up for it.
     #[cold]
-    fn wake(&self, cell: &CellHeader<D>) {
-        let domain = self.domain;
-        let woken = domain.watches().wake(cell.key(), domain.table(), || cell.mark_watched(false));
-        self.descriptor.counters.wakes.add(woken);
+    #[inline(never)]
+    fn awaited(&self, cell: &CellHeader<D>, lock: LockWord) {
+        let counters = &self.descriptor.counters;
+        let skipped = planted(Fault::WatchersForgotten) || planted(Fault::WakeBeforeDecision);
+        if lock.has_watchers() && !skipped {
+            wait::announce_change(self.domain, self.descriptor, self.me.slot, cell);
+        }
+        if lock.has_queue() {
+            counters.passed.add(1);
+            // The first in the queue may be ready to press, on this very core: what would end our
+            // time here is the scheduler's next tick, some milliseconds off.
+            if counters.passed.get().is_multiple_of(YIELD_AFTER_PASSING) {
+                thread::yield_now();
+            }
+        }
+    }
+
+    /// Only under a planted fault: tells the watch list of all cells, too early.
+    #[cold]
+    fn wake_all(&self, writes: &[WriteEntry<D>]) {
+        for write in writes {
+            // SAFETY: the cell is alive: we are inside the transaction that has written it.
+            let cell = unsafe { &*write.cell };
+            wait::announce_change(self.domain, self.descriptor, self.me.slot, cell);
+        }
     }
 }

@@ -1,16 +1,19 @@
 //! The private half of a thread's transactions: logs, memory, hooks; and how a thread finds it.
 
-use crate::commit::{Commit, ReadEntry, WriteEntry};
+use crate::commit::{Commit, Conflict, ReadEntry, WriteEntry};
 use crate::domain::{Domain, Native};
 use crate::error::Interrupt;
 use crate::hooks::Hooks;
+use crate::observe::replaced_at;
+use crate::turns::{History, Turns};
 use crate::version::VersionHeader;
+use crate::wait::Batons;
 use crate::write_log::WriteLog;
 use contempo_alloc::reclaimer::Reclaimer;
 use contempo_alloc::retired::Block;
-use contempo_sched::backoff::Backoff;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::statistics::Cause;
+use contempo_sched::turn::Rank;
 use contempo_sched::word::{Owner, StateWord, WhoWhen};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ptr::null_mut;
@@ -22,11 +25,15 @@ use std::time::Instant;
 /// a method, never while user code (a closure, a hook, a destructor) runs; so user code may come
 /// back here.
 pub(crate) struct Context {
-    /// The stamp that the running attempt reads at; 0 once it is interrupted, so that the check of
-    /// a fast read fails.
+    /// What a fast read compares with: the stamp that the running attempt reads at; but 0 once it is
+    /// interrupted, and while it presses, so that every access goes the slow way.
+    pub(crate) fast_bound: Cell<u64>,
+    /// The stamp that the running attempt reads at.
     pub(crate) bound: Cell<u64>,
-    /// `bound` as it was before an interruption.
-    resume_bound: Cell<u64>,
+    /// Is that from before the attempt began? (`docs/design.md`, "A recent bound".)
+    pub(crate) recent: Cell<bool>,
+    /// Did this thread's last transaction write? Then this one probably will.
+    pub(crate) wrote: Cell<bool>,
     /// The claim that the running attempt's versions carry.
     pub(crate) claim: Cell<WhoWhen>,
     /// Is this thread inside `atomically` or `snapshot`?
@@ -42,16 +49,15 @@ pub(crate) struct Context {
     pub(crate) hooks: RefCell<Hooks>,
     /// Is there anything to run or to forget at the end: hooks, a time-out? (Asked at every end.)
     pub(crate) eventful: Cell<bool>,
-    /// Failed attempts of this transaction.
-    pub(crate) failures: Cell<u32>,
+    /// Its bad luck, and its reservations.
+    pub(crate) turns: Turns,
     pub(crate) reclaimer: Reclaimer,
     pub(crate) descriptor: &'static Descriptor,
     pub(crate) domain: &'static Native,
     slot: u32,
     serial: Cell<u64>,
-    backoff: RefCell<Backoff>,
-    /// Numbers the sleeps of this thread.
-    tickets: Cell<u64>,
+    /// What this transaction was woken for and has to pass on.
+    pub(crate) batons: RefCell<Batons>,
     /// When this transaction first blocked in `retry`.
     pub(crate) waiting_since: Cell<Option<Instant>>,
     /// When its shortest `retry_timeout` of this attempt ends.
@@ -64,8 +70,10 @@ pub(crate) struct Context {
 /// What of a transaction lasts longer than an attempt.
 pub(crate) struct Suspended {
     updating: bool,
-    failures: u32,
+    history: History,
     waiting_since: Option<Instant>,
+    /// Passed on when dropped.
+    pub(crate) batons: Batons,
 }
 
 impl Context {
@@ -78,8 +86,10 @@ impl Context {
         // The slot's last owner may have left in the middle of its count.
         let serial = descriptor.state.load(contempo_sched::primitives::Ordering::Acquire).serial();
         let context = Context {
+            fast_bound: Cell::new(0),
             bound: Cell::new(0),
-            resume_bound: Cell::new(0),
+            recent: Cell::new(false),
+            wrote: Cell::new(false),
             claim: Cell::new(WhoWhen::committed(0)),
             running: Cell::new(false),
             stale: Cell::new(false),
@@ -89,19 +99,21 @@ impl Context {
             writes: UnsafeCell::new(WriteLog::new()),
             hooks: RefCell::new(Hooks::new()),
             eventful: Cell::new(false),
-            failures: Cell::new(0),
+            turns: Turns::new(slot),
             reclaimer: Reclaimer::new(domain.memory(), domain.table(), domain.clock(), slot),
             descriptor,
             domain,
             slot,
             serial: Cell::new(serial),
-            backoff: RefCell::new(Backoff::new(u64::from(slot))),
-            tickets: Cell::new(0),
+            batons: RefCell::new(Batons::none(domain, descriptor, slot)),
             waiting_since: Cell::new(None),
             wake_at: Cell::new(None),
             discarded: RefCell::new(Vec::new()),
             has_discarded: Cell::new(false),
         };
+        // Nor may its bad luck become ours.
+        descriptor.end_turn();
+        descriptor.rank.store(Rank::NONE, contempo_sched::primitives::Ordering::Relaxed);
         context.next_serial();
         Box::new(context)
     }
@@ -110,8 +122,9 @@ impl Context {
         self.slot
     }
 
-    pub(crate) fn next_ticket(&self) -> u64 {
-        self.tickets.replace(self.tickets.get() + 1)
+    /// The bound of the attempt that was interrupted: it saw every change up to this stamp.
+    pub(crate) fn interrupted_bound(&self) -> u64 {
+        self.bound.get()
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -155,18 +168,31 @@ impl Context {
     /// Begins an attempt.
     #[inline(always)]
     pub(crate) fn begin_attempt(&self) {
-        self.bound.set(self.reclaimer.enter());
+        let recent = self.wrote.get() && !self.turns.reserving.get();
+        let bound = if recent { self.reclaimer.enter_recent() } else { self.reclaimer.enter() };
+        self.recent.set(recent);
+        self.bound.set(bound);
+        self.fast_bound.set(bound);
         self.stale.set(false);
+        if self.turns.reserving.get() {
+            self.fast_bound.set(0);
+            self.updating.set(true); // It reads the newest.
+        }
+    }
+
+    /// May the attempt go on?
+    pub(crate) fn is_open(&self) -> bool {
+        self.interrupted.get().is_none()
     }
 
     #[inline(always)]
-    fn commit_of(&self, expected: *mut VersionHeader<Native>) -> Commit<'_, Native> {
+    pub(crate) fn commit_of(&self, expected: *mut VersionHeader<Native>) -> Commit<'_, Native> {
         Commit {
             domain: self.domain,
             descriptor: self.descriptor,
             me: Owner { slot: self.slot, serial: self.serial.get() },
             bound: self.bound.get(),
-            failures: self.failures.get(),
+            failures: self.turns.failures(),
             expected,
         }
     }
@@ -177,17 +203,19 @@ impl Context {
     pub(crate) fn commit(&self) -> Result<(), Cause> {
         let writes = self.writes();
         if writes.is_empty() {
+            self.wrote.set(false);
             self.descriptor.counters.read_only.add(1);
             return Ok(());
         }
-        let outcome = self.commit_writes(self.reads(), writes.entries(), null_mut());
-        if outcome.is_err() {
+        self.commit_writes(self.reads(), writes.entries(), null_mut()).map_err(|conflict| {
             for write in writes.entries().iter().filter(|write| !write.base.is_null()) {
                 // SAFETY: given back: no longer in its cell.
                 unsafe { self.reclaimer.retire_now(write.version_block()) };
             }
-        }
-        outcome
+            let cause = conflict.cause;
+            self.turns.meet(conflict);
+            cause
+        })
     }
 
     /// Commits these writes, provided that these reads still hold, and that what they replace is
@@ -198,7 +226,7 @@ impl Context {
         reads: &[ReadEntry<Native>],
         writes: &mut [WriteEntry<Native>],
         expected: *mut VersionHeader<Native>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), Conflict<Native>> {
         let replaced = |stamp, base| {
             // SAFETY: replaced by this commit at its final stamp, by us alone.
             unsafe { self.reclaimer.retire(stamp, base) }
@@ -207,17 +235,21 @@ impl Context {
         // versions carry its claim.
         let outcome = unsafe { self.commit_of(expected).run(reads, writes, replaced) };
         self.next_serial();
-        if outcome.is_ok() {
-            self.descriptor.counters.commits.add(1);
-            self.descriptor.counters.retired.add(writes.len() as u64);
-        }
-        outcome
+        let stamp = outcome?;
+        self.reclaimer.has_drawn(stamp);
+        self.wrote.set(true);
+        self.descriptor.counters.commits.add(1);
+        self.descriptor.counters.retired.add(writes.len() as u64);
+        Ok(())
     }
 
     /// Ends an attempt: empties the logs and leaves the contemporaries. Destructors do not run
     /// yet.
     #[inline(always)]
     pub(crate) fn end_attempt(&self, failed: bool) {
+        if failed {
+            self.wrote.set(false); // The next one looks at the clock, and renews its announcement.
+        }
         self.reads().clear();
         let writes = self.writes();
         if !writes.is_untouched() {
@@ -235,6 +267,7 @@ impl Context {
     /// Leaves the transaction or snapshot. Destructors may run, and transactions in them.
     #[inline(always)]
     pub(crate) fn end_session(&self) {
+        debug_assert!(!self.turns.reserving.get(), "reservations outlive their session");
         self.running.set(false);
         if self.reclaimer.is_due() {
             self.reclaimer.collect();
@@ -255,30 +288,24 @@ impl Context {
         }
     }
 
-    /// Waits a little after a failed attempt.
-    #[cold]
-    pub(crate) fn back_off(&self) {
-        let failures = self.failures.get().saturating_add(1);
-        self.failures.set(failures);
-        self.backoff.borrow_mut().wait(failures);
-    }
-
     /// What lasts longer than an attempt, taken away so that transactions in hooks and destructors
     /// start afresh.
     pub(crate) fn suspend(&self) -> Suspended {
         self.wake_at.set(None);
         Suspended {
             updating: self.updating.take(),
-            failures: self.failures.take(),
+            history: self.suspend_turns(),
             waiting_since: self.waiting_since.take(),
+            batons: self.batons.borrow_mut().take(),
         }
     }
 
     /// Goes on with a transaction.
     pub(crate) fn go_on(&self, suspended: Suspended) {
         self.updating.set(suspended.updating);
-        self.failures.set(suspended.failures);
+        self.resume_turns(suspended.history);
         self.waiting_since.set(suspended.waiting_since);
+        self.batons.borrow_mut().put(suspended.batons);
     }
 
     /// Interrupts the attempt: from now on every operation of it fails.
@@ -286,7 +313,7 @@ impl Context {
     pub(crate) fn interrupt(&self, cause: Cause) -> Interrupt {
         if self.interrupted.get().is_none() {
             self.interrupted.set(Some(cause));
-            self.resume_bound.set(self.bound.replace(0));
+            self.fast_bound.set(0);
         }
         Interrupt::new()
     }
@@ -294,20 +321,54 @@ impl Context {
     /// Takes an interruption back, whose effects have been rolled back.
     pub(crate) fn resume(&self) {
         self.interrupted.set(None);
-        self.bound.set(self.resume_bound.get());
+        if !self.turns.reserving.get() {
+            self.fast_bound.set(self.bound.get());
+        }
     }
 
     /// Moves the bound forward to the newest commit, if everything read still holds there.
     #[cold]
     pub(crate) fn extend(&self) -> bool {
         let bound = self.domain.clock().now();
-        // SAFETY: inside the transaction that filled the log.
-        let holds = unsafe { self.commit_of(null_mut()).validate(self.reads(), bound) };
-        if holds {
-            self.descriptor.counters.extensions.add(1);
-            self.bound.set(bound);
+        if self.turns.reserving.get() {
+            // All that was read is reserved: if it still is, whoever changes it draws later.
+            if !self.still_presses() {
+                self.turns.meet(Conflict::PREEMPTED);
+                return false;
+            }
+        } else {
+            // SAFETY: inside the transaction that filled the log.
+            let valid = unsafe { self.commit_of(null_mut()).validate(self.reads(), bound) };
+            if let Err(conflict) = valid {
+                self.turns.meet(conflict);
+                return false;
+            }
+            self.fast_bound.set(bound);
         }
-        holds
+        self.descriptor.counters.extensions.add(1);
+        self.bound.set(bound);
+        self.recent.set(false);
+        true
+    }
+
+    /// Finds, in retrospect, a bound that is not from before this attempt's begin, for one that has
+    /// only read so far: everything that it has read is the newest there. Cannot fail.
+    ///
+    /// Everything was read from the head of its cell. So whoever has replaced one of those versions
+    /// has claimed after that, and drawn after our begin: the moment before the first of them is
+    /// not before our begin.
+    #[cold]
+    pub(crate) fn refresh(&self) {
+        let now = self.domain.clock().now();
+        let first_replaced = self.reads().iter().filter_map(|read| {
+            // SAFETY: inside the transaction that filled the log.
+            unsafe { replaced_at(self.domain, &*read.cell, read.version, now, self.claim.get()) }
+        });
+        let bound = first_replaced.map(|stamp| stamp - 1).min().unwrap_or(now);
+        self.stale.set(bound < now);
+        self.recent.set(false);
+        self.bound.set(bound);
+        self.fast_bound.set(bound);
     }
 }
 

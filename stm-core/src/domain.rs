@@ -9,12 +9,15 @@
 use crate::version::VersionHeader;
 use contempo_alloc::reclaimer::ReclaimDomain;
 use contempo_sched::clock::CommitClock;
+use contempo_sched::contention::{ContentionReport, Names};
 use contempo_sched::primitives::{AtomicPtr, Ordering};
+use contempo_sched::queue::Queues;
+use contempo_sched::settings::Knobs;
 use contempo_sched::statistics::Statistics;
 use contempo_sched::table::DescriptorTable;
 use contempo_sched::watch::WatchList;
 
-/// A clock, a descriptor table and a watch list; and the kind of link that its cells use.
+/// A clock, a descriptor table, queues and a watch list; and the kind of link that its cells use.
 pub trait Domain: Sized + 'static {
     /// An atomic reference to a version, as it lies in cells and versions.
     type Link: Link<Self>;
@@ -25,6 +28,12 @@ pub trait Domain: Sized + 'static {
     fn table(&self) -> &DescriptorTable;
     /// Who sleeps until which cell changes.
     fn watches(&self) -> &WatchList;
+    /// Who waits for which cell.
+    fn queues(&self) -> &Queues;
+    /// How conflicts are settled.
+    fn knobs(&self) -> &Knobs;
+    /// A cell that had a name is gone.
+    fn forget_name(key: usize);
 }
 
 /// An atomic reference to a version: pointers in and out, whatever lies in memory.
@@ -79,6 +88,9 @@ pub struct Native {
     clock: CommitClock,
     table: DescriptorTable,
     watches: WatchList,
+    queues: Queues,
+    knobs: Knobs,
+    names: Names,
     memory: ReclaimDomain,
 }
 
@@ -90,6 +102,9 @@ impl Native {
                 clock: CommitClock::new(),
                 table: DescriptorTable::new(),
                 watches: WatchList::new(),
+                queues: Queues::new(),
+                knobs: Knobs::new(),
+                names: Names::new(),
                 memory: ReclaimDomain::new(),
             }
         }
@@ -98,6 +113,16 @@ impl Native {
     /// What the domain's threads share for memory.
     pub fn memory(&self) -> &ReclaimDomain {
         &self.memory
+    }
+
+    /// The names of cells that have one.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The `most` cells with the most conflicts, and who waits.
+    pub fn contention(&self, most: usize) -> ContentionReport {
+        ContentionReport::new(&self.table, &self.names, most)
     }
 
     /// What the domain's transactions have done so far.
@@ -127,6 +152,18 @@ impl Domain for Native {
 
     fn watches(&self) -> &WatchList {
         &self.watches
+    }
+
+    fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    fn knobs(&self) -> &Knobs {
+        &self.knobs
+    }
+
+    fn forget_name(key: usize) {
+        native().names.forget(key);
     }
 }
 

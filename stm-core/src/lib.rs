@@ -6,18 +6,22 @@
 //! | [`version`] | versions and cells as they lie in memory |
 //! | [`observe`] | which version of a cell belongs to a stamp: reads and validation |
 //! | [`commit`] | claim all or none, decide by one word |
+//! | `claim` | claiming a cell, and meeting somebody else there |
+//! | `turns` | what a thread does between two attempts, and how it presses |
 //! | `context` | the private half of a thread's transactions |
 //! | `write_log` | what a transaction will write, found again in constant time |
-//! | `transaction`, `nesting`, `run`, `snapshot`, `tvar` | what users call |
+//! | `transaction`, `nesting`, `run`, `declared`, `snapshot`, `tvar` | what users call |
 //! | `wait` | blocking `retry` |
 //! | `hooks`, `events` | what runs, or is reported, after the outcome |
 //! | `error` | how a transaction leaves before its end |
 //!
 //! Users import the `contempo` crate, not this one.
 
+mod claim;
 #[doc(hidden)]
 pub mod commit;
 mod context;
+mod declared;
 #[doc(hidden)]
 pub mod domain;
 mod error;
@@ -29,13 +33,18 @@ pub mod observe;
 mod run;
 mod snapshot;
 mod transaction;
+mod turns;
 mod tvar;
 #[doc(hidden)]
 pub mod version;
 mod wait;
 mod write_log;
 
+pub use contempo_sched::contention::{Conflicts, ContendedCell, ContentionReport, Waiter};
+pub use contempo_sched::policy::Policy;
+pub use contempo_sched::settings::{Settings, SettingsError};
 pub use contempo_sched::statistics::{Cause, Statistics};
+pub use declared::{AccessSet, atomically_on};
 pub use error::{Abort, Exhausted, Interrupt, StmResult, TryError};
 pub use run::{Builder, atomically, try_atomically};
 pub use snapshot::{Snapshot, snapshot};
@@ -54,6 +63,66 @@ pub use tvar::TVar;
 /// ```
 pub fn statistics() -> Statistics {
     context::with(|context| context.domain.statistics())
+}
+
+/// How conflicts are settled in this process now.
+///
+/// ```
+/// # use contempo_core as contempo;
+/// assert_eq!(contempo::settings(), contempo::Settings::default());
+/// ```
+pub fn settings() -> Settings {
+    context::with(|context| domain::Domain::knobs(context.domain).get())
+}
+
+/// Changes how conflicts are settled in this process. Holds for attempts that fail from now on.
+///
+/// # Errors
+/// [`SettingsError`] if a setting is out of its range; nothing is changed then.
+///
+/// ```
+/// # use contempo_core as contempo;
+/// use std::time::Duration;
+/// let mut settings = contempo::settings();
+/// settings.slice = Duration::from_micros(500); // more throughput, more latency
+/// contempo::configure(settings)?;
+/// settings.lease = Duration::ZERO;
+/// assert!(contempo::configure(settings).is_err());
+/// # contempo::configure(contempo::Settings::default())?;
+/// # Ok::<(), contempo::SettingsError>(())
+/// ```
+pub fn configure(settings: Settings) -> Result<(), SettingsError> {
+    context::with(|context| domain::Domain::knobs(context.domain).set(settings))
+}
+
+/// The `most` cells at which the most attempts have failed since the process began (or since
+/// [`reset_contention`]), and who waits for whom now. Its `Display` is a table.
+///
+/// Each thread remembers the 64 cells where it has lost most; what it costs is paid by attempts that
+/// fail. Linear in the number of threads.
+///
+/// ```
+/// # use contempo_core as contempo;
+/// let till = contempo::TVar::named("till", 0);
+/// std::thread::scope(|scope| {
+///     for _ in 0..2 {
+///         scope.spawn(|| (0..1000).for_each(|_| till.update(|n| n + 1)));
+///     }
+/// });
+/// println!("{}", contempo::contention_report(10)); // `till` first, if there was any conflict
+/// ```
+pub fn contention_report(most: usize) -> ContentionReport {
+    context::with(|context| context.domain.contention(most))
+}
+
+/// Forgets the conflicts that [`contention_report`] has counted so far.
+///
+/// ```
+/// contempo_core::reset_contention();
+/// assert!(contempo_core::contention_report(1).waiters.is_empty());
+/// ```
+pub fn reset_contention() {
+    context::with(|context| ContentionReport::reset(domain::Domain::table(context.domain)));
 }
 
 /// Frees, outside any transaction, what this thread has retired and what can be freed now, as far

@@ -142,19 +142,13 @@ pub unsafe fn newest_at<D: Domain>(
 }
 
 /// The newest version of `cell`, for a single read that is a transaction of its own. An undecided
-/// claim does not count, but its owner is made to commit later than `bound`: what we return must
-/// not be retired at a stamp that we have announced already, and nobody may order us after the
-/// owner.
+/// claim does not count, but its owner is made to commit later than now: what we return must not be
+/// retired at a stamp that we have announced already, and nobody may order us after the owner.
 ///
 /// # Safety
-/// The caller is inside a transaction whose announcement is at or below `bound`, and the cell was
-/// alive when that transaction began or later.
+/// The caller is inside a transaction, and the cell was alive when that transaction began or later.
 #[inline(always)]
-pub unsafe fn current<D: Domain>(
-    domain: &D,
-    cell: &CellHeader<D>,
-    bound: u64,
-) -> *mut VersionHeader<D> {
+pub unsafe fn current<D: Domain>(domain: &D, cell: &CellHeader<D>) -> *mut VersionHeader<D> {
     // Acquire: as in `newest_at`.
     let version = cell.value.load(domain, Ordering::Acquire);
     // SAFETY: the head of a cell is not freed before we end.
@@ -163,16 +157,13 @@ pub unsafe fn current<D: Domain>(
         return version;
     }
     // SAFETY: passed on.
-    unsafe { current_slow(domain, cell, bound) }
+    unsafe { current_slow(domain, cell) }
 }
 
 #[cold]
 #[inline(never)]
-unsafe fn current_slow<D: Domain>(
-    domain: &D,
-    cell: &CellHeader<D>,
-    bound: u64,
-) -> *mut VersionHeader<D> {
+unsafe fn current_slow<D: Domain>(domain: &D, cell: &CellHeader<D>) -> *mut VersionHeader<D> {
+    let bound = domain.clock().now();
     loop {
         let version = cell.value.load(domain, Ordering::Acquire);
         // SAFETY: as in `current`.
@@ -183,6 +174,41 @@ unsafe fn current_slow<D: Domain>(
             Standing::Later => return header.prev.load(domain, Ordering::Acquire),
             Standing::Gone => {}
         }
+    }
+}
+
+/// The stamp of the commit that replaced `version`, which this transaction has found in `cell`; none
+/// if nobody has committed over it at or before `bound`.
+///
+/// # Safety
+/// As [`newest_at`].
+pub unsafe fn replaced_at<D: Domain>(
+    domain: &D,
+    cell: &CellHeader<D>,
+    version: *mut VersionHeader<D>,
+    bound: u64,
+    own: WhoWhen,
+) -> Option<u64> {
+    'look: loop {
+        let mut replaced = None;
+        let mut at = cell.value.load(domain, Ordering::Acquire);
+        while at != version {
+            // SAFETY: between the head and a version that we have found: replaced after that was.
+            let header = unsafe { &*at };
+            let who_when = header.who_when.load(Ordering::Acquire);
+            let stamp = match who_when.owner() {
+                None => who_when.stamp(),
+                Some(_) if who_when == own => None,
+                Some(owner) => match standing(domain, owner, bound) {
+                    Standing::Committed(stamp) => Some(stamp),
+                    Standing::Later => None,
+                    Standing::Gone => continue 'look,
+                },
+            };
+            replaced = stamp.filter(|stamp| *stamp <= bound).or(replaced);
+            at = header.prev.load(domain, Ordering::Acquire);
+        }
+        return replaced;
     }
 }
 

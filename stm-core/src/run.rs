@@ -5,6 +5,7 @@ use crate::error::{Abort, Exhausted, Reason, StmResult, TryError};
 use crate::events;
 use crate::hooks::Due;
 use crate::transaction::Transaction;
+use crate::turns::Pause;
 use crate::wait;
 use contempo_sched::statistics::Cause;
 use std::convert::Infallible;
@@ -145,7 +146,7 @@ impl Builder {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
-        Bounds { start: Some(start), deadline, max_attempts: self.max_attempts }
+        Bounds { start: Some(start), deadline, max_attempts: self.max_attempts, declared: false }
     }
 
     /// Runs `body` like [`atomically`] within these bounds.
@@ -199,14 +200,18 @@ impl Transaction<'_> {
 }
 
 #[derive(Clone, Copy)]
-struct Bounds {
+pub(crate) struct Bounds {
     start: Option<Instant>,
     deadline: Option<Instant>,
     max_attempts: Option<u32>,
+    /// Press from the first attempt on.
+    declared: bool,
 }
 
 impl Bounds {
-    const NONE: Bounds = Bounds { start: None, deadline: None, max_attempts: None };
+    const NONE: Bounds =
+        Bounds { start: None, deadline: None, max_attempts: None, declared: false };
+    pub(crate) const DECLARED: Bounds = Bounds { declared: true, ..Bounds::NONE };
 
     fn check(&self, attempts: u32) -> Result<(), Exhausted> {
         if self.max_attempts.is_some_and(|most| attempts >= most) {
@@ -238,7 +243,7 @@ impl Drop for Unwinding<'_> {
 /// User code (hooks, destructors of the closure's result) runs only after the attempt has ended and
 /// the session is left: it may panic, and may run transactions of its own.
 #[inline(always)]
-fn session<R, E>(
+pub(crate) fn session<R, E>(
     context: &Context,
     bounds: Bounds,
     mut body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
@@ -246,6 +251,9 @@ fn session<R, E>(
     let mut attempts = 0;
     context.begin_session();
     loop {
+        if bounds.declared {
+            context.press_declared();
+        }
         context.begin_attempt();
         attempts += 1;
         let unwinding = Unwinding(context);
@@ -254,30 +262,22 @@ fn session<R, E>(
         let retreat = match (result, context.interrupted.get()) {
             (Ok(value), None) => match context.commit() {
                 Ok(()) => {
-                    context.end_attempt(false);
                     if attempts > 1 || context.eventful.get() {
                         finish(context, attempts);
                     } else {
+                        context.end_attempt(false);
                         context.updating.set(false);
                         context.end_session();
                     }
                     return Ok(value);
                 }
-                Err(cause) => {
-                    let retreat = retreat(context, cause);
-                    drop(value);
-                    retreat
-                }
+                Err(cause) => retreat(context, cause).dropping(value),
             },
             (Err(Abort(Reason::User(error))), None) => {
                 fail(context).run();
                 return Err(TryError::User(error));
             }
-            (Err(rejected), Some(cause)) => {
-                let retreat = retreat(context, cause);
-                drop(rejected);
-                retreat
-            }
+            (Err(rejected), Some(cause)) => retreat(context, cause).dropping(rejected),
             (Ok(value), Some(_)) => {
                 fail(context).run();
                 drop(value);
@@ -298,9 +298,11 @@ fn session<R, E>(
 #[cold]
 #[inline(never)]
 fn finish(context: &Context, attempts: u32) {
+    context.forget_turns();
+    context.end_attempt(false);
     let due = context.hooks.borrow_mut().take(true);
     context.eventful.set(false);
-    context.suspend();
+    context.suspend().batons.went_on();
     context.end_session();
     events::committed(attempts);
     due.run();
@@ -313,6 +315,7 @@ fn finish(context: &Context, attempts: u32) {
 fn fail(context: &Context) -> Due {
     context.interrupted.set(None);
     context.descriptor.counters.count_abort(Cause::User);
+    context.forget_turns();
     context.end_attempt(true);
     let due = context.hooks.borrow_mut().take(false);
     context.eventful.set(false);
@@ -324,9 +327,32 @@ fn fail(context: &Context) -> Due {
 /// Between two attempts of a transaction.
 struct Retreat {
     cause: Cause,
-    enlisted: Option<wait::Enlisted>,
+    before_next: BeforeNext,
     due: Due,
     suspended: Suspended,
+}
+
+impl Retreat {
+    /// Drops what the closure has returned. If that panics, the hooks run all the same, and the panic
+    /// ends the transaction.
+    fn dropping<T>(self, value: T) -> Self {
+        let drop_it = std::panic::AssertUnwindSafe(|| drop(value));
+        if let Err(panic) = std::panic::catch_unwind(drop_it) {
+            let run = std::panic::AssertUnwindSafe(|| self.due.run());
+            // The first panic goes on.
+            let _ = std::panic::catch_unwind(run);
+            std::panic::resume_unwind(panic);
+        }
+        self
+    }
+}
+
+/// What to wait for before the next attempt.
+enum BeforeNext {
+    /// A change of what was read.
+    Change(wait::Enlisted),
+    /// After a conflict: a pause, or our turn.
+    Turn(Pause),
 }
 
 /// After an attempt that was interrupted or could not commit: ends it and leaves the session.
@@ -335,18 +361,23 @@ struct Retreat {
 fn retreat(context: &Context, cause: Cause) -> Retreat {
     context.interrupted.set(None);
     context.descriptor.counters.count_abort(cause);
-    let enlisted = (cause == Cause::Retry).then(|| {
+    let before_next = if cause == Cause::Retry {
+        // It has seen a consistent state and asks for another: it does not starve.
+        context.forget_turns();
         if context.waiting_since.get().is_none() {
             context.waiting_since.set(Some(Instant::now()));
         }
-        wait::enlist(context)
-    });
+        BeforeNext::Change(wait::enlist(context))
+    } else {
+        let accesses = context.reads().len() + context.writes().entries().len();
+        BeforeNext::Turn(context.lost(cause, accesses))
+    };
     context.end_attempt(true);
     let due = context.hooks.borrow_mut().take(false);
     context.eventful.set(false);
     let suspended = context.suspend();
     context.end_session();
-    Retreat { cause, enlisted, due, suspended }
+    Retreat { cause, before_next, due, suspended }
 }
 
 /// Runs what is due, waits as the cause of the retreat demands, and enters the session again.
@@ -361,10 +392,12 @@ fn again(
     events::aborted(retreat.cause);
     retreat.due.run();
     bounds.check(attempts)?;
+    if matches!(retreat.before_next, BeforeNext::Change(_)) {
+        context.reclaimer.hand_over(); // Destructors may run, and transactions in them.
+    }
     context.go_on(retreat.suspended);
-    match retreat.enlisted {
-        Some(enlisted) => {
-            context.reclaimer.hand_over();
+    match retreat.before_next {
+        BeforeNext::Change(enlisted) => {
             if !enlisted.sleep(context, bounds.deadline) {
                 context.suspend();
                 panic!(
@@ -373,8 +406,9 @@ fn again(
                 );
             }
         }
-        None => context.back_off(),
+        BeforeNext::Turn(pause) => context.pause(pause, bounds.deadline),
     }
+    context.press_if_due();
     context.begin_session();
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::tvar::TVar;
 use crate::version::{CellHeader, Version, VersionHeader};
 use contempo_alloc::retired::Block;
 use contempo_sched::fault::{Fault, planted};
-use contempo_sched::primitives::Ordering;
+use contempo_sched::primitives::{Ordering, prefetch_for_writing};
 use contempo_sched::statistics::Cause;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ impl<'tx> Transaction<'tx> {
             && !planted(Fault::OwnWriteNotRead)
             && let Some(entry) = context.writes().find(cell)
         {
-            if context.bound.get() == 0 {
+            if !context.is_open() {
                 return Err(Interrupt::new());
             }
             return Ok(context.writes().version(entry));
@@ -90,7 +90,7 @@ impl<'tx> Transaction<'tx> {
         let version = cell.value.load(Ordering::Acquire);
         // SAFETY: the head of a cell is not freed before this attempt ends.
         let who_when = unsafe { &*version }.who_when.load(Ordering::Acquire);
-        if who_when.committed_by(context.bound.get()) {
+        if who_when.committed_by(context.fast_bound.get()) {
             context.reads().push(ReadEntry { cell, version });
             return Ok(version);
         }
@@ -124,13 +124,13 @@ impl<'tx> Transaction<'tx> {
         let block = context.reclaimer.blocks.allocate(kind.shape);
         // SAFETY: just allocated for this shape.
         let version = unsafe { Version::<T, Native>::init(block, context.claim.get(), value) };
+        let mut ready = context.fast_bound.get() != 0;
         if context.writes().is_empty() {
             context.updating.set(true);
-            if context.stale.get() || context.bound.get() == 0 {
-                return Err(refuse_write(context, Block { address: block, kind }));
-            }
-        } else if context.bound.get() == 0 {
-            return Err(refuse_write(context, Block { address: block, kind }));
+            ready &= !context.stale.get();
+        }
+        if !ready {
+            write_slow(context, cell.header(), Block { address: block, kind })?;
         }
         context.writes().write(cell.header(), version, kind);
         Ok(())
@@ -154,6 +154,7 @@ impl<'tx> Transaction<'tx> {
         cell: &TVar<T>,
         change: impl FnOnce(&'tx T) -> T,
     ) -> StmResult<()> {
+        prefetch_for_writing(cell.header());
         let value = self.read(cell)?;
         self.write(cell, change(value))
     }
@@ -238,7 +239,7 @@ impl<'tx> Transaction<'tx> {
     /// ```
     #[inline]
     pub fn check(&self, condition: bool) -> StmResult<()> {
-        if condition && self.context.bound.get() != 0 { Ok(()) } else { self.retry() }
+        if condition && self.context.is_open() { Ok(()) } else { self.retry() }
     }
 
     /// [Retries](Self::retry), but for at most `timeout` from the first time that this transaction
@@ -264,7 +265,7 @@ impl<'tx> Transaction<'tx> {
     #[cold]
     pub fn retry_timeout(&self, timeout: Duration) -> StmResult<()> {
         let context = self.context;
-        if context.bound.get() == 0 {
+        if !context.is_open() {
             return Err(Interrupt::new());
         }
         let now = Instant::now();
@@ -331,25 +332,47 @@ impl std::fmt::Debug for Transaction<'_> {
     }
 }
 
-/// A write by an attempt that is interrupted, or is now: it has read a version that was superseded,
-/// which can never be validated. The value is dropped after the attempt, outside the transaction.
+/// A write by an attempt that presses, which reserves the cell first; or by one that is interrupted,
+/// or is now: it has read a version that was superseded, which can never be validated. Then the value
+/// is dropped after the attempt, outside the transaction.
 #[cold]
 #[inline(never)]
-fn refuse_write(context: &Context, block: Block) -> Interrupt {
+fn write_slow(context: &Context, cell: &CellHeader<Native>, block: Block) -> StmResult<()> {
+    let refused = if !context.is_open() || context.stale.get() {
+        Cause::Changed
+    } else {
+        match context.reserve(cell) {
+            Ok(()) => return Ok(()),
+            Err(cause) => cause,
+        }
+    };
     context.discard(block);
-    context.interrupt(Cause::Changed)
+    Err(context.interrupt(refused))
 }
 
 /// A read that the fast path could not settle: the attempt is interrupted, the cell is claimed, or
-/// its newest version is later than our bound.
+/// its newest version is later than our bound; or the transaction presses.
 #[cold]
 #[inline(never)]
 fn read_slow(
     context: &Context,
     cell: &CellHeader<Native>,
 ) -> StmResult<*mut VersionHeader<Native>> {
-    if context.bound.get() == 0 {
+    if !context.is_open() {
         return Err(Interrupt::new());
+    }
+    if context.turns.reserving.get()
+        && let Err(cause) = context.reserve(cell)
+    {
+        return Err(context.interrupt(cause));
+    }
+    if context.recent.get() && !planted(Fault::BoundNotRefreshed) {
+        // The bound is from before our begin: good for versions at or before it, for nothing else.
+        if !context.updating.get() {
+            context.refresh();
+        } else if !context.extend() {
+            return Err(context.interrupt(Cause::Changed));
+        }
     }
     loop {
         // SAFETY: inside an attempt with this bound; the cell is alive, as we were given it.
@@ -361,7 +384,12 @@ fn read_slow(
                 if context.extend() {
                     continue;
                 }
-                return Err(context.interrupt(Cause::Changed));
+                let preempted = context.turns.reserving.get();
+                return Err(context.interrupt(if preempted {
+                    Cause::Preempted
+                } else {
+                    Cause::Changed
+                }));
             }
             context.stale.set(true);
         }

@@ -1,6 +1,6 @@
 //! `TVar`: the handle on a cell, and single-cell operations.
 
-use crate::commit::WriteEntry;
+use crate::commit::{Conflict, WriteEntry};
 use crate::context::{self, Context};
 use crate::domain::Native;
 use crate::observe::current;
@@ -10,6 +10,7 @@ use contempo_alloc::retired::Block;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::statistics::Cause;
+use contempo_sched::word::LockWord;
 use contempo_sched::word::WhoWhen;
 use std::marker::PhantomData;
 use std::ptr::{NonNull, null_mut};
@@ -109,6 +110,49 @@ impl<T: Send + Sync + 'static> TVar<T> {
         &self.cell().header
     }
 
+    /// A new cell with this value, and a name for the [contention
+    /// report](crate::contention_report). Names are kept beside the cells: those without one pay
+    /// nothing for it.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// let balance = contempo::TVar::named("accounts/7", 100);
+    /// assert_eq!(balance.name().as_deref(), Some("accounts/7"));
+    /// ```
+    pub fn named(name: impl Into<String>, value: T) -> Self {
+        let cell = TVar::new(value);
+        cell.set_name(name);
+        cell
+    }
+
+    /// Names this cell, for the [contention report](crate::contention_report); also one in a static.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// contempo::static_tvar! {
+    ///     static SERVED: u64 = 0;
+    /// }
+    /// SERVED.set_name("served");
+    /// assert_eq!(SERVED.name().as_deref(), Some("served"));
+    /// ```
+    pub fn set_name(&self, name: impl Into<String>) {
+        context::with(|context| context.domain.names().set(self.header().key(), name.into()));
+        self.header().change_lock(LockWord::named);
+    }
+
+    /// This cell's name, if it has one.
+    ///
+    /// ```
+    /// assert_eq!(contempo_core::TVar::new(0).name(), None);
+    /// ```
+    pub fn name(&self) -> Option<String> {
+        // Relaxed: a name that is set by another thread at this moment may be missed.
+        if !self.header().lock.load(Ordering::Relaxed).has_name() {
+            return None;
+        }
+        context::with(|context| context.domain.names().get(self.header().key()))
+    }
+
     /// Do both handles refer to the same cell?
     ///
     /// ```
@@ -136,10 +180,10 @@ impl<T: Send + Sync + 'static> TVar<T> {
     pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> R {
         context::with(|context| {
             context.begin_session();
-            let bound = context.reclaimer.enter();
+            context.reclaimer.enter();
             let _leave = Leave(context);
             // SAFETY: inside a transaction; the cell is alive.
-            let version = unsafe { current(context.domain, self.header(), bound) };
+            let version = unsafe { current(context.domain, self.header()) };
             // SAFETY: a version of this cell, so of type `T`; we are its contemporary.
             look(unsafe { Version::value(version) })
         })
@@ -256,38 +300,85 @@ impl<T: Send + Sync + 'static> TVar<T> {
         context::with(|context| {
             loop {
                 context.begin_session();
-                let bound = context.reclaimer.enter();
-                let leave = Leave(context);
-                // SAFETY: inside a transaction; the cell is alive.
-                let seen = unsafe { current(context.domain, self.header(), bound) };
-                // SAFETY: a version of this cell; we are its contemporary.
-                let before: &T = unsafe { Version::value(seen) };
-                let Some(value) = make(before) else {
-                    context.failures.set(0);
-                    return result(before);
-                };
-                let expected = if blind { null_mut() } else { seen };
-                let outcome = commit_one(context, self.header(), expected, value);
-                let (cause, value) = match outcome {
-                    Ok(replaced) => {
-                        // SAFETY: replaced by our commit: we are its contemporary.
-                        let result = result(unsafe { Version::value(replaced) });
-                        std::mem::forget(leave);
-                        context.reclaimer.exit();
-                        context.failures.set(0);
-                        context.end_session();
-                        return result;
+                if context.wrote.get() {
+                    context.reclaimer.enter_recent();
+                } else {
+                    context.reclaimer.enter();
+                }
+                let leave = LeaveOne(context);
+                let (cause, value) = 'attempt: {
+                    if context.turns.unlucky.get()
+                        && context.turns.reserving.get()
+                        && let Err(cause) = context.reserve(self.header())
+                    {
+                        break 'attempt (cause, None);
                     }
-                    Err(failed) => failed,
+                    // SAFETY: inside a transaction; the cell is alive.
+                    let seen = unsafe { current(context.domain, self.header()) };
+                    // SAFETY: a version of this cell; we are its contemporary.
+                    let before: &T = unsafe { Version::value(seen) };
+                    let Some(value) = make(before) else {
+                        context.wrote.set(false); // It has not written after all.
+                        return result(before);
+                    };
+                    let expected = if blind { null_mut() } else { seen };
+                    let outcome = commit_one(context, self.header(), expected, value);
+                    match outcome {
+                        Ok(replaced) => {
+                            // SAFETY: replaced by our commit: we are its contemporary.
+                            let result = result(unsafe { Version::value(replaced) });
+                            std::mem::forget(leave);
+                            if context.turns.unlucky.get() {
+                                context.forget_turns();
+                            }
+                            context.reclaimer.exit();
+                            context.end_session();
+                            return result;
+                        }
+                        Err((conflict, value)) => {
+                            let cause = conflict.cause;
+                            context.turns.meet(conflict);
+                            (cause, Some(value))
+                        }
+                    }
                 };
                 std::mem::forget(leave);
-                context.descriptor.counters.count_abort(cause);
-                context.reclaimer.exit();
-                context.end_session();
-                back(value);
-                context.back_off();
+                self.once_more(context, cause, || {
+                    if let Some(value) = value {
+                        back(value);
+                    }
+                });
             }
         })
+    }
+
+    /// After a failed attempt at this cell alone. `back` may run a destructor, and that transactions:
+    /// outside the session, and without anything of ours in force.
+    #[cold]
+    #[inline(never)]
+    fn once_more(&self, context: &Context, cause: Cause, back: impl FnOnce()) {
+        context.descriptor.counters.count_abort(cause);
+        let pause = context.lost(cause, 1);
+        context.reclaimer.exit();
+        let suspended = context.suspend();
+        context.end_session();
+        back();
+        context.go_on(suspended);
+        context.pause(pause, None);
+        context.press_if_due();
+    }
+}
+
+/// Leaves a single-cell operation that did not write, also when its closure panics.
+struct LeaveOne<'c>(&'c Context);
+
+impl Drop for LeaveOne<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        if self.0.turns.unlucky.get() {
+            self.0.forget_turns();
+        }
+        drop(Leave(self.0));
     }
 }
 
@@ -325,14 +416,14 @@ fn commit_one<T>(
     cell: &CellHeader<Native>,
     expected: *mut VersionHeader<Native>,
     value: T,
-) -> Result<*mut VersionHeader<Native>, (Cause, T)> {
+) -> Result<*mut VersionHeader<Native>, (Conflict<Native>, T)> {
     let kind = Version::<T>::KIND;
     let version = new_version(context, context.claim.get(), value);
     let mut write = WriteEntry { cell, version, base: null_mut(), kind };
     let outcome = context.commit_writes(&[], std::slice::from_mut(&mut write), expected);
     match outcome {
         Ok(()) => Ok(write.base),
-        Err(cause) => {
+        Err(conflict) => {
             // Nobody reads the value of a claim that was not committed, so it can be moved out.
             // SAFETY: as just said; what is left is treated as a version without a destructor.
             let value = unsafe { Version::<T>::take_back(version) };
@@ -347,7 +438,7 @@ fn commit_one<T>(
                 // SAFETY: it was given back: no longer in its cell.
                 unsafe { context.reclaimer.retire_now(block) };
             }
-            Err((cause, value))
+            Err((conflict, value))
         }
     }
 }

@@ -140,17 +140,32 @@ impl<D: Domain> CellHeader<D> {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Sets or clears the "has watchers" flag.
-    pub fn mark_watched(&self, watched: bool) {
+    /// Changes the lock pointer, whatever else changes in it meanwhile.
+    pub fn change_lock(&self, change: impl Fn(LockWord) -> LockWord) {
         let mut word = self.lock.load(Ordering::Relaxed);
         loop {
-            let wanted = if watched { word.watched() } else { word.unwatched() };
-            // SeqCst, partner: the load of this word in `Commit::run` after the decision.
-            match self.lock.compare_exchange(word, wanted, Ordering::SeqCst, Ordering::Relaxed) {
+            // SeqCst, partners: the loads of this word in `Commit`: after a claim (reservations),
+            // and after the decision (watchers).
+            match self.lock.compare_exchange(
+                word,
+                change(word),
+                Ordering::SeqCst,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return,
                 Err(current) => word = current,
             }
         }
+    }
+
+    /// Sets or clears the "has watchers" flag.
+    pub fn mark_watched(&self, watched: bool) {
+        self.change_lock(|word| word.with_watchers(watched));
+    }
+
+    /// Sets or clears the "has a queue" flag.
+    pub fn mark_queued(&self, queued: bool) {
+        self.change_lock(|word| word.with_queue(queued));
     }
 }
 
@@ -199,6 +214,9 @@ impl<T, D: Domain> Cell<T, D> {
     unsafe fn destroy(block: NonNull<u8>) -> Option<Block> {
         // SAFETY: our caller's promise. The link is read without its domain: the last access.
         let cell = unsafe { block.cast::<Cell<T, Native>>().as_ref() };
+        if cell.header.lock.load(Ordering::Relaxed).has_name() {
+            Native::forget_name(cell.header.key());
+        }
         let newest = cell.header.value.load(Ordering::Acquire);
         // SAFETY: a cell always has a version.
         let newest = unsafe { NonNull::new_unchecked(newest) };

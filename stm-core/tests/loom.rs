@@ -178,7 +178,6 @@ fn a_single_read_is_a_transaction() {
             contempo_core::collect();
         });
         y.store(1);
-        y.store(2);
         x.with(|value| assert!(*value <= 1));
         writer.join().unwrap();
         clean(&[&x, &y]);
@@ -205,7 +204,13 @@ fn a_dropped_cell_outlives_its_readers() {
 
 #[test]
 fn no_wake_up_is_lost() {
-    let faults = [Fault::WatchersForgotten, Fault::NoSecondLook];
+    let faults = [
+        Fault::WatchersForgotten,
+        Fault::NoSecondLook,
+        Fault::WakeBeforeDecision,
+        Fault::SleepOnWithoutLooking,
+        Fault::UnparkWithoutWaking,
+    ];
     holds_unless("no_wake_up_is_lost", 2, &faults, || {
         let cell = TVar::new(0_u64);
         let other = cell.clone();

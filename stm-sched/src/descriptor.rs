@@ -1,9 +1,11 @@
 //! The semi-private record of a thread: what other threads may ask about its transaction.
 
+use crate::contention::ConflictLog;
 use crate::parker::Parker;
-use crate::primitives::{AtomicBool, AtomicU64, Ordering};
+use crate::primitives::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::statistics::ThreadCounters;
-use crate::word::{AtomicStateWord, Phase, StateWord};
+use crate::turn::Rank;
+use crate::word::{AtomicStateWord, AtomicTurnWord, Phase, StateWord, TurnPhase, TurnWord};
 
 /// One thread's record.
 ///
@@ -15,7 +17,10 @@ use crate::word::{AtomicStateWord, Phase, StateWord};
 /// 3. `active`, `announced`: only the owner stores, except that a reclaimer may mark or clear an
 ///    announcement by compare-and-swap (`contempo-alloc`, `announcement`).
 /// 4. `taken`: compare-and-swapped by whoever takes or frees the slot.
-/// 5. `counters`: only the owner writes.
+/// 5. `counters`, `conflicts`: only the owner writes.
+/// 6. `turn`: see [`TurnWord`] for who may do what. `rank`, `sign_of_life` and `lease`: only the
+///    owner stores; all are written after a failed attempt only.
+/// 7. `woken_for`: only the owner reads and writes.
 ///
 /// Padded to two cache lines (adjacent-line prefetch), so that a neighbour's transactions do not
 /// slow this thread down; what a reclaimer scans lies apart from what a conflict touches.
@@ -26,16 +31,28 @@ pub struct Descriptor {
     pub state: AtomicStateWord,
     /// The stamp that it drew last.
     pub stamp: AtomicU64,
-    /// Wakes this thread out of `retry`.
+    /// Wakes this thread out of `retry` and out of queues.
     pub parker: Parker,
+    /// Whether this thread's reservations count, and whether it waits.
+    pub turn: Padded<AtomicTurnWord>,
+    /// Who goes first: see [`Rank`].
+    pub rank: AtomicU64,
+    /// Counts what this thread does while it presses.
+    pub sign_of_life: AtomicU64,
+    /// For how many leases, as a power of two, this thread is respected without a sign of life.
+    pub lease: AtomicU64,
     /// The oldest stamp that this thread's transactions may still read at (see `contempo-alloc`).
     pub announced: Padded<AtomicU64>,
     /// Is this thread inside a transaction?
     pub active: AtomicBool,
     /// Does a thread own this slot?
     pub taken: AtomicBool,
+    /// The cell whose baton this thread's transaction holds (`watch`), or 0.
+    pub woken_for: AtomicUsize,
     /// What this thread has done so far.
     pub counters: ThreadCounters,
+    /// Where it has met others, and what it waits for.
+    pub conflicts: ConflictLog,
 }
 
 /// Gives a word a cache line pair of its own.
@@ -61,10 +78,16 @@ impl Descriptor {
             state: AtomicStateWord::new(StateWord::new(0, Phase::Committed)),
             stamp: AtomicU64::new(0),
             parker: Parker::new(),
+            turn: Padded(AtomicTurnWord::new(TurnWord::new(0, TurnPhase::Idle))),
+            rank: AtomicU64::new(Rank::NONE),
+            sign_of_life: AtomicU64::new(0),
+            lease: AtomicU64::new(0),
             announced: Padded(AtomicU64::new(Self::NOTHING_ANNOUNCED)),
             active: AtomicBool::new(false),
             taken: AtomicBool::new(false),
+            woken_for: AtomicUsize::new(0),
             counters: ThreadCounters::new(),
+            conflicts: ConflictLog::new(),
         }
     }
 

@@ -16,6 +16,10 @@ pub enum Fault {
     AnnouncementWithoutFence,
     /// A transaction reads at the stamp that its thread has announced, not at that of its begin.
     StaleBound,
+    /// A bound from before the announcement is used under it.
+    RecentNotRaised,
+    /// A read that finds a newer version than its bound, which is from before its begin, keeps to it.
+    BoundNotRefreshed,
     /// An idle thread's announcement is cleared without looking whether the thread has begun.
     RevokeWithoutLooking,
     /// A retired version is freed at once.
@@ -42,10 +46,38 @@ pub enum Fault {
     WatchersForgotten,
     /// The sleeper does not look at the cells again after it has marked them.
     NoSecondLook,
+    /// A permit is left, and its owner sleeps on.
+    UnparkWithoutWaking,
+    /// The committer wakes whom it would wake before its decision, and not after it.
+    WakeBeforeDecision,
+    /// A thread that is about to sleep does not look whether a cell has changed since it enlisted.
+    SleepOnWithoutLooking,
+    /// A woken thread that blocks again keeps its baton.
+    BatonKeptWhenBlocked,
+    /// A woken thread that ends, whatever way, keeps its baton.
+    BatonKeptAtTheEnd,
+    /// Nobody keeps time for those who are not woken at once.
+    NoPacer,
+    /// A pacer that goes (it is woken, or its time is up) has no successor.
+    PacerGoesSilently,
     /// A transaction does not see what it has written itself.
     OwnWriteNotRead,
     /// A failed alternative's writes are kept.
     AlternativeKept,
+    /// Who is called out of a queue is not woken.
+    CalledNotWoken,
+    /// Who becomes the first of a queue is not woken.
+    NextNotWoken,
+    /// A committer does not look whether an older transaction has reserved the cell.
+    ReservationIgnored,
+    /// A reserver does not look whether the cell is claimed by somebody who came before.
+    ReservedWithoutLooking,
+    /// A transaction that was revoked goes on to trust its reservations.
+    RevocationMissed,
+    /// An older transaction takes a reservation over without revoking the younger's turn.
+    TakenWithoutRevoking,
+    /// Who is called out of a queue is taken for the thread that has its slot now.
+    TicketIgnored,
 }
 
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]

@@ -12,22 +12,30 @@
 //! | [`table`] | the growing table of descriptors |
 //! | [`parker`] | putting a thread to sleep and waking it |
 //! | [`watch`] | who sleeps until which cell changes |
-//! | [`backoff`] | waiting after a lost conflict, for a bounded time |
+//! | [`turn`] | whose reservations count, and who is older |
+//! | [`queue`] | who waits for which lock |
 //! | [`policy`] | what to do about a conflict: a small value in, a verdict out |
+//! | [`settings`] | the knobs of a domain's scheduling |
+//! | [`contention`] | who met whom where, and who waits: for the contention report |
+//! | [`time`] | the monotonic clock, read after failures only |
 //! | [`fault`] | protocol bugs on demand, for the checks that must find them |
 //! | [`statistics`] | per-thread counters, added up on demand |
 //!
 //! The whole protocol is described in `docs/design.md` of the repository. Users import the
 //! `contempo` crate, not this one.
 
-pub mod backoff;
 pub mod clock;
+pub mod contention;
 pub mod descriptor;
 pub mod fault;
 pub mod parker;
 pub mod policy;
 pub mod primitives;
+pub mod queue;
+pub mod settings;
 pub mod statistics;
 pub mod table;
+pub mod time;
+pub mod turn;
 pub mod watch;
 pub mod word;

@@ -1,63 +1,97 @@
 //! Putting a thread to sleep until another wakes it.
+//!
+//! A parker is one word and a futex: that of Linux, or elsewhere, and under the checkers, one that
+//! is made of a mutex and a condition variable. Whoever unparks a thread that is awake makes no
+//! system call.
 
-use crate::primitives::{Condvar, Mutex, MutexGuard};
-use std::time::Instant;
+use crate::fault::{Fault, planted};
+use crate::primitives::{AtomicU32, CHECKED, Ordering};
+use std::time::{Duration, Instant};
 
-/// A one-permit parker: [`unpark`](Parker::unpark) leaves a permit, [`park_until`](Parker::park_until)
-/// consumes it or sleeps.
+#[cfg_attr(
+    all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))),
+    path = "parker/futex.rs"
+)]
+#[cfg_attr(
+    not(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle)))),
+    path = "parker/emulated.rs"
+)]
+mod futex;
+
+use futex::Futex;
+
+/// Awake, no permit.
+const EMPTY: u32 = 0;
+/// There is a permit.
+const PERMIT: u32 = 1;
+/// The owner sleeps, or is about to.
+const PARKED: u32 = 2;
+
+/// A parker with at most one permit: [`unpark`](Parker::unpark) leaves it,
+/// [`park_until`](Parker::park_until) takes it or sleeps.
 ///
-/// On Linux, std's mutex and condition variable are futex words, so this costs two of them and no
-/// allocation. The waker never holds the mutex for longer than a store.
+/// | from | to | by whom |
+/// | --- | --- | --- |
+/// | EMPTY | PARKED | the owner, about to sleep |
+/// | anything | PERMIT | whoever wakes it; from PARKED, it wakes the sleeper |
+/// | PERMIT, PARKED | EMPTY | the owner: a permit taken or forgotten, a deadline |
 #[derive(Debug)]
 pub struct Parker {
-    permit: Mutex<bool>,
-    changed: Condvar,
+    word: AtomicU32,
+    futex: Futex,
 }
 
 impl Parker {
     crate::const_unless_checked! {
         /// A parker with no permit.
         pub fn new() -> Self {
-            Parker { permit: Mutex::new(false), changed: Condvar::new() }
+            Parker { word: AtomicU32::new(EMPTY), futex: Futex::new() }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        // Nothing that can panic runs under this mutex, and a `bool` cannot be left half-written.
-        self.permit.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Forgets a permit left by an earlier wake-up.
+    /// Forgets a permit left by an earlier wake-up. Only its owner may call this.
     pub fn reset(&self) {
-        *self.lock() = false;
+        // Relaxed: nothing is taken from the permit that is forgotten. A waker that must not be
+        // missed finds its sleeper in a list, under a lock that the sleeper takes after this.
+        self.word.store(EMPTY, Ordering::Relaxed);
     }
 
-    /// Sleeps until there is a permit and takes it (`true`), or until `deadline` (`false`).
+    /// Sleeps until there is a permit and takes it (`true`), or until `deadline` (`false`). Only its
+    /// owner may call this.
     pub fn park_until(&self, deadline: Option<Instant>) -> bool {
-        let mut permit = self.lock();
-        while !*permit {
-            permit = match deadline {
-                None => self.changed.wait(permit).unwrap_or_else(|poisoned| poisoned.into_inner()),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return false;
-                    }
-                    match self.changed.wait_timeout(permit, left) {
-                        Ok((permit, _)) => permit,
-                        Err(poisoned) => poisoned.into_inner().0,
-                    }
-                }
-            };
+        // Relaxed if it succeeds: says only that we are about to sleep, and the futex compares the
+        // word again. Relaxed on failure: the swap below takes the permit.
+        let parked =
+            self.word.compare_exchange(EMPTY, PARKED, Ordering::Relaxed, Ordering::Relaxed);
+        // Relaxed: as above.
+        while parked.is_ok() && self.word.load(Ordering::Relaxed) == PARKED {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            // The checkers know no time: there a deadline has always come.
+            if left.is_some_and(|left| left.is_zero() || CHECKED) {
+                break;
+            }
+            self.futex.wait(&self.word, PARKED, left);
         }
-        *permit = false;
-        true
+        // Acquire, partner: the Release of `unpark`: what happened before it is visible now. A swap,
+        // since a permit may have come after the deadline.
+        self.word.swap(EMPTY, Ordering::Acquire) == PERMIT
+    }
+
+    /// Sleeps until there is a permit and takes it (`true`), or for `time` (`false`). Only its owner
+    /// may call this.
+    pub fn park_for(&self, time: Duration) -> bool {
+        // A time beyond what the clock can name never ends.
+        self.park_until(Instant::now().checked_add(time))
     }
 
     /// Leaves a permit and wakes the sleeper, if there is one.
     pub fn unpark(&self) {
-        *self.lock() = true;
-        self.changed.notify_one();
+        // Release, partner: the Acquire of `park_until`. All is one word: either we see PARKED, and
+        // the futex lets nobody sleep from now on, or the owner sees the permit before it parks.
+        let before = self.word.swap(PERMIT, Ordering::Release);
+        if before == PARKED && !planted(Fault::UnparkWithoutWaking) {
+            self.futex.wake(&self.word);
+        }
     }
 }
 
@@ -70,14 +104,22 @@ impl Default for Parker {
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_permit_left_before_parking_is_not_lost() {
         let parker = Parker::new();
         parker.unpark();
         assert!(parker.park_until(None));
-        assert!(!parker.park_until(Some(Instant::now() + Duration::from_millis(5))));
+        assert!(!parker.park_for(Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn permits_do_not_add_up() {
+        let parker = Parker::new();
+        parker.unpark();
+        parker.unpark();
+        assert!(parker.park_until(Some(Instant::now())), "a permit counts also after the deadline");
+        assert!(!parker.park_until(Some(Instant::now())));
     }
 
     #[test]
@@ -86,5 +128,22 @@ mod tests {
         parker.unpark();
         parker.reset();
         assert!(!parker.park_until(Some(Instant::now())));
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_each_time() {
+        let (here, there) = (Parker::new(), Parker::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    assert!(there.park_until(None));
+                    here.unpark();
+                }
+            });
+            for _ in 0..1000 {
+                there.unpark();
+                assert!(here.park_for(Duration::from_secs(3600)));
+            }
+        });
     }
 }

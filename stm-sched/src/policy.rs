@@ -1,10 +1,58 @@
 //! What to do about a conflict: a small value in, a verdict out. Mechanism lies elsewhere.
+//!
+//! | policy | when a claim is in the way | after a failed attempt | from |
+//! | --- | --- | --- | --- |
+//! | [`Turns`](Policy::Turns) | spin; then whoever presses and is older goes on | again; then queue, then press | this project |
+//! | [`Timid`](Policy::Timid) | spin; then give back | back off, at random, longer and longer | TL2's default; Scherer and Scott's Polite |
+//! | [`Greedy`](Policy::Greedy) | the older goes on at once | again after a pause | Guerraoui, Herlihy and Pochon, PODC 2005 |
+//! | [`Karma`](Policy::Karma) | who has lost more work goes on; the other after as many tries as it lacks | again after a pause | Scherer and Scott, PODC 2005 |
+//!
+//! The last three are there to be compared with. They know no queues and no reservations. (Greedy and
+//! Karma here count from the first *failed* attempt: a transaction that has not failed reads no clock
+//! and publishes nothing.)
 
 use crate::primitives::CHECKED;
+use crate::turn::Rank;
 
-/// What is known about a conflict when a claim meets another transaction's claim.
+/// How a domain settles conflicts between writers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Policy {
+    /// Conflicting transactions take turns: losers queue and let others pass for a while, the older
+    /// presses. Nobody starves.
+    #[default]
+    Turns,
+    /// Losers back off for random times that grow. For comparison; long transactions starve.
+    Timid,
+    /// The older wins at once. For comparison.
+    Greedy,
+    /// Whoever has lost more work wins. For comparison.
+    Karma,
+}
+
+impl Policy {
+    /// Every policy.
+    pub const ALL: [Policy; 4] = [Policy::Turns, Policy::Timid, Policy::Greedy, Policy::Karma];
+
+    /// The policy with this number.
+    pub(crate) const fn from_number(number: u8) -> Policy {
+        match number {
+            1 => Policy::Timid,
+            2 => Policy::Greedy,
+            3 => Policy::Karma,
+            _ => Policy::Turns,
+        }
+    }
+}
+
+/// What is known when a claim meets another transaction's claim.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bid {
+pub struct ClaimBid {
+    /// Our rank, and the owner's.
+    pub ranks: (Rank, Rank),
+    /// Do we press, and does the owner?
+    pub press: (bool, bool),
     /// How often this transaction has failed before.
     pub failures: u32,
     /// How long it has spun on this claim, in pauses.
@@ -18,30 +66,102 @@ pub struct Bid {
 pub enum Verdict {
     /// Look again after a pause.
     Spin,
-    /// Give every claim back, back off, start again.
+    /// Give every claim back.
     GiveBack,
-    /// Abort the owner from outside and replace its claim: it has been in the way for too long
-    /// to be running.
+    /// Abort the owner from outside and replace its claim.
     TakeOver,
 }
 
 /// Pauses to spend on an owner that is only claiming, and on one that is deciding.
 const PATIENCE: u32 = if CHECKED { 1 } else { 32 };
 const PATIENCE_DECIDING: u32 = if CHECKED { 1 } else { 128 };
-/// Failures after which an owner that is still in the way is aborted from outside. Back-off has
-/// yielded the processor dozens of times by then, so a runnable owner has had its turn.
+/// Failures after which any policy aborts an owner that is still in the way from outside: it has
+/// been given the processor many times by then, if it can run at all.
 const TAKE_OVER_AFTER: u32 = if CHECKED { 2 } else { 24 };
 
 /// Decides one conflict between writers.
 #[inline]
-pub fn on_claimed(bid: Bid) -> Verdict {
+pub fn on_claimed(policy: Policy, bid: ClaimBid) -> Verdict {
     let patience = if bid.owner_deciding { PATIENCE_DECIDING } else { PATIENCE };
+    let (ours, owners) = bid.ranks;
+    let we_go_first = match policy {
+        Policy::Turns => bid.press.0 && !(bid.press.1 && owners < ours),
+        Policy::Timid => bid.failures >= TAKE_OVER_AFTER,
+        Policy::Greedy => ours.value != Rank::NONE && ours < owners,
+        // Every failure adds to what we have lost, so that this ends.
+        Policy::Karma => ours < owners || bid.failures >= TAKE_OVER_AFTER,
+    };
     if bid.spins < patience {
         Verdict::Spin
-    } else if bid.failures >= TAKE_OVER_AFTER {
+    } else if we_go_first {
         Verdict::TakeOver
     } else {
         Verdict::GiveBack
+    }
+}
+
+/// What is known after a failed attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FailureBid {
+    /// How often this transaction has failed, this time included.
+    pub failures: u32,
+    /// Nanoseconds since its first failure.
+    pub elapsed: u64,
+    /// Accesses in attempts that were lost.
+    pub lost: u64,
+    /// How often this thread has failed lately, against how often it has committed.
+    pub heat: u32,
+    /// Does an older transaction have the next right to the cell?
+    pub must_wait: bool,
+    /// From when on a transaction presses, in nanoseconds.
+    pub patience: u64,
+}
+
+/// What to do then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// Try again after at most so many pauses.
+    Again(u32),
+    /// Try again after giving the processor away at most so many times.
+    Yield(u32),
+    /// Wait in the queue of the cell.
+    Queue,
+    /// Try again, and press.
+    Press,
+}
+
+/// Heat from which on a thread queues at its first failure, and what one failure adds.
+pub const HOT: u32 = 64;
+/// What a failure adds to the heat; each commit since the last one takes 1 away.
+pub const HEAT_PER_FAILURE: u32 = 16;
+/// Failures in a row after which a transaction queues.
+const QUEUE_AFTER: u32 = if CHECKED { 2 } else { 4 };
+/// Lost accesses after which a transaction presses, however fast it was: a long one need not wait to
+/// know that it is long.
+const PRESS_AFTER_LOSING: u64 = if CHECKED { u64::MAX } else { 512 };
+
+/// Decides what a loser does next.
+pub fn on_failure(policy: Policy, bid: FailureBid) -> Next {
+    match policy {
+        Policy::Turns if bid.must_wait => Next::Queue,
+        Policy::Turns if bid.elapsed >= bid.patience || bid.lost >= PRESS_AFTER_LOSING => {
+            Next::Press
+        }
+        Policy::Turns if bid.failures >= QUEUE_AFTER || bid.heat >= HOT => Next::Queue,
+        Policy::Turns => Next::Again(16 << bid.failures),
+        Policy::Timid if bid.failures <= 3 => Next::Again(16 << bid.failures),
+        Policy::Timid => Next::Yield((bid.failures - 3).min(8)),
+        Policy::Greedy | Policy::Karma if bid.failures <= 8 => Next::Again(64),
+        Policy::Greedy | Policy::Karma => Next::Yield(1),
+    }
+}
+
+/// The rank that a policy gives to a transaction whose first failure was at `since` and that has lost
+/// `lost` accesses.
+pub fn rank(policy: Policy, since: u64, lost: u64) -> u64 {
+    match policy {
+        Policy::Karma => Rank::NONE - lost.max(1),
+        _ => since,
     }
 }
 
@@ -56,12 +176,50 @@ pub const READER_PATIENCE: u32 = if CHECKED { 1 } else { 4096 };
 mod tests {
     use super::*;
 
+    fn claim(ours: u64, owners: u64, press: (bool, bool), spins: u32) -> ClaimBid {
+        let ranks = (Rank { value: ours, slot: 0 }, Rank { value: owners, slot: 1 });
+        ClaimBid { ranks, press, failures: 0, spins, owner_deciding: false }
+    }
+
     #[test]
-    fn a_conflict_escalates_from_spinning_over_giving_back_to_taking_over() {
-        let bid = |failures, spins| Bid { failures, spins, owner_deciding: false };
-        assert_eq!(on_claimed(bid(0, 0)), Verdict::Spin);
-        assert_eq!(on_claimed(bid(0, PATIENCE)), Verdict::GiveBack);
-        assert_eq!(on_claimed(bid(TAKE_OVER_AFTER, PATIENCE)), Verdict::TakeOver);
-        assert_eq!(on_claimed(bid(TAKE_OVER_AFTER, 0)), Verdict::Spin);
+    fn by_turns_only_who_presses_takes_over_and_only_from_the_younger() {
+        let verdict = |bid| on_claimed(Policy::Turns, bid);
+        assert_eq!(verdict(claim(1, 2, (true, false), 0)), Verdict::Spin);
+        assert_eq!(verdict(claim(1, 2, (false, false), PATIENCE)), Verdict::GiveBack);
+        assert_eq!(verdict(claim(2, 1, (true, false), PATIENCE)), Verdict::TakeOver);
+        assert_eq!(verdict(claim(2, 1, (true, true), PATIENCE)), Verdict::GiveBack);
+        assert_eq!(verdict(claim(1, 2, (true, true), PATIENCE)), Verdict::TakeOver);
+        // Ties go to the lower slot, which is ours here.
+        assert_eq!(verdict(claim(2, 2, (true, true), PATIENCE)), Verdict::TakeOver);
+    }
+
+    #[test]
+    fn greedy_and_karma_follow_the_rank_and_timid_gives_back() {
+        let bid = claim(1, 2, (false, false), PATIENCE);
+        assert_eq!(on_claimed(Policy::Greedy, bid), Verdict::TakeOver);
+        assert_eq!(on_claimed(Policy::Karma, bid), Verdict::TakeOver);
+        assert_eq!(on_claimed(Policy::Timid, bid), Verdict::GiveBack);
+        let lost = ClaimBid { failures: TAKE_OVER_AFTER, ..bid };
+        assert_eq!(on_claimed(Policy::Timid, lost), Verdict::TakeOver, "a stopped owner");
+        assert!(rank(Policy::Karma, 7, 100) < rank(Policy::Karma, 7, 10));
+        assert!(rank(Policy::Greedy, 7, 100) < rank(Policy::Greedy, 8, 1000));
+    }
+
+    #[test]
+    fn a_loser_tries_again_then_queues_then_presses() {
+        let bid = FailureBid {
+            failures: 1,
+            elapsed: 10,
+            lost: 1,
+            heat: HEAT_PER_FAILURE,
+            must_wait: false,
+            patience: 1000,
+        };
+        let next = |bid| on_failure(Policy::Turns, bid);
+        assert!(matches!(next(bid), Next::Again(_)));
+        assert_eq!(next(FailureBid { must_wait: true, ..bid }), Next::Queue);
+        assert_eq!(next(FailureBid { failures: QUEUE_AFTER, ..bid }), Next::Queue);
+        assert_eq!(next(FailureBid { heat: HOT, ..bid }), Next::Queue);
+        assert_eq!(next(FailureBid { elapsed: 1000, ..bid }), Next::Press);
     }
 }

@@ -1,7 +1,7 @@
 //! The one place that swaps the standard library's primitives for those of a checker.
 //!
 //! `--cfg contempo_loom` selects loom, `--cfg contempo_shuttle` selects shuttle. Everything that
-//! other threads can see goes through here; `clippy.toml` forbids going around it.
+//! other threads can see goes through here; `ci/primitives.sh` looks that nothing goes around it.
 
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]
 mod imp {
@@ -101,6 +101,30 @@ impl<T: bytemuck::Pod> Atomic<T> {
 
 /// Are we running under a model checker? (Spin limits and batch sizes shrink there.)
 pub const CHECKED: bool = cfg!(any(contempo_loom, contempo_shuttle));
+
+/// Asks for the cache line at `address` for writing, before it is needed: whoever reads a line first
+/// and writes it later else waits for it twice. A hint; any address will do.
+#[inline(always)]
+pub fn prefetch_for_writing<T>(address: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(any(contempo_loom, contempo_shuttle, miri))))]
+    // SAFETY: touches no memory as far as the program can tell, and faults on no address; processors
+    // without it execute it as a no-op.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(all(target_arch = "aarch64", not(any(contempo_loom, contempo_shuttle, miri))))]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(any(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        contempo_loom,
+        contempo_shuttle,
+        miri
+    ))]
+    let _ = address;
+}
 
 /// Orders what this thread did before a sequentially consistent read-modify-write against the
 /// loads that follow it.

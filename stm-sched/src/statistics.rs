@@ -36,6 +36,8 @@ impl Counter {
 pub enum Cause {
     /// A cell to be written was claimed by another transaction.
     Claimed,
+    /// A cell was reserved by an older transaction that presses.
+    Reserved,
     /// A cell that was read had changed before commit, or before the next read.
     Changed,
     /// Another thread aborted the attempt, to take over a claim that stood in its way.
@@ -89,6 +91,8 @@ counters! {
     read_only,
     /// Attempts aborted because a cell was claimed by another transaction.
     aborts_claimed,
+    /// Attempts aborted because an older transaction had reserved a cell.
+    aborts_reserved,
     /// Attempts aborted because a cell that they had read changed.
     aborts_changed,
     /// Attempts aborted by another thread that took over a claim.
@@ -99,12 +103,26 @@ counters! {
     aborts_user,
     /// Times that a thread slept in `retry`.
     waits,
-    /// Sleeping threads that commits woke.
+    /// Sleeping threads woken to make another attempt: because a cell had changed.
     wakes,
+    /// Woken threads that blocked again in their next attempt.
+    wakes_in_vain,
+    /// Sleeping threads told to sleep with a time limit, as the pacer of a cell that many wait for.
+    nudges,
     /// Times that a commit had to draw a second stamp because a reader was ahead of it.
     bumps,
     /// Other transactions aborted in order to take over a claim.
     takeovers,
+    /// Times that a transaction queued up behind others.
+    queued,
+    /// Attempts that pressed: whose reservations made younger transactions give way.
+    pressed,
+    /// Commits to cells that others were queueing for.
+    passed,
+    /// Transactions called out of a queue by a release.
+    called,
+    /// Reservations of others ended: by an older transaction, or because the lease was over.
+    revoked,
     /// Read sets validated in order to move a snapshot forward.
     extensions,
     /// Versions and cells handed to reclamation.
@@ -125,7 +143,11 @@ impl Statistics {
     /// All aborted attempts, whatever the cause.
     #[must_use]
     pub fn aborts(&self) -> u64 {
-        self.aborts_claimed + self.aborts_changed + self.aborts_preempted + self.aborts_user
+        self.aborts_claimed
+            + self.aborts_reserved
+            + self.aborts_changed
+            + self.aborts_preempted
+            + self.aborts_user
     }
 }
 
@@ -134,6 +156,7 @@ impl ThreadCounters {
     pub fn count_abort(&self, cause: Cause) {
         match cause {
             Cause::Claimed => self.aborts_claimed.add(1),
+            Cause::Reserved => self.aborts_reserved.add(1),
             Cause::Changed => self.aborts_changed.add(1),
             Cause::Preempted => self.aborts_preempted.add(1),
             Cause::Retry => self.retries.add(1),

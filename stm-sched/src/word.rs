@@ -173,19 +173,39 @@ impl StateWord {
     }
 }
 
+/// Bits of a ticket.
+pub const TICKET_BITS: u32 = 41;
+const TICKET_MASK: u64 = (1 << TICKET_BITS) - 1;
+
+/// Refers to one turn of one thread: its descriptor's slot, and the number of the turn there. It is
+/// in force while the turn word of that descriptor says so ([`TurnWord`]); so one word takes back
+/// every reservation of a turn at once, however many cells name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reservation {
+    /// Index into the descriptor table.
+    pub slot: u32,
+    /// Number of the turn on that slot (41 bits, never 0).
+    pub ticket: u64,
+}
+
 /// A cell's lock pointer.
 ///
-/// | bits 63–1 | bit 0 |
-/// | --- | --- |
-/// | reservation: a descriptor reference, or 0 (used by the scheduling layer) | has watchers |
+/// | bits 63–44 | bits 43–3 | bit 2 | bit 1 | bit 0 |
+/// | --- | --- | --- | --- | --- |
+/// | slot | ticket, 0: not reserved | has a name | has a queue | has watchers |
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct LockWord(u64);
 
 impl LockWord {
-    /// No reservation, no watchers.
+    /// No reservation, no watchers, no queue, no name.
     pub const FREE: LockWord = LockWord(0);
     const WATCHED: u64 = 1;
+    const QUEUED: u64 = 1 << 1;
+    const NAMED: u64 = 1 << 2;
+    const FLAGS: u64 = Self::WATCHED | Self::QUEUED | Self::NAMED;
+    const TICKET_SHIFT: u32 = 3;
+    const SLOT_SHIFT: u32 = Self::TICKET_SHIFT + TICKET_BITS;
 
     /// Does somebody sleep until this cell changes?
     #[inline(always)]
@@ -193,16 +213,141 @@ impl LockWord {
         self.0 & Self::WATCHED != 0
     }
 
-    /// The same word with watchers.
+    /// The same word with watchers, or without.
     #[must_use]
-    pub const fn watched(self) -> Self {
-        LockWord(self.0 | Self::WATCHED)
+    pub const fn with_watchers(self, watched: bool) -> Self {
+        if watched { LockWord(self.0 | Self::WATCHED) } else { LockWord(self.0 & !Self::WATCHED) }
     }
 
-    /// The same word without watchers.
+    /// Has somebody queued up for this cell? (Or had, until nobody looked.)
+    #[inline(always)]
+    pub const fn has_queue(self) -> bool {
+        self.0 & Self::QUEUED != 0
+    }
+
+    /// The same word with a queue, or without.
     #[must_use]
-    pub const fn unwatched(self) -> Self {
-        LockWord(self.0 & !Self::WATCHED)
+    pub const fn with_queue(self, queued: bool) -> Self {
+        if queued { LockWord(self.0 | Self::QUEUED) } else { LockWord(self.0 & !Self::QUEUED) }
+    }
+
+    /// Does anybody sleep until it changes, or queue for it?
+    #[inline(always)]
+    pub const fn is_awaited(self) -> bool {
+        self.0 & (Self::WATCHED | Self::QUEUED) != 0
+    }
+
+    /// Has the cell a name?
+    pub const fn has_name(self) -> bool {
+        self.0 & Self::NAMED != 0
+    }
+
+    /// The same word of a cell that has a name.
+    #[must_use]
+    pub const fn named(self) -> Self {
+        LockWord(self.0 | Self::NAMED)
+    }
+
+    /// Is it anything else than free of reservations? The whole check of a fast commit.
+    #[inline(always)]
+    pub const fn is_reserved(self) -> bool {
+        self.0 > Self::FLAGS
+    }
+
+    /// Who has the next right to the cell, if anybody; whether that is still in force, the turn word
+    /// tells.
+    pub const fn reservation(self) -> Option<Reservation> {
+        if !self.is_reserved() {
+            return None;
+        }
+        let ticket = self.0 >> Self::TICKET_SHIFT & TICKET_MASK;
+        Some(Reservation { slot: (self.0 >> Self::SLOT_SHIFT) as u32, ticket })
+    }
+
+    /// The same word, reserved by `reservation` only.
+    #[must_use]
+    pub const fn reserved(self, reservation: Reservation) -> Self {
+        let slot = (reservation.slot as u64) << Self::SLOT_SHIFT;
+        LockWord(self.0 & Self::FLAGS | slot | reservation.ticket << Self::TICKET_SHIFT)
+    }
+
+    /// The same word without a reservation.
+    #[must_use]
+    pub const fn unreserved(self) -> Self {
+        LockWord(self.0 & Self::FLAGS)
+    }
+}
+
+/// What a thread's turn is worth. The low bits of [`TurnWord`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TurnPhase {
+    /// It has none.
+    Idle,
+    /// In a queue, behind others. Holds nothing.
+    Waiting,
+    /// First in a queue: others may pass for a while. Holds nothing.
+    First,
+    /// Called out of the queue: it may run.
+    Called,
+    /// Its reservations count: whoever is younger gives way.
+    Pressing,
+    /// Its reservations do not count any more: an older one came, or it showed no sign of life.
+    Revoked,
+}
+
+/// The one word that says whether the reservations of a thread count.
+///
+/// | bits 63–44 | bits 43–3 | bits 2–0 |
+/// | --- | --- | --- |
+/// | 0 | ticket | phase |
+///
+/// | from | to | by whom |
+/// | --- | --- | --- |
+/// | anything | Waiting, First or Pressing of the next ticket; Idle of the same | the owner |
+/// | Waiting | First | whoever takes the one before it off the queue |
+/// | Waiting, First | Called | whoever releases the cell |
+/// | Pressing | Revoked | an older transaction that presses too, or a waiter when the lease is over |
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct TurnWord(u64);
+
+impl TurnWord {
+    const TICKET_SHIFT: u32 = 3;
+
+    /// Turn `ticket` in `phase`.
+    pub const fn new(ticket: u64, phase: TurnPhase) -> Self {
+        TurnWord((ticket & TICKET_MASK) << Self::TICKET_SHIFT | phase as u64)
+    }
+
+    /// The number of the turn.
+    pub const fn ticket(self) -> u64 {
+        self.0 >> Self::TICKET_SHIFT
+    }
+
+    /// What it is worth.
+    pub const fn phase(self) -> TurnPhase {
+        match self.0 & 0b111 {
+            0 => TurnPhase::Idle,
+            1 => TurnPhase::Waiting,
+            2 => TurnPhase::First,
+            3 => TurnPhase::Called,
+            4 => TurnPhase::Pressing,
+            _ => TurnPhase::Revoked,
+        }
+    }
+
+    /// The same turn in another phase.
+    #[must_use]
+    pub const fn with_phase(self, phase: TurnPhase) -> Self {
+        Self::new(self.ticket(), phase)
+    }
+
+    /// The ticket after this word's. Never 0, which means "not reserved".
+    pub const fn next_ticket(self) -> u64 {
+        match (self.ticket() + 1) & TICKET_MASK {
+            0 => 1,
+            ticket => ticket,
+        }
     }
 }
 
@@ -212,6 +357,8 @@ const _: () = {
     assert!(Atomic::<WhoWhen>::is_lock_free());
     assert!(Atomic::<StateWord>::is_lock_free());
     assert!(Atomic::<LockWord>::is_lock_free());
+    assert!(Atomic::<TurnWord>::is_lock_free());
+    assert!(SLOT_BITS + LockWord::SLOT_SHIFT == 64);
 };
 
 /// An atomic [`StateWord`].
@@ -220,6 +367,8 @@ pub type AtomicStateWord = Atomic<StateWord>;
 pub type AtomicWhoWhen = Atomic<WhoWhen>;
 /// An atomic [`LockWord`].
 pub type AtomicLockWord = Atomic<LockWord>;
+/// An atomic [`TurnWord`].
+pub type AtomicTurnWord = Atomic<TurnWord>;
 
 #[cfg(test)]
 mod tests {
@@ -235,6 +384,29 @@ mod tests {
         let stamp = WhoWhen::committed(7);
         assert_eq!((stamp.owner(), stamp.stamp()), (None, Some(7)));
         assert!(stamp.committed_by(7) && !stamp.committed_by(6));
+    }
+
+    #[test]
+    fn lock_word_keeps_flags_and_reservation_apart() {
+        let reservation = Reservation { slot: (1 << SLOT_BITS) - 1, ticket: TICKET_MASK };
+        let flags = LockWord::FREE.with_watchers(true).with_queue(true).named();
+        assert!(!flags.is_reserved() && flags.is_awaited() && flags.reservation().is_none());
+        let reserved = flags.reserved(reservation);
+        assert_eq!((reserved.reservation(), reserved.unreserved()), (Some(reservation), flags));
+        assert!(reserved.has_watchers() && reserved.has_queue() && reserved.has_name());
+        assert!(!reserved.with_watchers(false).with_queue(false).is_awaited());
+        let least = LockWord::FREE.reserved(Reservation { slot: 0, ticket: 1 });
+        assert!(least.is_reserved() && !least.is_awaited());
+    }
+
+    #[test]
+    fn turn_word_keeps_ticket_and_phase_apart() {
+        use TurnPhase::{Called, First, Idle, Pressing, Revoked, Waiting};
+        for phase in [Idle, Waiting, First, Called, Pressing, Revoked] {
+            let word = TurnWord::new(TICKET_MASK, phase);
+            assert_eq!((word.ticket(), word.phase()), (TICKET_MASK, phase));
+            assert_eq!(word.next_ticket(), 1, "0 means \"not reserved\"");
+        }
     }
 
     #[test]

@@ -2,11 +2,37 @@
 
 use super::attempts;
 use super::transactional::{Access, Stm, Value};
-use ::contempo::{Interrupt, Snapshot, StmResult, TVar, Transaction, atomically, snapshot};
+use ::contempo::{
+    Interrupt, Policy, Settings, Snapshot, StmResult, TVar, Transaction, atomically, configure,
+    snapshot,
+};
 
-/// Chooses how conflicts are settled in the trials that follow. This is the place to select a
-/// policy: a contender per policy has a function like this one.
-pub(crate) fn select_default_policy() {}
+/// Chooses how conflicts are settled in the trials that follow.
+fn select(policy: Policy) {
+    let mut settings = Settings::default();
+    settings.policy = policy;
+    configure(settings).expect("the defaults are in range");
+}
+
+/// The policy that users get.
+pub(crate) fn turns() {
+    select(Policy::Turns);
+}
+
+/// Back-off at random.
+pub(crate) fn timid() {
+    select(Policy::Timid);
+}
+
+/// The older wins.
+pub(crate) fn greedy() {
+    select(Policy::Greedy);
+}
+
+/// Who has lost more work wins.
+pub(crate) fn karma() {
+    select(Policy::Karma);
+}
 
 /// Which way of reclaiming memory this build of contempo has: a matter of cargo features, so that a
 /// run has one of them.

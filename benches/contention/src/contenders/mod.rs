@@ -94,7 +94,7 @@ impl Contender {
 
     /// Is it held to the project's targets?
     pub(crate) fn is_judged(&self) -> bool {
-        self.family == Family::Contempo
+        self.name == "contempo"
     }
 }
 
@@ -108,13 +108,19 @@ pub(crate) const ALL: &[Contender] = &[
         "contempo: transactions, and snapshots for what only reads",
     )
     .quick()
-    .prepared(contempo::select_default_policy),
+    .prepared(contempo::turns),
     Contender::new(
         "contempo-cell",
         Family::ContempoCell,
         "contempo: operations on one cell alone (TVar::update, TVar::load)",
     )
-    .prepared(contempo::select_default_policy),
+    .prepared(contempo::turns),
+    Contender::new("contempo-timid", Family::Contempo, "contempo with the policy Timid")
+        .prepared(contempo::timid),
+    Contender::new("contempo-greedy", Family::Contempo, "contempo with the policy Greedy")
+        .prepared(contempo::greedy),
+    Contender::new("contempo-karma", Family::Contempo, "contempo with the policy Karma")
+        .prepared(contempo::karma),
     Contender::new("stm", Family::RustStm, "the crate stm").quick(),
     Contender::new("fast-stm", Family::FastStm, "the crate fast-stm"),
     Contender::new("async-stm", Family::AsyncStm, "the crate async-stm, a thread per task"),

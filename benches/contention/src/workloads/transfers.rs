@@ -6,10 +6,11 @@ use crate::engine::seat::Seat;
 use crate::engine::trial::{Trial, Violation};
 use crate::keys::{Keys, uniform_pair};
 use crate::structures::cells::{self, Cells, OnCells};
+use rand::Rng;
 
 const ACCOUNTS: usize = 10_000;
 /// What is on each account at first.
-const BALANCE: u64 = 1_000;
+const BALANCE: u64 = 1_000_000;
 /// The parameter of the Zipf distribution, as in YCSB.
 const SKEW: f64 = 0.99;
 
@@ -32,7 +33,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| cells::maker(contender, Choice::Uniform),
         "transfers among 10,000 accounts, chosen uniformly",
     )
-    .with("accounts=10000 balance=1000 choice=uniform")
+    .with("accounts=10000 balance=1000000 choice=uniform")
     .catches(&[Fault::HalfUpdate, Fault::TornRead]),
     Workload::new(
         "transfers-zipf",
@@ -40,7 +41,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| cells::maker(contender, Choice::Zipf),
         "transfers among 10,000 accounts, chosen by a Zipf distribution (0.99)",
     )
-    .with("accounts=10000 balance=1000 choice=zipf:0.99")
+    .with("accounts=10000 balance=1000000 choice=zipf:0.99")
     .catches(&[Fault::HalfUpdate, Fault::TornRead]),
 ];
 
@@ -71,8 +72,12 @@ impl<C: Cells> Trial for TransfersTrial<C> {
             }),
             Choice::Zipf => {
                 let mut keys = Keys::zipf(&mut seat.random, ACCOUNTS, SKEW);
-                seat.repeat(0, |_| {
-                    let (from, to) = keys.next_pair();
+                seat.repeat(0, |random| {
+                    // The keys come again; if they always flowed the same way, accounts would run dry,
+                    // and transfers from them would write nothing.
+                    let (one, other) = keys.next_pair();
+                    let there = random.next_u32() & 1 == 0;
+                    let (from, to) = if there { (one, other) } else { (other, one) };
                     self.cells.transfer(from, to, 1);
                 });
             }

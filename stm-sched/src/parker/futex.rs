@@ -1,0 +1,40 @@
+//! The futex of Linux.
+
+use crate::primitives::AtomicU32;
+use std::time::Duration;
+
+/// Where the owner of one word sleeps: in the kernel, which knows it by its address.
+#[derive(Debug)]
+pub(super) struct Futex;
+
+impl Futex {
+    pub(super) const fn new() -> Self {
+        Futex
+    }
+
+    /// Sleeps if `word` is `value`, for at most `left`. May return early.
+    pub(super) fn wait(&self, word: &AtomicU32, value: u32, left: Option<Duration>) {
+        const LONG: Duration = Duration::from_secs(1 << 30); // Any kernel takes that; we come again.
+        let time = left.map(|left| {
+            let left = left.min(LONG);
+            // Both fit: at most 2^30 seconds, and less than 10^9 nanoseconds.
+            libc::timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ }
+        });
+        let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: the word is alive for the length of the call, and `time` is null or points to a
+        // `timespec` that is.
+        unsafe {
+            let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+            libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, time);
+        }
+    }
+
+    /// Wakes the owner of `word`, which the caller has just changed.
+    pub(super) fn wake(&self, word: &AtomicU32) {
+        // SAFETY: the word is alive for the length of the call; the kernel does not write to it.
+        unsafe {
+            let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+            libc::syscall(libc::SYS_futex, word.as_ptr(), operation, 1);
+        }
+    }
+}

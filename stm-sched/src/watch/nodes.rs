@@ -1,0 +1,123 @@
+//! The entries of a bucket, and the doubly linked lists that they form: adding and removing one
+//! takes constant time, and allocates only when there are more than ever before.
+
+/// Which entry.
+pub(super) type Id = u32;
+
+/// No entry.
+pub(super) const NONE: Id = u32::MAX;
+
+/// What the thread of an entry does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    /// It has enlisted, and is not asleep yet: it still ends its attempt, or runs hooks. It looks for
+    /// changes itself before it sleeps, so nobody needs to wake it.
+    Rising,
+    /// It sleeps, or is about to.
+    Asleep,
+    /// It has been woken because of this cell, and has not been here since.
+    Woken(Wake),
+}
+
+/// A wake-up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Wake {
+    /// How many had been woken for the same state of the cell before.
+    pub(super) hop: u32,
+    pub(super) why: Why,
+    /// Rather than the oldest of all, as the first of those who saw the replaced state?
+    pub(super) group: Option<bool>,
+}
+
+/// Why somebody is woken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// A thread that was not woken has changed the cell: one wake-up for one change.
+    Change,
+    /// A woken thread has changed the cell, or could not use it.
+    Chain,
+    /// The pacer's time was up.
+    Paced,
+}
+
+/// A thread that has blocked.
+#[derive(Clone, Copy, Debug)]
+pub struct Sleeper {
+    /// Its descriptor.
+    pub slot: u32,
+    /// The bound of the attempt that has blocked: it has seen every change up to this stamp.
+    pub seen: u64,
+    /// The bound of the first attempt of its transaction that blocked: its age.
+    pub since: u64,
+}
+
+/// Neighbours in a list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Links {
+    pub(super) previous: Id,
+    pub(super) next: Id,
+}
+
+impl Links {
+    const NONE: Links = Links { previous: NONE, next: NONE };
+}
+
+/// A thread that waits for one cell.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Identifies the cell.
+    pub(super) key: usize,
+    pub(super) sleeper: Sleeper,
+    pub(super) state: State,
+    /// Which state of the cell it has seen: see `Queue::era`.
+    pub(super) era: u64,
+    /// While it is asleep: the list of all, by age. Of a free entry, `next` is the next free one.
+    pub(super) all: Links,
+    /// While it is asleep: the list of all, as they came.
+    pub(super) came: Links,
+}
+
+/// All entries of a bucket.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    nodes: Vec<Node>,
+    free: Id,
+}
+
+impl Nodes {
+    pub(super) const fn new() -> Self {
+        Nodes { nodes: Vec::new(), free: NONE }
+    }
+
+    pub(super) fn add(&mut self, key: usize, sleeper: Sleeper) -> Id {
+        let (all, came) = (Links::NONE, Links::NONE);
+        let node = Node { key, sleeper, state: State::Rising, era: 0, all, came };
+        let id = self.free;
+        if id == NONE {
+            self.nodes.push(node);
+            return (self.nodes.len() - 1) as Id;
+        }
+        self.free = self[id].all.next;
+        self[id] = node;
+        id
+    }
+
+    /// `id` is in no list.
+    pub(super) fn free(&mut self, id: Id) {
+        self[id].all.next = self.free;
+        self.free = id;
+    }
+}
+
+impl std::ops::Index<Id> for Nodes {
+    type Output = Node;
+    fn index(&self, id: Id) -> &Node {
+        &self.nodes[id as usize]
+    }
+}
+
+impl std::ops::IndexMut<Id> for Nodes {
+    fn index_mut(&mut self, id: Id) -> &mut Node {
+        &mut self.nodes[id as usize]
+    }
+}

@@ -1,0 +1,149 @@
+//! Exhaustive models of the queues, apart from cells: joining, leaving, being called, and slots that
+//! pass to another thread. Run by `ci/loom.sh`. Whoever waits behind others sleeps without a time-out
+//! here, so a wake-up that is lost is a deadlock.
+#![cfg(contempo_loom)]
+
+use contempo_sched::fault::Fault;
+use contempo_sched::primitives::Ordering;
+use contempo_sched::queue::{Joined, Queues};
+use contempo_sched::table::DescriptorTable;
+use contempo_sched::word::{Reservation, TurnPhase, TurnWord};
+use loom::sync::Arc;
+use loom::thread;
+
+#[path = "../../stm-core/tests/planted/mod.rs"]
+mod planted;
+
+fn holds_unless(
+    test: &str,
+    bound: usize,
+    faults: &[Fault],
+    model: impl Fn() + Sync + Send + Copy + 'static,
+) {
+    planted::holds_unless(test, faults, || {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(bound);
+        builder.check(move || {
+            planted::execution();
+            model();
+        });
+    });
+}
+
+const KEY: usize = 64;
+
+struct World {
+    table: DescriptorTable,
+    queues: Queues,
+}
+
+impl World {
+    fn new() -> Arc<Self> {
+        Arc::new(World { table: DescriptorTable::new(), queues: Queues::new() })
+    }
+
+    fn join(&self, slot: u32) -> TurnWord {
+        match self.queues.join(KEY, slot, &self.table, || ()) {
+            Joined::As(turn, _) => turn,
+            Joined::Not => panic!("nobody holds the list for ever here"),
+        }
+    }
+
+    /// Waits until called, or, if it is `impatient`, until it is the first (whose slice is over at once
+    /// then), and leaves.
+    fn wait(&self, slot: u32, turn: TurnWord, impatient: bool) {
+        let descriptor = self.table.get(slot);
+        loop {
+            let now = descriptor.turn.load(Ordering::Acquire);
+            assert_eq!(now.ticket(), turn.ticket());
+            if now.phase() == TurnPhase::Called || now.phase() == TurnPhase::First && impatient {
+                break;
+            }
+            descriptor.parker.park_until(None);
+        }
+        descriptor.end_turn();
+        let own = Reservation { slot, ticket: turn.ticket() };
+        self.queues.leave(KEY, own, &self.table);
+    }
+
+    /// A thread that waits its turn.
+    fn waiter(world: &Arc<Self>, impatient: bool) -> impl FnOnce() + 'static {
+        let world = Arc::clone(world);
+        move || {
+            let (slot, _) = world.table.take().unwrap();
+            let turn = world.join(slot);
+            world.wait(slot, turn, impatient);
+            world.table.give_back(slot);
+        }
+    }
+
+    /// Nobody is left in the queue.
+    fn is_empty(&self) -> bool {
+        let mut unmarked = false;
+        let woken = self.queues.call_first(KEY, &self.table, || unmarked = true);
+        woken == 0 && unmarked
+    }
+}
+
+#[test]
+fn who_leaves_makes_the_next_the_first() {
+    holds_unless("who_leaves_makes_the_next_the_first", 2, &[Fault::NextNotWoken], || {
+        let world = World::new();
+        let threads = [(); 2].map(|()| World::waiter(&world, true)).map(thread::spawn);
+        World::waiter(&world, true)();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(world.is_empty());
+    });
+}
+
+#[test]
+fn who_is_called_wakes() {
+    holds_unless("who_is_called_wakes", 3, &[Fault::CalledNotWoken], || {
+        let world = World::new();
+        let (slot, descriptor) = world.table.take().unwrap();
+        let other = Arc::clone(&world);
+        let waiter = thread::spawn(move || {
+            let turn = other.join(slot);
+            other.wait(slot, turn, false);
+        });
+        // A release, again and again until it has met somebody.
+        loop {
+            world.queues.call_first(KEY, &world.table, || ());
+            let turn = descriptor.turn.load(Ordering::Acquire);
+            if turn.ticket() > 0 && turn.phase() != TurnPhase::First {
+                break;
+            }
+            thread::yield_now();
+        }
+        waiter.join().unwrap();
+        assert!(world.is_empty());
+    });
+}
+
+#[test]
+fn who_has_given_up_is_not_called() {
+    // A waiter gives up, and its slot goes to a thread that waits elsewhere: a call for the one must
+    // not reach the other.
+    holds_unless("who_has_given_up_is_not_called", 3, &[Fault::TicketIgnored], || {
+        let world = World::new();
+        let other = Arc::clone(&world);
+        let caller = thread::spawn(move || {
+            other.queues.call_first(KEY, &other.table, || ());
+            other.queues.call_first(KEY, &other.table, || ());
+        });
+        let (slot, descriptor) = world.table.take().unwrap();
+        world.join(slot);
+        descriptor.end_turn(); // It has given up, and is about to leave.
+        world.table.give_back(slot);
+        let (same, descriptor) = world.table.take().unwrap();
+        assert_eq!(same, slot);
+        let Joined::As(turn, _) = world.queues.join(KEY + 8, same, &world.table, || ()) else {
+            panic!("nobody holds the list for ever here")
+        };
+        caller.join().unwrap();
+        let now = descriptor.turn.load(Ordering::Acquire);
+        assert_eq!((now, turn.phase()), (turn, TurnPhase::First), "called for another's turn");
+    });
+}

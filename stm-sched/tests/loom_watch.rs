@@ -1,0 +1,262 @@
+//! Exhaustive models of sleeping and waking, apart from the rest of the protocol: one cell that only
+//! counts its changes, threads that sleep on it, and whoever changes it. Run by `ci/loom.sh`.
+//!
+//! Some of the sleepers lie down before the threads start, so that few preemptions are needed to get
+//! to what is of interest. No time passes here: a pacer's time is up at once, and a deadline may
+//! come before any step of another thread. While a baton is out there is no pacer; so a baton that is
+//! lost shows as a deadlock.
+#![cfg(contempo_loom)]
+
+use contempo_sched::fault::Fault;
+use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering, fence};
+use contempo_sched::table::DescriptorTable;
+use contempo_sched::watch::{Baton, Change, Outcome, Place, Sleeper, WatchList};
+use loom::sync::Arc;
+use loom::thread;
+use std::time::Instant;
+
+#[path = "../../stm-core/tests/planted/mod.rs"]
+mod planted;
+
+/// The model holds up to `bound` preemptions, and with each of these faults it does not.
+fn holds_unless(
+    test: &str,
+    bound: usize,
+    faults: &[Fault],
+    model: impl Fn() + Sync + Send + Copy + 'static,
+) {
+    planted::holds_unless(test, faults, || {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(bound);
+        builder.check(move || {
+            planted::execution();
+            model();
+        });
+    });
+}
+
+const CELL: usize = 0x1000;
+
+/// A cell whose value is the stamp of its newest version.
+struct World {
+    table: DescriptorTable,
+    watches: WatchList,
+    value: AtomicU64,
+    watched: AtomicBool,
+}
+
+impl World {
+    /// With descriptors for this many threads.
+    fn new(threads: u32) -> Arc<Self> {
+        let world = World {
+            table: DescriptorTable::new(),
+            watches: WatchList::new(),
+            value: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
+        };
+        for slot in 0..threads {
+            assert_eq!(world.table.take().unwrap().0, slot);
+        }
+        Arc::new(world)
+    }
+
+    /// Changes the cell from `before` to the next value.
+    fn change(&self, by: u32, before: u64, woken: bool) {
+        // SeqCst, as the decision of a commit; partner: `enlist`.
+        self.value
+            .compare_exchange(before, before + 1, Ordering::SeqCst, Ordering::SeqCst)
+            .expect("one at a time changes the cell");
+        fence(Ordering::SeqCst);
+        if self.watched.load(Ordering::SeqCst) {
+            let change = Change { stamp: before + 1, by, woken };
+            // SeqCst, as in `enlist`.
+            let unmark = || self.watched.store(false, Ordering::SeqCst);
+            self.watches.changed(CELL, change, &self.table, unmark);
+        }
+    }
+
+    /// Enlists for the cell after having seen `seen`.
+    fn enlist(&self, slot: u32, seen: u64) -> Place {
+        // SeqCst: mark, then look; partner: `change`.
+        let mark = || self.watched.store(true, Ordering::SeqCst);
+        let sleeper = Sleeper { slot, seen, since: 1 + u64::from(slot) };
+        self.watches.enlist(CELL, sleeper, mark)
+    }
+
+    /// Lies down before anything has happened.
+    fn lie_down(&self, slot: u32) -> Place {
+        let place = self.enlist(slot, 0);
+        assert!(self.watches.lie_down(&[place]));
+        place
+    }
+
+    /// Sleeps from now on in `place`, which has lain down, until the value meets `condition`. Returns
+    /// it, and what is to be passed on. None if `until` is over before that.
+    fn wait(
+        &self,
+        slot: u32,
+        mut place: Place,
+        condition: impl Fn(u64) -> bool,
+        until: Option<Instant>,
+    ) -> (Option<u64>, Vec<Baton>) {
+        let parker = &self.table.get(slot).parker;
+        let mut batons = Vec::new();
+        loop {
+            let woken = self.watches.sleep(&[place], parker, until, &self.table, |_| ());
+            self.watches.leave(&[place], &self.table, &mut batons);
+            place = loop {
+                let seen = self.value.load(Ordering::Acquire);
+                if condition(seen) {
+                    return (Some(seen), batons);
+                }
+                if !woken {
+                    return (None, batons);
+                }
+                let place = self.enlist(slot, seen);
+                fence(Ordering::SeqCst);
+                let unchanged = self.value.load(Ordering::SeqCst) == seen;
+                parker.reset();
+                if unchanged && self.watches.lie_down(&[place]) {
+                    self.pass(slot, &mut batons, Outcome::Blocked(seen));
+                    break place;
+                }
+                self.watches.leave(&[place], &self.table, &mut batons);
+            };
+        }
+    }
+
+    fn pass(&self, slot: u32, batons: &mut Vec<Baton>, outcome: Outcome) {
+        for baton in batons.drain(..) {
+            self.watches.pass(slot, baton, outcome, &self.table);
+        }
+    }
+}
+
+#[test]
+fn what_a_woken_thread_cannot_use_is_passed_on() {
+    let faults = [Fault::BatonKeptWhenBlocked, Fault::UnparkWithoutWaking];
+    holds_unless("what_a_woken_thread_cannot_use_is_passed_on", 3, &faults, || {
+        let world = World::new(3);
+        // The first, who is woken first, cannot use the first change.
+        let waiters = [2, 1].map(|wanted| (wanted, world.clone()));
+        let mut slot = 0;
+        let [second, first] = waiters.map(|(wanted, world)| {
+            let (me, place) = (slot, world.lie_down(slot));
+            slot += 1;
+            thread::spawn(move || {
+                let (value, mut batons) = world.wait(me, place, |value| value >= wanted, None);
+                assert!(value.unwrap() >= wanted);
+                world.pass(me, &mut batons, Outcome::WentOn);
+            })
+        });
+        world.change(2, 0, false);
+        first.join().unwrap();
+        world.change(2, 1, false);
+        second.join().unwrap();
+        assert!(world.watches.is_empty(), "something was left on the list");
+    });
+}
+
+#[test]
+fn who_can_go_on_and_changes_nothing_wakes_others() {
+    let faults = [Fault::BatonKeptAtTheEnd];
+    holds_unless("who_can_go_on_and_changes_nothing_wakes_others", 3, &faults, || {
+        let world = World::new(3);
+        let waiters = [0, 1].map(|me| {
+            let (place, world) = (world.lie_down(me), world.clone());
+            thread::spawn(move || {
+                let (value, mut batons) = world.wait(me, place, |value| value == 1, None);
+                assert_eq!(value, Some(1));
+                world.pass(me, &mut batons, Outcome::WentOn);
+            })
+        });
+        world.change(2, 0, false);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        assert!(world.watches.is_empty(), "something was left on the list");
+    });
+}
+
+#[test]
+fn who_gives_up_passes_on() {
+    // The first is woken, or its time is up, or both.
+    let faults = [Fault::BatonKeptAtTheEnd];
+    holds_unless("who_gives_up_passes_on", 3, &faults, || {
+        let world = World::new(3);
+        let (hasty, patient) = (world.lie_down(0), world.lie_down(1));
+        let theirs = world.clone();
+        let hasty = thread::spawn(move || {
+            let now = Some(Instant::now());
+            let (value, mut batons) = theirs.wait(0, hasty, |value| value == 2, now);
+            assert_eq!(value, None);
+            theirs.pass(0, &mut batons, Outcome::Left);
+        });
+        let theirs = world.clone();
+        let patient = thread::spawn(move || {
+            let (value, mut batons) = theirs.wait(1, patient, |value| value == 1, None);
+            assert_eq!(value, Some(1));
+            theirs.pass(1, &mut batons, Outcome::WentOn);
+        });
+        world.change(2, 0, false);
+        hasty.join().unwrap();
+        patient.join().unwrap();
+        assert!(world.watches.is_empty(), "something was left on the list");
+    });
+}
+
+#[test]
+fn what_a_woken_thread_leaves_behind_is_looked_at() {
+    let faults = [Fault::NoPacer];
+    holds_unless("what_a_woken_thread_leaves_behind_is_looked_at", 3, &faults, || {
+        let world = World::new(4);
+        let [first, second, third] = [0, 1, 2].map(|slot| world.lie_down(slot));
+        let theirs = world.clone();
+        let first = thread::spawn(move || {
+            let (value, mut batons) = theirs.wait(0, first, |value| value == 1, None);
+            theirs.change(0, value.unwrap(), !batons.is_empty());
+            theirs.pass(0, &mut batons, Outcome::WentOn);
+        });
+        let others = [(1, second), (2, third)].map(|(me, place)| {
+            let theirs = world.clone();
+            thread::spawn(move || {
+                let (value, mut batons) = theirs.wait(me, place, |value| value == 2, None);
+                assert_eq!(value, Some(2));
+                theirs.pass(me, &mut batons, Outcome::WentOn);
+            })
+        });
+        world.change(3, 0, false);
+        for thread in others.into_iter().chain([first]) {
+            thread.join().unwrap();
+        }
+        assert!(world.watches.is_empty(), "something was left on the list");
+    });
+}
+
+#[test]
+fn a_pacer_that_goes_has_a_successor() {
+    let faults = [Fault::NoPacer, Fault::PacerGoesSilently];
+    holds_unless("a_pacer_that_goes_has_a_successor", 3, &faults, || {
+        let world = World::new(3);
+        // The younger one is the pacer, and its time is up at some moment.
+        let (patient, hasty) = (world.lie_down(0), world.lie_down(1));
+        let theirs = world.clone();
+        let patient = thread::spawn(move || {
+            let (value, mut batons) = theirs.wait(0, patient, |value| value == 1, None);
+            assert_eq!(value, Some(1));
+            theirs.pass(0, &mut batons, Outcome::WentOn);
+        });
+        let theirs = world.clone();
+        let hasty = thread::spawn(move || {
+            let now = Some(Instant::now());
+            let (value, mut batons) = theirs.wait(1, hasty, |value| value == 2, now);
+            assert_eq!(value, None);
+            theirs.pass(1, &mut batons, Outcome::Left);
+        });
+        // As if by a woken thread: nobody is woken at once.
+        world.change(2, 0, true);
+        patient.join().unwrap();
+        hasty.join().unwrap();
+        assert!(world.watches.is_empty(), "something was left on the list");
+    });
+}
