@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -148,10 +148,12 @@ impl Program {
     }
 
     fn hear(&mut self, patience: Duration) -> Result<String, String> {
-        self.lines.recv_timeout(patience).map_err(|_| {
-            let state = match self.child.try_wait() {
-                Ok(Some(status)) => format!("has ended with {status}"),
-                _ => format!("said nothing for {} s", patience.as_secs()),
+        self.lines.recv_timeout(patience).map_err(|error| {
+            let state = match error {
+                RecvTimeoutError::Disconnected => "has ended, or closed its output".to_owned(),
+                RecvTimeoutError::Timeout => {
+                    format!("said nothing for {} s", patience.as_secs())
+                }
             };
             format!("external contender {} {state}", self.name)
         })

@@ -10,11 +10,13 @@
 //! | [`external`] | contenders that are other programs |
 //! | [`plan`], [`session`], [`series`] | which trials, in which order, and what they found |
 //! | [`report`] | verdicts, tables, files |
+//! | [`model`] | how cost grows with cores, from counted accesses to memory |
 
 mod contenders;
 mod engine;
 mod external;
 mod keys;
+mod model;
 mod options;
 mod plan;
 mod report;
@@ -25,6 +27,7 @@ mod structures;
 mod workloads;
 
 use clap::Parser;
+use model::load::Load;
 use options::Options;
 use plan::Plan;
 use report::Report;
@@ -56,6 +59,13 @@ fn run(options: &Options) -> Result<ExitCode, String> {
         if slower {
             return Ok(ExitCode::from(VIOLATED));
         }
+    } else if let Some(loads) = &options.model {
+        show(&model::run(options, loads)?);
+    } else if let [contender, load] = &options.be_watched[..] {
+        let load = Load::find(load).ok_or_else(|| format!("no such load: {load}"))?;
+        let contender = contenders::find(contender);
+        let contender = contender.ok_or_else(|| "no such contender: see --list".to_owned())?;
+        model::trace::be_watched(contender, load)?;
     } else if let Some(contender) = options.memory_of {
         println!("{}", workloads::memory::report(contender)?);
     } else if let Some(file) = &options.show {

@@ -2,6 +2,7 @@
 
 use crate::contenders::{self, Contender};
 use crate::external::Named;
+use crate::model::load::Load;
 use crate::workloads::{self, Workload};
 use clap::Parser;
 use std::path::PathBuf;
@@ -52,6 +53,16 @@ pub(crate) struct Options {
     /// Measures nothing; shows what has changed between two results.
     #[arg(long, value_names = ["OLD", "NEW"], num_args = 2)]
     pub(crate) compare: Vec<PathBuf>,
+    /// Measures nothing; counts what operations do to memory, and from that computes how their cost
+    /// grows with cores (Linux on x86-64). Takes some minutes, or less for only some loads.
+    #[arg(long, value_name = "LOAD", num_args = 0.., value_delimiter = ',', value_parser = load)]
+    pub(crate) model: Option<Vec<Load>>,
+    /// What the model takes for the time that a cache line needs from one core to another.
+    #[arg(long, value_name = "NS", default_value_t = 50.0)]
+    pub(crate) transfer_ns: f64,
+    /// Runs this load of the model by this contender, and lets itself be watched.
+    #[arg(long, hide = true, value_names = ["CONTENDER", "LOAD"], num_args = 2)]
+    pub(crate) be_watched: Vec<String>,
     /// Prints what the cells of this contender take: alone in this process.
     #[arg(long, hide = true, value_parser = contender)]
     pub(crate) memory_of: Option<&'static Contender>,
@@ -62,6 +73,11 @@ pub(crate) struct Options {
 
 fn workload(name: &str) -> Result<&'static Workload, String> {
     workloads::find(name).ok_or_else(|| "no such workload: see --list".into())
+}
+
+fn load(name: &str) -> Result<Load, String> {
+    let known = || Load::ALL.iter().map(|load| load.name()).collect::<Vec<_>>().join(", ");
+    Load::find(name).ok_or_else(|| format!("no such load: there are {}", known()))
 }
 
 fn contender(name: &str) -> Result<&'static Contender, String> {

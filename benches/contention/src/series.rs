@@ -95,19 +95,27 @@ impl Series {
 }
 
 /// contempo's counters, by name.
-fn named(statistics: &Statistics) -> [(&'static str, u64); 15] {
+fn named(statistics: &Statistics) -> [(&'static str, u64); 23] {
     [
         ("commits", statistics.commits),
         ("read_only", statistics.read_only),
         ("aborts_claimed", statistics.aborts_claimed),
+        ("aborts_reserved", statistics.aborts_reserved),
         ("aborts_changed", statistics.aborts_changed),
         ("aborts_preempted", statistics.aborts_preempted),
         ("retries", statistics.retries),
         ("aborts_user", statistics.aborts_user),
         ("waits", statistics.waits),
         ("wakes", statistics.wakes),
+        ("wakes_in_vain", statistics.wakes_in_vain),
+        ("nudges", statistics.nudges),
         ("bumps", statistics.bumps),
         ("takeovers", statistics.takeovers),
+        ("queued", statistics.queued),
+        ("pressed", statistics.pressed),
+        ("passed", statistics.passed),
+        ("called", statistics.called),
+        ("revoked", statistics.revoked),
         ("extensions", statistics.extensions),
         ("retired", statistics.retired),
         ("reclaimed", statistics.reclaimed),

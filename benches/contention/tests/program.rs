@@ -119,6 +119,26 @@ fn what_cannot_be_done_is_said() {
 }
 
 #[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn the_model_counts_what_a_mutex_moves() {
+    let arguments = ["--model", "own-1", "--contenders", "std-mutex"];
+    let output = run(&folder("model"), &arguments);
+    let told = text(&output.stderr);
+    if told.contains("cannot be watched") {
+        eprintln!("skipped: this system does not let processes be watched");
+        return;
+    }
+    assert!(output.status.success(), "{told}");
+    let table = text(&output.stdout);
+    let moved = table.split("lines moved per operation").nth(1).expect("a second table");
+    let row = moved.lines().find(|line| line.starts_with("std-mutex")).expect("a row");
+    // Alone, nothing moves; from two cores on, the line of the mutex in each operation at least.
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(words[1..3], ["0.00", "(0.00)"], "{table}");
+    assert!(words[3].parse::<f64>().expect("a number") >= 1.0, "{table}");
+}
+
+#[test]
 fn everything_is_listed() {
     let output = run(&folder("list"), &["--list"]);
     let list = text(&output.stdout);

@@ -40,6 +40,7 @@ pub(crate) struct Contender {
 pub(crate) enum Family {
     Contempo,
     ContempoCell,
+    ContempoDeclared,
     RustStm,
     FastStm,
     AsyncStm,
@@ -89,7 +90,7 @@ impl Contender {
 
     /// Is it a variant of contempo?
     pub(crate) fn is_contempo(&self) -> bool {
-        matches!(self.family, Family::Contempo | Family::ContempoCell)
+        matches!(self.family, Family::Contempo | Family::ContempoCell | Family::ContempoDeclared)
     }
 
     /// Is it held to the project's targets?
@@ -113,6 +114,12 @@ pub(crate) const ALL: &[Contender] = &[
         "contempo-cell",
         Family::ContempoCell,
         "contempo: operations on one cell alone (TVar::update, TVar::load)",
+    )
+    .prepared(contempo::turns),
+    Contender::new(
+        "contempo-declared",
+        Family::ContempoDeclared,
+        "contempo: updates say beforehand which cells they need (atomically_on)",
     )
     .prepared(contempo::turns),
     Contender::new("contempo-timid", Family::Contempo, "contempo with the policy Timid")

@@ -11,27 +11,52 @@ use crate::workloads;
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt::Write as _;
 
-/// Medians must be so far apart, as a part of the old one.
+/// Medians must be so far apart, as a part of the old one …
 const NOTABLE: f64 = 0.10;
+/// … or so far for the 99th percentile of latency, which differs more from run to run.
+const NOTABLE_LATENCY: f64 = 0.50;
+
+/// What is compared.
+#[derive(Clone, Copy, PartialEq)]
+enum Figure {
+    /// Beside the baseline of the same run. More is better.
+    Ratio,
+    /// More is better.
+    PerSecond,
+    /// In nanoseconds. Less is better.
+    P99,
+}
+
+impl Figure {
+    fn name(self) -> &'static str {
+        match self {
+            Figure::Ratio => "× baseline",
+            Figure::PerSecond => "per second",
+            Figure::P99 => "ns (p99)",
+        }
+    }
+}
 
 /// How one figure has changed.
 struct Change {
     name: String,
     old: Quartiles,
     new: Quartiles,
-    /// As a ratio to the baseline of the same run?
-    relative: bool,
+    figure: Figure,
 }
 
 impl Change {
+    /// Above 1 if it has become better.
     fn factor(&self) -> f64 {
-        self.new.median / self.old.median
+        let factor = self.new.median / self.old.median;
+        if self.figure == Figure::P99 { 1.0 / factor } else { factor }
     }
 
     /// More than what the rounds of each run differ among themselves?
     fn is_notable(&self) -> bool {
         let apart = self.new.low > self.old.high || self.new.high < self.old.low;
-        apart && (self.factor() - 1.0).abs() > NOTABLE
+        let notable = if self.figure == Figure::P99 { NOTABLE_LATENCY } else { NOTABLE };
+        apart && (self.new.median / self.old.median - 1.0).abs() > notable
     }
 }
 
@@ -54,7 +79,7 @@ pub(crate) fn render(old: &Report, new: &Report) -> (String, bool) {
     changes.sort_by(|one, other| one.factor().total_cmp(&other.factor()));
     line!(
         text,
-        "\n{compared} rates compared: {steady} are the same within the spread of their rounds{}",
+        "\n{compared} figures compared: {steady} are the same within the spread of their rounds{}",
         if changes.is_empty() { "" } else { "; the others, the worst first" }
     );
     if !changes.is_empty() {
@@ -68,14 +93,13 @@ fn table(changes: &[Change]) -> Table {
     table.load_style(presets::NOTHING);
     table.set_header(["", "", "old", "new", "new / old", ""]);
     for change in changes {
-        let factor = change.factor();
         table.add_row([
             change.name.clone(),
-            if change.relative { "× baseline" } else { "per second" }.into(),
+            change.figure.name().into(),
             short(change.old.median),
             short(change.new.median),
-            short(factor),
-            if factor < 1.0 { "SLOWER" } else { "faster" }.into(),
+            short(change.new.median / change.old.median),
+            if change.factor() < 1.0 { "SLOWER" } else { "faster" }.into(),
         ]);
     }
     for index in 2..5 {
@@ -91,23 +115,27 @@ fn changes(old: &Report, new: &Report) -> Vec<Change> {
         let Some(before) = old.case(workload, *threads, contender) else { continue };
         for part in &after.parts {
             let (Some(was), is) = (before.part(&part.name), part) else { continue };
-            let found = beside_baseline(old, before, was)
-                .zip(beside_baseline(new, after, is))
-                .map(|(old, new)| (old, new, true))
-                .or_else(|| Some((of(was)?, of(is)?, false)));
-            if let Some((old, new, relative)) = found
-                && old.median > 0.0
-            {
-                let name = format!("{workload}, {threads} threads, {contender}: {}", part.name);
-                changes.push(Change { name, old, new, relative });
+            let ratios = beside_baseline(old, before, was).zip(beside_baseline(new, after, is));
+            let rates = match ratios {
+                Some((old, new)) => Some((old, new, Figure::Ratio)),
+                None => {
+                    of(&was.rate).zip(of(&is.rate)).map(|(old, new)| (old, new, Figure::PerSecond))
+                }
+            };
+            let p99 = of(&was.p99).zip(of(&is.p99)).map(|(old, new)| (old, new, Figure::P99));
+            for (old, new, figure) in rates.into_iter().chain(p99) {
+                if old.median > 0.0 && new.median > 0.0 {
+                    let name = format!("{workload}, {threads} threads, {contender}: {}", part.name);
+                    changes.push(Change { name, old, new, figure });
+                }
             }
         }
     }
     changes
 }
 
-fn of(part: &Part) -> Option<Quartiles> {
-    Quartiles::of(part.rate.iter().copied())
+fn of(numbers: &[f64]) -> Option<Quartiles> {
+    Quartiles::of(numbers.iter().copied())
 }
 
 /// The ratio to the baseline of the same run; none for the baseline itself.

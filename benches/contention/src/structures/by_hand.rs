@@ -4,6 +4,7 @@ use super::cells::{Cells, Variables};
 use crate::contenders::attempts;
 use crate::contenders::contempo::Contempo;
 use crate::contenders::monitors::Monitor;
+use ::contempo::{TVar, atomically_on};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// A mutex per cell, taken in ascending order: what a careful user writes without an STM.
@@ -117,6 +118,67 @@ impl Cells for SingleCells {
 
     fn hold(&self, at: &[usize], meanwhile: &dyn Fn()) {
         self.0.hold(at, meanwhile);
+    }
+}
+
+/// contempo's variables; updates say beforehand which of them they need.
+pub(crate) struct Declared(Variables<Contempo>);
+
+impl Cells for Declared {
+    fn new(count: usize, value: u64) -> Self {
+        Declared(Variables::new(count, value))
+    }
+
+    #[inline]
+    fn update(&self, at: &[usize]) {
+        let cells = &self.0.0;
+        let needed: Vec<&TVar<u64>> = at.iter().map(|&at| &cells[at]).collect();
+        atomically_on(&needed[..], |tx| {
+            attempts::count();
+            needed.iter().try_for_each(|cell| tx.modify(cell, |value| value + 1))
+        });
+    }
+
+    #[inline]
+    fn read(&self, at: &[usize]) -> u64 {
+        self.0.read(at)
+    }
+
+    #[inline]
+    fn transfer(&self, from: usize, to: usize, amount: u64) -> bool {
+        let (from, to) = (&self.0.0[from], &self.0.0[to]);
+        atomically_on((from, to), |tx| {
+            attempts::count();
+            let Some(rest) = tx.read(from)?.checked_sub(amount) else { return Ok(false) };
+            tx.write(from, rest)?;
+            tx.modify(to, |balance| balance + amount)?;
+            Ok(true)
+        })
+    }
+
+    #[inline]
+    fn audit(&self) -> u64 {
+        self.0.audit()
+    }
+
+    fn try_audit(&self) -> Option<u64> {
+        self.0.try_audit()
+    }
+
+    const READS_WITHOUT_LOCK: bool = true;
+
+    fn read_and_hold(&self, meanwhile: &dyn Fn()) {
+        self.0.read_and_hold(meanwhile);
+    }
+
+    fn hold(&self, at: &[usize], meanwhile: &dyn Fn()) {
+        let cells = &self.0.0;
+        let needed: Vec<&TVar<u64>> = at.iter().map(|&at| &cells[at]).collect();
+        atomically_on(&needed[..], |tx| {
+            needed.iter().try_for_each(|cell| tx.modify(cell, |value| value + 1))?;
+            meanwhile();
+            Ok(())
+        });
     }
 }
 

@@ -229,6 +229,7 @@ fn later<C: Cells>(workload: impl OnCells + 'static) -> Maker {
 pub(crate) fn maker(contender: &Contender, workload: impl OnCells + 'static) -> Option<Maker> {
     Some(match contender.family {
         Family::Contempo => later::<Variables<Contempo>>(workload),
+        Family::ContempoDeclared => later::<by_hand::Declared>(workload),
         Family::RustStm => later::<Variables<RustStm>>(workload),
         Family::FastStm => later::<Variables<FastStm>>(workload),
         Family::AsyncStm => later::<Variables<AsyncStm>>(workload),

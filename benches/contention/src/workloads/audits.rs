@@ -9,7 +9,8 @@ use crate::keys::uniform_pair;
 use crate::structures::cells::{self, Cells, OnCells};
 
 const ACCOUNTS: usize = 1_000;
-const BALANCE: u64 = 1_000;
+/// So much that no account runs dry: then transfers would write nothing.
+const BALANCE: u64 = 1_000_000;
 /// Transfers between two audits.
 const TRANSFERS: u64 = 9;
 
@@ -40,7 +41,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| cells::maker(contender, Mix::Both),
         "1,000 accounts: nine transfers, then an audit of all",
     )
-    .with("accounts=1000 balance=1000 transfers=9 audits=1")
+    .with("accounts=1000 balance=1000000 transfers=9 audits=1")
     .catches(&[Fault::HalfUpdate, Fault::TornRead])
     .weight(2.0),
     Workload::new(
@@ -49,7 +50,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| cells::maker(contender, Mix::TransfersOnly),
         "1,000 accounts: the transfers of `audits` without its audits",
     )
-    .with("accounts=1000 balance=1000 transfers=9 audits=0")
+    .with("accounts=1000 balance=1000000 transfers=9 audits=0")
     .catches(&[Fault::HalfUpdate])
     .weight(2.0),
     Workload::new(
@@ -58,7 +59,7 @@ pub(super) const ALL: &[Workload] = &[
         |contender, _| cells::maker(contender, Mix::AuditsOnly),
         "1,000 accounts: one thread audits, nobody transfers",
     )
-    .with("accounts=1000 balance=1000 transfers=0 audits=1")
+    .with("accounts=1000 balance=1000000 transfers=0 audits=1")
     .catches(&[Fault::TornRead]),
 ];
 

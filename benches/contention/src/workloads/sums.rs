@@ -9,7 +9,8 @@ use crate::keys::uniform_pair;
 use crate::structures::cells::{self, Cells, OnCells};
 
 const CELLS: usize = 1_000;
-const VALUE: u64 = 1_000;
+/// So much that no cell runs dry: then transfers would write nothing.
+const VALUE: u64 = 1_000_000;
 
 struct Sums;
 
@@ -25,7 +26,7 @@ pub(super) const ALL: &[Workload] = &[Workload::new(
     |contender, _| cells::maker(contender, Sums),
     "one thread sums 1,000 cells, three transfer among them",
 )
-.with("cells=1000 value=1000 summing_threads=1")
+.with("cells=1000 value=1000000 summing_threads=1")
 .catches(&[Fault::TornRead, Fault::HalfUpdate])
 .weight(3.0)];
 

@@ -171,8 +171,34 @@ fn workload(page: &mut String, report: &Report, cases: &[Case]) {
             }
         }
         *page += "</table></div></details>";
+        counters(page, cases);
     }
     *page += "</section>\n";
+}
+
+/// What contempo counted, per thousand commits: why attempts were repeated, who waited.
+fn counters(page: &mut String, cases: &[Case]) {
+    let counted = || cases.iter().filter(|case| case.counters.values().any(|count| *count > 0));
+    let names: BTreeSet<&String> = counted().flat_map(|case| case.counters.keys()).collect();
+    if names.is_empty() {
+        return;
+    }
+    *page += "<details><summary>What contempo counted</summary><p>Per thousand transactions, \
+              read-only ones included; all rounds together, with warm-up and checks.</p>\
+              <div class=\"scroll\"><table><tr><th>threads<th class=\"text\">contender";
+    names.iter().for_each(|name| write(page, format_args!("<th>{}", escaped(name))));
+    *page += "</tr>\n";
+    for case in counted() {
+        let count = |name: &str| case.counters.get(name).copied().unwrap_or(0) as f64;
+        let thousands = (count("commits") + count("read_only")).max(1.0) / 1e3;
+        let Case { threads, contender, .. } = case;
+        write(page, format_args!("<tr><td>{threads}<td class=\"text\">{}", escaped(contender)));
+        for name in &names {
+            write(page, format_args!("<td>{}", short(count(name) / thousands)));
+        }
+        *page += "</tr>\n";
+    }
+    *page += "</table></div></details>";
 }
 
 /// The kinds of operations, in the order in which they come.

@@ -6,6 +6,10 @@ use plotters::style::RGBColor;
 const COLOURS: &[(&str, RGBColor)] = &[
     ("contempo", RGBColor(200, 16, 46)),
     ("contempo-cell", RGBColor(240, 113, 103)),
+    ("contempo-declared", RGBColor(233, 30, 120)),
+    ("contempo-timid", RGBColor(190, 120, 130)),
+    ("contempo-greedy", RGBColor(160, 80, 90)),
+    ("contempo-karma", RGBColor(215, 150, 120)),
     ("stm", RGBColor(106, 44, 145)),
     ("fast-stm", RGBColor(157, 78, 221)),
     ("async-stm", RGBColor(199, 125, 255)),
@@ -36,7 +40,7 @@ pub(super) fn colour(contender: &str) -> RGBColor {
     }
 }
 
-/// How thick its lines are: contempo is what most look for here.
+/// How thick its lines are: contempo as users get it is what most look for here.
 pub(super) fn weight(contender: &str) -> u32 {
-    if contender.starts_with("contempo") { 3 } else { 1 }
+    if contender == "contempo" { 3 } else { 1 }
 }
