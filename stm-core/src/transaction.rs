@@ -8,7 +8,7 @@ use crate::tvar::TVar;
 use crate::version::{CellHeader, Version, VersionHeader};
 use contempo_alloc::retired::Block;
 use contempo_sched::fault::{Fault, planted};
-use contempo_sched::primitives::{Ordering, prefetch_for_writing};
+use contempo_sched::primitives::Ordering;
 use contempo_sched::statistics::Cause;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
@@ -154,7 +154,6 @@ impl<'tx> Transaction<'tx> {
         cell: &TVar<T>,
         change: impl FnOnce(&'tx T) -> T,
     ) -> StmResult<()> {
-        prefetch_for_writing(cell.header());
         let value = self.read(cell)?;
         self.write(cell, change(value))
     }

@@ -102,30 +102,6 @@ impl<T: bytemuck::Pod> Atomic<T> {
 /// Are we running under a model checker? (Spin limits and batch sizes shrink there.)
 pub const CHECKED: bool = cfg!(any(contempo_loom, contempo_shuttle));
 
-/// Asks for the cache line at `address` for writing, before it is needed: whoever reads a line first
-/// and writes it later else waits for it twice. A hint; any address will do.
-#[inline(always)]
-pub fn prefetch_for_writing<T>(address: *const T) {
-    #[cfg(all(target_arch = "x86_64", not(any(contempo_loom, contempo_shuttle, miri))))]
-    // SAFETY: touches no memory as far as the program can tell, and faults on no address; processors
-    // without it execute it as a no-op.
-    unsafe {
-        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(all(target_arch = "aarch64", not(any(contempo_loom, contempo_shuttle, miri))))]
-    // SAFETY: as above.
-    unsafe {
-        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(any(
-        not(any(target_arch = "x86_64", target_arch = "aarch64")),
-        contempo_loom,
-        contempo_shuttle,
-        miri
-    ))]
-    let _ = address;
-}
-
 /// Orders what this thread did before a sequentially consistent read-modify-write against the
 /// loads that follow it.
 ///
