@@ -55,6 +55,11 @@ impl Frame {
     }
 }
 
+/// A window that lasts so much longer than twice what it should is measured again …
+const SLACK: Duration = Duration::from_millis(200);
+/// … at most so many times.
+const MOST_REPEATS: u64 = 3;
+
 /// How long a trial may take, beyond what it should, before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -140,8 +145,13 @@ fn measure(case: &Case, seed: u64, cores: &Cores) -> Result<Sample, Violation> {
             looks: case.contender.shared(),
         };
         let sample = trial::run(&*trial, &terms)?;
+        let stretched = !trial.shares_work() && sample.lasted() > 2 * case.timing.window + SLACK;
         drop(trial);
         contempo::collect();
+        if stretched && part < MOST_REPEATS {
+            // The whole process was stopped meanwhile, or starved: this says nothing.
+            continue;
+        }
         let so_far = match whole {
             Some(before) => before.and(&sample),
             None => sample,
