@@ -1,8 +1,8 @@
 //! Blocks by size class: per-thread caches over shared slabs.
 //!
 //! A thread takes blocks from, and returns them to, lists of its own, last in, first out, so that a
-//! block comes back while it is still in cache. Of lists that grow too long (a thread that frees what
-//! others allocate) the blocks go back to their slabs, from where others take them. Taking and returning blocks never
+//! block comes back while it is still in cache. Lists that grow too long (a thread that frees what
+//! others allocate) are passed on whole through the shared heap. Taking and returning blocks never
 //! waits: if the shared heap is busy, a thread carves a new slab or keeps its list. (A new slab is
 //! noted down under a mutex, and an ending thread passes its lists on under one.)
 //!
@@ -10,7 +10,6 @@
 //! from the global allocator; under the checkers freed blocks are kept until the heap is dropped,
 //! so that a use after free meets a dead block and not a new one.
 
-use crate::slab::{self, Free, FreeSlabs, HEADER, Magazine, SLAB};
 use std::alloc::{Layout, alloc, handle_alloc_error};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::{NonNull, null_mut};
@@ -23,8 +22,9 @@ const GRAIN: usize = 8;
 /// The largest block that is cached; larger ones come from the global allocator.
 const LARGEST: usize = 512;
 const CLASSES: usize = LARGEST / GRAIN + 1;
-/// Bytes of free blocks after which a list is full: more than a refill can bring.
-const MAGAZINE: usize = 2 * SLAB;
+const SLAB: usize = 64 * 1024;
+/// Bytes of free blocks after which a list is full.
+const MAGAZINE: usize = 64 * 1024;
 
 const DIRECT: bool = cfg!(any(contempo_loom, contempo_shuttle, contempo_system_heap, miri));
 const QUARANTINE: bool = cfg!(any(contempo_loom, contempo_shuttle));
@@ -57,9 +57,29 @@ impl Shape {
     }
 }
 
-/// What the threads of a domain share: slabs with blocks that have been passed on, and every slab.
+/// A free block: its first word links to the next.
+#[repr(C)]
+struct Free {
+    next: *mut Free,
+}
+
+/// A list of free blocks of one class.
+#[derive(Clone, Copy)]
+struct Magazine {
+    head: *mut Free,
+    count: usize,
+}
+
+// SAFETY: a magazine owns the blocks in its list, which hold no values.
+unsafe impl Send for Magazine {}
+
+impl Magazine {
+    const EMPTY: Magazine = Magazine { head: null_mut(), count: 0 };
+}
+
+/// What the threads of a domain share: full magazines that have been passed on, and every slab.
 pub struct SharedHeap {
-    free: [SharedMutex<FreeSlabs>; CLASSES],
+    full: [SharedMutex<Vec<Magazine>>; CLASSES],
     slabs: SharedMutex<Vec<usize>>,
     quarantine: SharedMutex<Vec<(usize, Layout)>>,
 }
@@ -68,33 +88,27 @@ impl SharedHeap {
     /// An empty heap.
     pub const fn new() -> Self {
         SharedHeap {
-            free: [const { SharedMutex::new(FreeSlabs::new()) }; CLASSES],
+            full: [const { SharedMutex::new(Vec::new()) }; CLASSES],
             slabs: SharedMutex::new(Vec::new()),
             quarantine: SharedMutex::new(Vec::new()),
         }
     }
 
-    /// Passes blocks on, or returns them if another thread is at that list.
-    ///
-    /// # Safety
-    /// They are free blocks of this class, from this heap, and nobody else's.
-    unsafe fn pass_on(&self, class: usize, magazine: Magazine) -> Result<(), Magazine> {
-        let mut free = match self.free[class].try_lock() {
-            Ok(free) => free,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+    /// Passes a magazine on, or returns it if another thread is at that list.
+    fn pass_on(&self, class: usize, magazine: Magazine) -> Result<(), Magazine> {
+        match self.full[class].try_lock() {
+            Ok(mut full) => full.push(magazine),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().push(magazine),
             Err(TryLockError::WouldBlock) => return Err(magazine),
-        };
-        // SAFETY: passed on.
-        unsafe { free.put(magazine) };
+        }
         Ok(())
     }
 
-    /// Some blocks that were passed on, if there are any and nobody is at that list.
-    fn take(&self, class: usize) -> Magazine {
-        match self.free[class].try_lock() {
-            Ok(mut free) => free.take(),
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
-            Err(TryLockError::WouldBlock) => Magazine::EMPTY,
+    fn take(&self, class: usize) -> Option<Magazine> {
+        match self.full[class].try_lock() {
+            Ok(mut full) => full.pop(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().pop(),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 }
@@ -217,7 +231,7 @@ impl BlockCache {
         let size = class * GRAIN;
         let mut spare = cache.spare.replace(Magazine::EMPTY);
         if spare.head.is_null() && cache.fresh.get() == cache.fresh_end.get() {
-            spare = self.shared.take(class);
+            spare = self.shared.take(class).unwrap_or(Magazine::EMPTY);
         }
         if !spare.head.is_null() {
             // SAFETY: a non-empty magazine is a list of blocks that we own now.
@@ -227,19 +241,18 @@ impl BlockCache {
             return unsafe { NonNull::new_unchecked(spare.head.cast()) };
         }
         if cache.fresh.get() == cache.fresh_end.get() {
-            let bytes = (SLAB - HEADER) / size * size;
-            let slab = slab::allocate();
+            let bytes = SLAB / size * size;
+            let slab = allocate_directly(
+                Layout::from_size_align(bytes, 64).expect("a slab is small and aligned to a line"),
+            );
             // Remembered, so that the memory stays reachable for leak checkers.
             match self.shared.slabs.lock() {
                 Ok(mut slabs) => slabs.push(slab.as_ptr().expose_provenance()),
                 Err(poisoned) => poisoned.into_inner().push(slab.as_ptr().expose_provenance()),
             }
-            // SAFETY: inside the slab; the end is at most one past its end.
-            unsafe {
-                let first = slab.as_ptr().add(HEADER);
-                cache.fresh.set(first);
-                cache.fresh_end.set(first.add(bytes));
-            }
+            cache.fresh.set(slab.as_ptr());
+            // SAFETY: one past the end of the slab.
+            cache.fresh_end.set(unsafe { slab.as_ptr().add(bytes) });
         }
         let block = cache.fresh.get();
         // SAFETY: `fresh` is a multiple of `size` before `fresh_end`.
@@ -256,12 +269,9 @@ impl BlockCache {
         let previous = cache.spare.replace(full);
         cache.head.set(null_mut());
         cache.count.set(0);
-        if previous.head.is_null() {
-            return;
-        }
-        // SAFETY: our own free blocks.
-        let passed_on = unsafe { self.shared.pass_on(class, previous) };
-        if let Err(kept) = passed_on {
+        if !previous.head.is_null()
+            && let Err(kept) = self.shared.pass_on(class, previous)
+        {
             // Somebody is at that list: keep the magazine in use, it may grow.
             cache.head.set(kept.head);
             cache.count.set(kept.count);
@@ -315,11 +325,10 @@ impl Drop for BlockCache {
                 [cache.spare.get(), Magazine { head: cache.head.get(), count: cache.count.get() }]
             {
                 if !magazine.head.is_null() {
-                    let mut free = self.shared.free[class]
+                    let mut full = self.shared.full[class]
                         .lock()
                         .unwrap_or_else(|poisoned| poisoned.into_inner());
-                    // SAFETY: our own free blocks.
-                    unsafe { free.put(magazine) };
+                    full.push(magazine);
                 }
             }
         }
@@ -373,31 +382,8 @@ mod tests {
         unsafe { first.release(block, layout) };
         drop(first);
         let second = BlockCache::new(shared);
-        let slab: Vec<_> = (0..(SLAB - HEADER) / 32).map(|_| second.allocate(layout)).collect();
+        let slab: Vec<_> = (0..SLAB / 32).map(|_| second.allocate(layout)).collect();
         assert!(slab.contains(&block), "the first thread's list was passed on");
         assert_eq!(shared.slabs.lock().unwrap().len(), 1);
-    }
-
-    #[test]
-    fn what_was_freed_in_disorder_comes_back_slab_by_slab() {
-        let cache = BlockCache::new(heap());
-        let shape = Shape::new(Layout::from_size_align(24, 8).unwrap());
-        let mut blocks: Vec<_> = (0..100_000).map(|_| cache.allocate(shape)).collect();
-        // In an order that jumps from slab to slab.
-        for n in 0..blocks.len() {
-            blocks.swap(n, (n * 7919 + 13) % 100_000);
-        }
-        for block in &blocks {
-            // SAFETY: allocated above with this shape; released once.
-            unsafe { cache.release(*block, shape) };
-        }
-        let slab_of = |block: NonNull<u8>| block.as_ptr().addr() / SLAB;
-        // Past what this thread has kept for itself.
-        for _ in 0..2 * MAGAZINE / 24 {
-            cache.allocate(shape);
-        }
-        let again: Vec<_> = (0..10_000).map(|_| slab_of(cache.allocate(shape))).collect();
-        let changes = again.windows(2).filter(|pair| pair[0] != pair[1]).count();
-        assert!(changes < 100, "{changes} changes of the slab in 10,000 blocks");
     }
 }
