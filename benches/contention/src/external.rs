@@ -132,8 +132,9 @@ impl Program {
             }
         });
         let mut program = Program { name, child, input, lines };
-        program.say(&format!("contention {VERSION}"))?;
-        let greeting = program.hear(PATIENCE)?;
+        // One that does not listen may have said something that tells more.
+        let asked = program.say(&format!("contention {VERSION}"));
+        let greeting = program.hear(PATIENCE).map_err(|silent| asked.err().unwrap_or(silent))?;
         if greeting.trim() == format!("ready {VERSION}") {
             Ok(program)
         } else {
