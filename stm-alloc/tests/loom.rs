@@ -14,23 +14,7 @@ use std::cell::Cell;
 
 #[path = "../../stm-core/tests/planted/mod.rs"]
 mod planted;
-
-/// The model holds up to `bound` preemptions, and with each of these faults it does not.
-fn holds_unless(
-    test: &str,
-    bound: usize,
-    faults: &[Fault],
-    model: impl Fn() + Sync + Send + Copy + 'static,
-) {
-    planted::holds_unless(test, faults, || {
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(bound);
-        builder.check(move || {
-            planted::execution();
-            model();
-        });
-    });
-}
+use planted::holds_unless;
 
 /// A cell that remembers only the stamps of its versions.
 struct World {

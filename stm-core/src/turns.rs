@@ -18,6 +18,8 @@ use contempo_sched::statistics::Cause;
 use contempo_sched::time;
 use contempo_sched::turn::{Rank, pressing, revoke};
 use contempo_sched::word::{Reservation, TurnPhase, TurnWord};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::time::{Duration, Instant};
 
@@ -46,7 +48,7 @@ pub(crate) struct Turns {
     /// up early must not each begin to wait anew.
     respected: RefCell<Vec<Respected>>,
     /// Jitter.
-    random: Cell<u32>,
+    random: RefCell<SmallRng>,
 }
 
 /// What of a transaction's bad luck lasts longer than an attempt.
@@ -123,7 +125,7 @@ impl Turns {
             heat: Cell::new(0),
             commits_before: Cell::new(0),
             respected: RefCell::new(Vec::new()),
-            random: Cell::new(seed.wrapping_mul(0x9E37_79B9) | 1),
+            random: RefCell::new(SmallRng::seed_from_u64(u64::from(seed))),
         }
     }
 
@@ -143,14 +145,9 @@ impl Turns {
         unsafe { &mut *self.reserved.get() }
     }
 
-    /// A random number from 1 to `most` (xorshift: jitter needs no more).
+    /// A random number from 1 to `most`.
     fn jitter(&self, most: u32) -> u32 {
-        let mut x = self.random.get();
-        x ^= x << 13;
-        x ^= x >> 17;
-        x ^= x << 5;
-        self.random.set(x);
-        x % most.max(1) + 1
+        self.random.borrow_mut().random_range(1..=most.max(1))
     }
 }
 

@@ -13,24 +13,7 @@ use contempo_sched::fault::Fault;
 use loom::thread;
 
 mod planted;
-
-/// The model holds up to `bound` preemptions, and with each of these faults it does not.
-fn holds_unless(
-    test: &str,
-    bound: usize,
-    faults: &[Fault],
-    model: impl Fn() + Sync + Send + Copy + 'static,
-) {
-    planted::holds_unless(test, faults, || {
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(bound);
-        builder.max_branches = 20_000;
-        builder.check(move || {
-            planted::execution();
-            model();
-        });
-    });
-}
+use planted::holds_unless;
 
 fn increment(tx: &Transaction<'_>, cell: &TVar<u64>) -> Result<(), Interrupt> {
     let value = *tx.read(cell)?;

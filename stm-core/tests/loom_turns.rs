@@ -7,23 +7,7 @@ use contempo_sched::fault::Fault;
 use loom::thread;
 
 mod planted;
-
-fn holds_unless(
-    test: &str,
-    bound: usize,
-    faults: &[Fault],
-    model: impl Fn() + Sync + Send + Copy + 'static,
-) {
-    planted::holds_unless(test, faults, || {
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(bound);
-        builder.max_branches = 20_000;
-        builder.check(move || {
-            planted::execution();
-            model();
-        });
-    });
-}
+use planted::holds_unless;
 
 /// Reads both, and finds them equal.
 fn equal(tx: &Transaction<'_>, cells: &[TVar<u64>; 2]) -> Result<u64, Interrupt> {

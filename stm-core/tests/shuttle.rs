@@ -7,50 +7,10 @@
 
 use contempo_core::{Abort, Interrupt, TVar, Transaction, atomically, snapshot, try_atomically};
 use contempo_sched::fault::Fault;
-use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
-use shuttle::{Config, Runner, thread};
+use shuttle::thread;
 
 mod planted;
-
-fn seed() -> u64 {
-    match std::env::var("CONTEMPO_SEED") {
-        Ok(seed) => seed.parse().expect("CONTEMPO_SEED is a number"),
-        Err(_) => 20_261_121,
-    }
-}
-
-fn run(scheduler: impl Scheduler + 'static, model: impl Fn() + Send + Sync + 'static) {
-    let mut config = Config::new();
-    config.stack_size = 0x20000;
-    config.max_steps = shuttle::MaxSteps::FailAfter(200_000);
-    Runner::new(scheduler, config).run(move || {
-        planted::execution();
-        model();
-    });
-}
-
-/// The model holds in many schedules of both kinds, and with each of these faults it does not.
-fn holds_unless(test: &str, faults: &[Fault], model: impl Fn() + Send + Sync + Copy + 'static) {
-    holds_unless_in(5000, test, faults, model);
-}
-
-/// The same in so many schedules, for what is met rarely.
-fn holds_unless_in(
-    schedules: usize,
-    test: &str,
-    faults: &[Fault],
-    model: impl Fn() + Send + Sync + Copy + 'static,
-) {
-    let schedules = match std::env::var("CONTEMPO_SCHEDULES") {
-        Ok(schedules) => schedules.parse().expect("CONTEMPO_SCHEDULES is a number"),
-        Err(_) => schedules,
-    };
-    println!("{test}: seed {}", seed());
-    planted::holds_unless(test, faults, || {
-        run(PctScheduler::new_from_seed(seed(), 3, schedules), model);
-        run(RandomScheduler::new_from_seed(seed(), schedules), model);
-    });
-}
+use planted::holds_unless;
 
 fn transfer(tx: &Transaction<'_>, from: &TVar<u64>, to: &TVar<u64>) -> Result<(), Interrupt> {
     tx.modify(from, |balance| balance.wrapping_sub(1))?;
@@ -78,7 +38,7 @@ fn transfers_keep_the_total() {
         Fault::ClaimOverClaim,
         Fault::OwnWriteNotRead,
     ];
-    holds_unless("transfers_keep_the_total", &faults, || {
+    holds_unless("transfers_keep_the_total", 5000, &faults, || {
         let cells: Vec<TVar<u64>> = (0..3).map(|_| TVar::new(100)).collect();
         let movers: Vec<_> = (0..3)
             .map(|n| {
@@ -118,7 +78,7 @@ fn transfers_keep_the_total() {
 #[test]
 fn commits_respect_real_time() {
     // What a thread has seen committed, every transaction that begins later sees as well.
-    holds_unless("commits_respect_real_time", &[Fault::StaleBound], || {
+    holds_unless("commits_respect_real_time", 5000, &[Fault::StaleBound], || {
         let (x, y) = (TVar::new(0_u64), TVar::new(0_u64));
         let writers = [x.clone(), y.clone()].map(|cell| {
             thread::spawn(move || {
@@ -154,7 +114,7 @@ fn commits_respect_real_time() {
 #[test]
 fn blocked_threads_are_woken() {
     let faults = [Fault::WatchersForgotten, Fault::NoSecondLook];
-    holds_unless("blocked_threads_are_woken", &faults, || {
+    holds_unless("blocked_threads_are_woken", 5000, &faults, || {
         let slots: Vec<TVar<Option<u64>>> = (0..2).map(|_| TVar::new(None)).collect();
         let take = |tx: &Transaction<'_>, slot: &TVar<Option<u64>>| match *tx.take(slot)? {
             Some(item) => Ok(item),
@@ -208,7 +168,7 @@ fn few_are_woken_and_nobody_is_forgotten() {
         Fault::BatonKeptAtTheEnd,
         Fault::NoPacer,
     ];
-    holds_unless("few_are_woken_and_nobody_is_forgotten", &faults, || {
+    holds_unless("few_are_woken_and_nobody_is_forgotten", 5000, &faults, || {
         const END: u64 = 2;
         let stock = TVar::new([0_u64; 3]);
         let mut threads = Vec::new();
@@ -258,7 +218,7 @@ fn few_are_woken_and_nobody_is_forgotten() {
 
 #[test]
 fn failed_parts_leave_no_trace() {
-    holds_unless("failed_parts_leave_no_trace", &[Fault::AlternativeKept], || {
+    holds_unless("failed_parts_leave_no_trace", 5000, &[Fault::AlternativeKept], || {
         let (x, y) = (TVar::new(0_u64), TVar::new(0_u64));
         let threads: Vec<_> = (0..3)
             .map(|n| {
@@ -313,7 +273,7 @@ fn destructors_run_once() {
     }
 
     let faults = [Fault::ClaimOverClaim, Fault::OrphansByAnOldLook];
-    holds_unless_in(50_000, "destructors_run_once", &faults, || {
+    holds_unless("destructors_run_once", 50_000, &faults, || {
         let alive = Arc::new(AtomicUsize::new(0));
         let cell = TVar::new(Counted::new(&alive));
         let threads: Vec<_> = (0..3)

@@ -4,47 +4,12 @@
 
 use contempo_core::{Interrupt, TVar, Transaction, atomically, atomically_on, snapshot};
 use contempo_sched::fault::Fault;
-use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
-use shuttle::{Config, Runner, thread};
+use shuttle::thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 mod planted;
-
-fn seed() -> u64 {
-    match std::env::var("CONTEMPO_SEED") {
-        Ok(seed) => seed.parse().expect("CONTEMPO_SEED is a number"),
-        Err(_) => 20_261_125,
-    }
-}
-
-fn run(scheduler: impl Scheduler + 'static, model: impl Fn() + Send + Sync + 'static) {
-    let mut config = Config::new();
-    config.stack_size = 0x20000;
-    config.max_steps = shuttle::MaxSteps::FailAfter(200_000);
-    Runner::new(scheduler, config).run(move || {
-        planted::execution();
-        model();
-    });
-}
-
-/// The model holds in many schedules of both kinds, and with each of these faults it does not.
-fn holds_unless(
-    test: &str,
-    schedules: usize,
-    faults: &[Fault],
-    model: impl Fn() + Send + Sync + Copy + 'static,
-) {
-    let schedules = match std::env::var("CONTEMPO_SCHEDULES") {
-        Ok(schedules) => schedules.parse().expect("CONTEMPO_SCHEDULES is a number"),
-        Err(_) => schedules,
-    };
-    println!("{test}: seed {}", seed());
-    planted::holds_unless(test, faults, || {
-        run(PctScheduler::new_from_seed(seed(), 3, schedules), model);
-        run(RandomScheduler::new_from_seed(seed(), schedules), model);
-    });
-}
+use planted::holds_unless;
 
 fn increment(tx: &Transaction<'_>, cell: &TVar<u64>) -> Result<(), Interrupt> {
     tx.modify(cell, |n| n + 1)

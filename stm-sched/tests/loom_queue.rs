@@ -13,22 +13,7 @@ use loom::thread;
 
 #[path = "../../stm-core/tests/planted/mod.rs"]
 mod planted;
-
-fn holds_unless(
-    test: &str,
-    bound: usize,
-    faults: &[Fault],
-    model: impl Fn() + Sync + Send + Copy + 'static,
-) {
-    planted::holds_unless(test, faults, || {
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(bound);
-        builder.check(move || {
-            planted::execution();
-            model();
-        });
-    });
-}
+use planted::holds_unless;
 
 const KEY: usize = 64;
 

@@ -16,12 +16,64 @@ const TIME_LIMIT: Duration = Duration::from_secs(120);
 static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
 
 /// To be called at the start of every execution of a model.
-pub(crate) fn execution() {
+fn execution() {
     EXECUTIONS.fetch_add(1, Ordering::Relaxed);
 }
 
+/// The model holds in every schedule with at most `bound` preemptions, and with each of these faults it
+/// does not.
+#[cfg(contempo_loom)]
+pub(crate) fn holds_unless(
+    test: &str,
+    bound: usize,
+    faults: &[Fault],
+    model: impl Fn() + Sync + Send + Copy + 'static,
+) {
+    succeeds_unless(test, faults, || {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(bound);
+        builder.max_branches = 20_000;
+        builder.check(move || {
+            execution();
+            model();
+        });
+    });
+}
+
+/// The model holds in so many schedules by PCT, and as many at random, and with each of these faults it
+/// does not. `CONTEMPO_SCHEDULES` and `CONTEMPO_SEED` choose others.
+#[cfg(contempo_shuttle)]
+pub(crate) fn holds_unless(
+    test: &str,
+    schedules: usize,
+    faults: &[Fault],
+    model: impl Fn() + Send + Sync + Copy + 'static,
+) {
+    use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+    fn chosen<T: std::str::FromStr>(variable: &str, default: T) -> T {
+        let Ok(text) = std::env::var(variable) else { return default };
+        text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text:?}"))
+    }
+    fn run(scheduler: impl Scheduler + 'static, model: impl Fn() + Send + Sync + 'static) {
+        let mut config = shuttle::Config::new();
+        config.stack_size = 0x20000;
+        config.max_steps = shuttle::MaxSteps::FailAfter(200_000);
+        shuttle::Runner::new(scheduler, config).run(move || {
+            execution();
+            model();
+        });
+    }
+    let schedules = chosen("CONTEMPO_SCHEDULES", schedules);
+    let seed = chosen("CONTEMPO_SEED", 20_261_121);
+    println!("{test}: seed {seed}");
+    succeeds_unless(test, faults, || {
+        run(PctScheduler::new_from_seed(seed, 3, schedules), model);
+        run(RandomScheduler::new_from_seed(seed, schedules), model);
+    });
+}
+
 /// `explore` succeeds, and with each of these faults it does not.
-pub(crate) fn holds_unless(test: &str, faults: &[Fault], explore: impl Fn()) {
+fn succeeds_unless(test: &str, faults: &[Fault], explore: impl Fn()) {
     if let Ok(planted) = std::env::var("CONTEMPO_FAULT") {
         let fault = faults.iter().find(|fault| format!("{fault:?}") == planted);
         plant(*fault.expect("a fault of this model"));
