@@ -147,8 +147,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
             if low(hash, bucket.depth()) == index {
                 return Ok((index, bucket));
             }
-            // Deeper than `level`, or a child of it would have been found before it.
-            debug_assert!(bucket.depth() > level);
+            // The hash belongs to a child of it: one deeper than `level`, or one whose cell was made
+            // after it was probed. A cell that is not there is no read, so nothing keeps a
+            // transaction from reading the bucket as a later split has left it. That split is seen
+            // now, and its cells were made before it: the next round finds them.
             level = bucket.depth();
         }
     }
@@ -199,8 +201,77 @@ impl<'m, R, K: Send + Sync + 'static, V: Send + Sync + 'static> Walk<'m, R, K, V
 #[cfg(test)]
 mod tests {
     use super::super::map::TMap;
+    use super::super::reader::sealed;
     use super::*;
-    use contempo_core::snapshot;
+    use contempo_core::{Interrupt, StmResult, Transaction, atomically, snapshot};
+    use std::cell::Cell;
+    use std::hash::{BuildHasherDefault, Hasher};
+
+    /// Reads like the transaction, after others have had their moment before its first read.
+    struct Late<'r, 'tx> {
+        tx: &'r Transaction<'tx>,
+        moment: Cell<Option<&'r dyn Fn()>>,
+    }
+
+    impl<'tx> sealed::Read<'tx> for Late<'_, 'tx> {
+        type Error = Interrupt;
+
+        fn cell<T: Send + Sync + 'static>(&self, cell: &TVar<T>) -> StmResult<&'tx T> {
+            if let Some(moment) = self.moment.take() {
+                moment();
+            }
+            self.tx.read(cell)
+        }
+    }
+
+    impl<'tx> Reader<'tx> for Late<'_, 'tx> {
+        type Output<T> = StmResult<T>;
+
+        fn output<T>(result: StmResult<T>) -> StmResult<T> {
+            result
+        }
+    }
+
+    /// A hash that is its key.
+    #[derive(Default)]
+    struct Itself(u64);
+
+    impl Hasher for Itself {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+
+        fn write(&mut self, _: &[u8]) {
+            unreachable!("keys are u64")
+        }
+
+        fn write_u64(&mut self, key: u64) {
+            self.0 = key;
+        }
+    }
+
+    /// The cell of the child does not exist when it is probed; then its parent is split, and read
+    /// as it is then.
+    #[test]
+    fn a_split_between_probe_and_read_is_followed() {
+        let map: TMap<u64, u64, BuildHasherDefault<Itself>> = TMap::default();
+        let directory = &map.map.directory;
+        directory.raise(1 << (MIN_LEVEL + 1));
+        let key = 1 << MIN_LEVEL;
+        let others = || {
+            std::thread::scope(|scope| {
+                scope.spawn(|| map.store(key, 7));
+            })
+        };
+        let written = TVar::new(0);
+        let found = atomically(|tx| {
+            tx.write(&written, 1)?; // From now on reads are as late as they can be.
+            let late = Late { tx, moment: Cell::new(Some(&others)) };
+            let (index, bucket) = directory.locate(&late, key)?;
+            Ok((index, bucket.position(key, &key)))
+        });
+        assert_eq!(found, (key as usize, Some(0)));
+    }
 
     #[test]
     fn every_index_has_a_place_of_its_own() {
