@@ -3,6 +3,7 @@
 //! | module | job |
 //! | --- | --- |
 //! | [`heap`] | blocks by size class: per-thread caches over shared slabs |
+//! | [`slab`] | where blocks are carved from, and where those come together that a thread passes on |
 //! | [`announcement`] | which stamps a thread may still read at, and how reclaimers learn it |
 //! | [`barrier`] | the asymmetric fence: cheap for readers, dear for reclaimers |
 //! | [`retired`] | what waits to be freed: a block and how to destroy it |
@@ -19,6 +20,7 @@ pub mod contemporaries;
 pub mod epochs;
 pub mod heap;
 pub mod retired;
+pub mod slab;
 
 /// The reclaimer that this build uses.
 #[cfg(not(feature = "reclaim-epoch"))]

@@ -78,6 +78,8 @@ pub enum Fault {
     TakenWithoutRevoking,
     /// Who is called out of a queue is taken for the thread that has its slot now.
     TicketIgnored,
+    /// A slab counts as listed until everything was taken from it.
+    SlabUnlistedLate,
 }
 
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]
