@@ -232,6 +232,13 @@ impl Reclaimer {
             // which it became unreachable: its contemporaries have finished (invariant 8).
             unsafe { self.destroy(retired.block) };
             freed += 1;
+            if retired.block.kind.destroy.is_none() {
+                // So are those that follow it, most often.
+                freed += self.retired.drain_plain(horizon, most - freed, |block| {
+                    // SAFETY: as above, and there is nothing in it to destroy.
+                    unsafe { self.blocks.release(block.address, block.kind.shape) };
+                });
+            }
         }
         self.retired.compact();
         self.descriptor.counters.reclaimed.add(freed as u64);
@@ -317,7 +324,7 @@ impl Reclaimer {
 }
 
 /// Retired blocks in order of their stamps: a vector whose consumed front is cut off now and then.
-/// Every method is short and calls nobody, so it may be used while destructors come back to it.
+/// Every method is short and calls nobody who could come back, so it may be used while destructors do.
 #[derive(Debug)]
 struct Queue {
     blocks: UnsafeCell<Vec<Retired>>,
@@ -359,6 +366,21 @@ impl Queue {
         }
         self.consumed.set(consumed + 1);
         Some(first)
+    }
+
+    /// Hands out blocks with nothing to destroy, from the front, at most `most`: up to the first that
+    /// is not below `horizon`, or has a destructor. `release` does not come back here.
+    #[inline(always)]
+    fn drain_plain(&self, horizon: u64, most: usize, release: impl Fn(Block)) -> usize {
+        let consumed = self.consumed.get();
+        let plain = self.blocks()[consumed..]
+            .iter()
+            .take(most)
+            .take_while(|retired| retired.stamp < horizon && retired.block.kind.destroy.is_none())
+            .map(|retired| release(retired.block))
+            .count();
+        self.consumed.set(consumed + plain);
+        plain
     }
 
     /// Cuts off the consumed front once it is half: constant time for each block, on average.

@@ -145,9 +145,22 @@ struct ClassCache {
     spare: Cell<Magazine>,
     fresh: Cell<*mut u8>,
     fresh_end: Cell<*mut u8>,
+    /// Blocks after which a list is full.
+    full: usize,
 }
 
 impl ClassCache {
+    fn new(class: usize) -> Self {
+        ClassCache {
+            head: Cell::new(null_mut()),
+            count: Cell::new(0),
+            spare: Cell::new(Magazine::EMPTY),
+            fresh: Cell::new(null_mut()),
+            fresh_end: Cell::new(null_mut()),
+            full: MAGAZINE.div_ceil(class.max(1) * GRAIN),
+        }
+    }
+
     /// Carves blocks of this class from `fresh` to the end of its slab.
     fn carve_from(&self, fresh: *mut u8, class: usize) {
         let size = class * GRAIN;
@@ -177,17 +190,7 @@ impl BlockCache {
     pub fn new(shared: &'static SharedHeap) -> Self {
         BlockCache {
             shared,
-            classes: Box::new(
-                [const {
-                    ClassCache {
-                        head: Cell::new(null_mut()),
-                        count: Cell::new(0),
-                        spare: Cell::new(Magazine::EMPTY),
-                        fresh: Cell::new(null_mut()),
-                        fresh_end: Cell::new(null_mut()),
-                    }
-                }; CLASSES],
-            ),
+            classes: Box::new(std::array::from_fn(ClassCache::new)),
             _single: UnsafeCell::new(()),
         }
     }
@@ -233,7 +236,7 @@ impl BlockCache {
         cache.head.set(block);
         let count = cache.count.get() + 1;
         cache.count.set(count);
-        if count * class * GRAIN >= MAGAZINE {
+        if count >= cache.full {
             self.overflow(class);
         }
     }
