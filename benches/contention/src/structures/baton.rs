@@ -7,6 +7,7 @@ use crate::contenders::peers::{FastStm, RustStm};
 use crate::contenders::transactional::{Access, Stm};
 use crate::contenders::{Contender, Family};
 use crate::engine::trial::{Maker, Trial};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A turn and a token. A thread that cannot go on sleeps until it can.
@@ -24,12 +25,45 @@ pub(crate) trait Baton: Send + Sync + 'static {
     /// Puts the token back.
     fn put(&self, me: usize);
 
-    /// How often a thread has looked whether it can go on, all threads together. Many of them
-    /// never finish, so they cannot count by themselves.
+    /// How often threads that have gone on had looked whether they can, all threads together. (Looks
+    /// of those that still wait belong to hand-offs that are still to come: counted at once, they
+    /// would make a window's figure depend on who waits when it begins and when it ends.)
     fn looks(&self) -> u64;
 
     /// Wakes everyone; nobody waits any more.
     fn close(&self);
+}
+
+/// The looks of all threads that have gone on.
+#[derive(Default)]
+struct Looks(AtomicU64);
+
+impl Looks {
+    fn so_far(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Those of one wait, added when it ends.
+    fn wait(&self) -> Wait<'_> {
+        Wait { all: self, looks: Cell::new(0) }
+    }
+}
+
+struct Wait<'a> {
+    all: &'a Looks,
+    looks: Cell<u64>,
+}
+
+impl Wait<'_> {
+    fn look(&self) {
+        self.looks.set(self.looks.get() + 1);
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.all.0.fetch_add(self.looks.get(), Ordering::Relaxed);
+    }
 }
 
 /// A workload on a baton.
@@ -58,7 +92,7 @@ enum Token {
 pub(crate) struct Variables<S: Stm> {
     turn: S::Var<Turn>,
     token: S::Var<Token>,
-    looks: AtomicU64,
+    looks: Looks,
 }
 
 impl<S: Stm> Baton for Variables<S> {
@@ -66,14 +100,15 @@ impl<S: Stm> Baton for Variables<S> {
         Variables {
             turn: S::var(Turn::Of(0)),
             token: S::var(Token::PutBy(NO_THREAD)),
-            looks: AtomicU64::new(0),
+            looks: Looks::default(),
         }
     }
 
     #[inline]
     fn pass(&self, me: usize, next: usize) -> bool {
+        let wait = self.looks.wait();
         S::atomically(|tx| {
-            self.looks.fetch_add(1, Ordering::Relaxed);
+            wait.look();
             let turn = *tx.read(&self.turn)?;
             match turn {
                 Turn::Closed => Ok(false),
@@ -88,8 +123,9 @@ impl<S: Stm> Baton for Variables<S> {
 
     #[inline]
     fn take(&self, me: usize) -> bool {
+        let wait = self.looks.wait();
         S::atomically(|tx| {
-            self.looks.fetch_add(1, Ordering::Relaxed);
+            wait.look();
             let token = *tx.read(&self.token)?;
             match token {
                 Token::Closed => Ok(false),
@@ -113,7 +149,7 @@ impl<S: Stm> Baton for Variables<S> {
     }
 
     fn looks(&self) -> u64 {
-        self.looks.load(Ordering::Relaxed)
+        self.looks.so_far()
     }
 
     fn close(&self) {
@@ -135,7 +171,7 @@ pub(crate) struct Monitored<M: Monitor<State>> {
     state: M,
     turns: Vec<M::Condition>,
     token: M::Condition,
-    looks: AtomicU64,
+    looks: Looks,
 }
 
 impl<M: Monitor<State>> Baton for Monitored<M> {
@@ -145,15 +181,16 @@ impl<M: Monitor<State>> Baton for Monitored<M> {
             state: M::monitor(state),
             turns: (0..threads).map(|_| M::Condition::default()).collect(),
             token: M::Condition::default(),
-            looks: AtomicU64::new(0),
+            looks: Looks::default(),
         }
     }
 
     #[inline]
     fn pass(&self, me: usize, next: usize) -> bool {
+        let wait = self.looks.wait();
         let mut state = self.state.enter();
         loop {
-            self.looks.fetch_add(1, Ordering::Relaxed);
+            wait.look();
             match state.turn {
                 Turn::Closed => return false,
                 Turn::Of(thread) if thread == me => break,
@@ -168,9 +205,10 @@ impl<M: Monitor<State>> Baton for Monitored<M> {
 
     #[inline]
     fn take(&self, me: usize) -> bool {
+        let wait = self.looks.wait();
         let mut state = self.state.enter();
         loop {
-            self.looks.fetch_add(1, Ordering::Relaxed);
+            wait.look();
             match state.token {
                 Token::Closed => return false,
                 Token::PutBy(thread) if thread != me => break,
@@ -192,7 +230,7 @@ impl<M: Monitor<State>> Baton for Monitored<M> {
     }
 
     fn looks(&self) -> u64 {
-        self.looks.load(Ordering::Relaxed)
+        self.looks.so_far()
     }
 
     fn close(&self) {
