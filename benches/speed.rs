@@ -6,8 +6,11 @@
 
 mod workload;
 
-use contempo::TVar;
+use contempo::{TVar, atomically};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 use std::hint::black_box;
 use std::time::Duration;
 use workload::hidden;
@@ -115,6 +118,33 @@ fn single_cell(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Transfers among cells that were made first thing, and among cells that were made after 2,000,000
+/// others had been dropped at random: what a process that has lived for a while has to work with.
+fn aged_heap(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("transfer among 10,000");
+    let mut random = SmallRng::seed_from_u64(1);
+    for age in ["new process", "aged process"] {
+        if age == "aged process" {
+            let mut others: Vec<_> = (0..2_000_000_u64).map(TVar::new).collect();
+            others.shuffle(&mut random);
+            drop(others);
+            contempo::collect();
+        }
+        let accounts = workload::cells(10_000);
+        group.bench_function(age, |bench| {
+            bench.iter(|| {
+                let (from, to) = (random.random_range(0..10_000), random.random_range(0..10_000));
+                let accounts = hidden(&accounts);
+                atomically(|tx| {
+                    tx.modify(&accounts[from], |balance| balance.wrapping_sub(1))?;
+                    tx.modify(&accounts[to], |balance| balance.wrapping_add(1))
+                });
+            });
+        });
+    }
+    group.finish();
+}
+
 /// The whole table in about a minute and a half.
 fn brief() -> Criterion {
     Criterion::default()
@@ -123,5 +153,9 @@ fn brief() -> Criterion {
         .sample_size(50)
 }
 
-criterion_group!(name = table; config = brief(); targets = baselines, reads, updates, single_cell);
+criterion_group!(
+    name = table;
+    config = brief();
+    targets = aged_heap, baselines, reads, updates, single_cell
+);
 criterion_main!(table);
