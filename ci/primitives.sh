@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 allowed='^stm-sched/src/primitives.rs:'          # the swap itself
 allowed+='|^stm-sched/src/fault.rs:'             # faults are planted for a whole process
 allowed+='|^stm-sched/src/statistics.rs:'        # counters stay outside the models
-allowed+='|^stm-sched/src/(contention|settings).rs:' # reports and knobs: nothing is decided by them
+allowed+='|^stm-sched/src/(contention|quantum|settings).rs:' # reports, counts, knobs: nothing is decided by them
 allowed+='|^stm-core/src/version.rs:.*(destroyed|atomic::Ordering|atomic::AtomicBool)' # a canary of the models
 allowed+='|^stm-alloc/src/barrier.rs:.*(compiler_fence|OnceLock)' # emits no instruction
 allowed+='|^stm-alloc/src/(heap|epochs).rs:'     # never waited for; not part of the models

@@ -537,3 +537,18 @@ fn a_thread_that_wrote_once_and_then_fails_holds_no_memory() {
         assert!(held < 500, "{held} versions are held by a transaction that began after them");
     });
 }
+
+#[test]
+fn who_writes_gives_the_processor_away_between_transactions() {
+    let _turn = alone();
+    let cell = TVar::new(0);
+    let yields = |quantum| {
+        let _configured = Configured::with(|settings| settings.quantum = quantum);
+        let before = statistics();
+        (0..10_000).for_each(|_| cell.update(|n| n + 1));
+        statistics().since(&before).yields
+    };
+    assert_eq!(yields(Duration::ZERO), 0, "never");
+    assert_eq!(yields(FOR_EVER), 0, "not yet");
+    assert!(yields(Duration::from_nanos(1)) > 0, "every time that it looks");
+}

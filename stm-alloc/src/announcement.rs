@@ -81,7 +81,8 @@ pub fn begin_at(
     barrier::light(asymmetric);
     let announced = descriptor.announced.load(Ordering::Relaxed);
     let bound = recent.get();
-    if bound.wrapping_sub(announced) < RENEW_AFTER {
+    let unannounced = planted(Fault::BoundUnannounced) && announced == NOTHING;
+    if bound.wrapping_sub(announced) < RENEW_AFTER || unannounced {
         bound
     } else {
         announce(descriptor, clock, recent)
@@ -124,9 +125,11 @@ pub fn end(descriptor: &Descriptor) {
     descriptor.active.store(false, Ordering::Release);
 }
 
-/// Withdraws the announcement of a thread that leaves.
+/// Withdraws the announcement of a thread that leaves, or that is about to give the processor away.
+/// To be called outside a transaction: the next one finds nothing announced, and announces.
 pub fn withdraw(descriptor: &Descriptor) {
-    // Release, partner: the acquire in `oldest`.
+    // Release, partner: the acquire in `oldest`: what we have read happens before what that frees. A
+    // revoker that is at this word at the same time fails to mark it, or to clear its mark.
     descriptor.announced.store(NOTHING, Ordering::Release);
 }
 

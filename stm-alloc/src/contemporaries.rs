@@ -306,6 +306,12 @@ impl Reclaimer {
         self.domain.oldest_orphan.store(oldest, Ordering::Relaxed);
     }
 
+    /// Holds nothing back until the next transaction, which announces anew. Must be called outside a
+    /// transaction.
+    pub fn withdraw(&self) {
+        announcement::withdraw(self.descriptor);
+    }
+
     /// The thread ends: frees what it can and leaves the rest to the others.
     pub fn leave(&self) {
         self.hand_over();

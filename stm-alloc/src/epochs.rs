@@ -172,6 +172,9 @@ impl Reclaimer {
         unsafe { destroy(&self.blocks, block) };
     }
 
+    /// Between transactions nothing is pinned.
+    pub fn withdraw(&self) {}
+
     /// The thread ends.
     pub fn leave(&self) {
         self.collect();

@@ -11,7 +11,7 @@
 //! | word of a slab | meaning |
 //! | --- | --- |
 //! | `free` | its free blocks that nobody has: the first, and how many |
-//! | `fresh` | where its part begins that was never carved and that nobody has, or [`NOTHING`] |
+//! | `fresh` | where its part begins that was never carved and that nobody has, or 0 |
 //! | `listed` | is it in the list of slabs to take from, or on its way there? |
 //!
 //! Whoever puts blocks back pushes them, and then lists the slab unless it is listed. Whoever takes

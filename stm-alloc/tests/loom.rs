@@ -3,7 +3,9 @@
 //! reader that walks back to its bound. Run by `ci/loom.sh`.
 #![cfg(contempo_loom)]
 
-use contempo_alloc::announcement::{Idle, RENEW_AFTER, begin, begin_at, end, oldest, revoke_idle};
+use contempo_alloc::announcement::{
+    Idle, RENEW_AFTER, begin, begin_at, end, oldest, revoke_idle, withdraw,
+};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::fault::Fault;
 use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering};
@@ -134,6 +136,45 @@ fn what_a_recent_bound_needs_is_held() {
         world.read_recent(&recent);
         world.read_recent(&recent);
         writer.join().unwrap();
+    });
+}
+
+#[test]
+fn who_has_withdrawn_announces_anew() {
+    // The reader gives the processor away between two transactions, and holds nothing back meanwhile.
+    holds_unless("who_has_withdrawn_announces_anew", 4, &[Fault::BoundUnannounced], || {
+        let (world, recent) = (World::new(), Cell::new(0));
+        world.read_recent(&recent);
+        let other = Arc::clone(&world);
+        let writer = thread::spawn(move || {
+            other.replace();
+            other.replace();
+            other.free();
+        });
+        withdraw(world.table.get(READER));
+        world.read_recent(&recent);
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn who_withdraws_may_be_revoked_at_the_same_time() {
+    holds_unless("who_withdraws_may_be_revoked_at_the_same_time", 4, &[], || {
+        let (world, recent) = (World::new(), Cell::new(0));
+        world.read(&recent);
+        let other = Arc::clone(&world);
+        let writer = thread::spawn(move || {
+            other.replace();
+            let newest = other.newest.load(Ordering::Relaxed);
+            revoke_idle(&other.table, WRITER, newest, Idle::Inactive, false, &other.revoking);
+            other.free();
+        });
+        withdraw(world.table.get(READER));
+        world.read(&recent);
+        writer.join().unwrap();
+        // Once it is idle again, nothing holds memory back.
+        withdraw(world.table.get(READER));
+        assert_eq!(oldest(&world.table, WRITER, u64::MAX, Idle::Overdue).0, u64::MAX);
     });
 }
 

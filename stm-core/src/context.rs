@@ -12,6 +12,7 @@ use crate::write_log::WriteLog;
 use contempo_alloc::reclaimer::Reclaimer;
 use contempo_alloc::retired::Block;
 use contempo_sched::descriptor::Descriptor;
+use contempo_sched::quantum::Quantum;
 use contempo_sched::statistics::Cause;
 use contempo_sched::turn::Rank;
 use contempo_sched::word::{Owner, StateWord, WhoWhen};
@@ -52,6 +53,8 @@ pub(crate) struct Context {
     /// Its bad luck, and its reservations.
     pub(crate) turns: Turns,
     pub(crate) reclaimer: Reclaimer,
+    /// How long this thread has run.
+    quantum: Quantum,
     pub(crate) descriptor: &'static Descriptor,
     pub(crate) domain: &'static Native,
     slot: u32,
@@ -101,6 +104,7 @@ impl Context {
             eventful: Cell::new(false),
             turns: Turns::new(slot),
             reclaimer: Reclaimer::new(domain.memory(), domain.table(), domain.clock(), slot),
+            quantum: Quantum::new(),
             descriptor,
             domain,
             slot,
@@ -270,10 +274,24 @@ impl Context {
         debug_assert!(!self.turns.reserving.get(), "reservations outlive their session");
         self.running.set(false);
         if self.reclaimer.is_due() {
-            self.reclaimer.collect();
+            self.tidy_up();
         }
         if self.has_discarded.get() {
             self.free_discarded();
+        }
+    }
+
+    /// Once in a hundred writes or so, between transactions.
+    #[cold]
+    #[inline(never)]
+    fn tidy_up(&self) {
+        self.reclaimer.collect();
+        if let Some(least) = self.domain.knobs().quantum()
+            && self.quantum.is_over(least)
+        {
+            self.descriptor.counters.yields.add(1);
+            self.reclaimer.withdraw();
+            self.quantum.give_way(self.domain.turnover(), least);
         }
     }
 

@@ -11,6 +11,7 @@ use contempo_alloc::reclaimer::ReclaimDomain;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::contention::{ContentionReport, Names};
 use contempo_sched::primitives::{AtomicPtr, Ordering};
+use contempo_sched::quantum::Turnover;
 use contempo_sched::queue::Queues;
 use contempo_sched::settings::Knobs;
 use contempo_sched::statistics::Statistics;
@@ -91,6 +92,7 @@ pub struct Native {
     queues: Queues,
     knobs: Knobs,
     names: Names,
+    turnover: Turnover,
     memory: ReclaimDomain,
 }
 
@@ -105,6 +107,7 @@ impl Native {
                 queues: Queues::new(),
                 knobs: Knobs::new(),
                 names: Names::new(),
+                turnover: Turnover::new(),
                 memory: ReclaimDomain::new(),
             }
         }
@@ -113,6 +116,11 @@ impl Native {
     /// What the domain's threads share for memory.
     pub fn memory(&self) -> &ReclaimDomain {
         &self.memory
+    }
+
+    /// How often its threads have given processors away.
+    pub fn turnover(&self) -> &Turnover {
+        &self.turnover
     }
 
     /// The names of cells that have one.

@@ -18,6 +18,8 @@ pub enum Fault {
     StaleBound,
     /// A bound from before the announcement is used under it.
     RecentNotRaised,
+    /// A transaction begins at the bound that its thread knows, although nothing is announced.
+    BoundUnannounced,
     /// A read that finds a newer version than its bound, which is from before its begin, keeps to it.
     BoundNotRefreshed,
     /// An idle thread's announcement is cleared without looking whether the thread has begun.

@@ -14,10 +14,11 @@
 //! | [`watch`] | who sleeps until which cell changes |
 //! | [`turn`] | whose reservations count, and who is older |
 //! | [`queue`] | who waits for which lock |
+//! | [`quantum`] | giving the processor away before the system takes it |
 //! | [`policy`] | what to do about a conflict: a small value in, a verdict out |
 //! | [`settings`] | the knobs of a domain's scheduling |
 //! | [`contention`] | who met whom where, and who waits: for the contention report |
-//! | [`time`] | the monotonic clock, read after failures only |
+//! | [`time`] | the monotonic clock, read after failures, and now and then between transactions |
 //! | [`fault`] | protocol bugs on demand, for the checks that must find them |
 //! | [`statistics`] | per-thread counters, added up on demand |
 //!
@@ -31,6 +32,7 @@ pub mod fault;
 pub mod parker;
 pub mod policy;
 pub mod primitives;
+pub mod quantum;
 pub mod queue;
 pub mod settings;
 pub mod statistics;

@@ -21,6 +21,12 @@ pub struct Settings {
     /// How long a transaction that presses is respected without a sign of life (an access, or an
     /// attempt). Doubles for the rest of a transaction each time that it runs out.
     pub lease: Duration,
+    /// How long a thread that writes runs before it gives the processor away, between two
+    /// transactions, to whoever waits for it; zero: never. Longer, but at most 2 ms if this is less,
+    /// while it shares its core with somebody who does not. Should be shorter than the system's time
+    /// slice: whoever is descheduled inside a transaction holds back the memory of what others replace
+    /// meanwhile ([`quantum`](crate::quantum)).
+    pub quantum: Duration,
 }
 
 impl Settings {
@@ -30,6 +36,7 @@ impl Settings {
         patience: Duration::from_micros(100),
         slice: Duration::from_micros(100),
         lease: Duration::from_millis(10),
+        quantum: Duration::from_micros(200),
     };
 }
 
@@ -76,6 +83,7 @@ pub struct Knobs {
     patience: AtomicU64,
     slice: AtomicU64,
     lease: AtomicU64,
+    quantum: AtomicU64,
 }
 
 impl Knobs {
@@ -87,6 +95,7 @@ impl Knobs {
             patience: AtomicU64::new(settings.patience.as_nanos() as u64),
             slice: AtomicU64::new(settings.slice.as_nanos() as u64),
             lease: AtomicU64::new(settings.lease.as_nanos() as u64),
+            quantum: AtomicU64::new(settings.quantum.as_nanos() as u64),
         }
     }
 
@@ -104,10 +113,12 @@ impl Knobs {
         let patience = check("patience", settings.patience, Duration::ZERO)?;
         let slice = check("slice", settings.slice, Duration::ZERO)?;
         let lease = check("lease", settings.lease, Duration::from_millis(1))?;
+        let quantum = check("quantum", settings.quantum, Duration::ZERO)?;
         self.policy.store(settings.policy as u8, Ordering::Relaxed);
         self.patience.store(patience, Ordering::Relaxed);
         self.slice.store(slice, Ordering::Relaxed);
         self.lease.store(lease, Ordering::Relaxed);
+        self.quantum.store(quantum, Ordering::Relaxed);
         Ok(())
     }
 
@@ -118,6 +129,7 @@ impl Knobs {
             patience: Duration::from_nanos(self.patience()),
             slice: Duration::from_nanos(self.slice.load(Ordering::Relaxed)),
             lease: Duration::from_nanos(self.lease.load(Ordering::Relaxed)),
+            quantum: Duration::from_nanos(self.quantum.load(Ordering::Relaxed)),
         }
     }
 
@@ -132,6 +144,13 @@ impl Knobs {
     #[inline]
     pub fn patience(&self) -> u64 {
         if CHECKED { u64::MAX } else { self.patience.load(Ordering::Relaxed) }
+    }
+
+    /// The quantum in nanoseconds, if there is one. Under the checkers there is none.
+    #[inline]
+    pub fn quantum(&self) -> Option<u64> {
+        let quantum = self.quantum.load(Ordering::Relaxed);
+        (quantum > 0 && !CHECKED).then_some(quantum)
     }
 }
 

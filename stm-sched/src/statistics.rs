@@ -129,6 +129,8 @@ counters! {
     retired,
     /// Versions and cells whose memory was reclaimed.
     reclaimed,
+    /// Times that a thread gave the processor away between two transactions, since its quantum was over.
+    yields,
     /// Process-wide barriers that the reclaimer paid for.
     barriers,
 }

@@ -1,4 +1,5 @@
-//! The monotonic clock. Read after failed attempts only, never on the fast path.
+//! The monotonic clock. Read after failed attempts, and by who writes once in a hundred writes or so;
+//! never on the fast path.
 
 /// Nanoseconds of the system's monotonic clock: the same in every process, from an arbitrary start,
 /// never 0. Under the checkers time stands still.

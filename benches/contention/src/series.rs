@@ -95,7 +95,7 @@ impl Series {
 }
 
 /// contempo's counters, by name.
-fn named(statistics: &Statistics) -> [(&'static str, u64); 23] {
+fn named(statistics: &Statistics) -> [(&'static str, u64); 24] {
     [
         ("commits", statistics.commits),
         ("read_only", statistics.read_only),
@@ -119,6 +119,7 @@ fn named(statistics: &Statistics) -> [(&'static str, u64); 23] {
         ("extensions", statistics.extensions),
         ("retired", statistics.retired),
         ("reclaimed", statistics.reclaimed),
+        ("yields", statistics.yields),
         ("barriers", statistics.barriers),
     ]
 }
