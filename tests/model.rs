@@ -30,7 +30,10 @@ fn runner(cases: u32, max_shrink_iters: u32) -> TestRunner {
 
 #[test]
 fn random_programs_do_what_the_sequential_interpreter_does() {
-    let result = runner(600, 10_000).run(&plans(), |plan| compare(Mistake::None, &plan));
+    // As many cases as `PROPTEST_CASES` says, or few.
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    let cases = if asked { Config::default().cases } else { 600 };
+    let result = runner(cases, 10_000).run(&plans(), |plan| compare(Mistake::None, &plan));
     if let Err(failure) = result {
         panic!("{failure}");
     }

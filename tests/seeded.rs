@@ -3,10 +3,12 @@
 //! contempo_fault`; each fault in a process of its own, as for the models.
 #![cfg(contempo_fault)]
 
+use contempo::{TVar, atomically, atomically_on, statistics};
 use contempo_core::domain::Domain;
 use contempo_sched::fault::Fault;
 use contempo_verify::judge::Tally;
 use contempo_verify::plan::{Plan, Shape};
+use contempo_verify::settle::wait_until;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -74,7 +76,7 @@ fn every_commit_has_a_serial_of_its_own() {
                     .map(|slot| table.get(slot).state.load(Ordering::SeqCst).serial())
                     .sum::<u64>()
             };
-            let cell = contempo::TVar::new(0);
+            let cell = TVar::new(0);
             for n in 0..20 {
                 execution();
                 let before = serials();
@@ -85,6 +87,35 @@ fn every_commit_has_a_serial_of_its_own() {
             }
         },
     );
+}
+
+#[test]
+fn a_waiter_holds_nothing() {
+    // It has reserved and written a cell, and then sleeps until another changes: who comes by meanwhile
+    // meets nothing.
+    succeeds_unless("a_waiter_holds_nothing", &[Fault::ReservationsKept], || {
+        for _ in 0..20 {
+            execution();
+            let (flag, cell) = (TVar::new(false), TVar::new(0));
+            std::thread::scope(|scope| {
+                let waits = statistics().waits;
+                scope.spawn(|| {
+                    atomically_on(&cell, |tx| {
+                        tx.write(&cell, 100)?;
+                        tx.check(*tx.read(&flag)?)
+                    });
+                });
+                wait_until("it sleeps", || statistics().waits > waits);
+                let before = statistics();
+                (0..10).for_each(|_| atomically(|tx| tx.modify(&cell, |n| n + 1)));
+                let since = statistics().since(&before);
+                assert_eq!((since.commits, since.aborts(), since.takeovers), (10, 0, 0));
+                assert_eq!(cell.load(), 10);
+                flag.store(true);
+            });
+            assert_eq!(cell.load(), 100);
+        }
+    });
 }
 
 #[test]
