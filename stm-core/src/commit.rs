@@ -250,7 +250,7 @@ impl<D: Domain> Commit<'_, D> {
     /// us: `None`). The next state to decide from.
     #[cold]
     fn after_bump(&self, current: StateWord, bumps: u32) -> Option<StateWord> {
-        if current.phase() == Phase::Aborted {
+        if current.phase() == Phase::Aborted || planted(Fault::BumpAborts) {
             return None;
         }
         debug_assert!(current.is_bumped());

@@ -114,6 +114,24 @@ fn commits_respect_real_time() {
 }
 
 #[test]
+fn a_reader_aborts_no_writer() {
+    // It makes the writer draw another stamp, which is all that it may do. (Under the checkers a writer
+    // forbids that after the first time; from then on a reader may abort it. So there is one reader.)
+    holds_unless("a_reader_aborts_no_writer", 5000, &[Fault::BumpAborts], || {
+        let (x, y) = (TVar::new(0_u64), TVar::new(0_u64));
+        let seen = x.clone();
+        let reader = thread::spawn(move || assert!(seen.load() <= 1));
+        let written = Transaction::builder().max_attempts(1).run(|tx| {
+            tx.write(&x, 1)?;
+            tx.write(&y, 1)
+        });
+        assert_eq!(written, Ok(()), "a reader has aborted a writer");
+        reader.join().unwrap();
+        clean(&[x, y]);
+    });
+}
+
+#[test]
 fn who_waits_sleeps() {
     // Not: looks again and again until there is something.
     holds_unless("who_waits_sleeps", 2000, &[Fault::RetryDoesNotSleep], || {

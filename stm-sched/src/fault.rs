@@ -38,6 +38,8 @@ pub enum Fault {
     BoundIgnored,
     /// A reader takes the older version from a deciding owner without bumping it.
     NoBump,
+    /// A bumped owner gives up.
+    BumpAborts,
     /// A bumped owner commits at the stamp that it drew before.
     OldStampAfterBump,
     /// Reads are not validated at commit.
