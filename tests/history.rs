@@ -1,17 +1,18 @@
-//! Recorded histories of random transactions: every attempt, committed or aborted, must fit into
-//! one serial order that agrees with real time.
+//! Recorded histories of random programs, several threads on the same cells: every attempt, committed
+//! or aborted, must fit into one serial order that agrees with real time, and in that order the
+//! interpreter must see and do the same: values, errors, retries, hooks, the final state.
 //!
 //! `CONTEMPO_STRESS_SECONDS` sets the time (default 2), `CONTEMPO_SEED` the seed. A seed fixes
 //! what the threads try, not how they interleave.
 
-#[path = "support/checker.rs"]
-mod checker;
-#[path = "support/recorder.rs"]
-mod recorder;
-
-use checker::{Attempt, History, Version, check};
-use recorder::Stress;
+use contempo_verify::checker::{self, Attempt, History, Version};
+use contempo_verify::judge::{self, Tally};
+use contempo_verify::plan::{Plan, Shape};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+fn check(history: &History) -> Result<(), String> {
+    checker::check(history, |_| String::new()).map(|_| ())
+}
 
 fn from_environment<T: std::str::FromStr>(name: &str, otherwise: impl FnOnce() -> T) -> T {
     match std::env::var(name) {
@@ -21,33 +22,29 @@ fn from_environment<T: std::str::FromStr>(name: &str, otherwise: impl FnOnce() -
 }
 
 #[test]
-fn random_transactions_are_opaque_and_strictly_serializable() {
+fn random_programs_are_opaque_and_strictly_serializable() {
     let seconds: f64 = from_environment("CONTEMPO_STRESS_SECONDS", || 2.0);
     let mut seed: u64 = from_environment("CONTEMPO_SEED", || {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64)
     });
     println!("CONTEMPO_SEED={seed}");
-    let end = Instant::now() + Duration::from_secs_f64(seconds);
-    let (mut rounds, mut attempts, mut aborted) = (0_usize, 0, 0);
+    let (start, time) = (Instant::now(), Duration::from_secs_f64(seconds));
+    let (mut rounds, mut tally) = (0_usize, Tally::default());
     // Rounds of their own: few cells and many threads, and the other way round.
-    while rounds == 0 || Instant::now() < end {
-        let (threads, cells) = [(2, 2), (4, 4), (3, 12), (8, 3), (2, 40)][rounds % 5];
-        let time = Duration::from_millis(100);
-        let history = Stress { seed, threads, cells, time, most: 100_000 }.run();
-        attempts += history.attempts.len();
-        aborted += history.attempts.iter().filter(|attempt| !attempt.committed).count();
-        if let Err(counterexample) = check(&history) {
-            panic!(
-                "CONTEMPO_SEED={seed}, {threads} threads, {cells} cells: {} attempts\n{}",
-                history.attempts.len(),
-                counterexample
-            );
-        }
+    while rounds == 0 || start.elapsed() < time {
+        let (threads, cells) = [(2, 2), (4, 4), (3, 12), (8, 3), (2, 24), (3, 1)][rounds % 6];
+        let plan = Plan::random(seed, Shape { threads, cells, units: 2_000 / threads });
+        tally += plan.verify().unwrap_or_else(|counterexample| {
+            panic!("CONTEMPO_SEED={seed}, {threads} threads, {cells} cells\n{counterexample}")
+        });
         rounds += 1;
         seed = seed.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
     }
-    println!("{rounds} rounds, {attempts} attempts, {aborted} of them aborted");
-    assert!(attempts > 0 && aborted > 0, "the run has tried nothing");
+    println!("{rounds} rounds in {:.1?}: {tally:?}", start.elapsed());
+    assert!(
+        tally.committed > 0 && tally.conflicts > 0 && tally.blind > 0 && tally.hooks > 0,
+        "the run has tried nothing: {tally:?}"
+    );
 }
 
 /// A history on cells 0 and 1, which begin with versions 0 and 1. Writes of an attempt are
@@ -169,8 +166,9 @@ fn the_checker_rejects_a_fault_in_a_long_history() {
 
 #[test]
 fn the_checker_notices_a_fault_in_a_real_history() {
-    let time = Duration::from_millis(100);
-    let mut history = Stress { seed: 7, threads: 3, cells: 3, time, most: 5_000 }.run();
+    let plan = Plan::random(7, Shape { threads: 3, cells: 3, units: 2_000 });
+    let recording = plan.record().unwrap_or_else(|wrong| panic!("{wrong}"));
+    let mut history = judge::history(&plan.programs, &recording);
     check(&history).unwrap_or_else(|wrong| panic!("{wrong}"));
     // The last commit of a cell now claims to have read, of another cell, the very first version.
     let at = history

@@ -313,6 +313,24 @@ fn access_sets_of_every_shape() {
 }
 
 #[test]
+fn access_sets_of_every_shape_are_reserved() {
+    let _turn = alone();
+    let cells: Vec<TVar<u64>> = (0..3).map(TVar::new).collect();
+    let some: Vec<&TVar<u64>> = cells.iter().collect();
+    // Who comes later and tries once gives way.
+    let refused = || {
+        elsewhere(|| {
+            let once = Transaction::builder().max_attempts(1);
+            cells.iter().all(|cell| once.run(|tx| increment(tx, cell)).is_err())
+        })
+    };
+    assert!(atomically_on(&cells[..], |_| Ok(refused())), "a slice of cells");
+    assert!(atomically_on(&some[..], |_| Ok(refused())), "a slice of references");
+    assert!(atomically_on((&cells[0], (some[1], &cells[2])), |_| Ok(refused())), "tuples");
+    assert!(!refused(), "what was reserved is free again");
+}
+
+#[test]
 fn a_report_names_the_cells_and_the_waiters() {
     let _turn = alone();
     let _configured = Configured::with(|settings| settings.lease = FOR_EVER);

@@ -130,6 +130,14 @@ impl<D: Domain> Commit<'_, D> {
         // sees that the claims of the one before have their stamps. Ordered before our claims by
         // their release. A plain store: no claim of ours is out, so nobody may decide for us.
         self.descriptor.state.store(state, Ordering::Release);
+        if planted(Fault::ValidateBeforeClaim) {
+            // SAFETY: our caller's promise.
+            let valid = unsafe { self.validate(reads, self.domain.clock().now()) };
+            if let Err(conflict) = valid {
+                // SAFETY: as above.
+                return Err(unsafe { self.give_back(writes, conflict) });
+            }
+        }
         let drawn_early = planted(Fault::DrawBeforeClaim).then(|| self.domain.clock().draw(1));
         for index in 0..writes.len() {
             // SAFETY: our caller's promise.
@@ -168,7 +176,10 @@ impl<D: Domain> Commit<'_, D> {
             // Nobody drew a stamp between our bound and ours: nothing that we read can have
             // changed, because whoever changes it draws later, and who drew earlier and was not
             // committed when we read was bumped.
-            if !reads.is_empty() && !self.domain.clock().is_next(self.bound, stamp, weight) {
+            if !reads.is_empty()
+                && !planted(Fault::ValidateBeforeClaim)
+                && !self.domain.clock().is_next(self.bound, stamp, weight)
+            {
                 // SAFETY: as above.
                 if let Err(conflict) = unsafe { self.validate(reads, stamp) } {
                     // SAFETY: as above.
@@ -177,6 +188,13 @@ impl<D: Domain> Commit<'_, D> {
             }
             if planted(Fault::WakeBeforeDecision) {
                 self.wake_all(writes);
+            }
+            if planted(Fault::PublishedBeforeDecision) {
+                for write in &*writes {
+                    // SAFETY: ours, and claimed: nobody frees it before we end.
+                    let version = unsafe { &*write.version };
+                    version.who_when.store(WhoWhen::committed(stamp), Ordering::Release);
+                }
             }
             // The decision. SeqCst: release for our stamp; and one side of the store–load pairs
             // with watchers (`wake_watchers`) and with `abort_from_outside`.
@@ -207,7 +225,17 @@ impl<D: Domain> Commit<'_, D> {
             // SAFETY: ours, and if it was replaced already, we are still its contemporary.
             unsafe { &*write.version }.who_when.store(WhoWhen::committed(stamp), Ordering::Release);
             // SAFETY: claimed, and our transaction still runs.
-            replaced(stamp, unsafe { write.base_block() });
+            let base = unsafe { write.base_block() };
+            if planted(Fault::RetiredTwice) {
+                replaced(stamp, base);
+            }
+            if planted(Fault::RetiredAtItsOwnStamp) {
+                // SAFETY: as above.
+                let own = unsafe { &*write.base }.who_when.load(Ordering::Relaxed).stamp();
+                replaced(own.unwrap_or(stamp), base);
+            } else {
+                replaced(stamp, base);
+            }
             // SAFETY: the cell is alive (our caller's promise).
             let cell = unsafe { &*write.cell };
             let lock = cell.lock.load(Ordering::SeqCst);
@@ -222,7 +250,7 @@ impl<D: Domain> Commit<'_, D> {
     /// us: `None`). The next state to decide from.
     #[cold]
     fn after_bump(&self, current: StateWord, bumps: u32) -> Option<StateWord> {
-        if current.phase() == Phase::Aborted {
+        if current.phase() == Phase::Aborted || planted(Fault::BumpAborts) {
             return None;
         }
         debug_assert!(current.is_bumped());

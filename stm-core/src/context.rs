@@ -12,6 +12,7 @@ use crate::write_log::WriteLog;
 use contempo_alloc::reclaimer::Reclaimer;
 use contempo_alloc::retired::Block;
 use contempo_sched::descriptor::Descriptor;
+use contempo_sched::fault::{Fault, planted};
 use contempo_sched::quantum::Quantum;
 use contempo_sched::statistics::Cause;
 use contempo_sched::turn::Rank;
@@ -118,7 +119,11 @@ impl Context {
         // Nor may its bad luck become ours.
         descriptor.end_turn();
         descriptor.rank.store(Rank::NONE, contempo_sched::primitives::Ordering::Relaxed);
-        context.next_serial();
+        if planted(Fault::SlotReusedWithItsSerial) {
+            context.claim.set(WhoWhen::claim(Owner { slot, serial }));
+        } else {
+            context.next_serial();
+        }
         Box::new(context)
     }
 
@@ -257,7 +262,11 @@ impl Context {
         self.reads().clear();
         let writes = self.writes();
         if !writes.is_untouched() {
-            writes.clear(failed, |block| self.discard(block));
+            writes.clear(failed, |block| {
+                if !(failed && planted(Fault::DiscardedForgotten)) {
+                    self.discard(block);
+                }
+            });
         }
         self.reclaimer.exit();
     }
@@ -354,6 +363,8 @@ impl Context {
                 self.turns.meet(Conflict::PREEMPTED);
                 return false;
             }
+        } else if planted(Fault::ExtendedUnchecked) {
+            self.fast_bound.set(bound);
         } else {
             // SAFETY: inside the transaction that filled the log.
             let valid = unsafe { self.commit_of(null_mut()).validate(self.reads(), bound) };

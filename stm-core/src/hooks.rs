@@ -1,5 +1,7 @@
 //! What to run after the outcome of a transaction is known, outside of it.
 
+use contempo_sched::fault::{Fault, planted};
+
 type Hook = Box<dyn FnOnce()>;
 
 /// The hooks that an attempt has registered so far.
@@ -46,7 +48,14 @@ impl Hooks {
     /// outcome of the rest.
     pub(crate) fn roll_back(&mut self, mark: HookMark) {
         self.undone.extend(self.rollback.drain(mark.rollback..).rev());
-        self.forgotten.extend(self.commit.drain(mark.commit..));
+        if !planted(Fault::HooksOfAFailedPartRun) {
+            self.forgotten.extend(self.commit.drain(mark.commit..));
+        }
+    }
+
+    /// Only under a planted fault: nothing to run, and everything left where it is.
+    pub(crate) fn leave() -> Due {
+        Due { due: Vec::new(), _forgotten: Vec::new() }
     }
 
     /// The hooks to run now: of a commit in order, of a rollback newest first.
@@ -59,7 +68,9 @@ impl Hooks {
             due.extend(commit);
             forgotten.extend(rollback);
         } else {
-            due.extend(rollback.into_iter().rev());
+            if !planted(Fault::RollbackHooksForgotten) {
+                due.extend(rollback.into_iter().rev());
+            }
             forgotten.extend(commit);
         }
         Due { due, _forgotten: forgotten }

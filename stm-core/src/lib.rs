@@ -65,6 +65,24 @@ pub fn statistics() -> Statistics {
     context::with(|context| context.domain.statistics())
 }
 
+/// The stamp of the last commit of this thread that wrote: what orders the versions of a cell. For those
+/// who check recorded histories; a write without a look has no other way to learn what it replaced.
+///
+/// ```
+/// let cell = contempo_core::TVar::new(0);
+/// cell.store(1);
+/// let first = contempo_core::last_stamp();
+/// cell.store(2);
+/// assert!(contempo_core::last_stamp() > first);
+/// ```
+#[doc(hidden)]
+pub fn last_stamp() -> u64 {
+    // Relaxed: written by this thread only.
+    context::with(|context| {
+        context.descriptor.stamp.load(contempo_sched::primitives::Ordering::Relaxed)
+    })
+}
+
 /// How conflicts are settled in this process now.
 ///
 /// ```

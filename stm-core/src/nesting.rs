@@ -68,7 +68,11 @@ impl<'tx> Transaction<'tx> {
                 Ok(Ok(value))
             }
             Err(Abort(Reason::User(error))) if self.context.interrupted.get().is_none() => {
-                drop(savepoint);
+                if planted(Fault::NestedKept) {
+                    savepoint.keep();
+                } else {
+                    drop(savepoint);
+                }
                 Ok(Err(error))
             }
             Err(Abort(Reason::Interrupt(interrupt))) => Err(interrupt),

@@ -3,10 +3,11 @@
 use crate::context::{self, Context, Suspended};
 use crate::error::{Abort, Exhausted, Reason, StmResult, TryError};
 use crate::events;
-use crate::hooks::Due;
+use crate::hooks::{Due, Hooks};
 use crate::transaction::Transaction;
 use crate::turns::Pause;
 use crate::wait;
+use contempo_sched::fault::{Fault, planted};
 use contempo_sched::statistics::Cause;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -373,7 +374,11 @@ fn retreat(context: &Context, cause: Cause) -> Retreat {
         BeforeNext::Turn(context.lost(cause, accesses))
     };
     context.end_attempt(true);
-    let due = context.hooks.borrow_mut().take(false);
+    let due = if planted(Fault::HooksLeftForTheNextAttempt) {
+        Hooks::leave()
+    } else {
+        context.hooks.borrow_mut().take(false)
+    };
     context.eventful.set(false);
     let suspended = context.suspend();
     context.end_session();

@@ -287,6 +287,10 @@ impl Context {
             return;
         }
         let own = Reservation { slot: self.slot(), ticket: turns.turn.get().ticket() };
+        if planted(Fault::ReservationsKept) {
+            turns.reserved().clear();
+            return;
+        }
         self.descriptor.end_turn();
         for index in 0..turns.reserved().len() {
             // SAFETY: reserved in this session, so the cell is alive.

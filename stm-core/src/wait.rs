@@ -67,7 +67,7 @@ impl Enlisted {
     /// Sleeps until a watched cell changes, or until `deadline`. May wake early. False, at once, if
     /// nothing could ever wake this thread.
     pub(crate) fn sleep(mut self, context: &Context, deadline: Option<Instant>) -> bool {
-        if self.changed {
+        if self.changed || planted(Fault::RetryDoesNotSleep) {
             return true;
         }
         let until = earlier(self.wake_at, deadline);

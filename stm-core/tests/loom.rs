@@ -33,7 +33,12 @@ fn clean(cells: &[&TVar<u64>]) {
 
 #[test]
 fn increments_are_not_lost() {
-    let faults = [Fault::SkipValidation, Fault::ClaimOverClaim, Fault::ClaimsKept];
+    let faults = [
+        Fault::SkipValidation,
+        Fault::ValidateBeforeClaim,
+        Fault::ClaimOverClaim,
+        Fault::ClaimsKept,
+    ];
     holds_unless("increments_are_not_lost", 2, &faults, || {
         let cell = TVar::new(0);
         let other = cell.clone();
@@ -47,7 +52,8 @@ fn increments_are_not_lost() {
 
 #[test]
 fn write_skew_is_impossible() {
-    holds_unless("write_skew_is_impossible", 2, &[Fault::SkipValidation], || {
+    let faults = [Fault::SkipValidation, Fault::ValidateBeforeClaim, Fault::DrawNotAtomic];
+    holds_unless("write_skew_is_impossible", 2, &faults, || {
         let (x, y) = (TVar::new(1), TVar::new(1));
         let take =
             |from: &TVar<u64>, a: &TVar<u64>, b: &TVar<u64>| {
@@ -66,8 +72,13 @@ fn write_skew_is_impossible() {
 
 #[test]
 fn snapshots_are_consistent() {
-    let faults =
-        [Fault::BoundIgnored, Fault::NoBump, Fault::OldStampAfterBump, Fault::DrawBeforeClaim];
+    let faults = [
+        Fault::BoundIgnored,
+        Fault::NoBump,
+        Fault::OldStampAfterBump,
+        Fault::DrawBeforeClaim,
+        Fault::PublishedBeforeDecision,
+    ];
     holds_unless("snapshots_are_consistent", 3, &faults, || {
         let (x, y) = (TVar::new(0_u64), TVar::new(0_u64));
         let (x2, y2) = (x.clone(), y.clone());
@@ -87,7 +98,8 @@ fn snapshots_are_consistent() {
 
 #[test]
 fn aborted_attempts_see_consistent_values() {
-    holds_unless("aborted_attempts_see_consistent_values", 3, &[Fault::BoundIgnored], || {
+    let faults = [Fault::BoundIgnored, Fault::ExtendedUnchecked];
+    holds_unless("aborted_attempts_see_consistent_values", 3, &faults, || {
         let (x, y) = (TVar::new(0_u64), TVar::new(0_u64));
         let (x2, y2) = (x.clone(), y.clone());
         let writer = thread::spawn(move || {
@@ -126,7 +138,12 @@ fn three_threads_serialise() {
 
 #[test]
 fn versions_live_as_long_as_contemporaries() {
-    let faults = [Fault::FreeAtOnce, Fault::FreeOneStampEarly];
+    let faults = [
+        Fault::FreeAtOnce,
+        Fault::FreeOneStampEarly,
+        Fault::RetiredAtItsOwnStamp,
+        Fault::RetiredTwice,
+    ];
     holds_unless("versions_live_as_long_as_contemporaries", 2, &faults, || {
         // The reader announces before (a first announcement may fence by itself), and the clock
         // moves on, so that it must renew while the writer runs.

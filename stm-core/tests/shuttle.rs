@@ -29,6 +29,8 @@ fn clean(cells: &[TVar<u64>]) {
 fn transfers_keep_the_total() {
     let faults = [
         Fault::SkipValidation,
+        Fault::ValidateBeforeClaim,
+        Fault::PublishedBeforeDecision,
         Fault::BoundIgnored,
         Fault::NoBump,
         Fault::OldStampAfterBump,
@@ -108,6 +110,39 @@ fn commits_respect_real_time() {
             thread.join().unwrap();
         }
         clean(&[x, y]);
+    });
+}
+
+#[test]
+fn a_reader_aborts_no_writer() {
+    // It makes the writer draw another stamp, which is all that it may do. (Under the checkers a writer
+    // forbids that after the first time; from then on a reader may abort it. So there is one reader.)
+    holds_unless("a_reader_aborts_no_writer", 5000, &[Fault::BumpAborts], || {
+        let (x, y) = (TVar::new(0_u64), TVar::new(0_u64));
+        let seen = x.clone();
+        let reader = thread::spawn(move || assert!(seen.load() <= 1));
+        let written = Transaction::builder().max_attempts(1).run(|tx| {
+            tx.write(&x, 1)?;
+            tx.write(&y, 1)
+        });
+        assert_eq!(written, Ok(()), "a reader has aborted a writer");
+        reader.join().unwrap();
+        clean(&[x, y]);
+    });
+}
+
+#[test]
+fn who_waits_sleeps() {
+    // Not: looks again and again until there is something.
+    holds_unless("who_waits_sleeps", 2000, &[Fault::RetryDoesNotSleep], || {
+        let (flag, other) = (TVar::new(false), TVar::new(0_u64));
+        let awaited = flag.clone();
+        let sleeper = thread::spawn(move || atomically(|tx| tx.check(*tx.read(&awaited)?)));
+        (0..20).for_each(|n| other.store(n));
+        flag.store(true);
+        sleeper.join().unwrap();
+        // Once before it sleeps, and once more if it was woken too early.
+        assert!(contempo_core::statistics().retries <= 2, "retry became a busy wait");
     });
 }
 
@@ -218,7 +253,8 @@ fn few_are_woken_and_nobody_is_forgotten() {
 
 #[test]
 fn failed_parts_leave_no_trace() {
-    holds_unless("failed_parts_leave_no_trace", 5000, &[Fault::AlternativeKept], || {
+    let faults = [Fault::AlternativeKept, Fault::NestedKept];
+    holds_unless("failed_parts_leave_no_trace", 5000, &faults, || {
         let (x, y) = (TVar::new(0_u64), TVar::new(0_u64));
         let threads: Vec<_> = (0..3)
             .map(|n| {
@@ -272,7 +308,12 @@ fn destructors_run_once() {
         }
     }
 
-    let faults = [Fault::ClaimOverClaim, Fault::OrphansByAnOldLook];
+    let faults = [
+        Fault::ClaimOverClaim,
+        Fault::OrphansByAnOldLook,
+        Fault::RetiredTwice,
+        Fault::DiscardedForgotten,
+    ];
     holds_unless("destructors_run_once", 50_000, &faults, || {
         let alive = Arc::new(AtomicUsize::new(0));
         let cell = TVar::new(Counted::new(&alive));

@@ -26,8 +26,12 @@ fn clean(cells: &[TVar<u64>]) {
 #[test]
 fn what_presses_sees_one_state() {
     // A transaction that presses moves its bound without validating: what it has read is reserved.
-    let faults =
-        [Fault::ReservationIgnored, Fault::ReservedWithoutLooking, Fault::RevocationMissed];
+    let faults = [
+        Fault::ReservationIgnored,
+        Fault::ReservedWithoutLooking,
+        Fault::RevocationMissed,
+        Fault::ReservationsKept,
+    ];
     holds_unless("what_presses_sees_one_state", 5000, &faults, || {
         let cells: Vec<TVar<u64>> = (0..2).map(|_| TVar::new(0)).collect();
         let both = |tx: &Transaction<'_>, cells: &[TVar<u64>]| {

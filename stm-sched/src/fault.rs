@@ -30,14 +30,32 @@ pub enum Fault {
     FreeOneStampEarly,
     /// What an ended thread has left is freed by a look from before it was retired.
     OrphansByAnOldLook,
+    /// A version is retired at the stamp that it bears, not at the one at which it was replaced.
+    RetiredAtItsOwnStamp,
+    /// A replaced version is retired twice.
+    RetiredTwice,
+    /// What a failed attempt has written, and nobody has seen, is forgotten.
+    DiscardedForgotten,
     /// A reader takes the newest committed version, whatever its stamp.
     BoundIgnored,
     /// A reader takes the older version from a deciding owner without bumping it.
     NoBump,
+    /// A bumped owner gives up.
+    BumpAborts,
     /// A bumped owner commits at the stamp that it drew before.
     OldStampAfterBump,
     /// Reads are not validated at commit.
     SkipValidation,
+    /// Reads are validated before the cells are claimed, and not after that.
+    ValidateBeforeClaim,
+    /// A writer moves its bound forward without looking whether its reads still hold there.
+    ExtendedUnchecked,
+    /// Two commits may draw the same stamp.
+    DrawNotAtomic,
+    /// Versions bear their stamps before the transaction has decided.
+    PublishedBeforeDecision,
+    /// A thread that gets a slot goes on with the serial of the one before it.
+    SlotReusedWithItsSerial,
     /// The stamp is drawn before the cells are claimed.
     DrawBeforeClaim,
     /// Claims are not given back when an attempt fails.
@@ -46,6 +64,8 @@ pub enum Fault {
     ClaimOverClaim,
     /// The committer does not look whether somebody watches the cell.
     WatchersForgotten,
+    /// `retry` does not sleep.
+    RetryDoesNotSleep,
     /// The sleeper does not look at the cells again after it has marked them.
     NoSecondLook,
     /// A permit is left, and its owner sleeps on.
@@ -66,10 +86,22 @@ pub enum Fault {
     OwnWriteNotRead,
     /// A failed alternative's writes are kept.
     AlternativeKept,
+    /// What a nested part has written is kept, although the part has failed.
+    NestedKept,
+    /// The commit hooks of a failed part run.
+    HooksOfAFailedPartRun,
+    /// The hooks of a failed attempt are left for the next one, and so run twice if that commits.
+    HooksLeftForTheNextAttempt,
+    /// The rollback hooks of a failed attempt do not run.
+    RollbackHooksForgotten,
     /// Who is called out of a queue is not woken.
     CalledNotWoken,
     /// Who becomes the first of a queue is not woken.
     NextNotWoken,
+    /// A release calls who has given up, although others wait.
+    GivenUpCalled,
+    /// A transaction ends, and its reservations count on.
+    ReservationsKept,
     /// A committer does not look whether an older transaction has reserved the cell.
     ReservationIgnored,
     /// A reserver does not look whether the cell is claimed by somebody who came before.

@@ -151,7 +151,8 @@ fn is_waiting(table: &DescriptorTable, waiter: Reservation) -> bool {
     // phases while we are at the list.
     let turn = table.get(waiter.slot).turn.load(Ordering::Acquire);
     let same = turn.ticket() == waiter.ticket || planted(Fault::TicketIgnored);
-    same && matches!(turn.phase(), TurnPhase::Waiting | TurnPhase::First)
+    let waits = matches!(turn.phase(), TurnPhase::Waiting | TurnPhase::First);
+    same && (waits || planted(Fault::GivenUpCalled))
 }
 
 /// Moves a waiter on to `phase`; false if it is there already, or waits no more.

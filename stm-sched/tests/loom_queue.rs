@@ -132,3 +132,26 @@ fn who_has_given_up_is_not_called() {
         assert_eq!((now, turn.phase()), (turn, TurnPhase::First), "called for another's turn");
     });
 }
+
+#[test]
+fn who_has_given_up_does_not_take_the_call() {
+    // The first of a queue gives up; a release after that must reach the one behind it, which waits until
+    // it is called.
+    holds_unless("who_has_given_up_does_not_take_the_call", 3, &[Fault::GivenUpCalled], || {
+        let world = World::new();
+        let slots = [(); 2].map(|()| world.table.take().unwrap().0);
+        let turns = slots.map(|slot| world.join(slot));
+        let other = Arc::clone(&world);
+        let patient = thread::spawn(move || other.wait(slots[1], turns[1], false));
+        world.table.get(slots[0]).end_turn(); // It has given up, and is about to leave.
+        let other = Arc::clone(&world);
+        let leaver = thread::spawn(move || {
+            let own = Reservation { slot: slots[0], ticket: turns[0].ticket() };
+            other.queues.leave(KEY, own, &other.table);
+        });
+        world.queues.call_first(KEY, &world.table, || ());
+        patient.join().unwrap();
+        leaver.join().unwrap();
+        assert!(world.is_empty());
+    });
+}

@@ -1,16 +1,13 @@
 //! What the black-box tests share: counted values, interference on demand, hang guards.
-#![allow(dead_code, reason = "each test binary uses a part of this")]
-
-pub(crate) mod canary;
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of this")]
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
 
-/// How long a test may hang before it fails. Verdicts never depend on it otherwise.
-pub(crate) const HANG: Duration = Duration::from_secs(20);
+pub(crate) use contempo_verify::canary;
+pub(crate) use contempo_verify::settle::{HANG, settle, wait_until};
 
 /// Runs `f` on another thread and waits for it: interference at exactly this point.
 pub(crate) fn elsewhere<R: Send>(f: impl FnOnce() -> R + Send) -> R {
@@ -32,30 +29,6 @@ pub(crate) fn guarded<R: Send + 'static>(what: &str, f: impl FnOnce() -> R + Sen
         Ok(Err(panic)) => std::panic::resume_unwind(panic),
         Err(_) => panic!("{what}: still not finished after {HANG:?}"),
     }
-}
-
-/// Waits until `condition` holds; fails if that takes for ever.
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < HANG, "{what}: not within {HANG:?}");
-        thread::sleep(Duration::from_micros(200));
-    }
-}
-
-/// Reclaims until `condition` holds. Produces garbage of its own, so that threads that idle with
-/// an old announcement are asked to let go.
-pub(crate) fn settle(what: &str, mut condition: impl FnMut() -> bool) {
-    let churn = contempo::TVar::new(0_u64);
-    wait_until(what, || {
-        contempo::collect();
-        if condition() {
-            return true;
-        }
-        (0..1100).for_each(|n| churn.store(n));
-        contempo::collect();
-        condition()
-    });
 }
 
 /// The message that `f` panics with.

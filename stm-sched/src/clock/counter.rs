@@ -1,5 +1,6 @@
 //! A shared counter.
 
+use crate::fault::{Fault, planted};
 use crate::primitives::{AtomicU64, CHECKED, Ordering};
 
 /// Stamps are handed out from here, each once, in order.
@@ -42,6 +43,11 @@ impl CommitClock {
     #[inline(always)]
     pub fn draw(&self, weight: u64) -> u64 {
         debug_assert!(weight > 0);
+        if planted(Fault::DrawNotAtomic) {
+            let stamp = self.now.load(Ordering::SeqCst) + weight;
+            self.now.store(stamp, Ordering::SeqCst);
+            return stamp;
+        }
         self.now.fetch_add(weight, Ordering::SeqCst) + weight
     }
 

@@ -8,7 +8,7 @@ const DEAD: u64 = 0xDEAD_DEAD_DEAD_DEAD;
 
 /// Where canaries are counted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cage(Arc<Counts>);
+pub struct Cage(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -17,39 +17,52 @@ struct Counts {
 }
 
 impl Cage {
-    pub(crate) fn new() -> Self {
+    /// An empty one.
+    pub fn new() -> Self {
         Self::default()
     }
 
-    pub(crate) fn canary(&self, value: u64) -> Canary {
+    /// A living canary.
+    pub fn canary(&self, value: u64) -> Canary {
         self.0.made.fetch_add(1, Ordering::SeqCst);
         Canary { state: AtomicU64::new(ALIVE), value, cage: self.clone() }
     }
 
-    pub(crate) fn made(&self) -> u64 {
+    /// How many were made.
+    pub fn made(&self) -> u64 {
         self.0.made.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn dropped(&self) -> u64 {
+    /// How many were dropped.
+    pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn alive(&self) -> u64 {
+    /// How many are alive.
+    ///
+    /// # Panics
+    /// If one was dropped twice.
+    pub fn alive(&self) -> u64 {
         // In this order: what is dropped was made before.
         let dropped = self.dropped();
         self.made().checked_sub(dropped).expect("no canary is dropped twice")
     }
 
     /// Reclaims until exactly `expected` canaries are alive.
-    pub(crate) fn settles_at(&self, expected: u64) {
-        super::settle("canaries that nobody can reach are dropped", || self.alive() <= expected);
+    ///
+    /// # Panics
+    /// If it does not come to that.
+    pub fn settles_at(&self, expected: u64) {
+        crate::settle::settle("canaries that nobody can reach are dropped", || {
+            self.alive() <= expected
+        });
         assert_eq!(self.alive(), expected, "canaries that somebody can reach are not dropped");
     }
 }
 
 /// A value that counts its copies and notices use after drop.
 #[derive(Debug)]
-pub(crate) struct Canary {
+pub struct Canary {
     state: AtomicU64,
     value: u64,
     cage: Cage,
@@ -57,7 +70,10 @@ pub(crate) struct Canary {
 
 impl Canary {
     /// The value, if the canary is alive: else a panic.
-    pub(crate) fn sing(&self) -> u64 {
+    ///
+    /// # Panics
+    /// If it was dropped.
+    pub fn sing(&self) -> u64 {
         assert_eq!(self.state.load(Ordering::Relaxed), ALIVE, "a canary was used after its drop");
         self.value
     }

@@ -21,33 +21,36 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 
 /// The name of a version: unique in its history.
-pub(crate) type Version = u64;
+pub type Version = u64;
 
 /// One attempt as its thread recorded it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Attempt {
-    pub(crate) thread: usize,
+pub struct Attempt {
+    /// Which thread.
+    pub thread: usize,
     /// What kind of transaction, for people.
-    pub(crate) kind: &'static str,
+    pub kind: &'static str,
     /// A reading of the event counter before the attempt began.
-    pub(crate) begin: u64,
+    pub begin: u64,
     /// A reading of the event counter after it had ended.
-    pub(crate) end: u64,
-    pub(crate) committed: bool,
+    pub end: u64,
+    /// Did it commit?
+    pub committed: bool,
     /// Cells and the versions of others that were found in them.
-    pub(crate) reads: Vec<(usize, Version)>,
+    pub reads: Vec<(usize, Version)>,
     /// Cells, the version that was replaced, and the new one. Empty if aborted.
-    pub(crate) writes: Vec<(usize, Version, Version)>,
+    pub writes: Vec<(usize, Version, Version)>,
 }
 
 /// A whole history.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct History {
+pub struct History {
     /// The versions that the cells began with.
-    pub(crate) first: Vec<Version>,
+    pub first: Vec<Version>,
     /// The versions that they ended with.
-    pub(crate) last: Vec<Version>,
-    pub(crate) attempts: Vec<Attempt>,
+    pub last: Vec<Version>,
+    /// All attempts, in any order.
+    pub attempts: Vec<Attempt>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,11 +63,12 @@ enum Why {
 
 type Graph = DiGraph<Option<usize>, Why, u32>;
 
-/// Judges a history.
+/// Judges a history: gives a serial order of its attempts, which agrees with real time. What `more` says
+/// of an attempt is added where a counterexample names it.
 ///
 /// # Errors
 /// The counterexample, to be read by people.
-pub(crate) fn check(history: &History) -> Result<(), String> {
+pub fn check(history: &History, more: impl Fn(usize) -> String) -> Result<Vec<usize>, String> {
     let writers = writers(history)?;
     let replacers = replacers(history)?;
     check_chains(history, &writers, &replacers)?;
@@ -101,8 +105,8 @@ pub(crate) fn check(history: &History) -> Result<(), String> {
     add_real_time(history, &mut graph, &nodes);
     // Not `is_cyclic_directed`: it recurses, and histories are long.
     match toposort(&graph, None) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(counterexample(history, &graph)),
+        Ok(order) => Ok(order.into_iter().filter_map(|node| graph[node]).collect()),
+        Err(_) => Err(counterexample(history, &graph, more)),
     }
 }
 
@@ -196,7 +200,7 @@ fn add_real_time(history: &History, graph: &mut Graph, nodes: &[NodeIndex]) {
 }
 
 /// A short cycle, written for people.
-fn counterexample(history: &History, graph: &Graph) -> String {
+fn counterexample(history: &History, graph: &Graph, more: impl Fn(usize) -> String) -> String {
     let Some(knot) =
         kosaraju_scc(graph).into_iter().filter(|scc| scc.len() > 1).min_by_key(Vec::len)
     else {
@@ -215,7 +219,8 @@ fn counterexample(history: &History, graph: &Graph) -> String {
     let mut text = format!("not serializable: a cycle of {} steps\n", cycle.len());
     for (from, why, to) in cycle {
         let name = |node: NodeIndex| {
-            graph[node].map_or_else(|| String::from("(later)"), |at| describe(history, at))
+            graph[node]
+                .map_or_else(|| String::from("(later)"), |at| describe(history, at) + &more(at))
         };
         let why = match why {
             Why::WriteRead(cell, version) => format!("wrote cell {cell}={version:#x}, read by"),

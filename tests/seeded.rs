@@ -1,0 +1,141 @@
+//! Random programs with planted faults, on real threads: what the histories, the interpreter and the
+//! corpus find without a checker's scheduler. Run by `ci/seeded.sh`, which builds with `--cfg
+//! contempo_fault`; each fault in a process of its own, as for the models.
+#![cfg(contempo_fault)]
+
+use contempo::{TVar, atomically, atomically_on, statistics};
+use contempo_core::domain::Domain;
+use contempo_sched::fault::Fault;
+use contempo_verify::judge::Tally;
+use contempo_verify::plan::{Plan, Shape};
+use contempo_verify::settle::wait_until;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+#[path = "../stm-core/tests/planted/mod.rs"]
+mod planted;
+use planted::{execution, succeeds_unless};
+
+/// So many random plans, from a seed that is always the same.
+fn plans(threads: usize, cells: &[usize], units: usize, rounds: u64) -> Tally {
+    let mut tally = Tally::default();
+    for round in 0..rounds {
+        execution();
+        let cells = cells[round as usize % cells.len()];
+        let plan = Plan::random(20_261_125 + round, Shape { threads, cells, units });
+        tally += plan.verify().unwrap_or_else(|wrong| panic!("seed {}: {wrong}", plan.seed));
+    }
+    tally
+}
+
+#[test]
+fn one_thread_does_what_the_interpreter_does() {
+    let faults = [
+        Fault::OwnWriteNotRead,
+        Fault::AlternativeKept,
+        Fault::NestedKept,
+        Fault::HooksOfAFailedPartRun,
+        Fault::HooksLeftForTheNextAttempt,
+        Fault::RollbackHooksForgotten,
+    ];
+    succeeds_unless("one_thread_does_what_the_interpreter_does", &faults, || {
+        plans(1, &[2, 5, 24], 60, 300);
+    });
+}
+
+#[test]
+fn histories_are_opaque_and_strictly_serializable() {
+    // Other faults of the protocol need schedules that two cores hardly ever give: they are for the
+    // models.
+    let faults = [
+        Fault::StaleBound,
+        Fault::BoundNotRefreshed,
+        Fault::BoundIgnored,
+        Fault::SkipValidation,
+        Fault::ExtendedUnchecked,
+        Fault::ReservationIgnored,
+        Fault::HooksLeftForTheNextAttempt,
+    ];
+    succeeds_unless("histories_are_opaque_and_strictly_serializable", &faults, || {
+        plans(4, &[2, 3, 6], 500, 100);
+    });
+}
+
+#[test]
+fn every_commit_has_a_serial_of_its_own() {
+    // Also the first one of a thread, on the slot of a thread that has ended: else whoever has met a claim
+    // of the one takes the other for its owner. (As a schedule that is two preemptions among five threads:
+    // more than loom finishes, and rarer than shuttle finds.)
+    succeeds_unless(
+        "every_commit_has_a_serial_of_its_own",
+        &[Fault::SlotReusedWithItsSerial],
+        || {
+            let serials = || {
+                let table = contempo_core::domain::native().table();
+                (0..table.len() as u32)
+                    .map(|slot| table.get(slot).state.load(Ordering::SeqCst).serial())
+                    .sum::<u64>()
+            };
+            let cell = TVar::new(0);
+            for n in 0..20 {
+                execution();
+                let before = serials();
+                std::thread::scope(|scope| {
+                    scope.spawn(|| cell.store(n));
+                });
+                assert!(serials() > before, "a commit had the serial of another");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_waiter_holds_nothing() {
+    // It has reserved and written a cell, and then sleeps until another changes: who comes by meanwhile
+    // meets nothing.
+    succeeds_unless("a_waiter_holds_nothing", &[Fault::ReservationsKept], || {
+        for _ in 0..20 {
+            execution();
+            let (flag, cell) = (TVar::new(false), TVar::new(0));
+            std::thread::scope(|scope| {
+                let waits = statistics().waits;
+                scope.spawn(|| {
+                    atomically_on(&cell, |tx| {
+                        tx.write(&cell, 100)?;
+                        tx.check(*tx.read(&flag)?)
+                    });
+                });
+                wait_until("it sleeps", || statistics().waits > waits);
+                let before = statistics();
+                (0..10).for_each(|_| atomically(|tx| tx.modify(&cell, |n| n + 1)));
+                let since = statistics().since(&before);
+                assert_eq!((since.commits, since.aborts(), since.takeovers), (10, 0, 0));
+                assert_eq!(cell.load(), 10);
+                flag.store(true);
+            });
+            assert_eq!(cell.load(), 100);
+        }
+    });
+}
+
+#[test]
+fn the_corpus_finds_faults() {
+    let faults = [
+        Fault::OwnWriteNotRead,
+        Fault::AlternativeKept,
+        Fault::NestedKept,
+        Fault::HooksOfAFailedPartRun,
+        Fault::RollbackHooksForgotten,
+    ];
+    succeeds_unless("the_corpus_finds_faults", &faults, || {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/sequential");
+        let mut files: Vec<_> =
+            folder.read_dir().expect("the corpus").map(|file| file.unwrap().path()).collect();
+        files.sort();
+        for path in files {
+            execution();
+            let plan = Plan::decode(&std::fs::read(&path).expect("a file"), 1);
+            plan.verify().unwrap_or_else(|wrong| panic!("{}: {wrong}", path.display()));
+        }
+    });
+}
