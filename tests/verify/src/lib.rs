@@ -5,6 +5,7 @@
 //! | [`program`] | what a thread does: transactions, snapshots, single-cell operations; decoded from bytes |
 //! | [`interpreter`] | what a program must do, if nobody interferes: a sequential model |
 //! | [`recorder`] | runs programs on real cells, by one thread or several, and notes every attempt |
+//! | `worker` | one thread of such a run |
 //! | [`checker`] | is a history opaque and strictly serializable? Finds a serial order, or a cycle |
 //! | [`judge`] | replays that order in the interpreter, and compares everything that was seen |
 //! | [`canary`] | values that notice use after drop, a second drop, and leaks |
@@ -27,3 +28,4 @@ pub mod plan;
 pub mod program;
 pub mod recorder;
 pub mod settle;
+mod worker;
