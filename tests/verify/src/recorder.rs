@@ -75,7 +75,7 @@ pub struct Record {
     pub stamp: u64,
     /// Values read, errors caught, in order.
     pub seen: Vec<u64>,
-    /// Whether each [`Step::Patience`] was over.
+    /// Whether each [`Step::Patience`](crate::program::Step::Patience) was over.
     pub decisions: Vec<bool>,
     /// Names of the hooks that it registered, of each kind.
     pub registered: Vec<u32>,
