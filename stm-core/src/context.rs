@@ -11,7 +11,7 @@ use crate::wait::Batons;
 use crate::write_log::WriteLog;
 use contempo_alloc::reclaimer::Reclaimer;
 use contempo_alloc::retired::Block;
-use contempo_sched::descriptor::Descriptor;
+use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::statistics::Cause;
 use contempo_sched::turn::Rank;
 use contempo_sched::word::{Owner, StateWord, WhoWhen};
@@ -52,7 +52,7 @@ pub(crate) struct Context {
     /// Its bad luck, and its reservations.
     pub(crate) turns: Turns,
     pub(crate) reclaimer: Reclaimer,
-    pub(crate) descriptor: &'static Descriptor,
+    pub(crate) descriptor: &'static ThreadDescriptor,
     pub(crate) domain: &'static Native,
     slot: u32,
     serial: Cell<u64>,

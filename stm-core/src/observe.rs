@@ -10,6 +10,7 @@ use crate::version::{CellHeader, VersionHeader};
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::policy::READER_PATIENCE;
 use contempo_sched::primitives::{Ordering, spin};
+use contempo_sched::table::Descriptors;
 use contempo_sched::word::{Owner, Phase, WhoWhen};
 
 /// How a claim's owner stands towards a bound.
@@ -31,7 +32,7 @@ pub enum Standing {
 #[cold]
 #[inline(never)]
 pub fn standing<D: Domain>(domain: &D, owner: Owner, bound: u64) -> Standing {
-    let descriptor = domain.table().get(owner.slot);
+    let descriptor = domain.table().descriptor(owner.slot);
     let mut patience = READER_PATIENCE;
     loop {
         // Acquire, partner: the owner's stores of this word. A newer serial makes the stamps that
@@ -109,11 +110,15 @@ pub unsafe fn newest_at<D: Domain>(
     bound: u64,
     own: WhoWhen,
 ) -> Found<D> {
+    let mut steps = 0;
     'look: loop {
         let mut superseded = false;
         // Acquire, partner: the claim's swap (release): the version is initialised.
         let mut version = cell.value.load(domain, Ordering::Acquire);
         loop {
+            if let Some(version) = domain.astray(&mut steps) {
+                return Found { version, superseded };
+            }
             // SAFETY: reached from the cell through versions that are newer than `bound`, so this
             // one was replaced after `bound` or not at all: we are its contemporary.
             let header = unsafe { &*version };
@@ -189,10 +194,11 @@ pub unsafe fn replaced_at<D: Domain>(
     bound: u64,
     own: WhoWhen,
 ) -> Option<u64> {
+    let mut steps = 0;
     'look: loop {
         let mut replaced = None;
         let mut at = cell.value.load(domain, Ordering::Acquire);
-        while at != version {
+        while at != version && domain.astray(&mut steps).is_none() {
             // SAFETY: between the head and a version that we have found: replaced after that was.
             let header = unsafe { &*at };
             let who_when = header.who_when.load(Ordering::Acquire);
@@ -222,7 +228,11 @@ pub unsafe fn is_current<D: Domain>(
     cell: &CellHeader<D>,
     version: *mut VersionHeader<D>,
 ) -> bool {
+    let mut steps = 0;
     loop {
+        if domain.astray(&mut steps).is_some() {
+            return false;
+        }
         // SeqCst, partner: the committer's claim and decision (see `wait`).
         let head = cell.value.load(domain, Ordering::SeqCst);
         if head == version {
@@ -231,7 +241,7 @@ pub unsafe fn is_current<D: Domain>(
         // SAFETY: the head of a cell is not freed before we end.
         let header = unsafe { &*head };
         let Some(owner) = header.who_when.load(Ordering::SeqCst).owner() else { return false };
-        let state = domain.table().get(owner.slot).state.load(Ordering::SeqCst);
+        let state = domain.table().descriptor(owner.slot).state.load(Ordering::SeqCst);
         if state.serial() == owner.serial {
             return state.phase() != Phase::Committed
                 && header.prev.load(domain, Ordering::Acquire) == version;

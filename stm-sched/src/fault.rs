@@ -78,6 +78,17 @@ pub enum Fault {
     TakenWithoutRevoking,
     /// Who is called out of a queue is taken for the thread that has its slot now.
     TicketIgnored,
+    /// In a region: a retired block's meta word does not say so.
+    RetiredUnmarked,
+    /// In a region: whoever clears up after a death forgets what the dead one's commit replaced.
+    BasesForgotten,
+    /// In a region: whoever clears up after a death takes an undecided transaction for committed.
+    UndecidedFinished,
+    /// In a region: whoever clears up after a death leaves undecided claims in their cells, and frees
+    /// them.
+    ClaimsLeftByRecovery,
+    /// In a region: a process that is alive is taken for dead.
+    AliveTakenForDead,
 }
 
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]

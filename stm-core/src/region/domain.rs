@@ -1,0 +1,280 @@
+//! A region as the protocol sees it: clock, descriptors, links.
+//!
+//! **Nothing in a region is trusted.** A link is checked when it is decoded: bounds, generation, kind.
+//! What to do about a bad one? The protocol works with pointers that are good. So a bad link gives the
+//! *poison*: a version of this process's own, committed before all others, without data. The process
+//! remembers that it has met it ([`RegionDomain::is_corrupt`]), every walk then ends, and the
+//! transaction fails with an error. Correct processes, dead ones included, never leave a bad link.
+
+use crate::domain::{Domain, Link};
+use crate::region::block::{RegionCell, RegionVersion};
+use crate::version::{CellHeader, VersionHeader};
+use contempo_alloc::region::handle::{Handle, Kind};
+use contempo_alloc::region::layout::{Incarnation, WAKE_WORDS};
+use contempo_alloc::region::map::Map;
+use contempo_sched::clock::CommitClock;
+use contempo_sched::descriptor::Descriptor;
+use contempo_sched::lease::{ForkMark, LeaseFile, wake_shared};
+use contempo_sched::policy::Policy;
+use contempo_sched::primitives::Ordering;
+use contempo_sched::table::Descriptors;
+use contempo_sched::word::WhoWhen;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
+
+/// A link in a region: the bits of a handle.
+#[repr(transparent)]
+pub struct RegionLink(AtomicU64);
+
+/// Names the poison, which nothing in a region can name.
+const POISON: Handle = Handle::from_bits(u64::MAX);
+
+impl RegionLink {
+    /// A link to what the handle names.
+    #[inline(always)]
+    pub const fn to(handle: Handle) -> Self {
+        RegionLink(AtomicU64::new(handle.bits()))
+    }
+
+    /// What it links to, unchecked.
+    #[inline(always)]
+    pub fn handle(&self, order: Ordering) -> Handle {
+        Handle::from_bits(self.0.load(order))
+    }
+
+    /// Replaces `current` by `new`; false if the link was another by then.
+    pub fn swing(&self, current: Handle, new: Handle) -> bool {
+        // AcqRel: as a claim.
+        let swung = self.0.compare_exchange(
+            current.bits(),
+            new.bits(),
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        swung.is_ok()
+    }
+}
+
+impl Link<RegionDomain> for RegionLink {
+    #[inline(always)]
+    fn null() -> Self {
+        RegionLink::to(Handle::NULL)
+    }
+
+    #[inline(always)]
+    fn load(&self, domain: &RegionDomain, order: Ordering) -> *mut VersionHeader<RegionDomain> {
+        domain.version(self.handle(order))
+    }
+
+    #[inline(always)]
+    fn store(
+        &self,
+        domain: &RegionDomain,
+        version: *mut VersionHeader<RegionDomain>,
+        order: Ordering,
+    ) {
+        self.0.store(domain.handle_of(version).bits(), order);
+    }
+
+    #[inline(always)]
+    fn replace(
+        &self,
+        domain: &RegionDomain,
+        current: *mut VersionHeader<RegionDomain>,
+        new: *mut VersionHeader<RegionDomain>,
+        success: Ordering,
+    ) -> bool {
+        let (current, new) = (domain.handle_of(current), domain.handle_of(new));
+        self.0.compare_exchange(current.bits(), new.bits(), success, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// The descriptors of a region.
+#[derive(Debug)]
+pub struct SlotTable {
+    map: Arc<Map>,
+    /// For slots that there are not: its transaction 0 has committed, long ago.
+    nobody: Descriptor,
+}
+
+impl Descriptors for SlotTable {
+    #[inline]
+    fn descriptor(&self, slot: u32) -> &Descriptor {
+        self.map.slot(slot).map_or(&self.nobody, |record| &record.descriptor)
+    }
+
+    fn each(&self) -> impl Iterator<Item = (u32, &Descriptor)> {
+        // SeqCst, partner: the `fetch_max` when a slot is taken: as in `DescriptorTable::take`.
+        let end = self.map.shared().high_water.load(Ordering::SeqCst);
+        (0..end.min(self.map.identity().slots)).map(|slot| (slot, self.descriptor(slot)))
+    }
+}
+
+/// A region that this process is attached to.
+pub struct RegionDomain {
+    /// Where it is mapped.
+    pub map: Arc<Map>,
+    table: SlotTable,
+    poison: Box<RegionVersion>,
+    corrupt: AtomicBool,
+    /// Tells whether this is still the process that attached.
+    pub fork: ForkMark,
+    /// Who is alive.
+    pub leases: LeaseFile,
+    /// Who we are.
+    pub own: Incarnation,
+    /// Do reclaimers of all processes reach our threads by a barrier?
+    pub asymmetric: bool,
+    /// Held by the thread that clears up after the dead: leases do not exclude threads of one process.
+    pub recovering: Mutex<()>,
+    /// Sessions of threads that have ended.
+    pub(crate) pool: Mutex<Vec<crate::region::session::Session>>,
+}
+
+/// Steps after which a walk is thought to go in circles.
+const ASTRAY: u32 = 1 << 22;
+
+impl RegionDomain {
+    /// A region as seen by the process `own`, which holds its lease.
+    pub(crate) fn new(map: Map, leases: LeaseFile, own: Incarnation, fork: ForkMark) -> Self {
+        let map = Arc::new(map);
+        let link = RegionLink::to(Handle::NULL);
+        let header = VersionHeader { who_when: crate::region::domain::first(), prev: link };
+        RegionDomain {
+            table: SlotTable { map: Arc::clone(&map), nobody: Descriptor::new() },
+            map,
+            poison: Box::new(RegionVersion {
+                meta: AtomicU64::new(0),
+                header,
+                writer: first(),
+                cell: AtomicU64::new(0),
+                length: u32::MAX.into(), // No value has this size.
+                flags: 0.into(),
+            }),
+            corrupt: AtomicBool::new(false),
+            fork,
+            leases,
+            own,
+            asymmetric: contempo_alloc::barrier::register_everywhere(),
+            recovering: Mutex::new(()),
+            pool: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The version that a link names, or the poison.
+    #[inline(always)]
+    fn version(&self, handle: Handle) -> *mut VersionHeader<RegionDomain> {
+        match self.map.decode(handle) {
+            Some(at) if handle.kind() == Kind::Version => RegionVersion::header_at(at),
+            _ => self.bad_link(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bad_link(&self) -> *mut VersionHeader<RegionDomain> {
+        self.corrupt.store(true, Ordering::Relaxed);
+        std::ptr::from_ref(&self.poison.header).cast_mut()
+    }
+
+    /// Has this process met something that no protocol writes?
+    pub fn is_corrupt(&self) -> bool {
+        self.corrupt.load(Ordering::Relaxed)
+    }
+
+    /// The handle of a version that a link has given out.
+    #[inline(always)]
+    pub fn handle_of(&self, version: *mut VersionHeader<RegionDomain>) -> Handle {
+        if version.is_null() {
+            return Handle::NULL;
+        }
+        if std::ptr::eq(version, &raw const self.poison.header) {
+            return POISON;
+        }
+        self.map.encode(RegionVersion::at_header(version))
+    }
+
+    /// The version that a handle names, if it is good.
+    pub fn find_version(&self, handle: Handle) -> Option<&RegionVersion> {
+        let at = self.map.decode(handle).filter(|_| handle.kind() == Kind::Version)?;
+        // SAFETY: decoded: mapped and aligned; atomics, for which any bits do.
+        Some(unsafe { &*at.cast() })
+    }
+
+    /// The cell that a handle names, if it is good.
+    #[inline(always)]
+    pub fn find_cell(&self, handle: Handle) -> Option<&RegionCell> {
+        let at = self.map.decode(handle)?;
+        if handle.kind() != Kind::Cell {
+            return None;
+        }
+        // SAFETY: as in `find_version`.
+        Some(unsafe { &*at.cast() })
+    }
+
+    /// The word on which those sleep who wait for the cell of this key.
+    pub fn wake_word(&self, key: usize) -> usize {
+        let offset = key.wrapping_sub(self.map.base().addr());
+        // Fibonacci hashing; the first word is for those who wait for several.
+        let mixed = (offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        1 + (mixed as usize % (WAKE_WORDS - 1))
+    }
+
+    /// Wakes everyone who sleeps on this word.
+    pub fn wake(&self, word: usize) {
+        let shared = self.map.shared();
+        // SeqCst, partner: `wait`: a sleeper reads the word, marks the cells and looks at them.
+        shared.wake[word].fetch_add(1, Ordering::SeqCst);
+        wake_shared(&shared.wake[word]);
+        shared.wake[0].fetch_add(1, Ordering::SeqCst);
+        if shared.sleepers.load(Ordering::SeqCst) != 0 {
+            wake_shared(&shared.wake[0]);
+        }
+    }
+}
+
+fn first() -> contempo_sched::word::AtomicWhoWhen {
+    contempo_sched::word::AtomicWhoWhen::new(WhoWhen::committed(0))
+}
+
+impl Domain for RegionDomain {
+    type Link = RegionLink;
+    type Table = SlotTable;
+
+    #[inline(always)]
+    fn clock(&self) -> &CommitClock {
+        &self.map.shared().clock
+    }
+
+    #[inline(always)]
+    fn table(&self) -> &SlotTable {
+        &self.table
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::Timid
+    }
+
+    fn changed(&self, _: &Descriptor, _: u32, cell: &CellHeader<RegionDomain>) {
+        // Before the wake: who marks it again after this sees the change, or sleeps on a newer word.
+        cell.mark_watched(false);
+        self.wake(self.wake_word(cell.key()));
+    }
+
+    fn preempted_at(&self, _: u32, _: &CellHeader<RegionDomain>) {}
+
+    #[inline]
+    fn astray(&self, steps: &mut u32) -> Option<*mut VersionHeader<RegionDomain>> {
+        *steps += 1;
+        if self.corrupt.load(Ordering::Relaxed) {
+            return Some(std::ptr::from_ref(&self.poison.header).cast_mut());
+        }
+        (*steps > ASTRAY).then(|| self.bad_link())
+    }
+}
+
+impl std::fmt::Debug for RegionDomain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegionDomain").field("own", &self.own).finish_non_exhaustive()
+    }
+}
