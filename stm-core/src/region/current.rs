@@ -7,6 +7,7 @@
 use crate::region::attach::take_slot;
 use crate::region::domain::RegionDomain;
 use crate::region::session::Session;
+use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::region::error::OpenError;
 use std::cell::{Cell, RefCell};
 use std::ptr::null;
@@ -36,6 +37,9 @@ impl Drop for Attached {
             std::mem::forget(session);
             return;
         }
+        // Nobody announces or frees for a session that nobody uses.
+        session.memory.collect(&self.domain, Idle::Inactive);
+        announcement::withdraw(session.descriptor());
         self.domain.pool.lock().unwrap_or_else(PoisonError::into_inner).push(*session);
     }
 }

@@ -13,6 +13,7 @@
 //! | [`wait`] | blocking `retry` between processes |
 //! | [`recover`] | taking back what a dead process has left |
 //! | [`check`] | the full consistency check |
+//! | [`overview`] | who is attached, and what they hold |
 //!
 //! What survives a death at any instruction, and why, is in `docs/design.md`, "Shared memory".
 
@@ -22,6 +23,13 @@ pub mod check;
 pub mod current;
 pub mod domain;
 pub mod memory;
+pub mod overview;
 pub mod recover;
 pub mod session;
 pub mod wait;
+
+pub use contempo_alloc::region::error::{NoBlock, OpenError, Unusable};
+pub use contempo_alloc::region::handle;
+
+/// The largest value, in bytes.
+pub const LARGEST_VALUE: usize = contempo_alloc::region::blocks::LARGEST - block::VERSION_HEADER;

@@ -25,6 +25,7 @@ use contempo_sched::table::Descriptors;
 use contempo_sched::word::{Owner, Phase, StateWord, WhoWhen};
 use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
+use std::sync::PoisonError;
 
 /// An attempt cannot go on; the session knows why.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub enum Stopped {
         /// Bytes that the value has.
         found: usize,
     },
+    /// The value is not text.
+    NotText,
     /// There was no block for a value.
     NoBlock(NoBlock),
     /// This process is a forked child, and has not attached itself.
@@ -498,6 +501,32 @@ impl Session {
                     self.pause();
                 }
                 (why, _) => return Err(why),
+            }
+        }
+    }
+
+    /// Calls `body` with a view of one moment.
+    ///
+    /// # Errors
+    /// If this process was forked.
+    ///
+    /// # Panics
+    /// Inside a transaction of the same region on the same thread.
+    #[inline]
+    pub fn snapshot<R>(&self, body: impl FnOnce(&Session) -> R) -> Result<R, Stopped> {
+        let _running = self.enter()?;
+        self.begin();
+        let _attempt = Attempt(self);
+        Ok(body(self))
+    }
+
+    /// Frees all that no running transaction holds, also of threads of this process that have ended.
+    pub fn collect_thoroughly(&self) {
+        if let Ok(_running) = self.enter() {
+            self.collect(Idle::Inactive);
+            let pool = self.domain().pool.lock().unwrap_or_else(PoisonError::into_inner);
+            for session in pool.iter() {
+                session.memory.collect(self.domain(), Idle::Inactive);
             }
         }
     }

@@ -1,0 +1,183 @@
+//! What a closure can do inside a transaction, or a snapshot, of a region.
+
+use crate::shared::cell::{Cell, Value};
+use crate::shared::error::{Interrupt, TransactionError};
+use contempo_core::region::block::RegionVersion;
+use contempo_core::region::handle::Handle;
+use contempo_core::region::session::{Session, Stopped};
+use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
+
+/// A running transaction of a region, as its closure sees it.
+///
+/// References that it hands out (to byte strings) live for `'tx`, the attempt:
+///
+/// ```compile_fail
+/// # fn f(shared: &contempo::shared::Shared, name: contempo::shared::Cell<str>) {
+/// let leaked: &str = shared.atomically(|tx| tx.read(name)).unwrap(); // does not compile
+/// # }
+/// ```
+pub struct Transaction<'tx> {
+    session: &'tx Session,
+    region: u64,
+    /// Invariant in `'tx`; not `Send`, not `Sync`.
+    _attempt: PhantomData<(std::cell::Cell<&'tx ()>, *const ())>,
+}
+
+/// The value of a version.
+#[inline(always)]
+fn value<'a, T: Value + ?Sized>(version: &'a RegionVersion) -> Result<T::Read<'a>, Stopped> {
+    // Relaxed: written before the version was published.
+    let length = version.length.load(Ordering::Relaxed) as usize;
+    match T::SIZE {
+        Some(expected) if length != expected => {
+            return Err(Stopped::OtherSize { expected, found: length });
+        }
+        None if length > contempo_core::region::LARGEST_VALUE => return Err(Stopped::Corrupt),
+        _ => {}
+    }
+    // SAFETY: the version's block lies in the region, and a superblock more is mapped behind whatever
+    // begins there; versions do not change while an announced transaction can reach them; data begin at
+    // a multiple of 8.
+    unsafe { T::read(version, length) }
+}
+
+impl<'tx> Transaction<'tx> {
+    pub(crate) fn new(session: &'tx Session, region: u64) -> Self {
+        Transaction { session, region, _attempt: PhantomData }
+    }
+
+    #[inline(always)]
+    fn handle<T: ?Sized>(&self, cell: Cell<T>) -> Result<Handle, Interrupt> {
+        if cell.region != self.region {
+            return Err(self.other_region(cell));
+        }
+        Ok(Handle::from_bits(cell.handle))
+    }
+
+    #[cold]
+    fn other_region<T: ?Sized>(&self, cell: Cell<T>) -> Interrupt {
+        let why = if cell.is_null() { Stopped::NoSuchCell } else { Stopped::OtherRegion };
+        self.session.interrupt(why).into()
+    }
+
+    /// The value of `cell` in this transaction: what it has written itself, or else what was committed.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    #[inline(always)]
+    pub fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'tx>, Interrupt> {
+        let version = self.session.read(self.handle(cell)?)?;
+        value::<T>(version).map_err(|why| self.session.interrupt(why).into())
+    }
+
+    /// Makes `value` the value of `cell` when this transaction commits.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    #[inline]
+    pub fn write<T: Value + ?Sized>(&self, cell: Cell<T>, value: &T) -> Result<(), Interrupt> {
+        Ok(self.session.write(self.handle(cell)?, value.bytes())?)
+    }
+
+    /// Replaces the value of `cell` by what `change` makes of it.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    #[inline]
+    pub fn modify<T>(&self, cell: Cell<T>, change: impl FnOnce(T) -> T) -> Result<(), Interrupt>
+    where
+        T: Value + for<'a> Value<Read<'a> = T>,
+    {
+        let before = self.read(cell)?;
+        self.write(cell, &change(before))
+    }
+
+    /// A new cell with this value. It is there for others once this transaction commits; if it does not,
+    /// then it never was.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    pub fn create<T: Value + ?Sized>(&self, value: &T) -> Result<Cell<T>, Interrupt> {
+        Ok(Cell::new(self.session.create(value.bytes())?.bits(), self.region))
+    }
+
+    /// Frees a cell when this transaction commits. Whoever uses it after that gets
+    /// [`TransactionError::NoSuchCell`].
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    pub fn free<T: ?Sized>(&self, cell: Cell<T>) -> Result<(), Interrupt> {
+        Ok(self.session.free(self.handle(cell)?)?)
+    }
+
+    /// Gives up this attempt and sleeps until a cell that it has read changes, by whatever process; then
+    /// the closure runs again.
+    ///
+    /// # Errors
+    /// Always [`Interrupt`]: pass it on with `?` or return it.
+    #[cold]
+    pub fn retry<R>(&self) -> Result<R, Interrupt> {
+        Err(self.session.interrupt(Stopped::Retry).into())
+    }
+
+    /// Goes on if `condition` holds, else [retries](Self::retry).
+    ///
+    /// # Errors
+    /// [`Interrupt`] if it does not hold: pass it on with `?`.
+    pub fn check(&self, condition: bool) -> Result<(), Interrupt> {
+        if condition { Ok(()) } else { self.retry() }
+    }
+
+    /// Ends the transaction without effect: it fails with [`TransactionError::Cancelled`].
+    ///
+    /// # Errors
+    /// Always [`Interrupt`]: pass it on with `?` or return it.
+    #[cold]
+    pub fn cancel<R>(&self) -> Result<R, Interrupt> {
+        Err(self.session.interrupt(Stopped::Cancelled).into())
+    }
+}
+
+impl std::fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction").finish_non_exhaustive()
+    }
+}
+
+/// A read-only view of all cells of a region as they were at one moment. It never aborts.
+pub struct Snapshot<'s> {
+    session: &'s Session,
+    region: u64,
+    /// Invariant in `'s`; not `Send`, not `Sync`.
+    _view: PhantomData<(std::cell::Cell<&'s ()>, *const ())>,
+}
+
+impl<'s> Snapshot<'s> {
+    pub(crate) fn new(session: &'s Session, region: u64) -> Self {
+        Snapshot { session, region, _view: PhantomData }
+    }
+
+    /// The value of `cell` at the moment of this snapshot.
+    ///
+    /// # Errors
+    /// If there was no such cell, or it has another size than its type.
+    #[inline(always)]
+    pub fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'s>, TransactionError> {
+        if cell.region != self.region {
+            return Err(if cell.is_null() {
+                TransactionError::NoSuchCell
+            } else {
+                TransactionError::OtherRegion
+            });
+        }
+        let version = self.session.look(Handle::from_bits(cell.handle))?;
+        Ok(value::<T>(version)?)
+    }
+}
+
+impl std::fmt::Debug for Snapshot<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").finish_non_exhaustive()
+    }
+}
