@@ -82,6 +82,8 @@ pub enum Fault {
     RetiredUnmarked,
     /// In a region: whoever clears up after a death forgets what the dead one's commit replaced.
     BasesForgotten,
+    /// In a region: the same, where that commit has been replaced meanwhile.
+    BasesOfReplacedForgotten,
     /// In a region: whoever clears up after a death takes an undecided transaction for committed.
     UndecidedFinished,
     /// In a region: whoever clears up after a death leaves undecided claims in their cells, and frees

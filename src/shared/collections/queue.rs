@@ -97,6 +97,20 @@ impl<T: Pod> Queue<T> {
         Ok(Some(node.value))
     }
 
+    /// Calls `each` with every item, from the first on.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    pub fn for_each(&self, tx: &Transaction<'_>, mut each: impl FnMut(T)) -> Result<(), Interrupt> {
+        let mut at = tx.read(self.head)?;
+        while !at.is_null() {
+            let node = tx.read(at)?;
+            each(node.value);
+            at = node.next;
+        }
+        Ok(())
+    }
+
     /// Takes the first item; sleeps until there is one.
     ///
     /// # Errors

@@ -153,22 +153,21 @@ pub(crate) fn clear_up(session: &Session, slot: u32) -> Recovered {
             let Some((meta, at)) = domain.map.meta_at(block) else { continue };
             // Acquire, partner: the release in `put_to_use`.
             let meta = Meta::from_bits(meta.load(Ordering::Acquire));
-            if meta.retirer().is_some() {
-                continue;
-            }
             match meta.kind() {
+                // Also one that is retired: whoever replaced a commit of the dead slot's has retired
+                // that, and knows nothing of what that had replaced.
                 // SAFETY: a block in use as this, aligned, mapped.
-                Kind::Version => unsafe {
+                Kind::Version if !planted(Fault::BasesOfReplacedForgotten) || !is_retired(meta) => unsafe {
                     let handle = Handle::new(block, meta);
                     clear_version(domain, &*at.cast(), handle, slot, state, descriptor, &mut adopt);
                 },
                 // SAFETY: as above.
-                Kind::Cell => unsafe {
+                Kind::Cell if !is_retired(meta) => unsafe {
                     if was_never_born(&*at.cast(), slot, state) {
                         adopt(at);
                     }
                 },
-                Kind::Free | Kind::Invalid => {}
+                _ => {}
             }
         }
     }
@@ -237,6 +236,11 @@ fn clear_version(
     descriptor: &Descriptor,
     adopt: &mut impl FnMut(*mut u8),
 ) {
+    let mut adopt = |at: *mut u8, meta: &std::sync::atomic::AtomicU64| {
+        if is_in_use(meta.load(Ordering::Acquire)) {
+            adopt(at);
+        }
+    };
     let address = |version: &RegionVersion| std::ptr::from_ref(version).cast_mut().cast::<u8>();
     let Some(writer) = version.writer.load(Ordering::Relaxed).owner() else { return };
     if writer.slot != slot {
@@ -245,8 +249,8 @@ fn clear_version(
     let cell = Handle::from_bits(version.cell.load(Ordering::Relaxed));
     match age(writer, state.serial()) {
         Age::Past => {}
-        Age::Ahead => adopt(address(version)),
-        Age::Last if version.has(DISPLACED) => adopt(address(version)),
+        Age::Ahead => adopt(address(version), &version.meta),
+        Age::Last if version.has(DISPLACED) => adopt(address(version), &version.meta),
         Age::Last if state.phase() == Phase::Committed => {
             if version.header.who_when.load(Ordering::Acquire).owner().is_some() {
                 // Release: the same store as the owner's own.
@@ -257,16 +261,13 @@ fn clear_version(
                 return;
             }
             let base = version.header.prev.handle(Ordering::Acquire);
-            if let Some(base) = domain.find_version(base)
-                && is_in_use(base.meta.load(Ordering::Acquire))
-            {
-                adopt(address(base));
+            if let Some(base) = domain.find_version(base) {
+                adopt(address(base), &base.meta);
             }
             if version.has(FREES_CELL)
                 && let Some(cell) = domain.find_cell(cell)
-                && is_in_use(cell.meta.load(Ordering::Acquire))
             {
-                adopt(std::ptr::from_ref(cell).cast_mut().cast());
+                adopt(std::ptr::from_ref(cell).cast_mut().cast(), &cell.meta);
             }
         }
         Age::Last => {
@@ -278,9 +279,13 @@ fn clear_version(
                 // If it fails, somebody has replaced the claim, or it was never placed.
                 cell.header.value.swing(handle, base);
             }
-            adopt(address(version));
+            adopt(address(version), &version.meta);
         }
     }
+}
+
+fn is_retired(meta: Meta) -> bool {
+    meta.retirer().is_some()
 }
 
 fn is_in_use(meta: u64) -> bool {
