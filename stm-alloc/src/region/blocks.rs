@@ -41,6 +41,9 @@ pub struct SuperblockHeader {
     pub owner: AtomicU32,
     /// The size class plus 1, or 0 if it has none yet. Only the owner writes.
     class: AtomicU32,
+    /// How many of its blocks, from the first on, may ever have been in use. Only the owner writes, and
+    /// before it uses one: so nobody need look at the others.
+    used: AtomicU32,
     hints: [AtomicU64; HINT_WORDS],
 }
 
@@ -81,11 +84,38 @@ impl<'m> Superblock<'m> {
         (class < SIZES.len()).then_some(class)
     }
 
-    /// Where its blocks lie; none if it has no class.
-    pub fn blocks(&self) -> impl DoubleEndedIterator<Item = usize> + use<> {
-        let (size, offset) = (self.class().map_or(SUPERBLOCK, |class| SIZES[class]), self.offset);
-        let count = (SUPERBLOCK - SUPERBLOCK_HEADER) / size;
-        (0..count).map(move |index| offset + SUPERBLOCK_HEADER + index * size)
+    /// Size and number of its blocks; no blocks if it has no class.
+    fn room(&self) -> (usize, usize) {
+        let size = self.class().map_or(SUPERBLOCK, |class| SIZES[class]);
+        (size, (SUPERBLOCK - SUPERBLOCK_HEADER) / size)
+    }
+
+    /// How many of its blocks may have been in use.
+    fn used(&self) -> usize {
+        // Acquire, partner: the release in `carve`.
+        (self.header.used.load(Ordering::Acquire) as usize).min(self.room().1)
+    }
+
+    /// Where the blocks lie that may have been in use.
+    pub fn blocks(&self) -> impl Iterator<Item = usize> + use<> {
+        let ((size, _), offset) = (self.room(), self.offset);
+        (0..self.used()).map(move |index| offset + SUPERBLOCK_HEADER + index * size)
+    }
+
+    /// Bytes of blocks that were never in use.
+    pub fn fresh_bytes(&self) -> usize {
+        let (size, count) = self.room();
+        (count - self.used()) * size
+    }
+
+    /// Takes some blocks that were never in use. Only for the owner.
+    fn carve(&self, found: &mut Vec<u32>) {
+        let ((size, count), used) = (self.room(), self.used());
+        let end = count.min(used + ENOUGH);
+        // Release, partner: the acquire in `used`. Before any of them is used: see the field.
+        self.header.used.store(end as u32, Ordering::Release);
+        let place = |index| ((self.offset + SUPERBLOCK_HEADER + index * size) / GRAIN) as u32;
+        found.extend((used..end).rev().map(place)); // The lowest is taken first.
     }
 
     fn index_of(&self, block: usize) -> Option<usize> {
@@ -263,6 +293,11 @@ impl SlotHeap {
                 }
             }
         }
+        if let (true, Some(newest)) = (free.is_empty(), class.own.borrow().last())
+            && let Some(superblock) = Superblock::at(&self.map, *newest)
+        {
+            superblock.carve(&mut free);
+        }
         if !free.is_empty() {
             return Ok(());
         }
@@ -287,7 +322,9 @@ impl SlotHeap {
             match superblock.class() {
                 Some(other) if other != index => continue,
                 Some(_) => {
-                    if header.hints.iter().all(|hints| hints.load(Ordering::Relaxed) == 0) {
+                    let hinted =
+                        header.hints.iter().any(|hints| hints.load(Ordering::Relaxed) != 0);
+                    if !hinted && superblock.fresh_bytes() == 0 {
                         continue;
                     }
                 }
@@ -300,6 +337,9 @@ impl SlotHeap {
                 class.own.borrow_mut().push(superblock.offset);
                 let mut free = class.free.borrow_mut();
                 superblock.take_hints(&mut free);
+                if free.is_empty() {
+                    superblock.carve(&mut free);
+                }
                 if !free.is_empty() {
                     return true;
                 }
@@ -323,8 +363,7 @@ impl SlotHeap {
             Some(_) => {}
         }
         class.own.borrow_mut().push(superblock.offset);
-        let blocks = superblock.blocks().rev().map(|block| (block / GRAIN) as u32);
-        class.free.borrow_mut().extend(blocks); // The lowest is taken first.
+        superblock.carve(&mut class.free.borrow_mut());
         true
     }
 

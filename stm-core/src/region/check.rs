@@ -125,6 +125,7 @@ pub fn check(domain: &RegionDomain) -> Report {
             continue;
         };
         report.superblocks += 1;
+        report.free_bytes += superblock.fresh_bytes();
         let owner = superblock.header.owner.load(Ordering::Acquire);
         let owned = owner.checked_sub(1).is_some_and(is_alive);
         for block in superblock.blocks() {
