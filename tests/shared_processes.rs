@@ -10,7 +10,7 @@ use contempo::shared::{Cell, Options, Shared, TransactionError, lease_path};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use region::Place;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -300,10 +300,10 @@ fn a_full_file_system_is_an_error() {
     outcome.unwrap();
 }
 
-/// Uses a region in every way, whatever comes of it.
-fn use_somehow(place: &Path, seed: u64) {
+/// Uses a region in every way, whatever comes of it. Returns whether it could be opened.
+fn use_somehow(place: &Path, seed: u64) -> bool {
     let mut random = SmallRng::seed_from_u64(seed);
-    let Ok(shared) = Shared::open(place) else { return };
+    let Ok(shared) = Shared::open(place) else { return false };
     let _ = shared.overview().to_string();
     let (map, queue) = (Map::<u64, u64>::root(&shared, "map", 8), Queue::root(&shared, "queue"));
     let text = shared.root_of("text", "");
@@ -329,20 +329,21 @@ fn use_somehow(place: &Path, seed: u64) {
     let _ = shared.reap();
     let _ = shared.collect();
     let _ = shared.check().to_string();
+    true
 }
 
 #[test]
 fn random_bytes_crash_nobody() {
     if let Some((seed, place)) = role() {
-        use_somehow(&place, seed.parse().unwrap());
-        println!("survived");
+        let opened = use_somehow(&place, seed.parse().unwrap());
+        println!("{}", if opened { "used" } else { "refused" });
         return;
     }
     let place = Place::new();
     let path = place.path().to_owned();
     std::thread::spawn(move || {
         drop(Shared::create(&path, &Options::new().threads(8)).unwrap());
-        use_somehow(&path, 0);
+        assert!(use_somehow(&path, 0));
     })
     .join()
     .unwrap();
@@ -354,6 +355,7 @@ fn random_bytes_crash_nobody() {
         .map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     println!("CONTEMPO_SEED={seed}");
     let mut random = SmallRng::seed_from_u64(seed);
+    let mut opened = 0;
     for round in 0..60 {
         let mut damaged = whole.clone();
         // Not the identity, in most rounds: its checksum would end each of them at once.
@@ -399,5 +401,10 @@ fn random_bytes_crash_nobody() {
             }
         };
         assert!(status.success(), "round {round}: {status}");
+        let mut said = String::new();
+        user.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        opened += usize::from(said.contains("used"));
     }
+    println!("{opened} of 60 were opened and used");
+    assert!(opened >= 30, "too few to mean something: {opened}");
 }

@@ -1,7 +1,7 @@
 //! Claiming cells, and what happens when somebody else has claimed or reserved one.
 
 use crate::commit::{Commit, Conflict, WriteEntry};
-use crate::domain::{Domain, Link};
+use crate::domain::{Domain, Link, Trail};
 use crate::version::{CellHeader, VersionHeader};
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
@@ -120,9 +120,10 @@ impl<D: Domain> Commit<'_, D> {
     unsafe fn claim_slow(&self, write: &mut WriteEntry<D>) -> Result<(), Conflict<D>> {
         // SAFETY: the cell is alive (our caller's promise).
         let cell = unsafe { &*write.cell };
-        let (mut spins, mut steps) = (0, 0);
+        let (mut spins, mut trail) = (0, Trail::default());
         loop {
-            if self.domain.astray(&mut steps).is_some() {
+            trail.look();
+            if self.domain.astray(&mut trail, None).is_some() {
                 return Err(Conflict::at(Cause::Changed, cell));
             }
             let head = cell.value.load(self.domain, Ordering::Acquire);

@@ -38,12 +38,30 @@ pub trait Domain: Sized + 'static {
     fn changed(&self, descriptor: &Descriptor, by: u32, cell: &CellHeader<Self>);
     /// The thread at `by` has aborted or revoked another transaction at `cell`.
     fn preempted_at(&self, by: u32, cell: &CellHeader<Self>);
-    /// Has a walk that has taken `steps` steps, of which this is one more, met something that no
-    /// protocol writes? Then what to take for the version that it looks for. Never, where memory can
-    /// be trusted.
+    /// Has a walk met something that no protocol writes? `here` is the stamp of the version that it has
+    /// come to, if that has one. Then what to take for the version that it looks for. Never, where memory
+    /// can be trusted.
     #[inline(always)]
-    fn astray(&self, _steps: &mut u32) -> Option<*mut VersionHeader<Self>> {
+    fn astray(&self, _trail: &mut Trail, _here: Option<u64>) -> Option<*mut VersionHeader<Self>> {
         None
+    }
+}
+
+/// What a walk along the versions of a cell has seen so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Trail {
+    /// How often it has begun at the head.
+    pub looks: u32,
+    /// The stamp of the last version since then: stamps only become less on the way.
+    pub last: Option<u64>,
+}
+
+impl Trail {
+    /// The walk begins at the head.
+    #[inline(always)]
+    pub fn look(&mut self) {
+        self.looks = self.looks.saturating_add(1);
+        self.last = None;
     }
 }
 

@@ -5,7 +5,7 @@
 //! owner aside, see [`standing`]): an owner that has not decided is made to decide later than
 //! `bound`, by bumping it.
 
-use crate::domain::{Domain, Link};
+use crate::domain::{Domain, Link, Trail};
 use crate::version::{CellHeader, VersionHeader};
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::policy::READER_PATIENCE;
@@ -110,20 +110,21 @@ pub unsafe fn newest_at<D: Domain>(
     bound: u64,
     own: WhoWhen,
 ) -> Found<D> {
-    let mut steps = 0;
+    let mut trail = Trail::default();
     'look: loop {
+        trail.look();
         let mut superseded = false;
         // Acquire, partner: the claim's swap (release): the version is initialised.
         let mut version = cell.value.load(domain, Ordering::Acquire);
         loop {
-            if let Some(version) = domain.astray(&mut steps) {
-                return Found { version, superseded };
-            }
             // SAFETY: reached from the cell through versions that are newer than `bound`, so this
             // one was replaced after `bound` or not at all: we are its contemporary.
             let header = unsafe { &*version };
             // Acquire, partner: the owner's or a finisher's store of the stamp.
             let who_when = header.who_when.load(Ordering::Acquire);
+            if let Some(version) = domain.astray(&mut trail, who_when.stamp()) {
+                return Found { version, superseded };
+            }
             let ignored = planted(Fault::BoundIgnored) && who_when.stamp().is_some();
             if who_when.committed_by(bound) || ignored {
                 return Found { version, superseded };
@@ -194,14 +195,18 @@ pub unsafe fn replaced_at<D: Domain>(
     bound: u64,
     own: WhoWhen,
 ) -> Option<u64> {
-    let mut steps = 0;
+    let mut trail = Trail::default();
     'look: loop {
+        trail.look();
         let mut replaced = None;
         let mut at = cell.value.load(domain, Ordering::Acquire);
-        while at != version && domain.astray(&mut steps).is_none() {
+        while at != version {
             // SAFETY: between the head and a version that we have found: replaced after that was.
             let header = unsafe { &*at };
             let who_when = header.who_when.load(Ordering::Acquire);
+            if domain.astray(&mut trail, who_when.stamp()).is_some() {
+                return replaced;
+            }
             let stamp = match who_when.owner() {
                 None => who_when.stamp(),
                 Some(_) if who_when == own => None,
@@ -228,9 +233,10 @@ pub unsafe fn is_current<D: Domain>(
     cell: &CellHeader<D>,
     version: *mut VersionHeader<D>,
 ) -> bool {
-    let mut steps = 0;
+    let mut trail = Trail::default();
     loop {
-        if domain.astray(&mut steps).is_some() {
+        trail.look();
+        if domain.astray(&mut trail, None).is_some() {
             return false;
         }
         // SeqCst, partner: the committer's claim and decision (see `wait`).

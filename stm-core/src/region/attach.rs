@@ -186,7 +186,8 @@ fn take_record(map: &Map, leases: &LeaseFile) -> Result<Incarnation, OpenError> 
         if leases.try_take(record).map_err(system("take a lease"))? {
             let place = map.process(record);
             // Only the lease's holder writes here. 48 bits, and never 0 (the maker's).
-            let generation = (place.generation.load(Ordering::Acquire) + 1) & ((1 << 48) - 1);
+            let generation =
+                place.generation.load(Ordering::Acquire).wrapping_add(1) & ((1 << 48) - 1);
             let process = std::process::id();
             place.process.store(process, Ordering::Relaxed);
             place.started.store(started_at(process), Ordering::Relaxed);

@@ -6,7 +6,7 @@
 //! remembers that it has met it ([`RegionDomain::is_corrupt`]), every walk then ends, and the
 //! transaction fails with an error. Correct processes, dead ones included, never leave a bad link.
 
-use crate::domain::{Domain, Link};
+use crate::domain::{Domain, Link, Trail};
 use crate::region::block::{RegionCell, RegionVersion};
 use crate::version::{CellHeader, VersionHeader};
 use contempo_alloc::region::handle::{Handle, Kind};
@@ -131,8 +131,9 @@ pub struct RegionDomain {
     pub(crate) pool: Mutex<Vec<crate::region::session::Session>>,
 }
 
-/// Steps after which a walk is thought to go in circles.
-const ASTRAY: u32 = 1 << 22;
+/// Looks at one cell after which no protocol is thought to be at work there: each look at a claim whose
+/// transaction has ended means that another has come meanwhile.
+const ASTRAY: u32 = 1 << 20;
 
 impl RegionDomain {
     /// A region as seen by the process `own`, which holds its lease.
@@ -173,8 +174,13 @@ impl RegionDomain {
     #[cold]
     #[inline(never)]
     fn bad_link(&self) -> *mut VersionHeader<RegionDomain> {
-        self.corrupt.store(true, Ordering::Relaxed);
+        self.note_corrupt();
         std::ptr::from_ref(&self.poison.header).cast_mut()
+    }
+
+    /// This process has met something that no protocol writes.
+    pub fn note_corrupt(&self) {
+        self.corrupt.store(true, Ordering::Relaxed);
     }
 
     /// Has this process met something that no protocol writes?
@@ -264,12 +270,18 @@ impl Domain for RegionDomain {
     fn preempted_at(&self, _: u32, _: &CellHeader<RegionDomain>) {}
 
     #[inline]
-    fn astray(&self, steps: &mut u32) -> Option<*mut VersionHeader<RegionDomain>> {
-        *steps += 1;
+    fn astray(
+        &self,
+        trail: &mut Trail,
+        here: Option<u64>,
+    ) -> Option<*mut VersionHeader<RegionDomain>> {
         if self.corrupt.load(Ordering::Relaxed) {
             return Some(std::ptr::from_ref(&self.poison.header).cast_mut());
         }
-        (*steps > ASTRAY).then(|| self.bad_link())
+        // The poison itself is the first of all.
+        let rising = here.zip(trail.last).is_some_and(|(here, last)| here >= last);
+        trail.last = here.or(trail.last);
+        (rising || trail.looks > ASTRAY).then(|| self.bad_link())
     }
 }
 

@@ -65,6 +65,9 @@ pub enum Stopped {
 /// Versions in a region are freed by their meta words; this is for the protocol's bookkeeping.
 static KIND: BlockKind = BlockKind { shape: Shape::NOT_OURS, destroy: None, in_static: None };
 
+/// No clock comes to this in a thousand years.
+const LAST_STAMP: u64 = 1 << 62;
+
 type Header = VersionHeader<RegionDomain>;
 
 /// One thread's transactions in one region.
@@ -154,6 +157,9 @@ impl Session {
         if self.domain().fork.is_child() {
             return Err(Stopped::Forked);
         }
+        if self.domain().is_corrupt() {
+            return Err(Stopped::Corrupt);
+        }
         assert!(
             !self.running.replace(true),
             "contempo: `atomically` or `snapshot` of a shared region was called inside a transaction \
@@ -166,6 +172,9 @@ impl Session {
         let domain = self.domain();
         let bound =
             announcement::begin(self.descriptor(), domain.clock(), domain.asymmetric, &self.recent);
+        if bound > LAST_STAMP {
+            domain.note_corrupt();
+        }
         self.bound.set(bound);
         self.fast_bound.set(bound);
         self.stale.set(false);
@@ -468,6 +477,9 @@ impl Session {
         loop {
             self.begin();
             let attempt = Attempt(self);
+            if self.domain().is_corrupt() {
+                return Err(Stopped::Corrupt);
+            }
             let result = body(self);
             let why = match (result, self.stopped.take()) {
                 (Ok(value), None) => match self.commit() {
@@ -517,6 +529,9 @@ impl Session {
         let _running = self.enter()?;
         self.begin();
         let _attempt = Attempt(self);
+        if self.domain().is_corrupt() {
+            return Err(Stopped::Corrupt);
+        }
         Ok(body(self))
     }
 
