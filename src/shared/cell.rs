@@ -32,6 +32,26 @@ impl<T: ?Sized> Cell<T> {
         self.handle == 0
     }
 
+    /// The handle as two words, to be kept anywhere.
+    ///
+    /// ```
+    /// use contempo::shared::Cell;
+    /// assert_eq!(Cell::<u64>::null().words(), [0, 0]);
+    /// ```
+    pub const fn words(self) -> [u64; 2] {
+        [self.handle, self.region]
+    }
+
+    /// The handle that these words are. If they are none, its use is an error.
+    ///
+    /// ```
+    /// use contempo::shared::Cell;
+    /// assert!(Cell::<u64>::from_words([0, 0]).is_null());
+    /// ```
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        Cell { handle: words[0], region: words[1], _value: PhantomData }
+    }
+
     pub(crate) const fn new(handle: u64, region: u64) -> Self {
         Cell { handle, region, _value: PhantomData }
     }

@@ -133,7 +133,7 @@ pub struct RegionDomain {
 
 /// Looks at one cell after which no protocol is thought to be at work there: each look at a claim whose
 /// transaction has ended means that another has come meanwhile.
-const ASTRAY: u32 = 1 << 20;
+const ASTRAY: u32 = 1 << 18;
 
 impl RegionDomain {
     /// A region as seen by the process `own`, which holds its lease.
@@ -281,6 +281,8 @@ impl Domain for RegionDomain {
         // The poison itself is the first of all.
         let rising = here.zip(trail.last).is_some_and(|(here, last)| here >= last);
         trail.last = here.or(trail.last);
+        // A claim on the way, or a new look.
+        trail.looks += u32::from(here.is_none());
         (rising || trail.looks > ASTRAY).then(|| self.bad_link())
     }
 }
