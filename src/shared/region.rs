@@ -146,17 +146,20 @@ impl Shared {
     /// Looks at all cells as they are at one moment. Never repeated, and keeps no log.
     ///
     /// # Errors
-    /// Those of `body`, and [`TransactionError`].
+    /// [`TransactionError`].
     ///
     /// # Panics
     /// Inside a transaction or snapshot of the same region on the same thread.
     #[inline]
     pub fn snapshot<R>(
         &self,
-        body: impl FnOnce(&Snapshot<'_>) -> Result<R, TransactionError>,
+        body: impl FnOnce(&Snapshot<'_>) -> Result<R, Interrupt>,
     ) -> Result<R, TransactionError> {
         self.with(|session| {
-            session.snapshot(|session| body(&Snapshot::new(session, self.region)))?
+            let look = |session: &Session| {
+                body(&Snapshot::new(session, self.region)).map_err(|interrupt| interrupt.inner)
+            };
+            session.snapshot(look).map_err(TransactionError::from)
         })
     }
 

@@ -1,8 +1,8 @@
 //! What a closure can do inside a transaction, or a snapshot, of a region.
 
 use crate::shared::cell::{Cell, Value};
-use crate::shared::error::{Interrupt, TransactionError};
-use contempo_core::region::block::RegionVersion;
+use crate::shared::error::Interrupt;
+use contempo_core::region::block::{FREES_CELL, RegionVersion};
 use contempo_core::region::handle::Handle;
 use contempo_core::region::session::{Session, Stopped};
 use std::marker::PhantomData;
@@ -24,22 +24,41 @@ pub struct Transaction<'tx> {
     _attempt: PhantomData<(std::cell::Cell<&'tx ()>, *const ())>,
 }
 
+#[cold]
+fn other_region<T: ?Sized>(session: &Session, cell: Cell<T>) -> Interrupt {
+    let why = if cell.is_null() { Stopped::NoSuchCell } else { Stopped::OtherRegion };
+    session.interrupt(why).into()
+}
+
 /// The value of a version.
 #[inline(always)]
-fn value<'a, T: Value + ?Sized>(version: &'a RegionVersion) -> Result<T::Read<'a>, Stopped> {
-    // Relaxed: written before the version was published.
-    let length = version.length.load(Ordering::Relaxed) as usize;
-    match T::SIZE {
-        Some(expected) if length != expected => {
-            return Err(Stopped::OtherSize { expected, found: length });
-        }
-        None if length > contempo_core::region::LARGEST_VALUE => return Err(Stopped::Corrupt),
-        _ => {}
-    }
+fn value<'a, T: Value + ?Sized>(
+    session: &Session,
+    version: &'a RegionVersion,
+) -> Result<T::Read<'a>, Interrupt> {
+    let length = match T::SIZE {
+        Some(length) if version.is_plain(length) => length,
+        _ => length_of::<T>(version).map_err(|why| session.interrupt(why))?,
+    };
     // SAFETY: the version's block lies in the region, and a superblock more is mapped behind whatever
     // begins there; versions do not change while an announced transaction can reach them; data begin at
     // a multiple of 8.
-    unsafe { T::read(version, length) }
+    unsafe { T::read(version, length) }.map_err(|why| session.interrupt(why).into())
+}
+
+/// The length of a value, if there is one of this type.
+#[inline(never)]
+fn length_of<T: Value + ?Sized>(version: &RegionVersion) -> Result<usize, Stopped> {
+    if version.has(FREES_CELL) {
+        return Err(Stopped::NoSuchCell);
+    }
+    // Relaxed: written before the version was published.
+    let length = version.length.load(Ordering::Relaxed) as usize;
+    match T::SIZE {
+        Some(expected) if length != expected => Err(Stopped::OtherSize { expected, found: length }),
+        None if length > contempo_core::region::LARGEST_VALUE => Err(Stopped::Corrupt),
+        _ => Ok(length),
+    }
 }
 
 impl<'tx> Transaction<'tx> {
@@ -50,15 +69,9 @@ impl<'tx> Transaction<'tx> {
     #[inline(always)]
     fn handle<T: ?Sized>(&self, cell: Cell<T>) -> Result<Handle, Interrupt> {
         if cell.region != self.region {
-            return Err(self.other_region(cell));
+            return Err(other_region(self.session, cell));
         }
         Ok(Handle::from_bits(cell.handle))
-    }
-
-    #[cold]
-    fn other_region<T: ?Sized>(&self, cell: Cell<T>) -> Interrupt {
-        let why = if cell.is_null() { Stopped::NoSuchCell } else { Stopped::OtherRegion };
-        self.session.interrupt(why).into()
     }
 
     /// The value of `cell` in this transaction: what it has written itself, or else what was committed.
@@ -67,8 +80,8 @@ impl<'tx> Transaction<'tx> {
     /// [`Interrupt`]: pass it on with `?`.
     #[inline(always)]
     pub fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'tx>, Interrupt> {
-        let version = self.session.read(self.handle(cell)?)?;
-        value::<T>(version).map_err(|why| self.session.interrupt(why).into())
+        let version = self.session.see(self.handle(cell)?)?;
+        value::<T>(self.session, version)
     }
 
     /// Makes `value` the value of `cell` when this transaction commits.
@@ -103,7 +116,7 @@ impl<'tx> Transaction<'tx> {
     }
 
     /// Frees a cell when this transaction commits. Whoever uses it after that gets
-    /// [`TransactionError::NoSuchCell`].
+    /// [`NoSuchCell`](crate::shared::TransactionError::NoSuchCell).
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
@@ -129,7 +142,7 @@ impl<'tx> Transaction<'tx> {
         if condition { Ok(()) } else { self.retry() }
     }
 
-    /// Ends the transaction without effect: it fails with [`TransactionError::Cancelled`].
+    /// Ends the transaction without effect: it fails with [`Cancelled`](crate::shared::TransactionError::Cancelled).
     ///
     /// # Errors
     /// Always [`Interrupt`]: pass it on with `?` or return it.
@@ -161,18 +174,15 @@ impl<'s> Snapshot<'s> {
     /// The value of `cell` at the moment of this snapshot.
     ///
     /// # Errors
-    /// If there was no such cell, or it has another size than its type.
+    /// [`Interrupt`] if there was no such cell, or it has another size than its type: pass it on with `?`;
+    /// [`Shared::snapshot`](crate::shared::Shared::snapshot) then says why.
     #[inline(always)]
-    pub fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'s>, TransactionError> {
+    pub fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'s>, Interrupt> {
         if cell.region != self.region {
-            return Err(if cell.is_null() {
-                TransactionError::NoSuchCell
-            } else {
-                TransactionError::OtherRegion
-            });
+            return Err(other_region(self.session, cell));
         }
         let version = self.session.look(Handle::from_bits(cell.handle))?;
-        Ok(value::<T>(version)?)
+        value::<T>(self.session, version)
     }
 }
 

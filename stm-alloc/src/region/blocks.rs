@@ -251,20 +251,24 @@ impl SlotHeap {
         Handle::new(block.offset, meta)
     }
 
-    /// Frees the block that begins at `at`.
+    /// Frees the block that begins at `at`. False, and nothing is done, if it is free already: no protocol
+    /// does that.
     ///
     /// # Safety
     /// A block of this region that is ours to free: nobody can reach it any more.
     #[inline]
-    pub unsafe fn free(&self, at: *mut u8) {
+    #[must_use]
+    pub unsafe fn free(&self, at: *mut u8) -> bool {
         // SAFETY: our caller's promise.
         let word = unsafe { &*at.cast::<MetaWord>() };
         let meta = Meta::from_bits(word.load(Ordering::Relaxed));
-        debug_assert_ne!(meta.kind(), Kind::Free, "a block was freed twice");
+        if meta.kind() == Kind::Free {
+            return false;
+        }
         // Release, partner: the acquire in `take`.
         word.store(meta.freed().bits(), Ordering::Release);
         let offset = at.addr() - self.map.base().addr();
-        let Some(superblock) = Superblock::at(&self.map, offset) else { return };
+        let Some(superblock) = Superblock::at(&self.map, offset) else { return true };
         // Relaxed: only we make it ours, and only we give it up.
         let ours = superblock.header.owner.load(Ordering::Relaxed) == self.slot + 1;
         match superblock.class() {
@@ -273,6 +277,7 @@ impl SlotHeap {
             }
             _ => superblock.hint(offset),
         }
+        true
     }
 
     #[cold]

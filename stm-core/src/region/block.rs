@@ -100,6 +100,18 @@ impl RegionVersion {
         std::ptr::from_ref(self).cast::<u8>().wrapping_add(VERSION_HEADER)
     }
 
+    /// Has it so many bytes of data, and no flag? One load.
+    #[inline(always)]
+    pub fn is_plain(&self, length: usize) -> bool {
+        const { assert!(offset_of!(RegionVersion, flags) == offset_of!(RegionVersion, length) + 4) };
+        const { assert!(offset_of!(RegionVersion, length).is_multiple_of(8)) };
+        // SAFETY: both words, which lie side by side, aligned together. Only read, as by two loads.
+        let both = unsafe { &*(&raw const self.length).cast::<AtomicU64>() };
+        // Relaxed: as in `has`. Flags are the upper half on little-endian machines.
+        both.load(Ordering::Relaxed)
+            == if cfg!(target_endian = "little") { length as u64 } else { (length as u64) << 32 }
+    }
+
     /// Has this flag been set?
     #[inline(always)]
     pub fn has(&self, flag: u32) -> bool {

@@ -82,6 +82,7 @@ impl Memory {
     /// Why there is no block for one of them.
     pub fn new_cell(
         &self,
+        domain: &RegionDomain,
         owner: Owner,
         data: &[u8],
     ) -> Result<(*mut u8, *mut u8, Handle), NoBlock> {
@@ -91,7 +92,7 @@ impl Memory {
             Ok(block) => block,
             Err(full) => {
                 // SAFETY: private.
-                unsafe { self.heap.free(version_at) };
+                unsafe { self.free_private(domain, version_at) };
                 return Err(full);
             }
         };
@@ -137,9 +138,11 @@ impl Memory {
     ///
     /// # Safety
     /// A block in use that nobody else has ever reached, and that is ours.
-    pub unsafe fn free_private(&self, at: *mut u8) {
+    pub unsafe fn free_private(&self, domain: &RegionDomain, at: *mut u8) {
         // SAFETY: passed on.
-        unsafe { self.heap.free(at) };
+        if !unsafe { self.heap.free(at) } {
+            domain.note_corrupt();
+        }
     }
 
     /// Is there enough to be worth a look?
@@ -235,11 +238,13 @@ impl Memory {
                 && Meta::from_bits(version.meta.load(Ordering::Acquire)).retirer().is_none()
             {
                 // SAFETY: only the cell led to it.
-                unsafe { self.heap.free(std::ptr::from_ref(version).cast_mut().cast()) };
+                unsafe {
+                    self.free_private(domain, std::ptr::from_ref(version).cast_mut().cast());
+                }
             }
         }
         // SAFETY: our caller's promise.
-        unsafe { self.heap.free(at) };
+        unsafe { self.free_private(domain, at) };
     }
 
     /// Takes over a block that nobody else will free: one that a dead process has left, or the retired

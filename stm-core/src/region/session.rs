@@ -83,6 +83,8 @@ pub struct Session {
     recent: Cell<u64>,
     running: Cell<bool>,
     stale: Cell<bool>,
+    /// Has the attempt written to a cell?
+    wrote: Cell<bool>,
     updating: Cell<bool>,
     failures: Cell<u32>,
     random: Cell<u64>,
@@ -118,6 +120,7 @@ impl Session {
             recent: Cell::new(0),
             running: Cell::new(false),
             stale: Cell::new(false),
+            wrote: Cell::new(false),
             updating: Cell::new(false),
             failures: Cell::new(0),
             random: Cell::new(0x9E37_79B9_7F4A_7C15 ^ u64::from(slot)),
@@ -178,6 +181,7 @@ impl Session {
         self.bound.set(bound);
         self.fast_bound.set(bound);
         self.stale.set(false);
+        self.wrote.set(false);
     }
 
     /// Interrupts the attempt.
@@ -201,16 +205,24 @@ impl Session {
         self.domain().find_cell(cell).ok_or_else(|| self.interrupt(Stopped::NoSuchCell))
     }
 
-    /// The version of `cell` that this transaction sees.
+    /// The version of `cell` that this transaction sees. It may be one that ends the cell ([`FREES_CELL`]).
     ///
     /// # Errors
     /// If the attempt cannot go on.
     #[inline(always)]
-    pub fn read(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
+    pub fn see(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
         let header = &self.cell(cell)?.header;
         let version = self.version(header)?;
         // SAFETY: given out by a link, or made by us.
-        let version = unsafe { RegionVersion::of(version) };
+        Ok(unsafe { RegionVersion::of(version) })
+    }
+
+    /// The version of `cell` that this transaction sees.
+    ///
+    /// # Errors
+    /// If the attempt cannot go on, or the cell was freed.
+    pub fn read(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
+        let version = self.see(cell)?;
         if version.has(FREES_CELL) {
             return Err(self.interrupt(Stopped::NoSuchCell));
         }
@@ -219,14 +231,11 @@ impl Session {
 
     #[inline(always)]
     fn version(&self, cell: &CellHeader<RegionDomain>) -> Result<*mut Header, Interrupted> {
+        if self.wrote.get()
+            && let Some(own) = self.own_version(cell)
         {
-            let writes = self.writes.borrow();
-            if !writes.is_empty()
-                && let Some(entry) = writes.find(cell)
-            {
-                self.check_open()?;
-                return Ok(writes.version(entry));
-            }
+            self.check_open()?;
+            return Ok(own);
         }
         // Acquire, partner: the claim that published the version.
         let version = cell.value.load(self.domain(), Ordering::Acquire);
@@ -237,6 +246,12 @@ impl Session {
             return Ok(version);
         }
         self.version_slow(cell)
+    }
+
+    /// What this attempt has written to the cell, if it has.
+    fn own_version(&self, cell: &CellHeader<RegionDomain>) -> Option<*mut Header> {
+        let writes = self.writes.borrow();
+        writes.find(cell).map(|entry| writes.version(entry))
     }
 
     #[cold]
@@ -264,14 +279,14 @@ impl Session {
         }
     }
 
-    /// The version of `cell` at the moment of a snapshot.
+    /// The version of `cell` at the moment of a snapshot. It may be one that ends the cell ([`FREES_CELL`]).
     ///
     /// # Errors
-    /// If there is no such cell, or none then.
+    /// If there is no such cell.
     #[inline(always)]
-    pub fn look(&self, cell: Handle) -> Result<&RegionVersion, Stopped> {
+    pub fn look(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
         let domain = self.domain();
-        let header = &domain.find_cell(cell).ok_or(Stopped::NoSuchCell)?.header;
+        let header = &self.cell(cell)?.header;
         let mut version = header.value.load(domain, Ordering::Acquire);
         // SAFETY: as in `version`.
         let who_when = unsafe { &*version }.who_when.load(Ordering::Acquire);
@@ -281,11 +296,7 @@ impl Session {
             version = unsafe { newest_at(domain, header, self.bound.get(), own) }.version;
         }
         // SAFETY: given out by a link.
-        let version = unsafe { RegionVersion::of(version) };
-        if version.has(FREES_CELL) {
-            return Err(Stopped::NoSuchCell);
-        }
-        Ok(version)
+        Ok(unsafe { RegionVersion::of(version) })
     }
 
     fn extend(&self) -> bool {
@@ -349,6 +360,7 @@ impl Session {
             displaced.flags.fetch_or(DISPLACED, Ordering::Relaxed);
         }
         writes.write(header, RegionVersion::header_at(at), &KIND);
+        self.wrote.set(true);
         Ok(())
     }
 
@@ -358,7 +370,7 @@ impl Session {
     /// If the attempt cannot go on.
     pub fn create(&self, data: &[u8]) -> Result<Handle, Interrupted> {
         self.before_write()?;
-        let made = self.memory.new_cell(self.me(), data);
+        let made = self.memory.new_cell(self.domain(), self.me(), data);
         let (cell, version, handle) =
             made.map_err(|full| self.interrupt(Stopped::NoBlock(full)))?;
         self.created.borrow_mut().push((cell, version));
@@ -445,14 +457,14 @@ impl Session {
         self.writes.borrow_mut().clear(!committed, |block| {
             let at = RegionVersion::at_header(block.address.as_ptr().cast());
             // SAFETY: never published.
-            unsafe { self.memory.free_private(at) };
+            unsafe { self.memory.free_private(self.domain(), at) };
         });
         for (cell, version) in self.created.borrow_mut().drain(..) {
             if !committed {
                 // SAFETY: never published. First the version, as in `Memory::destroy`.
                 unsafe {
-                    self.memory.free_private(version);
-                    self.memory.free_private(cell);
+                    self.memory.free_private(self.domain(), version);
+                    self.memory.free_private(self.domain(), cell);
                 }
             }
         }
@@ -520,19 +532,26 @@ impl Session {
     /// Calls `body` with a view of one moment.
     ///
     /// # Errors
-    /// If this process was forked.
+    /// Why it came to nothing.
     ///
     /// # Panics
     /// Inside a transaction of the same region on the same thread.
     #[inline]
-    pub fn snapshot<R>(&self, body: impl FnOnce(&Session) -> R) -> Result<R, Stopped> {
+    pub fn snapshot<R>(
+        &self,
+        body: impl FnOnce(&Session) -> Result<R, Interrupted>,
+    ) -> Result<R, Stopped> {
         let _running = self.enter()?;
         self.begin();
         let _attempt = Attempt(self);
         if self.domain().is_corrupt() {
             return Err(Stopped::Corrupt);
         }
-        Ok(body(self))
+        body(self).map_err(|_| match self.stopped.take() {
+            // A snapshot has nothing to wait for, and conflicts with nobody.
+            Some(Stopped::Retry | Stopped::Conflict(_)) | None => Stopped::Cancelled,
+            Some(why) => why,
+        })
     }
 
     /// Frees all that no running transaction holds, also of threads of this process that have ended.
