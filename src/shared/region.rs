@@ -175,10 +175,14 @@ impl Shared {
         self.with(|session| Ok(contempo_core::region::recover::reap(session)))
     }
 
-    /// Frees what this thread has retired, as far as no running transaction holds it.
+    /// Frees what this thread, and threads of this process that have ended, have retired, as far as no
+    /// running transaction holds it. Happens by itself, less thoroughly.
     ///
     /// # Errors
     /// [`TransactionError`] if this thread cannot take part.
+    ///
+    /// # Panics
+    /// Inside a transaction or snapshot of the same region on the same thread.
     pub fn collect(&self) -> Result<(), TransactionError> {
         self.with(|session| {
             session.collect_thoroughly();

@@ -192,8 +192,12 @@ impl Session {
         Interrupted
     }
 
+    fn is_open(&self) -> bool {
+        self.fast_bound.get() != 0
+    }
+
     fn check_open(&self) -> Result<(), Interrupted> {
-        if self.fast_bound.get() == 0 { Err(Interrupted) } else { Ok(()) }
+        if self.is_open() { Ok(()) } else { Err(Interrupted) }
     }
 
     /// The cell that a handle names.
@@ -341,8 +345,21 @@ impl Session {
     /// If the attempt cannot go on.
     #[inline]
     pub fn write(&self, cell: Handle, data: &[u8]) -> Result<(), Interrupted> {
-        // Read first, so that a cell that was freed meanwhile shows, here or at the commit.
-        self.read(cell)?;
+        // Read first, so that a cell that was freed meanwhile shows, here or at the commit. Mostly that
+        // has just been done.
+        let header = &self.cell(cell)?.header;
+        let last = self.reads.borrow().last().map(|read| (read.cell, read.version));
+        match last {
+            Some((read, version)) if std::ptr::eq(read, header) && self.is_open() => {
+                // SAFETY: read by this attempt.
+                if unsafe { RegionVersion::of(version) }.has(FREES_CELL) {
+                    return Err(self.interrupt(Stopped::NoSuchCell));
+                }
+            }
+            _ => {
+                self.read(cell)?;
+            }
+        }
         self.before_write()?;
         self.put(cell, 0, data)
     }
@@ -555,13 +572,17 @@ impl Session {
     }
 
     /// Frees all that no running transaction holds, also of threads of this process that have ended.
+    ///
+    /// # Panics
+    /// Inside a transaction of the same region on the same thread.
     pub fn collect_thoroughly(&self) {
-        if let Ok(_running) = self.enter() {
-            self.collect(Idle::Inactive);
-            let pool = self.domain().pool.lock().unwrap_or_else(PoisonError::into_inner);
-            for session in pool.iter() {
-                session.memory.collect(self.domain(), Idle::Inactive);
-            }
+        if self.enter().is_err() {
+            return;
+        }
+        self.collect(Idle::Inactive);
+        let pool = self.domain().pool.lock().unwrap_or_else(PoisonError::into_inner);
+        for session in pool.iter() {
+            session.memory.collect(self.domain(), Idle::Inactive);
         }
     }
 
