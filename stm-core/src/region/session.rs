@@ -10,22 +10,24 @@ use crate::observe::newest_at;
 use crate::region::block::{DISPLACED, FREES_CELL, RegionCell, RegionVersion};
 use crate::region::domain::RegionDomain;
 use crate::region::memory::Memory;
-use crate::region::wait;
 use crate::version::{CellHeader, VersionHeader};
 use crate::write_log::WriteLog;
-use contempo_alloc::announcement::{self, Idle};
+use contempo_alloc::announcement;
 use contempo_alloc::heap::Shape;
 use contempo_alloc::region::error::NoBlock;
 use contempo_alloc::region::handle::Handle;
 use contempo_alloc::retired::BlockKind;
 use contempo_sched::descriptor::Descriptor;
-use contempo_sched::primitives::{Ordering, spin};
+use contempo_sched::primitives::Ordering;
 use contempo_sched::statistics::Cause;
 use contempo_sched::table::Descriptors;
 use contempo_sched::word::{Owner, Phase, StateWord, WhoWhen};
 use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
-use std::sync::PoisonError;
+
+mod run;
+
+pub(crate) use run::Running;
 
 /// An attempt cannot go on; the session knows why.
 #[derive(Debug)]
@@ -168,7 +170,7 @@ impl Session {
             "contempo: `atomically` or `snapshot` of a shared region was called inside a transaction \
              of the same region on the same thread. Pass the handle of the outer one on instead"
         );
-        Ok(Running(self))
+        Ok(Running::new(self))
     }
 
     pub(crate) fn begin(&self) {
@@ -487,166 +489,8 @@ impl Session {
         }
         announcement::end(self.descriptor());
     }
-
-    /// Runs `body` until it commits.
-    ///
-    /// # Errors
-    /// Why it did not.
-    ///
-    /// # Panics
-    /// Inside a transaction of the same region on the same thread; and if `body` returns `Ok` although
-    /// an operation has failed.
-    pub fn atomically<R>(
-        &self,
-        mut body: impl FnMut(&Session) -> Result<R, Interrupted>,
-    ) -> Result<R, Stopped> {
-        let running = self.enter()?;
-        self.failures.set(0);
-        self.updating.set(false);
-        loop {
-            self.begin();
-            let attempt = Attempt(self);
-            if self.domain().is_corrupt() {
-                return Err(Stopped::Corrupt);
-            }
-            let result = body(self);
-            let why = match (result, self.stopped.take()) {
-                (Ok(value), None) => match self.commit() {
-                    Ok(()) => {
-                        std::mem::forget(attempt);
-                        self.end_attempt(true);
-                        drop(running);
-                        return Ok(value);
-                    }
-                    Err(why) => why,
-                },
-                (Ok(_), Some(_)) => panic!(
-                    "contempo: the closure has returned `Ok` although an operation of its transaction \
-                     had failed. Pass every `Err` on with `?`"
-                ),
-                (Err(_), Some(why)) => why,
-                (Err(_), None) => Stopped::Cancelled,
-            };
-            let waiting = matches!(why, Stopped::Retry).then(|| wait::enlist(self));
-            drop(attempt);
-            match (why, waiting) {
-                (Stopped::Retry, Some(waiting)) => {
-                    self.descriptor().counters.waits.add(1);
-                    self.running.set(false);
-                    self.after();
-                    waiting.sleep(self.domain());
-                    self.running.set(true);
-                }
-                (Stopped::Conflict(cause), _) => {
-                    self.descriptor().counters.count_abort(cause);
-                    self.pause();
-                }
-                (why, _) => return Err(why),
-            }
-        }
-    }
-
-    /// Calls `body` with a view of one moment.
-    ///
-    /// # Errors
-    /// Why it came to nothing.
-    ///
-    /// # Panics
-    /// Inside a transaction of the same region on the same thread.
-    #[inline]
-    pub fn snapshot<R>(
-        &self,
-        body: impl FnOnce(&Session) -> Result<R, Interrupted>,
-    ) -> Result<R, Stopped> {
-        let _running = self.enter()?;
-        self.begin();
-        let _attempt = Attempt(self);
-        if self.domain().is_corrupt() {
-            return Err(Stopped::Corrupt);
-        }
-        body(self).map_err(|_| match self.stopped.take() {
-            // A snapshot has nothing to wait for, and conflicts with nobody.
-            Some(Stopped::Retry | Stopped::Conflict(_)) | None => Stopped::Cancelled,
-            Some(why) => why,
-        })
-    }
-
-    /// Frees all that no running transaction holds, also of threads of this process that have ended.
-    ///
-    /// # Panics
-    /// Inside a transaction of the same region on the same thread.
-    pub fn collect_thoroughly(&self) {
-        if self.enter().is_err() {
-            return;
-        }
-        self.collect(Idle::Inactive);
-        let pool = self.domain().pool.lock().unwrap_or_else(PoisonError::into_inner);
-        for session in pool.iter() {
-            session.memory.collect(self.domain(), Idle::Inactive);
-        }
-    }
-
-    /// After a conflict: not at once, and not at the same time as the other.
-    #[cold]
-    fn pause(&self) {
-        let failures = self.failures.get().saturating_add(1);
-        self.failures.set(failures);
-        // xorshift: jitter needs no better.
-        let mut random = self.random.get();
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        self.random.set(random);
-        if failures <= 4 {
-            (0..random % (16 << failures)).for_each(|_| spin());
-        } else {
-            (0..1 + random % u64::from((failures - 4).min(8)))
-                .for_each(|_| std::thread::yield_now());
-        }
-    }
-
-    /// After a transaction: frees what is due.
-    #[inline(always)]
-    fn after(&self) {
-        if self.memory.is_due() {
-            self.collect(Idle::Overdue);
-        }
-    }
-
-    /// Frees what can be freed, and clears up after the dead if they may hold it back.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn collect(&self, idle: Idle) {
-        self.memory.collect(self.domain(), idle);
-        if self.memory.is_held_back() {
-            crate::region::recover::reap(self);
-            self.memory.collect(self.domain(), idle);
-        }
-    }
 }
 
 fn was_visible(write: &WriteEntry<RegionDomain>) -> bool {
     !write.base.is_null()
-}
-
-/// Leaves the transaction when dropped.
-pub(crate) struct Running<'s>(&'s Session);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.running.set(false);
-        if !self.0.domain().fork.is_child() {
-            self.0.after();
-        }
-    }
-}
-
-/// Ends an attempt that has not committed when dropped, also by a panic.
-struct Attempt<'s>(&'s Session);
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        self.0.stopped.take();
-        self.0.end_attempt(false);
-    }
 }
