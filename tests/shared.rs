@@ -176,6 +176,48 @@ fn threads_count_and_memory_comes_back() {
 }
 
 #[test]
+fn a_long_transaction_among_short_ones_goes_first() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let cells: Vec<Cell<u64>> = (0..64).map(|n| shared.root(&format!("{n}"), 0).unwrap()).collect();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (mut longest, mut most) = (std::time::Duration::ZERO, 0);
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (shared, cells, done) = (&shared, &cells, &done);
+            scope.spawn(move || {
+                for n in thread.. {
+                    shared
+                        .atomically(|tx| tx.modify(cells[n * 7 % 64], |count| count + 1))
+                        .unwrap();
+                    if done.load(std::sync::atomic::Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+        }
+        for _ in 0..20 {
+            let (begin, mut attempts) = (std::time::Instant::now(), 0);
+            shared
+                .atomically(|tx| {
+                    attempts += 1;
+                    cells.iter().try_for_each(|cell| tx.modify(*cell, |count| count + 1))?;
+                    // Long enough for others to commit to one of them, unless that is reserved.
+                    std::thread::sleep(std::time::Duration::from_micros(200));
+                    Ok(())
+                })
+                .unwrap();
+            longest = longest.max(begin.elapsed());
+            most = most.max(attempts);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    println!("at most {most} attempts, {longest:?}");
+    assert!(most < 100, "{most} attempts, and it should have pressed after 8");
+    assert!(shared.overview().statistics.pressed > 0, "nobody pressed: this shows nothing");
+}
+
+#[test]
 fn a_retry_sleeps_until_there_is_something() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();

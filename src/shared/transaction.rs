@@ -54,9 +54,11 @@ fn length_of<T: Value + ?Sized>(version: &RegionVersion) -> Result<usize, Stoppe
     }
     // Relaxed: written before the version was published.
     let length = version.length.load(Ordering::Relaxed) as usize;
+    if length > contempo_core::region::LARGEST_VALUE {
+        return Err(Stopped::Corrupt);
+    }
     match T::SIZE {
         Some(expected) if length != expected => Err(Stopped::OtherSize { expected, found: length }),
-        None if length > contempo_core::region::LARGEST_VALUE => Err(Stopped::Corrupt),
         _ => Ok(length),
     }
 }

@@ -9,6 +9,7 @@
 //! | [`attach`] | making and opening regions; records and leases of processes |
 //! | [`session`] | one thread's transactions: logs, attempts, commit |
 //! | [`memory`] | what a session allocates, retires and frees |
+//! | `press` | who has lost often goes first |
 //! | [`current`] | how a thread finds its session |
 //! | [`wait`] | blocking `retry` between processes |
 //! | [`recover`] | taking back what a dead process has left |
@@ -24,6 +25,7 @@ pub mod current;
 pub mod domain;
 pub mod memory;
 pub mod overview;
+mod press;
 pub mod recover;
 pub mod session;
 pub mod wait;

@@ -1,8 +1,8 @@
 //! One thread's transactions in a region: logs, attempts, commit.
 //!
 //! This is the region's simple form of what `context` and `turns` do in one process: conflicting
-//! transactions back off at random, longer and longer, and whoever has lost often takes a claim over
-//! that stands in its way. There are no queues and no reservations yet.
+//! transactions back off at random, longer and longer; whoever has lost often reserves what it needs
+//! (`press`), and takes a claim over that stands in its way. There are no queues.
 
 use crate::commit::{Commit, ReadEntry, WriteEntry};
 use crate::domain::{Domain, Link};
@@ -10,6 +10,7 @@ use crate::observe::newest_at;
 use crate::region::block::{DISPLACED, FREES_CELL, RegionCell, RegionVersion};
 use crate::region::domain::RegionDomain;
 use crate::region::memory::Memory;
+use crate::region::press::Press;
 use crate::version::{CellHeader, VersionHeader};
 use crate::write_log::WriteLog;
 use contempo_alloc::announcement;
@@ -21,7 +22,7 @@ use contempo_sched::descriptor::Descriptor;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::statistics::Cause;
 use contempo_sched::table::Descriptors;
-use contempo_sched::word::{Owner, Phase, StateWord, WhoWhen};
+use contempo_sched::word::{Owner, Phase, Reservation, StateWord, WhoWhen};
 use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
 
@@ -91,8 +92,11 @@ pub struct Session {
     failures: Cell<u32>,
     random: Cell<u64>,
     stopped: RefCell<Option<Stopped>>,
+    /// Whose reservation the last attempt to commit has given way to.
+    gave_way_to: Cell<Option<Reservation>>,
+    pub(crate) press: Press,
     pub(crate) reads: RefCell<Vec<ReadEntry<RegionDomain>>>,
-    writes: RefCell<WriteLog<RegionDomain>>,
+    pub(crate) writes: RefCell<WriteLog<RegionDomain>>,
     /// Cells that the attempt has made, with their first versions.
     created: RefCell<Vec<(*mut u8, *mut u8)>>,
     /// Cells that go if it commits.
@@ -127,6 +131,8 @@ impl Session {
             failures: Cell::new(0),
             random: Cell::new(0x9E37_79B9_7F4A_7C15 ^ u64::from(slot)),
             stopped: RefCell::new(None),
+            gave_way_to: Cell::new(None),
+            press: Press::default(),
             reads: RefCell::new(Vec::new()),
             writes: RefCell::new(WriteLog::new()),
             created: RefCell::new(Vec::new()),
@@ -316,7 +322,7 @@ impl Session {
         valid.is_ok()
     }
 
-    fn commit_of(&self) -> Commit<'_, RegionDomain> {
+    pub(crate) fn commit_of(&self) -> Commit<'_, RegionDomain> {
         Commit {
             domain: self.domain(),
             descriptor: self.descriptor(),
@@ -458,6 +464,7 @@ impl Session {
                 if domain.is_corrupt() {
                     return Err(Stopped::Corrupt);
                 }
+                self.gave_way_to.set(conflict.by);
                 Err(Stopped::Conflict(conflict.cause))
             }
         }
@@ -467,6 +474,9 @@ impl Session {
     pub(crate) fn end_attempt(&self, committed: bool) {
         self.reads.borrow_mut().clear();
         self.freed.borrow_mut().clear();
+        if !self.domain().fork.is_child() {
+            self.release();
+        }
         if self.domain().fork.is_child() {
             // All of this is the parent's: nothing of it may be touched.
             self.writes.borrow_mut().clear(true, |_| ());

@@ -33,9 +33,18 @@ impl Place {
         Ok(self.shared.collect()?)
     }
 
-    /// Looks at what a death has left.
-    pub(crate) fn examine(&self, what: &str, verdict: &mut Verdict) -> Result<(), Failed> {
+    /// Looks at what a death has left. False if the region cannot be used after it.
+    pub(crate) fn examine(&self, what: &str, verdict: &mut Verdict) -> bool {
         verdict.kills += 1;
+        let looked = self.look(what, verdict);
+        if let Err(error) = &looked {
+            verdict.inconsistent += 1;
+            verdict.complain(|| format!("{what}: {error}"));
+        }
+        looked.is_ok()
+    }
+
+    fn look(&self, what: &str, verdict: &mut Verdict) -> Result<(), Failed> {
         // Every other time without clearing up first: the dead keep nobody from going on.
         if verdict.kills.is_multiple_of(2) {
             self.clear_up(verdict)?;
@@ -119,7 +128,9 @@ pub(crate) fn sweep(seconds: u64, stride: u64, fault: Option<String>) -> Result<
             victim.kill()?;
             let after = place.shared.snapshot(|view| view.read(place.load.count))?;
             verdict.committed += after - before - 1; // One was to warm up.
-            place.examine(&format!("{kind}, after {at} instructions"), &mut verdict)?;
+            if !place.examine(&format!("{kind}, after {at} instructions"), &mut verdict) {
+                break;
+            }
             progress.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             if let Ended::AtTheEnd(steps) = ended {
                 total = Some(steps);
@@ -148,7 +159,7 @@ pub(crate) fn recoverers(seconds: u64, fault: Option<String>) -> Result<Verdict,
         // Where the one to be cleared up has died: at each of its writes to the region, in turn.
         let place = Place::new(kind)?;
         let profile = crate::profile::writes(&place.path, kind, fault)?;
-        place.examine("a profile", &mut verdict)?;
+        place.examine("a profile", &mut verdict);
         drop(place);
         let deaths = profile.len();
         // From the end of the transaction to its beginning: where most is to be done comes first.
@@ -164,7 +175,7 @@ pub(crate) fn recoverers(seconds: u64, fault: Option<String>) -> Result<Verdict,
             };
             corpse(0)?;
             let writes = crate::profile::writes(&place.path, "recoverer", fault)?;
-            place.examine("a profile of a recoverer", &mut verdict)?;
+            place.examine("a profile of a recoverer", &mut verdict);
             for at in writes.iter().flat_map(|at| [*at, at + 1]) {
                 if Instant::now() >= share {
                     break;
@@ -176,7 +187,9 @@ pub(crate) fn recoverers(seconds: u64, fault: Option<String>) -> Result<Verdict,
                 let what = format!(
                     "{kind}, killed at write {index} of {deaths}; recoverer after {at} instructions"
                 );
-                place.examine(&what, &mut verdict)?;
+                if !place.examine(&what, &mut verdict) {
+                    break;
+                }
                 points += 1;
                 progress.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }

@@ -21,6 +21,7 @@ impl Session {
     ) -> Result<R, Stopped> {
         let running = self.enter()?;
         self.failures.set(0);
+        self.forget_bad_luck(); // Of one that ended by a panic.
         self.updating.set(false);
         loop {
             self.begin();
@@ -28,12 +29,14 @@ impl Session {
             if self.domain().is_corrupt() {
                 return Err(Stopped::Corrupt);
             }
+            self.press_if_due();
             let result = body(self);
             let why = match (result, self.stopped.take()) {
                 (Ok(value), None) => match self.commit() {
                     Ok(()) => {
                         std::mem::forget(attempt);
                         self.end_attempt(true);
+                        self.forget_bad_luck();
                         drop(running);
                         return Ok(value);
                     }
@@ -47,6 +50,9 @@ impl Session {
                 (Err(_), None) => Stopped::Cancelled,
             };
             let waiting = matches!(why, Stopped::Retry).then(|| wait::enlist(self));
+            if let Stopped::Conflict(_) = why {
+                self.has_lost(self.failures.get() + 1, self.gave_way_to.take());
+            }
             drop(attempt);
             match (why, waiting) {
                 (Stopped::Retry, Some(waiting)) => {
@@ -60,7 +66,12 @@ impl Session {
                     self.descriptor().counters.count_abort(cause);
                     self.pause();
                 }
-                (why, _) => return Err(why),
+                (why, _) => {
+                    if !self.domain().fork.is_child() {
+                        self.forget_bad_luck();
+                    }
+                    return Err(why);
+                }
             }
         }
     }
