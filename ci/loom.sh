@@ -15,6 +15,7 @@ log=/dev/null
   run contempo-sched loom_queue
   run contempo-sched loom_watch
   run contempo-alloc loom
+  run contempo-core loom_recovery
   run contempo-core loom_turns
   run contempo-core loom
 } | tee "$log"

@@ -12,6 +12,7 @@
 //! | `write_log` | what a transaction will write, found again in constant time |
 //! | `transaction`, `nesting`, `run`, `declared`, `snapshot`, `tvar` | what users call |
 //! | `wait` | blocking `retry` |
+//! | [`settle`] | what anybody may do for a transaction whose thread will not come back |
 //! | `region` | the same protocol in memory that processes share (Linux) |
 //! | `hooks`, `events` | what runs, or is reported, after the outcome |
 //! | `error` | how a transaction leaves before its end |
@@ -40,6 +41,8 @@ pub mod observe;
 #[doc(hidden)]
 pub mod region;
 mod run;
+#[doc(hidden)]
+pub mod settle;
 mod snapshot;
 mod transaction;
 mod turns;

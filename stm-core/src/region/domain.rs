@@ -41,18 +41,6 @@ impl RegionLink {
     pub fn handle(&self, order: Ordering) -> Handle {
         Handle::from_bits(self.0.load(order))
     }
-
-    /// Replaces `current` by `new`; false if the link was another by then.
-    pub fn swing(&self, current: Handle, new: Handle) -> bool {
-        // AcqRel: as a claim.
-        let swung = self.0.compare_exchange(
-            current.bits(),
-            new.bits(),
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
-        swung.is_ok()
-    }
 }
 
 impl Link<RegionDomain> for RegionLink {

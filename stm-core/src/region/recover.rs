@@ -12,6 +12,7 @@ use crate::domain::Domain;
 use crate::region::block::{Age, DISPLACED, FREES_CELL, RegionCell, RegionVersion, age};
 use crate::region::domain::RegionDomain;
 use crate::region::session::Session;
+use crate::settle::{finish, settle, take_back};
 use contempo_alloc::announcement;
 use contempo_alloc::region::blocks::{Superblock, rebuild_hints};
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
@@ -20,7 +21,7 @@ use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
 use contempo_sched::table::Descriptors;
-use contempo_sched::word::{Phase, StateWord, WhoWhen};
+use contempo_sched::word::{Phase, StateWord};
 use std::io;
 
 /// What was taken back.
@@ -137,7 +138,9 @@ pub(crate) fn clear_up(session: &Session, slot: u32) -> Recovered {
     let domain = session.domain();
     let descriptor = domain.table().descriptor(slot);
     let mut done = Recovered { slots: 1, ..Recovered::default() };
-    let state = settle(descriptor, &mut done);
+    let (state, aborted) = settle(descriptor);
+    done.aborted += u64::from(aborted);
+    done.finished += u64::from(state.phase() == Phase::Committed);
     let mut adopt = |at: *mut u8| {
         // SAFETY: only `slot`, which is dead, would have freed it, and we hold the lease in its place.
         unsafe { session.memory.adopt(domain, at) };
@@ -158,8 +161,7 @@ pub(crate) fn clear_up(session: &Session, slot: u32) -> Recovered {
                 // that, and knows nothing of what that had replaced.
                 // SAFETY: a block in use as this, aligned, mapped.
                 Kind::Version if !planted(Fault::BasesOfReplacedForgotten) || !is_retired(meta) => unsafe {
-                    let handle = Handle::new(block, meta);
-                    clear_version(domain, &*at.cast(), handle, slot, state, descriptor, &mut adopt);
+                    clear_version(domain, &*at.cast(), slot, state, descriptor, &mut adopt);
                 },
                 // SAFETY: as above.
                 Kind::Cell if !is_retired(meta) => unsafe {
@@ -204,33 +206,10 @@ pub(crate) fn clear_up(session: &Session, slot: u32) -> Recovered {
     done
 }
 
-/// Aborts the dead slot's transaction unless it was decided. Its state word, which is final then.
-fn settle(descriptor: &Descriptor, done: &mut Recovered) -> StateWord {
-    loop {
-        // Acquire, partner: the owner's stores and swaps: its stamp and claims are visible.
-        let state = descriptor.state.load(Ordering::Acquire);
-        match state.phase() {
-            Phase::Committed => done.finished += 1,
-            Phase::Aborted => {}
-            Phase::Active | Phase::Deciding if planted(Fault::UndecidedFinished) => {
-                return state.with_phase(Phase::Committed);
-            }
-            Phase::Active | Phase::Deciding => {
-                if descriptor.abort_from_outside(state) {
-                    done.aborted += 1;
-                }
-                continue;
-            }
-        }
-        return state;
-    }
-}
-
 /// Finishes, or takes back, one version of the dead slot's.
 fn clear_version(
     domain: &RegionDomain,
     version: &RegionVersion,
-    handle: Handle,
     slot: u32,
     state: StateWord,
     descriptor: &Descriptor,
@@ -252,11 +231,7 @@ fn clear_version(
         Age::Ahead => adopt(address(version), &version.meta),
         Age::Last if version.has(DISPLACED) => adopt(address(version), &version.meta),
         Age::Last if state.phase() == Phase::Committed => {
-            if version.header.who_when.load(Ordering::Acquire).owner().is_some() {
-                // Release: the same store as the owner's own.
-                let stamp = WhoWhen::committed(descriptor.stamp.load(Ordering::Acquire));
-                version.header.who_when.store(stamp, Ordering::Release);
-            }
+            finish(descriptor, &version.header);
             if planted(Fault::BasesForgotten) {
                 return;
             }
@@ -271,13 +246,10 @@ fn clear_version(
             }
         }
         Age::Last => {
-            let base = version.header.prev.handle(Ordering::Acquire);
-            if base != Handle::NULL
-                && !planted(Fault::ClaimsLeftByRecovery)
-                && let Some(cell) = domain.find_cell(cell)
-            {
-                // If it fails, somebody has replaced the claim, or it was never placed.
-                cell.header.value.swing(handle, base);
+            let base = domain.find_version(version.header.prev.handle(Ordering::Acquire));
+            if let (Some(base), Some(cell)) = (base, domain.find_cell(cell)) {
+                let header = |version: &RegionVersion| RegionVersion::header_at(address(version));
+                take_back(domain, &cell.header, header(version), header(base));
             }
             adopt(address(version), &version.meta);
         }
