@@ -27,8 +27,10 @@ pub(crate) const KINDS: [&str; 11] = [
     "lmdb-update-4",
 ];
 
-/// Cells among which updates choose.
-const CELLS: usize = 1024;
+/// Cells that are only read, so that those of all contenders lie where they were made.
+const READ: usize = 128;
+/// These, and those among which updates choose.
+const CELLS: usize = READ + 1024;
 /// Transactions between two looks at the time.
 const BATCH: u64 = 64;
 
@@ -106,9 +108,9 @@ pub(crate) fn work(kind: &str, threads: usize, folder: &Path) -> Result<(), Fail
 
 /// Four different cells.
 fn four(random: &mut SmallRng) -> [usize; 4] {
-    let first = random.random_range(0..CELLS);
-    let step = random.random_range(1..CELLS / 4);
-    std::array::from_fn(|n| (first + n * step) % CELLS)
+    let first = random.random_range(0..CELLS - READ);
+    let step = random.random_range(1..(CELLS - READ) / 4);
+    std::array::from_fn(|n| READ + (first + n * step) % (CELLS - READ))
 }
 
 /// Transactions per second of one thread.
@@ -137,7 +139,7 @@ fn rate(
                         native[..100].iter().map(|cell| *view.read(cell)).sum::<u64>()
                     }));
                 }
-                "native-increment" => atomically(|tx| tx.modify(&native[0], |n| n + 1)),
+                "native-increment" => atomically(|tx| tx.modify(&native[READ], |n| n + 1)),
                 _ => {
                     let four = four(&mut random);
                     atomically(|tx| {
@@ -176,7 +178,7 @@ fn rate(
                     cells[..100].iter().try_fold(0, |sum, cell| Ok(sum + view.read(*cell)?))
                 })?);
             }
-            "shared-increment" => shared.atomically(|tx| tx.modify(cells[0], |n| n + 1))?,
+            "shared-increment" => shared.atomically(|tx| tx.modify(cells[READ], |n| n + 1))?,
             _ => {
                 let four = four(&mut random);
                 shared.atomically(|tx| {

@@ -123,6 +123,13 @@ impl Handle {
         (self.0 ^ meta.0) >> KIND_SHIFT == 0
     }
 
+    /// Is this the handle of a block of this kind, with this meta word?
+    #[inline(always)]
+    pub const fn fits_as(self, meta: Meta, kind: Kind) -> bool {
+        let other = (self.0 ^ meta.0) >> KIND_SHIFT;
+        other | (self.0 >> KIND_SHIFT & 3) ^ kind as u64 == 0
+    }
+
     /// What kind of block it names.
     #[inline(always)]
     pub const fn kind(self) -> Kind {
@@ -145,6 +152,8 @@ mod tests {
         let handle = Handle::new(4096, used);
         assert_eq!((handle.offset(), handle.kind()), (4096, Kind::Cell));
         assert!(handle.fits(used) && !handle.fits(free.in_use(Kind::Version)));
+        assert!(handle.fits_as(used, Kind::Cell) && !handle.fits_as(used, Kind::Version));
+        assert!(!handle.fits_as(free.in_use(Kind::Version), Kind::Cell));
         let retired = used.retired_by(77);
         assert_eq!((retired.retirer(), retired.kind()), (Some(77), Kind::Cell));
         assert!(handle.fits(retired), "contemporaries still reach it");

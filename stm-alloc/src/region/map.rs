@@ -13,7 +13,7 @@
 //! it by writing to the file, which another process may be using.)
 
 use crate::region::error::{NoBlock, OpenError, system};
-use crate::region::handle::{Handle, Meta, MetaWord};
+use crate::region::handle::{GRAIN, Handle, Meta, MetaWord};
 use crate::region::layout::{
     self, Identity, ProcessRecord, READY, SHARED_AT, SUPERBLOCK, Shared, SlotRecord, Unchecked,
 };
@@ -202,6 +202,14 @@ impl Map {
     #[inline(never)]
     fn has_grown_to(&self, offset: usize) -> bool {
         self.refresh().is_ok_and(|usable| offset < usable)
+    }
+
+    /// How much may be touched, as far as this process knows; asks the system if `offset` is beyond that.
+    #[cold]
+    #[inline(never)]
+    pub fn usable_for(&self, offset: usize) -> usize {
+        self.meta_at(offset / GRAIN * GRAIN);
+        self.usable.load(Ordering::Relaxed)
     }
 
     /// Bytes of the file, as the system says.

@@ -9,7 +9,7 @@
 use crate::domain::{Domain, Link, Trail};
 use crate::region::block::{RegionCell, RegionVersion};
 use crate::version::{CellHeader, VersionHeader};
-use contempo_alloc::region::handle::{Handle, Kind};
+use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::{Incarnation, WAKE_WORDS};
 use contempo_alloc::region::map::Map;
 use contempo_sched::clock::CommitClock;
@@ -19,7 +19,7 @@ use contempo_sched::policy::Policy;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::table::Descriptors;
 use contempo_sched::word::WhoWhen;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 /// A link in a region: the bits of a handle.
@@ -102,6 +102,9 @@ impl Descriptors for SlotTable {
 pub struct RegionDomain {
     /// Where it is mapped.
     pub map: Arc<Map>,
+    /// The same as a pointer, and how much of it may be touched: beside each other, for reads.
+    base: *mut u8,
+    limit: AtomicUsize,
     table: SlotTable,
     poison: Box<RegionVersion>,
     corrupt: AtomicBool,
@@ -119,6 +122,12 @@ pub struct RegionDomain {
     pub(crate) pool: Mutex<Vec<crate::region::session::Session>>,
 }
 
+// SAFETY: `base` is where the region is mapped, for as long as `map` is there; everything in it is made
+// of atomics, or private to who has it.
+unsafe impl Send for RegionDomain {}
+// SAFETY: as above.
+unsafe impl Sync for RegionDomain {}
+
 /// Looks at one cell after which no protocol is thought to be at work there: each look at a claim whose
 /// transaction has ended means that another has come meanwhile.
 const ASTRAY: u32 = 1 << 18;
@@ -130,6 +139,8 @@ impl RegionDomain {
         let link = RegionLink::to(Handle::NULL);
         let header = VersionHeader { who_when: crate::region::domain::first(), prev: link };
         RegionDomain {
+            base: map.base(),
+            limit: AtomicUsize::new(0),
             table: SlotTable { map: Arc::clone(&map), nobody: Descriptor::new() },
             map,
             poison: Box::new(RegionVersion {
@@ -153,10 +164,33 @@ impl RegionDomain {
     /// The version that a link names, or the poison.
     #[inline(always)]
     fn version(&self, handle: Handle) -> *mut VersionHeader<RegionDomain> {
-        match self.map.decode(handle) {
-            Some(at) if handle.kind() == Kind::Version => RegionVersion::header_at(at),
-            _ => self.bad_link(),
+        match self.decode(handle, Kind::Version) {
+            Some(at) => RegionVersion::header_at(at),
+            None => self.bad_link(),
         }
+    }
+
+    /// The block of this kind that a handle names: none if the handle is stale, made up, or another's.
+    #[inline(always)]
+    fn decode(&self, handle: Handle, kind: Kind) -> Option<*mut u8> {
+        let offset = handle.offset();
+        // Relaxed: bytes below any value that this had are mapped for good.
+        if offset >= self.limit.load(Ordering::Relaxed) && !self.has_grown_to(offset) {
+            return None;
+        }
+        // SAFETY: below the limit, so it lies in the file and in the mapping, and a superblock more.
+        let at = unsafe { self.base.add(offset) };
+        // SAFETY: as above; aligned, since offsets of handles are multiples of 16; an atomic.
+        let meta = Meta::from_bits(unsafe { &*at.cast::<AtomicU64>() }.load(Ordering::Relaxed));
+        handle.fits_as(meta, kind).then_some(at)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn has_grown_to(&self, offset: usize) -> bool {
+        let usable = self.map.usable_for(offset);
+        self.limit.fetch_max(usable, Ordering::Relaxed);
+        offset < usable
     }
 
     #[cold]
@@ -190,7 +224,7 @@ impl RegionDomain {
 
     /// The version that a handle names, if it is good.
     pub fn find_version(&self, handle: Handle) -> Option<&RegionVersion> {
-        let at = self.map.decode(handle).filter(|_| handle.kind() == Kind::Version)?;
+        let at = self.decode(handle, Kind::Version)?;
         // SAFETY: decoded: mapped and aligned; atomics, for which any bits do.
         Some(unsafe { &*at.cast() })
     }
@@ -198,10 +232,7 @@ impl RegionDomain {
     /// The cell that a handle names, if it is good.
     #[inline(always)]
     pub fn find_cell(&self, handle: Handle) -> Option<&RegionCell> {
-        let at = self.map.decode(handle)?;
-        if handle.kind() != Kind::Cell {
-            return None;
-        }
+        let at = self.decode(handle, Kind::Cell)?;
         // SAFETY: as in `find_version`.
         Some(unsafe { &*at.cast() })
     }
