@@ -3,6 +3,7 @@
 use crate::shared::cell::{Cell, Value};
 use crate::shared::error::Interrupt;
 use contempo_core::region::block::{FREES_CELL, RegionVersion};
+use contempo_core::region::domain::Lens;
 use contempo_core::region::handle::Handle;
 use contempo_core::region::session::{Session, Stopped};
 use std::marker::PhantomData;
@@ -163,6 +164,8 @@ impl std::fmt::Debug for Transaction<'_> {
 /// A read-only view of all cells of a region as they were at one moment. It never aborts.
 pub struct Snapshot<'s> {
     session: &'s Session,
+    lens: Lens<'s>,
+    bound: u64,
     region: u64,
     /// Invariant in `'s`; not `Send`, not `Sync`.
     _view: PhantomData<(std::cell::Cell<&'s ()>, *const ())>,
@@ -170,7 +173,8 @@ pub struct Snapshot<'s> {
 
 impl<'s> Snapshot<'s> {
     pub(crate) fn new(session: &'s Session, region: u64) -> Self {
-        Snapshot { session, region, _view: PhantomData }
+        let (lens, bound) = (session.domain().lens(), session.reads_at());
+        Snapshot { session, lens, bound, region, _view: PhantomData }
     }
 
     /// The value of `cell` at the moment of this snapshot.
@@ -183,7 +187,11 @@ impl<'s> Snapshot<'s> {
         if cell.region != self.region {
             return Err(other_region(self.session, cell));
         }
-        let version = self.session.look(Handle::from_bits(cell.handle))?;
+        let cell = Handle::from_bits(cell.handle);
+        let version = match self.lens.newest(cell, self.bound) {
+            Some(version) => version,
+            None => self.session.look(cell)?,
+        };
         value::<T>(self.session, version)
     }
 }

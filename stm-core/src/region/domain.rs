@@ -170,6 +170,11 @@ impl RegionDomain {
         }
     }
 
+    /// What a snapshot needs of the region, by value.
+    pub fn lens(&self) -> Lens<'_> {
+        Lens { domain: self, base: self.base, limit: self.limit.load(Ordering::Relaxed) }
+    }
+
     /// The block of this kind that a handle names: none if the handle is stale, made up, or another's.
     #[inline(always)]
     fn decode(&self, handle: Handle, kind: Kind) -> Option<*mut u8> {
@@ -303,6 +308,46 @@ impl Domain for RegionDomain {
         // A claim on the way, or a new look.
         trail.looks += u32::from(here.is_none());
         (rising || trail.looks > ASTRAY).then(|| self.bad_link())
+    }
+}
+
+/// Decodes handles without looking at the domain, so that a loop of reads keeps all that it needs in
+/// registers.
+#[derive(Clone, Copy, Debug)]
+pub struct Lens<'d> {
+    domain: &'d RegionDomain,
+    base: *mut u8,
+    limit: usize,
+}
+
+impl<'d> Lens<'d> {
+    #[inline(always)]
+    fn decode(&self, handle: Handle, kind: Kind) -> Option<*mut u8> {
+        let offset = handle.offset();
+        if offset >= self.limit {
+            return self.domain.decode(handle, kind); // The region may have grown.
+        }
+        // SAFETY: as in `RegionDomain::decode`.
+        let at = unsafe { self.base.add(offset) };
+        // SAFETY: as there.
+        let meta = Meta::from_bits(unsafe { &*at.cast::<AtomicU64>() }.load(Ordering::Relaxed));
+        handle.fits_as(meta, kind).then_some(at)
+    }
+
+    /// The newest version of a cell, if it was committed at or before `bound`: the fast path of a read. If
+    /// there is none, the slow one says why.
+    #[inline(always)]
+    pub fn newest(&self, cell: Handle, bound: u64) -> Option<&'d RegionVersion> {
+        let at = self.decode(cell, Kind::Cell)?;
+        // SAFETY: decoded: mapped and aligned; atomics, for which any bits do.
+        let cell: &RegionCell = unsafe { &*at.cast() };
+        // Acquire, partner: the claim that published the version.
+        let at = self.decode(cell.header.value.handle(Ordering::Acquire), Kind::Version)?;
+        // SAFETY: as above.
+        let version: &RegionVersion = unsafe { &*at.cast() };
+        // Acquire, partner: the owner's or a finisher's store of the stamp.
+        let who_when = version.header.who_when.load(Ordering::Acquire);
+        who_when.committed_by(bound).then_some(version)
     }
 }
 

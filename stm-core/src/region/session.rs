@@ -140,6 +140,11 @@ impl Session {
         }
     }
 
+    /// The stamp that the running attempt or snapshot reads at.
+    pub fn reads_at(&self) -> u64 {
+        self.bound.get()
+    }
+
     /// The region.
     #[inline(always)]
     pub fn domain(&self) -> &RegionDomain {
