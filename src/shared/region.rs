@@ -94,6 +94,17 @@ impl Shared {
     ///
     /// # Errors
     /// [`OpenError`] if there is such a file already, or the system refuses. No file is left then.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-new-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// assert!(Shared::create(&path, &Options::new()).is_err()); // there is one already
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create(path: impl AsRef<Path>, options: &Options) -> Result<Self, OpenError> {
         attach::create(path.as_ref(), &options.0).map(Self::of)
     }
@@ -102,6 +113,18 @@ impl Shared {
     ///
     /// # Errors
     /// [`OpenError`] if the file is not a region that this program can use; it is left as it is.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-open-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let again = Shared::open(&path)?; // in another process, mostly
+    /// assert!(again.roots()?.is_empty());
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         attach::open(path.as_ref()).map(Self::of)
     }
@@ -130,6 +153,21 @@ impl Shared {
     /// # Panics
     /// Inside a transaction or snapshot of the same region on the same thread; and if `body` returns `Ok`
     /// although an operation has failed.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-atomically-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let (from, to) = (shared.root("from", 100_u64)?, shared.root("to", 0_u64)?);
+    /// shared.atomically(|tx| {
+    ///    tx.modify(from, |balance| balance - 30)?;
+    ///    tx.modify(to, |balance| balance + 30)
+    /// })?;
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn atomically<R>(
         &self,
@@ -150,6 +188,19 @@ impl Shared {
     ///
     /// # Panics
     /// Inside a transaction or snapshot of the same region on the same thread.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-snapshot-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let cells = [shared.root("0", 1_u64)?, shared.root("1", 2_u64)?];
+    /// let sum: u64 = shared.snapshot(|view| cells.iter().map(|cell| view.read(*cell)).sum())?;
+    /// assert_eq!(sum, 3);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn snapshot<R>(
         &self,
@@ -171,6 +222,17 @@ impl Shared {
     ///
     /// # Panics
     /// Inside a transaction.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-reap-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// assert_eq!(shared.reap()?.slots, 0); // nobody has died
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reap(&self) -> Result<Recovered, TransactionError> {
         self.with(|session| Ok(contempo_core::region::recover::reap(session)))
     }
@@ -183,6 +245,20 @@ impl Shared {
     ///
     /// # Panics
     /// Inside a transaction or snapshot of the same region on the same thread.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-collect-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let cell = shared.root("cell", 0_u64)?;
+    /// shared.atomically(|tx| tx.write(cell, &1))?;
+    /// shared.collect()?;
+    /// assert_eq!(shared.check().retired, 0);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn collect(&self) -> Result<(), TransactionError> {
         self.with(|session| {
             session.collect_thoroughly();
@@ -191,11 +267,36 @@ impl Shared {
     }
 
     /// Checks every block of the region. Exact only while nobody commits.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-fsck-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let report = shared.check();
+    /// assert!(report.is_sound(), "{report}");
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn check(&self) -> Report {
         check::check(&self.domain)
     }
 
     /// Who is attached, and what they hold.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-overview-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let seen = shared.overview();
+    /// assert_eq!(seen.attached[0].process, std::process::id());
+    /// println!("{seen}");
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn overview(&self) -> Overview {
         overview::overview(&self.domain)
     }

@@ -51,6 +51,19 @@ impl Shared {
     ///
     /// # Errors
     /// [`RootError`] if the root has another type, or cannot be made.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-root-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let count = shared.root("count", 1_u64)?;
+    /// assert_eq!(shared.root("count", 2_u64)?, count); // the one that is there
+    /// assert!(shared.root("count", [0_u8; 3]).is_err()); // another type
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn root<T: Value>(&self, name: &str, initial: T) -> Result<Cell<T>, RootError> {
         self.root_of(name, &initial)
     }
@@ -59,6 +72,18 @@ impl Shared {
     ///
     /// # Errors
     /// As [`root`](Self::root).
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-rootof-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let name = shared.root_of("name", "Ada")?;
+    /// assert_eq!(shared.snapshot(|view| Ok(view.read(name)?.len()))?, 3);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn root_of<T: Value + ?Sized>(
         &self,
         name: &str,
@@ -94,6 +119,19 @@ impl Shared {
     ///
     /// # Errors
     /// [`RootError`] if it has another type.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-findroot-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// assert!(shared.find_root::<u64>("count")?.is_none());
+    /// let count = shared.root("count", 1_u64)?;
+    /// assert_eq!(shared.find_root::<u64>("count")?, Some(count));
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn find_root<T: Value + ?Sized>(&self, name: &str) -> Result<Option<Cell<T>>, RootError> {
         let directory = self.directory();
         let found =
@@ -111,6 +149,18 @@ impl Shared {
     ///
     /// # Errors
     /// [`TransactionError`] if the directory cannot be read.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-roots-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// shared.root("count", 1_u64)?;
+    /// assert_eq!(shared.roots()?, ["count"]);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn roots(&self) -> Result<Vec<String>, TransactionError> {
         self.snapshot(|view| {
             let entries = Entries(view.read(self.directory())?);

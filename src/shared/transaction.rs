@@ -81,6 +81,18 @@ impl<'tx> Transaction<'tx> {
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-read-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let name = shared.root_of("name", "Ada")?;
+    /// assert_eq!(shared.atomically(|tx| Ok(tx.read(name)?.len()))?, 3);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'tx>, Interrupt> {
         let version = self.session.see(self.handle(cell)?)?;
@@ -91,6 +103,19 @@ impl<'tx> Transaction<'tx> {
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-write-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let name = shared.root_of("name", "Ada")?;
+    /// shared.atomically(|tx| tx.write(name, "Grace"))?;
+    /// assert_eq!(shared.snapshot(|view| Ok(view.read(name)?.to_owned()))?, "Grace");
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn write<T: Value + ?Sized>(&self, cell: Cell<T>, value: &T) -> Result<(), Interrupt> {
         Ok(self.session.write(self.handle(cell)?, value.bytes())?)
@@ -100,6 +125,19 @@ impl<'tx> Transaction<'tx> {
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-modify-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let count = shared.root("count", 41_u64)?;
+    /// shared.atomically(|tx| tx.modify(count, |count| count + 1))?;
+    /// assert_eq!(shared.snapshot(|view| view.read(count))?, 42);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn modify<T>(&self, cell: Cell<T>, change: impl FnOnce(T) -> T) -> Result<(), Interrupt>
     where
@@ -114,6 +152,22 @@ impl<'tx> Transaction<'tx> {
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-create-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let first = shared.root("first", contempo::shared::Cell::<u64>::null())?;
+    /// shared.atomically(|tx| {
+    ///    let cell = tx.create(&7)?;
+    ///    tx.write(first, &cell) // where others find it
+    /// })?;
+    /// assert_eq!(shared.snapshot(|view| view.read(view.read(first)?))?, 7);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create<T: Value + ?Sized>(&self, value: &T) -> Result<Cell<T>, Interrupt> {
         Ok(Cell::new(self.session.create(value.bytes())?.bits(), self.region))
     }
@@ -123,6 +177,19 @@ impl<'tx> Transaction<'tx> {
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-free-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let cell = shared.atomically(|tx| tx.create(&7_u64))?;
+    /// shared.atomically(|tx| tx.free(cell))?;
+    /// assert!(shared.atomically(|tx| tx.read(cell)).is_err());
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn free<T: ?Sized>(&self, cell: Cell<T>) -> Result<(), Interrupt> {
         Ok(self.session.free(self.handle(cell)?)?)
     }
@@ -132,6 +199,26 @@ impl<'tx> Transaction<'tx> {
     ///
     /// # Errors
     /// Always [`Interrupt`]: pass it on with `?` or return it.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-retry-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let inbox = shared.root("inbox", 0_u64)?;
+    /// std::thread::scope(|scope| {
+    ///    // Another process would do as well.
+    ///    scope.spawn(|| shared.atomically(|tx| tx.write(inbox, &7)));
+    ///    let mail = shared.atomically(|tx| match tx.read(inbox)? {
+    ///        0 => tx.retry(),
+    ///        mail => Ok(mail),
+    ///    });
+    ///    assert_eq!(mail.unwrap(), 7);
+    /// });
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cold]
     pub fn retry<R>(&self) -> Result<R, Interrupt> {
         Err(self.session.interrupt(Stopped::Retry).into())
@@ -141,6 +228,21 @@ impl<'tx> Transaction<'tx> {
     ///
     /// # Errors
     /// [`Interrupt`] if it does not hold: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-check-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let stock = shared.root("stock", 3_u64)?;
+    /// shared.atomically(|tx| {
+    ///    tx.check(tx.read(stock)? > 0)?; // sleeps while there is nothing
+    ///    tx.modify(stock, |left| left - 1)
+    /// })?;
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn check(&self, condition: bool) -> Result<(), Interrupt> {
         if condition { Ok(()) } else { self.retry() }
     }
@@ -149,6 +251,22 @@ impl<'tx> Transaction<'tx> {
     ///
     /// # Errors
     /// Always [`Interrupt`]: pass it on with `?` or return it.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-cancel-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let stock = shared.root("stock", 3_u64)?;
+    /// let sold = shared.atomically(|tx| match tx.read(stock)?.checked_sub(5) {
+    ///    Some(left) => tx.write(stock, &left),
+    ///    None => tx.cancel(),
+    /// });
+    /// assert!(matches!(sold, Err(contempo::shared::TransactionError::Cancelled)));
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cold]
     pub fn cancel<R>(&self) -> Result<R, Interrupt> {
         Err(self.session.interrupt(Stopped::Cancelled).into())
@@ -182,6 +300,18 @@ impl<'s> Snapshot<'s> {
     /// # Errors
     /// [`Interrupt`] if there was no such cell, or it has another size than its type: pass it on with `?`;
     /// [`Shared::snapshot`](crate::shared::Shared::snapshot) then says why.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-view-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let (a, b) = (shared.root("a", 1_u64)?, shared.root("b", 2_u64)?);
+    /// assert_eq!(shared.snapshot(|view| Ok(view.read(a)? + view.read(b)?))?, 3);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'s>, Interrupt> {
         if cell.region != self.region {

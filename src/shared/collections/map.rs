@@ -90,6 +90,19 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-get-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let map: contempo::shared::collections::Map<u64, u64> =
+    ///    contempo::shared::collections::Map::root(&shared, "map", 16)?;
+    /// assert_eq!(shared.atomically(|tx| map.get(tx, &1))?, None);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn get(&self, tx: &Transaction<'_>, key: &K) -> Result<Option<V>, Interrupt> {
         let mut at = tx.read(self.bucket(tx, key)?)?;
         while !at.is_null() {
@@ -106,6 +119,20 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-insert-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let map: contempo::shared::collections::Map<u64, u64> =
+    ///    contempo::shared::collections::Map::root(&shared, "map", 16)?;
+    /// assert_eq!(shared.atomically(|tx| map.insert(tx, 1, 10))?, None);
+    /// assert_eq!(shared.atomically(|tx| map.insert(tx, 1, 20))?, Some(10));
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn insert(&self, tx: &Transaction<'_>, key: K, value: V) -> Result<Option<V>, Interrupt> {
         let bucket = self.bucket(tx, &key)?;
         let first = tx.read(bucket)?;
@@ -127,6 +154,20 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-remove-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let map: contempo::shared::collections::Map<u64, u64> =
+    ///    contempo::shared::collections::Map::root(&shared, "map", 16)?;
+    /// shared.atomically(|tx| map.insert(tx, 1, 10))?;
+    /// assert_eq!(shared.atomically(|tx| map.remove(tx, &1))?, Some(10));
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn remove(&self, tx: &Transaction<'_>, key: &K) -> Result<Option<V>, Interrupt> {
         let bucket = self.bucket(tx, key)?;
         let (mut before, mut at) = (None, tx.read(bucket)?);
@@ -151,6 +192,20 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-meach-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let map: contempo::shared::collections::Map<u64, u64> =
+    ///    contempo::shared::collections::Map::root(&shared, "map", 16)?;
+    /// shared.atomically(|tx| map.insert(tx, 1, 10))?;
+    /// shared.atomically(|tx| map.for_each(tx, |key, value| assert_eq!((key, value), (1, 10))))?;
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn for_each(
         &self,
         tx: &Transaction<'_>,

@@ -67,6 +67,19 @@ impl<T: Pod> Queue<T> {
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-push-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let queue: contempo::shared::collections::Queue<u64> =
+    ///    contempo::shared::collections::Queue::root(&shared, "queue")?;
+    /// shared.atomically(|tx| queue.push(tx, 1))?;
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn push(&self, tx: &Transaction<'_>, value: T) -> Result<(), Interrupt> {
         let node = tx.create(&Node { next: Cell::null(), value })?;
         let last = tx.read(self.tail)?;
@@ -83,6 +96,19 @@ impl<T: Pod> Queue<T> {
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-trypop-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let queue: contempo::shared::collections::Queue<u64> =
+    ///    contempo::shared::collections::Queue::root(&shared, "queue")?;
+    /// assert_eq!(shared.atomically(|tx| queue.try_pop(tx))?, None);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_pop(&self, tx: &Transaction<'_>) -> Result<Option<T>, Interrupt> {
         let first = tx.read(self.head)?;
         if first.is_null() {
@@ -101,6 +127,25 @@ impl<T: Pod> Queue<T> {
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-qeach-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let queue: contempo::shared::collections::Queue<u64> =
+    ///    contempo::shared::collections::Queue::root(&shared, "queue")?;
+    /// shared.atomically(|tx| (1..4).try_for_each(|item| queue.push(tx, item)))?;
+    /// let mut items = Vec::new();
+    /// shared.atomically(|tx| {
+    ///    items.clear(); // it may run again
+    ///    queue.for_each(tx, |item| items.push(item))
+    /// })?;
+    /// assert_eq!(items, [1, 2, 3]);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn for_each(&self, tx: &Transaction<'_>, mut each: impl FnMut(T)) -> Result<(), Interrupt> {
         let mut at = tx.read(self.head)?;
         while !at.is_null() {
@@ -115,6 +160,20 @@ impl<T: Pod> Queue<T> {
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-pop-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let queue: contempo::shared::collections::Queue<u64> =
+    ///    contempo::shared::collections::Queue::root(&shared, "queue")?;
+    /// shared.atomically(|tx| queue.push(tx, 1))?;
+    /// assert_eq!(shared.atomically(|tx| queue.pop(tx))?, 1);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn pop(&self, tx: &Transaction<'_>) -> Result<T, Interrupt> {
         match self.try_pop(tx)? {
             Some(item) => Ok(item),
