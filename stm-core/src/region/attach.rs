@@ -233,6 +233,7 @@ pub(crate) fn take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenEr
             // SAFETY: as above; it becomes ours below, and until then nobody else's.
             let heir = unsafe { Session::new(domain, slot) };
             recover::clear_up(&heir, slot);
+            heir.renew_serial();
             if let Some(record) = map.slot(slot) {
                 record.process.store(own, Ordering::Release);
             }

@@ -61,12 +61,20 @@ pub fn is_dead(domain: &RegionDomain, owner: Incarnation) -> io::Result<bool> {
 
 /// Clears up after every dead process. To be called outside a transaction.
 pub fn reap(session: &Session) -> Recovered {
+    reap_some(session, u64::MAX)
+}
+
+/// Clears up after `most` slots of dead processes: each takes time in proportion to the size of the region.
+pub(crate) fn reap_some(session: &Session, most: u64) -> Recovered {
     let domain = session.domain();
     let mut sum = Recovered::default();
     // Leases do not exclude threads of one process. Somebody is at it: enough.
     let Ok(_alone) = domain.recovering.try_lock() else { return sum };
     let end = domain.map.shared().high_water.load(Ordering::SeqCst);
     for slot in (0..end.min(domain.map.identity().slots)).filter(|slot| *slot != session.slot) {
+        if sum.slots >= most {
+            break;
+        }
         // What the system does not say now, it may say next time.
         let _ = with_dead_slot(domain, slot, |owner| {
             let Ok(running) = session.enter() else { return };
@@ -196,6 +204,11 @@ pub(crate) fn clear_up(session: &Session, slot: u32) -> Recovered {
     // Release, partner: the acquire in `Memory::revoke`. The barrier that it wanted is not needed.
     let _ = shared.revoking.compare_exchange(slot + 1, 0, Ordering::Release, Ordering::Relaxed);
     descriptor.end_turn();
+    // What the dead one's next transaction had made (serial + 1) is retired, and may lie there for a while
+    // yet. No transaction of the slot's next owner may be taken for that one. Release: whoever sees this
+    // serial sees that the claims of the one before have their stamps, or are gone.
+    let next = StateWord::new(StateWord::next_serial(state.serial()), Phase::Aborted);
+    descriptor.state.store(next, Ordering::Release);
     announcement::end(descriptor);
     // From now on nothing is held back for it. Last: what it had replaced was safe until here.
     announcement::withdraw(descriptor);

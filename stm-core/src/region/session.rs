@@ -140,6 +140,12 @@ impl Session {
         }
     }
 
+    /// The slot's last owner was cleared up after, and its serial moved on: goes on from there.
+    pub(crate) fn renew_serial(&self) {
+        let serial = self.descriptor().state.load(Ordering::Acquire).serial();
+        self.serial.set(StateWord::next_serial(serial));
+    }
+
     /// The stamp that the running attempt or snapshot reads at.
     pub fn reads_at(&self) -> u64 {
         self.bound.get()
@@ -363,7 +369,11 @@ impl Session {
         let header = &self.cell(cell)?.header;
         let last = self.reads.borrow().last().map(|read| (read.cell, read.version));
         match last {
-            Some((read, version)) if std::ptr::eq(read, header) && self.is_open() => {
+            Some((read, version))
+                if std::ptr::eq(read, header)
+                    && self.is_open()
+                    && self.freed.borrow().is_empty() =>
+            {
                 // SAFETY: read by this attempt.
                 if unsafe { RegionVersion::of(version) }.has(FREES_CELL) {
                     return Err(self.interrupt(Stopped::NoSuchCell));

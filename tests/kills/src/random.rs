@@ -32,6 +32,7 @@ pub(crate) fn random(
     // One thread of this process works all the time, as a survivor does. The time from each kill to its
     // next commits is what matters: on cells that the dead may have claimed.
     let (done, worst) = (AtomicBool::new(false), AtomicU64::new(0));
+    let slow = AtomicU64::new(0);
     let inconsistent = AtomicU64::new(0);
     let mut commits = 0;
     let outcome = std::thread::scope(|scope| -> Result<(), Failed> {
@@ -44,7 +45,9 @@ pub(crate) fn random(
                     place.load.run(tx, "structure", &mut random)
                 });
                 run.map_err(|error| error.to_string())?;
-                worst.fetch_max(begin.elapsed().as_micros() as u64, Ordering::Relaxed);
+                let took = begin.elapsed();
+                worst.fetch_max(took.as_micros() as u64, Ordering::Relaxed);
+                slow.fetch_add(u64::from(took > Duration::from_millis(100)), Ordering::Relaxed);
                 commits += 1;
                 let audit = place.shared.atomically(|tx| place.load.audit(tx));
                 if let Some(wrong) = audit.map_err(|error| error.to_string())?.0 {
@@ -112,8 +115,11 @@ pub(crate) fn random(
     verdict.blocks = seen.blocks;
     verdict.committed = seen.statistics.commits - commits;
     verdict.notes.push(format!(
-        "{} slots of the dead cleared up; the survivor committed {commits} times meanwhile",
-        seen.recoveries
+        "{} slots of the dead cleared up; the survivor committed {commits} times meanwhile, {} of them in \
+         more than 100 ms; the region has {} bytes",
+        seen.recoveries,
+        slow.into_inner(),
+        seen.bytes
     ));
     Ok(verdict)
 }

@@ -149,7 +149,8 @@ impl Session {
     pub(crate) fn collect(&self, idle: Idle) {
         self.memory.collect(self.domain(), idle);
         if self.memory.is_held_back() {
-            crate::region::recover::reap(self);
+            // One at a time: this is in the way of a transaction.
+            crate::region::recover::reap_some(self, 1);
             self.memory.collect(self.domain(), idle);
         }
     }
