@@ -128,10 +128,14 @@ pub(crate) fn sweep(seconds: u64, stride: u64, fault: Option<String>) -> Result<
             victim.kill()?;
             let after = place.shared.snapshot(|view| view.read(place.load.count))?;
             verdict.committed += after - before - 1; // One was to warm up.
-            if !place.examine(&format!("{kind}, after {at} instructions"), &mut verdict) {
+            let usable = place.examine(&format!("{kind}, after {at} instructions"), &mut verdict);
+            progress.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if fault.is_some() && !verdict.is_good() {
+                return Ok(verdict); // It shows: enough.
+            }
+            if !usable {
                 break;
             }
-            progress.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             if let Ended::AtTheEnd(steps) = ended {
                 total = Some(steps);
                 break;
