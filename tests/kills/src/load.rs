@@ -10,11 +10,15 @@ use std::process::ExitCode;
 
 /// Accounts.
 pub(crate) const ACCOUNTS: usize = 8;
+/// Attempts after which a transaction reserves what it needs.
+const LOST: u32 = 8;
 /// What all have together.
 pub(crate) const TOTAL: u64 = 1000 * ACCOUNTS as u64;
 
-/// The kinds of transactions that are swept.
+/// The kinds of transactions.
 pub(crate) const KINDS: [&str; 5] = ["transfer", "text", "structure", "insert", "take"];
+/// Those that are swept: also one that has lost eight times, and so reserves what it needs.
+pub(crate) const SWEPT: [&str; 6] = ["press", "transfer", "text", "structure", "insert", "take"];
 
 /// The cells of the load.
 #[derive(Clone, Copy)]
@@ -193,6 +197,31 @@ fn run_victim(path: &Path, kind: &str, seed: u64) -> Result<(), Failed> {
                     }
                 }
             }
+        }
+        "press" => {
+            let shared = Shared::open(path)?;
+            let load = Load::new(&shared)?;
+            shared.atomically(|tx| load.run(tx, kind, &mut random))?;
+            let mut attempts = 0;
+            shared.atomically(|tx| {
+                attempts += 1;
+                load.run(tx, "transfer", &mut random)?;
+                if attempts <= LOST {
+                    // What it has read changes before it can commit.
+                    std::thread::scope(|scope| {
+                        let touch = || shared.atomically(|tx| load.touch(tx));
+                        scope.spawn(touch).join().is_ok()
+                    });
+                }
+                if attempts == LOST {
+                    nix::sys::ptrace::traceme().expect("a process may be traced by its parent");
+                    stop();
+                }
+                Ok(())
+            })?;
+            stop();
+            let pressed = shared.overview().statistics.pressed;
+            assert!(pressed > 0, "it should have pressed");
         }
         kind => {
             let shared = Shared::open(path)?;

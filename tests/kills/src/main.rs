@@ -49,6 +49,9 @@ enum Command {
         /// Try every so many instructions only.
         #[arg(long, default_value_t = 1)]
         stride: u64,
+        /// Try this kind of transaction only.
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Kills of recoverers.
     Recoverers {
@@ -89,7 +92,9 @@ fn main() -> ExitCode {
     }
     let fault = arguments.fault;
     let outcome = match arguments.command {
-        Command::Sweep { seconds, stride } => sweep::sweep(seconds, stride, fault),
+        Command::Sweep { seconds, stride, only } => {
+            sweep::sweep(seconds, stride, only.as_deref(), fault)
+        }
         Command::Recoverers { seconds } => sweep::recoverers(seconds, fault),
         Command::Random { kills, processes, seed } => {
             random::random(kills, processes, seed.unwrap_or_else(rand::random), fault)

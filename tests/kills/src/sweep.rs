@@ -1,6 +1,6 @@
 //! A kill at every instruction; and of recoverers, around everything that they do to the region.
 
-use crate::load::{KINDS, Load};
+use crate::load::{Load, SWEPT};
 use crate::steps::{Ended, Failed, Victim};
 use crate::verdict::Verdict;
 use contempo::shared::{Options, Shared, lease_path};
@@ -111,15 +111,22 @@ pub(crate) fn watch(progress: &std::sync::Arc<std::sync::atomic::AtomicU64>) {
 }
 
 /// A kill at every `stride`-th instruction of each kind of transaction.
-pub(crate) fn sweep(seconds: u64, stride: u64, fault: Option<String>) -> Result<Verdict, Failed> {
+pub(crate) fn sweep(
+    seconds: u64,
+    stride: u64,
+    only: Option<&str>,
+    fault: Option<String>,
+) -> Result<Verdict, Failed> {
+    let kinds: Vec<&str> =
+        SWEPT.into_iter().filter(|kind| only.is_none_or(|only| only == *kind)).collect();
     let end = Instant::now() + Duration::from_secs(seconds);
     let (mut verdict, progress) = (Verdict::default(), std::sync::Arc::default());
     watch(&progress);
-    for (number, kind) in KINDS.iter().enumerate() {
+    for (number, &kind) in kinds.iter().enumerate() {
         let place = Place::new(kind)?;
         // A share of the time for each; what one leaves, the next has.
         let left = end.saturating_duration_since(Instant::now());
-        let share = Instant::now() + left / u32::try_from(KINDS.len() - number)?;
+        let share = Instant::now() + left / u32::try_from(kinds.len() - number)?;
         let (mut at, mut total) = (0, None);
         while Instant::now() < share {
             let before = place.shared.snapshot(|view| view.read(place.load.count))?;
@@ -157,9 +164,9 @@ pub(crate) fn recoverers(seconds: u64, fault: Option<String>) -> Result<Verdict,
     watch(&progress);
     let fault = fault.as_deref();
     let mut points = 0;
-    for (number, kind) in KINDS.iter().enumerate() {
+    for (number, kind) in SWEPT.iter().enumerate() {
         let left = end.saturating_duration_since(Instant::now());
-        let share = Instant::now() + left / u32::try_from(KINDS.len() - number)?;
+        let share = Instant::now() + left / u32::try_from(SWEPT.len() - number)?;
         // Where the one to be cleared up has died: at each of its writes to the region, in turn.
         let place = Place::new(kind)?;
         let profile = crate::profile::writes(&place.path, kind, fault)?;
