@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # The examples do what they say, on real input: the bank balances, the index equals a sequential
-# build.
+# build, the ledger of several processes keeps its total.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 timeout 300 cargo run -q --release --example bank
 timeout 300 cargo run -q --release --example index -- --rounds 1
+# Processes are killed; it fails if the total changes or anything is left.
+timeout 300 cargo run -q --release --example shared_ledger -- 60

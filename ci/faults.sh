@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # The table of planted faults: which check catches which, and after how much. Fails if one is caught by
-# none. Reads what ci/loom.sh, ci/shuttle.sh and ci/seeded.sh printed when they ran last; runs them if they
-# have not.
+# none. Reads what ci/loom.sh, ci/shuttle.sh, ci/seeded.sh and ci/kills.sh printed when they ran last; runs
+# them if they have not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 logs=target/checks
 [ -f $logs/loom.log ] || ci/loom.sh
 [ -f $logs/shuttle.log ] || ci/shuttle.sh
 [ -f $logs/seeded.log ] || ci/seeded.sh
+[ -f $logs/kills.log ] || ci/kills.sh
 faults=$(sed -n '/^pub enum Fault/,/^}/p' stm-sched/src/fault.rs | sed -n 's/^    \([A-Z][A-Za-z]*\)\( = 0\)\?,$/\1/p' | grep -vx None)
 # FreeAtOnce is also what ci/sanitizers.sh plants.
-for checker in loom shuttle seeded; do
+for checker in loom shuttle seeded kills; do
   # "TEST: FAULT … caught after N executions, TIME": anything may stand before it on the line.
   sed -nE "s/^\.*([a-z_]+): ([A-Z][A-Za-z]+)( .*)? caught after ([0-9]+) executions, (.*)\$/\2 $checker \1 \4 \5/p" \
     "$logs/$checker.log"

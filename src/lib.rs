@@ -59,6 +59,13 @@
 //! The documents of the repository: [`readme`], [`design`], [`orderings`], [`checking`].
 
 pub mod collections;
+#[cfg(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(feature = "clock-tsc"),
+    not(any(contempo_loom, contempo_shuttle))
+))]
+pub mod shared;
 
 pub use contempo_core::{
     Abort, AccessSet, Builder, Cause, Conflicts, ContendedCell, ContentionReport, Exhausted,
@@ -75,6 +82,15 @@ pub mod design {}
 
 #[doc = include_str!("../docs/orderings.md")]
 pub mod orderings {}
+
+#[cfg(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(feature = "clock-tsc"),
+    not(any(contempo_loom, contempo_shuttle))
+))]
+#[doc = include_str!("../docs/shared.md")]
+pub mod shared_memory {}
 
 #[doc = include_str!("../docs/checking.md")]
 pub mod checking {}

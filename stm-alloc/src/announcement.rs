@@ -24,7 +24,7 @@ use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::{AtomicBool, CHECKED, Ordering, fence};
-use contempo_sched::table::DescriptorTable;
+use contempo_sched::table::Descriptors;
 use std::cell::Cell;
 
 /// Bit of an announcement that is being revoked.
@@ -135,12 +135,12 @@ pub fn withdraw(descriptor: &Descriptor) {
 
 /// The oldest stamp announced by any thread but `own`, and whether a thread is `idle` as seen from
 /// the stamp `now`. What was retired *before* the oldest stamp is out of reach.
-pub fn oldest(table: &DescriptorTable, own: u32, now: u64, idle: Idle) -> (u64, bool) {
+pub fn oldest(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64, bool) {
     // Pairs with the fence in `announce`.
     fence(Ordering::SeqCst);
     let mut oldest = u64::MAX;
     let mut idle_blocker = false;
-    for (slot, descriptor) in table.scan() {
+    for (slot, descriptor) in table.each() {
         if slot == own {
             continue;
         }
@@ -175,7 +175,7 @@ impl Idle {
 /// rests on a barrier imposed after *this* revoker's marks. Returns whether a barrier was paid.
 #[cold]
 pub fn revoke_idle(
-    table: &DescriptorTable,
+    table: &impl Descriptors,
     own: u32,
     now: u64,
     idle: Idle,
@@ -186,8 +186,23 @@ pub fn revoke_idle(
     if revoking.swap(true, Ordering::Acquire) {
         return false;
     }
+    let imposed = revoke_alone(table, own, now, idle, || barrier::heavy(asymmetric));
+    revoking.store(false, Ordering::Release);
+    imposed
+}
+
+/// [`revoke_idle`] for a caller that knows itself to be the only revoker: `heavy` imposes a barrier on
+/// every thread of the domain, or returns false.
+#[cold]
+pub fn revoke_alone(
+    table: &impl Descriptors,
+    own: u32,
+    now: u64,
+    idle: Idle,
+    heavy: impl FnOnce() -> bool,
+) -> bool {
     let mut marked = Vec::new();
-    for (slot, descriptor) in table.scan() {
+    for (slot, descriptor) in table.each() {
         let announced = descriptor.announced.load(Ordering::Relaxed);
         if slot == own
             || announced == NOTHING
@@ -205,10 +220,10 @@ pub fn revoke_idle(
         );
         marked.push((slot, announced | MARK));
     }
-    let imposed = !marked.is_empty() && barrier::heavy(asymmetric);
+    let imposed = !marked.is_empty() && heavy();
     if imposed {
         for (slot, announced) in marked {
-            let descriptor = table.get(slot);
+            let descriptor = table.descriptor(slot);
             // Ours first: the thread began before the barrier, we see it active and leave it.
             // Theirs first: it begins after the barrier, sees the mark and announces anew.
             // Acquire, partner: the release in `end`.
@@ -224,6 +239,5 @@ pub fn revoke_idle(
             }
         }
     }
-    revoking.store(false, Ordering::Release);
     imposed
 }

@@ -83,3 +83,28 @@ pub fn heavy(asymmetric: bool) -> bool {
     #[cfg(not(target_os = "linux"))]
     false
 }
+
+/// Lets [`heavy_everywhere`] of any process reach the threads of this one. False where that cannot be:
+/// then these threads must execute full fences.
+#[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
+#[cold]
+pub fn register_everywhere() -> bool {
+    // SAFETY: membarrier takes integers only and touches no memory of ours.
+    let result = unsafe {
+        libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0)
+    };
+    !cfg!(contempo_tsan) && result == 0
+}
+
+/// The reclaimer's side between processes: as [`heavy`], on all threads of all processes that have
+/// registered. (The others execute full fences themselves.)
+#[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
+#[cold]
+pub fn heavy_everywhere() -> bool {
+    fence(Ordering::SeqCst);
+    // SAFETY: as in `register_everywhere`.
+    let result =
+        unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) };
+    fence(Ordering::SeqCst);
+    result == 0
+}

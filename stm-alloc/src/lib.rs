@@ -8,6 +8,7 @@
 //! | [`barrier`] | the asymmetric fence: cheap for readers, dear for reclaimers |
 //! | [`retired`] | what waits to be freed: a block and how to destroy it |
 //! | [`contemporaries`] | frees a retired block when its contemporaries have finished |
+//! | `region` | memory in a file that several processes map (Linux) |
 //! | `epochs` | the same interface over crossbeam-epoch, for comparison (feature `reclaim-epoch`) |
 //!
 //! This crate knows nothing about cells or transactions: it is handed blocks, stamps and
@@ -19,6 +20,12 @@ pub mod contemporaries;
 #[cfg(feature = "reclaim-epoch")]
 pub mod epochs;
 pub mod heap;
+#[cfg(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(any(contempo_loom, contempo_shuttle))
+))]
+pub mod region;
 pub mod retired;
 pub mod slab;
 

@@ -1,13 +1,14 @@
 //! Claiming cells, and what happens when somebody else has claimed or reserved one.
 
 use crate::commit::{Commit, Conflict, WriteEntry};
-use crate::domain::{Domain, Link};
+use crate::domain::{Domain, Link, Trail};
 use crate::version::{CellHeader, VersionHeader};
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::policy::{ClaimBid, Verdict, on_claimed};
 use contempo_sched::primitives::{Ordering, fence_after_sequential_swap, spin};
 use contempo_sched::statistics::Cause;
+use contempo_sched::table::Descriptors;
 use contempo_sched::turn::{pressing, revoke};
 use contempo_sched::word::{Owner, Phase, StateWord, TurnPhase, WhoWhen};
 
@@ -96,7 +97,7 @@ impl<D: Domain> Commit<'_, D> {
             Some(rank) if self.presses() && self.descriptor.rank(self.me.slot) < rank => {
                 if revoke(table, reservation) {
                     self.descriptor.counters.revoked.add(1);
-                    self.descriptor.conflicts.note(cell.key(), |cell| cell.preempted += 1);
+                    self.domain.preempted_at(self.me.slot, cell);
                 }
                 Ok(())
             }
@@ -119,8 +120,12 @@ impl<D: Domain> Commit<'_, D> {
     unsafe fn claim_slow(&self, write: &mut WriteEntry<D>) -> Result<(), Conflict<D>> {
         // SAFETY: the cell is alive (our caller's promise).
         let cell = unsafe { &*write.cell };
-        let mut spins = 0;
+        let (mut spins, mut trail) = (0, Trail::default());
         loop {
+            trail.look();
+            if self.domain.astray(&mut trail, None).is_some() {
+                return Err(Conflict::at(Cause::Changed, cell));
+            }
             let head = cell.value.load(self.domain, Ordering::Acquire);
             // SAFETY: the head of a cell is not freed before we end.
             let header = unsafe { &*head };
@@ -132,7 +137,7 @@ impl<D: Domain> Commit<'_, D> {
                 }
                 continue;
             };
-            let descriptor = self.domain.table().get(owner.slot);
+            let descriptor = self.domain.table().descriptor(owner.slot);
             let state = descriptor.state.load(Ordering::Acquire);
             if state.serial() != owner.serial {
                 continue; // It has ended and cleaned up.
@@ -186,7 +191,7 @@ impl<D: Domain> Commit<'_, D> {
             spins: *spins,
             owner_deciding: state.phase() == Phase::Deciding,
         };
-        match on_claimed(self.domain.knobs().policy(), bid) {
+        match on_claimed(self.domain.policy(), bid) {
             Verdict::Spin => {
                 *spins += 1;
                 spin();
@@ -195,7 +200,7 @@ impl<D: Domain> Commit<'_, D> {
             Verdict::TakeOver => {
                 if descriptor.abort_from_outside(state) {
                     self.descriptor.counters.takeovers.add(1);
-                    self.descriptor.conflicts.note(cell.key(), |cell| cell.preempted += 1);
+                    self.domain.preempted_at(self.me.slot, cell);
                 }
             }
         }
@@ -216,7 +221,7 @@ impl<D: Domain> Commit<'_, D> {
             // SAFETY: the head of a cell is not freed before we end.
             let who_when = unsafe { &*head }.who_when.load(Ordering::Acquire);
             let Some(owner) = who_when.owner() else { break };
-            let descriptor = self.domain.table().get(owner.slot);
+            let descriptor = self.domain.table().descriptor(owner.slot);
             let state = descriptor.state.load(Ordering::Acquire);
             if state.serial() != owner.serial {
                 continue; // It has ended and cleaned up.

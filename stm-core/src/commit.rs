@@ -3,7 +3,6 @@
 use crate::domain::{Domain, Link};
 use crate::observe::newest_at;
 use crate::version::{CellHeader, VersionHeader};
-use crate::wait;
 use contempo_alloc::retired::{Block, BlockKind};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
@@ -335,7 +334,7 @@ impl<D: Domain> Commit<'_, D> {
         let counters = &self.descriptor.counters;
         let skipped = planted(Fault::WatchersForgotten) || planted(Fault::WakeBeforeDecision);
         if lock.has_watchers() && !skipped {
-            wait::announce_change(self.domain, self.descriptor, self.me.slot, cell);
+            self.domain.changed(self.descriptor, self.me.slot, cell);
         }
         if lock.has_queue() {
             counters.passed.add(1);
@@ -353,7 +352,7 @@ impl<D: Domain> Commit<'_, D> {
         for write in writes {
             // SAFETY: the cell is alive: we are inside the transaction that has written it.
             let cell = unsafe { &*write.cell };
-            wait::announce_change(self.domain, self.descriptor, self.me.slot, cell);
+            self.domain.changed(self.descriptor, self.me.slot, cell);
         }
     }
 }

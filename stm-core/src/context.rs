@@ -11,7 +11,7 @@ use crate::wait::Batons;
 use crate::write_log::WriteLog;
 use contempo_alloc::reclaimer::Reclaimer;
 use contempo_alloc::retired::Block;
-use contempo_sched::descriptor::Descriptor;
+use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::quantum::Quantum;
 use contempo_sched::statistics::Cause;
@@ -56,7 +56,7 @@ pub(crate) struct Context {
     pub(crate) reclaimer: Reclaimer,
     /// How long this thread has run.
     quantum: Quantum,
-    pub(crate) descriptor: &'static Descriptor,
+    pub(crate) descriptor: &'static ThreadDescriptor,
     pub(crate) domain: &'static Native,
     slot: u32,
     serial: Cell<u64>,

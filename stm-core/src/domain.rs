@@ -1,46 +1,75 @@
 //! What the protocol is generic over: where the shared parts of a domain are, and how one version
 //! refers to another.
 //!
-//! The protocol (`observe`, `commit`) is written once against [`Domain`]. In one process a link is
-//! a native pointer and costs nothing; in shared memory it will be a handle that is encoded and
-//! decoded in [`Link`], at the edge, while the protocol goes on working with pointers into its own
-//! mapping.
+//! The protocol (`observe`, `commit`, `claim`) is written once against [`Domain`]. In one process a
+//! link is a native pointer and costs nothing; in shared memory (`region`) it is a handle that is
+//! encoded and decoded in [`Link`], at the edge, while the protocol goes on working with pointers into
+//! its own mapping.
 
-use crate::version::VersionHeader;
+use crate::version::{CellHeader, VersionHeader};
+use crate::wait::announce_change;
 use contempo_alloc::reclaimer::ReclaimDomain;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::contention::{ContentionReport, Names};
+use contempo_sched::descriptor::Descriptor;
+use contempo_sched::policy::Policy;
 use contempo_sched::primitives::{AtomicPtr, Ordering};
 use contempo_sched::quantum::Turnover;
 use contempo_sched::queue::Queues;
 use contempo_sched::settings::Knobs;
 use contempo_sched::statistics::Statistics;
-use contempo_sched::table::DescriptorTable;
+use contempo_sched::table::{DescriptorTable, Descriptors};
 use contempo_sched::watch::WatchList;
 
-/// A clock, a descriptor table, queues and a watch list; and the kind of link that its cells use.
+/// A clock and a descriptor table, the kind of link that its cells use, and what the protocol asks of
+/// the rest.
 pub trait Domain: Sized + 'static {
     /// An atomic reference to a version, as it lies in cells and versions.
     type Link: Link<Self>;
+    /// Where the descriptors lie.
+    type Table: Descriptors;
 
     /// The commit clock.
     fn clock(&self) -> &CommitClock;
     /// The descriptors of the threads.
-    fn table(&self) -> &DescriptorTable;
-    /// Who sleeps until which cell changes.
-    fn watches(&self) -> &WatchList;
-    /// Who waits for which cell.
-    fn queues(&self) -> &Queues;
-    /// How conflicts are settled.
-    fn knobs(&self) -> &Knobs;
-    /// A cell that had a name is gone.
-    fn forget_name(key: usize);
+    fn table(&self) -> &Self::Table;
+    /// How conflicts between claims are settled.
+    fn policy(&self) -> Policy;
+    /// Somebody sleeps until `cell` changes, and a commit of the thread at `by` has changed it.
+    fn changed(&self, descriptor: &Descriptor, by: u32, cell: &CellHeader<Self>);
+    /// The thread at `by` has aborted or revoked another transaction at `cell`.
+    fn preempted_at(&self, by: u32, cell: &CellHeader<Self>);
+    /// Has a walk met something that no protocol writes? `here` is the stamp of the version that it has
+    /// come to, if that has one. Then what to take for the version that it looks for. Never, where memory
+    /// can be trusted.
+    #[inline(always)]
+    fn astray(&self, _trail: &mut Trail, _here: Option<u64>) -> Option<*mut VersionHeader<Self>> {
+        None
+    }
+}
+
+/// What a walk along the versions of a cell has seen so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Trail {
+    /// How often it has begun at the head.
+    pub looks: u32,
+    /// The stamp of the last version since then: stamps only become less on the way.
+    pub last: Option<u64>,
+}
+
+impl Trail {
+    /// The walk begins at the head.
+    #[inline(always)]
+    pub fn look(&mut self) {
+        self.looks = self.looks.saturating_add(1);
+        self.last = None;
+    }
 }
 
 /// An atomic reference to a version: pointers in and out, whatever lies in memory.
 pub trait Link<D: Domain>: Sized {
-    /// A link to `version`.
-    fn new(version: *mut VersionHeader<D>) -> Self;
+    /// A link to nothing.
+    fn null() -> Self;
     /// Loads the link.
     fn load(&self, domain: &D, order: Ordering) -> *mut VersionHeader<D>;
     /// Stores the link.
@@ -57,8 +86,8 @@ pub trait Link<D: Domain>: Sized {
 
 impl<D: Domain> Link<D> for AtomicPtr<VersionHeader<D>> {
     #[inline(always)]
-    fn new(version: *mut VersionHeader<D>) -> Self {
-        AtomicPtr::new(version)
+    fn null() -> Self {
+        AtomicPtr::new(std::ptr::null_mut())
     }
 
     #[inline(always)]
@@ -123,6 +152,26 @@ impl Native {
         &self.turnover
     }
 
+    /// Who sleeps until which cell changes.
+    pub fn watches(&self) -> &WatchList {
+        &self.watches
+    }
+
+    /// Who waits for which cell.
+    pub fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    /// How conflicts are settled.
+    pub fn knobs(&self) -> &Knobs {
+        &self.knobs
+    }
+
+    /// A cell that had a name is gone.
+    pub fn forget_name(key: usize) {
+        native().names.forget(key);
+    }
+
     /// The names of cells that have one.
     pub fn names(&self) -> &Names {
         &self.names
@@ -147,6 +196,7 @@ impl Default for Native {
 
 impl Domain for Native {
     type Link = AtomicPtr<VersionHeader<Native>>;
+    type Table = DescriptorTable;
 
     #[inline(always)]
     fn clock(&self) -> &CommitClock {
@@ -158,20 +208,16 @@ impl Domain for Native {
         &self.table
     }
 
-    fn watches(&self) -> &WatchList {
-        &self.watches
+    fn policy(&self) -> Policy {
+        self.knobs.policy()
     }
 
-    fn queues(&self) -> &Queues {
-        &self.queues
+    fn changed(&self, descriptor: &Descriptor, by: u32, cell: &CellHeader<Native>) {
+        announce_change(self, descriptor, by, cell);
     }
 
-    fn knobs(&self) -> &Knobs {
-        &self.knobs
-    }
-
-    fn forget_name(key: usize) {
-        native().names.forget(key);
+    fn preempted_at(&self, by: u32, cell: &CellHeader<Native>) {
+        self.table.get(by).conflicts.note(cell.key(), |cell| cell.preempted += 1);
     }
 }
 

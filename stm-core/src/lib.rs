@@ -12,6 +12,8 @@
 //! | `write_log` | what a transaction will write, found again in constant time |
 //! | `transaction`, `nesting`, `run`, `declared`, `snapshot`, `tvar` | what users call |
 //! | `wait` | blocking `retry` |
+//! | [`settle`] | what anybody may do for a transaction whose thread will not come back |
+//! | `region` | the same protocol in memory that processes share (Linux) |
 //! | `hooks`, `events` | what runs, or is reported, after the outcome |
 //! | `error` | how a transaction leaves before its end |
 //!
@@ -30,7 +32,17 @@ mod hooks;
 mod nesting;
 #[doc(hidden)]
 pub mod observe;
+#[cfg(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(feature = "clock-tsc"),
+    not(any(contempo_loom, contempo_shuttle))
+))]
+#[doc(hidden)]
+pub mod region;
 mod run;
+#[doc(hidden)]
+pub mod settle;
 mod snapshot;
 mod transaction;
 mod turns;
@@ -90,7 +102,7 @@ pub fn last_stamp() -> u64 {
 /// assert_eq!(contempo::settings(), contempo::Settings::default());
 /// ```
 pub fn settings() -> Settings {
-    context::with(|context| domain::Domain::knobs(context.domain).get())
+    context::with(|context| context.domain.knobs().get())
 }
 
 /// Changes how conflicts are settled in this process. Holds for attempts that fail from now on.
@@ -110,7 +122,7 @@ pub fn settings() -> Settings {
 /// # Ok::<(), contempo::SettingsError>(())
 /// ```
 pub fn configure(settings: Settings) -> Result<(), SettingsError> {
-    context::with(|context| domain::Domain::knobs(context.domain).set(settings))
+    context::with(|context| context.domain.knobs().set(settings))
 }
 
 /// The `most` cells at which the most attempts have failed since the process began (or since

@@ -5,11 +5,12 @@
 //! owner aside, see [`standing`]): an owner that has not decided is made to decide later than
 //! `bound`, by bumping it.
 
-use crate::domain::{Domain, Link};
+use crate::domain::{Domain, Link, Trail};
 use crate::version::{CellHeader, VersionHeader};
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::policy::READER_PATIENCE;
 use contempo_sched::primitives::{Ordering, spin};
+use contempo_sched::table::Descriptors;
 use contempo_sched::word::{Owner, Phase, WhoWhen};
 
 /// How a claim's owner stands towards a bound.
@@ -31,7 +32,7 @@ pub enum Standing {
 #[cold]
 #[inline(never)]
 pub fn standing<D: Domain>(domain: &D, owner: Owner, bound: u64) -> Standing {
-    let descriptor = domain.table().get(owner.slot);
+    let descriptor = domain.table().descriptor(owner.slot);
     let mut patience = READER_PATIENCE;
     loop {
         // Acquire, partner: the owner's stores of this word. A newer serial makes the stamps that
@@ -109,7 +110,9 @@ pub unsafe fn newest_at<D: Domain>(
     bound: u64,
     own: WhoWhen,
 ) -> Found<D> {
+    let mut trail = Trail::default();
     'look: loop {
+        trail.look();
         let mut superseded = false;
         // Acquire, partner: the claim's swap (release): the version is initialised.
         let mut version = cell.value.load(domain, Ordering::Acquire);
@@ -119,6 +122,9 @@ pub unsafe fn newest_at<D: Domain>(
             let header = unsafe { &*version };
             // Acquire, partner: the owner's or a finisher's store of the stamp.
             let who_when = header.who_when.load(Ordering::Acquire);
+            if let Some(version) = domain.astray(&mut trail, who_when.stamp()) {
+                return Found { version, superseded };
+            }
             let ignored = planted(Fault::BoundIgnored) && who_when.stamp().is_some();
             if who_when.committed_by(bound) || ignored {
                 return Found { version, superseded };
@@ -189,13 +195,18 @@ pub unsafe fn replaced_at<D: Domain>(
     bound: u64,
     own: WhoWhen,
 ) -> Option<u64> {
+    let mut trail = Trail::default();
     'look: loop {
+        trail.look();
         let mut replaced = None;
         let mut at = cell.value.load(domain, Ordering::Acquire);
         while at != version {
             // SAFETY: between the head and a version that we have found: replaced after that was.
             let header = unsafe { &*at };
             let who_when = header.who_when.load(Ordering::Acquire);
+            if domain.astray(&mut trail, who_when.stamp()).is_some() {
+                return replaced;
+            }
             let stamp = match who_when.owner() {
                 None => who_when.stamp(),
                 Some(_) if who_when == own => None,
@@ -222,7 +233,12 @@ pub unsafe fn is_current<D: Domain>(
     cell: &CellHeader<D>,
     version: *mut VersionHeader<D>,
 ) -> bool {
+    let mut trail = Trail::default();
     loop {
+        trail.look();
+        if domain.astray(&mut trail, None).is_some() {
+            return false;
+        }
         // SeqCst, partner: the committer's claim and decision (see `wait`).
         let head = cell.value.load(domain, Ordering::SeqCst);
         if head == version {
@@ -231,7 +247,7 @@ pub unsafe fn is_current<D: Domain>(
         // SAFETY: the head of a cell is not freed before we end.
         let header = unsafe { &*head };
         let Some(owner) = header.who_when.load(Ordering::SeqCst).owner() else { return false };
-        let state = domain.table().get(owner.slot).state.load(Ordering::SeqCst);
+        let state = domain.table().descriptor(owner.slot).state.load(Ordering::SeqCst);
         if state.serial() == owner.serial {
             return state.phase() != Phase::Committed
                 && header.prev.load(domain, Ordering::Acquire) == version;

@@ -11,7 +11,7 @@ use crate::domain::{Domain, Link, Native};
 use contempo_alloc::heap::Shape;
 use contempo_alloc::retired::{Block, BlockKind};
 use contempo_sched::clock::CommitClock;
-use contempo_sched::primitives::{AtomicUsize, DataCell, Ordering};
+use contempo_sched::primitives::{AtomicPtr, AtomicUsize, DataCell, Ordering};
 use contempo_sched::word::{AtomicLockWord, AtomicWhoWhen, LockWord, WhoWhen};
 use std::ptr::NonNull;
 
@@ -56,7 +56,7 @@ impl<T, D: Domain> Version<T, D> {
         Version {
             header: VersionHeader {
                 who_when: AtomicWhoWhen::new(who_when),
-                prev: D::Link::new(std::ptr::null_mut()),
+                prev: D::Link::null(),
                 #[cfg(any(contempo_loom, contempo_shuttle))]
                 destroyed: std::sync::atomic::AtomicBool::new(false),
             },
@@ -180,7 +180,7 @@ pub struct Cell<T, D: Domain = Native> {
     _value: std::marker::PhantomData<T>,
 }
 
-impl<T, D: Domain> Cell<T, D> {
+impl<T> Cell<T> {
     /// How cells of this type are freed.
     pub const KIND: &'static BlockKind =
         &BlockKind { shape: Shape::of::<Self>(), destroy: Some(Self::destroy), in_static: None };
@@ -189,11 +189,11 @@ impl<T, D: Domain> Cell<T, D> {
     ///
     /// # Safety
     /// The block is ours alone.
-    pub unsafe fn init(block: NonNull<u8>, version: *mut VersionHeader<D>) -> NonNull<Self> {
+    pub unsafe fn init(block: NonNull<u8>, version: *mut VersionHeader<Native>) -> NonNull<Self> {
         let cell = block.cast::<Self>();
         let value = Cell {
             header: CellHeader {
-                value: D::Link::new(version),
+                value: AtomicPtr::new(version),
                 lock: AtomicLockWord::new(LockWord::FREE),
             },
             handles: AtomicUsize::new(1),
@@ -203,17 +203,15 @@ impl<T, D: Domain> Cell<T, D> {
         unsafe { cell.write(value) };
         cell
     }
-}
 
-impl<T, D: Domain> Cell<T, D> {
     /// The cell goes, and its newest version with it: whoever could read or replace that was a
     /// contemporary of the cell.
     ///
     /// # Safety
-    /// The block holds a `Cell<T, D>` of a native domain that nobody can reach any more.
+    /// The block holds a `Cell<T>` that nobody can reach any more.
     unsafe fn destroy(block: NonNull<u8>) -> Option<Block> {
-        // SAFETY: our caller's promise. The link is read without its domain: the last access.
-        let cell = unsafe { block.cast::<Cell<T, Native>>().as_ref() };
+        // SAFETY: our caller's promise.
+        let cell = unsafe { block.cast::<Self>().as_ref() };
         if cell.header.lock.load(Ordering::Relaxed).has_name() {
             Native::forget_name(cell.header.key());
         }
@@ -243,7 +241,6 @@ pub struct StaticCell<T>(pub(crate) Cell<T>);
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]
 mod statics {
     use super::*;
-    use contempo_sched::primitives::AtomicPtr;
 
     // SAFETY: a static version is shared like any version: read by many threads, dropped by one.
     unsafe impl<T: Send + Sync> Sync for StaticVersion<T> {}

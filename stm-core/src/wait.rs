@@ -197,11 +197,11 @@ impl Drop for Batons {
 
 /// Tells the watch list that `cell` has changed, by a commit of the thread at `by` at the stamp that it
 /// drew last.
-pub(crate) fn announce_change<D: Domain>(
-    domain: &D,
+pub(crate) fn announce_change(
+    domain: &Native,
     descriptor: &Descriptor,
     by: u32,
-    cell: &CellHeader<D>,
+    cell: &CellHeader<Native>,
 ) {
     let key = cell.key();
     // Relaxed, both: written by this thread only.

@@ -245,7 +245,7 @@ mod tests {
 
     fn cells(count: usize) -> Vec<CellHeader<Native>> {
         let cell = || CellHeader {
-            value: Link::<Native>::new(null_mut()),
+            value: Link::<Native>::null(),
             lock: AtomicLockWord::new(LockWord::FREE),
         };
         (0..count).map(|_| cell()).collect()

@@ -1,4 +1,7 @@
 //! The semi-private record of a thread: what other threads may ask about its transaction.
+//!
+//! A [`Descriptor`] is made of words only, so that it means the same in every process that maps it. What
+//! a thread of one process has beside that is in its [`ThreadDescriptor`].
 
 use crate::contention::ConflictLog;
 use crate::parker::Parker;
@@ -17,7 +20,7 @@ use crate::word::{AtomicStateWord, AtomicTurnWord, Phase, StateWord, TurnPhase, 
 /// 3. `active`, `announced`: only the owner stores, except that a reclaimer may mark or clear an
 ///    announcement by compare-and-swap (`contempo-alloc`, `announcement`).
 /// 4. `taken`: compare-and-swapped by whoever takes or frees the slot.
-/// 5. `counters`, `conflicts`: only the owner writes.
+/// 5. `counters`: only the owner writes.
 /// 6. `turn`: see [`TurnWord`] for who may do what. `rank`, `sign_of_life` and `lease`: only the
 ///    owner stores; all are written after a failed attempt only.
 /// 7. `woken_for`: only the owner reads and writes.
@@ -51,8 +54,23 @@ pub struct Descriptor {
     pub woken_for: AtomicUsize,
     /// What this thread has done so far.
     pub counters: ThreadCounters,
-    /// Where it has met others, and what it waits for.
+}
+
+/// The descriptor of a thread in a domain of one process, and its log for the contention report.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct ThreadDescriptor {
+    descriptor: Descriptor,
+    /// Where it has met others, and what it waits for. Only the owner writes.
     pub conflicts: ConflictLog,
+}
+
+impl std::ops::Deref for ThreadDescriptor {
+    type Target = Descriptor;
+    #[inline(always)]
+    fn deref(&self) -> &Descriptor {
+        &self.descriptor
+    }
 }
 
 /// Gives a word a cache line pair of its own.
@@ -87,7 +105,6 @@ impl Descriptor {
             taken: AtomicBool::new(false),
             woken_for: AtomicUsize::new(0),
             counters: ThreadCounters::new(),
-            conflicts: ConflictLog::new(),
         }
     }
 

@@ -114,6 +114,19 @@ pub enum Fault {
     TicketIgnored,
     /// A slab counts as listed until everything was taken from it.
     SlabUnlistedLate,
+    /// In a region: a retired block's meta word does not say so.
+    RetiredUnmarked,
+    /// In a region: whoever clears up after a death forgets what the dead one's commit replaced.
+    BasesForgotten,
+    /// In a region: the same, where that commit has been replaced meanwhile.
+    BasesOfReplacedForgotten,
+    /// In a region: whoever clears up after a death takes an undecided transaction for committed.
+    UndecidedFinished,
+    /// In a region: whoever clears up after a death leaves undecided claims in their cells, and frees
+    /// them.
+    ClaimsLeftByRecovery,
+    /// In a region: a process that is alive is taken for dead.
+    AliveTakenForDead,
 }
 
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]

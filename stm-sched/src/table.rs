@@ -3,7 +3,7 @@
 //! Slots are found by number without a lock; chunks double in size and are never moved or freed
 //! while the table lives, so a reference to a descriptor stays good.
 
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, ThreadDescriptor};
 use crate::primitives::{AtomicPtr, AtomicUsize, Ordering};
 use crate::statistics::Statistics;
 use crate::word::SLOT_BITS;
@@ -11,10 +11,29 @@ use crate::word::SLOT_BITS;
 const FIRST_CHUNK: usize = if crate::primitives::CHECKED { 4 } else { 16 };
 const CHUNKS: usize = SLOT_BITS as usize - FIRST_CHUNK.ilog2() as usize;
 
-/// The descriptors of one domain.
+/// The descriptors of a domain, wherever they lie.
+pub trait Descriptors {
+    /// The descriptor of `slot`, which must have been taken at some time.
+    fn descriptor(&self, slot: u32) -> &Descriptor;
+    /// Every descriptor that was ever taken, with its slot.
+    fn each(&self) -> impl Iterator<Item = (u32, &Descriptor)>;
+}
+
+impl Descriptors for DescriptorTable {
+    #[inline]
+    fn descriptor(&self, slot: u32) -> &Descriptor {
+        self.get(slot)
+    }
+
+    fn each(&self) -> impl Iterator<Item = (u32, &Descriptor)> {
+        self.scan().map(|(slot, thread)| (slot, &**thread))
+    }
+}
+
+/// The descriptors of a domain of one process.
 #[derive(Debug)]
 pub struct DescriptorTable {
-    chunks: [AtomicPtr<Descriptor>; CHUNKS],
+    chunks: [AtomicPtr<ThreadDescriptor>; CHUNKS],
     /// One more than the highest slot ever taken: scans end here.
     high_water: AtomicUsize,
     /// Under the checkers, whose atomics cannot be asked when a table is dropped: the chunks.
@@ -66,7 +85,7 @@ impl DescriptorTable {
 
     /// The descriptor of `slot`, which must have been taken at some time.
     #[inline]
-    pub fn get(&self, slot: u32) -> &Descriptor {
+    pub fn get(&self, slot: u32) -> &ThreadDescriptor {
         let (chunk, index) = locate(slot as usize);
         // Acquire, partner: the release in `chunk`, which published the initialised descriptors.
         let base = self.chunks[chunk].load(Ordering::Acquire);
@@ -76,15 +95,15 @@ impl DescriptorTable {
         unsafe { &*base.add(index) }
     }
 
-    fn chunk(&self, chunk: usize) -> *mut Descriptor {
+    fn chunk(&self, chunk: usize) -> *mut ThreadDescriptor {
         let base = self.chunks[chunk].load(Ordering::Acquire);
         if !base.is_null() {
             return base;
         }
-        let fresh: Box<[Descriptor]> =
-            (0..FIRST_CHUNK << chunk).map(|_| Descriptor::new()).collect();
+        let fresh: Box<[ThreadDescriptor]> =
+            (0..FIRST_CHUNK << chunk).map(|_| ThreadDescriptor::default()).collect();
         let length = fresh.len();
-        let fresh = Box::into_raw(fresh).cast::<Descriptor>();
+        let fresh = Box::into_raw(fresh).cast::<ThreadDescriptor>();
         // AcqRel, partner: `get`. Only one thread's chunk is installed; the other's is dropped.
         match self.chunks[chunk].compare_exchange(
             std::ptr::null_mut(),
@@ -109,7 +128,7 @@ impl DescriptorTable {
     ///
     /// # Errors
     /// [`TableFull`] if [`CAPACITY`](Self::CAPACITY) threads hold one.
-    pub fn take(&self) -> Result<(u32, &Descriptor), TableFull> {
+    pub fn take(&self) -> Result<(u32, &ThreadDescriptor), TableFull> {
         for slot in 0..Self::CAPACITY {
             let (chunk, _) = locate(slot);
             self.chunk(chunk);
@@ -138,7 +157,7 @@ impl DescriptorTable {
     }
 
     /// Every descriptor that was ever taken, with its slot.
-    pub fn scan(&self) -> impl Iterator<Item = (u32, &Descriptor)> {
+    pub fn scan(&self) -> impl Iterator<Item = (u32, &ThreadDescriptor)> {
         let end = self.high_water.load(Ordering::SeqCst);
         (0..end as u32).map(|slot| (slot, self.get(slot)))
     }
@@ -176,8 +195,9 @@ impl Drop for DescriptorTable {
         #[cfg(any(contempo_loom, contempo_shuttle))]
         let installed = self.installed.get_mut().expect("not poisoned");
         #[cfg(any(contempo_loom, contempo_shuttle))]
-        let bases =
-            installed.iter().map(|&base| std::ptr::with_exposed_provenance_mut::<Descriptor>(base));
+        let bases = installed
+            .iter()
+            .map(|&base| std::ptr::with_exposed_provenance_mut::<ThreadDescriptor>(base));
         for (chunk, base) in bases.enumerate() {
             if !base.is_null() {
                 let all = std::ptr::slice_from_raw_parts_mut(base, FIRST_CHUNK << chunk);

@@ -10,7 +10,7 @@
 
 use crate::descriptor::Descriptor;
 use crate::primitives::Ordering;
-use crate::table::DescriptorTable;
+use crate::table::Descriptors;
 use crate::word::{Reservation, TurnPhase, TurnWord};
 
 /// Who goes first: the lower rank, and of equals the lower slot. By default the rank is the time of
@@ -64,8 +64,8 @@ impl Descriptor {
 }
 
 /// The rank of whoever presses by this reservation, if it is in force.
-pub fn pressing(table: &DescriptorTable, reservation: Reservation) -> Option<Rank> {
-    let descriptor = table.get(reservation.slot);
+pub fn pressing(table: &impl Descriptors, reservation: Reservation) -> Option<Rank> {
+    let descriptor = table.descriptor(reservation.slot);
     // SeqCst: see `next_turn`.
     let turn = descriptor.turn.load(Ordering::SeqCst);
     (turn == TurnWord::new(reservation.ticket, TurnPhase::Pressing))
@@ -73,14 +73,15 @@ pub fn pressing(table: &DescriptorTable, reservation: Reservation) -> Option<Ran
 }
 
 /// Ends the force of a reservation from outside; true if that was our doing.
-pub fn revoke(table: &DescriptorTable, reservation: Reservation) -> bool {
+pub fn revoke(table: &impl Descriptors, reservation: Reservation) -> bool {
     let pressing = TurnWord::new(reservation.ticket, TurnPhase::Pressing);
-    table.get(reservation.slot).advance_turn(pressing, TurnPhase::Revoked)
+    table.descriptor(reservation.slot).advance_turn(pressing, TurnPhase::Revoked)
 }
 
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests {
     use super::*;
+    use crate::table::DescriptorTable;
 
     #[test]
     fn a_reservation_counts_while_its_turn_does() {

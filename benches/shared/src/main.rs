@@ -1,0 +1,184 @@
+//! What transactions between processes cost, beside those in one process and LMDB.
+//!
+//! `cargo run --release -p shared-bench [-- --rounds 9 --millis 300]`
+//!
+//! All contenders run in each round, one after the other, so that a ratio compares what the machine gave to
+//! both within a second. The medians of the rounds are printed, and each ratio is the median of the
+//! rounds' ratios. A worker runs one kind of transaction for as long as it is told, and says how many
+//! there were.
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod kinds;
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod bench {
+    use crate::kinds::{self, KINDS};
+    use clap::Parser;
+    use std::collections::BTreeMap;
+    use std::io::{BufRead, BufReader, Write};
+    use std::path::{Path, PathBuf};
+    use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+    use std::time::Duration;
+
+    pub(crate) type Failed = Box<dyn std::error::Error>;
+
+    #[derive(Parser, Debug)]
+    #[command(about)]
+    struct Arguments {
+        /// Rounds.
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+        /// Milliseconds of each contender in a round.
+        #[arg(long, default_value_t = 300)]
+        millis: u64,
+        /// A worker: kind, threads, and where.
+        #[arg(long, hide = true, num_args = 3)]
+        worker: Vec<String>,
+    }
+
+    struct Worker {
+        child: Child,
+        to: ChildStdin,
+        from: BufReader<ChildStdout>,
+    }
+
+    impl Worker {
+        fn start(kind: &str, threads: usize, place: &Path) -> Result<Self, Failed> {
+            let mut child = Command::new(std::env::current_exe()?)
+                .args(["--worker", kind, &threads.to_string()])
+                .arg(place)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()?;
+            let (to, from) = (child.stdin.take(), child.stdout.take());
+            let (to, from) = (to.ok_or("no pipe")?, BufReader::new(from.ok_or("no pipe")?));
+            Ok(Worker { child, to, from })
+        }
+
+        fn go(&mut self, time: Duration) -> Result<(), Failed> {
+            writeln!(self.to, "{}", time.as_millis())?;
+            Ok(self.to.flush()?)
+        }
+
+        /// Transactions per second.
+        fn rate(&mut self) -> Result<f64, Failed> {
+            let mut line = String::new();
+            self.from.read_line(&mut line)?;
+            Ok(line.trim().parse()?)
+        }
+    }
+
+    /// What is measured: a name, the kind, processes and threads in each.
+    const CONTENDERS: [(&str, &str, usize, usize); 14] = [
+        ("read 1, one process", "native-read-1", 1, 1),
+        ("read 1, region", "shared-read-1", 1, 1),
+        ("read 100, one process", "native-read-100", 1, 1),
+        ("read 100, region", "shared-read-100", 1, 1),
+        ("snapshot 100, one process", "native-snapshot-100", 1, 1),
+        ("snapshot 100, region", "shared-snapshot-100", 1, 1),
+        ("4 cells, one process, 1 thread", "native-update-4", 1, 1),
+        ("4 cells, region, 1 process", "shared-update-4", 1, 1),
+        ("4 cells, one process, 2 threads", "native-update-4", 1, 2),
+        ("4 cells, region, 2 processes", "shared-update-4", 2, 1),
+        ("4 cells, LMDB, 2 processes", "lmdb-update-4", 2, 1),
+        ("1 cell, region, 1 process", "shared-increment", 1, 1),
+        ("1 cell, region, 2 processes", "shared-increment", 2, 1),
+        ("1 cell, one process, 2 threads", "native-increment", 1, 2),
+    ];
+
+    /// Ratios that have a target: what, over what, at least.
+    const RATIOS: [(&str, &str, &str, f64); 7] = [
+        ("a read transaction in a region", "read 1, region", "read 1, one process", 1.0 / 3.0),
+        ("100 reads in a region", "read 100, region", "read 100, one process", 1.0 / 3.0),
+        ("a snapshot of 100", "snapshot 100, region", "snapshot 100, one process", 1.0 / 3.0),
+        (
+            "4 cells, 1 process",
+            "4 cells, region, 1 process",
+            "4 cells, one process, 1 thread",
+            1.0 / 3.0,
+        ),
+        (
+            "4 cells, 2 processes",
+            "4 cells, region, 2 processes",
+            "4 cells, one process, 2 threads",
+            1.0 / 3.0,
+        ),
+        ("the same, times LMDB", "4 cells, region, 2 processes", "4 cells, LMDB, 2 processes", 5.0),
+        (
+            "1 cell, 2 processes, times 1",
+            "1 cell, region, 2 processes",
+            "1 cell, region, 1 process",
+            0.8,
+        ),
+    ];
+
+    fn median(mut values: Vec<f64>) -> f64 {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    }
+
+    fn run(rounds: usize, time: Duration, folder: &Path) -> Result<(), Failed> {
+        kinds::prepare(folder)?;
+        let mut workers = Vec::new();
+        for (name, kind, processes, threads) in CONTENDERS {
+            if !KINDS.contains(&kind) {
+                return Err(format!("there is no kind {kind}").into());
+            }
+            let group = (0..processes).map(|_| Worker::start(kind, threads, folder));
+            workers.push((name, group.collect::<Result<Vec<_>, _>>()?));
+        }
+        let mut rates: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for _ in 0..rounds {
+            for (name, group) in &mut workers {
+                group.iter_mut().try_for_each(|worker| worker.go(time))?;
+                let sum = group.iter_mut().map(Worker::rate).sum::<Result<f64, _>>()?;
+                rates.entry(name).or_default().push(sum);
+            }
+        }
+        for (_, group) in workers {
+            for mut worker in group {
+                drop(worker.to);
+                worker.child.wait()?;
+            }
+        }
+        println!("| what | M/s | ns |\n| --- | --- | --- |");
+        for (name, ..) in CONTENDERS {
+            let rate = median(rates[name].clone());
+            println!("| {name} | {:.3} | {:.1} |", rate / 1e6, 1e9 / rate);
+        }
+        println!(
+            "\n| ratio (medians of {rounds} rounds) | measured | target | |\n| --- | --- | --- | --- |"
+        );
+        for (name, above, below, least) in RATIOS {
+            let each = rates[above].iter().zip(&rates[below]).map(|(above, below)| above / below);
+            let ratio = median(each.collect());
+            let verdict = if ratio >= least { "met" } else { "missed" };
+            println!("| {name} | {ratio:.2} | ≥ {least:.2} | {verdict} |");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn main() -> Result<(), Failed> {
+        let arguments = Arguments::parse();
+        if let [kind, threads, folder] = &arguments.worker[..] {
+            return kinds::work(kind, threads.parse()?, Path::new(folder));
+        }
+        let memory = PathBuf::from("/dev/shm");
+        let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let folder = base.join(format!("contempo-shared-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let outcome = run(arguments.rounds, Duration::from_millis(arguments.millis), &folder);
+        std::fs::remove_dir_all(&folder)?;
+        outcome
+    }
+}
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    bench::main()
+}
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+fn main() {
+    println!("skipped: shared regions are there on 64-bit Linux only");
+}

@@ -1,0 +1,179 @@
+//! Handles on cells of a region, and what may be their values.
+
+use bytemuck::{Pod, Zeroable};
+use contempo_core::region::block::RegionVersion;
+use contempo_core::region::session::Stopped;
+use std::marker::PhantomData;
+
+/// A handle on a cell of a region. It means the same in every process, and may lie in a region itself.
+///
+/// Copying it copies the handle; the cell lives until it is freed
+/// ([`Transaction::free`](crate::shared::Transaction::free)), and whoever uses it after that gets an error.
+#[repr(C)]
+pub struct Cell<T: ?Sized> {
+    pub(crate) handle: u64,
+    pub(crate) region: u64,
+    /// Invariant in `T`: values go in as well as out.
+    _value: PhantomData<fn(&T) -> &T>,
+}
+
+impl<T: ?Sized> Cell<T> {
+    /// A handle that names no cell.
+    ///
+    /// ```
+    /// assert!(contempo::shared::Cell::<u64>::null().is_null());
+    /// ```
+    pub const fn null() -> Self {
+        Cell { handle: 0, region: 0, _value: PhantomData }
+    }
+
+    /// Does it name no cell?
+    pub const fn is_null(self) -> bool {
+        self.handle == 0
+    }
+
+    /// The handle as two words, to be kept anywhere.
+    ///
+    /// ```
+    /// use contempo::shared::Cell;
+    /// assert_eq!(Cell::<u64>::null().words(), [0, 0]);
+    /// ```
+    pub const fn words(self) -> [u64; 2] {
+        [self.handle, self.region]
+    }
+
+    /// The handle that these words are. If they are none, its use is an error.
+    ///
+    /// ```
+    /// use contempo::shared::Cell;
+    /// assert!(Cell::<u64>::from_words([0, 0]).is_null());
+    /// ```
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        Cell { handle: words[0], region: words[1], _value: PhantomData }
+    }
+
+    pub(crate) const fn new(handle: u64, region: u64) -> Self {
+        Cell { handle, region, _value: PhantomData }
+    }
+}
+
+impl<T: ?Sized> Clone for Cell<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: ?Sized> Copy for Cell<T> {}
+
+impl<T: ?Sized> PartialEq for Cell<T> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.handle, self.region) == (other.handle, other.region)
+    }
+}
+
+impl<T: ?Sized> Eq for Cell<T> {}
+
+impl<T: ?Sized> std::hash::Hash for Cell<T> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.handle, self.region).hash(state);
+    }
+}
+
+impl<T: ?Sized> std::fmt::Debug for Cell<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cell({:#x})", self.handle)
+    }
+}
+
+// SAFETY: two words, for which zero is the null handle.
+unsafe impl<T: ?Sized> Zeroable for Cell<T> {}
+// SAFETY: `repr(C)`, two words and nothing else; any bits do, since handles are checked when used.
+unsafe impl<T: ?Sized + 'static> Pod for Cell<T> {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<T: bytemuck::Pod> Sealed for T {}
+    impl Sealed for [u8] {}
+    impl Sealed for str {}
+}
+
+/// What may be the value of a shared cell: plain data ([`Pod`], with alignment up to 8), `[u8]`, `str`.
+///
+/// Any bits in a region are a value of plain data, whoever wrote them; so reading is safe whatever another
+/// process does. Derive [`Pod`] and [`Zeroable`] for your own types. Pointers and references are not plain
+/// data, as they mean nothing to another process; handles ([`Cell`]) are.
+///
+/// ```compile_fail
+/// fn into_a_region<T: contempo::shared::Value>(_: T) {}
+/// into_a_region(&5); // does not compile: a reference
+/// ```
+pub trait Value: sealed::Sealed + 'static {
+    /// What a read gives.
+    type Read<'a>;
+
+    #[doc(hidden)]
+    const SIZE: Option<usize>;
+    #[doc(hidden)]
+    fn bytes(&self) -> &[u8];
+    /// # Safety
+    /// The version has `length` bytes of data that stay as they are for `'a`; and `length` is `SIZE` if
+    /// that is known.
+    #[doc(hidden)]
+    unsafe fn read<'a>(
+        version: &'a RegionVersion,
+        length: usize,
+    ) -> Result<Self::Read<'a>, Stopped>;
+}
+
+impl<T: Pod> Value for T {
+    type Read<'a> = T;
+
+    const SIZE: Option<usize> = {
+        assert!(align_of::<T>() <= 8, "values in a region are aligned to 8 bytes");
+        Some(size_of::<T>())
+    };
+
+    #[inline(always)]
+    fn bytes(&self) -> &[u8] {
+        bytemuck::bytes_of(self)
+    }
+
+    #[inline(always)]
+    unsafe fn read(version: &RegionVersion, _: usize) -> Result<T, Stopped> {
+        // SAFETY: our caller's promise; any bits are a `T`.
+        Ok(unsafe { version.data().cast::<T>().read() })
+    }
+}
+
+impl Value for [u8] {
+    type Read<'a> = &'a [u8];
+
+    const SIZE: Option<usize> = None;
+
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+
+    #[inline]
+    unsafe fn read(version: &RegionVersion, length: usize) -> Result<&[u8], Stopped> {
+        // SAFETY: our caller's promise.
+        Ok(unsafe { std::slice::from_raw_parts(version.data(), length) })
+    }
+}
+
+impl Value for str {
+    type Read<'a> = &'a str;
+
+    const SIZE: Option<usize> = None;
+
+    fn bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+
+    #[inline]
+    unsafe fn read(version: &RegionVersion, length: usize) -> Result<&str, Stopped> {
+        // SAFETY: our caller's promise.
+        let bytes = unsafe { std::slice::from_raw_parts(version.data(), length) };
+        std::str::from_utf8(bytes).map_err(|_| Stopped::NotText)
+    }
+}

@@ -1,0 +1,10 @@
+//! Collections whose parts are cells of a region.
+//!
+//! They use the public interface of transactions only. A collection is named by one handle, which can be a
+//! root.
+
+mod map;
+mod queue;
+
+pub use map::Map;
+pub use queue::Queue;

@@ -1,0 +1,183 @@
+//! A queue between processes.
+
+use crate::shared::{Cell, Interrupt, RootError, Shared, Transaction};
+use bytemuck::{Pod, Zeroable};
+
+#[derive(Clone, Copy, PartialEq)]
+#[repr(C)]
+struct Node<T> {
+    next: Cell<Node<T>>,
+    value: T,
+}
+
+// SAFETY: zero is a null handle and a zeroed value.
+unsafe impl<T: Zeroable> Zeroable for Node<T> {}
+// SAFETY: `repr(C)`; the handle has 16 bytes, and a value whose size is a multiple of 8 (`Queue::new`
+// checks that) follows without padding, nor is there any behind it.
+unsafe impl<T: Pod> Pod for Node<T> {}
+
+/// A first-in, first-out queue of plain data. [`pop`](Queue::pop) sleeps until another process, or thread,
+/// pushes something.
+#[derive(Debug)]
+pub struct Queue<T: Pod> {
+    head: Cell<Cell<Node<T>>>,
+    tail: Cell<Cell<Node<T>>>,
+}
+
+impl<T: Pod> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Pod> Copy for Queue<T> {}
+
+impl<T: Pod> Queue<T> {
+    const CHECKED: () = assert!(
+        size_of::<T>().is_multiple_of(8),
+        "items of a shared queue are multiples of 8 bytes"
+    );
+
+    /// The queue of this name, made if there is none.
+    ///
+    /// # Errors
+    /// [`RootError`] if there is a root of that name that is none, or it cannot be made.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared, collections::Queue};
+    /// # let path = std::env::temp_dir().join(format!("contempo-queue-{}", std::process::id()));
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let jobs: Queue<u64> = Queue::root(&shared, "jobs")?;
+    /// shared.atomically(|tx| jobs.push(tx, 7))?;
+    /// assert_eq!(shared.atomically(|tx| jobs.pop(tx))?, 7); // would sleep until there is one
+    /// assert_eq!(shared.atomically(|tx| jobs.try_pop(tx))?, None);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn root(shared: &Shared, name: &str) -> Result<Self, RootError> {
+        const { Self::CHECKED };
+        Ok(Queue {
+            head: shared.root(&format!("{name}/head"), Cell::null())?,
+            tail: shared.root(&format!("{name}/tail"), Cell::null())?,
+        })
+    }
+
+    /// Adds an item at the end.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-push-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let queue: contempo::shared::collections::Queue<u64> =
+    ///    contempo::shared::collections::Queue::root(&shared, "queue")?;
+    /// shared.atomically(|tx| queue.push(tx, 1))?;
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn push(&self, tx: &Transaction<'_>, value: T) -> Result<(), Interrupt> {
+        let node = tx.create(&Node { next: Cell::null(), value })?;
+        let last = tx.read(self.tail)?;
+        if last.is_null() {
+            tx.write(self.head, &node)?;
+        } else {
+            let before = tx.read(last)?;
+            tx.write(last, &Node { next: node, ..before })?;
+        }
+        tx.write(self.tail, &node)
+    }
+
+    /// Takes the first item, or nothing if there is none.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-trypop-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let queue: contempo::shared::collections::Queue<u64> =
+    ///    contempo::shared::collections::Queue::root(&shared, "queue")?;
+    /// assert_eq!(shared.atomically(|tx| queue.try_pop(tx))?, None);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_pop(&self, tx: &Transaction<'_>) -> Result<Option<T>, Interrupt> {
+        let first = tx.read(self.head)?;
+        if first.is_null() {
+            return Ok(None);
+        }
+        let node = tx.read(first)?;
+        tx.write(self.head, &node.next)?;
+        if node.next.is_null() {
+            tx.write(self.tail, &Cell::null())?;
+        }
+        tx.free(first)?;
+        Ok(Some(node.value))
+    }
+
+    /// Calls `each` with every item, from the first on.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-qeach-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let queue: contempo::shared::collections::Queue<u64> =
+    ///    contempo::shared::collections::Queue::root(&shared, "queue")?;
+    /// shared.atomically(|tx| (1..4).try_for_each(|item| queue.push(tx, item)))?;
+    /// let mut items = Vec::new();
+    /// shared.atomically(|tx| {
+    ///    items.clear(); // it may run again
+    ///    queue.for_each(tx, |item| items.push(item))
+    /// })?;
+    /// assert_eq!(items, [1, 2, 3]);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn for_each(&self, tx: &Transaction<'_>, mut each: impl FnMut(T)) -> Result<(), Interrupt> {
+        let mut at = tx.read(self.head)?;
+        while !at.is_null() {
+            let node = tx.read(at)?;
+            each(node.value);
+            at = node.next;
+        }
+        Ok(())
+    }
+
+    /// Takes the first item; sleeps until there is one.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-pop-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let queue: contempo::shared::collections::Queue<u64> =
+    ///    contempo::shared::collections::Queue::root(&shared, "queue")?;
+    /// shared.atomically(|tx| queue.push(tx, 1))?;
+    /// assert_eq!(shared.atomically(|tx| queue.pop(tx))?, 1);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pop(&self, tx: &Transaction<'_>) -> Result<T, Interrupt> {
+        match self.try_pop(tx)? {
+            Some(item) => Ok(item),
+            None => tx.retry(),
+        }
+    }
+}

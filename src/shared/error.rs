@@ -1,0 +1,139 @@
+//! Why something did not work.
+
+use contempo_core::region::session::{Interrupted, Stopped};
+pub use contempo_core::region::{NoBlock, OpenError, Unusable};
+use std::fmt;
+
+/// The signal that an attempt cannot go on. Pass it on with `?`.
+///
+/// It is opaque: a conflict is repeated, and anything else comes out of
+/// [`Shared::atomically`](crate::shared::Shared::atomically) as a [`TransactionError`].
+#[derive(Debug)]
+#[must_use = "an interrupted attempt cannot go on: pass the signal on with `?`"]
+pub struct Interrupt {
+    pub(crate) inner: Interrupted,
+}
+
+impl From<Interrupted> for Interrupt {
+    fn from(inner: Interrupted) -> Self {
+        Interrupt { inner }
+    }
+}
+
+/// Why a transaction, or a snapshot, came to nothing.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TransactionError {
+    /// Its closure has cancelled it.
+    Cancelled,
+    /// A handle names no cell, or one that was freed.
+    NoSuchCell,
+    /// A cell belongs to another region.
+    OtherRegion,
+    /// A cell's value has another size than its type.
+    OtherSize {
+        /// Bytes that the type has.
+        expected: usize,
+        /// Bytes that the value has.
+        found: usize,
+    },
+    /// The value of a `Cell<str>` is not text.
+    NotText,
+    /// There was no room for a value.
+    NoBlock(NoBlock),
+    /// This process is a forked child, and has not opened the region itself.
+    Forked,
+    /// The region holds something that contempo does not write: it was damaged.
+    Corrupt,
+    /// As many threads as the region has slots for have used it and not ended.
+    TooManyThreads,
+    /// The system does not say which processes are alive.
+    Leases(OpenError),
+}
+
+impl fmt::Display for TransactionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TransactionError::Cancelled => write!(f, "the transaction has cancelled itself"),
+            TransactionError::NoSuchCell => write!(f, "there is no such cell, or it was freed"),
+            TransactionError::OtherRegion => write!(f, "the cell belongs to another region"),
+            TransactionError::OtherSize { expected, found } => {
+                write!(f, "the value has {found} bytes, and its type {expected}")
+            }
+            TransactionError::NotText => write!(f, "the value is not text"),
+            TransactionError::NoBlock(why) => why.fmt(f),
+            TransactionError::Forked => write!(
+                f,
+                "this process was forked from the one that opened the region: open it again"
+            ),
+            TransactionError::Corrupt => write!(f, "the region is damaged"),
+            TransactionError::TooManyThreads => write!(f, "too many threads use the region"),
+            TransactionError::Leases(why) => why.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TransactionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            TransactionError::NoBlock(why) => Some(why),
+            TransactionError::Leases(why) => Some(why),
+            _ => None,
+        }
+    }
+}
+
+impl From<Stopped> for TransactionError {
+    fn from(why: Stopped) -> Self {
+        match why {
+            Stopped::NoSuchCell => TransactionError::NoSuchCell,
+            Stopped::OtherRegion => TransactionError::OtherRegion,
+            Stopped::OtherSize { expected, found } => {
+                TransactionError::OtherSize { expected, found }
+            }
+            Stopped::NotText => TransactionError::NotText,
+            Stopped::NoBlock(why) => TransactionError::NoBlock(why),
+            Stopped::Forked => TransactionError::Forked,
+            Stopped::Corrupt => TransactionError::Corrupt,
+            // Conflicts and retries do not come out.
+            _ => TransactionError::Cancelled,
+        }
+    }
+}
+
+/// Why there is no root of that name and type.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RootError {
+    /// There is one of that name, of another type.
+    OtherType,
+    /// The name, or all names together, are too long.
+    TooLong,
+    /// The transaction failed.
+    Transaction(TransactionError),
+}
+
+impl fmt::Display for RootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RootError::OtherType => write!(f, "the root of that name has another type"),
+            RootError::TooLong => write!(f, "the names of roots are too long"),
+            RootError::Transaction(why) => why.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RootError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            RootError::Transaction(why) => Some(why),
+            _ => None,
+        }
+    }
+}
+
+impl From<TransactionError> for RootError {
+    fn from(why: TransactionError) -> Self {
+        RootError::Transaction(why)
+    }
+}

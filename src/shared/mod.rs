@@ -1,0 +1,57 @@
+//! The same transactions between processes: cells that live in a file, or memory object, that several
+//! processes map. (Linux, 64 bits.)
+//!
+//! ```
+//! use contempo::shared::{Options, Shared};
+//! # let path = std::env::temp_dir().join(format!("contempo-doc-{}", std::process::id()));
+//! # let _ = std::fs::remove_file(&path);
+//!
+//! let shared = Shared::create(&path, &Options::new())?; // another process: `Shared::open(&path)`
+//! let alice = shared.root("alice", 100_u64)?;
+//! let bob = shared.root("bob", 0_u64)?;
+//! shared.atomically(|tx| {
+//!     tx.write(alice, &(tx.read(alice)? - 30))?;
+//!     tx.write(bob, &(tx.read(bob)? + 30))
+//! })?;
+//! let total = shared.snapshot(|view| Ok(view.read(alice)? + view.read(bob)?))?;
+//! assert_eq!(total, 100);
+//! # drop(shared);
+//! # std::fs::remove_file(&path)?;
+//! # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! **A process may be killed at any instruction.** A transaction of its that was not decided has never
+//! been; one that was is finished by whoever meets it. Nobody waits for the dead, and what they held is
+//! taken back: their slots, announcements and blocks. A process that is merely stopped keeps what is its
+//! own; its undecided transaction may be aborted, and fails when it goes on.
+//!
+//! **Cells** ([`Cell`]) are handles of 16 bytes that mean the same in every process and may lie in values
+//! themselves. What may be a value: plain data ([`bytemuck::Pod`], with its derive), byte strings
+//! (`Cell<[u8]>`) and strings (`Cell<str>`) of any length up to some 32 KiB. Cells are made and freed
+//! explicitly, in transactions ([`Transaction::create`], [`Transaction::free`]). A cell of another region
+//! is an error ([`TransactionError::OtherRegion`]), as is one that was freed; a `TVar` does not fit by
+//! its type.
+//!
+//! **Errors.** Every operation in a transaction returns `Result<_, Interrupt>`: pass it on with `?`.
+//! Conflicts are repeated; what is not a conflict comes out of [`Shared::atomically`] as a
+//! [`TransactionError`].
+//!
+//! **fork.** A child is not attached: what it tries with its parent's [`Shared`] fails with
+//! [`TransactionError::Forked`], also in the middle of a transaction. It opens the region anew.
+//!
+//! **What is not there yet** is said in the document [`crate::shared_memory`].
+
+mod cell;
+pub mod collections;
+mod error;
+mod region;
+mod root;
+mod transaction;
+
+pub use cell::{Cell, Value};
+pub use contempo_core::region::check::{Problem, Report, Wrong};
+pub use contempo_core::region::recover::Recovered;
+pub use error::{Interrupt, NoBlock, OpenError, RootError, TransactionError, Unusable};
+pub use region::{Attached, Options, Overview, Shared, lease_path};
+pub use transaction::{Snapshot, Transaction};

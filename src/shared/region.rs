@@ -1,0 +1,307 @@
+//! `Shared`: a region that this process is attached to.
+
+use crate::shared::error::{Interrupt, OpenError, TransactionError};
+use crate::shared::transaction::{Snapshot, Transaction};
+use contempo_core::region::check::{self, Report};
+use contempo_core::region::domain::RegionDomain;
+use contempo_core::region::recover::Recovered;
+use contempo_core::region::session::Session;
+use contempo_core::region::{attach, current, overview};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use contempo_core::region::overview::{Attached, Overview};
+
+/// How large a new region may become, and for how many.
+#[derive(Clone, Debug, Default)]
+pub struct Options(attach::Options);
+
+impl Options {
+    /// Room for 64 processes and 128 threads, up to 4 GiB, mode 0600.
+    ///
+    /// ```
+    /// let options = contempo::shared::Options::new().most_bytes(64 << 20).threads(32);
+    /// # let _ = options;
+    /// ```
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Processes that can be attached at a time: 1 to 1024.
+    #[must_use]
+    pub fn processes(mut self, most: u32) -> Self {
+        self.0.processes = most;
+        self
+    }
+
+    /// Threads, of all processes together, that can have used the region and not ended: 1 to 4096.
+    #[must_use]
+    pub fn threads(mut self, most: u32) -> Self {
+        self.0.slots = most;
+        self
+    }
+
+    /// Bytes that the file may have: up to 64 GiB. So much address space is taken in every process, and
+    /// so much of the file is allocated as is needed.
+    #[must_use]
+    pub fn most_bytes(mut self, most: u64) -> Self {
+        self.0.most = most;
+        self
+    }
+
+    /// Bytes for values that are allocated at once.
+    #[must_use]
+    pub fn first_bytes(mut self, first: u64) -> Self {
+        self.0.first = first;
+        self
+    }
+
+    /// The mode of the files, whatever the umask.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.0.mode = mode;
+        self
+    }
+}
+
+/// Where the lease file of the region at `path` lies: beside it. It tells who is alive; without it, or
+/// with another, the region cannot be opened.
+///
+/// ```
+/// assert_eq!(contempo::shared::lease_path("/dev/shm/ledger"), std::path::Path::new("/dev/shm/ledger.lease"));
+/// ```
+pub fn lease_path(path: impl AsRef<Path>) -> PathBuf {
+    attach::lease_path(path.as_ref())
+}
+
+/// A region that this process is attached to. Clones are the same; so is a region that is opened again by
+/// the same process. It stays attached until the last clone is dropped *and* the threads that have used
+/// it have ended.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    domain: Arc<RegionDomain>,
+    region: u64,
+}
+
+impl Shared {
+    fn of(domain: Arc<RegionDomain>) -> Self {
+        let region = domain.map.identity().instance;
+        Shared { domain, region }
+    }
+
+    /// Makes a region in a new file at `path`, and its lease file beside it. On a `tmpfs` (`/dev/shm`) it
+    /// is memory, and is gone when the machine stops.
+    ///
+    /// # Errors
+    /// [`OpenError`] if there is such a file already, or the system refuses. No file is left then.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-new-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// assert!(Shared::create(&path, &Options::new()).is_err()); // there is one already
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create(path: impl AsRef<Path>, options: &Options) -> Result<Self, OpenError> {
+        attach::create(path.as_ref(), &options.0).map(Self::of)
+    }
+
+    /// Attaches this process to the region at `path`, and clears up after processes that have died.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the file is not a region that this program can use; it is left as it is.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-open-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let again = Shared::open(&path)?; // in another process, mostly
+    /// assert!(again.roots()?.is_empty());
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        attach::open(path.as_ref()).map(Self::of)
+    }
+
+    #[inline(always)]
+    fn with<R>(
+        &self,
+        f: impl FnOnce(&Session) -> Result<R, TransactionError>,
+    ) -> Result<R, TransactionError> {
+        let run = |session: Result<&Session, _>| match session {
+            Ok(session) => f(session),
+            Err(current::TooManyThreads) => Err(TransactionError::TooManyThreads),
+        };
+        if self.domain.fork.is_child() {
+            return Err(TransactionError::Forked);
+        }
+        current::with(&self.domain, run).unwrap_or_else(|why| Err(TransactionError::Leases(why)))
+    }
+
+    /// Runs `body` as one transaction: everything that it reads belongs to one moment, and everything that
+    /// it writes becomes visible at one moment, to all processes. Conflicts are repeated.
+    ///
+    /// # Errors
+    /// [`TransactionError`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// Inside a transaction or snapshot of the same region on the same thread; and if `body` returns `Ok`
+    /// although an operation has failed.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-atomically-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let (from, to) = (shared.root("from", 100_u64)?, shared.root("to", 0_u64)?);
+    /// shared.atomically(|tx| {
+    ///    tx.modify(from, |balance| balance - 30)?;
+    ///    tx.modify(to, |balance| balance + 30)
+    /// })?;
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn atomically<R>(
+        &self,
+        mut body: impl FnMut(&Transaction<'_>) -> Result<R, Interrupt>,
+    ) -> Result<R, TransactionError> {
+        self.with(|session| {
+            let run = |session: &Session| {
+                body(&Transaction::new(session, self.region)).map_err(|interrupt| interrupt.inner)
+            };
+            session.atomically(run).map_err(TransactionError::from)
+        })
+    }
+
+    /// Looks at all cells as they are at one moment. Never repeated, and keeps no log.
+    ///
+    /// # Errors
+    /// [`TransactionError`].
+    ///
+    /// # Panics
+    /// Inside a transaction or snapshot of the same region on the same thread.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-snapshot-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let cells = [shared.root("0", 1_u64)?, shared.root("1", 2_u64)?];
+    /// let sum: u64 = shared.snapshot(|view| cells.iter().map(|cell| view.read(*cell)).sum())?;
+    /// assert_eq!(sum, 3);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn snapshot<R>(
+        &self,
+        body: impl FnOnce(&Snapshot<'_>) -> Result<R, Interrupt>,
+    ) -> Result<R, TransactionError> {
+        self.with(|session| {
+            let look = |session: &Session| {
+                body(&Snapshot::new(session, self.region)).map_err(|interrupt| interrupt.inner)
+            };
+            session.snapshot(look).map_err(TransactionError::from)
+        })
+    }
+
+    /// Clears up after processes that have died. Happens by itself when a process opens the region, and
+    /// when the dead hold memory back.
+    ///
+    /// # Errors
+    /// [`TransactionError`] if this thread cannot take part.
+    ///
+    /// # Panics
+    /// Inside a transaction.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-reap-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// assert_eq!(shared.reap()?.slots, 0); // nobody has died
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reap(&self) -> Result<Recovered, TransactionError> {
+        self.with(|session| Ok(contempo_core::region::recover::reap(session)))
+    }
+
+    /// Frees what this thread, and threads of this process that have ended, have retired, as far as no
+    /// running transaction holds it. Happens by itself, less thoroughly.
+    ///
+    /// # Errors
+    /// [`TransactionError`] if this thread cannot take part.
+    ///
+    /// # Panics
+    /// Inside a transaction or snapshot of the same region on the same thread.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-collect-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let cell = shared.root("cell", 0_u64)?;
+    /// shared.atomically(|tx| tx.write(cell, &1))?;
+    /// shared.collect()?;
+    /// assert_eq!(shared.check().retired, 0);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn collect(&self) -> Result<(), TransactionError> {
+        self.with(|session| {
+            session.collect_thoroughly();
+            Ok(())
+        })
+    }
+
+    /// Checks every block of the region. Exact only while nobody commits.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-fsck-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let report = shared.check();
+    /// assert!(report.is_sound(), "{report}");
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn check(&self) -> Report {
+        check::check(&self.domain)
+    }
+
+    /// Who is attached, and what they hold.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-overview-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let seen = shared.overview();
+    /// assert_eq!(seen.attached[0].process, std::process::id());
+    /// println!("{seen}");
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn overview(&self) -> Overview {
+        overview::overview(&self.domain)
+    }
+
+    pub(crate) fn directory(&self) -> crate::shared::Cell<[u8]> {
+        crate::shared::Cell::new(self.domain.map.identity().directory, self.region)
+    }
+}

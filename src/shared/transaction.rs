@@ -1,0 +1,333 @@
+//! What a closure can do inside a transaction, or a snapshot, of a region.
+
+use crate::shared::cell::{Cell, Value};
+use crate::shared::error::Interrupt;
+use contempo_core::region::block::{FREES_CELL, RegionVersion};
+use contempo_core::region::domain::Lens;
+use contempo_core::region::handle::Handle;
+use contempo_core::region::session::{Session, Stopped};
+use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
+
+/// A running transaction of a region, as its closure sees it.
+///
+/// References that it hands out (to byte strings) live for `'tx`, the attempt:
+///
+/// ```compile_fail
+/// # fn f(shared: &contempo::shared::Shared, name: contempo::shared::Cell<str>) {
+/// let leaked: &str = shared.atomically(|tx| tx.read(name)).unwrap(); // does not compile
+/// # }
+/// ```
+pub struct Transaction<'tx> {
+    session: &'tx Session,
+    region: u64,
+    /// Invariant in `'tx`; not `Send`, not `Sync`.
+    _attempt: PhantomData<(std::cell::Cell<&'tx ()>, *const ())>,
+}
+
+#[cold]
+fn other_region<T: ?Sized>(session: &Session, cell: Cell<T>) -> Interrupt {
+    let why = if cell.is_null() { Stopped::NoSuchCell } else { Stopped::OtherRegion };
+    session.interrupt(why).into()
+}
+
+/// The value of a version.
+#[inline(always)]
+fn value<'a, T: Value + ?Sized>(
+    session: &Session,
+    version: &'a RegionVersion,
+) -> Result<T::Read<'a>, Interrupt> {
+    let length = match T::SIZE {
+        Some(length) if version.is_plain(length) => length,
+        _ => length_of::<T>(version).map_err(|why| session.interrupt(why))?,
+    };
+    // SAFETY: the version's block lies in the region, and a superblock more is mapped behind whatever
+    // begins there; versions do not change while an announced transaction can reach them; data begin at
+    // a multiple of 8.
+    unsafe { T::read(version, length) }.map_err(|why| session.interrupt(why).into())
+}
+
+/// The length of a value, if there is one of this type.
+#[inline(never)]
+fn length_of<T: Value + ?Sized>(version: &RegionVersion) -> Result<usize, Stopped> {
+    if version.has(FREES_CELL) {
+        return Err(Stopped::NoSuchCell);
+    }
+    // Relaxed: written before the version was published.
+    let length = version.length.load(Ordering::Relaxed) as usize;
+    if length > contempo_core::region::LARGEST_VALUE {
+        return Err(Stopped::Corrupt);
+    }
+    match T::SIZE {
+        Some(expected) if length != expected => Err(Stopped::OtherSize { expected, found: length }),
+        _ => Ok(length),
+    }
+}
+
+impl<'tx> Transaction<'tx> {
+    pub(crate) fn new(session: &'tx Session, region: u64) -> Self {
+        Transaction { session, region, _attempt: PhantomData }
+    }
+
+    #[inline(always)]
+    fn handle<T: ?Sized>(&self, cell: Cell<T>) -> Result<Handle, Interrupt> {
+        if cell.region != self.region {
+            return Err(other_region(self.session, cell));
+        }
+        Ok(Handle::from_bits(cell.handle))
+    }
+
+    /// The value of `cell` in this transaction: what it has written itself, or else what was committed.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-read-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let name = shared.root_of("name", "Ada")?;
+    /// assert_eq!(shared.atomically(|tx| Ok(tx.read(name)?.len()))?, 3);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'tx>, Interrupt> {
+        let version = self.session.see(self.handle(cell)?)?;
+        value::<T>(self.session, version)
+    }
+
+    /// Makes `value` the value of `cell` when this transaction commits.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-write-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let name = shared.root_of("name", "Ada")?;
+    /// shared.atomically(|tx| tx.write(name, "Grace"))?;
+    /// assert_eq!(shared.snapshot(|view| Ok(view.read(name)?.to_owned()))?, "Grace");
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn write<T: Value + ?Sized>(&self, cell: Cell<T>, value: &T) -> Result<(), Interrupt> {
+        Ok(self.session.write(self.handle(cell)?, value.bytes())?)
+    }
+
+    /// Replaces the value of `cell` by what `change` makes of it.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-modify-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let count = shared.root("count", 41_u64)?;
+    /// shared.atomically(|tx| tx.modify(count, |count| count + 1))?;
+    /// assert_eq!(shared.snapshot(|view| view.read(count))?, 42);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn modify<T>(&self, cell: Cell<T>, change: impl FnOnce(T) -> T) -> Result<(), Interrupt>
+    where
+        T: Value + for<'a> Value<Read<'a> = T>,
+    {
+        let before = self.read(cell)?;
+        self.write(cell, &change(before))
+    }
+
+    /// A new cell with this value. It is there for others once this transaction commits; if it does not,
+    /// then it never was.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-create-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let first = shared.root("first", contempo::shared::Cell::<u64>::null())?;
+    /// shared.atomically(|tx| {
+    ///    let cell = tx.create(&7)?;
+    ///    tx.write(first, &cell) // where others find it
+    /// })?;
+    /// assert_eq!(shared.snapshot(|view| view.read(view.read(first)?))?, 7);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create<T: Value + ?Sized>(&self, value: &T) -> Result<Cell<T>, Interrupt> {
+        Ok(Cell::new(self.session.create(value.bytes())?.bits(), self.region))
+    }
+
+    /// Frees a cell when this transaction commits. Whoever uses it after that gets
+    /// [`NoSuchCell`](crate::shared::TransactionError::NoSuchCell).
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-free-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let cell = shared.atomically(|tx| tx.create(&7_u64))?;
+    /// shared.atomically(|tx| tx.free(cell))?;
+    /// assert!(shared.atomically(|tx| tx.read(cell)).is_err());
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn free<T: ?Sized>(&self, cell: Cell<T>) -> Result<(), Interrupt> {
+        Ok(self.session.free(self.handle(cell)?)?)
+    }
+
+    /// Gives up this attempt and sleeps until a cell that it has read changes, by whatever process; then
+    /// the closure runs again.
+    ///
+    /// # Errors
+    /// Always [`Interrupt`]: pass it on with `?` or return it.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-retry-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let inbox = shared.root("inbox", 0_u64)?;
+    /// std::thread::scope(|scope| {
+    ///    // Another process would do as well.
+    ///    scope.spawn(|| shared.atomically(|tx| tx.write(inbox, &7)));
+    ///    let mail = shared.atomically(|tx| match tx.read(inbox)? {
+    ///        0 => tx.retry(),
+    ///        mail => Ok(mail),
+    ///    });
+    ///    assert_eq!(mail.unwrap(), 7);
+    /// });
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cold]
+    pub fn retry<R>(&self) -> Result<R, Interrupt> {
+        Err(self.session.interrupt(Stopped::Retry).into())
+    }
+
+    /// Goes on if `condition` holds, else [retries](Self::retry).
+    ///
+    /// # Errors
+    /// [`Interrupt`] if it does not hold: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-check-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let stock = shared.root("stock", 3_u64)?;
+    /// shared.atomically(|tx| {
+    ///    tx.check(tx.read(stock)? > 0)?; // sleeps while there is nothing
+    ///    tx.modify(stock, |left| left - 1)
+    /// })?;
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn check(&self, condition: bool) -> Result<(), Interrupt> {
+        if condition { Ok(()) } else { self.retry() }
+    }
+
+    /// Ends the transaction without effect: it fails with [`Cancelled`](crate::shared::TransactionError::Cancelled).
+    ///
+    /// # Errors
+    /// Always [`Interrupt`]: pass it on with `?` or return it.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-cancel-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let stock = shared.root("stock", 3_u64)?;
+    /// let sold = shared.atomically(|tx| match tx.read(stock)?.checked_sub(5) {
+    ///    Some(left) => tx.write(stock, &left),
+    ///    None => tx.cancel(),
+    /// });
+    /// assert!(matches!(sold, Err(contempo::shared::TransactionError::Cancelled)));
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cold]
+    pub fn cancel<R>(&self) -> Result<R, Interrupt> {
+        Err(self.session.interrupt(Stopped::Cancelled).into())
+    }
+}
+
+impl std::fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction").finish_non_exhaustive()
+    }
+}
+
+/// A read-only view of all cells of a region as they were at one moment. It never aborts.
+pub struct Snapshot<'s> {
+    session: &'s Session,
+    lens: Lens<'s>,
+    bound: u64,
+    region: u64,
+    /// Invariant in `'s`; not `Send`, not `Sync`.
+    _view: PhantomData<(std::cell::Cell<&'s ()>, *const ())>,
+}
+
+impl<'s> Snapshot<'s> {
+    pub(crate) fn new(session: &'s Session, region: u64) -> Self {
+        let (lens, bound) = (session.domain().lens(), session.reads_at());
+        Snapshot { session, lens, bound, region, _view: PhantomData }
+    }
+
+    /// The value of `cell` at the moment of this snapshot.
+    ///
+    /// # Errors
+    /// [`Interrupt`] if there was no such cell, or it has another size than its type: pass it on with `?`;
+    /// [`Shared::snapshot`](crate::shared::Shared::snapshot) then says why.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-view-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let (a, b) = (shared.root("a", 1_u64)?, shared.root("b", 2_u64)?);
+    /// assert_eq!(shared.snapshot(|view| Ok(view.read(a)? + view.read(b)?))?, 3);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'s>, Interrupt> {
+        if cell.region != self.region {
+            return Err(other_region(self.session, cell));
+        }
+        let cell = Handle::from_bits(cell.handle);
+        let version = match self.lens.newest(cell, self.bound) {
+            Some(version) => version,
+            None => self.session.look(cell)?,
+        };
+        value::<T>(self.session, version)
+    }
+}
+
+impl std::fmt::Debug for Snapshot<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,166 @@
+//! References that mean the same in every process, checked when they are decoded.
+//!
+//! A block begins with its *meta word*. A handle names a block and repeats the upper half of the meta
+//! word, so one comparison tells a handle that is good from one that is stale, of another kind, or
+//! made up.
+//!
+//! | | bits 63–34 | bits 33–32 | bit 31 | bits 30–0 |
+//! | --- | --- | --- | --- | --- |
+//! | meta | generation | kind | retired | the slot that has retired it |
+//! | handle | generation | kind | place in the region, in units of 16 bytes: 32 bits | |
+//!
+//! The generation counts how often the block was freed. It has 30 bits and wraps: a handle that was
+//! kept, outside any transaction, over a multiple of 2^30 uses of its block would be taken for good.
+
+use std::sync::atomic::AtomicU64;
+
+/// Blocks begin at multiples of this.
+pub const GRAIN: usize = 16;
+
+/// What a block is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// Nothing.
+    Free = 0,
+    /// A version.
+    Version = 1,
+    /// A cell.
+    Cell = 2,
+    /// No block has this kind.
+    Invalid = 3,
+}
+
+/// A block's meta word: the truth about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Meta(u64);
+
+const KIND_SHIFT: u32 = 32;
+const GENERATION_SHIFT: u32 = 34;
+const UPPER: u64 = !0 << KIND_SHIFT;
+const RETIRED: u64 = 1 << 31;
+
+impl Meta {
+    /// The meta word that these bits are.
+    pub const fn from_bits(bits: u64) -> Self {
+        Meta(bits)
+    }
+
+    /// Its bits.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// What the block is used for.
+    pub const fn kind(self) -> Kind {
+        match self.0 >> KIND_SHIFT & 3 {
+            0 => Kind::Free,
+            1 => Kind::Version,
+            2 => Kind::Cell,
+            _ => Kind::Invalid,
+        }
+    }
+
+    /// The same block in use as `kind`.
+    #[must_use]
+    pub const fn in_use(self, kind: Kind) -> Self {
+        Meta(self.0 >> GENERATION_SHIFT << GENERATION_SHIFT | (kind as u64) << KIND_SHIFT)
+    }
+
+    /// The same block, freed: handles to it are stale.
+    #[must_use]
+    pub const fn freed(self) -> Self {
+        Meta((self.0 >> GENERATION_SHIFT).wrapping_add(1) << GENERATION_SHIFT)
+    }
+
+    /// The same block, retired by `slot`.
+    #[must_use]
+    pub const fn retired_by(self, slot: u32) -> Self {
+        Meta(self.0 & UPPER | RETIRED | slot as u64)
+    }
+
+    /// Who has retired it, if it is retired.
+    pub const fn retirer(self) -> Option<u32> {
+        if self.0 & RETIRED == 0 { None } else { Some((self.0 & (RETIRED - 1)) as u32) }
+    }
+}
+
+/// Names a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Handle(u64);
+
+impl Handle {
+    /// Names no block.
+    pub const NULL: Handle = Handle(0);
+
+    /// The handle of the block at `offset`, whose meta word is `meta`.
+    #[inline(always)]
+    pub const fn new(offset: usize, meta: Meta) -> Self {
+        Handle(meta.0 & UPPER | (offset / GRAIN) as u64)
+    }
+
+    /// The handle that these bits are; it need not be good.
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Self {
+        Handle(bits)
+    }
+
+    /// Its bits.
+    #[inline(always)]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Where the block lies.
+    #[inline(always)]
+    pub const fn offset(self) -> usize {
+        (self.0 as u32 as usize) * GRAIN
+    }
+
+    /// Is this the handle of a block with this meta word?
+    #[inline(always)]
+    pub const fn fits(self, meta: Meta) -> bool {
+        (self.0 ^ meta.0) >> KIND_SHIFT == 0
+    }
+
+    /// Is this the handle of a block of this kind, with this meta word?
+    #[inline(always)]
+    pub const fn fits_as(self, meta: Meta, kind: Kind) -> bool {
+        let other = (self.0 ^ meta.0) >> KIND_SHIFT;
+        other | (self.0 >> KIND_SHIFT & 3) ^ kind as u64 == 0
+    }
+
+    /// What kind of block it names.
+    #[inline(always)]
+    pub const fn kind(self) -> Kind {
+        Meta(self.0).kind()
+    }
+}
+
+/// The first word of a block.
+pub type MetaWord = AtomicU64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_fits_its_block_until_that_is_freed() {
+        let free = Meta::from_bits(0);
+        assert_eq!((free.kind(), free.retirer()), (Kind::Free, None));
+        let used = free.in_use(Kind::Cell);
+        let handle = Handle::new(4096, used);
+        assert_eq!((handle.offset(), handle.kind()), (4096, Kind::Cell));
+        assert!(handle.fits(used) && !handle.fits(free.in_use(Kind::Version)));
+        assert!(handle.fits_as(used, Kind::Cell) && !handle.fits_as(used, Kind::Version));
+        assert!(!handle.fits_as(free.in_use(Kind::Version), Kind::Cell));
+        let retired = used.retired_by(77);
+        assert_eq!((retired.retirer(), retired.kind()), (Some(77), Kind::Cell));
+        assert!(handle.fits(retired), "contemporaries still reach it");
+        let again = retired.freed().in_use(Kind::Cell);
+        assert!(!handle.fits(retired.freed()) && !handle.fits(again));
+        assert_eq!(again.retirer(), None);
+        let last = Meta::from_bits(u64::MAX).freed();
+        assert_eq!(last.kind(), Kind::Free, "the generation wraps and nothing else changes");
+    }
+}

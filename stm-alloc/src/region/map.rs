@@ -1,0 +1,267 @@
+//! The mapping of a region into this process: bounds, growth.
+//!
+//! The whole size that the file may have is mapped at once, so nothing ever moves; what the file does
+//! not have yet is not touched. This process remembers how much it may touch (`usable`), and learns
+//! more from the *system*, not from the region: a wrong length in the region leads nobody beyond the
+//! end of the file.
+//!
+//! The last superblock of the file is never used: whatever begins in the usable part, and is not
+//! larger than a superblock, ends in the file. So one comparison bounds an access.
+//!
+//! Space is allocated before it is used (`fallocate`): a full file system is an error here, and not a
+//! signal later. (Not `posix_fallocate`: where the file system cannot allocate, the C library imitates
+//! it by writing to the file, which another process may be using.)
+
+use crate::region::error::{NoBlock, OpenError, system};
+use crate::region::handle::{GRAIN, Handle, Meta, MetaWord};
+use crate::region::layout::{
+    self, Identity, ProcessRecord, READY, SHARED_AT, SUPERBLOCK, Shared, SlotRecord, Unchecked,
+};
+use memmap2::{MmapOptions, MmapRaw};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What the file grows by, unless there is less room.
+const GROWTH: u64 = 1024 * 1024;
+
+/// A mapped region.
+#[derive(Debug)]
+pub struct Map {
+    file: File,
+    memory: MmapRaw,
+    identity: Identity,
+    /// Bytes that may be touched, the last superblock aside.
+    usable: AtomicUsize,
+    growing: Mutex<()>,
+}
+
+/// Allocates the bytes of `file` from `from` to `to`.
+fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+    // `layout::MOST_BYTES` fits.
+    let (from, length) = (from as libc::off_t, (to - from) as libc::off_t);
+    // SAFETY: an open descriptor and integers.
+    while unsafe { libc::fallocate(file.as_raw_fd(), 0, from, length) } == -1 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+impl Map {
+    /// Lays out a new region in `file`, which is empty, and maps it. It is not complete before
+    /// [`complete`](Self::complete).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create(file: File, identity: Identity, first: u64) -> Result<Self, OpenError> {
+        let begin = layout::blocks_at(identity.processes, identity.slots) as u64;
+        let length = (begin + first).next_multiple_of(SUPERBLOCK as u64) + SUPERBLOCK as u64;
+        let length = length.max(begin + 2 * SUPERBLOCK as u64).min(identity.most);
+        allocate(&file, 0, length).map_err(system("allocate the region's space"))?;
+        let map = Self::of(file, identity)?;
+        // The file is new, so all is zero: the words that begin with something else are written.
+        let shared = map.base().wrapping_add(SHARED_AT).cast::<Shared>();
+        // SAFETY: inside the file (`allocate`), aligned (`layout`), and nobody else has it yet.
+        unsafe { (&raw mut (*shared).clock).write(contempo_sched::clock::CommitClock::new()) };
+        for slot in 0..identity.slots {
+            let at = std::ptr::from_ref(map.slot_unchecked(slot)).cast_mut();
+            // SAFETY: as above.
+            unsafe {
+                (&raw mut (*at).descriptor).write(contempo_sched::descriptor::Descriptor::new());
+            };
+        }
+        map.shared().length.store(length, Ordering::Relaxed);
+        Ok(map)
+    }
+
+    /// Writes the identity, and then that the region is complete.
+    pub fn complete(&self, directory: Handle, lease: (u64, u64)) {
+        let mut identity =
+            Identity { directory: directory.bits(), lease: [lease.0, lease.1], ..self.identity };
+        identity.checksum = identity.checksum();
+        // SAFETY: the header lies in the file, aligned, and nobody reads it before `ready`.
+        unsafe { self.base().cast::<Identity>().write(identity) };
+        // Release, partner: the acquire in `open`.
+        self.shared().ready.store(READY, Ordering::Release);
+    }
+
+    /// Maps an existing region.
+    ///
+    /// # Errors
+    /// Why it cannot be used; what the system says.
+    pub fn open(file: File, layout: u64) -> Result<Self, OpenError> {
+        let length = file.metadata().map_err(system("look at the region's length"))?.len();
+        if length < layout::PROCESSES_AT as u64 {
+            // Perhaps its maker has not come further: what there is of its beginning tells.
+            return Err(Unchecked::read(&file)?.why_too_short(length).into());
+        }
+        let identity = Unchecked::read(&file)?.identity();
+        let ready = Unchecked::read_ready(&file)? == READY;
+        identity.check(layout, ready, length)?;
+        let map = Self::of(file, identity)?;
+        // Acquire, partner: the release in `complete`.
+        if map.shared().ready.load(Ordering::Acquire) != READY {
+            return Err(crate::region::error::Unusable::HalfCreated.into());
+        }
+        Ok(map)
+    }
+
+    fn of(file: File, identity: Identity) -> Result<Self, OpenError> {
+        let most = usize::try_from(identity.most)
+            .map_err(|_| system("map the region")(io::Error::from(io::ErrorKind::InvalidInput)))?;
+        let memory =
+            MmapOptions::new().len(most).map_raw(&file).map_err(system("map the region"))?;
+        let (usable, growing) = (AtomicUsize::new(0), Mutex::new(()));
+        let map = Map { file, memory, identity, usable, growing };
+        map.refresh().map_err(system("look at the region's length"))?;
+        Ok(map)
+    }
+
+    /// Where the region is mapped.
+    #[inline(always)]
+    pub fn base(&self) -> *mut u8 {
+        self.memory.as_mut_ptr()
+    }
+
+    /// What never changes.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The words of the header.
+    #[inline(always)]
+    pub fn shared(&self) -> &Shared {
+        // SAFETY: inside every region (`Identity::check`), aligned; atomics, for which any bits do.
+        unsafe { &*self.base().add(SHARED_AT).cast() }
+    }
+
+    #[inline(always)]
+    fn slot_unchecked(&self, slot: u32) -> &SlotRecord {
+        let at =
+            layout::slots_at(self.identity.processes) + slot as usize * size_of::<SlotRecord>();
+        // SAFETY: `slot` is below `slots`, so this lies before the first superblock; aligned; made of
+        // atomics, for which any bits do.
+        unsafe { &*self.base().add(at).cast() }
+    }
+
+    /// The record of a slot, if there is such a slot.
+    #[inline(always)]
+    pub fn slot(&self, slot: u32) -> Option<&SlotRecord> {
+        (slot < self.identity.slots).then(|| self.slot_unchecked(slot))
+    }
+
+    /// The record of a process.
+    ///
+    /// # Panics
+    /// If there is no such record.
+    pub fn process(&self, process: u32) -> &ProcessRecord {
+        assert!(process < self.identity.processes, "the region has no record {process}");
+        let at = layout::PROCESSES_AT + process as usize * size_of::<ProcessRecord>();
+        // SAFETY: as in `slot_unchecked`.
+        unsafe { &*self.base().add(at).cast() }
+    }
+
+    /// The meta word of the block at `offset`, and where that lies; none if it is out of bounds.
+    #[inline(always)]
+    pub fn meta_at(&self, offset: usize) -> Option<(&MetaWord, *mut u8)> {
+        // Relaxed: bytes below any value that this had are mapped for good.
+        if offset >= self.usable.load(Ordering::Relaxed) && !self.has_grown_to(offset) {
+            return None;
+        }
+        // SAFETY: below `usable`, so this and a superblock more lie in the file and in the mapping.
+        let at = unsafe { self.base().add(offset) };
+        debug_assert!(offset.is_multiple_of(crate::region::handle::GRAIN));
+        // SAFETY: mapped, aligned (offsets of handles are multiples of 16), only accessed as an atomic.
+        Some((unsafe { &*at.cast::<MetaWord>() }, at))
+    }
+
+    /// The block that a handle names: none if the handle is stale or made up.
+    #[inline(always)]
+    pub fn decode(&self, handle: Handle) -> Option<*mut u8> {
+        let (meta, at) = self.meta_at(handle.offset())?;
+        // Relaxed: whoever gave us the handle published the block before.
+        handle.fits(Meta::from_bits(meta.load(Ordering::Relaxed))).then_some(at)
+    }
+
+    /// The handle of the block at `at`, which [`decode`](Self::decode) has given out.
+    #[inline(always)]
+    pub fn encode(&self, at: *const u8) -> Handle {
+        let offset = at.addr() - self.base().addr();
+        // SAFETY: our caller's block: mapped, aligned.
+        let meta = unsafe { &*at.cast::<MetaWord>() };
+        Handle::new(offset, Meta::from_bits(meta.load(Ordering::Relaxed)))
+    }
+
+    /// Has the file grown beyond `offset` since we looked?
+    #[cold]
+    #[inline(never)]
+    fn has_grown_to(&self, offset: usize) -> bool {
+        self.refresh().is_ok_and(|usable| offset < usable)
+    }
+
+    /// How much may be touched, as far as this process knows; asks the system if `offset` is beyond that.
+    #[cold]
+    #[inline(never)]
+    pub fn usable_for(&self, offset: usize) -> usize {
+        self.meta_at(offset / GRAIN * GRAIN);
+        self.usable.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the file, as the system says.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn refresh(&self) -> io::Result<usize> {
+        let length = self.length()?.min(self.identity.most);
+        let usable = (length as usize / SUPERBLOCK * SUPERBLOCK).saturating_sub(SUPERBLOCK);
+        self.usable.fetch_max(usable, Ordering::Relaxed);
+        Ok(usable)
+    }
+
+    /// Where the superblocks lie that there are now.
+    pub fn superblocks(&self) -> impl DoubleEndedIterator<Item = usize> + use<> {
+        let _ = self.refresh(); // If it cannot be told, then those that we know of.
+        let begin = layout::blocks_at(self.identity.processes, self.identity.slots) / SUPERBLOCK;
+        (begin..self.usable.load(Ordering::Relaxed) / SUPERBLOCK).map(|index| index * SUPERBLOCK)
+    }
+
+    /// Makes room for at least one more superblock.
+    ///
+    /// # Errors
+    /// Why there is none. Nothing has changed then.
+    pub fn grow(&self) -> Result<(), NoBlock> {
+        let before = self.usable.load(Ordering::Relaxed);
+        let _alone = self.growing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // Another thread, or another process, may have made room.
+        if self.refresh().map_err(NoBlock::System)? > before {
+            return Ok(());
+        }
+        let length = self.length().map_err(NoBlock::System)?;
+        let most = self.identity.most / SUPERBLOCK as u64 * SUPERBLOCK as u64;
+        let mut step = GROWTH.max(length / 4).next_multiple_of(SUPERBLOCK as u64);
+        loop {
+            let to = (length + step).min(most);
+            if to < length + SUPERBLOCK as u64 {
+                return Err(NoBlock::AtItsLimit { limit: self.identity.most });
+            }
+            match allocate(&self.file, length, to) {
+                Ok(()) => break,
+                Err(error) if step <= SUPERBLOCK as u64 => return Err(NoBlock::System(error)),
+                // Perhaps less will do.
+                Err(_) => step = (step / 2).next_multiple_of(SUPERBLOCK as u64),
+            }
+        }
+        let usable = self.refresh().map_err(NoBlock::System)?;
+        self.shared().length.fetch_max((usable + SUPERBLOCK) as u64, Ordering::Relaxed);
+        Ok(())
+    }
+}

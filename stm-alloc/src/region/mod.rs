@@ -1,0 +1,19 @@
+//! Regions: memory in a file that several processes map.
+//!
+//! | module | job |
+//! | --- | --- |
+//! | [`layout`] | what lies where, and how a file is recognised |
+//! | [`error`] | why a region cannot be made or opened |
+//! | [`map`] | the mapping: bounds, growth |
+//! | [`handle`] | references that mean the same in every process, checked when they are decoded |
+//! | [`blocks`] | blocks in superblocks of one size class; what a slot owns |
+//!
+//! What survives a death at any instruction, and why, is in `docs/design.md`, "Shared memory". The
+//! rule for every change here: the *truth* about a block is its one meta word; everything else (hints,
+//! caches) may be lost, late or wrong, and is checked against that word.
+
+pub mod blocks;
+pub mod error;
+pub mod handle;
+pub mod layout;
+pub mod map;

@@ -1,0 +1,282 @@
+//! Making and opening regions; records and leases of processes.
+
+use crate::region::block;
+use crate::region::current;
+use crate::region::domain::RegionDomain;
+use crate::region::recover;
+use crate::region::session::Session;
+use contempo_alloc::announcement::{self, Idle};
+use contempo_alloc::region::error::{OpenError, Unusable, system};
+use contempo_alloc::region::layout::{self, Identity, Incarnation};
+use contempo_alloc::region::map::Map;
+use contempo_sched::lease::{ForkMark, LeaseFile, started_at};
+use contempo_sched::primitives::Ordering;
+use contempo_sched::table::Descriptors;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// How large a region may become, and for how many.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Processes that can be attached at a time.
+    pub processes: u32,
+    /// Threads, of all processes, that can have run transactions and not ended.
+    pub slots: u32,
+    /// Bytes that the file may have.
+    pub most: u64,
+    /// Bytes for blocks that it has from the beginning.
+    pub first: u64,
+    /// The mode of the files.
+    pub mode: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { processes: 64, slots: 128, most: 1 << 32, first: 512 * 1024, mode: 0o600 }
+    }
+}
+
+type Regions = Vec<((u64, u64), Weak<RegionDomain>)>;
+
+/// The regions that this process is attached to, by device and inode. One that is opened again is the
+/// same, since a lease file must not be opened twice (`contempo_sched::lease`).
+static ATTACHED: Mutex<Regions> = Mutex::new(Vec::new());
+
+/// Where the lease file of the region at `path` lies.
+pub fn lease_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lease");
+    name.into()
+}
+
+fn layout_hash() -> u64 {
+    layout::layout_hash(&block::LAYOUT)
+}
+
+fn random() -> io::Result<u64> {
+    let mut bytes = [0_u8; 8];
+    // SAFETY: writes at most 8 bytes.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if got != 8 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from_ne_bytes(bytes) | 1)
+}
+
+/// Makes a region at `path`, where there must be no file, and attaches this process to it.
+///
+/// # Errors
+/// What the system says. No file is left then.
+pub fn create(path: &Path, options: &Options) -> Result<Arc<RegionDomain>, OpenError> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(options.mode)
+        .open(path)
+        .map_err(system("create the region's file"))?;
+    let made = fill(path, file, options);
+    if let Err(error) = made {
+        // Both are ours: the first was made above, and the second belongs to it.
+        let _ = std::fs::remove_file(path);
+        let _ = std::fs::remove_file(lease_path(path));
+        return Err(error);
+    }
+    open(path)
+}
+
+fn fill(path: &Path, file: File, options: &Options) -> Result<(), OpenError> {
+    // As the user says, whatever the umask.
+    file.set_permissions(std::fs::Permissions::from_mode(options.mode))
+        .map_err(system("set the region's mode"))?;
+    let sensible = (1..=layout::MOST_PROCESSES).contains(&options.processes)
+        && (1..=layout::MOST_SLOTS).contains(&options.slots)
+        && options.most <= layout::MOST_BYTES
+        && options.first <= options.most
+        && options.most
+            >= (layout::blocks_at(options.processes, options.slots) + 2 * layout::SUPERBLOCK)
+                as u64;
+    if !sensible {
+        let error = io::Error::from(io::ErrorKind::InvalidInput);
+        return Err(system("make a region of these sizes")(error));
+    }
+    let instance = random().map_err(system("draw a random number"))?;
+    let (processes, slots) = (options.processes, options.slots);
+    let identity = Identity::new(instance, layout_hash(), processes, slots, options.most);
+    let map = Map::create(file, identity, options.first)?;
+    // One that is there belongs to a region that is gone; whoever has it open keeps it.
+    let lease = lease_path(path);
+    match std::fs::remove_file(&lease) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(system("remove an old lease file")(error));
+        }
+        _ => {}
+    }
+    let leases =
+        LeaseFile::open(&lease, Some(options.mode)).map_err(system("create the lease file"))?;
+    let lease = leases.identity().map_err(system("look at the lease file"))?;
+    let fork = ForkMark::new().map_err(system("mark this process"))?;
+    let own = Incarnation { record: 0, generation: 0 };
+    let domain = Arc::new(RegionDomain::new(map, leases, own, fork));
+    // Nobody else can have opened it yet.
+    let Some(session) = take_slot(&domain)? else { return Err(OpenError::TooManyProcesses) };
+    let directory = session.atomically(|session| session.create(&[])).map_err(|stopped| {
+        system("put the directory into the region")(io::Error::other(format!("{stopped:?}")))
+    })?;
+    let map = Arc::clone(&domain.map);
+    leave(&domain, &session);
+    map.complete(directory, lease);
+    Ok(())
+}
+
+/// Attaches this process to the region at `path`.
+///
+/// # Errors
+/// Why it cannot; the file is left as it is.
+pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
+    let mut attached = ATTACHED.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(system("open the region's file"))?;
+    let metadata = file.metadata().map_err(system("look at the region's file"))?;
+    let key = (metadata.dev(), metadata.ino());
+    attached.retain(|(_, region)| {
+        region.upgrade().is_some_and(|region| {
+            let own = !region.fork.is_child();
+            if !own {
+                std::mem::forget(region); // The parent's: never to be dropped here.
+            }
+            own
+        })
+    });
+    let known = attached.iter().find(|(other, _)| *other == key);
+    if let Some(region) = known.and_then(|(_, region)| region.upgrade()) {
+        return Ok(region);
+    }
+    let map = Map::open(file, layout_hash())?;
+    let leases = match LeaseFile::open(&lease_path(path), None) {
+        Ok(leases) => leases,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Unusable::LeaseFileReplaced.into());
+        }
+        Err(error) => return Err(system("open the lease file")(error)),
+    };
+    let identity = leases.identity().map_err(system("look at the lease file"))?;
+    if map.identity().lease != [identity.0, identity.1] {
+        return Err(Unusable::LeaseFileReplaced.into());
+    }
+    let fork = ForkMark::new().map_err(system("mark this process"))?;
+    let own = take_record(&map, &leases)?;
+    let domain = Arc::new(RegionDomain::new(map, leases, own, fork));
+    attached.push((key, Arc::downgrade(&domain)));
+    drop(attached);
+    // Whoever comes looks after those who are gone.
+    current::with(&domain, |session| session.map(recover::reap))??;
+    Ok(domain)
+}
+
+/// Takes a record that no living process has.
+fn take_record(map: &Map, leases: &LeaseFile) -> Result<Incarnation, OpenError> {
+    for record in 0..map.identity().processes {
+        if leases.try_take(record).map_err(system("take a lease"))? {
+            let place = map.process(record);
+            // Only the lease's holder writes here. 48 bits, and never 0 (the maker's).
+            let generation =
+                place.generation.load(Ordering::Acquire).wrapping_add(1) & ((1 << 48) - 1);
+            let process = std::process::id();
+            place.process.store(process, Ordering::Relaxed);
+            place.started.store(started_at(process), Ordering::Relaxed);
+            // Release, partner: the acquire in `recover::is_dead`. From now on slots of the record's
+            // last owner are known for dead.
+            place.generation.store(generation, Ordering::Release);
+            return Ok(Incarnation { record, generation });
+        }
+    }
+    Err(OpenError::TooManyProcesses)
+}
+
+/// A session for the calling thread, on a slot of its own; none if all are taken by the living.
+///
+/// # Errors
+/// If the system does not say who is alive.
+pub(crate) fn take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
+    let (map, own) = (&domain.map, domain.own.bits());
+    let raise = |slot: u32| {
+        // SeqCst, partner: `SlotTable::each`; as in `DescriptorTable::take`.
+        map.shared().high_water.fetch_max(slot + 1, Ordering::SeqCst);
+    };
+    for slot in 0..map.identity().slots {
+        let Some(record) = map.slot(slot) else { break };
+        // Acquire, partner: the release by whoever gave it up, or cleared it up.
+        let taken = record.process.load(Ordering::Relaxed) == 0
+            && record
+                .process
+                .compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok();
+        if taken {
+            raise(slot);
+            // SAFETY: the session is kept by `current`, which keeps the region; the slot is ours.
+            return Ok(Some(unsafe { Session::new(domain, slot) }));
+        }
+    }
+    // All are taken, perhaps by the dead, and nobody has a slot from which to clear them up: take one of
+    // those over.
+    let _alone = domain.recovering.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut session = None;
+    for slot in 0..map.identity().slots {
+        let done = recover::with_dead_slot(domain, slot, |_| {
+            // SAFETY: as above; it becomes ours below, and until then nobody else's.
+            let heir = unsafe { Session::new(domain, slot) };
+            recover::clear_up(&heir, slot);
+            heir.renew_serial();
+            if let Some(record) = map.slot(slot) {
+                record.process.store(own, Ordering::Release);
+            }
+            session = Some(heir);
+        });
+        done.map_err(system("look at the leases"))?;
+        if session.is_some() {
+            break;
+        }
+    }
+    Ok(session)
+}
+
+/// Gives a session's slot up, if nothing is held in it. If something is, the slot is left to others, as
+/// after a death: they see that this process has gone.
+pub(crate) fn leave(domain: &RegionDomain, session: &Session) {
+    session.memory.collect(domain, Idle::Inactive);
+    if session.memory.held() > 0 {
+        return;
+    }
+    session.memory.leave();
+    announcement::withdraw(domain_descriptor(domain, session.slot));
+    if let Some(record) = domain.map.slot(session.slot) {
+        // Release, partner: the acquire in `take_slot`.
+        record.process.store(0, Ordering::Release);
+    }
+}
+
+fn domain_descriptor(domain: &RegionDomain, slot: u32) -> &contempo_sched::descriptor::Descriptor {
+    use crate::domain::Domain;
+    domain.table().descriptor(slot)
+}
+
+impl Drop for RegionDomain {
+    /// Leaves the region: the leases go with the lease file.
+    fn drop(&mut self) {
+        let pool = self.pool.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for session in std::mem::take(pool) {
+            if self.fork.is_child() {
+                std::mem::forget(session); // The parent's.
+            } else {
+                leave(self, &session);
+            }
+        }
+    }
+}

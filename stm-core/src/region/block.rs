@@ -1,0 +1,195 @@
+//! Versions and cells as they lie in a region.
+//!
+//! | block | words | bytes for a `u64` |
+//! | --- | --- | --- |
+//! | cell | meta, value, lock, born | 32 |
+//! | version | meta, who/when, prev, writer, cell, length and flags, data | 56, in a block of 64 |
+//!
+//! `writer`, `cell` and `born` are for whoever finds the block after a death: whose it is, and where it
+//! was to go. They never change.
+
+use crate::region::domain::{RegionDomain, RegionLink};
+use crate::version::{CellHeader, VersionHeader};
+use contempo_alloc::region::handle::Handle;
+use contempo_sched::primitives::Ordering;
+use contempo_sched::word::{AtomicLockWord, AtomicWhoWhen, LockWord, Owner, WhoWhen};
+use std::mem::{offset_of, size_of};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+/// A version.
+#[repr(C)]
+pub struct RegionVersion {
+    /// What the block is used for (`contempo_alloc::region::handle`).
+    pub meta: AtomicU64,
+    /// What the protocol works on.
+    pub header: VersionHeader<RegionDomain>,
+    /// The transaction that made it.
+    pub writer: AtomicWhoWhen,
+    /// The cell that it is for.
+    pub cell: AtomicU64,
+    /// Bytes of data, which follow.
+    pub length: AtomicU32,
+    /// [`FREES_CELL`], [`DISPLACED`].
+    pub flags: AtomicU32,
+}
+
+/// Flag of a version that, once committed, ends its cell. It has no data.
+pub const FREES_CELL: u32 = 1;
+/// Flag of a version that will not be committed: its transaction has written the cell again.
+pub const DISPLACED: u32 = 2;
+
+/// Bytes of a version before its data.
+pub const VERSION_HEADER: usize = size_of::<RegionVersion>();
+const TO_HEADER: usize = offset_of!(RegionVersion, header);
+
+impl RegionVersion {
+    /// Fills the block at `at`, the meta word aside.
+    ///
+    /// # Safety
+    /// The block is ours alone, and has room for `data`.
+    #[inline]
+    pub unsafe fn fill(
+        at: *mut u8,
+        who_when: WhoWhen,
+        writer: WhoWhen,
+        cell: Handle,
+        flags: u32,
+        data: &[u8],
+    ) {
+        let version = at.cast::<RegionVersion>();
+        // SAFETY: our caller's promise; field by field, since others may look at the meta word.
+        unsafe {
+            (&raw mut (*version).header).write(VersionHeader {
+                who_when: AtomicWhoWhen::new(who_when),
+                prev: RegionLink::to(Handle::NULL),
+            });
+            (&raw mut (*version).writer).write(AtomicWhoWhen::new(writer));
+            (&raw mut (*version).cell).write(AtomicU64::new(cell.bits()));
+            // Every caller's length is below `blocks::LARGEST`.
+            (&raw mut (*version).length).write(AtomicU32::new(data.len() as u32));
+            (&raw mut (*version).flags).write(AtomicU32::new(flags));
+            std::ptr::copy_nonoverlapping(data.as_ptr(), at.add(VERSION_HEADER), data.len());
+        }
+    }
+
+    /// The version that this header belongs to.
+    ///
+    /// # Safety
+    /// A header that a link of a region has given out, or that of a poison.
+    #[inline(always)]
+    pub unsafe fn of<'a>(header: *const VersionHeader<RegionDomain>) -> &'a RegionVersion {
+        // SAFETY: our caller's promise: headers lie `TO_HEADER` bytes into their versions.
+        unsafe { &*header.byte_sub(TO_HEADER).cast::<RegionVersion>() }
+    }
+
+    /// The header of the version at `at`.
+    #[inline(always)]
+    pub fn header_at(at: *mut u8) -> *mut VersionHeader<RegionDomain> {
+        at.wrapping_add(TO_HEADER).cast()
+    }
+
+    /// Where the version of this header begins.
+    #[inline(always)]
+    pub fn at_header(header: *const VersionHeader<RegionDomain>) -> *mut u8 {
+        header.cast::<u8>().wrapping_sub(TO_HEADER).cast_mut()
+    }
+
+    /// Where its data begin.
+    #[inline(always)]
+    pub fn data(&self) -> *const u8 {
+        std::ptr::from_ref(self).cast::<u8>().wrapping_add(VERSION_HEADER)
+    }
+
+    /// Has it so many bytes of data, and no flag? One load.
+    #[inline(always)]
+    pub fn is_plain(&self, length: usize) -> bool {
+        const { assert!(offset_of!(RegionVersion, flags) == offset_of!(RegionVersion, length) + 4) };
+        const { assert!(offset_of!(RegionVersion, length).is_multiple_of(8)) };
+        // SAFETY: both words, which lie side by side, aligned together. Only read, as by two loads.
+        let both = unsafe { &*(&raw const self.length).cast::<AtomicU64>() };
+        // Relaxed: as in `has`. Flags are the upper half on little-endian machines.
+        both.load(Ordering::Relaxed)
+            == if cfg!(target_endian = "little") { length as u64 } else { (length as u64) << 32 }
+    }
+
+    /// Has this flag been set?
+    #[inline(always)]
+    pub fn has(&self, flag: u32) -> bool {
+        // Relaxed: set before the version was published, or read after its writer's death.
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+}
+
+/// A cell.
+#[repr(C)]
+pub struct RegionCell {
+    /// What the block is used for.
+    pub meta: AtomicU64,
+    /// What the protocol works on.
+    pub header: CellHeader<RegionDomain>,
+    /// The transaction that made it.
+    pub born: AtomicWhoWhen,
+}
+
+impl RegionCell {
+    /// Fills the block at `at`, the meta word aside.
+    ///
+    /// # Safety
+    /// The block is ours alone.
+    pub unsafe fn fill(at: *mut u8, version: Handle, born: WhoWhen) {
+        let cell = at.cast::<RegionCell>();
+        // SAFETY: our caller's promise.
+        unsafe {
+            (&raw mut (*cell).header).write(CellHeader {
+                value: RegionLink::to(version),
+                lock: AtomicLockWord::new(LockWord::FREE),
+            });
+            (&raw mut (*cell).born).write(AtomicWhoWhen::new(born));
+        }
+    }
+
+    /// The cell that this header belongs to.
+    ///
+    /// # Safety
+    /// The header of a cell of a region.
+    #[inline(always)]
+    pub unsafe fn of<'a>(header: *const CellHeader<RegionDomain>) -> &'a RegionCell {
+        // SAFETY: our caller's promise.
+        unsafe { &*header.byte_sub(offset_of!(RegionCell, header)).cast::<RegionCell>() }
+    }
+}
+
+/// How the transaction that a word names stands, when its slot's last transaction is `last`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Age {
+    /// It has not come to its commit: nothing of it was ever published.
+    Ahead,
+    /// It is that last one.
+    Last,
+    /// It has ended, and cleaned up.
+    Past,
+}
+
+/// Which of them it is.
+pub fn age(transaction: Owner, last_serial: u64) -> Age {
+    if transaction.serial == last_serial {
+        Age::Last
+    } else if transaction.serial == contempo_sched::word::StateWord::next_serial(last_serial) {
+        Age::Ahead
+    } else {
+        Age::Past
+    }
+}
+
+/// How blocks are laid out, for the region's layout hash.
+pub const LAYOUT: [usize; 9] = [
+    size_of::<RegionVersion>(),
+    offset_of!(RegionVersion, header),
+    offset_of!(RegionVersion, writer),
+    offset_of!(RegionVersion, cell),
+    offset_of!(RegionVersion, length),
+    offset_of!(RegionVersion, flags),
+    size_of::<RegionCell>(),
+    offset_of!(RegionCell, header),
+    offset_of!(RegionCell, born),
+];

@@ -1,0 +1,103 @@
+//! How a thread finds its session.
+//!
+//! A thread keeps its session of each region until it ends; then the session goes to the region's pool,
+//! where the next thread of this process takes it. So a region stays attached while there are threads
+//! that have used it.
+
+use crate::region::attach::take_slot;
+use crate::region::domain::RegionDomain;
+use crate::region::session::Session;
+use contempo_alloc::announcement::{self, Idle};
+use contempo_alloc::region::error::OpenError;
+use std::cell::{Cell, RefCell};
+use std::ptr::null;
+use std::sync::{Arc, PoisonError};
+
+/// As many threads as the region has room for have run transactions and not ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooManyThreads;
+
+impl From<TooManyThreads> for OpenError {
+    fn from(_: TooManyThreads) -> Self {
+        OpenError::TooManyProcesses
+    }
+}
+
+/// A thread's session of one region, and what keeps that.
+struct Attached {
+    session: Option<Box<Session>>,
+    domain: Arc<RegionDomain>,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        LAST.set((null(), null())); // It may name this one.
+        let Some(session) = self.session.take() else { return };
+        if self.domain.fork.is_child() {
+            std::mem::forget(session);
+            return;
+        }
+        // Nobody announces or frees for a session that nobody uses.
+        session.memory.collect(&self.domain, Idle::Inactive);
+        announcement::withdraw(session.descriptor());
+        self.domain.pool.lock().unwrap_or_else(PoisonError::into_inner).push(*session);
+    }
+}
+
+thread_local! {
+    /// The session used last. No destructor: it can be asked at any time in the life of a thread.
+    static LAST: Cell<(*const RegionDomain, *const Session)> = const { Cell::new((null(), null())) };
+    static ALL: RefCell<Vec<Attached>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `f` with this thread's session of the region.
+///
+/// # Errors
+/// If the system does not say who is alive. `f` gets an error if there is no slot for this thread.
+#[inline(always)]
+pub fn with<R>(
+    domain: &Arc<RegionDomain>,
+    f: impl FnOnce(Result<&Session, TooManyThreads>) -> R,
+) -> Result<R, OpenError> {
+    let (last, session) = LAST.get();
+    if std::ptr::eq(last, Arc::as_ptr(domain)) {
+        // SAFETY: `ALL` keeps it while `LAST` names it.
+        return Ok(f(Ok(unsafe { &*session })));
+    }
+    with_slow(domain, f)
+}
+
+#[cold]
+#[inline(never)]
+fn with_slow<R>(
+    domain: &Arc<RegionDomain>,
+    f: impl FnOnce(Result<&Session, TooManyThreads>) -> R,
+) -> Result<R, OpenError> {
+    let find = |all: &RefCell<Vec<Attached>>| {
+        let all = all.borrow();
+        let known = all.iter().find(|attached| Arc::ptr_eq(&attached.domain, domain));
+        known.and_then(|attached| attached.session.as_deref()).map(std::ptr::from_ref)
+    };
+    if let Ok(Some(session)) = ALL.try_with(find) {
+        LAST.set((Arc::as_ptr(domain), session));
+        // SAFETY: as above.
+        return Ok(f(Ok(unsafe { &*session })));
+    }
+    let pooled = domain.pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let session = match pooled {
+        Some(session) => session,
+        None => match take_slot(domain)? {
+            Some(session) => session,
+            None => return Ok(f(Err(TooManyThreads))),
+        },
+    };
+    let attached = Attached { session: Some(Box::new(session)), domain: Arc::clone(domain) };
+    let session: *const Session = attached.session.as_deref().map_or(null(), std::ptr::from_ref);
+    let mut kept = Some(attached);
+    let _ = ALL.try_with(|all| all.borrow_mut().extend(kept.take()));
+    if kept.is_none() {
+        LAST.set((Arc::as_ptr(domain), session));
+    }
+    // SAFETY: in `ALL`, or, on a thread that is ending, in `kept`.
+    Ok(f(Ok(unsafe { &*session })))
+}

@@ -1,0 +1,358 @@
+//! A region as the protocol sees it: clock, descriptors, links.
+//!
+//! **Nothing in a region is trusted.** A link is checked when it is decoded: bounds, generation, kind.
+//! What to do about a bad one? The protocol works with pointers that are good. So a bad link gives the
+//! *poison*: a version of this process's own, committed before all others, without data. The process
+//! remembers that it has met it ([`RegionDomain::is_corrupt`]), every walk then ends, and the
+//! transaction fails with an error. Correct processes, dead ones included, never leave a bad link.
+
+use crate::domain::{Domain, Link, Trail};
+use crate::region::block::{RegionCell, RegionVersion};
+use crate::version::{CellHeader, VersionHeader};
+use contempo_alloc::region::handle::{Handle, Kind, Meta};
+use contempo_alloc::region::layout::{Incarnation, WAKE_WORDS};
+use contempo_alloc::region::map::Map;
+use contempo_sched::clock::CommitClock;
+use contempo_sched::descriptor::Descriptor;
+use contempo_sched::lease::{ForkMark, LeaseFile, wake_shared};
+use contempo_sched::policy::Policy;
+use contempo_sched::primitives::Ordering;
+use contempo_sched::table::Descriptors;
+use contempo_sched::word::WhoWhen;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
+
+/// A link in a region: the bits of a handle.
+#[repr(transparent)]
+pub struct RegionLink(AtomicU64);
+
+/// Names the poison, which nothing in a region can name.
+const POISON: Handle = Handle::from_bits(u64::MAX);
+
+impl RegionLink {
+    /// A link to what the handle names.
+    #[inline(always)]
+    pub const fn to(handle: Handle) -> Self {
+        RegionLink(AtomicU64::new(handle.bits()))
+    }
+
+    /// What it links to, unchecked.
+    #[inline(always)]
+    pub fn handle(&self, order: Ordering) -> Handle {
+        Handle::from_bits(self.0.load(order))
+    }
+}
+
+impl Link<RegionDomain> for RegionLink {
+    #[inline(always)]
+    fn null() -> Self {
+        RegionLink::to(Handle::NULL)
+    }
+
+    #[inline(always)]
+    fn load(&self, domain: &RegionDomain, order: Ordering) -> *mut VersionHeader<RegionDomain> {
+        domain.version(self.handle(order))
+    }
+
+    #[inline(always)]
+    fn store(
+        &self,
+        domain: &RegionDomain,
+        version: *mut VersionHeader<RegionDomain>,
+        order: Ordering,
+    ) {
+        self.0.store(domain.handle_of(version).bits(), order);
+    }
+
+    #[inline(always)]
+    fn replace(
+        &self,
+        domain: &RegionDomain,
+        current: *mut VersionHeader<RegionDomain>,
+        new: *mut VersionHeader<RegionDomain>,
+        success: Ordering,
+    ) -> bool {
+        let (current, new) = (domain.handle_of(current), domain.handle_of(new));
+        self.0.compare_exchange(current.bits(), new.bits(), success, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// The descriptors of a region.
+#[derive(Debug)]
+pub struct SlotTable {
+    map: Arc<Map>,
+    /// For slots that there are not: its transaction 0 has committed, long ago.
+    nobody: Descriptor,
+}
+
+impl Descriptors for SlotTable {
+    #[inline]
+    fn descriptor(&self, slot: u32) -> &Descriptor {
+        self.map.slot(slot).map_or(&self.nobody, |record| &record.descriptor)
+    }
+
+    fn each(&self) -> impl Iterator<Item = (u32, &Descriptor)> {
+        // SeqCst, partner: the `fetch_max` when a slot is taken: as in `DescriptorTable::take`.
+        let end = self.map.shared().high_water.load(Ordering::SeqCst);
+        (0..end.min(self.map.identity().slots)).map(|slot| (slot, self.descriptor(slot)))
+    }
+}
+
+/// A region that this process is attached to.
+pub struct RegionDomain {
+    /// Where it is mapped.
+    pub map: Arc<Map>,
+    /// The same as a pointer, and how much of it may be touched: beside each other, for reads.
+    base: *mut u8,
+    limit: AtomicUsize,
+    table: SlotTable,
+    poison: Box<RegionVersion>,
+    corrupt: AtomicBool,
+    /// Tells whether this is still the process that attached.
+    pub fork: ForkMark,
+    /// Who is alive.
+    pub leases: LeaseFile,
+    /// Who we are.
+    pub own: Incarnation,
+    /// Do reclaimers of all processes reach our threads by a barrier?
+    pub asymmetric: bool,
+    /// Held by the thread that clears up after the dead: leases do not exclude threads of one process.
+    pub recovering: Mutex<()>,
+    /// Sessions of threads that have ended.
+    pub(crate) pool: Mutex<Vec<crate::region::session::Session>>,
+}
+
+// SAFETY: `base` is where the region is mapped, for as long as `map` is there; everything in it is made
+// of atomics, or private to who has it.
+unsafe impl Send for RegionDomain {}
+// SAFETY: as above.
+unsafe impl Sync for RegionDomain {}
+
+/// Looks at one cell after which no protocol is thought to be at work there: each look at a claim whose
+/// transaction has ended means that another has come meanwhile.
+const ASTRAY: u32 = 1 << 18;
+
+impl RegionDomain {
+    /// A region as seen by the process `own`, which holds its lease.
+    pub(crate) fn new(map: Map, leases: LeaseFile, own: Incarnation, fork: ForkMark) -> Self {
+        let map = Arc::new(map);
+        let link = RegionLink::to(Handle::NULL);
+        let header = VersionHeader { who_when: crate::region::domain::first(), prev: link };
+        RegionDomain {
+            base: map.base(),
+            limit: AtomicUsize::new(0),
+            table: SlotTable { map: Arc::clone(&map), nobody: Descriptor::new() },
+            map,
+            poison: Box::new(RegionVersion {
+                meta: AtomicU64::new(0),
+                header,
+                writer: first(),
+                cell: AtomicU64::new(0),
+                length: u32::MAX.into(), // No value has this size.
+                flags: 0.into(),
+            }),
+            corrupt: AtomicBool::new(false),
+            fork,
+            leases,
+            own,
+            asymmetric: contempo_alloc::barrier::register_everywhere(),
+            recovering: Mutex::new(()),
+            pool: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The version that a link names, or the poison.
+    #[inline(always)]
+    fn version(&self, handle: Handle) -> *mut VersionHeader<RegionDomain> {
+        match self.decode(handle, Kind::Version) {
+            Some(at) => RegionVersion::header_at(at),
+            None => self.bad_link(),
+        }
+    }
+
+    /// What a snapshot needs of the region, by value.
+    pub fn lens(&self) -> Lens<'_> {
+        Lens { domain: self, base: self.base, limit: self.limit.load(Ordering::Relaxed) }
+    }
+
+    /// The block of this kind that a handle names: none if the handle is stale, made up, or another's.
+    #[inline(always)]
+    fn decode(&self, handle: Handle, kind: Kind) -> Option<*mut u8> {
+        let offset = handle.offset();
+        // Relaxed: bytes below any value that this had are mapped for good.
+        if offset >= self.limit.load(Ordering::Relaxed) && !self.has_grown_to(offset) {
+            return None;
+        }
+        // SAFETY: below the limit, so it lies in the file and in the mapping, and a superblock more.
+        let at = unsafe { self.base.add(offset) };
+        // SAFETY: as above; aligned, since offsets of handles are multiples of 16; an atomic.
+        let meta = Meta::from_bits(unsafe { &*at.cast::<AtomicU64>() }.load(Ordering::Relaxed));
+        handle.fits_as(meta, kind).then_some(at)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn has_grown_to(&self, offset: usize) -> bool {
+        let usable = self.map.usable_for(offset);
+        self.limit.fetch_max(usable, Ordering::Relaxed);
+        offset < usable
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bad_link(&self) -> *mut VersionHeader<RegionDomain> {
+        self.note_corrupt();
+        std::ptr::from_ref(&self.poison.header).cast_mut()
+    }
+
+    /// This process has met something that no protocol writes.
+    pub fn note_corrupt(&self) {
+        self.corrupt.store(true, Ordering::Relaxed);
+    }
+
+    /// Has this process met something that no protocol writes?
+    pub fn is_corrupt(&self) -> bool {
+        self.corrupt.load(Ordering::Relaxed)
+    }
+
+    /// The handle of a version that a link has given out.
+    #[inline(always)]
+    pub fn handle_of(&self, version: *mut VersionHeader<RegionDomain>) -> Handle {
+        if version.is_null() {
+            return Handle::NULL;
+        }
+        if std::ptr::eq(version, &raw const self.poison.header) {
+            return POISON;
+        }
+        self.map.encode(RegionVersion::at_header(version))
+    }
+
+    /// The version that a handle names, if it is good.
+    pub fn find_version(&self, handle: Handle) -> Option<&RegionVersion> {
+        let at = self.decode(handle, Kind::Version)?;
+        // SAFETY: decoded: mapped and aligned; atomics, for which any bits do.
+        Some(unsafe { &*at.cast() })
+    }
+
+    /// The cell that a handle names, if it is good.
+    #[inline(always)]
+    pub fn find_cell(&self, handle: Handle) -> Option<&RegionCell> {
+        let at = self.decode(handle, Kind::Cell)?;
+        // SAFETY: as in `find_version`.
+        Some(unsafe { &*at.cast() })
+    }
+
+    /// The word on which those sleep who wait for the cell of this key.
+    pub fn wake_word(&self, key: usize) -> usize {
+        let offset = key.wrapping_sub(self.map.base().addr());
+        // Fibonacci hashing; the first word is for those who wait for several.
+        let mixed = (offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        1 + (mixed as usize % (WAKE_WORDS - 1))
+    }
+
+    /// Wakes everyone who sleeps on this word.
+    pub fn wake(&self, word: usize) {
+        let shared = self.map.shared();
+        // SeqCst, partner: `wait`: a sleeper reads the word, marks the cells and looks at them.
+        shared.wake[word].fetch_add(1, Ordering::SeqCst);
+        wake_shared(&shared.wake[word]);
+        shared.wake[0].fetch_add(1, Ordering::SeqCst);
+        if shared.sleepers.load(Ordering::SeqCst) != 0 {
+            wake_shared(&shared.wake[0]);
+        }
+    }
+}
+
+fn first() -> contempo_sched::word::AtomicWhoWhen {
+    contempo_sched::word::AtomicWhoWhen::new(WhoWhen::committed(0))
+}
+
+impl Domain for RegionDomain {
+    type Link = RegionLink;
+    type Table = SlotTable;
+
+    #[inline(always)]
+    fn clock(&self) -> &CommitClock {
+        &self.map.shared().clock
+    }
+
+    #[inline(always)]
+    fn table(&self) -> &SlotTable {
+        &self.table
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::Timid
+    }
+
+    fn changed(&self, _: &Descriptor, _: u32, cell: &CellHeader<RegionDomain>) {
+        // Before the wake: who marks it again after this sees the change, or sleeps on a newer word.
+        cell.mark_watched(false);
+        self.wake(self.wake_word(cell.key()));
+    }
+
+    fn preempted_at(&self, _: u32, _: &CellHeader<RegionDomain>) {}
+
+    #[inline]
+    fn astray(
+        &self,
+        trail: &mut Trail,
+        here: Option<u64>,
+    ) -> Option<*mut VersionHeader<RegionDomain>> {
+        if self.corrupt.load(Ordering::Relaxed) {
+            return Some(std::ptr::from_ref(&self.poison.header).cast_mut());
+        }
+        // The poison itself is the first of all.
+        let rising = here.zip(trail.last).is_some_and(|(here, last)| here >= last);
+        trail.last = here.or(trail.last);
+        // A claim on the way, or a new look.
+        trail.looks += u32::from(here.is_none());
+        (rising || trail.looks > ASTRAY).then(|| self.bad_link())
+    }
+}
+
+/// Decodes handles without looking at the domain, so that a loop of reads keeps all that it needs in
+/// registers.
+#[derive(Clone, Copy, Debug)]
+pub struct Lens<'d> {
+    domain: &'d RegionDomain,
+    base: *mut u8,
+    limit: usize,
+}
+
+impl<'d> Lens<'d> {
+    #[inline(always)]
+    fn decode(&self, handle: Handle, kind: Kind) -> Option<*mut u8> {
+        let offset = handle.offset();
+        if offset >= self.limit {
+            return self.domain.decode(handle, kind); // The region may have grown.
+        }
+        // SAFETY: as in `RegionDomain::decode`.
+        let at = unsafe { self.base.add(offset) };
+        // SAFETY: as there.
+        let meta = Meta::from_bits(unsafe { &*at.cast::<AtomicU64>() }.load(Ordering::Relaxed));
+        handle.fits_as(meta, kind).then_some(at)
+    }
+
+    /// The newest version of a cell, if it was committed at or before `bound`: the fast path of a read. If
+    /// there is none, the slow one says why.
+    #[inline(always)]
+    pub fn newest(&self, cell: Handle, bound: u64) -> Option<&'d RegionVersion> {
+        let at = self.decode(cell, Kind::Cell)?;
+        // SAFETY: decoded: mapped and aligned; atomics, for which any bits do.
+        let cell: &RegionCell = unsafe { &*at.cast() };
+        // Acquire, partner: the claim that published the version.
+        let at = self.decode(cell.header.value.handle(Ordering::Acquire), Kind::Version)?;
+        // SAFETY: as above.
+        let version: &RegionVersion = unsafe { &*at.cast() };
+        // Acquire, partner: the owner's or a finisher's store of the stamp.
+        let who_when = version.header.who_when.load(Ordering::Acquire);
+        who_when.committed_by(bound).then_some(version)
+    }
+}
+
+impl std::fmt::Debug for RegionDomain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegionDomain").field("own", &self.own).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,281 @@
+//! What a session allocates, retires and frees.
+//!
+//! The order of steps is what makes a death between any two of them harmless: `docs/design.md`,
+//! "Shared memory", has the table.
+
+use crate::domain::Domain;
+use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
+use crate::region::domain::RegionDomain;
+use contempo_alloc::announcement::{self, Idle};
+use contempo_alloc::barrier;
+use contempo_alloc::region::blocks::{SlotHeap, Superblock};
+use contempo_alloc::region::error::NoBlock;
+use contempo_alloc::region::handle::{Handle, Kind, Meta, MetaWord};
+use contempo_sched::fault::{Fault, planted};
+use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::word::{Owner, WhoWhen};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Retired blocks after which a session looks what it can free.
+const BATCH: usize = 128;
+/// Held blocks after which it pays for a barrier, and looks for dead processes.
+const REVOKE_AT: usize = 1024;
+
+/// One slot's memory.
+#[derive(Debug)]
+pub struct Memory {
+    slot: u32,
+    heap: SlotHeap,
+    /// Stamp and place of what waits for its contemporaries, in order. What is in here, its meta word
+    /// says too: after our death somebody finds it.
+    retired: RefCell<VecDeque<(u64, usize)>>,
+    look_at: Cell<usize>,
+}
+
+/// The meta word of the block at `at`.
+///
+/// # Safety
+/// A block of the region.
+unsafe fn meta_of<'a>(at: *mut u8) -> &'a MetaWord {
+    // SAFETY: our caller's promise: blocks begin with their meta word.
+    unsafe { &*at.cast::<MetaWord>() }
+}
+
+impl Memory {
+    /// The memory of `slot`, which has nothing yet.
+    pub fn new(domain: &RegionDomain, slot: u32) -> Self {
+        Memory {
+            slot,
+            heap: SlotHeap::new(Arc::clone(&domain.map), slot),
+            retired: RefCell::new(VecDeque::new()),
+            look_at: Cell::new(BATCH),
+        }
+    }
+
+    /// A new version, private, made by `owner` for `cell`.
+    ///
+    /// # Errors
+    /// Why there is no block for it.
+    #[inline]
+    pub fn new_version(
+        &self,
+        who_when: WhoWhen,
+        owner: Owner,
+        cell: Handle,
+        flags: u32,
+        data: &[u8],
+    ) -> Result<(*mut u8, Handle), NoBlock> {
+        let block = self.heap.take(VERSION_HEADER + data.len())?;
+        // SAFETY: just taken, with room for the data.
+        unsafe {
+            RegionVersion::fill(block.at, who_when, WhoWhen::claim(owner), cell, flags, data);
+        }
+        // After it is filled: whoever finds it after our death knows by `writer` whose it is.
+        Ok((block.at, self.heap.put_to_use(&block, Kind::Version)))
+    }
+
+    /// A new cell with a first version, private, made by `owner`.
+    ///
+    /// # Errors
+    /// Why there is no block for one of them.
+    pub fn new_cell(
+        &self,
+        domain: &RegionDomain,
+        owner: Owner,
+        data: &[u8],
+    ) -> Result<(*mut u8, *mut u8, Handle), NoBlock> {
+        let first = WhoWhen::committed(contempo_sched::clock::CommitClock::GENESIS);
+        let (version_at, version) = self.new_version(first, owner, Handle::NULL, 0, data)?;
+        let block = match self.heap.take(size_of::<RegionCell>()) {
+            Ok(block) => block,
+            Err(full) => {
+                // SAFETY: private.
+                unsafe { self.free_private(domain, version_at) };
+                return Err(full);
+            }
+        };
+        // SAFETY: just taken, and as long as a cell.
+        unsafe { RegionCell::fill(block.at, version, WhoWhen::claim(owner)) };
+        let cell = self.heap.put_to_use(&block, Kind::Cell);
+        // SAFETY: ours, filled above.
+        let version = unsafe { &*version_at.cast::<RegionVersion>() };
+        // Relaxed: read by others after our death only, or after it was published.
+        version.cell.store(cell.bits(), Ordering::Relaxed);
+        Ok((block.at, version_at, cell))
+    }
+
+    /// Retires a block that was replaced by the commit at `stamp`.
+    ///
+    /// # Safety
+    /// As `contempo_alloc::reclaimer::Reclaimer::retire`; the block lies in this region.
+    #[inline]
+    pub unsafe fn retire(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
+        // SAFETY: our caller's promise.
+        let word = unsafe { meta_of(at) };
+        let meta = Meta::from_bits(word.load(Ordering::Relaxed));
+        if !planted(Fault::RetiredUnmarked) {
+            // Release, partner: whoever finds it after our death. A store: it is ours to retire.
+            word.store(meta.retired_by(self.slot).bits(), Ordering::Release);
+        }
+        self.retired.borrow_mut().push_back((stamp, at.addr() - domain.map.base().addr()));
+    }
+
+    /// Retires a block that has just been made unreachable by other means than a commit.
+    ///
+    /// # Safety
+    /// As `contempo_alloc::reclaimer::Reclaimer::retire_now`; the block lies in this region.
+    pub unsafe fn retire_now(&self, domain: &RegionDomain, at: *mut u8) {
+        // Pairs with the fence in `announcement::announce`, as in one process.
+        fence(Ordering::SeqCst);
+        let stamp = domain.clock().now();
+        // SAFETY: passed on.
+        unsafe { self.retire(domain, stamp, at) };
+    }
+
+    /// Frees a private block.
+    ///
+    /// # Safety
+    /// A block in use that nobody else has ever reached, and that is ours.
+    pub unsafe fn free_private(&self, domain: &RegionDomain, at: *mut u8) {
+        // SAFETY: passed on.
+        if !unsafe { self.heap.free(at) } {
+            domain.note_corrupt();
+        }
+    }
+
+    /// Is there enough to be worth a look?
+    #[inline(always)]
+    pub fn is_due(&self) -> bool {
+        self.retired.borrow().len() >= self.look_at.get()
+    }
+
+    /// How much is held.
+    pub fn held(&self) -> usize {
+        self.retired.borrow().len()
+    }
+
+    /// Frees what can be freed; `idle` says whose announcements are worth a barrier. To be called
+    /// outside a transaction.
+    #[cold]
+    pub fn collect(&self, domain: &RegionDomain, idle: Idle) {
+        loop {
+            let before = self.held();
+            let now = domain.clock().now();
+            let (horizon, idle_blocker) =
+                announcement::oldest(domain.table(), self.slot, now, idle);
+            self.free_below(domain, horizon, before);
+            let held = self.held();
+            if idle_blocker && (held >= REVOKE_AT || (idle == Idle::Inactive && held > 0)) {
+                self.revoke(domain, now, idle);
+                let (horizon, _) = announcement::oldest(domain.table(), self.slot, now, idle);
+                self.free_below(domain, horizon, held);
+            }
+            let newest = self.retired.borrow().back().map_or(0, |(stamp, _)| *stamp);
+            if self.held() == before && before > 0 && newest >= now {
+                // As in one process: let time pass.
+                domain.clock().draw(announcement::RENEW_AFTER);
+            }
+            if self.held() == 0 || self.held() == before || idle == Idle::Overdue {
+                break;
+            }
+        }
+        self.look_at.set(self.held() + BATCH);
+    }
+
+    /// Is so much held that somebody may have died?
+    pub fn is_held_back(&self) -> bool {
+        self.held() >= REVOKE_AT
+    }
+
+    #[cold]
+    fn revoke(&self, domain: &RegionDomain, now: u64, idle: Idle) {
+        let revoking = &domain.map.shared().revoking;
+        // Acquire, partner: the release below: one revoker at a time. If it dies, then whoever clears
+        // up its slot takes its name away.
+        let alone =
+            revoking.compare_exchange(0, self.slot + 1, Ordering::Acquire, Ordering::Relaxed);
+        if alone.is_err() {
+            return;
+        }
+        let heavy = barrier::heavy_everywhere;
+        announcement::revoke_alone(domain.table(), self.slot, now, idle, heavy);
+        // Release: see above. Nobody else can have changed it: we are alive.
+        revoking.store(0, Ordering::Release);
+    }
+
+    fn free_below(&self, domain: &RegionDomain, horizon: u64, most: usize) {
+        for _ in 0..most {
+            let mut retired = self.retired.borrow_mut();
+            let Some(&(stamp, offset)) = retired.front() else { break };
+            if stamp >= horizon && !planted(Fault::FreeAtOnce) {
+                break;
+            }
+            retired.pop_front();
+            drop(retired);
+            if let Some((_, at)) = domain.map.meta_at(offset) {
+                // SAFETY: retired by this slot, and its contemporaries have finished (invariant 8).
+                unsafe { self.destroy(domain, at) };
+            }
+        }
+    }
+
+    /// Frees a block, and with a cell its last version.
+    ///
+    /// # Safety
+    /// Nobody can reach the block any more, and it is ours.
+    unsafe fn destroy(&self, domain: &RegionDomain, at: *mut u8) {
+        // SAFETY: our caller's promise.
+        let meta = Meta::from_bits(unsafe { meta_of(at) }.load(Ordering::Relaxed));
+        if meta.kind() == Kind::Cell {
+            // SAFETY: a cell: in use, and ours.
+            let cell = unsafe { &*at.cast::<RegionCell>() };
+            let newest = cell.header.value.handle(Ordering::Acquire);
+            // First the version: should we die before the cell is freed, then whoever frees that finds
+            // the version's handle stale. One that is retired, its retirer frees.
+            if let Some(version) = domain.find_version(newest)
+                && Meta::from_bits(version.meta.load(Ordering::Acquire)).retirer().is_none()
+            {
+                // SAFETY: only the cell led to it.
+                unsafe {
+                    self.free_private(domain, std::ptr::from_ref(version).cast_mut().cast());
+                }
+            }
+        }
+        // SAFETY: our caller's promise.
+        unsafe { self.free_private(domain, at) };
+    }
+
+    /// Takes over a block that nobody else will free: one that a dead process has left, or the retired
+    /// blocks of its slot. (`docs/design.md`, "Shared memory".)
+    ///
+    /// # Safety
+    /// As [`retire_now`](Self::retire_now); the caller holds the lease for clearing up the slot that
+    /// had the block.
+    pub unsafe fn adopt(&self, domain: &RegionDomain, at: *mut u8) {
+        // SAFETY: passed on.
+        unsafe { self.retire_now(domain, at) };
+    }
+
+    /// Finds what the slot's last owner had retired. For one who takes the slot over.
+    pub fn find_retired(&self, domain: &RegionDomain) {
+        let now = domain.clock().now();
+        for superblock in Superblock::all(&domain.map) {
+            for block in superblock.blocks() {
+                let Some((meta, _)) = domain.map.meta_at(block) else { continue };
+                let meta = Meta::from_bits(meta.load(Ordering::Acquire));
+                let known = || self.retired.borrow().iter().any(|(_, offset)| *offset == block);
+                if meta.kind() != Kind::Free && meta.retirer() == Some(self.slot) && !known() {
+                    self.retired.borrow_mut().push_back((now, block));
+                }
+            }
+        }
+    }
+
+    /// Gives up every superblock. Nothing may be held.
+    pub fn leave(&self) {
+        debug_assert_eq!(self.held(), 0);
+        self.heap.leave();
+    }
+}

@@ -1,0 +1,78 @@
+//! Blocking `retry` between processes: sleeping until a cell that was read changes.
+//!
+//! The region has some words to sleep on, found by hashing the cell's place; the first is for sleepers
+//! that have read cells of several. A sleeper reads the word, marks every cell that it has read as
+//! watched, and looks at the cells once more; then it sleeps, if the word is still the same. A
+//! committer looks at the mark after its decision, clears it, changes the word and wakes all who sleep
+//! on it. One of the two sees the other.
+//!
+//! A committer may die between its decision and the wake. So nobody sleeps for longer than [`NAP`]
+//! without looking again, and whoever clears up after a death wakes everybody.
+
+use crate::observe::is_current;
+use crate::region::domain::RegionDomain;
+use crate::region::session::Session;
+use contempo_sched::fault::{Fault, planted};
+use contempo_sched::lease::wait_shared;
+use contempo_sched::primitives::{Ordering, fence};
+use std::time::Duration;
+
+/// The longest sleep without a look: what a dead waker can cost.
+pub const NAP: Duration = Duration::from_millis(20);
+
+/// A thread that is about to sleep.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    word: usize,
+    seen: u32,
+    changed: bool,
+}
+
+/// Marks every cell that the running attempt has read, and looks whether one has changed.
+pub(crate) fn enlist(session: &Session) -> Waiting {
+    let domain = session.domain();
+    let shared = domain.map.shared();
+    let reads = session.reads.borrow();
+    let mut word = None;
+    for read in reads.iter() {
+        // SAFETY: the attempt is still running, so the cells in its log are alive.
+        let its = domain.wake_word(unsafe { &*read.cell }.key());
+        word = match word {
+            None => Some(its),
+            Some(word) if word == its => Some(word),
+            Some(_) => Some(0),
+        };
+    }
+    let word = word.unwrap_or(0);
+    // SeqCst, partner: `RegionDomain::wake`.
+    let seen = shared.wake[word].load(Ordering::SeqCst);
+    for read in reads.iter() {
+        // SAFETY: as above.
+        unsafe { &*read.cell }.mark_watched(true);
+    }
+    // Ours first: the committer sees the mark. Theirs first: we see its claim and decision.
+    fence(Ordering::SeqCst);
+    let changed = !planted(Fault::NoSecondLook)
+        && !reads.iter().all(|read| {
+            // SAFETY: as above; the version was found by this attempt.
+            unsafe { is_current(domain, &*read.cell, read.version) }
+        });
+    Waiting { word, seen, changed }
+}
+
+impl Waiting {
+    /// Sleeps until the word changes, or for a [`NAP`].
+    pub(crate) fn sleep(self, domain: &RegionDomain) {
+        if self.changed {
+            return;
+        }
+        let shared = domain.map.shared();
+        if self.word == 0 {
+            shared.sleepers.fetch_add(1, Ordering::SeqCst);
+        }
+        wait_shared(&shared.wake[self.word], self.seen, NAP);
+        if self.word == 0 {
+            shared.sleepers.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}

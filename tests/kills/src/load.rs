@@ -1,0 +1,238 @@
+//! What the victims do, and how to see afterwards whether they did it.
+
+use contempo::shared::collections::{Map, Queue};
+use contempo::shared::{Cell, Interrupt, Shared, Transaction};
+use nix::sys::signal::{Signal, raise};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Accounts.
+pub(crate) const ACCOUNTS: usize = 8;
+/// Attempts after which a transaction reserves what it needs.
+const LOST: u32 = 8;
+/// What all have together.
+pub(crate) const TOTAL: u64 = 1000 * ACCOUNTS as u64;
+
+/// The kinds of transactions.
+pub(crate) const KINDS: [&str; 5] = ["transfer", "text", "structure", "insert", "take"];
+/// Those that are swept: also one that has lost eight times, and so reserves what it needs.
+pub(crate) const SWEPT: [&str; 6] = ["press", "transfer", "text", "structure", "insert", "take"];
+
+/// The cells of the load.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    accounts: [Cell<u64>; ACCOUNTS],
+    /// How many transactions have committed: in every transaction.
+    pub(crate) count: Cell<u64>,
+    /// Two texts that are always the same, of changing length.
+    texts: [Cell<str>; 2],
+    map: Map<u64, u64>,
+    queue: Queue<u64>,
+    /// Entries of the map and items of the queue.
+    entries: Cell<u64>,
+    items: Cell<u64>,
+}
+
+type Failed = Box<dyn std::error::Error>;
+
+impl Load {
+    pub(crate) fn new(shared: &Shared) -> Result<Self, Failed> {
+        let mut accounts = [Cell::null(); ACCOUNTS];
+        for (number, account) in accounts.iter_mut().enumerate() {
+            *account = shared.root(&format!("account {number}"), TOTAL / ACCOUNTS as u64)?;
+        }
+        Ok(Load {
+            accounts,
+            count: shared.root("count", 0)?,
+            texts: [shared.root_of("text 1", "")?, shared.root_of("text 2", "")?],
+            map: Map::root(shared, "map", 4)?,
+            queue: Queue::root(shared, "queue")?,
+            entries: shared.root("entries", 0)?,
+            items: shared.root("items", 0)?,
+        })
+    }
+
+    /// One transaction of this kind.
+    pub(crate) fn run(
+        &self,
+        tx: &Transaction<'_>,
+        kind: &str,
+        random: &mut impl RngExt,
+    ) -> Result<(), Interrupt> {
+        match kind {
+            "transfer" => {
+                let (from, to) =
+                    (random.random_range(0..ACCOUNTS), random.random_range(0..ACCOUNTS));
+                let sum = tx.read(self.accounts[from])?.min(random.random_range(1..10));
+                tx.modify(self.accounts[from], |balance| balance - sum)?;
+                tx.modify(self.accounts[to], |balance| balance + sum)?;
+            }
+            "text" => {
+                let text = "text ".repeat(random.random_range(0..60));
+                tx.write(self.texts[0], &text[..])?;
+                tx.write(self.texts[1], &text[..])?;
+            }
+            "structure" => {
+                let key = random.random_range(0..20);
+                match self.map.remove(tx, &key)? {
+                    Some(_) => tx.modify(self.entries, |entries| entries - 1)?,
+                    None => self.insert(tx, key)?,
+                }
+                match self.queue.try_pop(tx)? {
+                    Some(_) if random.random_bool(0.6) => {
+                        tx.modify(self.items, |items| items - 1)?
+                    }
+                    Some(item) => self.queue.push(tx, item)?,
+                    None => self.push(tx, key)?,
+                }
+            }
+            "insert" => {
+                let key = random.random_range(0..20);
+                self.insert(tx, key)?;
+                self.push(tx, key)?;
+            }
+            _ => {
+                if self.queue.try_pop(tx)?.is_some() {
+                    tx.modify(self.items, |items| items - 1)?;
+                }
+                let key = random.random_range(0..20);
+                if self.map.remove(tx, &key)?.is_some() {
+                    tx.modify(self.entries, |entries| entries - 1)?;
+                }
+            }
+        }
+        tx.modify(self.count, |count| count + 1)
+    }
+
+    fn insert(&self, tx: &Transaction<'_>, key: u64) -> Result<(), Interrupt> {
+        if self.map.insert(tx, key, key)?.is_none() {
+            tx.modify(self.entries, |entries| entries + 1)?;
+        }
+        Ok(())
+    }
+
+    fn push(&self, tx: &Transaction<'_>, item: u64) -> Result<(), Interrupt> {
+        self.queue.push(tx, item)?;
+        tx.modify(self.items, |items| items + 1)
+    }
+
+    /// Writes every cell that there always is.
+    pub(crate) fn touch(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
+        for cell in self.accounts.into_iter().chain([self.count, self.entries, self.items]) {
+            tx.modify(cell, |value| value)?;
+        }
+        for text in self.texts {
+            let value = tx.read(text)?;
+            tx.write(text, value)?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong, and how many cells there should be.
+    pub(crate) fn audit(&self, tx: &Transaction<'_>) -> Result<(Option<String>, usize), Interrupt> {
+        let mut total = 0;
+        for account in self.accounts {
+            total += tx.read(account)?;
+        }
+        let mut entries = 0;
+        self.map.for_each(tx, |_, _| entries += 1)?;
+        let mut items = 0;
+        self.queue.for_each(tx, |_| items += 1)?;
+        let texts = (tx.read(self.texts[0])?, tx.read(self.texts[1])?);
+        let said = (tx.read(self.entries)?, tx.read(self.items)?);
+        let wrong = if total != TOTAL {
+            Some(format!("the accounts have {total}, and not {TOTAL}"))
+        } else if texts.0 != texts.1 {
+            Some(format!("the texts differ: {texts:?}"))
+        } else if said != (entries, items) {
+            Some(format!("{entries} entries and {items} items, and not {said:?}"))
+        } else {
+            None
+        };
+        // The directory, the accounts, 3 counts, 2 texts, the map's table and 4 buckets, the queue's ends.
+        let cells = 1 + ACCOUNTS + 3 + 2 + 1 + 4 + 2 + (entries + items) as usize;
+        Ok((wrong, cells))
+    }
+}
+
+/// Stops until whoever watches goes on.
+fn stop() {
+    raise(Signal::SIGSTOP).expect("a process can signal itself");
+}
+
+/// A process that is to be killed.
+pub(crate) fn victim(path: &Path, kind: &str, seed: u64) -> ExitCode {
+    match run_victim(path, kind, seed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("victim: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_victim(path: &Path, kind: &str, seed: u64) -> Result<(), Failed> {
+    let mut random = SmallRng::seed_from_u64(seed);
+    match kind {
+        "recoverer" => {
+            // Attaches, and so clears up after who has died before.
+            nix::sys::ptrace::traceme()?;
+            stop();
+            let shared = Shared::open(path)?;
+            stop();
+            drop(shared);
+        }
+        "any" => {
+            let shared = Shared::open(path)?;
+            let load = Load::new(&shared)?;
+            loop {
+                let kind = KINDS[random.random_range(0..KINDS.len() + 2).min(KINDS.len() - 1)];
+                shared.atomically(|tx| load.run(tx, kind, &mut random))?;
+                if random.random_range(0..64) == 0 {
+                    let wrong = shared.atomically(|tx| load.audit(tx))?.0;
+                    if let Some(wrong) = wrong {
+                        return Err(wrong.into());
+                    }
+                }
+            }
+        }
+        "press" => {
+            let shared = Shared::open(path)?;
+            let load = Load::new(&shared)?;
+            shared.atomically(|tx| load.run(tx, kind, &mut random))?;
+            let mut attempts = 0;
+            shared.atomically(|tx| {
+                attempts += 1;
+                load.run(tx, "transfer", &mut random)?;
+                if attempts <= LOST {
+                    // What it has read changes before it can commit.
+                    std::thread::scope(|scope| {
+                        let touch = || shared.atomically(|tx| load.touch(tx));
+                        scope.spawn(touch).join().is_ok()
+                    });
+                }
+                if attempts == LOST {
+                    nix::sys::ptrace::traceme().expect("a process may be traced by its parent");
+                    stop();
+                }
+                Ok(())
+            })?;
+            stop();
+            let pressed = shared.overview().statistics.pressed;
+            assert!(pressed > 0, "it should have pressed");
+        }
+        kind => {
+            let shared = Shared::open(path)?;
+            let load = Load::new(&shared)?;
+            // Warm, so that the steps are those of a transaction and not of what comes once.
+            shared.atomically(|tx| load.run(tx, kind, &mut random))?;
+            nix::sys::ptrace::traceme()?;
+            stop();
+            shared.atomically(|tx| load.run(tx, kind, &mut random))?;
+            stop();
+        }
+    }
+    Ok(())
+}

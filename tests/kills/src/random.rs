@@ -1,0 +1,125 @@
+//! Random kills, and stops, under load.
+
+use crate::steps::{Failed, command};
+use crate::sweep::{Place, watch};
+use crate::verdict::Verdict;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Kills one of some busy processes again and again.
+pub(crate) fn random(
+    kills: u64,
+    processes: usize,
+    seed: u64,
+    fault: Option<String>,
+) -> Result<Verdict, Failed> {
+    println!("seed {seed}");
+    let (mut random, fault) = (SmallRng::seed_from_u64(seed), fault.as_deref());
+    let place = Place::new("random")?;
+    let (mut verdict, progress) = (Verdict::default(), Arc::new(AtomicU64::new(0)));
+    watch(&progress);
+    let spawn =
+        |seed| -> Result<Child, Failed> { Ok(command(&place.path, "any", seed, fault)?.spawn()?) };
+    let mut victims = (0..processes)
+        .map(|number| spawn(seed.wrapping_add(number as u64)))
+        .collect::<Result<Vec<_>, _>>()?;
+    // One thread of this process works all the time, as a survivor does. The time from each kill to its
+    // next commits is what matters: on cells that the dead may have claimed.
+    let (done, worst) = (AtomicBool::new(false), AtomicU64::new(0));
+    let slow = AtomicU64::new(0);
+    let inconsistent = AtomicU64::new(0);
+    let mut commits = 0;
+    let outcome = std::thread::scope(|scope| -> Result<(), Failed> {
+        let survivor = scope.spawn(|| -> Result<u64, String> {
+            let (mut random, mut commits) = (SmallRng::seed_from_u64(seed ^ 1), 0);
+            while !done.load(Ordering::Relaxed) {
+                let begin = Instant::now();
+                let run = place.shared.atomically(|tx| {
+                    place.load.touch(tx)?;
+                    place.load.run(tx, "structure", &mut random)
+                });
+                run.map_err(|error| error.to_string())?;
+                let took = begin.elapsed();
+                worst.fetch_max(took.as_micros() as u64, Ordering::Relaxed);
+                slow.fetch_add(u64::from(took > Duration::from_millis(100)), Ordering::Relaxed);
+                commits += 1;
+                let audit = place.shared.atomically(|tx| place.load.audit(tx));
+                if let Some(wrong) = audit.map_err(|error| error.to_string())?.0 {
+                    println!("{wrong}");
+                    inconsistent.fetch_add(1, Ordering::Relaxed);
+                }
+                std::thread::sleep(Duration::from_micros(300));
+            }
+            Ok(commits)
+        });
+        let run = (|| -> Result<(), Failed> {
+            for number in 0..kills {
+                std::thread::sleep(Duration::from_micros(random.random_range(500..8000)));
+                let at = random.random_range(0..processes);
+                let pid = Pid::from_raw(i32::try_from(victims[at].id())?);
+                // Some are only stopped, for a while, and some of those killed then.
+                let stopped = random.random_bool(0.1);
+                if stopped {
+                    kill(pid, Signal::SIGSTOP)?;
+                    std::thread::sleep(Duration::from_millis(random.random_range(1..30)));
+                    kill(pid, Signal::SIGCONT)?;
+                }
+                if !stopped || random.random_bool(0.5) {
+                    if let Some(status) = victims[at].try_wait()? {
+                        return Err(format!("a victim has ended by itself: {status}").into());
+                    }
+                    victims[at].kill()?;
+                    victims[at].wait()?;
+                    victims[at] = spawn(seed.wrapping_mul(31).wrapping_add(number))?;
+                }
+                verdict.kills += 1;
+                progress.fetch_add(1, Ordering::Relaxed);
+                if number % 100 == 99 {
+                    place.shared.reap()?;
+                }
+            }
+            Ok(())
+        })();
+        done.store(true, Ordering::Relaxed);
+        commits = survivor.join().map_err(|_| "the survivor has panicked")??;
+        run
+    });
+    for victim in &mut victims {
+        victim.kill()?;
+        victim.wait()?;
+    }
+    if let Err(error) = outcome {
+        // Somebody has met what no protocol writes, or a victim has ended by itself.
+        verdict.kills = verdict.kills.max(1);
+        verdict.inconsistent += 1;
+        verdict.complain(|| error.to_string());
+        return Ok(verdict);
+    }
+    verdict.inconsistent += inconsistent.into_inner();
+    let during = Duration::from_micros(worst.into_inner());
+    let killed = verdict.kills;
+    place.examine("after all of them", &mut verdict);
+    verdict.kills = killed;
+    verdict.longest = verdict.longest.max(during);
+    if during > Duration::from_secs(1) {
+        verdict.stuck += 1;
+    }
+    let seen = place.shared.overview();
+    verdict.aborted = seen.aborted;
+    verdict.blocks = seen.blocks;
+    verdict.committed = seen.statistics.commits - commits;
+    verdict.notes.push(format!(
+        "{} slots of the dead cleared up; the survivor committed {commits} times meanwhile, {} of them in \
+         more than 100 ms; the region has {} bytes",
+        seen.recoveries,
+        slow.into_inner(),
+        seen.bytes
+    ));
+    Ok(verdict)
+}

@@ -1,0 +1,211 @@
+//! A kill at every instruction; and of recoverers, around everything that they do to the region.
+
+use crate::load::{Load, SWEPT};
+use crate::steps::{Ended, Failed, Victim};
+use crate::verdict::Verdict;
+use contempo::shared::{Options, Shared, lease_path};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// A region for a sweep, and this process, which survives, attached to it.
+pub(crate) struct Place {
+    pub(crate) path: PathBuf,
+    pub(crate) shared: Shared,
+    pub(crate) load: Load,
+}
+
+impl Place {
+    pub(crate) fn new(name: &str) -> Result<Self, Failed> {
+        let file = format!("contempo-kills-{}-{name}", std::process::id());
+        let memory = PathBuf::from("/dev/shm");
+        let path = if memory.is_dir() { memory } else { std::env::temp_dir() }.join(file);
+        let _ = std::fs::remove_file(&path);
+        let shared =
+            Shared::create(&path, &Options::new().threads(16).processes(16).first_bytes(0))?;
+        let load = Load::new(&shared)?;
+        Ok(Place { path, shared, load })
+    }
+
+    fn clear_up(&self, verdict: &mut Verdict) -> Result<(), Failed> {
+        let recovered = self.shared.reap()?;
+        verdict.aborted += recovered.aborted;
+        verdict.blocks += recovered.blocks;
+        Ok(self.shared.collect()?)
+    }
+
+    /// Looks at what a death has left. False if the region cannot be used after it.
+    pub(crate) fn examine(&self, what: &str, verdict: &mut Verdict) -> bool {
+        verdict.kills += 1;
+        let looked = self.look(what, verdict);
+        if let Err(error) = &looked {
+            verdict.inconsistent += 1;
+            verdict.complain(|| format!("{what}: {error}"));
+        }
+        looked.is_ok()
+    }
+
+    fn look(&self, what: &str, verdict: &mut Verdict) -> Result<(), Failed> {
+        // Every other time without clearing up first: the dead keep nobody from going on.
+        if verdict.kills.is_multiple_of(2) {
+            self.clear_up(verdict)?;
+        }
+        let begin = Instant::now();
+        let count = self.load.count;
+        self.shared.atomically(|tx| tx.modify(count, |count| count + 1))?;
+        let (wrong, cells) = self.shared.atomically(|tx| {
+            self.load.touch(tx)?;
+            self.load.audit(tx)
+        })?;
+        let took = begin.elapsed();
+        verdict.longest = verdict.longest.max(took);
+        if took > Duration::from_secs(1) {
+            verdict.stuck += 1;
+            verdict.complain(|| format!("{what}: it took {took:?}"));
+        }
+        if let Some(wrong) = wrong {
+            verdict.inconsistent += 1;
+            verdict.complain(|| format!("{what}: {wrong}"));
+        }
+        self.clear_up(verdict)?;
+        let (wrong, cells_after) = self.shared.atomically(|tx| self.load.audit(tx))?;
+        if let Some(wrong) = wrong {
+            verdict.inconsistent += 1;
+            verdict.complain(|| format!("{what}, cleared up: {wrong}"));
+        }
+        let report = self.shared.check();
+        let lost = report.unreachable != 0
+            || report.retired != 0
+            || report.cells != cells_after
+            || report.versions != cells_after;
+        if !report.is_sound() || lost || cells != cells_after {
+            verdict.leaked += 1;
+            verdict.complain(|| format!("{what}: {cells_after} cells should be there:\n{report}"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+        let _ = std::fs::remove_file(lease_path(&self.path));
+    }
+}
+
+/// Ends this process if it comes to a standstill.
+pub(crate) fn watch(progress: &std::sync::Arc<std::sync::atomic::AtomicU64>) {
+    use std::sync::atomic::Ordering;
+    let progress = std::sync::Arc::clone(progress);
+    std::thread::spawn(move || {
+        let mut before = u64::MAX;
+        loop {
+            std::thread::sleep(Duration::from_secs(30));
+            let now = progress.load(Ordering::Relaxed);
+            if now == before {
+                println!("stuck: nothing has happened for 30 seconds, after {now} kills");
+                std::process::exit(1);
+            }
+            before = now;
+        }
+    });
+}
+
+/// A kill at every `stride`-th instruction of each kind of transaction.
+pub(crate) fn sweep(
+    seconds: u64,
+    stride: u64,
+    only: Option<&str>,
+    fault: Option<String>,
+) -> Result<Verdict, Failed> {
+    let kinds: Vec<&str> =
+        SWEPT.into_iter().filter(|kind| only.is_none_or(|only| only == *kind)).collect();
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let (mut verdict, progress) = (Verdict::default(), std::sync::Arc::default());
+    watch(&progress);
+    for (number, &kind) in kinds.iter().enumerate() {
+        let place = Place::new(kind)?;
+        // A share of the time for each; what one leaves, the next has.
+        let left = end.saturating_duration_since(Instant::now());
+        let share = Instant::now() + left / u32::try_from(kinds.len() - number)?;
+        let (mut at, mut total) = (0, None);
+        while Instant::now() < share {
+            let before = place.shared.snapshot(|view| view.read(place.load.count))?;
+            let victim = Victim::start(&place.path, kind, at, fault.as_deref())?;
+            let ended = victim.step(at, |_, _| Ok(()))?;
+            victim.kill()?;
+            let after = place.shared.snapshot(|view| view.read(place.load.count))?;
+            verdict.committed += after - before - 1; // One was to warm up.
+            let usable = place.examine(&format!("{kind}, after {at} instructions"), &mut verdict);
+            progress.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if fault.is_some() && !verdict.is_good() {
+                return Ok(verdict); // It shows: enough.
+            }
+            if !usable {
+                break;
+            }
+            if let Ended::AtTheEnd(steps) = ended {
+                total = Some(steps);
+                break;
+            }
+            at += stride;
+        }
+        verdict.notes.push(match total {
+            Some(steps) => format!("{kind:10} swept: {steps} instructions, every {stride}"),
+            None => format!("{kind:10} NOT finished: time was up after {at} instructions"),
+        });
+    }
+    Ok(verdict)
+}
+
+/// Kills of recoverers.
+pub(crate) fn recoverers(seconds: u64, fault: Option<String>) -> Result<Verdict, Failed> {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let (mut verdict, progress) = (Verdict::default(), std::sync::Arc::default());
+    watch(&progress);
+    let fault = fault.as_deref();
+    let mut points = 0;
+    for (number, kind) in SWEPT.iter().enumerate() {
+        let left = end.saturating_duration_since(Instant::now());
+        let share = Instant::now() + left / u32::try_from(SWEPT.len() - number)?;
+        // Where the one to be cleared up has died: at each of its writes to the region, in turn.
+        let place = Place::new(kind)?;
+        let profile = crate::profile::writes(&place.path, kind, fault)?;
+        place.examine("a profile", &mut verdict);
+        drop(place);
+        let deaths = profile.len();
+        // From the end of the transaction to its beginning: where most is to be done comes first.
+        for (index, death) in profile.into_iter().enumerate().rev() {
+            if Instant::now() >= share {
+                break;
+            }
+            let place = Place::new(kind)?;
+            let corpse = |seed| -> Result<(), Failed> {
+                let victim = Victim::start(&place.path, kind, seed, fault)?;
+                victim.step(death, |_, _| Ok(()))?;
+                victim.kill()
+            };
+            corpse(0)?;
+            let writes = crate::profile::writes(&place.path, "recoverer", fault)?;
+            place.examine("a profile of a recoverer", &mut verdict);
+            for at in writes.iter().flat_map(|at| [*at, at + 1]) {
+                if Instant::now() >= share {
+                    break;
+                }
+                corpse(0)?;
+                let victim = Victim::start(&place.path, "recoverer", 0, fault)?;
+                victim.step(at, |_, _| Ok(()))?;
+                victim.kill()?;
+                let what = format!(
+                    "{kind}, killed at write {index} of {deaths}; recoverer after {at} instructions"
+                );
+                if !place.examine(&what, &mut verdict) {
+                    break;
+                }
+                points += 1;
+                progress.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+    }
+    verdict.notes.push(format!("{points} deaths of recoverers"));
+    Ok(verdict)
+}

@@ -1,0 +1,28 @@
+//! A time-boxed share of each kind of kill. The whole: `ci/kills.sh`.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use std::process::Command;
+
+fn kills(arguments: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_kills")).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}:\n{said}\n{complained}");
+    assert!(said.contains(": 0 inconsistent, 0 stuck, 0 leaked"), "{said}");
+    println!("{arguments:?}\n{said}");
+}
+
+#[test]
+fn kills_at_instructions_leave_nothing() {
+    kills(&["sweep", "--seconds", "20", "--stride", "37"]);
+}
+
+#[test]
+fn kills_of_recoverers_leave_nothing() {
+    kills(&["recoverers", "--seconds", "20"]);
+}
+
+#[test]
+fn random_kills_leave_nothing() {
+    kills(&["random", "--kills", "200"]);
+}

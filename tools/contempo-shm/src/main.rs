@@ -1,0 +1,94 @@
+//! `contempo-shm`: looks at shared regions.
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod tool {
+    use clap::{Parser, Subcommand};
+    use contempo::shared::Shared;
+    use std::error::Error;
+    use std::path::PathBuf;
+    use std::process::ExitCode;
+
+    #[derive(Parser, Debug)]
+    #[command(about = "Looks at shared regions of contempo", version)]
+    struct Arguments {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[derive(Subcommand, Debug)]
+    enum Command {
+        /// Who is attached, what they hold, which roots there are.
+        Inspect { region: PathBuf },
+        /// The full consistency check. Exact only while nobody commits. Ends with 1 if something is wrong.
+        Check { region: PathBuf },
+        /// What the region's transactions have done since it was made.
+        Stat { region: PathBuf },
+        /// Clears up after processes that have died, and says what there was.
+        Reap { region: PathBuf },
+    }
+
+    fn run(command: Command) -> Result<bool, Box<dyn Error>> {
+        match command {
+            Command::Inspect { region } => {
+                let shared = Shared::open(region)?;
+                println!("{}", shared.overview());
+                println!("roots       {}", shared.roots()?.join(", "));
+            }
+            Command::Check { region } => {
+                let shared = Shared::open(region)?;
+                let report = shared.check();
+                println!("{report}");
+                return Ok(report.is_sound());
+            }
+            Command::Stat { region } => {
+                let seen = Shared::open(region)?.overview();
+                let done = seen.statistics;
+                for (name, count) in [
+                    ("commits", done.commits),
+                    ("read-only", done.read_only),
+                    ("aborts", done.aborts_claimed + done.aborts_changed + done.aborts_preempted),
+                    ("taken over", done.takeovers),
+                    ("waits", done.waits),
+                    ("recoveries", seen.recoveries),
+                    ("bytes", seen.bytes),
+                ] {
+                    println!("{name:12}{count}");
+                }
+            }
+            Command::Reap { region } => {
+                // To open it clears up as well.
+                let before = Shared::open(&region)?;
+                before.reap()?;
+                let seen = before.overview();
+                println!(
+                    "so far: {} slots of dead processes cleared up, {} transactions aborted, {} blocks \
+                     taken back",
+                    seen.recoveries, seen.aborted, seen.blocks
+                );
+            }
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn main() -> ExitCode {
+        match run(Arguments::parse().command) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("contempo-shm: {error}");
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn main() -> std::process::ExitCode {
+    tool::main()
+}
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+fn main() -> std::process::ExitCode {
+    eprintln!("contempo-shm: shared regions are there on 64-bit Linux only");
+    std::process::ExitCode::from(2)
+}
