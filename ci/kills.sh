@@ -2,7 +2,7 @@
 # Processes that share a region are killed: at every instruction of a transaction, around everything that
 # a recoverer does, and at random under load. Then the same with faults planted, each of which must show.
 #
-#   ci/kills.sh             a share of some minutes
+#   ci/kills.sh             a share, about two minutes
 #   ci/kills.sh --all       every instruction, and 10,000 random kills: about an hour
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,9 +15,9 @@ if [[ "${1:-}" == --all ]]; then
   recoverers=(recoverers --seconds 900)
   random=(random --kills 10000)
 else
-  sweep=(sweep --seconds 60 --stride 11)
-  recoverers=(recoverers --seconds 40)
-  random=(random --kills 500)
+  sweep=(sweep --seconds 30 --stride 23)
+  recoverers=(recoverers --seconds 20)
+  random=(random --kills 200)
 fi
 cargo build -q --release -p kills
 kills="${CARGO_TARGET_DIR:-target}/release/kills"
