@@ -44,15 +44,17 @@ fn work(shared: &Shared, process: usize, seed: u64) -> Vec<Attempt> {
     let mut random = SmallRng::seed_from_u64(seed);
     let mut next = (process as u64 + 1) << 40;
     let all = RefCell::new(Vec::<Attempt>::new());
+    // A moment before the next attempt begins. When its closure runs, it has begun already, and what it
+    // will see is settled.
+    let before = std::cell::Cell::new(0);
     let begin = |kind| {
         let mut all = all.borrow_mut();
-        let at = now();
         // Whatever was there before has ended by now, without a commit.
         if let Some(last) = all.last_mut().filter(|last| last.end == 0) {
-            last.end = at;
+            last.end = now();
             last.writes.clear();
         }
-        all.push(Attempt { thread: process, kind, begin: at, ..Attempt::default() });
+        all.push(Attempt { thread: process, kind, begin: before.get(), ..Attempt::default() });
     };
     let commit = || {
         if let Some(last) = all.borrow_mut().last_mut() {
@@ -64,12 +66,14 @@ fn work(shared: &Shared, process: usize, seed: u64) -> Vec<Attempt> {
         if let Some(attempt) = all.borrow_mut().last_mut() {
             attempt.reads.push((at, version));
         }
+        before.set(now());
     };
     for _ in 0..TRANSACTIONS {
         let first = random.random_range(0..CELLS);
         let chosen: Vec<usize> =
             (0..random.random_range(1..=4)).map(|n| (first + n) % CELLS).collect();
         let writes = random.random_range(0..=chosen.len());
+        before.set(now());
         if random.random_range(0..4) == 0 {
             let looked = shared.snapshot(|view| {
                 begin("snapshot");
