@@ -117,8 +117,9 @@ fn a_token_among_many_is_handed_on_without_a_stampede() {
         let attempts = attempts.into_inner();
         let by_time = started.elapsed().as_millis() as u64 / 2;
         println!("{attempts} attempts, {hand_offs} hand-offs, {:?}", started.elapsed());
-        // Each hand-off takes one that blocks and one that succeeds.
-        assert!(attempts <= 2 * hand_offs + hand_offs / 4 + by_time, "{attempts} attempts");
+        // Each hand-off takes one that blocks and one that succeeds; on a busy machine nearly another one
+        // (2.9 were seen), since who is woken comes late. A stampede would be 32.
+        assert!(attempts <= 3 * hand_offs + by_time, "{attempts} attempts");
     });
 }
 
