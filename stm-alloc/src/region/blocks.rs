@@ -267,6 +267,9 @@ impl SlotHeap {
         }
         // Release, partner: the acquire in `take`.
         word.store(meta.freed().bits(), Ordering::Release);
+        // Before whatever is stored there next: who reads that by a stale handle, and then looks at the meta
+        // word again (after an acquire fence), sees that the block was freed.
+        std::sync::atomic::fence(Ordering::Release);
         let offset = at.addr() - self.map.base().addr();
         let Some(superblock) = Superblock::at(&self.map, offset) else { return true };
         // Relaxed: only we make it ours, and only we give it up.

@@ -7,7 +7,7 @@
 //! transaction fails with an error. Correct processes, dead ones included, never leave a bad link.
 
 use crate::domain::{Domain, Link, Trail};
-use crate::region::block::{RegionCell, RegionVersion};
+use crate::region::block::{FREES_CELL, RegionCell, RegionVersion};
 use crate::version::{CellHeader, VersionHeader};
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::{Incarnation, WAKE_WORDS};
@@ -16,7 +16,7 @@ use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::lease::{ForkMark, LeaseFile, wake_shared};
 use contempo_sched::policy::Policy;
-use contempo_sched::primitives::Ordering;
+use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::table::Descriptors;
 use contempo_sched::word::WhoWhen;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -171,6 +171,7 @@ impl RegionDomain {
     }
 
     /// What a snapshot needs of the region, by value.
+    #[inline(always)]
     pub fn lens(&self) -> Lens<'_> {
         Lens { domain: self, base: self.base, limit: self.limit.load(Ordering::Relaxed) }
     }
@@ -334,11 +335,11 @@ impl<'d> Lens<'d> {
         handle.fits_as(meta, kind).then_some(at)
     }
 
-    /// The newest version of a cell, if it was committed at or before `bound`: the fast path of a read. If
-    /// there is none, the slow one says why.
+    /// The newest version of a cell, if it was committed at or before `bound`, and is a value: the fast path
+    /// of a read. If there is none, the slow one says why.
     #[inline(always)]
-    pub fn newest(&self, cell: Handle, bound: u64) -> Option<&'d RegionVersion> {
-        let at = self.decode(cell, Kind::Cell)?;
+    pub fn newest(&self, handle: Handle, bound: u64) -> Option<&'d RegionVersion> {
+        let at = self.decode(handle, Kind::Cell)?;
         // SAFETY: decoded: mapped and aligned; atomics, for which any bits do.
         let cell: &RegionCell = unsafe { &*at.cast() };
         // Acquire, partner: the claim that published the version.
@@ -347,7 +348,13 @@ impl<'d> Lens<'d> {
         let version: &RegionVersion = unsafe { &*at.cast() };
         // Acquire, partner: the owner's or a finisher's store of the stamp.
         let who_when = version.header.who_when.load(Ordering::Acquire);
-        who_when.committed_by(bound).then_some(version)
+        let ends = version.has(FREES_CELL);
+        // Is the cell in use still? Then it was alive when we had announced ourselves, and what we have read
+        // stays. The fence keeps that behind the loads above, and pairs with the one in `SlotHeap::free`.
+        fence(Ordering::Acquire);
+        let meta = Meta::from_bits(cell.meta.load(Ordering::Relaxed));
+        let good = who_when.committed_by(bound) && !ends && handle.fits_in_use(meta);
+        good.then_some(version)
     }
 }
 
