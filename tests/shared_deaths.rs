@@ -132,12 +132,14 @@ fn a_handle_that_leaves_a_transaction_before_its_commit_does_no_harm() {
         let cancelled: Result<(), _> = shared.atomically(|tx| {
             leaked = tx.create(&1_u64)?;
             std::thread::scope(|scope| {
-                scope.spawn(|| {
+                let other = scope.spawn(|| {
                     shared.atomically(|tx| tx.write(leaked, &5)).unwrap();
                     if frees {
                         shared.atomically(|tx| tx.free(leaked)).unwrap();
                     }
                 });
+                // Until its session is in the pool, too: what it holds is counted below.
+                other.join().unwrap();
             });
             tx.cancel()
         });

@@ -47,6 +47,15 @@ pub struct SuperblockHeader {
     hints: [AtomicU64; HINT_WORDS],
 }
 
+impl SuperblockHeader {
+    /// Is this its size class?
+    #[inline(always)]
+    pub fn is_of_class(&self, class: usize) -> bool {
+        // Relaxed: stored before any of its blocks was used, and never changed.
+        self.class.load(Ordering::Relaxed) == class as u32 + 1
+    }
+}
+
 const _: () = assert!(size_of::<SuperblockHeader>() <= SUPERBLOCK_HEADER);
 const _: () = {
     let mut at = 0;

@@ -7,10 +7,13 @@
 //! transaction fails with an error. Correct processes, dead ones included, never leave a bad link.
 
 use crate::domain::{Domain, Link, Trail};
-use crate::region::block::{FREES_CELL, RegionCell, RegionVersion};
+use crate::region::block::{FREES_CELL, RegionCell, RegionVersion, VERSION_HEADER};
 use crate::version::{CellHeader, VersionHeader};
+use contempo_alloc::region::blocks::{SIZES, SuperblockHeader};
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
-use contempo_alloc::region::layout::{Incarnation, WAKE_WORDS};
+use contempo_alloc::region::layout::{
+    Incarnation, SUPERBLOCK, SUPERBLOCK_HEADER, WAKE_WORDS, blocks_at,
+};
 use contempo_alloc::region::map::Map;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
@@ -105,6 +108,8 @@ pub struct RegionDomain {
     /// The same as a pointer, and how much of it may be touched: beside each other, for reads.
     base: *mut u8,
     limit: AtomicUsize,
+    /// Where superblocks begin.
+    first: usize,
     table: SlotTable,
     poison: Box<RegionVersion>,
     corrupt: AtomicBool,
@@ -128,6 +133,11 @@ unsafe impl Send for RegionDomain {}
 // SAFETY: as above.
 unsafe impl Sync for RegionDomain {}
 
+/// The size class of cells, and of nothing else: versions are larger.
+const CELL_CLASS: usize = 0;
+const _: () = assert!(size_of::<RegionCell>() <= SIZES[CELL_CLASS]);
+const _: () = assert!(VERSION_HEADER > SIZES[CELL_CLASS]);
+
 /// Looks at one cell after which no protocol is thought to be at work there: each look at a claim whose
 /// transaction has ended means that another has come meanwhile.
 const ASTRAY: u32 = 1 << 18;
@@ -141,6 +151,7 @@ impl RegionDomain {
         RegionDomain {
             base: map.base(),
             limit: AtomicUsize::new(0),
+            first: blocks_at(map.identity().processes, map.identity().slots),
             table: SlotTable { map: Arc::clone(&map), nobody: Descriptor::new() },
             map,
             poison: Box::new(RegionVersion {
@@ -191,6 +202,21 @@ impl RegionDomain {
         handle.fits_as(meta, kind).then_some(at)
     }
 
+    /// May a cell begin at this place, which is below the limit? Cells are alone in superblocks of their
+    /// class, and a class never changes: what has the meta word of a cell there was put to use as one.
+    #[inline(always)]
+    fn is_place_of_cell(&self, offset: usize) -> bool {
+        if offset < self.first {
+            return false;
+        }
+        // SAFETY: the superblock of a block below the limit: in the file and in the mapping.
+        let at = unsafe { self.base.add(offset / SUPERBLOCK * SUPERBLOCK) };
+        // SAFETY: as above; aligned, atomics, for which any bits do.
+        let header = unsafe { &*at.cast::<SuperblockHeader>() };
+        let inside = (offset % SUPERBLOCK).wrapping_sub(SUPERBLOCK_HEADER);
+        header.is_of_class(CELL_CLASS) && inside % SIZES[CELL_CLASS] == 0
+    }
+
     #[cold]
     #[inline(never)]
     fn has_grown_to(&self, offset: usize) -> bool {
@@ -235,10 +261,14 @@ impl RegionDomain {
         Some(unsafe { &*at.cast() })
     }
 
-    /// The cell that a handle names, if it is good.
+    /// The cell that a handle names, if it is good. Handles of cells come from users, who can make them up: so
+    /// there must be a cell, and not data that look like one.
     #[inline(always)]
     pub fn find_cell(&self, handle: Handle) -> Option<&RegionCell> {
         let at = self.decode(handle, Kind::Cell)?;
+        if !self.is_place_of_cell(handle.offset()) {
+            return None;
+        }
         // SAFETY: as in `find_version`.
         Some(unsafe { &*at.cast() })
     }
@@ -340,6 +370,9 @@ impl<'d> Lens<'d> {
     #[inline(always)]
     pub fn newest(&self, handle: Handle, bound: u64) -> Option<&'d RegionVersion> {
         let at = self.decode(handle, Kind::Cell)?;
+        if !self.domain.is_place_of_cell(handle.offset()) {
+            return None;
+        }
         // SAFETY: decoded: mapped and aligned; atomics, for which any bits do.
         let cell: &RegionCell = unsafe { &*at.cast() };
         // Acquire, partner: the claim that published the version.
