@@ -262,14 +262,14 @@ pub(crate) fn take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenEr
     };
     for slot in 0..map.identity().slots {
         let Some(record) = map.slot(slot) else { break };
+        if record.process.load(Ordering::Relaxed) != 0 {
+            continue;
+        }
+        // Before it is taken: should we die in between, whoever looks for the dead looks this far.
+        raise(slot);
         // Acquire, partner: the release by whoever gave it up, or cleared it up.
-        let taken = record.process.load(Ordering::Relaxed) == 0
-            && record
-                .process
-                .compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok();
-        if taken {
-            raise(slot);
+        let taken = record.process.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed);
+        if taken.is_ok() {
             // SAFETY: the session is kept by `current`, which keeps the region; the slot is ours.
             return Ok(Some(unsafe { Session::new(domain, slot) }));
         }
@@ -282,6 +282,7 @@ pub(crate) fn take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenEr
         let done = recover::with_dead_slot(domain, slot, |_| {
             // SAFETY: as above; it becomes ours below, and until then nobody else's.
             let heir = unsafe { Session::new(domain, slot) };
+            raise(slot);
             recover::clear_up(&heir, slot);
             heir.renew_serial();
             if let Some(record) = map.slot(slot) {
