@@ -416,6 +416,32 @@ fn a_region_that_may_not_grow_says_so_and_goes_on() {
 }
 
 #[test]
+fn damage_that_looks_like_our_own_mark_is_no_base_of_a_commit() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let cell = shared.root("cell", 1_u64).unwrap();
+    let file = std::fs::File::options().write(true).open(place.path()).unwrap();
+    let link = u64::from(cell.words()[0] as u32) * 16 + 8;
+    let damaged = shared.atomically(|tx| {
+        tx.read(cell)?;
+        file.write_all_at(&[0xff; 8], link).unwrap();
+        tx.write(cell, &2)
+    });
+    assert!(matches!(damaged, Err(TransactionError::Corrupt)), "{damaged:?}");
+}
+
+#[test]
+fn both_files_have_the_mode_that_was_asked_for() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new().mode(0o666)).unwrap();
+    for file in [place.path(), &contempo::shared::lease_path(&place)] {
+        let mode = std::fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o666, "{}", file.display());
+    }
+    drop(shared);
+}
+
+#[test]
 fn the_same_region_opened_twice_is_one() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();

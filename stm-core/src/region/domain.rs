@@ -76,6 +76,9 @@ impl Link<RegionDomain> for RegionLink {
         success: Ordering,
     ) -> bool {
         let (current, new) = (domain.handle_of(current), domain.handle_of(new));
+        if current == POISON {
+            return false; // A damaged region may hold those very bits: nothing is to be built on them.
+        }
         self.0.compare_exchange(current.bits(), new.bits(), success, Ordering::Relaxed).is_ok()
     }
 }
