@@ -416,6 +416,32 @@ fn a_region_that_may_not_grow_says_so_and_goes_on() {
 }
 
 #[test]
+fn damage_that_looks_like_our_own_mark_is_no_base_of_a_commit() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let cell = shared.root("cell", 1_u64).unwrap();
+    let file = std::fs::File::options().write(true).open(place.path()).unwrap();
+    let link = u64::from(cell.words()[0] as u32) * 16 + 8;
+    let damaged = shared.atomically(|tx| {
+        tx.read(cell)?;
+        file.write_all_at(&[0xff; 8], link).unwrap();
+        tx.write(cell, &2)
+    });
+    assert!(matches!(damaged, Err(TransactionError::Corrupt)), "{damaged:?}");
+}
+
+#[test]
+fn both_files_have_the_mode_that_was_asked_for() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new().mode(0o666)).unwrap();
+    for file in [place.path(), &contempo::shared::lease_path(&place)] {
+        let mode = std::fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o666, "{}", file.display());
+    }
+    drop(shared);
+}
+
+#[test]
 fn the_same_region_opened_twice_is_one() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();
@@ -424,4 +450,29 @@ fn the_same_region_opened_twice_is_one() {
     again.atomically(|tx| tx.write(cell, &2)).unwrap();
     assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 2);
     assert_eq!(shared.overview().attached.len(), 1);
+}
+
+/// What looks like a cell, in the data of a version, and a handle to it.
+#[test]
+fn a_handle_cannot_be_made_up_to_reach_data() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let bytes = |words: &[u64]| -> Vec<u8> { words.iter().flat_map(|w| w.to_ne_bytes()).collect() };
+    let name = place.path().file_name().unwrap().to_str().unwrap();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| line.ends_with(name)).unwrap();
+    let base = usize::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
+    let place_of = |cell: Cell<[u8]>| {
+        shared.snapshot(|view| Ok(view.read(cell)?.as_ptr().addr() - base)).unwrap() as u64 / 16
+    };
+    let make = |words: &[u64]| shared.atomically(|tx| tx.create(&bytes(words)[..])).unwrap();
+    // Generation 0: a version with 8 bytes, committed at stamp 1; and a cell whose value that is.
+    let version = make(&[1 << 32, 2, 0, 0, 0, 8, 0x1234, 0]);
+    let cell = make(&[2 << 32, 1 << 32 | place_of(version), 0, 0, 7, 7]);
+    let forged = Cell::<u64>::from_words([2 << 32 | place_of(cell), version.words()[1]]);
+    let read = shared.snapshot(|view| view.read(forged));
+    assert!(matches!(read, Err(TransactionError::NoSuchCell)), "{read:x?}");
+    let written = shared.atomically(|tx| tx.write(forged, &99));
+    assert!(matches!(written, Err(TransactionError::NoSuchCell)), "{written:?}");
+    assert!(shared.check().is_sound());
 }

@@ -1,6 +1,7 @@
 //! Handles on cells of a region, and what may be their values.
 
 use bytemuck::{Pod, Zeroable};
+use contempo_core::region::LARGEST_VALUE;
 use contempo_core::region::block::RegionVersion;
 use contempo_core::region::session::Stopped;
 use std::marker::PhantomData;
@@ -99,13 +100,21 @@ mod sealed {
 
 /// What may be the value of a shared cell: plain data ([`Pod`], with alignment up to 8), `[u8]`, `str`.
 ///
-/// Any bits in a region are a value of plain data, whoever wrote them; so reading is safe whatever another
-/// process does. Derive [`Pod`] and [`Zeroable`] for your own types. Pointers and references are not plain
+/// Any bits in a region are a value of plain data, whoever wrote them. That nobody changes them while they are
+/// read rests on the processes that map the region: they follow the protocol, which never changes a value in
+/// place. (Whoever may write to the file can do otherwise: see `docs/shared.md`, "What is trusted".) Derive [`Pod`] and [`Zeroable`] for your own types. Pointers and references are not plain
 /// data, as they mean nothing to another process; handles ([`Cell`]) are.
 ///
 /// ```compile_fail
 /// fn into_a_region<T: contempo::shared::Value>(_: T) {}
 /// into_a_region(&5); // does not compile: a reference
+/// ```
+///
+/// ```compile_fail
+/// # fn f(shared: &contempo::shared::Shared) {
+/// let _ = shared.atomically(|tx| tx.create(&[0_u64; 5000])); // does not compile: larger than any block
+/// # }
+/// # fn main() { f(&contempo::shared::Shared::open("").unwrap()) }
 /// ```
 pub trait Value: sealed::Sealed + 'static {
     /// What a read gives.
@@ -135,6 +144,7 @@ impl<T: Pod> Value for T {
 
     #[inline(always)]
     fn bytes(&self) -> &[u8] {
+        const { assert!(size_of::<T>() <= LARGEST_VALUE, "no block in a region is so large") };
         bytemuck::bytes_of(self)
     }
 

@@ -215,13 +215,11 @@ impl Shared {
     }
 
     /// Clears up after processes that have died. Happens by itself when a process opens the region, and
-    /// when the dead hold memory back.
+    /// when the dead hold memory back. Inside a transaction, or while another thread of this process is at
+    /// it, nothing is done.
     ///
     /// # Errors
     /// [`TransactionError`] if this thread cannot take part.
-    ///
-    /// # Panics
-    /// Inside a transaction.
     ///
     /// ```
     /// use contempo::shared::{Options, Shared};

@@ -47,6 +47,15 @@ pub struct SuperblockHeader {
     hints: [AtomicU64; HINT_WORDS],
 }
 
+impl SuperblockHeader {
+    /// Is this its size class?
+    #[inline(always)]
+    pub fn is_of_class(&self, class: usize) -> bool {
+        // Relaxed: stored before any of its blocks was used, and never changed.
+        self.class.load(Ordering::Relaxed) == class as u32 + 1
+    }
+}
+
 const _: () = assert!(size_of::<SuperblockHeader>() <= SUPERBLOCK_HEADER);
 const _: () = {
     let mut at = 0;
@@ -267,6 +276,9 @@ impl SlotHeap {
         }
         // Release, partner: the acquire in `take`.
         word.store(meta.freed().bits(), Ordering::Release);
+        // Before whatever is stored there next: who reads that by a stale handle, and then looks at the meta
+        // word again (after an acquire fence), sees that the block was freed.
+        std::sync::atomic::fence(Ordering::Release);
         let offset = at.addr() - self.map.base().addr();
         let Some(superblock) = Superblock::at(&self.map, offset) else { return true };
         // Relaxed: only we make it ours, and only we give it up.

@@ -123,6 +123,12 @@ impl Handle {
         (self.0 ^ meta.0) >> KIND_SHIFT == 0
     }
 
+    /// Is this the handle of a block with this meta word, which is not retired?
+    #[inline(always)]
+    pub const fn fits_in_use(self, meta: Meta) -> bool {
+        meta.0 & RETIRED == 0 && self.fits(meta)
+    }
+
     /// Is this the handle of a block of this kind, with this meta word?
     #[inline(always)]
     pub const fn fits_as(self, meta: Meta, kind: Kind) -> bool {
@@ -157,6 +163,7 @@ mod tests {
         let retired = used.retired_by(77);
         assert_eq!((retired.retirer(), retired.kind()), (Some(77), Kind::Cell));
         assert!(handle.fits(retired), "contemporaries still reach it");
+        assert!(handle.fits_in_use(used) && !handle.fits_in_use(retired));
         let again = retired.freed().in_use(Kind::Cell);
         assert!(!handle.fits(retired.freed()) && !handle.fits(again));
         assert_eq!(again.retirer(), None);

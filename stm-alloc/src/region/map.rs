@@ -100,8 +100,9 @@ impl Map {
             // Perhaps its maker has not come further: what there is of its beginning tells.
             return Err(Unchecked::read(&file)?.why_too_short(length).into());
         }
-        let identity = Unchecked::read(&file)?.identity();
+        // First `ready`: what is read after that is complete, or the file is said not to be.
         let ready = Unchecked::read_ready(&file)? == READY;
+        let identity = Unchecked::read(&file)?.identity();
         identity.check(layout, ready, length)?;
         let map = Self::of(file, identity)?;
         // Acquire, partner: the release in `complete`.

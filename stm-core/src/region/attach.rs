@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 /// How large a region may become, and for how many.
 #[derive(Clone, Debug)]
@@ -39,11 +39,20 @@ impl Default for Options {
     }
 }
 
-type Regions = Vec<((u64, u64), Weak<RegionDomain>)>;
+/// A region that this process is attached to.
+struct Known {
+    /// Device and inode.
+    key: (u64, u64),
+    /// Whose entry this is: a forked child inherits those of its parent.
+    process: u32,
+    region: Weak<RegionDomain>,
+}
 
-/// The regions that this process is attached to, by device and inode. One that is opened again is the
-/// same, since a lease file must not be opened twice (`contempo_sched::lease`).
-static ATTACHED: Mutex<Regions> = Mutex::new(Vec::new());
+/// The regions that this process is attached to. One that is opened again is the same. An entry goes when
+/// its region has been left, so a `Weak` that leads nowhere means: it is being left now.
+static ATTACHED: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+/// An entry has gone.
+static LEFT: Condvar = Condvar::new();
 
 /// Where the lease file of the region at `path` lies.
 pub fn lease_path(path: &Path) -> PathBuf {
@@ -79,16 +88,15 @@ pub fn create(path: &Path, options: &Options) -> Result<Arc<RegionDomain>, OpenE
         .open(path)
         .map_err(system("create the region's file"))?;
     let made = fill(path, file, options);
-    if let Err(error) = made {
+    if made.is_err() {
         // Both are ours: the first was made above, and the second belongs to it.
         let _ = std::fs::remove_file(path);
         let _ = std::fs::remove_file(lease_path(path));
-        return Err(error);
     }
-    open(path)
+    made
 }
 
-fn fill(path: &Path, file: File, options: &Options) -> Result<(), OpenError> {
+fn fill(path: &Path, file: File, options: &Options) -> Result<Arc<RegionDomain>, OpenError> {
     // As the user says, whatever the umask.
     file.set_permissions(std::fs::Permissions::from_mode(options.mode))
         .map_err(system("set the region's mode"))?;
@@ -106,6 +114,7 @@ fn fill(path: &Path, file: File, options: &Options) -> Result<(), OpenError> {
     let instance = random().map_err(system("draw a random number"))?;
     let (processes, slots) = (options.processes, options.slots);
     let identity = Identity::new(instance, layout_hash(), processes, slots, options.most);
+    let again = file.try_clone().map_err(system("open the region's file again"))?;
     let map = Map::create(file, identity, options.first)?;
     // One that is there belongs to a region that is gone; whoever has it open keeps it.
     let lease = lease_path(path);
@@ -117,19 +126,70 @@ fn fill(path: &Path, file: File, options: &Options) -> Result<(), OpenError> {
     }
     let leases =
         LeaseFile::open(&lease, Some(options.mode)).map_err(system("create the lease file"))?;
-    let lease = leases.identity().map_err(system("look at the lease file"))?;
+    // Whatever the umask, as above.
+    leases.set_mode(options.mode).map_err(system("set the lease file's mode"))?;
     let fork = ForkMark::new().map_err(system("mark this process"))?;
-    let own = Incarnation { record: 0, generation: 0 };
-    let domain = Arc::new(RegionDomain::new(map, leases, own, fork));
+    let domain = RegionDomain::new(map, leases, Incarnation { record: 0, generation: 0 }, fork);
     // Nobody else can have opened it yet.
     let Some(session) = take_slot(&domain)? else { return Err(OpenError::TooManyProcesses) };
     let directory = session.atomically(|session| session.create(&[])).map_err(|stopped| {
         system("put the directory into the region")(io::Error::other(format!("{stopped:?}")))
     })?;
-    let map = Arc::clone(&domain.map);
     leave(&domain, &session);
-    map.complete(directory, lease);
-    Ok(())
+    drop(session);
+    let map = Arc::clone(&domain.map);
+    // Another holder, in time: the lease file is not closed in between, and our record is taken before
+    // anybody else can have one.
+    let leases = LeaseFile::open(&lease, None).map_err(system("open the lease file"))?;
+    if leases.identity() != domain.leases.identity() {
+        return Err(Unusable::LeaseFileReplaced.into());
+    }
+    drop(domain);
+    let own = take_record(&map, &leases)?;
+    let key = key_of(&again)?;
+    let fork = ForkMark::new().map_err(system("mark this process"))?;
+    // Until we are on the list, `open` in another thread waits.
+    let mut attached = attached();
+    map.complete(directory, leases.identity());
+    let map = Map::open(again, layout_hash())?;
+    let domain = Arc::new(RegionDomain::new(map, leases, own, fork));
+    let region = Arc::downgrade(&domain);
+    attached.push(Known { key, process: std::process::id(), region });
+    drop(attached);
+    // This thread takes part from now on.
+    current::with(&domain, |session| session.map(|_| ()))??;
+    Ok(domain)
+}
+
+fn attached() -> MutexGuard<'static, Vec<Known>> {
+    ATTACHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn key_of(file: &File) -> Result<(u64, u64), OpenError> {
+    let metadata = file.metadata().map_err(system("look at the region's file"))?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// The region of this key that this process is attached to. Waits for one that is being left.
+fn find(
+    mut attached: MutexGuard<'static, Vec<Known>>,
+    key: (u64, u64),
+) -> Result<Arc<RegionDomain>, MutexGuard<'static, Vec<Known>>> {
+    attached.retain(|known| known.process == std::process::id());
+    loop {
+        let Some(at) = attached.iter().position(|known| known.key == key) else {
+            return Err(attached);
+        };
+        match attached[at].region.upgrade() {
+            Some(region) if region.fork.is_child() => {
+                // Of an ancestor that had our number: never to be dropped here.
+                std::mem::forget(region);
+                attached.swap_remove(at);
+            }
+            Some(region) => return Ok(region),
+            None => attached = LEFT.wait(attached).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
 }
 
 /// Attaches this process to the region at `path`.
@@ -137,27 +197,16 @@ fn fill(path: &Path, file: File, options: &Options) -> Result<(), OpenError> {
 /// # Errors
 /// Why it cannot; the file is left as it is.
 pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
-    let mut attached = ATTACHED.lock().unwrap_or_else(PoisonError::into_inner);
     let file = File::options()
         .read(true)
         .write(true)
         .open(path)
         .map_err(system("open the region's file"))?;
-    let metadata = file.metadata().map_err(system("look at the region's file"))?;
-    let key = (metadata.dev(), metadata.ino());
-    attached.retain(|(_, region)| {
-        region.upgrade().is_some_and(|region| {
-            let own = !region.fork.is_child();
-            if !own {
-                std::mem::forget(region); // The parent's: never to be dropped here.
-            }
-            own
-        })
-    });
-    let known = attached.iter().find(|(other, _)| *other == key);
-    if let Some(region) = known.and_then(|(_, region)| region.upgrade()) {
-        return Ok(region);
-    }
+    let key = key_of(&file)?;
+    let mut attached = match find(attached(), key) {
+        Ok(region) => return Ok(region),
+        Err(attached) => attached,
+    };
     let map = Map::open(file, layout_hash())?;
     let leases = match LeaseFile::open(&lease_path(path), None) {
         Ok(leases) => leases,
@@ -166,14 +215,15 @@ pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
         }
         Err(error) => return Err(system("open the lease file")(error)),
     };
-    let identity = leases.identity().map_err(system("look at the lease file"))?;
+    let identity = leases.identity();
     if map.identity().lease != [identity.0, identity.1] {
         return Err(Unusable::LeaseFileReplaced.into());
     }
     let fork = ForkMark::new().map_err(system("mark this process"))?;
     let own = take_record(&map, &leases)?;
     let domain = Arc::new(RegionDomain::new(map, leases, own, fork));
-    attached.push((key, Arc::downgrade(&domain)));
+    let region = Arc::downgrade(&domain);
+    attached.push(Known { key, process: std::process::id(), region });
     drop(attached);
     // Whoever comes looks after those who are gone.
     current::with(&domain, |session| session.map(recover::reap))??;
@@ -212,14 +262,14 @@ pub(crate) fn take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenEr
     };
     for slot in 0..map.identity().slots {
         let Some(record) = map.slot(slot) else { break };
+        if record.process.load(Ordering::Relaxed) != 0 {
+            continue;
+        }
+        // Before it is taken: should we die in between, whoever looks for the dead looks this far.
+        raise(slot);
         // Acquire, partner: the release by whoever gave it up, or cleared it up.
-        let taken = record.process.load(Ordering::Relaxed) == 0
-            && record
-                .process
-                .compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok();
-        if taken {
-            raise(slot);
+        let taken = record.process.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed);
+        if taken.is_ok() {
             // SAFETY: the session is kept by `current`, which keeps the region; the slot is ours.
             return Ok(Some(unsafe { Session::new(domain, slot) }));
         }
@@ -232,6 +282,7 @@ pub(crate) fn take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenEr
         let done = recover::with_dead_slot(domain, slot, |_| {
             // SAFETY: as above; it becomes ours below, and until then nobody else's.
             let heir = unsafe { Session::new(domain, slot) };
+            raise(slot);
             recover::clear_up(&heir, slot);
             heir.renew_serial();
             if let Some(record) = map.slot(slot) {
@@ -268,15 +319,24 @@ fn domain_descriptor(domain: &RegionDomain, slot: u32) -> &contempo_sched::descr
 }
 
 impl Drop for RegionDomain {
-    /// Leaves the region: the leases go with the lease file.
+    /// Leaves the region.
     fn drop(&mut self) {
+        if self.fork.is_child() {
+            // The parent's.
+            std::mem::take(self.pool.get_mut().unwrap_or_else(PoisonError::into_inner))
+                .into_iter()
+                .for_each(std::mem::forget);
+            return;
+        }
         let pool = self.pool.get_mut().unwrap_or_else(PoisonError::into_inner);
         for session in std::mem::take(pool) {
-            if self.fork.is_child() {
-                std::mem::forget(session); // The parent's.
-            } else {
-                leave(self, &session);
-            }
+            leave(self, &session);
         }
+        // What the system refuses now, it does when the file is closed.
+        let _ = self.leases.give_up(self.own.record);
+        // Now whoever waits in `open` can attach anew.
+        let own = std::ptr::from_ref(self);
+        attached().retain(|known| !std::ptr::eq(known.region.as_ptr(), own));
+        LEFT.notify_all();
     }
 }

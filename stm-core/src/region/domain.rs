@@ -7,16 +7,19 @@
 //! transaction fails with an error. Correct processes, dead ones included, never leave a bad link.
 
 use crate::domain::{Domain, Link, Trail};
-use crate::region::block::{RegionCell, RegionVersion};
+use crate::region::block::{FREES_CELL, RegionCell, RegionVersion, VERSION_HEADER};
 use crate::version::{CellHeader, VersionHeader};
+use contempo_alloc::region::blocks::{SIZES, SuperblockHeader};
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
-use contempo_alloc::region::layout::{Incarnation, WAKE_WORDS};
+use contempo_alloc::region::layout::{
+    Incarnation, SUPERBLOCK, SUPERBLOCK_HEADER, WAKE_WORDS, blocks_at,
+};
 use contempo_alloc::region::map::Map;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::lease::{ForkMark, LeaseFile, wake_shared};
 use contempo_sched::policy::Policy;
-use contempo_sched::primitives::Ordering;
+use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::table::Descriptors;
 use contempo_sched::word::WhoWhen;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -73,6 +76,9 @@ impl Link<RegionDomain> for RegionLink {
         success: Ordering,
     ) -> bool {
         let (current, new) = (domain.handle_of(current), domain.handle_of(new));
+        if current == POISON {
+            return false; // A damaged region may hold those very bits: nothing is to be built on them.
+        }
         self.0.compare_exchange(current.bits(), new.bits(), success, Ordering::Relaxed).is_ok()
     }
 }
@@ -105,6 +111,8 @@ pub struct RegionDomain {
     /// The same as a pointer, and how much of it may be touched: beside each other, for reads.
     base: *mut u8,
     limit: AtomicUsize,
+    /// Where superblocks begin.
+    first: usize,
     table: SlotTable,
     poison: Box<RegionVersion>,
     corrupt: AtomicBool,
@@ -128,6 +136,11 @@ unsafe impl Send for RegionDomain {}
 // SAFETY: as above.
 unsafe impl Sync for RegionDomain {}
 
+/// The size class of cells, and of nothing else: versions are larger.
+const CELL_CLASS: usize = 0;
+const _: () = assert!(size_of::<RegionCell>() <= SIZES[CELL_CLASS]);
+const _: () = assert!(VERSION_HEADER > SIZES[CELL_CLASS]);
+
 /// Looks at one cell after which no protocol is thought to be at work there: each look at a claim whose
 /// transaction has ended means that another has come meanwhile.
 const ASTRAY: u32 = 1 << 18;
@@ -141,6 +154,7 @@ impl RegionDomain {
         RegionDomain {
             base: map.base(),
             limit: AtomicUsize::new(0),
+            first: blocks_at(map.identity().processes, map.identity().slots),
             table: SlotTable { map: Arc::clone(&map), nobody: Descriptor::new() },
             map,
             poison: Box::new(RegionVersion {
@@ -171,6 +185,7 @@ impl RegionDomain {
     }
 
     /// What a snapshot needs of the region, by value.
+    #[inline(always)]
     pub fn lens(&self) -> Lens<'_> {
         Lens { domain: self, base: self.base, limit: self.limit.load(Ordering::Relaxed) }
     }
@@ -188,6 +203,21 @@ impl RegionDomain {
         // SAFETY: as above; aligned, since offsets of handles are multiples of 16; an atomic.
         let meta = Meta::from_bits(unsafe { &*at.cast::<AtomicU64>() }.load(Ordering::Relaxed));
         handle.fits_as(meta, kind).then_some(at)
+    }
+
+    /// May a cell begin at this place, which is below the limit? Cells are alone in superblocks of their
+    /// class, and a class never changes: what has the meta word of a cell there was put to use as one.
+    #[inline(always)]
+    fn is_place_of_cell(&self, offset: usize) -> bool {
+        if offset < self.first {
+            return false;
+        }
+        // SAFETY: the superblock of a block below the limit: in the file and in the mapping.
+        let at = unsafe { self.base.add(offset / SUPERBLOCK * SUPERBLOCK) };
+        // SAFETY: as above; aligned, atomics, for which any bits do.
+        let header = unsafe { &*at.cast::<SuperblockHeader>() };
+        let inside = (offset % SUPERBLOCK).wrapping_sub(SUPERBLOCK_HEADER);
+        header.is_of_class(CELL_CLASS) && inside % SIZES[CELL_CLASS] == 0
     }
 
     #[cold]
@@ -234,10 +264,14 @@ impl RegionDomain {
         Some(unsafe { &*at.cast() })
     }
 
-    /// The cell that a handle names, if it is good.
+    /// The cell that a handle names, if it is good. Handles of cells come from users, who can make them up: so
+    /// there must be a cell, and not data that look like one.
     #[inline(always)]
     pub fn find_cell(&self, handle: Handle) -> Option<&RegionCell> {
         let at = self.decode(handle, Kind::Cell)?;
+        if !self.is_place_of_cell(handle.offset()) {
+            return None;
+        }
         // SAFETY: as in `find_version`.
         Some(unsafe { &*at.cast() })
     }
@@ -334,11 +368,14 @@ impl<'d> Lens<'d> {
         handle.fits_as(meta, kind).then_some(at)
     }
 
-    /// The newest version of a cell, if it was committed at or before `bound`: the fast path of a read. If
-    /// there is none, the slow one says why.
+    /// The newest version of a cell, if it was committed at or before `bound`, and is a value: the fast path
+    /// of a read. If there is none, the slow one says why.
     #[inline(always)]
-    pub fn newest(&self, cell: Handle, bound: u64) -> Option<&'d RegionVersion> {
-        let at = self.decode(cell, Kind::Cell)?;
+    pub fn newest(&self, handle: Handle, bound: u64) -> Option<&'d RegionVersion> {
+        let at = self.decode(handle, Kind::Cell)?;
+        if !self.domain.is_place_of_cell(handle.offset()) {
+            return None;
+        }
         // SAFETY: decoded: mapped and aligned; atomics, for which any bits do.
         let cell: &RegionCell = unsafe { &*at.cast() };
         // Acquire, partner: the claim that published the version.
@@ -347,7 +384,13 @@ impl<'d> Lens<'d> {
         let version: &RegionVersion = unsafe { &*at.cast() };
         // Acquire, partner: the owner's or a finisher's store of the stamp.
         let who_when = version.header.who_when.load(Ordering::Acquire);
-        who_when.committed_by(bound).then_some(version)
+        let ends = version.has(FREES_CELL);
+        // Is the cell in use still? Then it was alive when we had announced ourselves, and what we have read
+        // stays. The fence keeps that behind the loads above, and pairs with the one in `SlotHeap::free`.
+        fence(Ordering::Acquire);
+        let meta = Meta::from_bits(cell.meta.load(Ordering::Relaxed));
+        let good = who_when.committed_by(bound) && !ends && handle.fits_in_use(meta);
+        good.then_some(version)
     }
 }
 

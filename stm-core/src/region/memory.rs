@@ -106,7 +106,8 @@ impl Memory {
         Ok((block.at, version_at, cell))
     }
 
-    /// Retires a block that was replaced by the commit at `stamp`.
+    /// Retires a block that was replaced by the commit at `stamp`; does nothing if it is retired already: two
+    /// may come to that if the handle of a cell has left the transaction that makes it, before its commit.
     ///
     /// # Safety
     /// As `contempo_alloc::reclaimer::Reclaimer::retire`; the block lies in this region.
@@ -115,9 +116,18 @@ impl Memory {
         // SAFETY: our caller's promise.
         let word = unsafe { meta_of(at) };
         let meta = Meta::from_bits(word.load(Ordering::Relaxed));
+        if meta.kind() == Kind::Free || meta.retirer().is_some() {
+            return;
+        }
         if !planted(Fault::RetiredUnmarked) {
-            // Release, partner: whoever finds it after our death. A store: it is ours to retire.
-            word.store(meta.retired_by(self.slot).bits(), Ordering::Release);
+            let retired = meta.retired_by(self.slot).bits();
+            // Release, partner: whoever finds it after our death. A swap: whoever makes it frees the block,
+            // and nobody else.
+            let won =
+                word.compare_exchange(meta.bits(), retired, Ordering::Release, Ordering::Relaxed);
+            if won.is_err() {
+                return;
+            }
         }
         self.retired.borrow_mut().push_back((stamp, at.addr() - domain.map.base().addr()));
     }

@@ -115,10 +115,13 @@ impl Session {
         let mine = descriptor.rank(self.slot);
         for handle in self.press.touched.borrow().iter() {
             let Some(cell) = domain.find_cell(*handle) else { continue }; // It was freed.
+            if self.meet(cell, *handle).is_err() {
+                continue; // It is being freed.
+            }
             if reserve(domain, cell, own, mine) {
                 self.press.reserved.borrow_mut().push(*handle);
                 // Whoever has it claimed may decide first. If that takes long, our commit takes over.
-                // SAFETY: inside an attempt; the cell is alive, as it was just decoded.
+                // SAFETY: inside an attempt; the cell is alive (`meet`).
                 let _ = unsafe { self.commit_of().clear_of_claims(&cell.header) };
             }
         }

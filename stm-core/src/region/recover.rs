@@ -23,6 +23,7 @@ use contempo_sched::primitives::Ordering;
 use contempo_sched::table::Descriptors;
 use contempo_sched::word::{Phase, StateWord};
 use std::io;
+use std::sync::TryLockError;
 
 /// What was taken back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -68,8 +69,16 @@ pub fn reap(session: &Session) -> Recovered {
 pub(crate) fn reap_some(session: &Session, most: u64) -> Recovered {
     let domain = session.domain();
     let mut sum = Recovered::default();
-    // Leases do not exclude threads of one process. Somebody is at it: enough.
-    let Ok(_alone) = domain.recovering.try_lock() else { return sum };
+    if session.is_running() {
+        return sum; // Its announcement is not ours to move.
+    }
+    // One at a time in this process. Somebody is at it: enough. Who has panicked there has held nothing
+    // that is not given up, or done again.
+    let _alone = match domain.recovering.try_lock() {
+        Ok(alone) => alone,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return sum,
+    };
     let end = domain.map.shared().high_water.load(Ordering::SeqCst);
     for slot in (0..end.min(domain.map.identity().slots)).filter(|slot| *slot != session.slot) {
         if sum.slots >= most {
@@ -130,11 +139,20 @@ pub(crate) fn with_dead_slot(
     if !domain.leases.try_take(lease)? {
         return Ok(());
     }
+    /// Gives the lease up, also when `clear` panics.
+    struct Lease<'d>(&'d RegionDomain, u32);
+    impl Drop for Lease<'_> {
+        fn drop(&mut self) {
+            // If the system refuses, the slot stays as it is until this process ends.
+            let _ = self.0.leases.give_up(self.1);
+        }
+    }
+    let _lease = Lease(domain, lease);
     // Another may have cleared it up, and a third taken it, before we had the lease.
     if owner() == Some(before) {
         clear(before);
     }
-    domain.leases.give_up(lease)
+    Ok(())
 }
 
 /// Clears up what the last owner of `slot` has left. `session` adopts the blocks, and may be one of that
@@ -252,8 +270,13 @@ fn clear_version(
             if let Some(base) = domain.find_version(base) {
                 adopt(address(base), &base.meta);
             }
+            // Only if it is in its cell, where nothing replaces it: a version that was never published may
+            // say the same. One that is retired was not: its cell has been taken over already.
+            let own = domain.handle_of(RegionVersion::header_at(address(version)));
             if version.has(FREES_CELL)
+                && !is_retired(Meta::from_bits(version.meta.load(Ordering::Acquire)))
                 && let Some(cell) = domain.find_cell(cell)
+                && cell.header.value.handle(Ordering::Acquire) == own
             {
                 adopt(std::ptr::from_ref(cell).cast_mut().cast(), &cell.meta);
             }

@@ -5,8 +5,8 @@
 //! (`press`), and takes a claim over that stands in its way. There are no queues.
 
 use crate::commit::{Commit, ReadEntry, WriteEntry};
-use crate::domain::{Domain, Link};
-use crate::observe::newest_at;
+use crate::domain::Domain;
+use crate::observe::{Standing, newest_at, standing};
 use crate::region::block::{DISPLACED, FREES_CELL, RegionCell, RegionVersion};
 use crate::region::domain::RegionDomain;
 use crate::region::memory::Memory;
@@ -16,10 +16,10 @@ use crate::write_log::WriteLog;
 use contempo_alloc::announcement;
 use contempo_alloc::heap::Shape;
 use contempo_alloc::region::error::NoBlock;
-use contempo_alloc::region::handle::Handle;
+use contempo_alloc::region::handle::{Handle, Meta};
 use contempo_alloc::retired::BlockKind;
 use contempo_sched::descriptor::Descriptor;
-use contempo_sched::primitives::Ordering;
+use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::statistics::Cause;
 use contempo_sched::table::Descriptors;
 use contempo_sched::word::{Owner, Phase, Reservation, StateWord, WhoWhen};
@@ -67,6 +67,9 @@ pub enum Stopped {
 
 /// Versions in a region are freed by their meta words; this is for the protocol's bookkeeping.
 static KIND: BlockKind = BlockKind { shape: Shape::NOT_OURS, destroy: None, in_static: None };
+
+/// Looks at a cell's head after which no protocol is thought to be at work there.
+const MOST_LOOKS: u32 = 1 << 18;
 
 /// No clock comes to this in a thousand years.
 const LAST_STAMP: u64 = 1 << 62;
@@ -234,8 +237,7 @@ impl Session {
     /// If the attempt cannot go on.
     #[inline(always)]
     pub fn see(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
-        let header = &self.cell(cell)?.header;
-        let version = self.version(header)?;
+        let version = self.version(self.cell(cell)?, cell)?;
         // SAFETY: given out by a link, or made by us.
         Ok(unsafe { RegionVersion::of(version) })
     }
@@ -253,22 +255,88 @@ impl Session {
     }
 
     #[inline(always)]
-    fn version(&self, cell: &CellHeader<RegionDomain>) -> Result<*mut Header, Interrupted> {
+    fn version(&self, cell: &RegionCell, handle: Handle) -> Result<*mut Header, Interrupted> {
+        let header = &cell.header;
         if self.wrote.get()
-            && let Some(own) = self.own_version(cell)
+            && let Some(own) = self.own_version(header)
         {
             self.check_open()?;
             return Ok(own);
         }
-        // Acquire, partner: the claim that published the version.
-        let version = cell.value.load(self.domain(), Ordering::Acquire);
-        // SAFETY: the head of a cell is not freed before this attempt ends; or the poison.
-        let who_when = unsafe { &*version }.who_when.load(Ordering::Acquire);
-        if who_when.committed_by(self.fast_bound.get()) {
-            self.reads.borrow_mut().push(ReadEntry { cell, version });
+        if let Some(version) = self.domain().lens().newest(handle, self.fast_bound.get()) {
+            let version = RegionVersion::header_at(std::ptr::from_ref(version).cast_mut().cast());
+            self.reads.borrow_mut().push(ReadEntry { cell: header, version });
             return Ok(version);
         }
-        self.version_slow(cell)
+        self.version_slow(cell, handle)
+    }
+
+    /// Makes sure that the cell was alive after this attempt's announcement, so that neither it nor what it
+    /// leads to is freed before the attempt ends; or that it is gone. To have decoded its handle is not
+    /// enough: it may be of those that are freed just now.
+    ///
+    /// # Errors
+    /// [`Stopped::NoSuchCell`] if it is gone, [`Stopped::Corrupt`] if nobody leaves a cell like that.
+    pub(crate) fn meet(&self, cell: &RegionCell, handle: Handle) -> Result<(), Stopped> {
+        let domain = self.domain();
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            if looks > MOST_LOOKS {
+                domain.note_corrupt();
+                return Err(Stopped::Corrupt);
+            }
+            // Acquire, partner: the claim that published the version.
+            let head = cell.header.value.handle(Ordering::Acquire);
+            let found = domain.find_version(head).map(|version| {
+                let who_when = version.header.who_when.load(Ordering::Acquire);
+                (version, who_when, version.has(FREES_CELL))
+            });
+            // What was read above was read before what follows. Pairs with the fence in `SlotHeap::free`:
+            // had we seen what the next user of a block has put there, we would see it freed, too.
+            fence(Ordering::Acquire);
+            // Acquire, partner: the swap that retires it: whatever has ended the cell shows.
+            let meta = Meta::from_bits(cell.meta.load(Ordering::Acquire));
+            if !handle.fits(meta) {
+                return Err(Stopped::NoSuchCell);
+            }
+            let fits = |version: &RegionVersion| {
+                head.fits(Meta::from_bits(version.meta.load(Ordering::Relaxed)))
+            };
+            match found.filter(|(version, ..)| fits(version)) {
+                Some((_, who_when, true)) => match who_when.owner() {
+                    // Freed at a stamp that we read at: by now all of it may be gone.
+                    None if who_when.committed_by(self.bound.get()) => {
+                        return Err(Stopped::NoSuchCell);
+                    }
+                    None => return Ok(()),
+                    Some(owner) if owner == self.me() => return Ok(()),
+                    Some(owner) => match standing(domain, owner, self.bound.get()) {
+                        Standing::Committed(stamp) if stamp <= self.bound.get() => {
+                            return Err(Stopped::NoSuchCell);
+                        }
+                        Standing::Committed(_) | Standing::Later => return Ok(()),
+                        Standing::Gone => {}
+                    },
+                },
+                // It was not retired when we had announced ourselves already.
+                Some(_) if meta.retirer().is_none() => return Ok(()),
+                // Retired, and not by a commit that freed it, which would show now: whoever made it has not
+                // committed. Or it is being destroyed.
+                _ if meta.retirer().is_some() => {
+                    if cell.header.value.handle(Ordering::Acquire) == head {
+                        return Err(Stopped::NoSuchCell);
+                    }
+                }
+                // The head of a cell in use is not freed.
+                _ => {
+                    if cell.header.value.handle(Ordering::Acquire) == head {
+                        domain.note_corrupt();
+                        return Err(Stopped::Corrupt);
+                    }
+                }
+            }
+        }
     }
 
     /// What this attempt has written to the cell, if it has.
@@ -279,11 +347,13 @@ impl Session {
 
     #[cold]
     #[inline(never)]
-    fn version_slow(&self, cell: &CellHeader<RegionDomain>) -> Result<*mut Header, Interrupted> {
+    fn version_slow(&self, cell: &RegionCell, handle: Handle) -> Result<*mut Header, Interrupted> {
         self.check_open()?;
+        self.meet(cell, handle).map_err(|why| self.interrupt(why))?;
+        let cell = &cell.header;
         loop {
             let own = WhoWhen::claim(self.me());
-            // SAFETY: inside an attempt with this bound; the cell was alive when it was decoded.
+            // SAFETY: inside an attempt with this bound; the cell was alive then (`meet`).
             let found = unsafe { newest_at(self.domain(), cell, self.bound.get(), own) };
             if self.domain().is_corrupt() {
                 return Err(self.interrupt(Stopped::Corrupt));
@@ -309,15 +379,11 @@ impl Session {
     #[inline(always)]
     pub fn look(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
         let domain = self.domain();
-        let header = &self.cell(cell)?.header;
-        let mut version = header.value.load(domain, Ordering::Acquire);
-        // SAFETY: as in `version`.
-        let who_when = unsafe { &*version }.who_when.load(Ordering::Acquire);
-        if !who_when.committed_by(self.bound.get()) {
-            let own = WhoWhen::claim(self.me()); // Never published: no claim is ours.
-            // SAFETY: inside a snapshot with this bound.
-            version = unsafe { newest_at(domain, header, self.bound.get(), own) }.version;
-        }
+        let found = self.cell(cell)?;
+        self.meet(found, cell).map_err(|why| self.interrupt(why))?;
+        let own = WhoWhen::claim(self.me()); // Never published: no claim is ours.
+        // SAFETY: inside a snapshot with this bound; the cell was alive then (`meet`).
+        let version = unsafe { newest_at(domain, &found.header, self.bound.get(), own) }.version;
         // SAFETY: given out by a link.
         Ok(unsafe { RegionVersion::of(version) })
     }
@@ -505,10 +571,13 @@ impl Session {
         });
         for (cell, version) in self.created.borrow_mut().drain(..) {
             if !committed {
-                // SAFETY: never published. First the version, as in `Memory::destroy`.
+                // Not freed at once: the closure may have passed the handle on, and others may be at
+                // work there. They may have replaced the version, too: then it is theirs to retire.
+                // SAFETY: nobody finds the cell who begins from now on (`head`); the version goes first,
+                // as in `Memory::destroy`.
                 unsafe {
-                    self.memory.free_private(self.domain(), version);
-                    self.memory.free_private(self.domain(), cell);
+                    self.memory.retire_now(self.domain(), version);
+                    self.memory.retire_now(self.domain(), cell);
                 }
             }
         }

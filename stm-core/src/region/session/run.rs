@@ -3,6 +3,7 @@
 use crate::region::session::{Interrupted, Session, Stopped};
 use crate::region::wait;
 use contempo_alloc::announcement::Idle;
+use contempo_alloc::region::error::NoBlock;
 use contempo_sched::primitives::spin;
 use std::sync::PoisonError;
 
@@ -23,7 +24,11 @@ impl Session {
         self.failures.set(0);
         self.forget_bad_luck(); // Of one that ended by a panic.
         self.updating.set(false);
+        let mut made_room = false;
         loop {
+            if self.domain().fork.is_child() {
+                return Err(Stopped::Forked); // The closure has forked: what follows is the parent's.
+            }
             self.begin();
             let attempt = Attempt(self);
             if self.domain().is_corrupt() {
@@ -49,6 +54,9 @@ impl Session {
                 (Err(_), Some(why)) => why,
                 (Err(_), None) => Stopped::Cancelled,
             };
+            if self.domain().fork.is_child() {
+                return Err(Stopped::Forked);
+            }
             let waiting = matches!(why, Stopped::Retry).then(|| wait::enlist(self));
             if let Stopped::Conflict(_) = why {
                 self.has_lost(self.failures.get() + 1, self.gave_way_to.take());
@@ -65,6 +73,15 @@ impl Session {
                 (Stopped::Conflict(cause), _) => {
                     self.descriptor().counters.count_abort(cause);
                     self.pause();
+                }
+                // What this process holds back, or the dead do, may be all that is missing.
+                (Stopped::NoBlock(why), _)
+                    if !made_room && !matches!(why, NoBlock::TooLarge { .. }) =>
+                {
+                    made_room = true;
+                    self.running.set(false);
+                    self.make_room();
+                    self.running.set(true);
                 }
                 (why, _) => {
                     if !self.domain().fork.is_child() {
@@ -106,10 +123,24 @@ impl Session {
     /// # Panics
     /// Inside a transaction of the same region on the same thread.
     pub fn collect_thoroughly(&self) {
-        if self.enter().is_err() {
-            return;
+        match self.enter() {
+            Ok(running) => drop(running),
+            Err(_) => return,
         }
+        // Outside: it may clear up after the dead, for which the session enters.
         self.collect(Idle::Inactive);
+        let pool = self.domain().pool.lock().unwrap_or_else(PoisonError::into_inner);
+        for session in pool.iter() {
+            session.memory.collect(self.domain(), Idle::Inactive);
+        }
+    }
+
+    /// There was no block: frees all that can be freed now.
+    #[cold]
+    fn make_room(&self) {
+        self.memory.collect(self.domain(), Idle::Inactive);
+        crate::region::recover::reap(self);
+        self.memory.collect(self.domain(), Idle::Inactive);
         let pool = self.domain().pool.lock().unwrap_or_else(PoisonError::into_inner);
         for session in pool.iter() {
             session.memory.collect(self.domain(), Idle::Inactive);

@@ -1,0 +1,251 @@
+//! What the dead leave, in the cases that a review has found: planned deaths, one after the other.
+#![cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+
+#[path = "support/region.rs"]
+mod region;
+
+use contempo::shared::{Cell, Options, Shared, TransactionError};
+use region::Place;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+const ROLE: &str = "CONTEMPO_DEATH_ROLE";
+const PLACE: &str = "CONTEMPO_DEATH_PLACE";
+
+/// This test again, in another process, where it plays a role.
+fn play(test: &str, role: &str, place: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads", "1"])
+        .env(ROLE, role)
+        .env(PLACE, place)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The role that this process plays, and where.
+fn role() -> Option<(String, PathBuf)> {
+    Some((std::env::var(ROLE).ok()?, std::env::var_os(PLACE)?.into()))
+}
+
+/// Plays a role that ends in death.
+fn dies(test: &str, role: &str, place: &Path) {
+    let mut child = play(test, role, place);
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL), "{role}");
+}
+
+fn die() -> ! {
+    // SAFETY: ends this process.
+    unsafe { libc::raise(libc::SIGKILL) };
+    unreachable!("dead")
+}
+
+#[test]
+fn a_cell_outlives_those_who_died_before_they_freed_it() {
+    let name = "a_cell_outlives_those_who_died_before_they_freed_it";
+    if let Some((role, place)) = role() {
+        let shared = Shared::open(place).unwrap();
+        if role == "frees" {
+            let cell: Cell<u64> = shared.find_root("cell").unwrap().unwrap();
+            let _ = shared.atomically(|tx| -> Result<(), _> {
+                tx.free(cell)?;
+                die()
+            });
+        }
+        // The first commit of the same slot, to no cell that the other has touched.
+        shared.atomically(|tx| tx.create::<[u8]>(&[])).unwrap();
+        die();
+    }
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let cell = shared.root("cell", 42_u64).unwrap();
+    for round in 0..3 {
+        dies(name, "frees", place.path());
+        // Adopts what it has left, and keeps that for a while: no `collect`.
+        assert_eq!(shared.reap().unwrap().slots, 1);
+        dies(name, "commits", place.path());
+        assert_eq!(shared.reap().unwrap().slots, 1);
+        assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 42, "round {round}");
+        shared.collect().unwrap();
+        assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 42, "round {round}");
+        assert!(shared.check().is_sound(), "{}", shared.check());
+    }
+}
+
+#[test]
+fn collecting_clears_up_after_the_dead() {
+    if let Some((_, place)) = role() {
+        let shared = Shared::open(place).unwrap();
+        let cell = shared.root("cell", 0_u64).unwrap();
+        let look = shared.snapshot(|view| {
+            let value = view.read(cell)?;
+            println!("ready");
+            std::thread::sleep(std::time::Duration::from_secs(60));
+            Ok(value)
+        });
+        look.unwrap();
+        return;
+    }
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let cell = shared.root("cell", 0_u64).unwrap();
+    let mut holder = play("collecting_clears_up_after_the_dead", "holds", place.path());
+    let lines = BufReader::new(holder.stdout.as_mut().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("ready")));
+    // More than is held without a look at who is alive, and not yet due for the next one.
+    for _ in 0..1100 {
+        shared.atomically(|tx| tx.modify(cell, |count: u64| count + 1)).unwrap();
+    }
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    shared.collect().unwrap();
+    let seen = shared.overview();
+    assert_eq!((seen.recoveries, seen.attached.len()), (1, 1), "{seen}");
+    assert_eq!(shared.check().retired, 0);
+}
+
+#[test]
+fn clearing_up_inside_a_transaction_does_nothing() {
+    if let Some((_, place)) = role() {
+        let shared = Shared::open(place).unwrap();
+        shared.root("cell", 0_u64).unwrap();
+        die();
+    }
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    dies("clearing_up_inside_a_transaction_does_nothing", "dies", place.path());
+    let inside = shared.atomically(|_| Ok(shared.reap().map(|done| done.slots))).unwrap();
+    assert_eq!(inside.unwrap(), 0);
+    assert_eq!(shared.reap().unwrap().slots, 1);
+}
+
+#[test]
+fn a_handle_that_leaves_a_transaction_before_its_commit_does_no_harm() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let others: Vec<Cell<u64>> = (0..4).map(|n| shared.root(&format!("{n}"), 7).unwrap()).collect();
+    let before = shared.check();
+    for frees in [false, true] {
+        let mut leaked = Cell::null();
+        let cancelled: Result<(), _> = shared.atomically(|tx| {
+            leaked = tx.create(&1_u64)?;
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| {
+                    shared.atomically(|tx| tx.write(leaked, &5)).unwrap();
+                    if frees {
+                        shared.atomically(|tx| tx.free(leaked)).unwrap();
+                    }
+                });
+                // Until its session is in the pool, too: what it holds is counted below.
+                other.join().unwrap();
+            });
+            tx.cancel()
+        });
+        assert!(matches!(cancelled, Err(TransactionError::Cancelled)));
+        let gone = shared.snapshot(|view| view.read(leaked));
+        assert!(matches!(gone, Err(TransactionError::NoSuchCell)), "{gone:?}");
+        // Whatever was freed twice would be given out twice.
+        for round in 0..50 {
+            shared
+                .atomically(|tx| others.iter().try_for_each(|cell| tx.write(*cell, &round)))
+                .unwrap();
+        }
+        shared.collect().unwrap();
+        let gone = shared.atomically(|tx| tx.read(leaked));
+        assert!(matches!(gone, Err(TransactionError::NoSuchCell)), "{gone:?}");
+    }
+    let after = shared.check();
+    assert!(after.is_sound(), "{after}");
+    assert_eq!((after.cells, after.versions, after.retired), (before.cells, before.versions, 0));
+}
+
+#[test]
+fn a_small_region_takes_large_values_for_ever() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new().most_bytes(4 << 20)).unwrap();
+    let cell = shared.root_of("large", &[0_u8; 1][..]).unwrap();
+    for n in 0..1000 {
+        let written = shared.atomically(|tx| tx.write(cell, &[n as u8; 30_000][..]));
+        assert!(written.is_ok(), "write {n}: {written:?}");
+    }
+    assert!(shared.check().is_sound());
+}
+
+#[test]
+fn a_child_forked_by_a_closure_does_not_run_it_again() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let cell = shared.root("cell", 1_u64).unwrap();
+    let (mut child, mut runs) = (-1, 0);
+    let outcome = shared.atomically(|tx| {
+        runs += 1;
+        if child == 0 {
+            // SAFETY: ends the child, which must not have come here.
+            unsafe { libc::_exit(3) };
+        }
+        tx.read(cell)?;
+        if child == -1 {
+            // SAFETY: the child returns from the closure, and ends below.
+            child = unsafe { libc::fork() };
+            if child == 0 {
+                return tx.retry();
+            }
+        }
+        Ok(())
+    });
+    if child == 0 {
+        let refused = matches!(outcome, Err(TransactionError::Forked));
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(i32::from(!refused)) };
+    }
+    outcome.unwrap();
+    let mut status = 0;
+    // SAFETY: waits for our own child.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!((status, runs), (0, 1), "the child ran the closure on its parent's slot");
+}
+
+#[test]
+fn stale_handles_are_no_damage_while_cells_are_freed() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let region = shared.root("root", 0_u64).unwrap().words()[1];
+    // Handles of cells that were freed a moment ago.
+    let ring: Vec<AtomicU64> = (0..256).map(|_| AtomicU64::new(0)).collect();
+    let (done, mut gone) = (AtomicBool::new(false), 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in (0..ring.len()).cycle() {
+                let cell = shared.atomically(|tx| tx.create(&[n as u64; 4])).unwrap();
+                shared.atomically(|tx| tx.free(cell)).unwrap();
+                ring[n].store(cell.words()[0], Ordering::Release);
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(3);
+        let mut wrong = None;
+        while wrong.is_none() && std::time::Instant::now() < end {
+            for (n, handle) in ring.iter().enumerate() {
+                let cell = Cell::<[u64; 4]>::from_words([handle.load(Ordering::Acquire), region]);
+                let read = match n % 2 {
+                    0 => shared.snapshot(|view| view.read(cell)),
+                    _ => shared.atomically(|tx| tx.read(cell)),
+                };
+                match read {
+                    Err(TransactionError::NoSuchCell | TransactionError::OtherRegion) => gone += 1,
+                    other => wrong = Some(other),
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(wrong.is_none(), "after {gone} reads: {wrong:?}");
+    });
+    assert!(gone > 1000, "{gone}");
+    shared.collect().unwrap();
+    assert!(shared.check().is_sound());
+}
