@@ -249,3 +249,24 @@ fn stale_handles_are_no_damage_while_cells_are_freed() {
     shared.collect().unwrap();
     assert!(shared.check().is_sound());
 }
+
+#[test]
+fn what_the_dead_have_retired_is_freed() {
+    if let Some((_, place)) = role() {
+        let shared = Shared::open(place).unwrap();
+        let cell = shared.root("cell", 0_u64).unwrap();
+        // Retired, and too few to be looked at.
+        (0..50).for_each(|n| shared.atomically(|tx| tx.write(cell, &n)).unwrap());
+        die();
+    }
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    shared.root("cell", 0_u64).unwrap();
+    dies("what_the_dead_have_retired_is_freed", "dies", place.path());
+    let before = shared.check();
+    assert!(before.retired >= 50, "{before}");
+    shared.reap().unwrap();
+    shared.collect().unwrap();
+    let after = shared.check();
+    assert!(after.is_sound() && after.retired == 0, "{after}");
+}

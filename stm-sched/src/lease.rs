@@ -5,7 +5,7 @@
 //! number is given to another, and it answers across pid namespaces. (`kill(pid, 0)` fails in all
 //! three.) These are the traditional record locks of POSIX: a forked child does not inherit them, so
 //! a child does not keep its dead parent alive. They have two traps, and a list of the process's lease
-//! files ([`Open`]) is there for both: closing *any* descriptor of the file drops all locks of the
+//! files (`Open`) is there for both: closing *any* descriptor of the file drops all locks of the
 //! process, so there is one descriptor for each file, which is closed when nobody in the process holds
 //! anything; and the kernel does not tell two holders in one process apart, so the list does.
 

@@ -217,7 +217,7 @@ impl RegionDomain {
         // SAFETY: as above; aligned, atomics, for which any bits do.
         let header = unsafe { &*at.cast::<SuperblockHeader>() };
         let inside = (offset % SUPERBLOCK).wrapping_sub(SUPERBLOCK_HEADER);
-        header.is_of_class(CELL_CLASS) && inside % SIZES[CELL_CLASS] == 0
+        header.is_of_class(CELL_CLASS) && inside.is_multiple_of(SIZES[CELL_CLASS])
     }
 
     #[cold]

@@ -113,10 +113,27 @@ impl Memory {
     /// As `contempo_alloc::reclaimer::Reclaimer::retire`; the block lies in this region.
     #[inline]
     pub unsafe fn retire(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
+        // SAFETY: passed on.
+        unsafe { self.retire_from(domain, None, stamp, at) };
+    }
+
+    /// As [`retire`](Self::retire), and also takes over what the slot `dead` has retired.
+    ///
+    /// # Safety
+    /// As [`retire`](Self::retire).
+    #[inline]
+    unsafe fn retire_from(
+        &self,
+        domain: &RegionDomain,
+        dead: Option<u32>,
+        stamp: u64,
+        at: *mut u8,
+    ) {
         // SAFETY: our caller's promise.
         let word = unsafe { meta_of(at) };
         let meta = Meta::from_bits(word.load(Ordering::Relaxed));
-        if meta.kind() == Kind::Free || meta.retirer().is_some() {
+        let another = meta.retirer().is_some() && meta.retirer() != dead;
+        if meta.kind() == Kind::Free || another {
             return;
         }
         if !planted(Fault::RetiredUnmarked) {
@@ -137,11 +154,20 @@ impl Memory {
     /// # Safety
     /// As `contempo_alloc::reclaimer::Reclaimer::retire_now`; the block lies in this region.
     pub unsafe fn retire_now(&self, domain: &RegionDomain, at: *mut u8) {
+        // SAFETY: passed on.
+        unsafe { self.retire_now_from(domain, None, at) };
+    }
+
+    /// As [`retire_now`](Self::retire_now), and also takes over what the slot `dead` has retired.
+    ///
+    /// # Safety
+    /// As [`retire_now`](Self::retire_now).
+    unsafe fn retire_now_from(&self, domain: &RegionDomain, dead: Option<u32>, at: *mut u8) {
         // Pairs with the fence in `announcement::announce`, as in one process.
         fence(Ordering::SeqCst);
         let stamp = domain.clock().now();
         // SAFETY: passed on.
-        unsafe { self.retire(domain, stamp, at) };
+        unsafe { self.retire_from(domain, dead, stamp, at) };
     }
 
     /// Frees a private block.
@@ -257,15 +283,17 @@ impl Memory {
         unsafe { self.free_private(domain, at) };
     }
 
-    /// Takes over a block that nobody else will free: one that a dead process has left, or the retired
-    /// blocks of its slot. (`docs/design.md`, "Shared memory".)
+    /// Takes over a block that nobody else will free: one that a dead process has left, or one that its slot
+    /// `dead` had retired. (`docs/design.md`, "Shared memory".)
     ///
     /// # Safety
     /// As [`retire_now`](Self::retire_now); the caller holds the lease for clearing up the slot that
     /// had the block.
-    pub unsafe fn adopt(&self, domain: &RegionDomain, at: *mut u8) {
+    pub unsafe fn adopt(&self, domain: &RegionDomain, dead: u32, at: *mut u8) {
+        // What an heir's own slot had retired, it finds by itself (`find_retired`).
+        let dead = (dead != self.slot).then_some(dead);
         // SAFETY: passed on.
-        unsafe { self.retire_now(domain, at) };
+        unsafe { self.retire_now_from(domain, dead, at) };
     }
 
     /// Finds what the slot's last owner had retired. For one who takes the slot over.

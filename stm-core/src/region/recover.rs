@@ -169,7 +169,7 @@ pub(crate) fn clear_up(session: &Session, slot: u32) -> Recovered {
     done.finished += u64::from(state.phase() == Phase::Committed);
     let mut adopt = |at: *mut u8| {
         // SAFETY: only `slot`, which is dead, would have freed it, and we hold the lease in its place.
-        unsafe { session.memory.adopt(domain, at) };
+        unsafe { session.memory.adopt(domain, slot, at) };
         done.blocks += 1;
     };
     // Whatever the slot has made lies in superblocks that it owned.
