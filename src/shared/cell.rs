@@ -112,7 +112,7 @@ mod sealed {
 ///
 /// ```compile_fail
 /// # fn f(shared: &contempo::shared::Shared) {
-/// let _ = shared.atomically(|tx| tx.create(&[0_u64; 5000])); // does not compile: larger than any block
+/// let _ = shared.atomically(|tx| tx.create(&[0_u64; 4096])); // does not compile: larger than any block
 /// # }
 /// # fn main() { f(&contempo::shared::Shared::open("").unwrap()) }
 /// ```

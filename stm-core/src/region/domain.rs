@@ -372,6 +372,16 @@ impl<'d> Lens<'d> {
     /// of a read. If there is none, the slow one says why.
     #[inline(always)]
     pub fn newest(&self, handle: Handle, bound: u64) -> Option<&'d RegionVersion> {
+        self.newest_in(handle, bound).map(|(_, version)| version)
+    }
+
+    /// The same, with the cell.
+    #[inline(always)]
+    pub(crate) fn newest_in(
+        &self,
+        handle: Handle,
+        bound: u64,
+    ) -> Option<(&'d RegionCell, &'d RegionVersion)> {
         let at = self.decode(handle, Kind::Cell)?;
         if !self.domain.is_place_of_cell(handle.offset()) {
             return None;
@@ -390,7 +400,7 @@ impl<'d> Lens<'d> {
         fence(Ordering::Acquire);
         let meta = Meta::from_bits(cell.meta.load(Ordering::Relaxed));
         let good = who_when.committed_by(bound) && !ends && handle.fits_in_use(meta);
-        good.then_some(version)
+        good.then_some((cell, version))
     }
 }
 

@@ -237,7 +237,7 @@ impl Session {
     /// If the attempt cannot go on.
     #[inline(always)]
     pub fn see(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
-        let version = self.version(self.cell(cell)?, cell)?;
+        let version = self.version(cell)?;
         // SAFETY: given out by a link, or made by us.
         Ok(unsafe { RegionVersion::of(version) })
     }
@@ -255,20 +255,19 @@ impl Session {
     }
 
     #[inline(always)]
-    fn version(&self, cell: &RegionCell, handle: Handle) -> Result<*mut Header, Interrupted> {
-        let header = &cell.header;
+    fn version(&self, cell: Handle) -> Result<*mut Header, Interrupted> {
         if self.wrote.get()
-            && let Some(own) = self.own_version(header)
+            && let Some(own) = self.own_version(&self.cell(cell)?.header)
         {
             self.check_open()?;
             return Ok(own);
         }
-        if let Some(version) = self.domain().lens().newest(handle, self.fast_bound.get()) {
+        if let Some((cell, version)) = self.domain().lens().newest_in(cell, self.fast_bound.get()) {
             let version = RegionVersion::header_at(std::ptr::from_ref(version).cast_mut().cast());
-            self.reads.borrow_mut().push(ReadEntry { cell: header, version });
+            self.reads.borrow_mut().push(ReadEntry { cell: &raw const cell.header, version });
             return Ok(version);
         }
-        self.version_slow(cell, handle)
+        self.version_slow(self.cell(cell)?, cell)
     }
 
     /// Makes sure that the cell was alive after this attempt's announcement, so that neither it nor what it
