@@ -424,7 +424,8 @@ mod tests {
         let chunks = shared.chunks.lock().unwrap();
         let slabs = chunks.all.len() * SLABS_PER_CHUNK - chunks.left;
         // Four threads at a time need 2 slabs of the one class and 3 of the other. A taker that is
-        // stopped by the system costs some: a few more, not one per thread.
-        assert!(slabs < 100, "{slabs} slabs for 2,000 threads, 4 at a time");
+        // stopped by the system costs some: 19 in all on a quiet machine, 121 were seen on a busy one.
+        // The fault cost more than a thousand.
+        assert!(slabs < 500, "{slabs} slabs for 2,000 threads, 4 at a time");
     }
 }
