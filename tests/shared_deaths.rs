@@ -5,30 +5,10 @@
 mod region;
 
 use contempo::shared::{Cell, Options, Shared, TransactionError};
-use region::Place;
+use region::{Place, play, role};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-const ROLE: &str = "CONTEMPO_DEATH_ROLE";
-const PLACE: &str = "CONTEMPO_DEATH_PLACE";
-
-/// This test again, in another process, where it plays a role.
-fn play(test: &str, role: &str, place: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads", "1"])
-        .env(ROLE, role)
-        .env(PLACE, place)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-/// The role that this process plays, and where.
-fn role() -> Option<(String, PathBuf)> {
-    Some((std::env::var(ROLE).ok()?, std::env::var_os(PLACE)?.into()))
-}
+use std::path::Path;
 
 /// Plays a role that ends in death.
 fn dies(test: &str, role: &str, place: &Path) {

@@ -9,32 +9,13 @@ use contempo::shared::collections::{Map, Queue};
 use contempo::shared::{Cell, Options, Shared, TransactionError, lease_path};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use region::Place;
+use region::{Place, play, role};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
-
-const ROLE: &str = "CONTEMPO_TEST_ROLE";
-const PLACE: &str = "CONTEMPO_TEST_PLACE";
-
-/// This test again, in another process, where it plays a role.
-fn play(test: &str, role: &str, place: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads", "1"])
-        .env(ROLE, role)
-        .env(PLACE, place)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-/// The role that this process plays, and where.
-fn role() -> Option<(String, std::path::PathBuf)> {
-    Some((std::env::var(ROLE).ok()?, std::env::var_os(PLACE)?.into()))
-}
 
 /// Waits for a line with this word.
 fn hear(child: &mut Child, word: &str) {

@@ -1,7 +1,9 @@
-//! A place for the files of a region, in memory if there is such a place.
+//! A place for the files of a region, in memory if there is such a place; and tests that play a role in
+//! another process.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A path for a region. Its files go when this does.
@@ -40,4 +42,23 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+const ROLE: &str = "CONTEMPO_DEATH_ROLE";
+const PLACE: &str = "CONTEMPO_DEATH_PLACE";
+
+/// This test again, in another process, where it plays a role.
+pub(crate) fn play(test: &str, role: &str, place: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads", "1"])
+        .env(ROLE, role)
+        .env(PLACE, place)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The role that this process plays, and where.
+pub(crate) fn role() -> Option<(String, PathBuf)> {
+    Some((std::env::var(ROLE).ok()?, std::env::var_os(PLACE)?.into()))
 }
