@@ -32,6 +32,7 @@ pub mod wait;
 
 pub use contempo_alloc::region::error::{NoBlock, OpenError, Unusable};
 pub use contempo_alloc::region::handle;
+pub use contempo_alloc::region::layout::hash;
 
 /// The largest value, in bytes.
 pub const LARGEST_VALUE: usize = contempo_alloc::region::blocks::LARGEST - block::VERSION_HEADER;
