@@ -4,7 +4,10 @@
 //! root.
 
 mod map;
+mod ordered;
 mod queue;
+mod rows;
 
 pub use map::Map;
+pub use ordered::{OrderedMap, Range};
 pub use queue::Queue;

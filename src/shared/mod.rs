@@ -45,6 +45,7 @@
 mod cell;
 pub mod collections;
 mod error;
+mod reader;
 mod region;
 mod root;
 mod transaction;
@@ -53,5 +54,6 @@ pub use cell::{Cell, Value};
 pub use contempo_core::region::check::{Problem, Report, Wrong};
 pub use contempo_core::region::recover::Recovered;
 pub use error::{Interrupt, NoBlock, OpenError, RootError, TransactionError, Unusable};
+pub use reader::Reader;
 pub use region::{Attached, Options, Overview, Shared, lease_path};
 pub use transaction::{Snapshot, Transaction};

@@ -4,8 +4,10 @@
 //! is the hash of the type, the handle, the length of the name, and the name, padded to 8 bytes.
 
 use crate::shared::cell::{Cell, Value};
-use crate::shared::error::{RootError, TransactionError};
+use crate::shared::error::{Interrupt, RootError, TransactionError};
 use crate::shared::region::Shared;
+use crate::shared::transaction::Transaction;
+use contempo_core::region::hash;
 
 const FIXED: usize = 24;
 
@@ -36,12 +38,12 @@ fn entry(name: &str, of_type: u64, handle: u64) -> Vec<u8> {
     entry
 }
 
-fn hash_of<T: Value + ?Sized>() -> u64 {
-    let size = T::SIZE.map_or(u64::MAX, |size| size as u64);
-    let name = std::any::type_name::<T>().bytes();
-    name.chain(size.to_ne_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+fn hash_of<T: ?Sized>(size: u64) -> u64 {
+    hash(size, std::any::type_name::<T>().as_bytes())
+}
+
+fn hash_of_value<T: Value + ?Sized>() -> u64 {
+    hash_of::<T>(T::SIZE.map_or(u64::MAX, |size| size as u64))
 }
 
 impl Shared {
@@ -89,29 +91,63 @@ impl Shared {
         name: &str,
         initial: &T,
     ) -> Result<Cell<T>, RootError> {
-        if let Some(cell) = self.find_root(name)? {
-            return Ok(cell);
+        let make = |tx: &Transaction<'_>| Ok(tx.create(initial)?.handle);
+        Ok(Cell::new(self.root_made(name, hash_of_value::<T>(), make)?, self.directory().region))
+    }
+
+    /// The cell that a collection of type `C` of this name begins with; made by `make`, if there is none.
+    /// `sizes` are those of what the collection holds.
+    pub(crate) fn root_of_collection<C>(
+        &self,
+        name: &str,
+        sizes: [usize; 2],
+        mut make: impl FnMut(&Transaction<'_>) -> Result<Cell<[u8]>, Interrupt>,
+    ) -> Result<Cell<[u8]>, RootError> {
+        let of_type = hash_of::<C>((sizes[0] as u64) << 32 | sizes[1] as u64);
+        let handle = self.root_made(name, of_type, |tx| Ok(make(tx)?.handle))?;
+        Ok(Cell::new(handle, self.directory().region))
+    }
+
+    fn root_made(
+        &self,
+        name: &str,
+        of_type: u64,
+        mut make: impl FnMut(&Transaction<'_>) -> Result<u64, Interrupt>,
+    ) -> Result<u64, RootError> {
+        if let Some(handle) = self.found_root(name, of_type)? {
+            return Ok(handle);
         }
-        let (of_type, directory) = (hash_of::<T>(), self.directory());
+        let directory = self.directory();
         let made = self.atomically(|tx| {
             let entries = tx.read(directory)?;
             // Another may have been faster.
             if let Some((_, its_type, handle)) = find(entries, name) {
                 return Ok((its_type == of_type).then_some(handle));
             }
-            let cell = tx.create(initial)?;
+            let handle = make(tx)?;
             let mut more = entries.to_vec();
-            more.extend(entry(name, of_type, cell.handle));
+            more.extend(entry(name, of_type, handle));
             tx.write(directory, &more[..])?;
-            Ok(Some(cell.handle))
+            Ok(Some(handle))
         });
         match made {
-            Ok(Some(handle)) => Ok(Cell::new(handle, directory.region)),
+            Ok(Some(handle)) => Ok(handle),
             Ok(None) => Err(RootError::OtherType),
             Err(TransactionError::NoBlock(crate::shared::NoBlock::TooLarge { .. })) => {
                 Err(RootError::TooLong)
             }
             Err(why) => Err(why.into()),
+        }
+    }
+
+    fn found_root(&self, name: &str, of_type: u64) -> Result<Option<u64>, RootError> {
+        let directory = self.directory();
+        let found =
+            self.snapshot(|view| Ok(find(view.read(directory)?, name).map(|(_, t, h)| (t, h))))?;
+        match found {
+            None => Ok(None),
+            Some((its_type, handle)) if its_type == of_type => Ok(Some(handle)),
+            Some(_) => Err(RootError::OtherType),
         }
     }
 
@@ -133,16 +169,8 @@ impl Shared {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn find_root<T: Value + ?Sized>(&self, name: &str) -> Result<Option<Cell<T>>, RootError> {
-        let directory = self.directory();
-        let found =
-            self.snapshot(|view| Ok(find(view.read(directory)?, name).map(|(_, t, h)| (t, h))))?;
-        match found {
-            None => Ok(None),
-            Some((of_type, handle)) if of_type == hash_of::<T>() => {
-                Ok(Some(Cell::new(handle, directory.region)))
-            }
-            Some(_) => Err(RootError::OtherType),
-        }
+        let found = self.found_root(name, hash_of_value::<T>())?;
+        Ok(found.map(|handle| Cell::new(handle, self.directory().region)))
     }
 
     /// The names of all roots.

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 /// # }
 /// ```
 pub struct Transaction<'tx> {
-    session: &'tx Session,
+    pub(crate) session: &'tx Session,
     region: u64,
     /// Invariant in `'tx`; not `Send`, not `Sync`.
     _attempt: PhantomData<(std::cell::Cell<&'tx ()>, *const ())>,
@@ -281,7 +281,7 @@ impl std::fmt::Debug for Transaction<'_> {
 
 /// A read-only view of all cells of a region as they were at one moment. It never aborts.
 pub struct Snapshot<'s> {
-    session: &'s Session,
+    pub(crate) session: &'s Session,
     lens: Lens<'s>,
     bound: u64,
     region: u64,
