@@ -7,7 +7,9 @@ mod map;
 mod ordered;
 mod queue;
 mod rows;
+mod vector;
 
 pub use map::Map;
 pub use ordered::{OrderedMap, Range};
 pub use queue::Queue;
+pub use vector::{Items, Vector};
