@@ -1,15 +1,26 @@
 //! Collections whose parts are cells of a region.
 //!
-//! They use the public interface of transactions only. A collection is named by one handle, which can be a
-//! root.
+//! They use the public interface of transactions only. What only reads takes a transaction or a snapshot
+//! ([`Reader`](crate::shared::Reader)).
+//!
+//! | | is | grows | who conflicts |
+//! | --- | --- | --- | --- |
+//! | [`Map`] | a hash map | by splitting buckets | work on the same bucket |
+//! | [`OrderedMap`] | a B+ tree | by splitting nodes | work on neighbouring keys |
+//! | [`Vector`] | chunks under a tree | by chunks | work on the same chunk |
+//! | [`Queue`] | a linked list | by nodes | all who push; all who pop |
+//!
+//! `Map`, `OrderedMap` and `Vector` are handles of 16 bytes, plain data themselves: a root names one, and any
+//! value can hold one.
 
+mod circle;
 mod map;
 mod ordered;
 mod queue;
 mod rows;
 mod vector;
 
-pub use map::Map;
+pub use map::{Iter, Map};
 pub use ordered::{OrderedMap, Range};
 pub use queue::Queue;
 pub use vector::{Items, Vector};

@@ -109,6 +109,8 @@ pub enum RootError {
     OtherType,
     /// The name, or all names together, are too long.
     TooLong,
+    /// A map without buckets was asked for.
+    NoBuckets,
     /// The transaction failed.
     Transaction(TransactionError),
 }
@@ -118,6 +120,7 @@ impl fmt::Display for RootError {
         match self {
             RootError::OtherType => write!(f, "the root of that name has another type"),
             RootError::TooLong => write!(f, "the names of roots are too long"),
+            RootError::NoBuckets => write!(f, "a map has one bucket at least"),
             RootError::Transaction(why) => why.fmt(f),
         }
     }

@@ -1,6 +1,7 @@
 //! A queue between processes.
 
-use crate::shared::{Cell, Interrupt, RootError, Shared, Transaction};
+use crate::shared::collections::circle::Circle;
+use crate::shared::{Cell, Interrupt, Reader, RootError, Shared, Transaction};
 use bytemuck::{Pod, Zeroable};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -146,12 +147,19 @@ impl<T: Pod> Queue<T> {
     /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn for_each(&self, tx: &Transaction<'_>, mut each: impl FnMut(T)) -> Result<(), Interrupt> {
-        let mut at = tx.read(self.head)?;
-        while !at.is_null() {
-            let node = tx.read(at)?;
+    pub fn for_each<'a>(
+        &self,
+        at: &impl Reader<'a>,
+        mut each: impl FnMut(T),
+    ) -> Result<(), Interrupt> {
+        let (mut cell, mut circle) = (at.read(self.head)?, Circle::default());
+        while !cell.is_null() {
+            if circle.closes_at(cell.words()[0]) {
+                return Err(at.damaged());
+            }
+            let node = at.read(cell)?;
             each(node.value);
-            at = node.next;
+            cell = node.next;
         }
         Ok(())
     }

@@ -151,8 +151,11 @@ impl Load {
         } else {
             None
         };
-        // The directory, the accounts, 3 counts, 2 texts, the map's table and 4 buckets, the queue's ends.
-        let cells = 1 + ACCOUNTS + 3 + 2 + 1 + 4 + 2 + (entries + items) as usize;
+        // 4 buckets to begin with; each of those that were split is a node with 16 now.
+        let buckets = self.map.buckets(tx)?;
+        let map = 1 + buckets + (buckets - 4) / 15;
+        // The directory, the accounts, 3 counts, 2 texts, the queue's ends.
+        let cells = 1 + ACCOUNTS + 3 + 2 + map + 2 + (entries + items) as usize;
         Ok((wrong, cells))
     }
 }

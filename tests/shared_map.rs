@@ -1,0 +1,366 @@
+//! The hash map of regions against that of std: first sequentially, then by threads, then by processes.
+#![cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+
+#[path = "support/region.rs"]
+mod region;
+
+use bytemuck::Pod;
+use contempo::shared::collections::Map;
+use contempo::shared::{
+    Cell, Interrupt, Options, Reader, RootError, Shared, Transaction, TransactionError,
+};
+use proptest::prelude::*;
+use region::{Place, play, role};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::os::unix::process::ExitStatusExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// As many cases as `PROPTEST_CASES` says, or few.
+fn config() -> ProptestConfig {
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    if asked { ProptestConfig::default() } else { ProptestConfig::with_cases(24) }
+}
+
+/// Everything is where it should be, and nothing is lost.
+fn sound(shared: &Shared) {
+    shared.collect().unwrap();
+    let report = shared.check();
+    assert!(report.is_sound() && report.unreachable == 0 && report.retired == 0, "{report}");
+    assert_eq!(report.cells, report.versions, "{report}");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(u16, u32),
+    InsertAll(u16, u16),
+    Remove(u16),
+    RemoveAll(u16, u16),
+    Get(u16),
+    Look,
+    Clear,
+}
+
+fn bodies() -> impl Strategy<Value = Vec<(Vec<Step>, bool)>> {
+    let key = || prop_oneof![0..16_u16, 0..400_u16];
+    let step = prop_oneof![
+        16 => (key(), any::<u32>()).prop_map(|(key, value)| Step::Insert(key, value)),
+        3 => (key(), 0..120_u16).prop_map(|(key, count)| Step::InsertAll(key, count)),
+        12 => key().prop_map(Step::Remove),
+        2 => (key(), 0..120_u16).prop_map(|(key, count)| Step::RemoveAll(key, count)),
+        8 => key().prop_map(Step::Get),
+        2 => Just(Step::Look),
+        1 => Just(Step::Clear),
+    ];
+    let steps = prop::collection::vec(step, 1..40);
+    prop::collection::vec((steps, prop::bool::weighted(0.2)), 1..10)
+}
+
+type Make<K, V> = (fn(u16) -> K, fn(u32) -> V);
+
+fn agree<'a, K: Pod + Ord + Debug, V: Pod + PartialEq + Debug>(
+    at: &impl Reader<'a>,
+    map: &Map<K, V>,
+    model: &BTreeMap<K, V>,
+) -> Result<(), Interrupt> {
+    let all: Vec<(K, V)> = map.iter(at).collect::<Result<_, _>>()?;
+    assert_eq!(all.len(), model.len(), "an entry was visited twice");
+    assert_eq!(&all.into_iter().collect::<BTreeMap<K, V>>(), model);
+    let mut count = 0;
+    map.for_each(at, |_, _| count += 1)?;
+    assert_eq!(count, model.len());
+    Ok(())
+}
+
+fn run<K: Pod + Ord + Debug, V: Pod + PartialEq + Debug>(
+    tx: &Transaction<'_>,
+    map: &Map<K, V>,
+    model: &mut BTreeMap<K, V>,
+    steps: &[Step],
+    (key, value): Make<K, V>,
+) -> Result<(), Interrupt> {
+    for step in steps {
+        match step {
+            Step::Insert(k, v) => {
+                let (k, v) = (key(*k), value(*v));
+                assert_eq!(map.insert(tx, k, v)?, model.insert(k, v));
+            }
+            Step::InsertAll(from, count) => {
+                for n in *from..from + count {
+                    let (k, v) = (key(n), value(n.into()));
+                    assert_eq!(map.insert(tx, k, v)?, model.insert(k, v));
+                }
+            }
+            Step::Remove(k) => assert_eq!(map.remove(tx, &key(*k))?, model.remove(&key(*k))),
+            Step::RemoveAll(from, count) => {
+                for n in *from..from + count {
+                    assert_eq!(map.remove(tx, &key(n))?, model.remove(&key(n)));
+                }
+            }
+            Step::Get(k) => assert_eq!(map.get(tx, &key(*k))?, model.get(&key(*k)).copied()),
+            Step::Look => agree(tx, map, model)?,
+            Step::Clear => {
+                map.clear(tx)?;
+                model.clear();
+            }
+        }
+    }
+    Ok(())
+}
+
+fn agrees_with_the_model<K: Pod + Ord + Debug, V: Pod + PartialEq + Debug>(
+    bodies: &[(Vec<Step>, bool)],
+    buckets: usize,
+    make: Make<K, V>,
+) {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let map: Map<K, V> = Map::root(&shared, "map", buckets).unwrap();
+    let mut model = BTreeMap::new();
+    for (steps, cancelled) in bodies {
+        let mut tried = BTreeMap::new();
+        let result = shared.atomically(|tx| {
+            tried.clone_from(&model);
+            run(tx, &map, &mut tried, steps, make)?;
+            if *cancelled { tx.cancel() } else { Ok(()) }
+        });
+        assert_eq!(result.is_err(), *cancelled, "{result:?}");
+        if result.is_ok() {
+            model = tried;
+        }
+        shared.snapshot(|view| agree(view, &map, &model)).unwrap();
+    }
+    sound(&shared);
+    shared.atomically(|tx| map.clear(tx)).unwrap();
+    sound(&shared);
+    assert_eq!(shared.check().cells, 2, "the directory, and a bucket");
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_map_of_words(bodies in bodies(), buckets in 1..100_usize) {
+        agrees_with_the_model::<u64, u64>(&bodies, buckets, (u64::from, u64::from));
+    }
+
+    /// Sizes that are no multiples of 8.
+    #[test]
+    fn a_map_of_odd_sizes(bodies in bodies()) {
+        let key = |n: u16| [n.to_be_bytes()[0], n.to_be_bytes()[1], 1];
+        agrees_with_the_model(&bodies, 1, (key, |n: u32| [n as u8; 301]));
+    }
+
+    /// A set: values without bytes.
+    #[test]
+    fn a_set(bodies in bodies()) {
+        agrees_with_the_model::<u16, ()>(&bodies, 3, (|n| n, |_| ()));
+    }
+}
+
+#[test]
+fn there_may_be_more_buckets_than_fit_into_a_value_but_not_none() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let none = Map::<u64, u64>::root(&shared, "none", 0);
+    assert!(matches!(none, Err(RootError::NoBuckets)), "{none:?}");
+    let map: Map<u64, u64> = Map::root(&shared, "map", 20_000).unwrap();
+    assert_eq!(shared.snapshot(|view| map.buckets(view)).unwrap(), 32_768);
+    // The directory; the top, 1024 nodes below it, and the buckets.
+    assert_eq!(shared.check().cells, 1 + 1 + 1024 + 32_768);
+    shared.atomically(|tx| (0..500).try_for_each(|n| map.insert(tx, n, n).map(drop))).unwrap();
+    let all: BTreeMap<u64, u64> = shared.snapshot(|view| map.iter(view).collect()).unwrap();
+    assert!(all.into_iter().eq((0..500).map(|n| (n, n))));
+    sound(&shared);
+    // One that the region has no room for is an error, and leaves nothing.
+    let before = shared.check().cells;
+    let small = Place::new();
+    let region = Shared::create(&small, &Options::new().most_bytes(4 << 20)).unwrap();
+    let full = Map::<u64, u64>::root(&region, "map", 1 << 40);
+    assert!(matches!(full, Err(RootError::Transaction(TransactionError::NoBlock(_)))), "{full:?}");
+    sound(&region);
+    assert_eq!((region.check().cells, shared.check().cells), (1, before));
+}
+
+#[test]
+fn a_map_grows_from_one_bucket_and_different_buckets_do_not_conflict() {
+    const ENTRIES: u64 = 5000;
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let map: Map<u64, u64> = Map::root(&shared, "map", 1).unwrap();
+    for n in 0..ENTRIES {
+        shared.atomically(|tx| map.insert(tx, n, n)).unwrap();
+    }
+    let buckets = shared.snapshot(|view| map.buckets(view)).unwrap() as u64;
+    assert!((ENTRIES / 8..ENTRIES * 4).contains(&buckets), "{buckets} buckets");
+    // A transaction that inserts, while others insert and split buckets all around it.
+    let mut attempts = 0;
+    shared
+        .atomically(|tx| {
+            attempts += 1;
+            map.insert(tx, 1 << 40, 1)?;
+            if attempts == 1 {
+                std::thread::scope(|scope| {
+                    let other = || {
+                        for n in 0..100 {
+                            shared.atomically(|tx| map.insert(tx, 1 << 50 | n, n)).unwrap();
+                        }
+                    };
+                    scope.spawn(other).join().unwrap();
+                });
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert!(attempts <= 2, "one of a hundred may have met it, and then not again");
+    sound(&shared);
+}
+
+/// Random numbers that need no crate.
+fn next(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+/// Inserts and removes keys of its own among those of others; what is there in the end.
+fn work_on_own_keys(
+    shared: &Shared,
+    map: Map<u64, u64>,
+    worker: u64,
+    times: u64,
+) -> BTreeMap<u64, u64> {
+    let (mut model, mut random) = (BTreeMap::new(), 0x9E37_79B9 + worker);
+    for n in 0..times {
+        let key = next(&mut random) % 500 << 8 | worker;
+        let remove = next(&mut random) % 3 == 0;
+        let before = shared
+            .atomically(|tx| match remove {
+                true => map.remove(tx, &key),
+                false => map.insert(tx, key, n),
+            })
+            .unwrap();
+        let expected = if remove { model.remove(&key) } else { model.insert(key, n) };
+        assert_eq!(before, expected, "worker {worker}, step {n}, key {key}");
+    }
+    model
+}
+
+#[test]
+fn threads_share_a_map() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let map: Map<u64, u64> = Map::root(&shared, "map", 1).unwrap();
+    let done = AtomicBool::new(false);
+    let models: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..3)
+            .map(|worker| {
+                let shared = &shared;
+                scope.spawn(move || work_on_own_keys(shared, map, worker, 4000))
+            })
+            .collect();
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let all = shared.snapshot(|view| map.iter(view).collect::<Result<Vec<_>, _>>());
+                let mut keys: Vec<u64> = all.unwrap().into_iter().map(|(key, _)| key).collect();
+                let count = keys.len();
+                keys.sort_unstable();
+                keys.dedup();
+                assert_eq!(keys.len(), count);
+            }
+        });
+        let models: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        done.store(true, Ordering::Relaxed);
+        models.into_iter().map(Result::unwrap).collect()
+    });
+    let expected: BTreeMap<u64, u64> = models.into_iter().flatten().collect();
+    shared.snapshot(|view| agree(view, &map, &expected)).unwrap();
+    sound(&shared);
+}
+
+#[test]
+fn processes_share_a_map() {
+    let name = "processes_share_a_map";
+    if let Some((role, place)) = role() {
+        let shared = Shared::open(place).unwrap();
+        let map: Map<u64, u64> = Map::root(&shared, "map", 1).unwrap();
+        let worker: u64 = role.parse().unwrap();
+        loop {
+            let model = work_on_own_keys(&shared, map, worker, 3000);
+            if worker == 0 {
+                let report: Map<u64, u64> = Map::root(&shared, "report", 4).unwrap();
+                let write = |tx: &Transaction<'_>| {
+                    model.iter().try_for_each(|(k, v)| report.insert(tx, *k, *v).map(drop))
+                };
+                shared.atomically(write).unwrap();
+                return;
+            }
+            // This one goes on until it is killed.
+            let clear = |tx: &Transaction<'_>| {
+                model.keys().try_for_each(|key| map.remove(tx, key).map(drop))
+            };
+            shared.atomically(clear).unwrap();
+        }
+    }
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let map: Map<u64, u64> = Map::root(&shared, "map", 1).unwrap();
+    let mut worker = play(name, "0", place.path());
+    for victim in 1..6 {
+        let mut child = play(name, &victim.to_string(), place.path());
+        std::thread::sleep(std::time::Duration::from_millis(50 + 13 * victim));
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+        shared.reap().unwrap();
+    }
+    assert!(worker.wait().unwrap().success());
+    shared.reap().unwrap();
+    let report: Map<u64, u64> = Map::root(&shared, "report", 4).unwrap();
+    let expected: BTreeMap<u64, u64> = shared.snapshot(|view| report.iter(view).collect()).unwrap();
+    let all: Vec<(u64, u64)> = shared.snapshot(|view| map.iter(view).collect()).unwrap();
+    let own: BTreeMap<u64, u64> = all.into_iter().filter(|(key, _)| key & 0xff == 0).collect();
+    assert!(own.len() > 100 && own == expected);
+    sound(&shared);
+}
+
+/// What no map writes is an error of whoever reads it.
+#[test]
+fn nonsense_in_a_map_is_an_error() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let map: Map<u64, u64> = Map::root(&shared, "map", 1).unwrap();
+    assert!(matches!(Map::<u64, i64>::root(&shared, "map", 1), Err(RootError::OtherType)));
+    let top = Cell::<[u8]>::from_words(bytemuck::cast(map));
+    let words =
+        |words: &[u64]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
+    let entry = shared.atomically(|tx| tx.create(&words(&[0, 5, 6])[..])).unwrap();
+    let (own, circle) = (top.words()[0], entry.words()[0]);
+    shared.atomically(|tx| tx.write(entry, &words(&[circle, 5, 6])[..])).unwrap();
+    let level = 1 << 32;
+    let nonsense = [
+        words(&[]),
+        words(&[0]),
+        words(&[2, 0, 0]),
+        words(&[level | 1, own]),
+        words(&[level | 2, own, own]), // in a circle, for ever
+        words(&[level | 3, own, own, own]),
+        words(&[level * 2 | 2, own, own]),
+        words(&[1, circle]),
+        words(&[1, own]), // no entry
+    ];
+    for bytes in nonsense {
+        shared.atomically(|tx| tx.write(top, &bytes[..])).unwrap();
+        let corrupt = |result: Result<(), TransactionError>| {
+            assert!(matches!(result, Err(TransactionError::Corrupt)), "{result:?} for {bytes:?}");
+        };
+        corrupt(shared.atomically(|tx| map.insert(tx, 1, 1).map(drop)));
+        corrupt(shared.atomically(|tx| map.remove(tx, &1).map(drop)));
+        corrupt(shared.snapshot(|view| map.get(view, &1).map(drop)));
+        corrupt(shared.snapshot(|view| map.for_each(view, |_, _| ())));
+        // It may also find a cell that it has just freed.
+        assert!(shared.atomically(|tx| map.clear(tx)).is_err(), "{bytes:?}");
+    }
+    shared.atomically(|tx| tx.write(top, &words(&[1, 0])[..])).unwrap();
+    assert_eq!(shared.atomically(|tx| map.insert(tx, 1, 2)).unwrap(), None);
+}
