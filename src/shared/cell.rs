@@ -100,10 +100,57 @@ mod sealed {
 
 /// What may be the value of a shared cell: plain data ([`Pod`], with alignment up to 8), `[u8]`, `str`.
 ///
+/// Types of your own are plain data if they say so by the derives of [`bytemuck`], which is part of this crate's
+/// interface as [`contempo::shared::bytemuck`](crate::shared::bytemuck). The derive looks at each field, and
+/// refuses padding. The attribute tells it where `bytemuck` is; a program that depends on `bytemuck` itself
+/// does without.
+///
+/// ```
+/// use contempo::shared::bytemuck::{Pod, Zeroable};
+/// use contempo::shared::{Cell, Options, Shared};
+///
+/// #[derive(Clone, Copy, Pod, Zeroable, PartialEq, Debug)]
+/// #[bytemuck(crate = "contempo::shared::bytemuck")]
+/// #[repr(C)]
+/// struct Account {
+///     balance: i64,
+///     owner: u32,
+///     uses: u32, // without it there would be padding, and an error of the compiler
+///     note: Cell<str>,
+/// }
+///
+/// # let path = std::env::temp_dir().join(format!("contempo-doc-derive-{}", std::process::id()));
+/// # let _ = std::fs::remove_file(&path);
+/// # let shared = Shared::create(&path, &Options::new())?;
+/// let account = shared.root("account", Account { balance: -5, owner: 7, uses: 0, note: Cell::null() })?;
+/// shared.atomically(|tx| {
+///     let note = tx.create("in debt")?;
+///     tx.modify(account, |account| Account { uses: account.uses + 1, note, ..account })
+/// })?;
+/// let note = shared.snapshot(|view| Ok(view.read(view.read(account)?.note)?.to_owned()))?;
+/// assert_eq!(note, "in debt");
+/// # std::fs::remove_file(&path)?;
+/// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A type with padding is refused:
+///
+/// ```compile_fail
+/// use contempo::shared::bytemuck::{Pod, Zeroable};
+/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// #[bytemuck(crate = "contempo::shared::bytemuck")]
+/// #[repr(C)]
+/// struct Account {
+///     balance: i64,
+///     owner: u32,
+/// }
+/// ```
+///
 /// Any bits in a region are a value of plain data, whoever wrote them. That nobody changes them while they are
 /// read rests on the processes that map the region: they follow the protocol, which never changes a value in
-/// place. (Whoever may write to the file can do otherwise: see `docs/shared.md`, "What is trusted".) Derive [`Pod`] and [`Zeroable`] for your own types. Pointers and references are not plain
-/// data, as they mean nothing to another process; handles ([`Cell`]) are.
+/// place. (Whoever may write to the file can do otherwise: see `docs/shared.md`, "What is trusted".) Pointers
+/// and references are not plain data, as they mean nothing to another process; handles ([`Cell`]) are.
 ///
 /// ```compile_fail
 /// fn into_a_region<T: contempo::shared::Value>(_: T) {}

@@ -27,7 +27,7 @@
 //! own; its undecided transaction may be aborted, and fails when it goes on.
 //!
 //! **Cells** ([`Cell`]) are handles of 16 bytes that mean the same in every process and may lie in values
-//! themselves. What may be a value: plain data ([`bytemuck::Pod`], with its derive), byte strings
+//! themselves. What may be a value: plain data ([`bytemuck::Pod`], with [its derive](Value)), byte strings
 //! (`Cell<[u8]>`) and strings (`Cell<str>`) of any length up to some 32 KiB. Cells are made and freed
 //! explicitly, in transactions ([`Transaction::create`], [`Transaction::free`]). A cell of another region
 //! is an error ([`TransactionError::OtherRegion`]), as is one that was freed; a `TVar` does not fit by
@@ -50,6 +50,7 @@ mod region;
 mod root;
 mod transaction;
 
+pub use bytemuck;
 pub use cell::{Cell, Value};
 pub use contempo_core::region::check::{Problem, Report, Wrong};
 pub use contempo_core::region::recover::Recovered;
