@@ -4,10 +4,10 @@
 //! transactions back off at random, longer and longer; whoever has lost often reserves what it needs
 //! (`press`), and takes a claim over that stands in its way. There are no queues.
 
-use crate::commit::{Commit, ReadEntry, WriteEntry};
+use crate::commit::{Commit, ReadEntry};
 use crate::domain::Domain;
 use crate::observe::{Standing, newest_at, standing};
-use crate::region::block::{DISPLACED, FREES_CELL, RegionCell, RegionVersion};
+use crate::region::block::{FREES_CELL, RegionCell, RegionVersion};
 use crate::region::domain::RegionDomain;
 use crate::region::memory::Memory;
 use crate::region::press::Press;
@@ -22,11 +22,12 @@ use contempo_sched::descriptor::Descriptor;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::statistics::Cause;
 use contempo_sched::table::Descriptors;
-use contempo_sched::word::{Owner, Phase, Reservation, StateWord, WhoWhen};
+use contempo_sched::word::{Owner, Reservation, StateWord, WhoWhen};
 use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
 
 mod run;
+mod write;
 
 pub(crate) use run::Running;
 
@@ -408,182 +409,4 @@ impl Session {
             expected: null_mut(),
         }
     }
-
-    /// Before anything of a transaction is written to the region.
-    fn before_write(&self) -> Result<(), Interrupted> {
-        self.check_open()?;
-        if self.domain().fork.is_child() {
-            return Err(self.interrupt(Stopped::Forked));
-        }
-        if self.stale.get() {
-            self.updating.set(true);
-            return Err(self.interrupt(Stopped::Conflict(Cause::Changed)));
-        }
-        self.updating.set(true);
-        Ok(())
-    }
-
-    /// Makes `data` the value of `cell`.
-    ///
-    /// # Errors
-    /// If the attempt cannot go on.
-    #[inline]
-    pub fn write(&self, cell: Handle, data: &[u8]) -> Result<(), Interrupted> {
-        // Read first, so that a cell that was freed meanwhile shows, here or at the commit. Mostly that
-        // has just been done.
-        let header = &self.cell(cell)?.header;
-        let last = self.reads.borrow().last().map(|read| (read.cell, read.version));
-        match last {
-            Some((read, version))
-                if std::ptr::eq(read, header)
-                    && self.is_open()
-                    && self.freed.borrow().is_empty() =>
-            {
-                // SAFETY: read by this attempt.
-                if unsafe { RegionVersion::of(version) }.has(FREES_CELL) {
-                    return Err(self.interrupt(Stopped::NoSuchCell));
-                }
-            }
-            _ => {
-                self.read(cell)?;
-            }
-        }
-        self.before_write()?;
-        self.put(cell, 0, data)
-    }
-
-    fn put(&self, cell: Handle, flags: u32, data: &[u8]) -> Result<(), Interrupted> {
-        let header = &self.cell(cell)?.header;
-        let (me, claim) = (self.me(), WhoWhen::claim(self.me()));
-        let made = self.memory.new_version(claim, me, cell, flags, data);
-        let (at, _) = made.map_err(|full| self.interrupt(Stopped::NoBlock(full)))?;
-        let mut writes = self.writes.borrow_mut();
-        if let Some(entry) = writes.find(header) {
-            // SAFETY: ours, and private.
-            let displaced = unsafe { RegionVersion::of(writes.version(entry)) };
-            // Relaxed: read by others after our death only.
-            displaced.flags.fetch_or(DISPLACED, Ordering::Relaxed);
-        }
-        writes.write(header, RegionVersion::header_at(at), &KIND);
-        self.wrote.set(true);
-        Ok(())
-    }
-
-    /// A new cell with this value.
-    ///
-    /// # Errors
-    /// If the attempt cannot go on.
-    pub fn create(&self, data: &[u8]) -> Result<Handle, Interrupted> {
-        self.before_write()?;
-        let made = self.memory.new_cell(self.domain(), self.me(), data);
-        let (cell, version, handle) =
-            made.map_err(|full| self.interrupt(Stopped::NoBlock(full)))?;
-        self.created.borrow_mut().push((cell, version));
-        Ok(handle)
-    }
-
-    /// Frees a cell, if the transaction commits.
-    ///
-    /// # Errors
-    /// If the attempt cannot go on.
-    pub fn free(&self, cell: Handle) -> Result<(), Interrupted> {
-        self.read(cell)?;
-        self.before_write()?;
-        self.put(cell, FREES_CELL, &[])?;
-        let cell: *const RegionCell = self.cell(cell)?;
-        self.freed.borrow_mut().push(cell);
-        Ok(())
-    }
-
-    fn commit(&self) -> Result<(), Stopped> {
-        let domain = self.domain();
-        let mut writes = self.writes.borrow_mut();
-        if writes.is_empty() && self.created.borrow().is_empty() {
-            self.descriptor().counters.read_only.add(1);
-            return Ok(());
-        }
-        if domain.fork.is_child() {
-            return Err(Stopped::Forked);
-        }
-        if domain.is_corrupt() {
-            return Err(Stopped::Corrupt);
-        }
-        if writes.is_empty() {
-            // Nothing but new cells: the decision is this store. Release: see `Commit::run`.
-            let committed = StateWord::new(self.serial.get(), Phase::Committed);
-            self.descriptor().state.store(committed, Ordering::Release);
-            self.serial.set(StateWord::next_serial(self.serial.get()));
-            return Ok(());
-        }
-        let replaced = |stamp, block: contempo_alloc::retired::Block| {
-            let at = RegionVersion::at_header(block.address.as_ptr().cast());
-            // SAFETY: replaced by this commit at its final stamp, by us alone.
-            unsafe { self.memory.retire(domain, stamp, at) };
-        };
-        // SAFETY: inside the transaction that found the cells and versions; the new versions carry
-        // its claim.
-        let outcome =
-            unsafe { self.commit_of().run(&self.reads.borrow(), writes.entries(), replaced) };
-        self.serial.set(StateWord::next_serial(self.serial.get()));
-        match outcome {
-            Ok(stamp) => {
-                for cell in self.freed.borrow_mut().drain(..) {
-                    // SAFETY: this commit has ended the cell: who begins from now on does not find it.
-                    unsafe { self.memory.retire(domain, stamp, cell.cast_mut().cast()) };
-                }
-                self.recent.set(stamp);
-                self.descriptor().counters.commits.add(1);
-                Ok(())
-            }
-            Err(conflict) => {
-                for write in writes.entries().iter().filter(|write| was_visible(write)) {
-                    let at = RegionVersion::at_header(write.version);
-                    // SAFETY: given back: no longer in its cell.
-                    unsafe { self.memory.retire_now(domain, at) };
-                }
-                if domain.is_corrupt() {
-                    return Err(Stopped::Corrupt);
-                }
-                self.gave_way_to.set(conflict.by);
-                Err(Stopped::Conflict(conflict.cause))
-            }
-        }
-    }
-
-    /// Ends an attempt: empties the logs and leaves the contemporaries.
-    pub(crate) fn end_attempt(&self, committed: bool) {
-        self.reads.borrow_mut().clear();
-        self.freed.borrow_mut().clear();
-        if !self.domain().fork.is_child() {
-            self.release();
-        }
-        if self.domain().fork.is_child() {
-            // All of this is the parent's: nothing of it may be touched.
-            self.writes.borrow_mut().clear(true, |_| ());
-            self.created.borrow_mut().clear();
-            return;
-        }
-        self.writes.borrow_mut().clear(!committed, |block| {
-            let at = RegionVersion::at_header(block.address.as_ptr().cast());
-            // SAFETY: never published.
-            unsafe { self.memory.free_private(self.domain(), at) };
-        });
-        for (cell, version) in self.created.borrow_mut().drain(..) {
-            if !committed {
-                // Not freed at once: the closure may have passed the handle on, and others may be at
-                // work there. They may have replaced the version, too: then it is theirs to retire.
-                // SAFETY: nobody finds the cell who begins from now on (`head`); the version goes first,
-                // as in `Memory::destroy`.
-                unsafe {
-                    self.memory.retire_now(self.domain(), version);
-                    self.memory.retire_now(self.domain(), cell);
-                }
-            }
-        }
-        announcement::end(self.descriptor());
-    }
-}
-
-fn was_visible(write: &WriteEntry<RegionDomain>) -> bool {
-    !write.base.is_null()
 }
