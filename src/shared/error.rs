@@ -1,6 +1,7 @@
 //! Why something did not work.
 
-use contempo_core::region::session::{Interrupted, Stopped};
+use contempo_core::Abort;
+use contempo_core::region::session::{Failed, Interrupted, Stopped};
 pub use contempo_core::region::{NoBlock, OpenError, Unusable};
 use std::fmt;
 
@@ -17,6 +18,64 @@ pub struct Interrupt {
 impl From<Interrupted> for Interrupt {
     fn from(inner: Interrupted) -> Self {
         Interrupt { inner }
+    }
+}
+
+impl<E> From<Interrupt> for Abort<E> {
+    #[inline]
+    fn from(interrupt: Interrupt) -> Self {
+        Abort::from(interrupt.inner)
+    }
+}
+
+/// Why a transaction that may fail with an error of the user's came to nothing:
+/// [`Shared::try_atomically`](crate::shared::Shared::try_atomically).
+///
+/// ```
+/// use contempo::shared::{TransactionError, TryError};
+/// let failed: TryError<&str> = TryError::User("sold out");
+/// assert_eq!(failed.to_string(), "sold out");
+/// assert!(matches!(TryError::<&str>::from(TransactionError::Cancelled), TryError::Transaction(_)));
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TryError<E> {
+    /// The transaction could not be.
+    Transaction(TransactionError),
+    /// The closure returned this error.
+    User(E),
+}
+
+impl<E: fmt::Display> fmt::Display for TryError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TryError::Transaction(why) => why.fmt(f),
+            TryError::User(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error> std::error::Error for TryError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            TryError::Transaction(why) => why.source(),
+            TryError::User(error) => error.source(),
+        }
+    }
+}
+
+impl<E> From<TransactionError> for TryError<E> {
+    fn from(why: TransactionError) -> Self {
+        TryError::Transaction(why)
+    }
+}
+
+impl<E> From<Failed<E>> for TryError<E> {
+    fn from(failed: Failed<E>) -> Self {
+        match failed {
+            Failed::Stopped(why) => TryError::Transaction(why.into()),
+            Failed::User(error) => TryError::User(error),
+        }
     }
 }
 

@@ -35,7 +35,13 @@
 //!
 //! **Errors.** Every operation in a transaction returns `Result<_, Interrupt>`: pass it on with `?`.
 //! Conflicts are repeated; what is not a conflict comes out of [`Shared::atomically`] as a
-//! [`TransactionError`].
+//! [`TransactionError`]. Errors of your own leave by [`Shared::try_atomically`], or are caught in a part
+//! ([`Transaction::nested`]) that is undone.
+//!
+//! **Waiting.** [`Transaction::retry`] sleeps until another process, or thread, changes a cell that was read;
+//! [`Transaction::or_else`] and [`Transaction::first_of`] try something else first.
+//!
+//! **Effects** outside of cells belong into [`Transaction::on_commit`].
 //!
 //! **fork.** A child is not attached: what it tries with its parent's [`Shared`] fails with
 //! [`TransactionError::Forked`], also in the middle of a transaction. It opens the region anew.
@@ -45,6 +51,7 @@
 mod cell;
 pub mod collections;
 mod error;
+mod nesting;
 mod reader;
 mod region;
 mod root;
@@ -52,9 +59,10 @@ mod transaction;
 
 pub use bytemuck;
 pub use cell::{Cell, Value};
+pub use contempo_core::Abort;
 pub use contempo_core::region::check::{Problem, Report, Wrong};
 pub use contempo_core::region::recover::Recovered;
-pub use error::{Interrupt, NoBlock, OpenError, RootError, TransactionError, Unusable};
+pub use error::{Interrupt, NoBlock, OpenError, RootError, TransactionError, TryError, Unusable};
 pub use reader::Reader;
 pub use region::{Attached, Options, Overview, Shared, lease_path};
 pub use transaction::{Snapshot, Transaction};

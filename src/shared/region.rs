@@ -1,7 +1,8 @@
 //! `Shared`: a region that this process is attached to.
 
-use crate::shared::error::{Interrupt, OpenError, TransactionError};
+use crate::shared::error::{Interrupt, OpenError, TransactionError, TryError};
 use crate::shared::transaction::{Snapshot, Transaction};
+use contempo_core::Abort;
 use contempo_core::region::check::{self, Report};
 use contempo_core::region::domain::RegionDomain;
 use contempo_core::region::recover::Recovered;
@@ -130,18 +131,19 @@ impl Shared {
     }
 
     #[inline(always)]
-    fn with<R>(
+    fn with<R, X: From<TransactionError>>(
         &self,
-        f: impl FnOnce(&Session) -> Result<R, TransactionError>,
-    ) -> Result<R, TransactionError> {
+        f: impl FnOnce(&Session) -> Result<R, X>,
+    ) -> Result<R, X> {
         let run = |session: Result<&Session, _>| match session {
             Ok(session) => f(session),
-            Err(current::TooManyThreads) => Err(TransactionError::TooManyThreads),
+            Err(current::TooManyThreads) => Err(TransactionError::TooManyThreads.into()),
         };
         if self.domain.fork.is_child() {
-            return Err(TransactionError::Forked);
+            return Err(TransactionError::Forked.into());
         }
-        current::with(&self.domain, run).unwrap_or_else(|why| Err(TransactionError::Leases(why)))
+        current::with(&self.domain, run)
+            .unwrap_or_else(|why| Err(TransactionError::Leases(why).into()))
     }
 
     /// Runs `body` as one transaction: everything that it reads belongs to one moment, and everything that
@@ -178,6 +180,46 @@ impl Shared {
                 body(&Transaction::new(session, self.region)).map_err(|interrupt| interrupt.inner)
             };
             session.atomically(run).map_err(TransactionError::from)
+        })
+    }
+
+    /// As [`atomically`](Self::atomically), but `body` may also fail with an error of the user's, which rolls the
+    /// transaction back and comes out as [`TryError::User`]. `?` works on both; errors that do not implement
+    /// [`std::error::Error`] are wrapped by [`Abort::error`].
+    ///
+    /// The error is always judged on a consistent state: all that this attempt has read belongs to one moment.
+    ///
+    /// # Errors
+    /// [`TryError`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// As [`atomically`](Self::atomically).
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared, Abort, TryError};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-try-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let stock = shared.root("stock", 3_u32)?;
+    /// let sold = shared.try_atomically(|tx| {
+    ///     let left = tx.read(stock)?.checked_sub(5).ok_or(Abort::error("sold out"))?;
+    ///     tx.write(stock, &left)?;
+    ///     Ok(left)
+    /// });
+    /// assert!(matches!(sold, Err(TryError::User("sold out"))));
+    /// assert_eq!(shared.snapshot(|view| view.read(stock))?, 3);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn try_atomically<R, E>(
+        &self,
+        mut body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
+    ) -> Result<R, TryError<E>> {
+        self.with(|session| {
+            let run = |session: &Session| body(&Transaction::new(session, self.region));
+            session.try_atomically(run).map_err(TryError::from)
         })
     }
 

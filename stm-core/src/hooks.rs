@@ -55,7 +55,7 @@ impl Hooks {
 
     /// Only under a planted fault: nothing to run, and everything left where it is.
     pub(crate) fn leave() -> Due {
-        Due { due: Vec::new(), _forgotten: Vec::new() }
+        Due::nothing()
     }
 
     /// The hooks to run now: of a commit in order, of a rollback newest first.
@@ -73,17 +73,27 @@ impl Hooks {
             }
             forgotten.extend(commit);
         }
-        Due { due, _forgotten: forgotten }
+        Due { due, forgotten: forgotten }
     }
 }
 
-/// Hooks to be run.
+/// Hooks to be run, and others to be dropped with this.
 pub(crate) struct Due {
     due: Vec<Hook>,
-    _forgotten: Vec<Hook>,
+    forgotten: Vec<Hook>,
 }
 
 impl Due {
+    /// Nothing to run.
+    pub(crate) fn nothing() -> Self {
+        Due { due: Vec::new(), forgotten: Vec::new() }
+    }
+
+    /// Is there anything to run, or to drop?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.due.is_empty() && self.forgotten.is_empty()
+    }
+
     /// Runs every hook. If some panic, the first panic goes on when all have run.
     pub(crate) fn run(self) {
         let mut first_panic = None;

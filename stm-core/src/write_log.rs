@@ -24,6 +24,15 @@ pub(crate) struct WriteMark {
     displaced: usize,
 }
 
+/// Will a version be committed?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pending {
+    /// Not any more: it was taken back.
+    No,
+    /// Again: what had displaced it was taken back.
+    Again,
+}
+
 /// The writes of one transaction.
 pub(crate) struct WriteLog<D: Domain> {
     entries: Vec<WriteEntry<D>>,
@@ -120,11 +129,24 @@ impl<D: Domain> WriteLog<D> {
 
     /// Takes back everything since `mark`. Linear in what is taken back.
     pub(crate) fn roll_back(&mut self, mark: WriteMark) {
+        self.roll_back_telling(mark, |_, _| ());
+    }
+
+    /// The same. Tells of each pending version whether it is one again, or is not any more; the last word about
+    /// a version counts.
+    pub(crate) fn roll_back_telling(
+        &mut self,
+        mark: WriteMark,
+        mut tell: impl FnMut(*mut VersionHeader<D>, Pending),
+    ) {
         for Displaced { entry, version } in self.displaced.drain(mark.displaced..).rev() {
             let undone = std::mem::replace(&mut self.entries[entry].version, version);
+            tell(undone, Pending::No);
+            tell(version, Pending::Again);
             self.discarded.push(block(undone, self.entries[entry].kind));
         }
         for entry in self.entries.drain(mark.entries..) {
+            tell(entry.version, Pending::No);
             self.discarded.push(block(entry.version, entry.kind));
         }
     }

@@ -125,6 +125,10 @@ pub enum Fault {
     /// In a region: whoever clears up after a death leaves undecided claims in their cells, and frees
     /// them.
     ClaimsLeftByRecovery,
+    /// In a region: what a failed part of a transaction has written or made does not say that it goes.
+    UndoneUnmarked,
+    /// In a region: what a failed part has written over is brought back, and says that it goes.
+    RestoredUnmarked,
     /// In a region: a process that is alive is taken for dead.
     AliveTakenForDead,
 }

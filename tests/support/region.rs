@@ -2,6 +2,7 @@
 //! another process.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
+use contempo::shared::{Cell, Options, Shared};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -61,4 +62,34 @@ pub(crate) fn play(test: &str, role: &str, place: &Path) -> Child {
 /// The role that this process plays, and where.
 pub(crate) fn role() -> Option<(String, PathBuf)> {
     Some((std::env::var(ROLE).ok()?, std::env::var_os(PLACE)?.into()))
+}
+
+/// A region of its own.
+pub(crate) fn fresh() -> (Place, Shared) {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    (place, shared)
+}
+
+/// Runs `f` on another thread and waits for it: interference at exactly this point.
+pub(crate) fn elsewhere<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    std::thread::scope(|scope| scope.spawn(f).join().unwrap())
+}
+
+/// The value of a cell, by a snapshot.
+pub(crate) fn get(shared: &Shared, cell: Cell<u64>) -> u64 {
+    shared.snapshot(|view| view.read(cell)).unwrap()
+}
+
+/// Makes it that.
+pub(crate) fn set(shared: &Shared, cell: Cell<u64>, value: u64) {
+    shared.atomically(|tx| tx.write(cell, &value)).unwrap();
+}
+
+/// Everything is where it should be, nothing is lost, and there are so many cells.
+pub(crate) fn sound(shared: &Shared, cells: usize) {
+    shared.collect().unwrap();
+    let report = shared.check();
+    assert!(report.is_sound() && report.retired == 0, "{report}");
+    assert_eq!((report.cells, report.versions), (cells, cells), "{report}");
 }

@@ -47,7 +47,37 @@ pub(crate) struct Press {
     respected: Cell<Option<Respected>>,
 }
 
+/// The bad luck of a transaction that lets others of its thread go first.
+pub(crate) struct BadLuck {
+    since: u64,
+    touched: Vec<Handle>,
+    respected: Option<Respected>,
+}
+
 impl Session {
+    /// Takes the transaction's bad luck aside, between two attempts: the thread may run others meanwhile.
+    pub(crate) fn put_bad_luck_aside(&self) -> BadLuck {
+        let kept = BadLuck {
+            since: self.press.since.get(),
+            touched: self.press.touched.take(),
+            respected: self.press.respected.get(),
+        };
+        self.forget_bad_luck();
+        kept
+    }
+
+    /// The transaction goes on with what it had put aside.
+    pub(crate) fn take_bad_luck_up(&self, kept: BadLuck) {
+        let BadLuck { since, touched, respected } = kept;
+        self.press.since.set(since);
+        self.press.touched.replace(touched);
+        self.press.respected.set(respected);
+        if since != 0 {
+            // Relaxed: as in `has_lost`.
+            self.descriptor().rank.store(since, Ordering::Relaxed);
+        }
+    }
+
     /// The running attempt fails by a conflict; `by` says whose reservation it has given way to.
     #[cold]
     pub(crate) fn has_lost(&self, failures: u32, by: Option<Reservation>) {

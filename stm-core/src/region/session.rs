@@ -6,6 +6,7 @@
 
 use crate::commit::{Commit, ReadEntry};
 use crate::domain::Domain;
+use crate::hooks::Hooks;
 use crate::observe::{Standing, newest_at, standing};
 use crate::region::block::{FREES_CELL, RegionCell, RegionVersion};
 use crate::region::domain::RegionDomain;
@@ -26,9 +27,11 @@ use contempo_sched::word::{Owner, Reservation, StateWord, WhoWhen};
 use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
 
+mod nesting;
 mod run;
 mod write;
 
+pub use run::Failed;
 pub(crate) use run::Running;
 
 /// An attempt cannot go on; the session knows why.
@@ -105,10 +108,15 @@ pub struct Session {
     created: RefCell<Vec<(*mut u8, *mut u8)>>,
     /// Cells that go if it commits.
     freed: RefCell<Vec<*const RegionCell>>,
+    /// What to run once its outcome is known.
+    hooks: RefCell<Hooks>,
+    /// Is there any of that? (Asked at every end.)
+    hooked: Cell<bool>,
 }
 
 // SAFETY: a session is used by one thread at a time (it is not `Sync`); its pointers lead into the
-// region, which every thread maps.
+// region, which every thread maps. Hooks need not be `Send`: a transaction takes them out when it ends, and
+// no session changes its thread inside one.
 unsafe impl Send for Session {}
 
 impl Session {
@@ -141,6 +149,8 @@ impl Session {
             writes: RefCell::new(WriteLog::new()),
             created: RefCell::new(Vec::new()),
             freed: RefCell::new(Vec::new()),
+            hooks: RefCell::new(Hooks::new()),
+            hooked: Cell::new(false),
         }
     }
 

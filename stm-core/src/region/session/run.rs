@@ -1,11 +1,30 @@
 //! Attempt after attempt, until one commits; and what comes after a transaction.
 
+use crate::error::{Abort, Reason};
+use crate::hooks::Due;
 use crate::region::session::{Interrupted, Session, Stopped};
 use crate::region::wait;
 use contempo_alloc::announcement::Idle;
 use contempo_alloc::region::error::NoBlock;
 use contempo_sched::primitives::spin;
+use contempo_sched::statistics::Cause;
+use std::convert::Infallible;
 use std::sync::PoisonError;
+
+/// Why a transaction that may fail has ended without a commit.
+#[derive(Debug)]
+pub enum Failed<E> {
+    /// It was stopped.
+    Stopped(Stopped),
+    /// Its closure has returned this error.
+    User(E),
+}
+
+impl<E> From<Stopped> for Failed<E> {
+    fn from(why: Stopped) -> Self {
+        Failed::Stopped(why)
+    }
+}
 
 impl Session {
     /// Runs `body` until it commits.
@@ -16,23 +35,45 @@ impl Session {
     /// # Panics
     /// Inside a transaction of the same region on the same thread; and if `body` returns `Ok` although
     /// an operation has failed.
+    #[inline]
     pub fn atomically<R>(
         &self,
         mut body: impl FnMut(&Session) -> Result<R, Interrupted>,
     ) -> Result<R, Stopped> {
+        let run = |session: &Session| body(session).map_err(Abort::<Infallible>::from);
+        self.try_atomically(run).map_err(|failed| match failed {
+            Failed::Stopped(why) => why,
+            Failed::User(never) => match never {},
+        })
+    }
+
+    /// As [`atomically`](Self::atomically), but `body` may also fail with an error of the user's.
+    ///
+    /// # Errors
+    /// Why it did not commit.
+    ///
+    /// # Panics
+    /// As [`atomically`](Self::atomically).
+    pub fn try_atomically<R, E>(
+        &self,
+        mut body: impl FnMut(&Session) -> Result<R, Abort<E>>,
+    ) -> Result<R, Failed<E>> {
+        // Before `running`, so that it is dropped after that.
+        let mut unwinding = Unwinding(None);
         let running = self.enter()?;
+        unwinding.0 = Some(self);
         self.failures.set(0);
         self.forget_bad_luck(); // Of one that ended by a panic.
         self.updating.set(false);
         let mut made_room = false;
         loop {
             if self.domain().fork.is_child() {
-                return Err(Stopped::Forked); // The closure has forked: what follows is the parent's.
+                return Err(Stopped::Forked.into()); // The closure has forked: what follows is the parent's.
             }
             self.begin();
             let attempt = Attempt(self);
             if self.domain().is_corrupt() {
-                return Err(Stopped::Corrupt);
+                return Err(Stopped::Corrupt.into());
             }
             self.press_if_due();
             let result = body(self);
@@ -43,6 +84,7 @@ impl Session {
                         self.end_attempt(true);
                         self.forget_bad_luck();
                         drop(running);
+                        self.due_hooks(true).run();
                         return Ok(value);
                     }
                     Err(why) => why,
@@ -52,10 +94,19 @@ impl Session {
                      had failed. Pass every `Err` on with `?`"
                 ),
                 (Err(_), Some(why)) => why,
-                (Err(_), None) => Stopped::Cancelled,
+                (Err(_), None) if self.domain().fork.is_child() => Stopped::Forked,
+                (Err(Abort(Reason::User(error))), None) => {
+                    drop(attempt);
+                    self.descriptor().counters.count_abort(Cause::User);
+                    self.forget_bad_luck();
+                    drop(running);
+                    self.due_hooks(false).run();
+                    return Err(Failed::User(error));
+                }
+                (Err(Abort(Reason::Interrupt(_))), None) => Stopped::Cancelled,
             };
             if self.domain().fork.is_child() {
-                return Err(Stopped::Forked);
+                return Err(Stopped::Forked.into());
             }
             let waiting = matches!(why, Stopped::Retry).then(|| wait::enlist(self));
             if let Stopped::Conflict(_) = why {
@@ -65,6 +116,7 @@ impl Session {
             match (why, waiting) {
                 (Stopped::Retry, Some(waiting)) => {
                     self.descriptor().counters.waits.add(1);
+                    self.between_attempts();
                     self.running.set(false);
                     self.after();
                     waiting.sleep(self.domain());
@@ -72,6 +124,7 @@ impl Session {
                 }
                 (Stopped::Conflict(cause), _) => {
                     self.descriptor().counters.count_abort(cause);
+                    self.between_attempts();
                     self.pause();
                 }
                 // What this process holds back, or the dead do, may be all that is missing.
@@ -79,18 +132,44 @@ impl Session {
                     if !made_room && !matches!(why, NoBlock::TooLarge { .. }) =>
                 {
                     made_room = true;
+                    self.between_attempts();
                     self.running.set(false);
                     self.make_room();
                     self.running.set(true);
                 }
                 (why, _) => {
-                    if !self.domain().fork.is_child() {
-                        self.forget_bad_luck();
+                    if self.domain().fork.is_child() {
+                        return Err(why.into());
                     }
-                    return Err(why);
+                    self.forget_bad_luck();
+                    drop(running);
+                    self.due_hooks(false).run();
+                    return Err(why.into());
                 }
             }
         }
+    }
+
+    /// Runs the hooks of an attempt that was rolled back and is to be repeated. They may run transactions of
+    /// this thread.
+    #[inline(always)]
+    fn between_attempts(&self) {
+        let due = self.due_hooks(false);
+        if !due.is_empty() {
+            self.run_aside(due);
+        }
+    }
+
+    #[cold]
+    fn run_aside(&self, due: Due) {
+        let (failures, updating) = (self.failures.get(), self.updating.get());
+        let bad_luck = self.put_bad_luck_aside();
+        self.running.set(false);
+        due.run();
+        self.running.set(true);
+        self.failures.set(failures);
+        self.updating.set(updating);
+        self.take_bad_luck_up(bad_luck);
     }
 
     /// Calls `body` with a view of one moment.
@@ -201,6 +280,22 @@ impl Drop for Running<'_> {
         self.0.running.set(false);
         if !self.0.domain().fork.is_child() {
             self.0.after();
+        }
+    }
+}
+
+/// Runs the hooks that are due when a panic of the closure has ended the transaction.
+struct Unwinding<'s>(Option<&'s Session>);
+
+impl Drop for Unwinding<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(session) = self.0
+            && session.hooked.get()
+        {
+            let due = session.due_hooks(false);
+            // A second panic while unwinding would end the process.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| due.run()));
         }
     }
 }

@@ -171,19 +171,27 @@ impl Session {
             // SAFETY: never published.
             unsafe { self.memory.free_private(self.domain(), at) };
         });
-        for (cell, version) in self.created.borrow_mut().drain(..) {
-            if !committed {
-                // Not freed at once: the closure may have passed the handle on, and others may be at
-                // work there. They may have replaced the version, too: then it is theirs to retire.
-                // SAFETY: nobody finds the cell who begins from now on (`head`); the version goes first,
-                // as in `Memory::destroy`.
-                unsafe {
-                    self.memory.retire_now(self.domain(), version);
-                    self.memory.retire_now(self.domain(), cell);
-                }
-            }
+        let mut made = self.created.borrow_mut();
+        if committed {
+            made.clear();
+        } else {
+            self.retire_made(made.drain(..));
         }
         announcement::end(self.descriptor());
+    }
+
+    /// Takes cells back that will not be, with their first versions. To be called inside the attempt.
+    pub(super) fn retire_made(&self, made: impl Iterator<Item = (*mut u8, *mut u8)>) {
+        for (cell, version) in made {
+            // Not freed at once: the closure may have passed the handle on, and others may be at work
+            // there. They may have replaced the version, too: then it is theirs to retire.
+            // SAFETY: nobody finds the cell who begins from now on (`meet`); the version goes first, as in
+            // `Memory::destroy`.
+            unsafe {
+                self.memory.retire_now(self.domain(), version);
+                self.memory.retire_now(self.domain(), cell);
+            }
+        }
     }
 }
 
