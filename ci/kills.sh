@@ -51,4 +51,6 @@ must_show BasesForgotten sweep --seconds 30 --stride 13
 must_show BasesOfReplacedForgotten sweep --seconds 30 --stride 13
 must_show UndecidedFinished sweep --seconds 30 --stride 13
 must_show ClaimsLeftByRecovery sweep --seconds 30 --stride 13
+must_show UndoneUnmarked sweep --seconds 90 --stride 13 --only parts
+must_show RestoredUnmarked sweep --seconds 30 --stride 13 --only parts
 must_show AliveTakenForDead random --kills 200

@@ -1,7 +1,7 @@
 //! What the victims do, and how to see afterwards whether they did it.
 
 use contempo::shared::collections::{Map, Queue};
-use contempo::shared::{Cell, Interrupt, Shared, Transaction};
+use contempo::shared::{Abort, Cell, Interrupt, Shared, Transaction};
 use nix::sys::signal::{Signal, raise};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -16,9 +16,10 @@ const LOST: u32 = 8;
 pub(crate) const TOTAL: u64 = 1000 * ACCOUNTS as u64;
 
 /// The kinds of transactions.
-pub(crate) const KINDS: [&str; 5] = ["transfer", "text", "structure", "insert", "take"];
+pub(crate) const KINDS: [&str; 6] = ["transfer", "text", "structure", "insert", "parts", "take"];
 /// Those that are swept: also one that has lost eight times, and so reserves what it needs.
-pub(crate) const SWEPT: [&str; 6] = ["press", "transfer", "text", "structure", "insert", "take"];
+pub(crate) const SWEPT: [&str; 7] =
+    ["press", "transfer", "text", "structure", "insert", "parts", "take"];
 
 /// The cells of the load.
 #[derive(Clone, Copy)]
@@ -87,6 +88,25 @@ impl Load {
                     Some(item) => self.queue.push(tx, item)?,
                     None => self.push(tx, key)?,
                 }
+            }
+            "parts" => {
+                // What failed parts have written over, written first, made and freed; then it goes on.
+                let (from, to) = (self.accounts[0], self.accounts[1]);
+                let sum = tx.read(from)?.min(1);
+                tx.modify(from, |balance| balance - sum)?;
+                let failed = tx.nested(|tx| {
+                    tx.modify(from, |balance| balance + 100)?;
+                    tx.create("undone")?;
+                    self.queue.try_pop(tx)?;
+                    Err::<(), _>(Abort::error(()))
+                })?;
+                tx.or_else(
+                    |tx| {
+                        tx.write(self.texts[0], "undone")?;
+                        tx.check(failed.is_ok())
+                    },
+                    |tx| tx.modify(to, |balance| balance + sum),
+                )?;
             }
             "insert" => {
                 let key = random.random_range(0..20);

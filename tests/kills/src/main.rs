@@ -122,6 +122,8 @@ fn plant(name: &str) -> Result<(), String> {
         Fault::BasesOfReplacedForgotten,
         Fault::UndecidedFinished,
         Fault::ClaimsLeftByRecovery,
+        Fault::UndoneUnmarked,
+        Fault::RestoredUnmarked,
         Fault::AliveTakenForDead,
         Fault::ClaimsKept,
         Fault::SkipValidation,
