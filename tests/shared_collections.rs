@@ -233,7 +233,7 @@ fn work_on_own_keys(
     let (mut model, mut random) = (BTreeMap::new(), 0x9E37_79B9 + worker);
     for n in 0..times {
         let key = next(&mut random) % 500 * WORKERS + worker;
-        let remove = next(&mut random) % 3 == 0;
+        let remove = next(&mut random).is_multiple_of(3);
         let before = shared
             .atomically(|tx| match remove {
                 true => map.remove(tx, &key),
@@ -464,7 +464,7 @@ fn a_map_is_known_by_its_types_and_a_freed_one_is_none() {
     let map: OrderedMap<u64, u64> = OrderedMap::root(&shared, "map").unwrap();
     assert!(matches!(OrderedMap::<u64, i64>::root(&shared, "map"), Err(RootError::OtherType)));
     assert!(matches!(shared.root_of::<[u8]>("map", &[]), Err(RootError::OtherType)));
-    let inner = shared.atomically(|tx| OrderedMap::<u64, [u64; 20]>::create(tx)).unwrap();
+    let inner = shared.atomically(OrderedMap::<u64, [u64; 20]>::create).unwrap();
     let fill =
         |tx: &Transaction<'_>| (0..500).try_for_each(|n| inner.insert(tx, n, [n; 20]).map(drop));
     shared.atomically(fill).unwrap();

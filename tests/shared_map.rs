@@ -233,8 +233,8 @@ fn work_on_own_keys(
 ) -> BTreeMap<u64, u64> {
     let (mut model, mut random) = (BTreeMap::new(), 0x9E37_79B9 + worker);
     for n in 0..times {
-        let key = next(&mut random) % 500 << 8 | worker;
-        let remove = next(&mut random) % 3 == 0;
+        let key = ((next(&mut random) % 500) << 8) | worker;
+        let remove = next(&mut random).is_multiple_of(3);
         let before = shared
             .atomically(|tx| match remove {
                 true => map.remove(tx, &key),
@@ -345,7 +345,7 @@ fn nonsense_in_a_map_is_an_error() {
         words(&[level | 1, own]),
         words(&[level | 2, own, own]), // in a circle, for ever
         words(&[level | 3, own, own, own]),
-        words(&[level * 2 | 2, own, own]),
+        words(&[(level * 2) | 2, own, own]),
         words(&[1, circle]),
         words(&[1, own]), // no entry
     ];

@@ -5,7 +5,7 @@
 #[path = "support/region.rs"]
 mod region;
 
-use contempo::shared::collections::{Map, Queue};
+use contempo::shared::collections::{Map, OrderedMap, Queue, Vector};
 use contempo::shared::{Cell, Options, Shared, TransactionError, lease_path};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -288,8 +288,25 @@ fn use_somehow(place: &Path, seed: u64) -> bool {
     let _ = shared.overview().to_string();
     let (map, queue) = (Map::<u64, u64>::root(&shared, "map", 8), Queue::root(&shared, "queue"));
     let text = shared.root_of("text", "");
+    let ordered = OrderedMap::<u64, u64>::root(&shared, "ordered");
+    let vector = Vector::<u64>::root(&shared, "vector");
     for _ in 0..200 {
         let key = random.random_range(0..40);
+        if let (Ok(ordered), Ok(vector), Ok(map)) = (&ordered, &vector, &map) {
+            let _ = shared.atomically(|tx| {
+                ordered.insert(tx, random.random_range(0..400), key)?;
+                ordered.remove(tx, &random.random_range(0..400))?;
+                for _ in 0..10 {
+                    vector.push(tx, key)?;
+                }
+                vector.set(tx, key as usize, key)?;
+                tx.or_else(|tx| vector.pop(tx).and_then(|_| tx.retry()), |tx| vector.pop(tx))
+            });
+            let _ = shared.snapshot(|view| Ok(ordered.range(view, key..).count()));
+            let _ = shared.snapshot(|view| Ok(ordered.range(view, ..key).rev().count()));
+            let _ = shared.snapshot(|view| Ok(vector.iter(view).count()));
+            let _ = shared.snapshot(|view| Ok(map.iter(view).count()));
+        }
         if let (Ok(map), Ok(queue), Ok(text)) = (&map, &queue, &text) {
             let _ = shared.atomically(|tx| {
                 map.insert(tx, key, key)?;

@@ -357,6 +357,22 @@ fn nonsense_in_a_node_is_an_error() {
         corrupt(shared.snapshot(|view| vector.len(view).map(drop)));
         corrupt(shared.snapshot(|view| vector.iter(view).try_for_each(|item| item.map(drop))));
     }
+    // One chunk 64 times, and that node 64 times, and so on: more items than anybody can count.
+    let mut below = shared.atomically(|tx| tx.create(&node(0, &[7; 64])[..])).unwrap();
+    for level in 1..8 {
+        let full = node(level, &[below.words()[0]; 64]);
+        below = shared.atomically(|tx| tx.create(&full[..])).unwrap();
+    }
+    let full = node(8, &[below.words()[0]; 64]);
+    shared.atomically(|tx| tx.write(top, &full[..])).unwrap();
+    let (mut count, last) = (0, 64_usize.pow(9) - 1);
+    let all = shared.snapshot(|view| {
+        assert_eq!(vector.len(view)?, last + 1);
+        assert_eq!((vector.get(view, last)?, vector.get(view, last + 1)?), (Some(7), None));
+        vector.iter(view).try_for_each(|item| item.map(|_| count += 1))
+    });
+    assert!(matches!(all, Err(TransactionError::Corrupt)), "{all:?}");
+    assert_eq!(count, 64);
     shared.atomically(|tx| tx.write(top, &node(0, &[5])[..])).unwrap();
     assert_eq!(shared.atomically(|tx| vector.pop(tx)).unwrap(), Some(5));
 }

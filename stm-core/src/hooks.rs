@@ -73,7 +73,7 @@ impl Hooks {
             }
             forgotten.extend(commit);
         }
-        Due { due, forgotten: forgotten }
+        Due { due, forgotten }
     }
 }
 

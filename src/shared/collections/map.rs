@@ -15,12 +15,12 @@ mod walk;
 
 pub use walk::Iter;
 
-use super::rows::{self, Node, Rows, child, make, node};
+use super::rows::{self, Holds, Node, Rows, child, make, node};
 use crate::shared::reader::sealed::Sealed as _;
 use crate::shared::{Interrupt, Reader, RootError, Shared, Transaction};
 use bytemuck::{Pod, Zeroable};
 use contempo_core::region::hash;
-use entry::{Entry, List};
+use entry::{Entry, List, Listed};
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use walk::Walk;
@@ -67,7 +67,7 @@ use walk::Walk;
 #[repr(transparent)]
 pub struct Map<K, V> {
     top: Node,
-    _entries: PhantomData<fn(K, V) -> (K, V)>,
+    _entries: Holds<K, V>,
 }
 
 impl<K, V> Clone for Map<K, V> {
@@ -400,7 +400,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
         tx: &Transaction<'_>,
         cell: Node,
         bits: u32,
-        entries: Vec<(Node, Entry<K, V>)>,
+        entries: Vec<Listed<K, V>>,
         (hash, key, value): (u64, K, V),
     ) -> Result<(), Interrupt> {
         let mut firsts = [0; 1 << SPLIT_BITS];
@@ -442,7 +442,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// ```
     pub fn remove(&self, tx: &Transaction<'_>, key: &K) -> Result<Option<V>, Interrupt> {
         let bucket_of_key = self.bucket(tx, key)?;
-        let mut before: Option<(Node, Entry<K, V>)> = None;
+        let mut before: Option<Listed<K, V>> = None;
         for entry in self.list(tx, bucket_of_key.first) {
             let (cell, entry) = entry?;
             if entry.key == *key {

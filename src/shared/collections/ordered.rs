@@ -24,7 +24,7 @@ mod range;
 
 pub use range::Range;
 
-use super::rows::{self, Node, Rows, capacity, child, node};
+use super::rows::{self, Holds, Node, Rows, capacity, child, node};
 use crate::shared::reader::sealed::Sealed as _;
 use crate::shared::{Interrupt, Reader, RootError, Shared, Transaction};
 use bytemuck::{Pod, Zeroable};
@@ -71,7 +71,7 @@ use std::ops::{Bound, RangeBounds};
 #[repr(transparent)]
 pub struct OrderedMap<K, V> {
     top: Node,
-    _entries: PhantomData<fn(K, V) -> (K, V)>,
+    _entries: Holds<K, V>,
 }
 
 impl<K, V> Clone for OrderedMap<K, V> {

@@ -28,6 +28,9 @@ pub(super) const MOST_LEVELS: u32 = 40;
 /// One node of a tree.
 pub(super) type Node = Cell<[u8]>;
 
+/// A collection holds keys and values of these types: they go in as well as out.
+pub(super) type Holds<K, V> = PhantomData<fn(K, V) -> (K, V)>;
+
 /// The rows of a node, as they were read.
 #[derive(Debug)]
 pub(super) struct Rows<'a, K, W> {
@@ -52,7 +55,10 @@ const fn keys_at<W>(length: usize) -> usize {
 /// The most rows, of at most `wanted`, that make a node of some 2 KiB; but at least `least`.
 pub(super) const fn capacity<K, W>(wanted: usize, least: usize) -> usize {
     let row = size_of::<K>() + size_of::<W>();
-    let fit = if row == 0 { wanted } else { 2048 / row };
+    let fit = match 2048_usize.checked_div(row) {
+        Some(fit) => fit,
+        None => wanted,
+    };
     let rows = if fit < least {
         least
     } else if fit > wanted {

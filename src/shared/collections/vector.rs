@@ -8,6 +8,7 @@ use super::rows::{self, MOST_LEVELS, Node, Rows, capacity, child, make, node};
 use crate::shared::reader::sealed::Sealed as _;
 use crate::shared::{Interrupt, Reader, RootError, Shared, Transaction};
 use bytemuck::{Pod, Zeroable};
+use std::collections::HashSet;
 use std::marker::PhantomData;
 
 /// A growing list of plain data, found by index.
@@ -475,7 +476,7 @@ impl<T: Pod> Vector<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn iter<'r, 'a, R: Reader<'a>>(&self, at: &'r R) -> Items<'r, 'a, R, T> {
-        Items { vector: *self, at, next: 0, chunk: None, ended: false }
+        Items { vector: *self, at, next: 0, chunk: None, begun: HashSet::new(), ended: false }
     }
 }
 
@@ -487,6 +488,8 @@ pub struct Items<'r, 'a, R, T> {
     next: usize,
     /// A chunk, and the row in it that comes next.
     chunk: Option<(Chunk<'a, T>, usize)>,
+    /// Chunks that were begun: no vector has one twice, and a damaged one could have it without end.
+    begun: HashSet<Node>,
     ended: bool,
 }
 
@@ -495,6 +498,7 @@ impl<'a, R: Reader<'a>, T: Pod> Items<'_, 'a, R, T> {
         let (chunk, row) = match self.chunk.take().filter(|(chunk, row)| *row < chunk.len()) {
             Some(known) => known,
             None => match self.vector.place(self.at, self.next)? {
+                Some((node, _, 0)) if !self.begun.insert(node) => return Err(self.at.damaged()),
                 Some((_, chunk, row)) if row < chunk.len() => (chunk, row),
                 _ => return Ok(None),
             },

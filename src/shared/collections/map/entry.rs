@@ -45,6 +45,9 @@ impl<K: Pod + Eq, V: Pod> Entry<K, V> {
     }
 }
 
+/// An entry, and its cell.
+pub(super) type Listed<K, V> = (Node, Entry<K, V>);
+
 /// The entries of a bucket, each with its cell.
 pub(super) struct List<'r, R, K, V> {
     at: &'r R,
@@ -62,7 +65,7 @@ impl<'r, R, K, V> List<'r, R, K, V> {
 }
 
 impl<'a, R: Reader<'a>, K: Pod + Eq, V: Pod> List<'_, R, K, V> {
-    fn step(&mut self) -> Result<Option<(Node, Entry<K, V>)>, Interrupt> {
+    fn step(&mut self) -> Result<Option<Listed<K, V>>, Interrupt> {
         if self.next == 0 {
             return Ok(None);
         }
@@ -77,7 +80,7 @@ impl<'a, R: Reader<'a>, K: Pod + Eq, V: Pod> List<'_, R, K, V> {
 }
 
 impl<'a, R: Reader<'a>, K: Pod + Eq, V: Pod> Iterator for List<'_, R, K, V> {
-    type Item = Result<(Node, Entry<K, V>), Interrupt>;
+    type Item = Result<Listed<K, V>, Interrupt>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let step = self.step();
