@@ -93,7 +93,9 @@ fn a_region_that_cannot_be_opened_costs_no_lease() {
     let shared = Shared::create(&place, &Options::new()).unwrap();
     shared.root("x", 0_u64).unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(|| drop(Shared::create(&other, &Options::new()).unwrap()));
+        let made = scope.spawn(|| drop(Shared::create(&other, &Options::new()).unwrap()));
+        // The end of the scope would not wait for what the thread destroys when it ends: its session.
+        made.join().unwrap();
     });
     assert!(has_lease(&lease_path(place.path())));
     // Another region where ours was, beside our lease file.
