@@ -73,25 +73,20 @@ impl Hooks {
             }
             forgotten.extend(commit);
         }
-        Due { due, forgotten }
+        Due { due, _forgotten: forgotten }
     }
 }
 
 /// Hooks to be run, and others to be dropped with this.
 pub(crate) struct Due {
     due: Vec<Hook>,
-    forgotten: Vec<Hook>,
+    _forgotten: Vec<Hook>,
 }
 
 impl Due {
     /// Nothing to run.
     pub(crate) fn nothing() -> Self {
-        Due { due: Vec::new(), forgotten: Vec::new() }
-    }
-
-    /// Is there anything to run, or to drop?
-    pub(crate) fn is_empty(&self) -> bool {
-        self.due.is_empty() && self.forgotten.is_empty()
+        Due { due: Vec::new(), _forgotten: Vec::new() }
     }
 
     /// Runs every hook. If some panic, the first panic goes on when all have run.

@@ -154,9 +154,8 @@ impl Session {
     /// this thread.
     #[inline(always)]
     fn between_attempts(&self) {
-        let due = self.due_hooks(false);
-        if !due.is_empty() {
-            self.run_aside(due);
+        if self.hooked.get() {
+            self.run_aside(self.due_hooks(false));
         }
     }
 
