@@ -31,6 +31,9 @@ mod bench {
         /// Milliseconds of each contender in a round.
         #[arg(long, default_value_t = 300)]
         millis: u64,
+        /// Only contenders whose names contain this.
+        #[arg(long, default_value = "")]
+        only: String,
         /// A worker: kind, threads, and where.
         #[arg(long, hide = true, num_args = 3)]
         worker: Vec<String>,
@@ -117,10 +120,12 @@ mod bench {
         values[values.len() / 2]
     }
 
-    fn run(rounds: usize, time: Duration, folder: &Path) -> Result<(), Failed> {
+    fn run(arguments: &Arguments, folder: &Path) -> Result<(), Failed> {
+        let (rounds, time) = (arguments.rounds, Duration::from_millis(arguments.millis));
+        let is_asked = |name: &str| name.contains(&arguments.only);
         kinds::prepare(folder)?;
         let mut workers = Vec::new();
-        for (name, kind, processes, threads) in CONTENDERS {
+        for (name, kind, processes, threads) in CONTENDERS.into_iter().filter(|it| is_asked(it.0)) {
             if !KINDS.contains(&kind) {
                 return Err(format!("there is no kind {kind}").into());
             }
@@ -142,7 +147,7 @@ mod bench {
             }
         }
         println!("| what | M/s | ns |\n| --- | --- | --- |");
-        for (name, ..) in CONTENDERS {
+        for (name, ..) in CONTENDERS.into_iter().filter(|it| is_asked(it.0)) {
             let rate = median(rates[name].clone());
             println!("| {name} | {:.3} | {:.1} |", rate / 1e6, 1e9 / rate);
         }
@@ -150,7 +155,8 @@ mod bench {
             "\n| ratio (medians of {rounds} rounds) | measured | target | |\n| --- | --- | --- | --- |"
         );
         for (name, above, below, least) in RATIOS {
-            let each = rates[above].iter().zip(&rates[below]).map(|(above, below)| above / below);
+            let (Some(above), Some(below)) = (rates.get(above), rates.get(below)) else { continue };
+            let each = above.iter().zip(below).map(|(above, below)| above / below);
             let ratio = median(each.collect());
             let verdict = if ratio >= least { "met" } else { "missed" };
             println!("| {name} | {ratio:.2} | ≥ {least:.2} | {verdict} |");
@@ -167,7 +173,7 @@ mod bench {
         let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
         let folder = base.join(format!("contempo-shared-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
-        let outcome = run(arguments.rounds, Duration::from_millis(arguments.millis), &folder);
+        let outcome = run(&arguments, &folder);
         std::fs::remove_dir_all(&folder)?;
         outcome
     }

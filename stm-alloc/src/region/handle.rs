@@ -111,10 +111,16 @@ impl Handle {
         self.0
     }
 
-    /// Where the block lies.
+    /// Where the block lies, in bytes.
     #[inline(always)]
     pub const fn offset(self) -> usize {
-        (self.0 as u32 as usize) * GRAIN
+        self.place() as usize * GRAIN
+    }
+
+    /// Where the block lies, in units of [`GRAIN`].
+    #[inline(always)]
+    pub const fn place(self) -> u32 {
+        self.0 as u32
     }
 
     /// Is this the handle of a block with this meta word?
@@ -125,8 +131,9 @@ impl Handle {
 
     /// Is this the handle of a block with this meta word, which is not retired?
     #[inline(always)]
-    pub const fn fits_in_use(self, meta: Meta) -> bool {
-        meta.0 & RETIRED == 0 && self.fits(meta)
+    pub const fn is_in_use(self, meta: Meta) -> bool {
+        // Not retired: all of the lower half is zero.
+        self.0 - self.place() as u64 == meta.0
     }
 
     /// Is this the handle of a block of this kind, with this meta word?
@@ -163,7 +170,7 @@ mod tests {
         let retired = used.retired_by(77);
         assert_eq!((retired.retirer(), retired.kind()), (Some(77), Kind::Cell));
         assert!(handle.fits(retired), "contemporaries still reach it");
-        assert!(handle.fits_in_use(used) && !handle.fits_in_use(retired));
+        assert!(handle.is_in_use(used) && !handle.is_in_use(retired) && !handle.is_in_use(free));
         let again = retired.freed().in_use(Kind::Cell);
         assert!(!handle.fits(retired.freed()) && !handle.fits(again));
         assert_eq!(again.retirer(), None);

@@ -47,6 +47,14 @@ pub(crate) struct Press {
     respected: Cell<Option<Respected>>,
 }
 
+impl Press {
+    /// Has the transaction had bad luck?
+    #[inline(always)]
+    pub(crate) fn is_on(&self) -> bool {
+        self.since.get() != 0
+    }
+}
+
 impl Session {
     /// The running attempt fails by a conflict; `by` says whose reservation it has given way to.
     #[cold]

@@ -8,7 +8,7 @@ use crate::commit::{Commit, ReadEntry, WriteEntry};
 use crate::domain::Domain;
 use crate::observe::{Standing, newest_at, standing};
 use crate::region::block::{DISPLACED, FREES_CELL, RegionCell, RegionVersion};
-use crate::region::domain::RegionDomain;
+use crate::region::domain::{Lens, RegionDomain};
 use crate::region::memory::Memory;
 use crate::region::press::Press;
 use crate::version::{CellHeader, VersionHeader};
@@ -79,6 +79,7 @@ type Header = VersionHeader<RegionDomain>;
 /// One thread's transactions in one region.
 pub struct Session {
     domain: *const RegionDomain,
+    descriptor: *const Descriptor,
     pub(crate) slot: u32,
     /// What the thread's blocks come from and go to.
     pub memory: Memory,
@@ -121,6 +122,7 @@ impl Session {
         let serial = descriptor.state.load(Ordering::Acquire).serial();
         Session {
             domain,
+            descriptor,
             slot,
             memory: Memory::new(domain, slot),
             serial: Cell::new(StateWord::next_serial(serial)),
@@ -161,8 +163,10 @@ impl Session {
         unsafe { &*self.domain }
     }
 
+    #[inline(always)]
     pub(crate) fn descriptor(&self) -> &Descriptor {
-        self.domain().table().descriptor(self.slot)
+        // SAFETY: it lies in the region, which is mapped as long as the domain is there.
+        unsafe { &*self.descriptor }
     }
 
     /// Is the thread inside a transaction or snapshot?
@@ -178,32 +182,39 @@ impl Session {
     ///
     /// # Panics
     /// If this thread is inside one of the same region already.
+    #[inline(always)]
     pub(crate) fn enter(&self) -> Result<Running<'_>, Stopped> {
-        if self.domain().fork.is_child() {
-            return Err(Stopped::Forked);
+        if !self.domain().fork.is_good() {
+            return Err(self.why_unusable());
         }
-        if self.domain().is_corrupt() {
-            return Err(Stopped::Corrupt);
+        if self.running.replace(true) {
+            entered_twice();
         }
-        assert!(
-            !self.running.replace(true),
-            "contempo: `atomically` or `snapshot` of a shared region was called inside a transaction \
-             of the same region on the same thread. Pass the handle of the outer one on instead"
-        );
         Ok(Running::new(self))
     }
 
-    pub(crate) fn begin(&self) {
+    /// Why this process cannot use the region, if it cannot.
+    #[cold]
+    #[inline(never)]
+    fn why_unusable(&self) -> Stopped {
+        if self.domain().fork.is_child() { Stopped::Forked } else { Stopped::Corrupt }
+    }
+
+    /// Begins an attempt, or a snapshot. False if the region is damaged.
+    #[inline(always)]
+    pub(crate) fn begin(&self) -> bool {
         let domain = self.domain();
         let bound =
             announcement::begin(self.descriptor(), domain.clock(), domain.asymmetric, &self.recent);
-        if bound > LAST_STAMP {
-            domain.note_corrupt();
-        }
         self.bound.set(bound);
         self.fast_bound.set(bound);
         self.stale.set(false);
         self.wrote.set(false);
+        if bound > LAST_STAMP {
+            domain.note_corrupt();
+            return false;
+        }
+        true
     }
 
     /// Interrupts the attempt.
@@ -214,6 +225,7 @@ impl Session {
         Interrupted
     }
 
+    #[inline(always)]
     fn is_open(&self) -> bool {
         self.fast_bound.get() != 0
     }
@@ -236,8 +248,8 @@ impl Session {
     /// # Errors
     /// If the attempt cannot go on.
     #[inline(always)]
-    pub fn see(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
-        let version = self.version(cell)?;
+    pub fn see(&self, lens: Lens<'_>, cell: Handle) -> Result<&RegionVersion, Interrupted> {
+        let version = self.version(lens, cell)?;
         // SAFETY: given out by a link, or made by us.
         Ok(unsafe { RegionVersion::of(version) })
     }
@@ -247,7 +259,7 @@ impl Session {
     /// # Errors
     /// If the attempt cannot go on, or the cell was freed.
     pub fn read(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
-        let version = self.see(cell)?;
+        let version = self.see(self.domain().lens(), cell)?;
         if version.has(FREES_CELL) {
             return Err(self.interrupt(Stopped::NoSuchCell));
         }
@@ -255,19 +267,19 @@ impl Session {
     }
 
     #[inline(always)]
-    fn version(&self, cell: Handle) -> Result<*mut Header, Interrupted> {
+    fn version(&self, lens: Lens<'_>, cell: Handle) -> Result<*mut Header, Interrupted> {
         if self.wrote.get()
             && let Some(own) = self.own_version(&self.cell(cell)?.header)
         {
             self.check_open()?;
             return Ok(own);
         }
-        if let Some((cell, version)) = self.domain().lens().newest_in(cell, self.fast_bound.get()) {
+        if let Some((cell, version)) = lens.newest(cell, self.fast_bound.get()) {
             let version = RegionVersion::header_at(std::ptr::from_ref(version).cast_mut().cast());
             self.reads.borrow_mut().push(ReadEntry { cell: &raw const cell.header, version });
             return Ok(version);
         }
-        self.version_slow(self.cell(cell)?, cell)
+        self.version_slow(cell)
     }
 
     /// Makes sure that the cell was alive after this attempt's announcement, so that neither it nor what it
@@ -346,7 +358,8 @@ impl Session {
 
     #[cold]
     #[inline(never)]
-    fn version_slow(&self, cell: &RegionCell, handle: Handle) -> Result<*mut Header, Interrupted> {
+    fn version_slow(&self, handle: Handle) -> Result<*mut Header, Interrupted> {
+        let cell = self.cell(handle)?;
         self.check_open()?;
         self.meet(cell, handle).map_err(|why| self.interrupt(why))?;
         let cell = &cell.header;
@@ -375,7 +388,8 @@ impl Session {
     ///
     /// # Errors
     /// If there is no such cell.
-    #[inline(always)]
+    #[cold]
+    #[inline(never)]
     pub fn look(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
         let domain = self.domain();
         let found = self.cell(cell)?;
@@ -582,6 +596,15 @@ impl Session {
         }
         announcement::end(self.descriptor());
     }
+}
+
+#[cold]
+#[inline(never)]
+fn entered_twice() -> ! {
+    panic!(
+        "contempo: `atomically` or `snapshot` of a shared region was called inside a transaction \
+         of the same region on the same thread. Pass the handle of the outer one on instead"
+    )
 }
 
 fn was_visible(write: &WriteEntry<RegionDomain>) -> bool {

@@ -1,8 +1,8 @@
 //! Attempt after attempt, until one commits; and what comes after a transaction.
 
 use crate::region::session::{Interrupted, Session, Stopped};
-use crate::region::wait;
-use contempo_alloc::announcement::Idle;
+use crate::region::wait::{self, Waiting};
+use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::region::error::NoBlock;
 use contempo_sched::primitives::spin;
 use std::sync::PoisonError;
@@ -16,6 +16,7 @@ impl Session {
     /// # Panics
     /// Inside a transaction of the same region on the same thread; and if `body` returns `Ok` although
     /// an operation has failed.
+    #[inline]
     pub fn atomically<R>(
         &self,
         mut body: impl FnMut(&Session) -> Result<R, Interrupted>,
@@ -26,71 +27,132 @@ impl Session {
         self.updating.set(false);
         let mut made_room = false;
         loop {
-            if self.domain().fork.is_child() {
-                return Err(Stopped::Forked); // The closure has forked: what follows is the parent's.
-            }
-            self.begin();
+            let good = self.begin();
             let attempt = Attempt(self);
-            if self.domain().is_corrupt() {
+            if !good {
                 return Err(Stopped::Corrupt);
             }
             self.press_if_due();
-            let result = body(self);
-            let why = match (result, self.stopped.take()) {
-                (Ok(value), None) => match self.commit() {
-                    Ok(()) => {
+            let why = match body(self) {
+                Ok(value) if self.is_open() => {
+                    if self.has_only_read() {
                         std::mem::forget(attempt);
-                        self.end_attempt(true);
-                        self.forget_bad_luck();
+                        self.end_reading();
                         drop(running);
                         return Ok(value);
                     }
-                    Err(why) => why,
-                },
-                (Ok(_), Some(_)) => panic!(
-                    "contempo: the closure has returned `Ok` although an operation of its transaction \
-                     had failed. Pass every `Err` on with `?`"
-                ),
-                (Err(_), Some(why)) => why,
-                (Err(_), None) => Stopped::Cancelled,
-            };
-            if self.domain().fork.is_child() {
-                return Err(Stopped::Forked);
-            }
-            let waiting = matches!(why, Stopped::Retry).then(|| wait::enlist(self));
-            if let Stopped::Conflict(_) = why {
-                self.has_lost(self.failures.get() + 1, self.gave_way_to.take());
-            }
-            drop(attempt);
-            match (why, waiting) {
-                (Stopped::Retry, Some(waiting)) => {
-                    self.descriptor().counters.waits.add(1);
-                    self.running.set(false);
-                    self.after();
-                    waiting.sleep(self.domain());
-                    self.running.set(true);
-                }
-                (Stopped::Conflict(cause), _) => {
-                    self.descriptor().counters.count_abort(cause);
-                    self.pause();
-                }
-                // What this process holds back, or the dead do, may be all that is missing.
-                (Stopped::NoBlock(why), _)
-                    if !made_room && !matches!(why, NoBlock::TooLarge { .. }) =>
-                {
-                    made_room = true;
-                    self.running.set(false);
-                    self.make_room();
-                    self.running.set(true);
-                }
-                (why, _) => {
-                    if !self.domain().fork.is_child() {
-                        self.forget_bad_luck();
+                    match self.commit() {
+                        Ok(()) => {
+                            std::mem::forget(attempt);
+                            self.end_attempt(true);
+                            self.forget_bad_luck();
+                            drop(running);
+                            return Ok(value);
+                        }
+                        Err(why) => why,
                     }
-                    return Err(why);
                 }
+                result => self.why_not(result.is_ok()),
+            };
+            let waiting = self.has_failed(&why);
+            drop(attempt);
+            self.before_next(why, waiting, &mut made_room)?;
+        }
+    }
+
+    /// Has the attempt done nothing but read, and its transaction had no bad luck?
+    #[inline(always)]
+    fn has_only_read(&self) -> bool {
+        !self.updating.get() && !self.press.is_on()
+    }
+
+    /// Ends an attempt that has only read, or a snapshot.
+    #[inline(always)]
+    fn end_reading(&self) {
+        self.reads.borrow_mut().clear();
+        let descriptor = self.descriptor();
+        if !self.domain().fork.is_child() {
+            descriptor.counters.read_only.add(1);
+            announcement::end(descriptor);
+        }
+    }
+
+    /// Why the closure's attempt was interrupted.
+    #[cold]
+    #[inline(never)]
+    fn why_not(&self, returned_ok: bool) -> Stopped {
+        match self.stopped.take() {
+            Some(_) if returned_ok => panic!(
+                "contempo: the closure has returned `Ok` although an operation of its transaction \
+                 had failed. Pass every `Err` on with `?`"
+            ),
+            Some(why) => why,
+            None => Stopped::Cancelled,
+        }
+    }
+
+    /// An attempt fails: what it has learned, while it still runs.
+    #[cold]
+    #[inline(never)]
+    fn has_failed(&self, why: &Stopped) -> Option<Waiting> {
+        if self.domain().fork.is_child() {
+            return None; // The closure has forked: what follows is the parent's.
+        }
+        match why {
+            Stopped::Retry => Some(wait::enlist(self)),
+            Stopped::Conflict(_) => {
+                self.has_lost(self.failures.get() + 1, self.gave_way_to.take());
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// An attempt has failed. Waits until there may be a point in another one.
+    ///
+    /// # Errors
+    /// Why there is none.
+    #[cold]
+    #[inline(never)]
+    fn before_next(
+        &self,
+        why: Stopped,
+        waiting: Option<Waiting>,
+        made_room: &mut bool,
+    ) -> Result<(), Stopped> {
+        if self.domain().fork.is_child() {
+            return Err(Stopped::Forked);
+        }
+        match (why, waiting) {
+            (Stopped::Retry, Some(waiting)) => {
+                self.descriptor().counters.waits.add(1);
+                self.running.set(false);
+                self.after();
+                waiting.sleep(self.domain());
+                self.running.set(true);
+            }
+            (Stopped::Conflict(cause), _) => {
+                self.descriptor().counters.count_abort(cause);
+                self.pause();
+            }
+            // What this process holds back, or the dead do, may be all that is missing.
+            (Stopped::NoBlock(why), _)
+                if !*made_room && !matches!(why, NoBlock::TooLarge { .. }) =>
+            {
+                *made_room = true;
+                self.running.set(false);
+                self.make_room();
+                self.running.set(true);
+            }
+            (why, _) => {
+                self.forget_bad_luck();
+                return Err(why);
             }
         }
+        if self.domain().is_corrupt() {
+            return Err(Stopped::Corrupt);
+        }
+        Ok(())
     }
 
     /// Calls `body` with a view of one moment.
@@ -106,16 +168,22 @@ impl Session {
         body: impl FnOnce(&Session) -> Result<R, Interrupted>,
     ) -> Result<R, Stopped> {
         let _running = self.enter()?;
-        self.begin();
-        let _attempt = Attempt(self);
-        if self.domain().is_corrupt() {
+        let good = self.begin();
+        let _view = View(self);
+        if !good {
             return Err(Stopped::Corrupt);
         }
-        body(self).map_err(|_| match self.stopped.take() {
+        body(self).map_err(|_| self.why_no_view())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn why_no_view(&self) -> Stopped {
+        match self.stopped.take() {
             // A snapshot has nothing to wait for, and conflicts with nobody.
             Some(Stopped::Retry | Stopped::Conflict(_)) | None => Stopped::Cancelled,
             Some(why) => why,
-        })
+        }
     }
 
     /// Frees all that no running transaction holds, also of threads of this process that have ended.
@@ -197,11 +265,25 @@ impl<'s> Running<'s> {
 }
 
 impl Drop for Running<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
         self.0.running.set(false);
         if !self.0.domain().fork.is_child() {
             self.0.after();
         }
+    }
+}
+
+/// Ends a snapshot when dropped, also by a panic.
+struct View<'s>(&'s Session);
+
+impl Drop for View<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !self.0.is_open() {
+            self.0.stopped.take();
+        }
+        self.0.end_reading();
     }
 }
 
