@@ -106,22 +106,39 @@ impl Memory {
         Ok((block.at, version_at, cell))
     }
 
-    /// Retires a block that was replaced by the commit at `stamp`; does nothing if it is retired already: two
-    /// may come to that if the handle of a cell has left the transaction that makes it, before its commit.
+    /// Retires a version that our commit at `stamp` has replaced. Nobody else does that: so the mark is a plain
+    /// store, and not a swap that would wait for the version's cache line.
     ///
     /// # Safety
-    /// As `contempo_alloc::reclaimer::Reclaimer::retire`; the block lies in this region.
+    /// As `contempo_alloc::reclaimer::Reclaimer::retire`; the block lies in this region. It is not the first
+    /// version of a cell: see [`retire_contested`](Self::retire_contested).
     #[inline]
     pub unsafe fn retire(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
+        if !planted(Fault::RetiredUnmarked) {
+            // SAFETY: our caller's promise.
+            let word = unsafe { meta_of(at) };
+            let meta = Meta::from_bits(word.load(Ordering::Relaxed));
+            debug_assert!(meta.kind() == Kind::Version && meta.retirer().is_none());
+            // Release, partner: whoever finds it after our death.
+            word.store(meta.retired_by(self.slot).bits(), Ordering::Release);
+        }
+        self.retired.borrow_mut().push_back((stamp, at.addr() - domain.map.base().addr()));
+    }
+
+    /// Retires a block at `stamp`; does nothing if it is retired already: two may come to that if the handle of
+    /// a cell has left the transaction that makes it, before its commit.
+    ///
+    /// # Safety
+    /// As [`retire`](Self::retire), whatever the block is.
+    pub unsafe fn retire_contested(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
         // SAFETY: passed on.
         unsafe { self.retire_from(domain, None, stamp, at) };
     }
 
-    /// As [`retire`](Self::retire), and also takes over what the slot `dead` has retired.
+    /// As [`retire_contested`](Self::retire_contested), and also takes over what the slot `dead` has retired.
     ///
     /// # Safety
-    /// As [`retire`](Self::retire).
-    #[inline]
+    /// As [`retire_contested`](Self::retire_contested).
     unsafe fn retire_from(
         &self,
         domain: &RegionDomain,

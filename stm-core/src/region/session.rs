@@ -18,6 +18,7 @@ use contempo_alloc::heap::Shape;
 use contempo_alloc::region::error::NoBlock;
 use contempo_alloc::region::handle::{Handle, Meta};
 use contempo_alloc::retired::BlockKind;
+use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::statistics::Cause;
@@ -73,6 +74,9 @@ const MOST_LOOKS: u32 = 1 << 18;
 
 /// No clock comes to this in a thousand years.
 const LAST_STAMP: u64 = 1 << 62;
+
+/// The first version of a cell.
+const GENESIS: WhoWhen = WhoWhen::committed(CommitClock::GENESIS);
 
 type Header = VersionHeader<RegionDomain>;
 
@@ -531,8 +535,16 @@ impl Session {
         }
         let replaced = |stamp, block: contempo_alloc::retired::Block| {
             let at = RegionVersion::at_header(block.address.as_ptr().cast());
-            // SAFETY: replaced by this commit at its final stamp, by us alone.
-            unsafe { self.memory.retire(domain, stamp, at) };
+            // SAFETY: replaced by this commit at its final stamp, which no longer changes.
+            unsafe {
+                // Relaxed: it was committed before we replaced it.
+                let replaced = RegionVersion::of(block.address.as_ptr().cast());
+                if replaced.header.who_when.load(Ordering::Relaxed) == GENESIS {
+                    self.memory.retire_contested(domain, stamp, at);
+                } else {
+                    self.memory.retire(domain, stamp, at);
+                }
+            }
         };
         // SAFETY: inside the transaction that found the cells and versions; the new versions carry
         // its claim.
@@ -543,7 +555,9 @@ impl Session {
             Ok(stamp) => {
                 for cell in self.freed.borrow_mut().drain(..) {
                     // SAFETY: this commit has ended the cell: who begins from now on does not find it.
-                    unsafe { self.memory.retire(domain, stamp, cell.cast_mut().cast()) };
+                    unsafe {
+                        self.memory.retire_contested(domain, stamp, cell.cast_mut().cast());
+                    }
                 }
                 self.recent.set(stamp);
                 self.descriptor().counters.commits.add(1);
