@@ -14,6 +14,7 @@
 //! | [`watch`] | who sleeps until which cell changes |
 //! | [`turn`] | whose reservations count, and who is older |
 //! | [`queue`] | who waits for which lock |
+//! | [`line`](mod@line) | the same between processes |
 //! | [`quantum`] | giving the processor away before the system takes it |
 //! | [`policy`] | what to do about a conflict: a small value in, a verdict out |
 //! | [`settings`] | the knobs of a domain's scheduling |
@@ -32,6 +33,7 @@ pub mod descriptor;
 pub mod fault;
 #[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
 pub mod lease;
+pub mod line;
 pub mod parker;
 pub mod policy;
 pub mod primitives;

@@ -36,8 +36,9 @@ const RECOVERY: u64 = 16;
 /// take a neighbour that never yields for one that does.)
 const PROCESSORS: usize = if CHECKED { 1 } else { 256 };
 
-/// How often the threads of a domain have given each processor away.
+/// How often the threads of a domain have given each processor away. All zero is a new one.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Turnover {
     given_away: [AtomicU64; PROCESSORS],
 }

@@ -72,7 +72,7 @@ mod bench {
     }
 
     /// What is measured: a name, the kind, processes and threads in each.
-    const CONTENDERS: [(&str, &str, usize, usize); 14] = [
+    const CONTENDERS: [(&str, &str, usize, usize); 16] = [
         ("read 1, one process", "native-read-1", 1, 1),
         ("read 1, region", "shared-read-1", 1, 1),
         ("read 100, one process", "native-read-100", 1, 1),
@@ -87,6 +87,8 @@ mod bench {
         ("1 cell, region, 1 process", "shared-increment", 1, 1),
         ("1 cell, region, 2 processes", "shared-increment", 2, 1),
         ("1 cell, one process, 2 threads", "native-increment", 1, 2),
+        ("4 cells, region, 8 processes", "shared-update-4", 8, 1),
+        ("1 cell, region, 8 processes", "shared-increment", 8, 1),
     ];
 
     /// Ratios that have a target: what, over what, at least.
@@ -133,11 +135,16 @@ mod bench {
             workers.push((name, group.collect::<Result<Vec<_>, _>>()?));
         }
         let mut rates: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        let mut fairness: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         for _ in 0..rounds {
             for (name, group) in &mut workers {
                 group.iter_mut().try_for_each(|worker| worker.go(time))?;
-                let sum = group.iter_mut().map(Worker::rate).sum::<Result<f64, _>>()?;
-                rates.entry(name).or_default().push(sum);
+                let each: Vec<f64> =
+                    group.iter_mut().map(Worker::rate).collect::<Result<_, _>>()?;
+                rates.entry(name).or_default().push(each.iter().sum());
+                let least = each.iter().copied().fold(f64::INFINITY, f64::min);
+                let most = each.iter().copied().fold(0.0, f64::max);
+                fairness.entry(*name).or_default().push(least / most);
             }
         }
         for (_, group) in workers {
@@ -146,10 +153,11 @@ mod bench {
                 worker.child.wait()?;
             }
         }
-        println!("| what | M/s | ns |\n| --- | --- | --- |");
+        println!("| what | M/s | ns | slowest/fastest process |\n| --- | --- | --- | --- |");
         for (name, ..) in CONTENDERS.into_iter().filter(|it| is_asked(it.0)) {
             let rate = median(rates[name].clone());
-            println!("| {name} | {:.3} | {:.1} |", rate / 1e6, 1e9 / rate);
+            let fair = median(fairness[name].clone());
+            println!("| {name} | {:.3} | {:.1} | {fair:.2} |", rate / 1e6, 1e9 / rate);
         }
         println!(
             "\n| ratio (medians of {rounds} rounds) | measured | target | |\n| --- | --- | --- | --- |"

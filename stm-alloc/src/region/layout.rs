@@ -13,6 +13,8 @@ use crate::region::error::{OpenError, Unusable, system};
 use bytemuck::{Pod, Zeroable};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
+use contempo_sched::line::Line;
+use contempo_sched::quantum::Turnover;
 use std::fs::File;
 use std::mem::{offset_of, size_of};
 use std::os::unix::fs::FileExt;
@@ -34,6 +36,8 @@ pub const SUPERBLOCK_HEADER: usize = 512;
 pub const PROCESSES_AT: usize = 8192;
 /// Words to sleep on.
 pub const WAKE_WORDS: usize = 64;
+/// Lines in which transactions wait their turn.
+pub const LINES: usize = 32;
 
 /// The part of the header that never changes.
 #[derive(Clone, Copy, Pod, Zeroable, Debug)]
@@ -96,6 +100,10 @@ pub struct Shared {
     pub wake: [AtomicU32; WAKE_WORDS],
     /// Who sleeps on the first of them. (Too many, if sleepers have died.)
     pub sleepers: AtomicU32,
+    /// Who waits its turn at which cells: found by hashing.
+    pub lines: [Line; LINES],
+    /// How often threads of any process have given each processor away.
+    pub turnover: Turnover,
 }
 
 /// Where [`Shared`] lies.
@@ -194,6 +202,8 @@ pub fn layout_hash(more: &[usize]) -> u64 {
         size_of::<Shared>(),
         offset_of!(Shared, clock),
         offset_of!(Shared, wake),
+        offset_of!(Shared, lines),
+        offset_of!(Shared, turnover),
         SUPERBLOCK,
         SUPERBLOCK_HEADER,
     ];

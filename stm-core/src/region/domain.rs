@@ -12,7 +12,7 @@ use crate::version::{CellHeader, VersionHeader};
 use contempo_alloc::region::blocks::{SIZES, SuperblockHeader};
 use contempo_alloc::region::handle::{GRAIN, Handle, Kind, Meta};
 use contempo_alloc::region::layout::{
-    Incarnation, SUPERBLOCK, SUPERBLOCK_HEADER, WAKE_WORDS, blocks_at,
+    Incarnation, LINES, SUPERBLOCK, SUPERBLOCK_HEADER, WAKE_WORDS, blocks_at,
 };
 use contempo_alloc::region::map::Map;
 use contempo_sched::clock::CommitClock;
@@ -281,10 +281,19 @@ impl RegionDomain {
 
     /// The word on which those sleep who wait for the cell of this key.
     pub fn wake_word(&self, key: usize) -> usize {
+        1 + self.hash(key) % (WAKE_WORDS - 1) // The first word is for those who wait for several.
+    }
+
+    /// The line of those who wait their turn at the cell of this key.
+    pub fn line_of(&self, key: usize) -> usize {
+        self.hash(key) % LINES
+    }
+
+    /// The same number for the same cell in every process.
+    fn hash(&self, key: usize) -> usize {
         let offset = key.wrapping_sub(self.map.base().addr());
-        // Fibonacci hashing; the first word is for those who wait for several.
-        let mixed = (offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        1 + (mixed as usize % (WAKE_WORDS - 1))
+        // Fibonacci hashing.
+        ((offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize
     }
 
     /// Wakes everyone who sleeps on this word.
@@ -319,7 +328,7 @@ impl Domain for RegionDomain {
     }
 
     fn policy(&self) -> Policy {
-        Policy::Timid
+        Policy::Turns
     }
 
     fn changed(&self, _: &Descriptor, _: u32, cell: &CellHeader<RegionDomain>) {

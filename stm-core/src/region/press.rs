@@ -1,28 +1,27 @@
 //! Who has lost often goes first.
 //!
-//! A transaction that has failed [`PRESS_AFTER`] times in a row reserves, before its next attempt, the cells
-//! that the last one has touched, in the way of one process (`docs/design.md`, "Scheduling"): a reference to
-//! its turn in each cell's lock word, and whoever is younger gives way. Between processes the turn word of a
-//! dead or stopped one would keep others away for ever; so who has given way to the same turn for a
-//! [`LEASE`], without a new attempt of its owner's, revokes it. Nothing rests on a reservation but speed: an
-//! attempt that presses validates as any other.
+//! A transaction that has come to that (`turns`) reserves, before its next attempt, the cells that the last one has
+//! touched, in the way of one process (`docs/design.md`, "Scheduling"): a reference to its turn in each cell's lock
+//! word, and whoever is younger gives way. Between processes the turn word of a dead or stopped one would keep
+//! others away for ever; so who has given way to the same turn for a lease, without a new attempt of its owner's,
+//! revokes it. Nothing rests on a reservation but speed: an attempt that presses validates as any other.
 
 use crate::domain::Domain;
 use crate::region::block::RegionCell;
 use crate::region::domain::RegionDomain;
+use crate::region::recover::is_slot_of_the_dead;
 use crate::region::session::Session;
+use crate::region::turns::SETTINGS;
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::primitives::Ordering;
+use contempo_sched::statistics::Cause;
 use contempo_sched::table::Descriptors;
-use contempo_sched::time;
 use contempo_sched::turn::{Rank, pressing, revoke};
 use contempo_sched::word::{Reservation, TurnPhase};
 use std::cell::{Cell, RefCell};
 
-/// Failures in a row after which a transaction presses.
-const PRESS_AFTER: u32 = 8;
-/// How long, in nanoseconds, a turn is respected without a new attempt of its owner's.
-const LEASE: u64 = 10_000_000;
+/// For how many leases, as a power of two, a living process's turn is respected at most.
+const MOST_DOUBLINGS: u64 = 6;
 /// The most cells that are reserved.
 const MOST: usize = 4096;
 
@@ -56,23 +55,26 @@ impl Press {
 }
 
 impl Session {
-    /// The running attempt fails by a conflict; `by` says whose reservation it has given way to.
-    #[cold]
-    pub(crate) fn has_lost(&self, failures: u32, by: Option<Reservation>) {
-        let press = &self.press;
+    /// An attempt has failed at `now` by a conflict. When the transaction first did.
+    pub(crate) fn has_bad_luck(&self, cause: Cause, now: u64) -> u64 {
+        let (press, descriptor) = (&self.press, self.descriptor());
+        // Relaxed, all: as in one process.
         if press.since.get() == 0 {
-            press.since.set(time::now());
-            // Relaxed: as in one process.
-            self.descriptor().rank.store(press.since.get(), Ordering::Relaxed);
+            press.since.set(now);
+            descriptor.rank.store(now, Ordering::Relaxed);
+            descriptor.lease.store(0, Ordering::Relaxed);
+        } else if cause == Cause::Preempted && press.turn.get().is_some() {
+            // Perhaps for want of a sign of life: we need a longer lease.
+            let lease = &descriptor.lease;
+            lease.store(lease.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
-        if let Some(turn) = by {
-            self.respect(turn);
-        }
-        if failures < PRESS_AFTER {
-            return;
-        }
-        let mut touched = press.touched.borrow_mut();
-        touched.clear();
+        press.touched.borrow_mut().clear();
+        press.since.get()
+    }
+
+    /// Keeps in mind what the attempt has touched that is about to end, so that the next one reserves it.
+    pub(crate) fn remember_touched(&self) {
+        let mut touched = self.press.touched.borrow_mut();
         let map = &self.domain().map;
         let read = self.reads.borrow();
         let mut writes = self.writes.borrow_mut();
@@ -86,20 +88,31 @@ impl Session {
         touched.dedup();
     }
 
-    /// Has this turn been respected for long enough?
-    fn respect(&self, turn: Reservation) {
-        let table = self.domain().table();
-        let sign = table.descriptor(turn.slot).sign_of_life.load(Ordering::Relaxed);
-        let now = time::now();
-        match self.press.respected.get() {
-            Some(known) if (known.turn, known.sign) == (turn, sign) => {
-                if now.saturating_sub(known.since) > LEASE {
-                    self.press.respected.set(None);
-                    revoke(table, turn);
-                }
-            }
-            _ => self.press.respected.set(Some(Respected { turn, sign, since: now })),
+    /// Does the owner of this turn deserve to be waited for? If it has given no sign of life for as long as its
+    /// lease, or is dead, its turn is ended.
+    pub(crate) fn respects(&self, turn: Reservation, now: u64) -> bool {
+        let (domain, press) = (self.domain(), &self.press);
+        let owner = domain.table().descriptor(turn.slot);
+        let sign = owner.sign_of_life.load(Ordering::Relaxed);
+        let Some(known) = press.respected.get().filter(|it| (it.turn, it.sign) == (turn, sign))
+        else {
+            press.respected.set(Some(Respected { turn, sign, since: now }));
+            return true;
+        };
+        let waited = now.saturating_sub(known.since);
+        let lease = SETTINGS.lease.as_nanos() as u64;
+        if waited < lease {
+            return true;
         }
+        let doublings = owner.lease.load(Ordering::Relaxed).min(MOST_DOUBLINGS);
+        if waited < lease << doublings && !is_slot_of_the_dead(domain, turn.slot) {
+            return true;
+        }
+        press.respected.set(None);
+        if revoke(domain.table(), turn) {
+            self.descriptor().counters.revoked.add(1);
+        }
+        false
     }
 
     /// Reserves what the last attempt has touched, if the transaction has come to that. To be called
@@ -171,7 +184,7 @@ impl Session {
         if self.press.since.take() != 0 {
             self.descriptor().rank.store(Rank::NONE, Ordering::Relaxed);
             self.press.touched.borrow_mut().clear();
-            self.press.respected.set(None);
+            self.turns.forget();
         }
     }
 }

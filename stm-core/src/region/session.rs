@@ -1,16 +1,15 @@
 //! One thread's transactions in a region: logs, attempts, commit.
 //!
-//! This is the region's simple form of what `context` and `turns` do in one process: conflicting
-//! transactions back off at random, longer and longer; whoever has lost often reserves what it needs
-//! (`press`), and takes a claim over that stands in its way. There are no queues.
+//! This is the region's form of what `context` does in one process.
 
-use crate::commit::{Commit, ReadEntry, WriteEntry};
+use crate::commit::{Commit, Conflict, ReadEntry, WriteEntry};
 use crate::domain::Domain;
 use crate::observe::{Standing, newest_at, standing};
 use crate::region::block::{DISPLACED, FREES_CELL, RegionCell, RegionVersion};
 use crate::region::domain::{Lens, RegionDomain};
 use crate::region::memory::Memory;
 use crate::region::press::Press;
+use crate::region::turns::Turns;
 use crate::version::{CellHeader, VersionHeader};
 use crate::write_log::WriteLog;
 use contempo_alloc::announcement;
@@ -21,9 +20,10 @@ use contempo_alloc::retired::BlockKind;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::quantum::Quantum;
 use contempo_sched::statistics::Cause;
 use contempo_sched::table::Descriptors;
-use contempo_sched::word::{Owner, Phase, Reservation, StateWord, WhoWhen};
+use contempo_sched::word::{Owner, Phase, StateWord, WhoWhen};
 use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
 
@@ -97,12 +97,11 @@ pub struct Session {
     /// Has the attempt written to a cell?
     wrote: Cell<bool>,
     updating: Cell<bool>,
-    failures: Cell<u32>,
-    random: Cell<u64>,
+    pub(crate) failures: Cell<u32>,
     stopped: RefCell<Option<Stopped>>,
-    /// Whose reservation the last attempt to commit has given way to.
-    gave_way_to: Cell<Option<Reservation>>,
     pub(crate) press: Press,
+    pub(crate) turns: Turns,
+    quantum: Quantum,
     pub(crate) reads: RefCell<Vec<ReadEntry<RegionDomain>>>,
     pub(crate) writes: RefCell<WriteLog<RegionDomain>>,
     /// Cells that the attempt has made, with their first versions.
@@ -138,10 +137,10 @@ impl Session {
             wrote: Cell::new(false),
             updating: Cell::new(false),
             failures: Cell::new(0),
-            random: Cell::new(0x9E37_79B9_7F4A_7C15 ^ u64::from(slot)),
             stopped: RefCell::new(None),
-            gave_way_to: Cell::new(None),
             press: Press::default(),
+            turns: Turns::new(slot),
+            quantum: Quantum::new(),
             reads: RefCell::new(Vec::new()),
             writes: RefCell::new(WriteLog::new()),
             created: RefCell::new(Vec::new()),
@@ -377,6 +376,7 @@ impl Session {
             if found.superseded {
                 if self.updating.get() {
                     if !self.extend() {
+                        self.turns.meet(&Conflict::at(Cause::Changed, cell));
                         return Err(self.interrupt(Stopped::Conflict(Cause::Changed)));
                     }
                     continue;
@@ -572,7 +572,7 @@ impl Session {
                 if domain.is_corrupt() {
                     return Err(Stopped::Corrupt);
                 }
-                self.gave_way_to.set(conflict.by);
+                self.turns.meet(&conflict);
                 Err(Stopped::Conflict(conflict.cause))
             }
         }

@@ -1,10 +1,10 @@
 //! Attempt after attempt, until one commits; and what comes after a transaction.
 
 use crate::region::session::{Interrupted, Session, Stopped};
+use crate::region::turns::{Pause, SETTINGS};
 use crate::region::wait::{self, Waiting};
 use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::region::error::NoBlock;
-use contempo_sched::primitives::spin;
 use std::sync::PoisonError;
 
 impl Session {
@@ -54,9 +54,9 @@ impl Session {
                 }
                 result => self.why_not(result.is_ok()),
             };
-            let waiting = self.has_failed(&why);
+            let next = self.has_failed(&why);
             drop(attempt);
-            self.before_next(why, waiting, &mut made_room)?;
+            self.before_next(why, next, &mut made_room)?;
         }
     }
 
@@ -91,19 +91,16 @@ impl Session {
         }
     }
 
-    /// An attempt fails: what it has learned, while it still runs.
+    /// An attempt fails: what is to be done before the next one, found out while it still runs.
     #[cold]
     #[inline(never)]
-    fn has_failed(&self, why: &Stopped) -> Option<Waiting> {
+    fn has_failed(&self, why: &Stopped) -> Option<Before> {
         if self.domain().fork.is_child() {
             return None; // The closure has forked: what follows is the parent's.
         }
         match why {
-            Stopped::Retry => Some(wait::enlist(self)),
-            Stopped::Conflict(_) => {
-                self.has_lost(self.failures.get() + 1, self.gave_way_to.take());
-                None
-            }
+            Stopped::Retry => Some(Before::Sleep(wait::enlist(self))),
+            Stopped::Conflict(cause) => Some(Before::Pause(self.lost(*cause))),
             _ => None,
         }
     }
@@ -117,23 +114,25 @@ impl Session {
     fn before_next(
         &self,
         why: Stopped,
-        waiting: Option<Waiting>,
+        next: Option<Before>,
         made_room: &mut bool,
     ) -> Result<(), Stopped> {
         if self.domain().fork.is_child() {
             return Err(Stopped::Forked);
         }
-        match (why, waiting) {
-            (Stopped::Retry, Some(waiting)) => {
+        match (why, next) {
+            (Stopped::Retry, Some(Before::Sleep(waiting))) => {
                 self.descriptor().counters.waits.add(1);
                 self.running.set(false);
                 self.after();
+                // Nothing is to be held back for one who sleeps.
+                announcement::withdraw(self.descriptor());
                 waiting.sleep(self.domain());
                 self.running.set(true);
             }
-            (Stopped::Conflict(cause), _) => {
+            (Stopped::Conflict(cause), Some(Before::Pause(pause))) => {
                 self.descriptor().counters.count_abort(cause);
-                self.pause();
+                self.pause(pause);
             }
             // What this process holds back, or the dead do, may be all that is missing.
             (Stopped::NoBlock(why), _)
@@ -215,25 +214,6 @@ impl Session {
         }
     }
 
-    /// After a conflict: not at once, and not at the same time as the other.
-    #[cold]
-    fn pause(&self) {
-        let failures = self.failures.get().saturating_add(1);
-        self.failures.set(failures);
-        // xorshift: jitter needs no better.
-        let mut random = self.random.get();
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        self.random.set(random);
-        if failures <= 4 {
-            (0..random % (16 << failures)).for_each(|_| spin());
-        } else {
-            (0..1 + random % u64::from((failures - 4).min(8)))
-                .for_each(|_| std::thread::yield_now());
-        }
-    }
-
     /// After a transaction: frees what is due.
     #[inline(always)]
     fn after(&self) {
@@ -252,7 +232,24 @@ impl Session {
             crate::region::recover::reap_some(self, 1);
             self.memory.collect(self.domain(), idle);
         }
+        self.give_way();
     }
+
+    /// Once in a hundred writes or so, between transactions: see `contempo_sched::quantum`.
+    fn give_way(&self) {
+        let least = SETTINGS.quantum.as_nanos() as u64;
+        if self.quantum.is_over(least) {
+            self.descriptor().counters.yields.add(1);
+            announcement::withdraw(self.descriptor());
+            self.quantum.give_way(&self.domain().map.shared().turnover, least);
+        }
+    }
+}
+
+/// What is to be done before the next attempt.
+enum Before {
+    Sleep(Waiting),
+    Pause(Pause),
 }
 
 /// Leaves the transaction when dropped.
