@@ -14,6 +14,7 @@ log=/dev/null
 {
   run contempo-sched loom_queue
   run contempo-sched loom_line
+  run contempo-sched loom_signal
   run contempo-sched loom_watch
   run contempo-alloc loom
   run contempo-alloc loom_slabs

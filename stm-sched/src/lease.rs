@@ -284,24 +284,6 @@ impl Drop for ForkMark {
     }
 }
 
-/// Sleeps until `word`, which other processes may map too, is not `value` any more or somebody wakes
-/// it; for at most `time`. May return early.
-pub fn wait_shared(word: &AtomicU32, value: u32, time: std::time::Duration) {
-    let time = libc::timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ };
-    // SAFETY: the word and the time are alive for the length of the call.
-    unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, &raw const time);
-    }
-}
-
-/// Wakes everyone who sleeps on `word`, in any process.
-pub fn wake_shared(word: &AtomicU32) {
-    // SAFETY: the word is alive for the length of the call; the kernel does not write to it.
-    unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX);
-    }
-}
-
 /// When a process was started, in ticks since the machine was: with its number, that names it.
 /// 0 if it is not there, or `/proc` is not.
 pub fn started_at(process: u32) -> u64 {

@@ -11,6 +11,7 @@
 //! | [`descriptor`] | the semi-private record of a thread |
 //! | [`table`] | the growing table of descriptors |
 //! | [`parker`] | putting a thread to sleep and waking it |
+//! | [`signal`] | a word that processes share, to sleep on |
 //! | [`watch`] | who sleeps until which cell changes |
 //! | [`turn`] | whose reservations count, and who is older |
 //! | [`queue`] | who waits for which lock |
@@ -31,6 +32,7 @@ pub mod clock;
 pub mod contention;
 pub mod descriptor;
 pub mod fault;
+mod futex;
 #[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
 pub mod lease;
 pub mod line;
@@ -40,6 +42,7 @@ pub mod primitives;
 pub mod quantum;
 pub mod queue;
 pub mod settings;
+pub mod signal;
 pub mod statistics;
 pub mod table;
 pub mod time;

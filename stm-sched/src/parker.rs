@@ -5,20 +5,9 @@
 //! system call.
 
 use crate::fault::{Fault, planted};
+use crate::futex::Private;
 use crate::primitives::{AtomicU32, CHECKED, Ordering};
 use std::time::{Duration, Instant};
-
-#[cfg_attr(
-    all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))),
-    path = "parker/futex.rs"
-)]
-#[cfg_attr(
-    not(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle)))),
-    path = "parker/emulated.rs"
-)]
-mod futex;
-
-use futex::Futex;
 
 /// Awake, no permit.
 const EMPTY: u32 = 0;
@@ -38,14 +27,14 @@ const PARKED: u32 = 2;
 #[derive(Debug)]
 pub struct Parker {
     word: AtomicU32,
-    futex: Futex,
+    futex: Private,
 }
 
 impl Parker {
     crate::const_unless_checked! {
         /// A parker with no permit.
         pub fn new() -> Self {
-            Parker { word: AtomicU32::new(EMPTY), futex: Futex::new() }
+            Parker { word: AtomicU32::new(EMPTY), futex: Private::new() }
         }
     }
 

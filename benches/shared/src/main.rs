@@ -9,6 +9,8 @@
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod kinds;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod ping_pong;
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod bench {
@@ -34,8 +36,8 @@ mod bench {
         /// Only contenders whose names contain this.
         #[arg(long, default_value = "")]
         only: String,
-        /// A worker: kind, threads, and where.
-        #[arg(long, hide = true, num_args = 3)]
+        /// A worker: kind, threads, its number, and where.
+        #[arg(long, hide = true, num_args = 4)]
         worker: Vec<String>,
     }
 
@@ -46,9 +48,9 @@ mod bench {
     }
 
     impl Worker {
-        fn start(kind: &str, threads: usize, place: &Path) -> Result<Self, Failed> {
+        fn start(kind: &str, threads: usize, number: usize, place: &Path) -> Result<Self, Failed> {
             let mut child = Command::new(std::env::current_exe()?)
-                .args(["--worker", kind, &threads.to_string()])
+                .args(["--worker", kind, &threads.to_string(), &number.to_string()])
                 .arg(place)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
@@ -72,7 +74,7 @@ mod bench {
     }
 
     /// What is measured: a name, the kind, processes and threads in each.
-    const CONTENDERS: [(&str, &str, usize, usize); 16] = [
+    const CONTENDERS: [(&str, &str, usize, usize); 19] = [
         ("read 1, one process", "native-read-1", 1, 1),
         ("read 1, region", "shared-read-1", 1, 1),
         ("read 100, one process", "native-read-100", 1, 1),
@@ -89,10 +91,13 @@ mod bench {
         ("1 cell, one process, 2 threads", "native-increment", 1, 2),
         ("4 cells, region, 8 processes", "shared-update-4", 8, 1),
         ("1 cell, region, 8 processes", "shared-increment", 8, 1),
+        ("there and back, one process, 2 threads", "native-ping-pong", 1, 2),
+        ("there and back, region, 2 processes", "shared-ping-pong", 2, 1),
+        ("there and back, socket, 2 processes", "socket-ping-pong", 2, 1),
     ];
 
     /// Ratios that have a target: what, over what, at least.
-    const RATIOS: [(&str, &str, &str, f64); 7] = [
+    const RATIOS: [(&str, &str, &str, f64); 8] = [
         ("a read transaction in a region", "read 1, region", "read 1, one process", 1.0 / 3.0),
         ("100 reads in a region", "read 100, region", "read 100, one process", 1.0 / 3.0),
         ("a snapshot of 100", "snapshot 100, region", "snapshot 100, one process", 1.0 / 3.0),
@@ -115,6 +120,12 @@ mod bench {
             "1 cell, region, 1 process",
             0.8,
         ),
+        (
+            "there and back, times a socket",
+            "there and back, region, 2 processes",
+            "there and back, socket, 2 processes",
+            1.0,
+        ),
     ];
 
     fn median(mut values: Vec<f64>) -> f64 {
@@ -131,7 +142,7 @@ mod bench {
             if !KINDS.contains(&kind) {
                 return Err(format!("there is no kind {kind}").into());
             }
-            let group = (0..processes).map(|_| Worker::start(kind, threads, folder));
+            let group = (0..processes).map(|number| Worker::start(kind, threads, number, folder));
             workers.push((name, group.collect::<Result<Vec<_>, _>>()?));
         }
         let mut rates: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
@@ -174,8 +185,8 @@ mod bench {
 
     pub(crate) fn main() -> Result<(), Failed> {
         let arguments = Arguments::parse();
-        if let [kind, threads, folder] = &arguments.worker[..] {
-            return kinds::work(kind, threads.parse()?, Path::new(folder));
+        if let [kind, threads, number, folder] = &arguments.worker[..] {
+            return kinds::work(kind, threads.parse()?, number.parse()?, Path::new(folder));
         }
         let memory = PathBuf::from("/dev/shm");
         let base = if memory.is_dir() { memory } else { std::env::temp_dir() };

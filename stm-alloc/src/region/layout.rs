@@ -15,6 +15,7 @@ use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::line::Line;
 use contempo_sched::quantum::Turnover;
+use contempo_sched::signal::Signal;
 use std::fs::File;
 use std::mem::{offset_of, size_of};
 use std::os::unix::fs::FileExt;
@@ -97,9 +98,7 @@ pub struct Shared {
     pub recovered_blocks: AtomicU64,
     _to_words: [u64; 8],
     /// Changed and woken when a watched cell changes; the first for all cells.
-    pub wake: [AtomicU32; WAKE_WORDS],
-    /// Who sleeps on the first of them. (Too many, if sleepers have died.)
-    pub sleepers: AtomicU32,
+    pub wake: [Signal; WAKE_WORDS],
     /// Who waits its turn at which cells: found by hashing.
     pub lines: [Line; LINES],
     /// How often threads of any process have given each processor away.

@@ -17,7 +17,7 @@ use contempo_alloc::region::layout::{
 use contempo_alloc::region::map::Map;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
-use contempo_sched::lease::{ForkMark, LeaseFile, wake_shared};
+use contempo_sched::lease::{ForkMark, LeaseFile};
 use contempo_sched::policy::Policy;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::table::Descriptors;
@@ -298,14 +298,9 @@ impl RegionDomain {
 
     /// Wakes everyone who sleeps on this word.
     pub fn wake(&self, word: usize) {
-        let shared = self.map.shared();
-        // SeqCst, partner: `wait`: a sleeper reads the word, marks the cells and looks at them.
-        shared.wake[word].fetch_add(1, Ordering::SeqCst);
-        wake_shared(&shared.wake[word]);
-        shared.wake[0].fetch_add(1, Ordering::SeqCst);
-        if shared.sleepers.load(Ordering::SeqCst) != 0 {
-            wake_shared(&shared.wake[0]);
-        }
+        let wake = &self.map.shared().wake;
+        wake[word].raise();
+        wake[0].raise();
     }
 }
 

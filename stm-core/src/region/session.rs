@@ -10,6 +10,7 @@ use crate::region::domain::{Lens, RegionDomain};
 use crate::region::memory::Memory;
 use crate::region::press::Press;
 use crate::region::turns::Turns;
+use crate::region::wait::Patience;
 use crate::version::{CellHeader, VersionHeader};
 use crate::write_log::WriteLog;
 use contempo_alloc::announcement;
@@ -102,6 +103,7 @@ pub struct Session {
     pub(crate) press: Press,
     pub(crate) turns: Turns,
     quantum: Quantum,
+    patience: Patience,
     pub(crate) reads: RefCell<Vec<ReadEntry<RegionDomain>>>,
     pub(crate) writes: RefCell<WriteLog<RegionDomain>>,
     /// Cells that the attempt has made, with their first versions.
@@ -141,6 +143,7 @@ impl Session {
             press: Press::default(),
             turns: Turns::new(slot),
             quantum: Quantum::new(),
+            patience: Patience::new(),
             reads: RefCell::new(Vec::new()),
             writes: RefCell::new(WriteLog::new()),
             created: RefCell::new(Vec::new()),

@@ -13,8 +13,9 @@ use crate::observe::is_current;
 use crate::region::domain::RegionDomain;
 use crate::region::session::Session;
 use contempo_sched::fault::{Fault, planted};
-use contempo_sched::lease::wait_shared;
-use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::primitives::{Ordering, fence, spin};
+use contempo_sched::signal::Seen;
+use std::cell::Cell;
 use std::time::Duration;
 
 /// The longest sleep without a look: what a dead waker can cost.
@@ -24,7 +25,7 @@ pub const NAP: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct Waiting {
     word: usize,
-    seen: u32,
+    seen: Seen,
     changed: bool,
 }
 
@@ -44,8 +45,7 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
         };
     }
     let word = word.unwrap_or(0);
-    // SeqCst, partner: `RegionDomain::wake`.
-    let seen = shared.wake[word].load(Ordering::SeqCst);
+    let seen = shared.wake[word].look();
     for read in reads.iter() {
         // SAFETY: as above.
         unsafe { &*read.cell }.mark_watched(true);
@@ -61,18 +61,39 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
 }
 
 impl Waiting {
-    /// Sleeps until the word changes, or for a [`NAP`].
-    pub(crate) fn sleep(self, domain: &RegionDomain) {
-        if self.changed {
+    /// Waits until the word changes, or for a [`NAP`]. Spins first for as long as that has been worth it: to be
+    /// woken costs some microseconds.
+    pub(crate) fn sleep(self, domain: &RegionDomain, patience: &Patience) {
+        let word = &domain.map.shared().wake[self.word];
+        if self.changed || patience.spin_until(|| word.was_raised_since(self.seen)) {
             return;
         }
-        let shared = domain.map.shared();
-        if self.word == 0 {
-            shared.sleepers.fetch_add(1, Ordering::SeqCst);
+        word.sleep(self.seen, Some(NAP));
+    }
+}
+
+/// How long to spin before one sleeps: longer if that was enough, shorter if it was not.
+pub(crate) struct Patience(Cell<u32>);
+
+/// Pauses of some 5 to 40 ns each, as the processor has it.
+const MOST_SPINS: u32 = 512;
+const LEAST_SPINS: u32 = 16;
+
+impl Patience {
+    pub(crate) const fn new() -> Self {
+        Patience(Cell::new(MOST_SPINS))
+    }
+
+    fn spin_until(&self, enough: impl Fn() -> bool) -> bool {
+        let most = self.0.get();
+        for _ in 0..most {
+            if enough() {
+                self.0.set((2 * most).min(MOST_SPINS));
+                return true;
+            }
+            spin();
         }
-        wait_shared(&shared.wake[self.word], self.seen, NAP);
-        if self.word == 0 {
-            shared.sleepers.fetch_sub(1, Ordering::SeqCst);
-        }
+        self.0.set((most / 2).max(LEAST_SPINS));
+        false
     }
 }

@@ -127,7 +127,7 @@ impl Session {
                 self.after();
                 // Nothing is to be held back for one who sleeps.
                 announcement::withdraw(self.descriptor());
-                waiting.sleep(self.domain());
+                waiting.sleep(self.domain(), &self.patience);
                 self.running.set(true);
             }
             (Stopped::Conflict(cause), Some(Before::Pause(pause))) => {
