@@ -12,6 +12,7 @@
 //! | [`table`] | the growing table of descriptors |
 //! | [`parker`] | putting a thread to sleep and waking it |
 //! | [`signal`] | a word that processes share, to sleep on |
+//! | [`patience`] | spinning before sleeping |
 //! | [`watch`] | who sleeps until which cell changes |
 //! | [`turn`] | whose reservations count, and who is older |
 //! | [`queue`] | who waits for which lock |
@@ -37,6 +38,7 @@ mod futex;
 pub mod lease;
 pub mod line;
 pub mod parker;
+pub mod patience;
 pub mod policy;
 pub mod primitives;
 pub mod quantum;

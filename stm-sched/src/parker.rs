@@ -45,6 +45,12 @@ impl Parker {
         self.word.store(EMPTY, Ordering::Relaxed);
     }
 
+    /// Is there a permit? For who spins before it parks, which takes the permit.
+    pub fn has_permit(&self) -> bool {
+        // Relaxed: nothing is taken from it here.
+        self.word.load(Ordering::Relaxed) == PERMIT
+    }
+
     /// Sleeps until there is a permit and takes it (`true`), or until `deadline` (`false`). Only its
     /// owner may call this.
     pub fn park_until(&self, deadline: Option<Instant>) -> bool {

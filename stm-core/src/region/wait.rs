@@ -13,9 +13,9 @@ use crate::observe::is_current;
 use crate::region::domain::RegionDomain;
 use crate::region::session::Session;
 use contempo_sched::fault::{Fault, planted};
-use contempo_sched::primitives::{Ordering, fence, spin};
+use contempo_sched::patience::Patience;
+use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::signal::Seen;
-use std::cell::Cell;
 use std::time::Duration;
 
 /// The longest sleep without a look: what a dead waker can cost.
@@ -61,39 +61,12 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
 }
 
 impl Waiting {
-    /// Waits until the word changes, or for a [`NAP`]. Spins first for as long as that has been worth it: to be
-    /// woken costs some microseconds.
+    /// Waits until the word changes, or for a [`NAP`]. Spins first.
     pub(crate) fn sleep(self, domain: &RegionDomain, patience: &Patience) {
         let word = &domain.map.shared().wake[self.word];
         if self.changed || patience.spin_until(|| word.was_raised_since(self.seen)) {
             return;
         }
         word.sleep(self.seen, Some(NAP));
-    }
-}
-
-/// How long to spin before one sleeps: longer if that was enough, shorter if it was not.
-pub(crate) struct Patience(Cell<u32>);
-
-/// Pauses of some 5 to 40 ns each, as the processor has it.
-const MOST_SPINS: u32 = 512;
-const LEAST_SPINS: u32 = 16;
-
-impl Patience {
-    pub(crate) const fn new() -> Self {
-        Patience(Cell::new(MOST_SPINS))
-    }
-
-    fn spin_until(&self, enough: impl Fn() -> bool) -> bool {
-        let most = self.0.get();
-        for _ in 0..most {
-            if enough() {
-                self.0.set((2 * most).min(MOST_SPINS));
-                return true;
-            }
-            spin();
-        }
-        self.0.set((most / 2).max(LEAST_SPINS));
-        false
     }
 }
