@@ -28,6 +28,8 @@ pub struct Line {
 
 /// Waiters that cannot be: more than there are threads. What is in the counters then, nobody has drawn.
 const TOO_MANY: u32 = 1 << 16;
+/// Attempts at one's leaving out of order: the head moves on meanwhile.
+const JUMPS: u32 = 8;
 
 impl Line {
     /// Joins at the end: a ticket.
@@ -56,7 +58,7 @@ impl Line {
             self.head.fetch_add(1, Ordering::Release);
             return true;
         }
-        self.move_on(ticket)
+        if self.is_lost(ticket) { self.jump(ticket) } else { self.move_on(ticket) }
     }
 
     /// Passes the first over, whose ticket is `head`. True if the next one is the first now.
@@ -66,6 +68,30 @@ impl Line {
             return true;
         }
         self.move_on(head)
+    }
+
+    /// Leaves before it is one's turn: everybody before this ticket is passed over. Also puts a line in order whose
+    /// counters make no sense. True if there is a new first.
+    pub fn jump(&self, ticket: u32) -> bool {
+        for _ in 0..JUMPS {
+            let head = self.head();
+            let passed_over = head.wrapping_sub(ticket);
+            if passed_over != 0 && passed_over < TOO_MANY {
+                return false;
+            }
+            // SeqCst: as in `move_on`.
+            let next = ticket.wrapping_add(1);
+            if self.head.compare_exchange(head, next, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Does the place of this ticket make no sense: neither before the head, nor after it?
+    fn is_lost(&self, ticket: u32) -> bool {
+        let ahead = ticket.wrapping_sub(self.head());
+        ahead >= TOO_MANY && ahead.wrapping_neg() >= TOO_MANY
     }
 
     fn move_on(&self, from: u32) -> bool {
@@ -146,7 +172,22 @@ mod tests {
         assert_eq!((line.ahead(a), line.ahead(b)), (0, 1));
         assert!(line.leave(a) && line.ahead(b) == 0);
         let damaged = Line { head: AtomicU32::new(7), tail: AtomicU32::new(1 << 31) };
-        assert_eq!(damaged.ahead(damaged.join()), 0);
+        let ticket = damaged.join();
+        assert_eq!(damaged.ahead(ticket), 0);
+        assert!(damaged.leave(ticket), "and puts it in order");
+        let (a, b) = (damaged.join(), damaged.join());
+        assert_eq!((damaged.ahead(a), damaged.ahead(b)), (0, 1));
+    }
+
+    #[test]
+    fn who_leaves_out_of_order_takes_its_ticket_along() {
+        let line = Line::default();
+        let [a, b, c, d] = std::array::from_fn(|_| line.join());
+        assert!(line.jump(c), "it has waited for too long");
+        assert_eq!([a, b, d].map(|ticket| line.ahead(ticket)), [0, 0, 0]);
+        assert!(!line.leave(a) && !line.jump(b), "they were passed over");
+        assert!(line.leave(d));
+        assert_eq!(line.ahead(line.join()), 0);
     }
 
     #[test]

@@ -143,6 +143,12 @@ impl Handle {
         other | (self.0 >> KIND_SHIFT & 3) ^ kind as u64 == 0
     }
 
+    /// Is it of no kind that is in use but [`Kind::Cell`]? One bit.
+    #[inline(always)]
+    pub const fn may_name_a_cell(self) -> bool {
+        self.0 & (Kind::Cell as u64) << KIND_SHIFT != 0
+    }
+
     /// What kind of block it names.
     #[inline(always)]
     pub const fn kind(self) -> Kind {
@@ -170,6 +176,8 @@ mod tests {
         let retired = used.retired_by(77);
         assert_eq!((retired.retirer(), retired.kind()), (Some(77), Kind::Cell));
         assert!(handle.fits(retired), "contemporaries still reach it");
+        assert!(handle.may_name_a_cell() && !Handle::new(4096, free).may_name_a_cell());
+        assert!(!Handle::new(4096, free.in_use(Kind::Version)).may_name_a_cell());
         assert!(handle.is_in_use(used) && !handle.is_in_use(retired) && !handle.is_in_use(free));
         let again = retired.freed().in_use(Kind::Cell);
         assert!(!handle.fits(retired.freed()) && !handle.fits(again));

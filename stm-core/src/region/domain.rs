@@ -386,7 +386,11 @@ impl<'d> Lens<'d> {
         // which any bits do.
         let header =
             unsafe { &*self.base.add(at / SUPERBLOCK * SUPERBLOCK).cast::<SuperblockHeader>() };
-        if !header.is_of_class(CELL_CLASS) || !at.is_multiple_of(SIZES[CELL_CLASS]) {
+        if !header.is_of_class(CELL_CLASS)
+            || at % SUPERBLOCK < SUPERBLOCK_HEADER
+            || !at.is_multiple_of(SIZES[CELL_CLASS])
+            || !handle.may_name_a_cell()
+        {
             return None;
         }
         // SAFETY: in bounds, so a superblock from here on is in the file and in the mapping; aligned, as handles
@@ -406,7 +410,7 @@ impl<'d> Lens<'d> {
         // stays. The fence keeps that behind the loads above, and pairs with the one in `SlotHeap::free`.
         fence(Ordering::Acquire);
         let alive = Meta::from_bits(cell.meta.load(Ordering::Relaxed));
-        // Of which kind they are: only cells are in use there (above), and links name versions.
+        // Of which kind they are: links name versions.
         let good = handle.is_in_use(alive) && link.is_in_use(meta) && who_when.committed_by(bound);
         good.then_some((cell, version))
     }

@@ -29,6 +29,8 @@ pub mod overview;
 mod press;
 pub mod recover;
 pub mod session;
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests;
 mod turns;
 pub mod wait;
 

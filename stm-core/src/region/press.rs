@@ -22,6 +22,8 @@ use std::cell::{Cell, RefCell};
 
 /// For how many leases, as a power of two, a living process's turn is respected at most.
 const MOST_DOUBLINGS: u64 = 6;
+/// How many a thread remembers whom it has given way to.
+const RESPECTED: usize = 32;
 /// The most cells that are reserved.
 const MOST: usize = 4096;
 
@@ -43,7 +45,8 @@ pub(crate) struct Press {
     /// What it has reserved, by which turn.
     reserved: RefCell<Vec<Handle>>,
     turn: Cell<Option<Reservation>>,
-    respected: Cell<Option<Respected>>,
+    /// Whom this thread has given way to lately. Lasts longer than its transactions.
+    respected: RefCell<Vec<Respected>>,
 }
 
 impl Press {
@@ -63,10 +66,13 @@ impl Session {
             press.since.set(now);
             descriptor.rank.store(now, Ordering::Relaxed);
             descriptor.lease.store(0, Ordering::Relaxed);
-        } else if cause == Cause::Preempted && press.turn.get().is_some() {
+        } else if press.turn.get().is_some()
+            && (cause == Cause::Preempted
+                || descriptor.turn.load(Ordering::Relaxed).phase() == TurnPhase::Revoked)
+        {
             // Perhaps for want of a sign of life: we need a longer lease.
             let lease = &descriptor.lease;
-            lease.store(lease.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            lease.store(lease.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
         press.touched.borrow_mut().clear();
         press.since.get()
@@ -91,15 +97,22 @@ impl Session {
     /// Does the owner of this turn deserve to be waited for? If it has given no sign of life for as long as its
     /// lease, or is dead, its turn is ended.
     pub(crate) fn respects(&self, turn: Reservation, now: u64) -> bool {
-        let (domain, press) = (self.domain(), &self.press);
+        let domain = self.domain();
         let owner = domain.table().descriptor(turn.slot);
         let sign = owner.sign_of_life.load(Ordering::Relaxed);
-        let Some(known) = press.respected.get().filter(|it| (it.turn, it.sign) == (turn, sign))
-        else {
-            press.respected.set(Some(Respected { turn, sign, since: now }));
+        let mut respected = self.press.respected.borrow_mut();
+        let Some(at) = respected.iter().position(|known| known.turn.slot == turn.slot) else {
+            if respected.len() == RESPECTED {
+                respected.remove(0);
+            }
+            respected.push(Respected { turn, sign, since: now });
             return true;
         };
-        let waited = now.saturating_sub(known.since);
+        if (respected[at].turn, respected[at].sign) != (turn, sign) {
+            respected[at] = Respected { turn, sign, since: now };
+            return true;
+        }
+        let waited = now.saturating_sub(respected[at].since);
         let lease = SETTINGS.lease.as_nanos() as u64;
         if waited < lease {
             return true;
@@ -108,7 +121,7 @@ impl Session {
         if waited < lease << doublings && !is_slot_of_the_dead(domain, turn.slot) {
             return true;
         }
-        press.respected.set(None);
+        respected.remove(at);
         if revoke(domain.table(), turn) {
             self.descriptor().counters.revoked.add(1);
         }
@@ -182,7 +195,9 @@ impl Session {
     #[inline]
     pub(crate) fn forget_bad_luck(&self) {
         if self.press.since.take() != 0 {
-            self.descriptor().rank.store(Rank::NONE, Ordering::Relaxed);
+            if !self.domain().fork.is_child() {
+                self.descriptor().rank.store(Rank::NONE, Ordering::Relaxed);
+            }
             self.press.touched.borrow_mut().clear();
             self.turns.forget();
         }

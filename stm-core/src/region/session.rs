@@ -180,6 +180,20 @@ impl Session {
         self.running.get()
     }
 
+    #[cfg(test)]
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial.get()
+    }
+
+    /// As if what the logs name were somebody else's.
+    #[cfg(test)]
+    pub(crate) fn forget_logs(&self) {
+        self.reads.borrow_mut().clear();
+        self.writes.borrow_mut().clear(false, |_| ());
+        self.release();
+        announcement::end(self.descriptor());
+    }
+
     fn me(&self) -> Owner {
         Owner { slot: self.slot, serial: self.serial.get() }
     }
@@ -216,7 +230,7 @@ impl Session {
         self.fast_bound.set(bound);
         self.stale.set(false);
         self.wrote.set(false);
-        if bound > LAST_STAMP {
+        if !(CommitClock::GENESIS..=LAST_STAMP).contains(&bound) {
             domain.note_corrupt();
             return false;
         }
@@ -317,9 +331,10 @@ impl Session {
             if !handle.fits(meta) {
                 return Err(Stopped::NoSuchCell);
             }
-            let fits = |version: &RegionVersion| {
-                head.fits(Meta::from_bits(version.meta.load(Ordering::Relaxed)))
-            };
+            let meta_of =
+                |version: &RegionVersion| Meta::from_bits(version.meta.load(Ordering::Relaxed));
+            let fits = |version: &RegionVersion| head.fits(meta_of(version));
+            let is_kept = |version: &RegionVersion| meta_of(version).retirer().is_none();
             match found.filter(|(version, ..)| fits(version)) {
                 Some((_, who_when, true)) => match who_when.owner() {
                     // Freed at a stamp that we read at: by now all of it may be gone.
@@ -336,11 +351,18 @@ impl Session {
                         Standing::Gone => {}
                     },
                 },
-                // It was not retired when we had announced ourselves already.
-                Some(_) if meta.retirer().is_none() => return Ok(()),
+                // Neither was retired when we had announced ourselves already.
+                Some((version, ..)) if meta.retirer().is_none() && is_kept(version) => {
+                    return Ok(());
+                }
                 // Retired, and not by a commit that freed it, which would show now: whoever made it has not
-                // committed. Or it is being destroyed.
-                _ if meta.retirer().is_some() => {
+                // committed. Or it is being destroyed. Or its head is retired, which no head of a cell in use is.
+                Some(_) => {
+                    if cell.header.value.handle(Ordering::Acquire) == head {
+                        return Err(Stopped::NoSuchCell);
+                    }
+                }
+                None if meta.retirer().is_some() => {
                     if cell.header.value.handle(Ordering::Acquire) == head {
                         return Err(Stopped::NoSuchCell);
                     }
@@ -519,12 +541,12 @@ impl Session {
     fn commit(&self) -> Result<(), Stopped> {
         let domain = self.domain();
         let mut writes = self.writes.borrow_mut();
+        if domain.fork.is_child() {
+            return Err(Stopped::Forked);
+        }
         if writes.is_empty() && self.created.borrow().is_empty() {
             self.descriptor().counters.read_only.add(1);
             return Ok(());
-        }
-        if domain.fork.is_child() {
-            return Err(Stopped::Forked);
         }
         if domain.is_corrupt() {
             return Err(Stopped::Corrupt);
@@ -543,7 +565,7 @@ impl Session {
                 // Relaxed: it was committed before we replaced it.
                 let replaced = RegionVersion::of(block.address.as_ptr().cast());
                 if replaced.header.who_when.load(Ordering::Relaxed) == GENESIS {
-                    self.memory.retire_contested(domain, stamp, at);
+                    self.memory.retire_first(domain, stamp, at);
                 } else {
                     self.memory.retire(domain, stamp, at);
                 }
@@ -558,9 +580,7 @@ impl Session {
             Ok(stamp) => {
                 for cell in self.freed.borrow_mut().drain(..) {
                     // SAFETY: this commit has ended the cell: who begins from now on does not find it.
-                    unsafe {
-                        self.memory.retire_contested(domain, stamp, cell.cast_mut().cast());
-                    }
+                    unsafe { self.memory.retire_now(domain, cell.cast_mut().cast()) };
                 }
                 self.recent.set(stamp);
                 self.descriptor().counters.commits.add(1);
@@ -603,11 +623,11 @@ impl Session {
             if !committed {
                 // Not freed at once: the closure may have passed the handle on, and others may be at
                 // work there. They may have replaced the version, too: then it is theirs to retire.
-                // SAFETY: nobody finds the cell who begins from now on (`head`); the version goes first,
-                // as in `Memory::destroy`.
+                // SAFETY: nobody who looks at the cell after this finds it in use. It goes first: who has found it
+                // in use is a contemporary of what is retired after that.
                 unsafe {
-                    self.memory.retire_now(self.domain(), version);
                     self.memory.retire_now(self.domain(), cell);
+                    self.memory.retire_now(self.domain(), version);
                 }
             }
         }

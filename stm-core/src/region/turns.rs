@@ -171,6 +171,10 @@ impl Session {
                 standing = (head, now);
             }
             if now - begin > LONGEST_WAIT {
+                // So many have died there, or the line is damaged, or too long: nobody is to wait for us as well.
+                if line.jump(ticket) {
+                    line.wake_first();
+                }
                 return;
             }
             let still = now - standing.1;
@@ -188,89 +192,5 @@ impl Session {
         if line.leave(ticket) {
             line.wake_first();
         }
-    }
-}
-
-#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
-mod tests {
-    use super::*;
-    use crate::domain::Domain;
-    use crate::region::attach::{self, Options};
-    use crate::region::current;
-    use crate::region::handle::Handle;
-    use crate::region::session::Stopped;
-    use contempo_sched::table::Descriptors;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Instant;
-
-    fn run<R>(
-        domain: &Arc<RegionDomain>,
-        f: impl FnOnce(&Session) -> Result<R, Stopped>,
-    ) -> Result<R, Stopped> {
-        current::with(domain, |session| f(session.unwrap())).unwrap()
-    }
-
-    fn increment(domain: &Arc<RegionDomain>, cell: Handle) {
-        let done = run(domain, |session| {
-            session.atomically(|session| {
-                let value = session.read(cell)?;
-                // SAFETY: values of this cell have 8 bytes.
-                let value = unsafe { value.data().cast::<u64>().read() };
-                session.write(cell, &(value + 1).to_ne_bytes())
-            })
-        });
-        done.unwrap();
-    }
-
-    /// Two threads contend for one cell, in whose line somebody has drawn a ticket and died.
-    #[test]
-    fn who_has_died_in_a_line_is_passed_over() {
-        let path = std::env::temp_dir().join(format!("contempo-lines-{}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        let _ = std::fs::remove_file(attach::lease_path(&path));
-        let domain = attach::create(&path, &Options::default()).unwrap();
-        let cell = run(&domain, |session| {
-            session.atomically(|session| session.create(&0_u64.to_ne_bytes()))
-        });
-        let cell = cell.unwrap();
-        let key = std::ptr::from_ref(&domain.find_cell(cell).unwrap().header).addr();
-        let line = &domain.map.shared().lines[domain.line_of(key)];
-        let dead = line.join();
-        let stop = AtomicBool::new(false);
-        let yields = || -> u64 {
-            domain.table().each().map(|(_, descriptor)| descriptor.counters.yields.get()).sum()
-        };
-        let (count, seen) = std::thread::scope(|scope| {
-            let work = || {
-                let mut count = 0_u64;
-                while !stop.load(Ordering::Relaxed) {
-                    increment(&domain, cell);
-                    count += 1;
-                }
-                count
-            };
-            let threads = [scope.spawn(work), scope.spawn(work)];
-            let end = Instant::now() + Duration::from_secs(60);
-            let seen = || line.head() != dead && yields() > 0;
-            while !seen() && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            let seen = (line.head(), yields());
-            stop.store(true, Ordering::Relaxed);
-            (threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>(), seen)
-        });
-        assert_ne!(seen.0, dead, "they wait for the dead");
-        assert!(seen.1 > 0, "nobody has given way");
-        let total = run(&domain, |session| {
-            session.atomically(|session| {
-                let value = session.read(cell)?;
-                // SAFETY: as above.
-                Ok(unsafe { value.data().cast::<u64>().read() })
-            })
-        });
-        assert_eq!(total.unwrap(), count);
-        std::fs::remove_file(&path).unwrap();
-        std::fs::remove_file(attach::lease_path(&path)).unwrap();
     }
 }
