@@ -13,6 +13,8 @@ log=/dev/null
 [ $# -gt 0 ] || { mkdir -p target/checks; log=target/checks/loom.log; }
 {
   run contempo-sched loom_queue
+  run contempo-sched loom_line
+  run contempo-sched loom_signal
   run contempo-sched loom_watch
   run contempo-alloc loom
   run contempo-alloc loom_slabs

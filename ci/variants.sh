@@ -3,6 +3,6 @@
 # from the time-stamp counter (the tests that decide correctness; others count what is held).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-timeout 900 cargo test -q --workspace --features contempo/reclaim-epoch --tests
+timeout 900 cargo test -q -p contempo -p contempo-core --features contempo/reclaim-epoch --tests
 timeout 900 cargo test -q --features clock-tsc --test history --test transactions --test model \
   --test single_cell --test snapshots --test drops --test cells --test collections

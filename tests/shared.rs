@@ -478,3 +478,37 @@ fn a_handle_cannot_be_made_up_to_reach_data() {
     assert!(matches!(written, Err(TransactionError::NoSuchCell)), "{written:?}");
     assert!(shared.check().is_sound());
 }
+
+/// The header of a superblock of cells that nobody owns looks, word by word, as a cell could look.
+#[test]
+fn a_handle_of_no_cell_is_none_wherever_it_points() {
+    let place = Place::new();
+    let path = place.path().to_owned();
+    let made = std::thread::spawn(move || {
+        let shared = Shared::create(&path, &Options::new()).unwrap();
+        shared
+            .atomically(|tx| (0..180).map(|_| tx.create(&7_u64)).collect::<Result<Vec<_>, _>>())
+            .unwrap()
+    });
+    let cells = made.join().unwrap();
+    let shared = Shared::open(&place).unwrap();
+    let known = |words: [u64; 2]| cells.iter().any(|cell| cell.words() == words);
+    let region = cells[0].words()[1];
+    let mut directories = Vec::new();
+    // Every place of the first 16 superblocks, as a cell's handle of generation 0, and as other kinds.
+    for kind in 0..4_u64 {
+        for at in 0..16 * 65536 / 16_u64 {
+            let words = [kind << 32 | at, region];
+            let cell = Cell::<[u8]>::from_words(words);
+            let read = shared.snapshot(|view| Ok(view.read(cell)?.len()));
+            match read {
+                Err(TransactionError::NoSuchCell) => {}
+                Ok(8) if known(words) => {}
+                // The directory of roots is a cell as well.
+                Ok(0) if directories.is_empty() => directories.push(words),
+                other => panic!("kind {kind}, place {at}: {other:?}"),
+            }
+        }
+    }
+    assert_eq!(shared.atomically(|tx| tx.read(cells[0])).unwrap(), 7, "the process is content");
+}

@@ -20,6 +20,7 @@ use std::sync::atomic::Ordering;
 /// ```
 pub struct Transaction<'tx> {
     pub(crate) session: &'tx Session,
+    lens: Lens<'tx>,
     region: u64,
     /// Invariant in `'tx`; not `Send`, not `Sync`.
     _attempt: PhantomData<(std::cell::Cell<&'tx ()>, *const ())>,
@@ -66,7 +67,7 @@ fn length_of<T: Value + ?Sized>(version: &RegionVersion) -> Result<usize, Stoppe
 
 impl<'tx> Transaction<'tx> {
     pub(crate) fn new(session: &'tx Session, region: u64) -> Self {
-        Transaction { session, region, _attempt: PhantomData }
+        Transaction { session, lens: session.domain().lens(), region, _attempt: PhantomData }
     }
 
     #[inline(always)]
@@ -95,7 +96,7 @@ impl<'tx> Transaction<'tx> {
     /// ```
     #[inline(always)]
     pub fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'tx>, Interrupt> {
-        let version = self.session.see(self.handle(cell)?)?;
+        let version = self.session.see(self.lens, self.handle(cell)?)?;
         value::<T>(self.session, version)
     }
 
@@ -319,7 +320,7 @@ impl<'s> Snapshot<'s> {
         }
         let cell = Handle::from_bits(cell.handle);
         let version = match self.lens.newest(cell, self.bound) {
-            Some(version) => version,
+            Some((_, version)) => version,
             None => self.session.look(cell)?,
         };
         value::<T>(self.session, version)

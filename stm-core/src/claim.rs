@@ -10,7 +10,7 @@ use contempo_sched::primitives::{Ordering, fence_after_sequential_swap, spin};
 use contempo_sched::statistics::Cause;
 use contempo_sched::table::Descriptors;
 use contempo_sched::turn::{pressing, revoke};
-use contempo_sched::word::{Owner, Phase, StateWord, TurnPhase, WhoWhen};
+use contempo_sched::word::{Owner, Phase, Reservation, StateWord, TurnPhase, WhoWhen};
 
 impl<D: Domain> Commit<'_, D> {
     /// Claims one cell: one compare-and-swap on its value, from the committed head.
@@ -196,7 +196,13 @@ impl<D: Domain> Commit<'_, D> {
                 *spins += 1;
                 spin();
             }
-            Verdict::GiveBack => return Err(Conflict::at(Cause::Claimed, cell)),
+            Verdict::GiveBack => {
+                // Both press, and the owner is older. It may have stopped with its claim: then nothing else
+                // tells us whose turn we wait for.
+                let turn = Reservation { slot: owner.slot, ticket: owner_turn.ticket() };
+                let by = (bid.press.0 && bid.press.1).then_some(turn);
+                return Err(Conflict { cause: Cause::Claimed, cell, by });
+            }
             Verdict::TakeOver => {
                 if descriptor.abort_from_outside(state) {
                     self.descriptor.counters.takeovers.add(1);
@@ -215,8 +221,12 @@ impl<D: Domain> Commit<'_, D> {
     pub(crate) unsafe fn clear_of_claims(&self, cell: &CellHeader<D>) -> Result<(), Conflict<D>> {
         // The reservation was a SeqCst swap, and this is a SeqCst load: see `place`.
         fence_after_sequential_swap();
-        let mut spins = 0;
+        let (mut spins, mut trail) = (0, Trail::default());
         while !planted(Fault::ReservedWithoutLooking) {
+            trail.look();
+            if self.domain.astray(&mut trail, None).is_some() {
+                return Err(Conflict::at(Cause::Changed, cell));
+            }
             let head = cell.value.load(self.domain, Ordering::SeqCst);
             // SAFETY: the head of a cell is not freed before we end.
             let who_when = unsafe { &*head }.who_when.load(Ordering::Acquire);

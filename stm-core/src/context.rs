@@ -13,6 +13,7 @@ use contempo_alloc::reclaimer::Reclaimer;
 use contempo_alloc::retired::Block;
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::fault::{Fault, planted};
+use contempo_sched::patience::Patience;
 use contempo_sched::quantum::Quantum;
 use contempo_sched::statistics::Cause;
 use contempo_sched::turn::Rank;
@@ -56,6 +57,8 @@ pub(crate) struct Context {
     pub(crate) reclaimer: Reclaimer,
     /// How long this thread has run.
     quantum: Quantum,
+    /// How long it spins before it sleeps in `retry`.
+    pub(crate) patience: Patience,
     pub(crate) descriptor: &'static ThreadDescriptor,
     pub(crate) domain: &'static Native,
     slot: u32,
@@ -106,6 +109,7 @@ impl Context {
             turns: Turns::new(slot),
             reclaimer: Reclaimer::new(domain.memory(), domain.table(), domain.clock(), slot),
             quantum: Quantum::new(),
+            patience: Patience::new(),
             descriptor,
             domain,
             slot,

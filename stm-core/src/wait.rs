@@ -83,6 +83,7 @@ impl Enlisted {
             context.batons.borrow_mut().blocked(self.seen);
             self.descriptor.counters.waits.add(1);
             let descriptor = self.descriptor;
+            context.patience.spin_until(|| descriptor.parker.has_permit());
             let (watches, table) = (self.domain.watches(), self.domain.table());
             let report = |woke| count(descriptor, woke);
             batons.woken = watches.sleep(&self.places, &descriptor.parker, until, table, report);

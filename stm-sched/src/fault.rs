@@ -98,6 +98,12 @@ pub enum Fault {
     CalledNotWoken,
     /// Who becomes the first of a queue is not woken.
     NextNotWoken,
+    /// Who sleeps on a signal does not say so in it.
+    SleeperUnannounced,
+    /// Who was passed over in a line moves the head on when it leaves.
+    LeftByPassedOver,
+    /// Two who find that the first in a line stands still pass two over.
+    SkippedTwice,
     /// A release calls who has given up, although others wait.
     GivenUpCalled,
     /// A transaction ends, and its reservations count on.

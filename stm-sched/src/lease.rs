@@ -214,6 +214,11 @@ unsafe impl Sync for ForkMark {}
 
 const PAGE: usize = 4096;
 
+/// What the word of a [`ForkMark`] can be.
+const CLEARED: u32 = 0;
+const GOOD: u32 = 1;
+const SPOILED: u32 = 2;
+
 impl ForkMark {
     /// Marks this process.
     ///
@@ -236,7 +241,7 @@ impl ForkMark {
             return Err(io::Error::last_os_error());
         }
         // Relaxed: a child is made by a system call of this process, after this.
-        mark.word().store(1, Ordering::Relaxed);
+        mark.word().store(GOOD, Ordering::Relaxed);
         Ok(mark)
     }
 
@@ -250,7 +255,25 @@ impl ForkMark {
     #[inline(always)]
     pub fn is_child(&self) -> bool {
         // Relaxed: see `new`.
-        self.word().load(Ordering::Relaxed) == 0
+        self.word().load(Ordering::Relaxed) == CLEARED
+    }
+
+    /// Says, once and for all, that what the mark belongs to is not to be used any more.
+    pub fn spoil(&self) {
+        // Relaxed: nothing is passed on with it. A swap: the mark of a child stays that.
+        let _ = self.word().compare_exchange(GOOD, SPOILED, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Has that been said, by this process?
+    #[inline(always)]
+    pub fn is_spoiled(&self) -> bool {
+        self.word().load(Ordering::Relaxed) == SPOILED
+    }
+
+    /// Is this the process that made the mark, and has it not spoiled it? One load.
+    #[inline(always)]
+    pub fn is_good(&self) -> bool {
+        self.word().load(Ordering::Relaxed) == GOOD
     }
 }
 
@@ -258,24 +281,6 @@ impl Drop for ForkMark {
     fn drop(&mut self) {
         // SAFETY: mapped by `new` with this length; nobody has a reference to it any more.
         unsafe { libc::munmap(self.page.as_ptr().cast(), PAGE) };
-    }
-}
-
-/// Sleeps until `word`, which other processes may map too, is not `value` any more or somebody wakes
-/// it; for at most `time`. May return early.
-pub fn wait_shared(word: &AtomicU32, value: u32, time: std::time::Duration) {
-    let time = libc::timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ };
-    // SAFETY: the word and the time are alive for the length of the call.
-    unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, &raw const time);
-    }
-}
-
-/// Wakes everyone who sleeps on `word`, in any process.
-pub fn wake_shared(word: &AtomicU32) {
-    // SAFETY: the word is alive for the length of the call; the kernel does not write to it.
-    unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX);
     }
 }
 

@@ -11,9 +11,12 @@
 //! | [`descriptor`] | the semi-private record of a thread |
 //! | [`table`] | the growing table of descriptors |
 //! | [`parker`] | putting a thread to sleep and waking it |
+//! | [`signal`] | a word that processes share, to sleep on |
+//! | [`patience`] | spinning before sleeping |
 //! | [`watch`] | who sleeps until which cell changes |
 //! | [`turn`] | whose reservations count, and who is older |
 //! | [`queue`] | who waits for which lock |
+//! | [`line`](mod@line) | the same between processes |
 //! | [`quantum`] | giving the processor away before the system takes it |
 //! | [`policy`] | what to do about a conflict: a small value in, a verdict out |
 //! | [`settings`] | the knobs of a domain's scheduling |
@@ -30,14 +33,18 @@ pub mod clock;
 pub mod contention;
 pub mod descriptor;
 pub mod fault;
+mod futex;
 #[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
 pub mod lease;
+pub mod line;
 pub mod parker;
+pub mod patience;
 pub mod policy;
 pub mod primitives;
 pub mod quantum;
 pub mod queue;
 pub mod settings;
+pub mod signal;
 pub mod statistics;
 pub mod table;
 pub mod time;

@@ -5,20 +5,9 @@
 //! system call.
 
 use crate::fault::{Fault, planted};
+use crate::futex::Private;
 use crate::primitives::{AtomicU32, CHECKED, Ordering};
 use std::time::{Duration, Instant};
-
-#[cfg_attr(
-    all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))),
-    path = "parker/futex.rs"
-)]
-#[cfg_attr(
-    not(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle)))),
-    path = "parker/emulated.rs"
-)]
-mod futex;
-
-use futex::Futex;
 
 /// Awake, no permit.
 const EMPTY: u32 = 0;
@@ -38,14 +27,14 @@ const PARKED: u32 = 2;
 #[derive(Debug)]
 pub struct Parker {
     word: AtomicU32,
-    futex: Futex,
+    futex: Private,
 }
 
 impl Parker {
     crate::const_unless_checked! {
         /// A parker with no permit.
         pub fn new() -> Self {
-            Parker { word: AtomicU32::new(EMPTY), futex: Futex::new() }
+            Parker { word: AtomicU32::new(EMPTY), futex: Private::new() }
         }
     }
 
@@ -54,6 +43,12 @@ impl Parker {
         // Relaxed: nothing is taken from the permit that is forgotten. A waker that must not be
         // missed finds its sleeper in a list, under a lock that the sleeper takes after this.
         self.word.store(EMPTY, Ordering::Relaxed);
+    }
+
+    /// Is there a permit? For who spins before it parks, which takes the permit.
+    pub fn has_permit(&self) -> bool {
+        // Relaxed: nothing is taken from it here.
+        self.word.load(Ordering::Relaxed) == PERMIT
     }
 
     /// Sleeps until there is a permit and takes it (`true`), or until `deadline` (`false`). Only its

@@ -36,8 +36,9 @@ const RECOVERY: u64 = 16;
 /// take a neighbour that never yields for one that does.)
 const PROCESSORS: usize = if CHECKED { 1 } else { 256 };
 
-/// How often the threads of a domain have given each processor away.
+/// How often the threads of a domain have given each processor away. All zero is a new one.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Turnover {
     given_away: [AtomicU64; PROCESSORS],
 }
@@ -50,7 +51,7 @@ impl Turnover {
 
     // Relaxed, both: a count.
     fn note(&self, processor: usize) -> u64 {
-        self.given_away[processor].fetch_add(1, Ordering::Relaxed) + 1
+        self.given_away[processor].fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
     fn so_far(&self, processor: usize) -> u64 {
@@ -104,7 +105,7 @@ impl Default for Quantum {
 /// The quantum after one of `length`, when `others` have given the processor away in the `away`
 /// nanoseconds until it came back.
 fn next(length: u64, least: u64, away: u64, others: u64) -> u64 {
-    let each = away / (others + 1);
+    let each = away / others.saturating_add(1);
     if each > LENIENCE.saturating_mul(least).min(KEPT) {
         (2 * length).min(LONGEST.max(least))
     } else {

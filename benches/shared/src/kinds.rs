@@ -1,6 +1,7 @@
 //! The kinds of transactions.
 
 use crate::bench::Failed;
+use crate::ping_pong;
 use contempo::shared::{Cell, Options, Shared};
 use contempo::{TVar, atomically, snapshot};
 use heed::types::U64;
@@ -13,7 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Their names.
-pub(crate) const KINDS: [&str; 11] = [
+pub(crate) const KINDS: [&str; 14] = [
     "native-read-1",
     "native-read-100",
     "native-snapshot-100",
@@ -25,6 +26,9 @@ pub(crate) const KINDS: [&str; 11] = [
     "shared-update-4",
     "shared-increment",
     "lmdb-update-4",
+    "native-ping-pong",
+    "shared-ping-pong",
+    "socket-ping-pong",
 ];
 
 /// Cells that are only read, so that those of all contenders lie where they were made.
@@ -54,8 +58,9 @@ fn database(folder: &Path) -> Result<(heed::Env, Database<Numbers, Numbers>), Fa
 /// Makes what the workers open.
 pub(crate) fn prepare(folder: &Path) -> Result<(), Failed> {
     let shared = Shared::create(folder.join("region"), &Options::new())?;
-    let cells = shared
-        .atomically(|tx| (0..CELLS).map(|_| tx.create(&0_u64)).collect::<Result<Vec<_>, _>>())?;
+    let cells = shared.atomically(|tx| {
+        (0..CELLS + 1).map(|_| tx.create(&0_u64)).collect::<Result<Vec<_>, _>>()
+    })?;
     let bytes: Vec<u8> = cells
         .iter()
         .flat_map(|cell| {
@@ -84,16 +89,22 @@ fn cells(shared: &Shared) -> Result<Vec<Cell<u64>>, Failed> {
 }
 
 /// Does what it is told on the standard input: for so many milliseconds.
-pub(crate) fn work(kind: &str, threads: usize, folder: &Path) -> Result<(), Failed> {
+pub(crate) fn work(kind: &str, threads: usize, number: usize, folder: &Path) -> Result<(), Failed> {
     let native: Vec<TVar<u64>> = (0..CELLS).map(|_| TVar::new(0)).collect();
-    for line in std::io::stdin().lock().lines() {
+    for (round, line) in std::io::stdin().lock().lines().enumerate() {
         let time = Duration::from_millis(line?.trim().parse()?);
         let rates = std::thread::scope(|scope| {
             let all: Vec<_> = (0..threads)
                 .map(|thread| {
                     let native = &native;
                     scope.spawn(move || {
-                        rate(kind, time, native, folder, thread).map_err(|error| error.to_string())
+                        let player = (number + thread) as u64;
+                        let rate = if kind.ends_with("ping-pong") {
+                            played(kind, time, native, folder, (player, round as u64 + 1))
+                        } else {
+                            rate(kind, time, native, folder, thread)
+                        };
+                        rate.map_err(|error| error.to_string())
                     })
                 })
                 .collect();
@@ -104,6 +115,25 @@ pub(crate) fn work(kind: &str, threads: usize, folder: &Path) -> Result<(), Fail
         println!("{rates}");
     }
     Ok(())
+}
+
+/// Round trips per second.
+fn played(
+    kind: &str,
+    time: Duration,
+    native: &[TVar<u64>],
+    folder: &Path,
+    (player, round): (u64, u64),
+) -> Result<f64, Failed> {
+    match kind {
+        "native-ping-pong" => ping_pong::in_process(&native[READ], player, round, time),
+        "socket-ping-pong" => ping_pong::by_socket(folder, player, time),
+        _ => {
+            let shared = Shared::open(folder.join("region"))?;
+            let word = cells(&shared)?[CELLS]; // Which no update chooses.
+            ping_pong::in_region(&shared, word, player, round, time)
+        }
+    }
 }
 
 /// Four different cells.

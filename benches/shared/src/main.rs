@@ -9,6 +9,8 @@
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod kinds;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod ping_pong;
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod bench {
@@ -31,8 +33,11 @@ mod bench {
         /// Milliseconds of each contender in a round.
         #[arg(long, default_value_t = 300)]
         millis: u64,
-        /// A worker: kind, threads, and where.
-        #[arg(long, hide = true, num_args = 3)]
+        /// Only contenders whose names contain this.
+        #[arg(long, default_value = "")]
+        only: String,
+        /// A worker: kind, threads, its number, and where.
+        #[arg(long, hide = true, num_args = 4)]
         worker: Vec<String>,
     }
 
@@ -43,9 +48,9 @@ mod bench {
     }
 
     impl Worker {
-        fn start(kind: &str, threads: usize, place: &Path) -> Result<Self, Failed> {
+        fn start(kind: &str, threads: usize, number: usize, place: &Path) -> Result<Self, Failed> {
             let mut child = Command::new(std::env::current_exe()?)
-                .args(["--worker", kind, &threads.to_string()])
+                .args(["--worker", kind, &threads.to_string(), &number.to_string()])
                 .arg(place)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
@@ -69,7 +74,7 @@ mod bench {
     }
 
     /// What is measured: a name, the kind, processes and threads in each.
-    const CONTENDERS: [(&str, &str, usize, usize); 14] = [
+    const CONTENDERS: [(&str, &str, usize, usize); 19] = [
         ("read 1, one process", "native-read-1", 1, 1),
         ("read 1, region", "shared-read-1", 1, 1),
         ("read 100, one process", "native-read-100", 1, 1),
@@ -84,10 +89,15 @@ mod bench {
         ("1 cell, region, 1 process", "shared-increment", 1, 1),
         ("1 cell, region, 2 processes", "shared-increment", 2, 1),
         ("1 cell, one process, 2 threads", "native-increment", 1, 2),
+        ("4 cells, region, 8 processes", "shared-update-4", 8, 1),
+        ("1 cell, region, 8 processes", "shared-increment", 8, 1),
+        ("there and back, one process, 2 threads", "native-ping-pong", 1, 2),
+        ("there and back, region, 2 processes", "shared-ping-pong", 2, 1),
+        ("there and back, socket, 2 processes", "socket-ping-pong", 2, 1),
     ];
 
     /// Ratios that have a target: what, over what, at least.
-    const RATIOS: [(&str, &str, &str, f64); 7] = [
+    const RATIOS: [(&str, &str, &str, f64); 8] = [
         ("a read transaction in a region", "read 1, region", "read 1, one process", 1.0 / 3.0),
         ("100 reads in a region", "read 100, region", "read 100, one process", 1.0 / 3.0),
         ("a snapshot of 100", "snapshot 100, region", "snapshot 100, one process", 1.0 / 3.0),
@@ -110,6 +120,12 @@ mod bench {
             "1 cell, region, 1 process",
             0.8,
         ),
+        (
+            "there and back, times a socket",
+            "there and back, region, 2 processes",
+            "there and back, socket, 2 processes",
+            1.0,
+        ),
     ];
 
     fn median(mut values: Vec<f64>) -> f64 {
@@ -117,22 +133,29 @@ mod bench {
         values[values.len() / 2]
     }
 
-    fn run(rounds: usize, time: Duration, folder: &Path) -> Result<(), Failed> {
+    fn run(arguments: &Arguments, folder: &Path) -> Result<(), Failed> {
+        let (rounds, time) = (arguments.rounds, Duration::from_millis(arguments.millis));
+        let is_asked = |name: &str| name.contains(&arguments.only);
         kinds::prepare(folder)?;
         let mut workers = Vec::new();
-        for (name, kind, processes, threads) in CONTENDERS {
+        for (name, kind, processes, threads) in CONTENDERS.into_iter().filter(|it| is_asked(it.0)) {
             if !KINDS.contains(&kind) {
                 return Err(format!("there is no kind {kind}").into());
             }
-            let group = (0..processes).map(|_| Worker::start(kind, threads, folder));
+            let group = (0..processes).map(|number| Worker::start(kind, threads, number, folder));
             workers.push((name, group.collect::<Result<Vec<_>, _>>()?));
         }
         let mut rates: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        let mut fairness: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         for _ in 0..rounds {
             for (name, group) in &mut workers {
                 group.iter_mut().try_for_each(|worker| worker.go(time))?;
-                let sum = group.iter_mut().map(Worker::rate).sum::<Result<f64, _>>()?;
-                rates.entry(name).or_default().push(sum);
+                let each: Vec<f64> =
+                    group.iter_mut().map(Worker::rate).collect::<Result<_, _>>()?;
+                rates.entry(name).or_default().push(each.iter().sum());
+                let least = each.iter().copied().fold(f64::INFINITY, f64::min);
+                let most = each.iter().copied().fold(0.0, f64::max);
+                fairness.entry(*name).or_default().push(least / most);
             }
         }
         for (_, group) in workers {
@@ -141,16 +164,18 @@ mod bench {
                 worker.child.wait()?;
             }
         }
-        println!("| what | M/s | ns |\n| --- | --- | --- |");
-        for (name, ..) in CONTENDERS {
+        println!("| what | M/s | ns | slowest/fastest process |\n| --- | --- | --- | --- |");
+        for (name, ..) in CONTENDERS.into_iter().filter(|it| is_asked(it.0)) {
             let rate = median(rates[name].clone());
-            println!("| {name} | {:.3} | {:.1} |", rate / 1e6, 1e9 / rate);
+            let fair = median(fairness[name].clone());
+            println!("| {name} | {:.3} | {:.1} | {fair:.2} |", rate / 1e6, 1e9 / rate);
         }
         println!(
             "\n| ratio (medians of {rounds} rounds) | measured | target | |\n| --- | --- | --- | --- |"
         );
         for (name, above, below, least) in RATIOS {
-            let each = rates[above].iter().zip(&rates[below]).map(|(above, below)| above / below);
+            let (Some(above), Some(below)) = (rates.get(above), rates.get(below)) else { continue };
+            let each = above.iter().zip(below).map(|(above, below)| above / below);
             let ratio = median(each.collect());
             let verdict = if ratio >= least { "met" } else { "missed" };
             println!("| {name} | {ratio:.2} | ≥ {least:.2} | {verdict} |");
@@ -160,14 +185,14 @@ mod bench {
 
     pub(crate) fn main() -> Result<(), Failed> {
         let arguments = Arguments::parse();
-        if let [kind, threads, folder] = &arguments.worker[..] {
-            return kinds::work(kind, threads.parse()?, Path::new(folder));
+        if let [kind, threads, number, folder] = &arguments.worker[..] {
+            return kinds::work(kind, threads.parse()?, number.parse()?, Path::new(folder));
         }
         let memory = PathBuf::from("/dev/shm");
         let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
         let folder = base.join(format!("contempo-shared-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
-        let outcome = run(arguments.rounds, Duration::from_millis(arguments.millis), &folder);
+        let outcome = run(&arguments, &folder);
         std::fs::remove_dir_all(&folder)?;
         outcome
     }

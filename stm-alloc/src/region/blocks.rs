@@ -244,6 +244,8 @@ impl SlotHeap {
             // Acquire, partner: the release in `free`: contemporaries have finished with it. A hint
             // may have been wrong, and a block may have come here twice.
             if Meta::from_bits(meta.load(Ordering::Acquire)).kind() == Kind::Free {
+                // As in `free`, which another thread may have called: before whatever we store there.
+                std::sync::atomic::fence(Ordering::Release);
                 return Ok(FreshBlock { at, offset });
             }
         }

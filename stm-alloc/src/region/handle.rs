@@ -111,10 +111,16 @@ impl Handle {
         self.0
     }
 
-    /// Where the block lies.
+    /// Where the block lies, in bytes.
     #[inline(always)]
     pub const fn offset(self) -> usize {
-        (self.0 as u32 as usize) * GRAIN
+        self.place() as usize * GRAIN
+    }
+
+    /// Where the block lies, in units of [`GRAIN`].
+    #[inline(always)]
+    pub const fn place(self) -> u32 {
+        self.0 as u32
     }
 
     /// Is this the handle of a block with this meta word?
@@ -125,8 +131,9 @@ impl Handle {
 
     /// Is this the handle of a block with this meta word, which is not retired?
     #[inline(always)]
-    pub const fn fits_in_use(self, meta: Meta) -> bool {
-        meta.0 & RETIRED == 0 && self.fits(meta)
+    pub const fn is_in_use(self, meta: Meta) -> bool {
+        // Not retired: all of the lower half is zero.
+        self.0 - self.place() as u64 == meta.0
     }
 
     /// Is this the handle of a block of this kind, with this meta word?
@@ -134,6 +141,12 @@ impl Handle {
     pub const fn fits_as(self, meta: Meta, kind: Kind) -> bool {
         let other = (self.0 ^ meta.0) >> KIND_SHIFT;
         other | (self.0 >> KIND_SHIFT & 3) ^ kind as u64 == 0
+    }
+
+    /// Is it of no kind that is in use but [`Kind::Cell`]? One bit.
+    #[inline(always)]
+    pub const fn may_name_a_cell(self) -> bool {
+        self.0 & (Kind::Cell as u64) << KIND_SHIFT != 0
     }
 
     /// What kind of block it names.
@@ -163,7 +176,9 @@ mod tests {
         let retired = used.retired_by(77);
         assert_eq!((retired.retirer(), retired.kind()), (Some(77), Kind::Cell));
         assert!(handle.fits(retired), "contemporaries still reach it");
-        assert!(handle.fits_in_use(used) && !handle.fits_in_use(retired));
+        assert!(handle.may_name_a_cell() && !Handle::new(4096, free).may_name_a_cell());
+        assert!(!Handle::new(4096, free.in_use(Kind::Version)).may_name_a_cell());
+        assert!(handle.is_in_use(used) && !handle.is_in_use(retired) && !handle.is_in_use(free));
         let again = retired.freed().in_use(Kind::Cell);
         assert!(!handle.fits(retired.freed()) && !handle.fits(again));
         assert_eq!(again.retirer(), None);

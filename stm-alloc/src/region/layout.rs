@@ -13,6 +13,9 @@ use crate::region::error::{OpenError, Unusable, system};
 use bytemuck::{Pod, Zeroable};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
+use contempo_sched::line::Line;
+use contempo_sched::quantum::Turnover;
+use contempo_sched::signal::Signal;
 use siphasher::sip::SipHasher13;
 use std::fs::File;
 use std::mem::{offset_of, size_of};
@@ -35,6 +38,8 @@ pub const SUPERBLOCK_HEADER: usize = 512;
 pub const PROCESSES_AT: usize = 8192;
 /// Words to sleep on.
 pub const WAKE_WORDS: usize = 64;
+/// Lines in which transactions wait their turn.
+pub const LINES: usize = 32;
 
 /// The part of the header that never changes.
 #[derive(Clone, Copy, Pod, Zeroable, Debug)]
@@ -94,9 +99,11 @@ pub struct Shared {
     pub recovered_blocks: AtomicU64,
     _to_words: [u64; 8],
     /// Changed and woken when a watched cell changes; the first for all cells.
-    pub wake: [AtomicU32; WAKE_WORDS],
-    /// Who sleeps on the first of them. (Too many, if sleepers have died.)
-    pub sleepers: AtomicU32,
+    pub wake: [Signal; WAKE_WORDS],
+    /// Who waits its turn at which cells: found by hashing.
+    pub lines: [Line; LINES],
+    /// How often threads of any process have given each processor away.
+    pub turnover: Turnover,
 }
 
 /// Where [`Shared`] lies.
@@ -195,6 +202,8 @@ pub fn layout_hash(more: &[usize]) -> u64 {
         size_of::<Shared>(),
         offset_of!(Shared, clock),
         offset_of!(Shared, wake),
+        offset_of!(Shared, lines),
+        offset_of!(Shared, turnover),
         SUPERBLOCK,
         SUPERBLOCK_HEADER,
     ];

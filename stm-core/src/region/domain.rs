@@ -7,22 +7,23 @@
 //! transaction fails with an error. Correct processes, dead ones included, never leave a bad link.
 
 use crate::domain::{Domain, Link, Trail};
-use crate::region::block::{FREES_CELL, RegionCell, RegionVersion, VERSION_HEADER};
+use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
 use crate::version::{CellHeader, VersionHeader};
 use contempo_alloc::region::blocks::{SIZES, SuperblockHeader};
-use contempo_alloc::region::handle::{Handle, Kind, Meta};
+use contempo_alloc::region::handle::{GRAIN, Handle, Kind, Meta};
 use contempo_alloc::region::layout::{
-    Incarnation, SUPERBLOCK, SUPERBLOCK_HEADER, WAKE_WORDS, blocks_at,
+    Incarnation, LINES, SUPERBLOCK, SUPERBLOCK_HEADER, WAKE_WORDS, blocks_at,
 };
 use contempo_alloc::region::map::Map;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
-use contempo_sched::lease::{ForkMark, LeaseFile, wake_shared};
+use contempo_sched::lease::{ForkMark, LeaseFile};
 use contempo_sched::policy::Policy;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::table::Descriptors;
 use contempo_sched::word::WhoWhen;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 /// A link in a region: the bits of a handle.
@@ -115,8 +116,7 @@ pub struct RegionDomain {
     first: usize,
     table: SlotTable,
     poison: Box<RegionVersion>,
-    corrupt: AtomicBool,
-    /// Tells whether this is still the process that attached.
+    /// Tells whether this is still the process that attached, and has met nothing that no protocol writes.
     pub fork: ForkMark,
     /// Who is alive.
     pub leases: LeaseFile,
@@ -140,6 +140,8 @@ unsafe impl Sync for RegionDomain {}
 const CELL_CLASS: usize = 0;
 const _: () = assert!(size_of::<RegionCell>() <= SIZES[CELL_CLASS]);
 const _: () = assert!(VERSION_HEADER > SIZES[CELL_CLASS]);
+const _: () = assert!(SUPERBLOCK_HEADER.is_multiple_of(SIZES[CELL_CLASS]));
+const _: () = assert!(SUPERBLOCK.is_multiple_of(SIZES[CELL_CLASS]));
 
 /// Looks at one cell after which no protocol is thought to be at work there: each look at a claim whose
 /// transaction has ended means that another has come meanwhile.
@@ -165,7 +167,6 @@ impl RegionDomain {
                 length: u32::MAX.into(), // No value has this size.
                 flags: 0.into(),
             }),
-            corrupt: AtomicBool::new(false),
             fork,
             leases,
             own,
@@ -184,10 +185,12 @@ impl RegionDomain {
         }
     }
 
-    /// What a snapshot needs of the region, by value.
+    /// What reads need of the region, by value.
     #[inline(always)]
     pub fn lens(&self) -> Lens<'_> {
-        Lens { domain: self, base: self.base, limit: self.limit.load(Ordering::Relaxed) }
+        // As in handles: `layout::MOST_BYTES`.
+        let limit = (self.limit.load(Ordering::Relaxed) / GRAIN) as u32;
+        Lens { base: self.base, limit, _domain: PhantomData }
     }
 
     /// The block of this kind that a handle names: none if the handle is stale, made up, or another's.
@@ -209,15 +212,14 @@ impl RegionDomain {
     /// class, and a class never changes: what has the meta word of a cell there was put to use as one.
     #[inline(always)]
     fn is_place_of_cell(&self, offset: usize) -> bool {
-        if offset < self.first {
+        if offset < self.first || offset % SUPERBLOCK < SUPERBLOCK_HEADER {
             return false;
         }
         // SAFETY: the superblock of a block below the limit: in the file and in the mapping.
         let at = unsafe { self.base.add(offset / SUPERBLOCK * SUPERBLOCK) };
         // SAFETY: as above; aligned, atomics, for which any bits do.
         let header = unsafe { &*at.cast::<SuperblockHeader>() };
-        let inside = (offset % SUPERBLOCK).wrapping_sub(SUPERBLOCK_HEADER);
-        header.is_of_class(CELL_CLASS) && inside.is_multiple_of(SIZES[CELL_CLASS])
+        header.is_of_class(CELL_CLASS) && offset.is_multiple_of(SIZES[CELL_CLASS])
     }
 
     #[cold]
@@ -237,12 +239,13 @@ impl RegionDomain {
 
     /// This process has met something that no protocol writes.
     pub fn note_corrupt(&self) {
-        self.corrupt.store(true, Ordering::Relaxed);
+        self.fork.spoil();
     }
 
     /// Has this process met something that no protocol writes?
+    #[inline(always)]
     pub fn is_corrupt(&self) -> bool {
-        self.corrupt.load(Ordering::Relaxed)
+        self.fork.is_spoiled()
     }
 
     /// The handle of a version that a link has given out.
@@ -278,22 +281,26 @@ impl RegionDomain {
 
     /// The word on which those sleep who wait for the cell of this key.
     pub fn wake_word(&self, key: usize) -> usize {
+        1 + self.hash(key) % (WAKE_WORDS - 1) // The first word is for those who wait for several.
+    }
+
+    /// The line of those who wait their turn at the cell of this key.
+    pub fn line_of(&self, key: usize) -> usize {
+        self.hash(key) % LINES
+    }
+
+    /// The same number for the same cell in every process.
+    fn hash(&self, key: usize) -> usize {
         let offset = key.wrapping_sub(self.map.base().addr());
-        // Fibonacci hashing; the first word is for those who wait for several.
-        let mixed = (offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        1 + (mixed as usize % (WAKE_WORDS - 1))
+        // Fibonacci hashing.
+        ((offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize
     }
 
     /// Wakes everyone who sleeps on this word.
     pub fn wake(&self, word: usize) {
-        let shared = self.map.shared();
-        // SeqCst, partner: `wait`: a sleeper reads the word, marks the cells and looks at them.
-        shared.wake[word].fetch_add(1, Ordering::SeqCst);
-        wake_shared(&shared.wake[word]);
-        shared.wake[0].fetch_add(1, Ordering::SeqCst);
-        if shared.sleepers.load(Ordering::SeqCst) != 0 {
-            wake_shared(&shared.wake[0]);
-        }
+        let wake = &self.map.shared().wake;
+        wake[word].raise();
+        wake[0].raise();
     }
 }
 
@@ -316,7 +323,7 @@ impl Domain for RegionDomain {
     }
 
     fn policy(&self) -> Policy {
-        Policy::Timid
+        Policy::Turns
     }
 
     fn changed(&self, _: &Descriptor, _: u32, cell: &CellHeader<RegionDomain>) {
@@ -333,7 +340,7 @@ impl Domain for RegionDomain {
         trail: &mut Trail,
         here: Option<u64>,
     ) -> Option<*mut VersionHeader<RegionDomain>> {
-        if self.corrupt.load(Ordering::Relaxed) {
+        if self.is_corrupt() {
             return Some(std::ptr::from_ref(&self.poison.header).cast_mut());
         }
         // The poison itself is the first of all.
@@ -349,57 +356,62 @@ impl Domain for RegionDomain {
 /// registers.
 #[derive(Clone, Copy, Debug)]
 pub struct Lens<'d> {
-    domain: &'d RegionDomain,
     base: *mut u8,
-    limit: usize,
+    /// How much of the region may be touched, in units of [`GRAIN`].
+    limit: u32,
+    _domain: PhantomData<&'d RegionDomain>,
 }
 
 impl<'d> Lens<'d> {
+    /// Where the place of a handle lies, if it may be touched.
     #[inline(always)]
-    fn decode(&self, handle: Handle, kind: Kind) -> Option<*mut u8> {
-        let offset = handle.offset();
-        if offset >= self.limit {
-            return self.domain.decode(handle, kind); // The region may have grown.
-        }
-        // SAFETY: as in `RegionDomain::decode`.
-        let at = unsafe { self.base.add(offset) };
-        // SAFETY: as there.
-        let meta = Meta::from_bits(unsafe { &*at.cast::<AtomicU64>() }.load(Ordering::Relaxed));
-        handle.fits_as(meta, kind).then_some(at)
+    fn offset(&self, handle: Handle) -> Option<usize> {
+        (handle.place() < self.limit).then_some(handle.offset())
     }
 
-    /// The newest version of a cell, if it was committed at or before `bound`, and is a value: the fast path
-    /// of a read. If there is none, the slow one says why.
+    /// The cell and its newest version, if that was committed at or before `bound`, and the cell was in use
+    /// after it was looked at: the fast path of a read. If there is none, the slow one says why; also if the
+    /// region has grown since this lens was made. The version may be one that ends the cell.
+    ///
+    /// Everything is looked at before it is known to be good: whatever is in bounds may be read, and nothing is
+    /// believed before the last comparison.
     #[inline(always)]
-    pub fn newest(&self, handle: Handle, bound: u64) -> Option<&'d RegionVersion> {
-        self.newest_in(handle, bound).map(|(_, version)| version)
-    }
-
-    /// The same, with the cell.
-    #[inline(always)]
-    pub(crate) fn newest_in(
+    pub fn newest(
         &self,
         handle: Handle,
         bound: u64,
     ) -> Option<(&'d RegionCell, &'d RegionVersion)> {
-        let at = self.decode(handle, Kind::Cell)?;
-        if !self.domain.is_place_of_cell(handle.offset()) {
+        let at = self.offset(handle)?;
+        // SAFETY: the superblock of a place in bounds: in the file and in the mapping, aligned; atomics, for
+        // which any bits do.
+        let header =
+            unsafe { &*self.base.add(at / SUPERBLOCK * SUPERBLOCK).cast::<SuperblockHeader>() };
+        if !header.is_of_class(CELL_CLASS)
+            || at % SUPERBLOCK < SUPERBLOCK_HEADER
+            || !at.is_multiple_of(SIZES[CELL_CLASS])
+            || !handle.may_name_a_cell()
+        {
             return None;
         }
-        // SAFETY: decoded: mapped and aligned; atomics, for which any bits do.
-        let cell: &RegionCell = unsafe { &*at.cast() };
+        // SAFETY: in bounds, so a superblock from here on is in the file and in the mapping; aligned, as handles
+        // are; atomics, for which any bits do.
+        let cell: &RegionCell = unsafe { &*self.base.add(at).cast() };
         // Acquire, partner: the claim that published the version.
-        let at = self.decode(cell.header.value.handle(Ordering::Acquire), Kind::Version)?;
-        // SAFETY: as above.
-        let version: &RegionVersion = unsafe { &*at.cast() };
+        let link = cell.header.value.handle(Ordering::Acquire);
+        let at = self.offset(link)?;
+        // SAFETY: as for the cell.
+        let version: &RegionVersion = unsafe { &*self.base.add(at).cast() };
+        // Relaxed: the link's claim came after the block was put to use; and after it is freed, the cell's meta
+        // word below is not what it was.
+        let meta = Meta::from_bits(version.meta.load(Ordering::Relaxed));
         // Acquire, partner: the owner's or a finisher's store of the stamp.
         let who_when = version.header.who_when.load(Ordering::Acquire);
-        let ends = version.has(FREES_CELL);
         // Is the cell in use still? Then it was alive when we had announced ourselves, and what we have read
         // stays. The fence keeps that behind the loads above, and pairs with the one in `SlotHeap::free`.
         fence(Ordering::Acquire);
-        let meta = Meta::from_bits(cell.meta.load(Ordering::Relaxed));
-        let good = who_when.committed_by(bound) && !ends && handle.fits_in_use(meta);
+        let alive = Meta::from_bits(cell.meta.load(Ordering::Relaxed));
+        // Of which kind they are: links name versions.
+        let good = handle.is_in_use(alive) && link.is_in_use(meta) && who_when.committed_by(bound);
         good.then_some((cell, version))
     }
 }

@@ -32,6 +32,31 @@ pub struct Memory {
     /// says too: after our death somebody finds it.
     retired: RefCell<VecDeque<(u64, usize)>>,
     look_at: Cell<usize>,
+    /// What a test does before the next block is marked as retired.
+    #[cfg(test)]
+    pub(crate) before_marking: Interlude,
+}
+
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Interlude(RefCell<Option<Box<dyn FnOnce()>>>);
+
+#[cfg(test)]
+impl Interlude {
+    pub(crate) fn set(&self, interlude: impl FnOnce() + 'static) {
+        *self.0.borrow_mut() = Some(Box::new(interlude));
+    }
+
+    fn take(&self) -> Option<Box<dyn FnOnce()>> {
+        self.0.borrow_mut().take()
+    }
+}
+
+#[cfg(test)]
+impl std::fmt::Debug for Interlude {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interlude")
+    }
 }
 
 /// The meta word of the block at `at`.
@@ -51,6 +76,8 @@ impl Memory {
             heap: SlotHeap::new(Arc::clone(&domain.map), slot),
             retired: RefCell::new(VecDeque::new()),
             look_at: Cell::new(BATCH),
+            #[cfg(test)]
+            before_marking: Interlude::default(),
         }
     }
 
@@ -106,50 +133,65 @@ impl Memory {
         Ok((block.at, version_at, cell))
     }
 
-    /// Retires a block that was replaced by the commit at `stamp`; does nothing if it is retired already: two
-    /// may come to that if the handle of a cell has left the transaction that makes it, before its commit.
+    /// Retires a version that our commit at `stamp` has replaced. Nobody else does that: so the mark is a plain
+    /// store, and not a swap that would wait for the version's cache line.
     ///
     /// # Safety
-    /// As `contempo_alloc::reclaimer::Reclaimer::retire`; the block lies in this region.
+    /// As `contempo_alloc::reclaimer::Reclaimer::retire`; the block lies in this region. It is not the first
+    /// version of a cell: see [`retire_first`](Self::retire_first).
     #[inline]
     pub unsafe fn retire(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
-        // SAFETY: passed on.
-        unsafe { self.retire_from(domain, None, stamp, at) };
+        if !planted(Fault::RetiredUnmarked) {
+            // SAFETY: our caller's promise.
+            let word = unsafe { meta_of(at) };
+            let meta = Meta::from_bits(word.load(Ordering::Relaxed));
+            // Release, partner: whoever finds it after our death.
+            word.store(meta.retired_by(self.slot).bits(), Ordering::Release);
+        }
+        self.hold(domain, stamp, at);
     }
 
-    /// As [`retire`](Self::retire), and also takes over what the slot `dead` has retired.
+    /// Retires the first version of a cell at `stamp`; does nothing if it is retired already: two may come to that
+    /// if the handle of the cell has left the transaction that makes it, before its commit.
     ///
     /// # Safety
     /// As [`retire`](Self::retire).
-    #[inline]
-    unsafe fn retire_from(
-        &self,
-        domain: &RegionDomain,
-        dead: Option<u32>,
-        stamp: u64,
-        at: *mut u8,
-    ) {
+    pub unsafe fn retire_first(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
+        // SAFETY: passed on.
+        if unsafe { self.mark_retired(None, at) } {
+            self.hold(domain, stamp, at);
+        }
+    }
+
+    /// Marks a block as retired by this slot, if it is not retired yet, or was by the slot `dead`. True if it is
+    /// ours to free now.
+    ///
+    /// # Safety
+    /// A block of this region.
+    unsafe fn mark_retired(&self, dead: Option<u32>, at: *mut u8) -> bool {
         // SAFETY: our caller's promise.
         let word = unsafe { meta_of(at) };
         let meta = Meta::from_bits(word.load(Ordering::Relaxed));
         let another = meta.retirer().is_some() && meta.retirer() != dead;
         if meta.kind() == Kind::Free || another {
-            return;
+            return false;
         }
-        if !planted(Fault::RetiredUnmarked) {
-            let retired = meta.retired_by(self.slot).bits();
-            // Release, partner: whoever finds it after our death. A swap: whoever makes it frees the block,
-            // and nobody else.
-            let won =
-                word.compare_exchange(meta.bits(), retired, Ordering::Release, Ordering::Relaxed);
-            if won.is_err() {
-                return;
-            }
-        }
+        let retired = meta.retired_by(self.slot).bits();
+        // Release, partner: whoever finds it after our death. A swap: whoever makes it frees the block,
+        // and nobody else.
+        planted(Fault::RetiredUnmarked)
+            || word
+                .compare_exchange(meta.bits(), retired, Ordering::Release, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    fn hold(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
         self.retired.borrow_mut().push_back((stamp, at.addr() - domain.map.base().addr()));
     }
 
-    /// Retires a block that has just been made unreachable by other means than a commit.
+    /// Retires a cell, or a block that was made unreachable by other means than a commit; does nothing if it is
+    /// retired already. **The mark comes before the stamp**: who looks at a cell after it has announced itself, and
+    /// finds it not retired, is a contemporary of its retirement, so that cell and head stay until it ends.
     ///
     /// # Safety
     /// As `contempo_alloc::reclaimer::Reclaimer::retire_now`; the block lies in this region.
@@ -163,11 +205,18 @@ impl Memory {
     /// # Safety
     /// As [`retire_now`](Self::retire_now).
     unsafe fn retire_now_from(&self, domain: &RegionDomain, dead: Option<u32>, at: *mut u8) {
-        // Pairs with the fence in `announcement::announce`, as in one process.
-        fence(Ordering::SeqCst);
-        let stamp = domain.clock().now();
+        #[cfg(test)]
+        if let Some(interlude) = self.before_marking.take() {
+            interlude();
+        }
         // SAFETY: passed on.
-        unsafe { self.retire_from(domain, dead, stamp, at) };
+        if !unsafe { self.mark_retired(dead, at) } {
+            return;
+        }
+        // Pairs with the fence in `announcement::announce`. Ours first: who announces itself after that sees the
+        // mark. Theirs first: our look at the clock comes after theirs, and whoever frees sees their announcement.
+        fence(Ordering::SeqCst);
+        self.hold(domain, domain.clock().now(), at);
     }
 
     /// Frees a private block.

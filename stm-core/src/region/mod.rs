@@ -9,6 +9,7 @@
 //! | [`attach`] | making and opening regions; records and leases of processes |
 //! | [`session`] | one thread's transactions: logs, attempts, commit |
 //! | [`memory`] | what a session allocates, retires and frees |
+//! | `turns` | what is done between two attempts |
 //! | `press` | who has lost often goes first |
 //! | [`current`] | how a thread finds its session |
 //! | [`wait`] | blocking `retry` between processes |
@@ -28,6 +29,9 @@ pub mod overview;
 mod press;
 pub mod recover;
 pub mod session;
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests;
+mod turns;
 pub mod wait;
 
 pub use contempo_alloc::region::error::{NoBlock, OpenError, Unusable};

@@ -1,28 +1,29 @@
 //! Who has lost often goes first.
 //!
-//! A transaction that has failed [`PRESS_AFTER`] times in a row reserves, before its next attempt, the cells
-//! that the last one has touched, in the way of one process (`docs/design.md`, "Scheduling"): a reference to
-//! its turn in each cell's lock word, and whoever is younger gives way. Between processes the turn word of a
-//! dead or stopped one would keep others away for ever; so who has given way to the same turn for a
-//! [`LEASE`], without a new attempt of its owner's, revokes it. Nothing rests on a reservation but speed: an
-//! attempt that presses validates as any other.
+//! A transaction that has come to that (`turns`) reserves, before its next attempt, the cells that the last one has
+//! touched, in the way of one process (`docs/design.md`, "Scheduling"): a reference to its turn in each cell's lock
+//! word, and whoever is younger gives way. Between processes the turn word of a dead or stopped one would keep
+//! others away for ever; so who has given way to the same turn for a lease, without a new attempt of its owner's,
+//! revokes it. Nothing rests on a reservation but speed: an attempt that presses validates as any other.
 
 use crate::domain::Domain;
 use crate::region::block::RegionCell;
 use crate::region::domain::RegionDomain;
+use crate::region::recover::is_slot_of_the_dead;
 use crate::region::session::Session;
+use crate::region::turns::{History, SETTINGS};
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::primitives::Ordering;
+use contempo_sched::statistics::Cause;
 use contempo_sched::table::Descriptors;
-use contempo_sched::time;
 use contempo_sched::turn::{Rank, pressing, revoke};
 use contempo_sched::word::{Reservation, TurnPhase};
 use std::cell::{Cell, RefCell};
 
-/// Failures in a row after which a transaction presses.
-const PRESS_AFTER: u32 = 8;
-/// How long, in nanoseconds, a turn is respected without a new attempt of its owner's.
-const LEASE: u64 = 10_000_000;
+/// For how many leases, as a power of two, a living process's turn is respected at most.
+const MOST_DOUBLINGS: u64 = 6;
+/// How many a thread remembers whom it has given way to.
+const RESPECTED: usize = 32;
 /// The most cells that are reserved.
 const MOST: usize = 4096;
 
@@ -44,14 +45,23 @@ pub(crate) struct Press {
     /// What it has reserved, by which turn.
     reserved: RefCell<Vec<Handle>>,
     turn: Cell<Option<Reservation>>,
-    respected: Cell<Option<Respected>>,
+    /// Whom this thread has given way to lately. Lasts longer than its transactions.
+    respected: RefCell<Vec<Respected>>,
+}
+
+impl Press {
+    /// Has the transaction had bad luck?
+    #[inline(always)]
+    pub(crate) fn is_on(&self) -> bool {
+        self.since.get() != 0
+    }
 }
 
 /// The bad luck of a transaction that lets others of its thread go first.
 pub(crate) struct BadLuck {
     since: u64,
     touched: Vec<Handle>,
-    respected: Option<Respected>,
+    turns: History,
 }
 
 impl Session {
@@ -60,7 +70,7 @@ impl Session {
         let kept = BadLuck {
             since: self.press.since.get(),
             touched: self.press.touched.take(),
-            respected: self.press.respected.get(),
+            turns: self.turns.history(),
         };
         self.forget_bad_luck();
         kept
@@ -68,33 +78,39 @@ impl Session {
 
     /// The transaction goes on with what it had put aside.
     pub(crate) fn take_bad_luck_up(&self, kept: BadLuck) {
-        let BadLuck { since, touched, respected } = kept;
+        let BadLuck { since, touched, turns } = kept;
         self.press.since.set(since);
         self.press.touched.replace(touched);
-        self.press.respected.set(respected);
+        self.turns.resume(turns);
         if since != 0 {
-            // Relaxed: as in `has_lost`.
+            // Relaxed: as in `has_bad_luck`.
             self.descriptor().rank.store(since, Ordering::Relaxed);
         }
     }
 
-    /// The running attempt fails by a conflict; `by` says whose reservation it has given way to.
-    #[cold]
-    pub(crate) fn has_lost(&self, failures: u32, by: Option<Reservation>) {
-        let press = &self.press;
+    /// An attempt has failed at `now` by a conflict. When the transaction first did.
+    pub(crate) fn has_bad_luck(&self, cause: Cause, now: u64) -> u64 {
+        let (press, descriptor) = (&self.press, self.descriptor());
+        // Relaxed, all: as in one process.
         if press.since.get() == 0 {
-            press.since.set(time::now());
-            // Relaxed: as in one process.
-            self.descriptor().rank.store(press.since.get(), Ordering::Relaxed);
+            press.since.set(now);
+            descriptor.rank.store(now, Ordering::Relaxed);
+            descriptor.lease.store(0, Ordering::Relaxed);
+        } else if press.turn.get().is_some()
+            && (cause == Cause::Preempted
+                || descriptor.turn.load(Ordering::Relaxed).phase() == TurnPhase::Revoked)
+        {
+            // Perhaps for want of a sign of life: we need a longer lease.
+            let lease = &descriptor.lease;
+            lease.store(lease.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
-        if let Some(turn) = by {
-            self.respect(turn);
-        }
-        if failures < PRESS_AFTER {
-            return;
-        }
-        let mut touched = press.touched.borrow_mut();
-        touched.clear();
+        press.touched.borrow_mut().clear();
+        press.since.get()
+    }
+
+    /// Keeps in mind what the attempt has touched that is about to end, so that the next one reserves it.
+    pub(crate) fn remember_touched(&self) {
+        let mut touched = self.press.touched.borrow_mut();
         let map = &self.domain().map;
         let read = self.reads.borrow();
         let mut writes = self.writes.borrow_mut();
@@ -108,20 +124,38 @@ impl Session {
         touched.dedup();
     }
 
-    /// Has this turn been respected for long enough?
-    fn respect(&self, turn: Reservation) {
-        let table = self.domain().table();
-        let sign = table.descriptor(turn.slot).sign_of_life.load(Ordering::Relaxed);
-        let now = time::now();
-        match self.press.respected.get() {
-            Some(known) if (known.turn, known.sign) == (turn, sign) => {
-                if now.saturating_sub(known.since) > LEASE {
-                    self.press.respected.set(None);
-                    revoke(table, turn);
-                }
+    /// Does the owner of this turn deserve to be waited for? If it has given no sign of life for as long as its
+    /// lease, or is dead, its turn is ended.
+    pub(crate) fn respects(&self, turn: Reservation, now: u64) -> bool {
+        let domain = self.domain();
+        let owner = domain.table().descriptor(turn.slot);
+        let sign = owner.sign_of_life.load(Ordering::Relaxed);
+        let mut respected = self.press.respected.borrow_mut();
+        let Some(at) = respected.iter().position(|known| known.turn.slot == turn.slot) else {
+            if respected.len() == RESPECTED {
+                respected.remove(0);
             }
-            _ => self.press.respected.set(Some(Respected { turn, sign, since: now })),
+            respected.push(Respected { turn, sign, since: now });
+            return true;
+        };
+        if (respected[at].turn, respected[at].sign) != (turn, sign) {
+            respected[at] = Respected { turn, sign, since: now };
+            return true;
         }
+        let waited = now.saturating_sub(respected[at].since);
+        let lease = SETTINGS.lease.as_nanos() as u64;
+        if waited < lease {
+            return true;
+        }
+        let doublings = owner.lease.load(Ordering::Relaxed).min(MOST_DOUBLINGS);
+        if waited < lease << doublings && !is_slot_of_the_dead(domain, turn.slot) {
+            return true;
+        }
+        respected.remove(at);
+        if revoke(domain.table(), turn) {
+            self.descriptor().counters.revoked.add(1);
+        }
+        false
     }
 
     /// Reserves what the last attempt has touched, if the transaction has come to that. To be called
@@ -191,9 +225,11 @@ impl Session {
     #[inline]
     pub(crate) fn forget_bad_luck(&self) {
         if self.press.since.take() != 0 {
-            self.descriptor().rank.store(Rank::NONE, Ordering::Relaxed);
+            if !self.domain().fork.is_child() {
+                self.descriptor().rank.store(Rank::NONE, Ordering::Relaxed);
+            }
             self.press.touched.borrow_mut().clear();
-            self.press.respected.set(None);
+            self.turns.forget();
         }
     }
 }

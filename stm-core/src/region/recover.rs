@@ -60,6 +60,13 @@ pub fn is_dead(domain: &RegionDomain, owner: Incarnation) -> io::Result<bool> {
     Ok(!domain.leases.is_taken_by_another(owner.record)?)
 }
 
+/// Has the slot an owner that is gone? Not if the system does not say.
+pub(crate) fn is_slot_of_the_dead(domain: &RegionDomain, slot: u32) -> bool {
+    // Acquire, partner: the compare-and-swap that took the slot.
+    let owner = Incarnation::from_bits(record(domain, slot).load(Ordering::Acquire));
+    owner.is_some_and(|owner| is_dead(domain, owner).unwrap_or(false))
+}
+
 /// Clears up after every dead process. To be called outside a transaction.
 pub fn reap(session: &Session) -> Recovered {
     reap_some(session, u64::MAX)

@@ -1,17 +1,16 @@
 //! One thread's transactions in a region: logs, attempts, commit.
 //!
-//! This is the region's simple form of what `context` and `turns` do in one process: conflicting
-//! transactions back off at random, longer and longer; whoever has lost often reserves what it needs
-//! (`press`), and takes a claim over that stands in its way. There are no queues.
+//! This is the region's form of what `context` does in one process.
 
-use crate::commit::{Commit, ReadEntry};
+use crate::commit::{Commit, Conflict, ReadEntry};
 use crate::domain::Domain;
 use crate::hooks::Hooks;
 use crate::observe::{Standing, newest_at, standing};
 use crate::region::block::{FREES_CELL, RegionCell, RegionVersion};
-use crate::region::domain::RegionDomain;
+use crate::region::domain::{Lens, RegionDomain};
 use crate::region::memory::Memory;
 use crate::region::press::Press;
+use crate::region::turns::Turns;
 use crate::version::{CellHeader, VersionHeader};
 use crate::write_log::WriteLog;
 use contempo_alloc::announcement;
@@ -19,11 +18,14 @@ use contempo_alloc::heap::Shape;
 use contempo_alloc::region::error::NoBlock;
 use contempo_alloc::region::handle::{Handle, Meta};
 use contempo_alloc::retired::BlockKind;
+use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
+use contempo_sched::patience::Patience;
 use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::quantum::Quantum;
 use contempo_sched::statistics::Cause;
 use contempo_sched::table::Descriptors;
-use contempo_sched::word::{Owner, Reservation, StateWord, WhoWhen};
+use contempo_sched::word::{Owner, StateWord, WhoWhen};
 use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
 
@@ -78,11 +80,15 @@ const MOST_LOOKS: u32 = 1 << 18;
 /// No clock comes to this in a thousand years.
 const LAST_STAMP: u64 = 1 << 62;
 
+/// The first version of a cell.
+const GENESIS: WhoWhen = WhoWhen::committed(CommitClock::GENESIS);
+
 type Header = VersionHeader<RegionDomain>;
 
 /// One thread's transactions in one region.
 pub struct Session {
     domain: *const RegionDomain,
+    descriptor: *const Descriptor,
     pub(crate) slot: u32,
     /// What the thread's blocks come from and go to.
     pub memory: Memory,
@@ -96,12 +102,12 @@ pub struct Session {
     /// Has the attempt written to a cell?
     wrote: Cell<bool>,
     updating: Cell<bool>,
-    failures: Cell<u32>,
-    random: Cell<u64>,
+    pub(crate) failures: Cell<u32>,
     stopped: RefCell<Option<Stopped>>,
-    /// Whose reservation the last attempt to commit has given way to.
-    gave_way_to: Cell<Option<Reservation>>,
     pub(crate) press: Press,
+    pub(crate) turns: Turns,
+    quantum: Quantum,
+    patience: Patience,
     pub(crate) reads: RefCell<Vec<ReadEntry<RegionDomain>>>,
     pub(crate) writes: RefCell<WriteLog<RegionDomain>>,
     /// Cells that the attempt has made, with their first versions.
@@ -130,6 +136,7 @@ impl Session {
         let serial = descriptor.state.load(Ordering::Acquire).serial();
         Session {
             domain,
+            descriptor,
             slot,
             memory: Memory::new(domain, slot),
             serial: Cell::new(StateWord::next_serial(serial)),
@@ -141,10 +148,11 @@ impl Session {
             wrote: Cell::new(false),
             updating: Cell::new(false),
             failures: Cell::new(0),
-            random: Cell::new(0x9E37_79B9_7F4A_7C15 ^ u64::from(slot)),
             stopped: RefCell::new(None),
-            gave_way_to: Cell::new(None),
             press: Press::default(),
+            turns: Turns::new(slot),
+            quantum: Quantum::new(),
+            patience: Patience::new(),
             reads: RefCell::new(Vec::new()),
             writes: RefCell::new(WriteLog::new()),
             created: RefCell::new(Vec::new()),
@@ -172,13 +180,29 @@ impl Session {
         unsafe { &*self.domain }
     }
 
+    #[inline(always)]
     pub(crate) fn descriptor(&self) -> &Descriptor {
-        self.domain().table().descriptor(self.slot)
+        // SAFETY: it lies in the region, which is mapped as long as the domain is there.
+        unsafe { &*self.descriptor }
     }
 
     /// Is the thread inside a transaction or snapshot?
     pub fn is_running(&self) -> bool {
         self.running.get()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial.get()
+    }
+
+    /// As if what the logs name were somebody else's.
+    #[cfg(test)]
+    pub(crate) fn forget_logs(&self) {
+        self.reads.borrow_mut().clear();
+        self.writes.borrow_mut().clear(false, |_| ());
+        self.release();
+        announcement::end(self.descriptor());
     }
 
     fn me(&self) -> Owner {
@@ -189,32 +213,39 @@ impl Session {
     ///
     /// # Panics
     /// If this thread is inside one of the same region already.
+    #[inline(always)]
     pub(crate) fn enter(&self) -> Result<Running<'_>, Stopped> {
-        if self.domain().fork.is_child() {
-            return Err(Stopped::Forked);
+        if !self.domain().fork.is_good() {
+            return Err(self.why_unusable());
         }
-        if self.domain().is_corrupt() {
-            return Err(Stopped::Corrupt);
+        if self.running.replace(true) {
+            entered_twice();
         }
-        assert!(
-            !self.running.replace(true),
-            "contempo: `atomically` or `snapshot` of a shared region was called inside a transaction \
-             of the same region on the same thread. Pass the handle of the outer one on instead"
-        );
         Ok(Running::new(self))
     }
 
-    pub(crate) fn begin(&self) {
+    /// Why this process cannot use the region, if it cannot.
+    #[cold]
+    #[inline(never)]
+    fn why_unusable(&self) -> Stopped {
+        if self.domain().fork.is_child() { Stopped::Forked } else { Stopped::Corrupt }
+    }
+
+    /// Begins an attempt, or a snapshot. False if the region is damaged.
+    #[inline(always)]
+    pub(crate) fn begin(&self) -> bool {
         let domain = self.domain();
         let bound =
             announcement::begin(self.descriptor(), domain.clock(), domain.asymmetric, &self.recent);
-        if bound > LAST_STAMP {
-            domain.note_corrupt();
-        }
         self.bound.set(bound);
         self.fast_bound.set(bound);
         self.stale.set(false);
         self.wrote.set(false);
+        if !(CommitClock::GENESIS..=LAST_STAMP).contains(&bound) {
+            domain.note_corrupt();
+            return false;
+        }
+        true
     }
 
     /// Interrupts the attempt.
@@ -225,6 +256,7 @@ impl Session {
         Interrupted
     }
 
+    #[inline(always)]
     fn is_open(&self) -> bool {
         self.fast_bound.get() != 0
     }
@@ -247,8 +279,8 @@ impl Session {
     /// # Errors
     /// If the attempt cannot go on.
     #[inline(always)]
-    pub fn see(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
-        let version = self.version(cell)?;
+    pub fn see(&self, lens: Lens<'_>, cell: Handle) -> Result<&RegionVersion, Interrupted> {
+        let version = self.version(lens, cell)?;
         // SAFETY: given out by a link, or made by us.
         Ok(unsafe { RegionVersion::of(version) })
     }
@@ -258,7 +290,7 @@ impl Session {
     /// # Errors
     /// If the attempt cannot go on, or the cell was freed.
     pub fn read(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
-        let version = self.see(cell)?;
+        let version = self.see(self.domain().lens(), cell)?;
         if version.has(FREES_CELL) {
             return Err(self.interrupt(Stopped::NoSuchCell));
         }
@@ -266,19 +298,19 @@ impl Session {
     }
 
     #[inline(always)]
-    fn version(&self, cell: Handle) -> Result<*mut Header, Interrupted> {
+    fn version(&self, lens: Lens<'_>, cell: Handle) -> Result<*mut Header, Interrupted> {
         if self.wrote.get()
             && let Some(own) = self.own_version(&self.cell(cell)?.header)
         {
             self.check_open()?;
             return Ok(own);
         }
-        if let Some((cell, version)) = self.domain().lens().newest_in(cell, self.fast_bound.get()) {
+        if let Some((cell, version)) = lens.newest(cell, self.fast_bound.get()) {
             let version = RegionVersion::header_at(std::ptr::from_ref(version).cast_mut().cast());
             self.reads.borrow_mut().push(ReadEntry { cell: &raw const cell.header, version });
             return Ok(version);
         }
-        self.version_slow(self.cell(cell)?, cell)
+        self.version_slow(cell)
     }
 
     /// Makes sure that the cell was alive after this attempt's announcement, so that neither it nor what it
@@ -310,9 +342,10 @@ impl Session {
             if !handle.fits(meta) {
                 return Err(Stopped::NoSuchCell);
             }
-            let fits = |version: &RegionVersion| {
-                head.fits(Meta::from_bits(version.meta.load(Ordering::Relaxed)))
-            };
+            let meta_of =
+                |version: &RegionVersion| Meta::from_bits(version.meta.load(Ordering::Relaxed));
+            let fits = |version: &RegionVersion| head.fits(meta_of(version));
+            let is_kept = |version: &RegionVersion| meta_of(version).retirer().is_none();
             match found.filter(|(version, ..)| fits(version)) {
                 Some((_, who_when, true)) => match who_when.owner() {
                     // Freed at a stamp that we read at: by now all of it may be gone.
@@ -329,11 +362,18 @@ impl Session {
                         Standing::Gone => {}
                     },
                 },
-                // It was not retired when we had announced ourselves already.
-                Some(_) if meta.retirer().is_none() => return Ok(()),
+                // Neither was retired when we had announced ourselves already.
+                Some((version, ..)) if meta.retirer().is_none() && is_kept(version) => {
+                    return Ok(());
+                }
                 // Retired, and not by a commit that freed it, which would show now: whoever made it has not
-                // committed. Or it is being destroyed.
-                _ if meta.retirer().is_some() => {
+                // committed. Or it is being destroyed. Or its head is retired, which no head of a cell in use is.
+                Some(_) => {
+                    if cell.header.value.handle(Ordering::Acquire) == head {
+                        return Err(Stopped::NoSuchCell);
+                    }
+                }
+                None if meta.retirer().is_some() => {
                     if cell.header.value.handle(Ordering::Acquire) == head {
                         return Err(Stopped::NoSuchCell);
                     }
@@ -357,7 +397,8 @@ impl Session {
 
     #[cold]
     #[inline(never)]
-    fn version_slow(&self, cell: &RegionCell, handle: Handle) -> Result<*mut Header, Interrupted> {
+    fn version_slow(&self, handle: Handle) -> Result<*mut Header, Interrupted> {
+        let cell = self.cell(handle)?;
         self.check_open()?;
         self.meet(cell, handle).map_err(|why| self.interrupt(why))?;
         let cell = &cell.header;
@@ -371,6 +412,7 @@ impl Session {
             if found.superseded {
                 if self.updating.get() {
                     if !self.extend() {
+                        self.turns.meet(&Conflict::at(Cause::Changed, cell));
                         return Err(self.interrupt(Stopped::Conflict(Cause::Changed)));
                     }
                     continue;
@@ -386,7 +428,8 @@ impl Session {
     ///
     /// # Errors
     /// If there is no such cell.
-    #[inline(always)]
+    #[cold]
+    #[inline(never)]
     pub fn look(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
         let domain = self.domain();
         let found = self.cell(cell)?;
@@ -419,4 +462,13 @@ impl Session {
             expected: null_mut(),
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn entered_twice() -> ! {
+    panic!(
+        "contempo: `atomically` or `snapshot` of a shared region was called inside a transaction \
+         of the same region on the same thread. Pass the handle of the outer one on instead"
+    )
 }

@@ -13,8 +13,9 @@ use crate::observe::is_current;
 use crate::region::domain::RegionDomain;
 use crate::region::session::Session;
 use contempo_sched::fault::{Fault, planted};
-use contempo_sched::lease::wait_shared;
+use contempo_sched::patience::Patience;
 use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::signal::Seen;
 use std::time::Duration;
 
 /// The longest sleep without a look: what a dead waker can cost.
@@ -24,7 +25,7 @@ pub const NAP: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct Waiting {
     word: usize,
-    seen: u32,
+    seen: Seen,
     changed: bool,
 }
 
@@ -44,8 +45,7 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
         };
     }
     let word = word.unwrap_or(0);
-    // SeqCst, partner: `RegionDomain::wake`.
-    let seen = shared.wake[word].load(Ordering::SeqCst);
+    let seen = shared.wake[word].look();
     for read in reads.iter() {
         // SAFETY: as above.
         unsafe { &*read.cell }.mark_watched(true);
@@ -61,18 +61,12 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
 }
 
 impl Waiting {
-    /// Sleeps until the word changes, or for a [`NAP`].
-    pub(crate) fn sleep(self, domain: &RegionDomain) {
-        if self.changed {
+    /// Waits until the word changes, or for a [`NAP`]. Spins first.
+    pub(crate) fn sleep(self, domain: &RegionDomain, patience: &Patience) {
+        let word = &domain.map.shared().wake[self.word];
+        if self.changed || patience.spin_until(|| word.was_raised_since(self.seen)) {
             return;
         }
-        let shared = domain.map.shared();
-        if self.word == 0 {
-            shared.sleepers.fetch_add(1, Ordering::SeqCst);
-        }
-        wait_shared(&shared.wake[self.word], self.seen, NAP);
-        if self.word == 0 {
-            shared.sleepers.fetch_sub(1, Ordering::SeqCst);
-        }
+        word.sleep(self.seen, Some(NAP));
     }
 }

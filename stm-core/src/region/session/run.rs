@@ -3,10 +3,10 @@
 use crate::error::{Abort, Reason};
 use crate::hooks::Due;
 use crate::region::session::{Interrupted, Session, Stopped};
-use crate::region::wait;
-use contempo_alloc::announcement::Idle;
+use crate::region::turns::{Pause, SETTINGS};
+use crate::region::wait::{self, Waiting};
+use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::region::error::NoBlock;
-use contempo_sched::primitives::spin;
 use contempo_sched::statistics::Cause;
 use std::convert::Infallible;
 use std::sync::PoisonError;
@@ -54,6 +54,7 @@ impl Session {
     ///
     /// # Panics
     /// As [`atomically`](Self::atomically).
+    #[inline]
     pub fn try_atomically<R, E>(
         &self,
         mut body: impl FnMut(&Session) -> Result<R, Abort<E>>,
@@ -67,86 +68,157 @@ impl Session {
         self.updating.set(false);
         let mut made_room = false;
         loop {
-            if self.domain().fork.is_child() {
-                return Err(Stopped::Forked.into()); // The closure has forked: what follows is the parent's.
-            }
-            self.begin();
+            let good = self.begin();
             let attempt = Attempt(self);
-            if self.domain().is_corrupt() {
+            if !good {
                 return Err(Stopped::Corrupt.into());
             }
             self.press_if_due();
-            let result = body(self);
-            let why = match (result, self.stopped.take()) {
-                (Ok(value), None) => match self.commit() {
-                    Ok(()) => {
+            let why = match body(self) {
+                Ok(value) if self.is_open() => {
+                    if self.has_only_read() {
                         std::mem::forget(attempt);
-                        self.end_attempt(true);
-                        self.forget_bad_luck();
+                        self.end_reading();
                         drop(running);
-                        self.due_hooks(true).run();
+                        self.run_due_hooks(true);
                         return Ok(value);
                     }
-                    Err(why) => why,
-                },
-                (Ok(_), Some(_)) => panic!(
-                    "contempo: the closure has returned `Ok` although an operation of its transaction \
-                     had failed. Pass every `Err` on with `?`"
-                ),
-                (Err(_), Some(why)) => why,
-                (Err(_), None) if self.domain().fork.is_child() => Stopped::Forked,
-                (Err(Abort(Reason::User(error))), None) => {
+                    match self.commit() {
+                        Ok(()) => {
+                            std::mem::forget(attempt);
+                            self.end_attempt(true);
+                            self.forget_bad_luck();
+                            drop(running);
+                            self.run_due_hooks(true);
+                            return Ok(value);
+                        }
+                        Err(why) => why,
+                    }
+                }
+                Err(Abort(Reason::User(error)))
+                    if self.is_open() && !self.domain().fork.is_child() =>
+                {
                     drop(attempt);
                     self.descriptor().counters.count_abort(Cause::User);
                     self.forget_bad_luck();
                     drop(running);
-                    self.due_hooks(false).run();
+                    self.run_due_hooks(false);
                     return Err(Failed::User(error));
                 }
-                (Err(Abort(Reason::Interrupt(_))), None) => Stopped::Cancelled,
+                result => self.why_not(result.is_ok()),
             };
-            if self.domain().fork.is_child() {
-                return Err(Stopped::Forked.into());
-            }
-            let waiting = matches!(why, Stopped::Retry).then(|| wait::enlist(self));
-            if let Stopped::Conflict(_) = why {
-                self.has_lost(self.failures.get() + 1, self.gave_way_to.take());
-            }
+            let next = self.has_failed(&why);
             drop(attempt);
-            match (why, waiting) {
-                (Stopped::Retry, Some(waiting)) => {
-                    self.descriptor().counters.waits.add(1);
-                    self.between_attempts();
-                    self.running.set(false);
-                    self.after();
-                    waiting.sleep(self.domain());
-                    self.running.set(true);
-                }
-                (Stopped::Conflict(cause), _) => {
-                    self.descriptor().counters.count_abort(cause);
-                    self.between_attempts();
-                    self.pause();
-                }
-                // What this process holds back, or the dead do, may be all that is missing.
-                (Stopped::NoBlock(why), _)
-                    if !made_room && !matches!(why, NoBlock::TooLarge { .. }) =>
-                {
-                    made_room = true;
-                    self.between_attempts();
-                    self.running.set(false);
-                    self.make_room();
-                    self.running.set(true);
-                }
-                (why, _) => {
-                    if self.domain().fork.is_child() {
-                        return Err(why.into());
-                    }
-                    self.forget_bad_luck();
-                    drop(running);
-                    self.due_hooks(false).run();
-                    return Err(why.into());
-                }
+            if let Err(why) = self.before_next(why, next, &mut made_room) {
+                drop(running);
+                self.run_due_hooks(false);
+                return Err(why.into());
             }
+        }
+    }
+
+    /// Has the attempt done nothing but read, and its transaction had no bad luck?
+    #[inline(always)]
+    fn has_only_read(&self) -> bool {
+        !self.updating.get() && !self.press.is_on()
+    }
+
+    /// Ends an attempt that has only read, or a snapshot.
+    #[inline(always)]
+    fn end_reading(&self) {
+        self.reads.borrow_mut().clear();
+        let descriptor = self.descriptor();
+        if !self.domain().fork.is_child() {
+            descriptor.counters.read_only.add(1);
+            announcement::end(descriptor);
+        }
+    }
+
+    /// Why the closure's attempt was interrupted.
+    #[cold]
+    #[inline(never)]
+    fn why_not(&self, returned_ok: bool) -> Stopped {
+        match self.stopped.take() {
+            Some(_) if returned_ok => panic!(
+                "contempo: the closure has returned `Ok` although an operation of its transaction \
+                 had failed. Pass every `Err` on with `?`"
+            ),
+            Some(why) => why,
+            None => Stopped::Cancelled,
+        }
+    }
+
+    /// An attempt fails: what is to be done before the next one, found out while it still runs.
+    #[cold]
+    #[inline(never)]
+    fn has_failed(&self, why: &Stopped) -> Option<Before> {
+        if self.domain().fork.is_child() {
+            return None; // The closure has forked: what follows is the parent's.
+        }
+        match why {
+            Stopped::Retry => Some(Before::Sleep(wait::enlist(self))),
+            Stopped::Conflict(cause) => Some(Before::Pause(self.lost(*cause))),
+            _ => None,
+        }
+    }
+
+    /// An attempt has failed. Waits until there may be a point in another one.
+    ///
+    /// # Errors
+    /// Why there is none.
+    #[cold]
+    #[inline(never)]
+    fn before_next(
+        &self,
+        why: Stopped,
+        next: Option<Before>,
+        made_room: &mut bool,
+    ) -> Result<(), Stopped> {
+        if self.domain().fork.is_child() {
+            return Err(Stopped::Forked);
+        }
+        match (why, next) {
+            (Stopped::Retry, Some(Before::Sleep(waiting))) => {
+                self.descriptor().counters.waits.add(1);
+                self.between_attempts();
+                self.running.set(false);
+                self.after();
+                // Nothing is to be held back for one who sleeps.
+                announcement::withdraw(self.descriptor());
+                waiting.sleep(self.domain(), &self.patience);
+                self.running.set(true);
+            }
+            (Stopped::Conflict(cause), Some(Before::Pause(pause))) => {
+                self.descriptor().counters.count_abort(cause);
+                self.between_attempts();
+                self.pause(pause);
+            }
+            // What this process holds back, or the dead do, may be all that is missing.
+            (Stopped::NoBlock(why), _)
+                if !*made_room && !matches!(why, NoBlock::TooLarge { .. }) =>
+            {
+                *made_room = true;
+                self.between_attempts();
+                self.running.set(false);
+                self.make_room();
+                self.running.set(true);
+            }
+            (why, _) => {
+                self.forget_bad_luck();
+                return Err(why);
+            }
+        }
+        if self.domain().is_corrupt() {
+            return Err(Stopped::Corrupt);
+        }
+        Ok(())
+    }
+
+    /// Runs the hooks that are due at the end of the transaction, if there are any.
+    #[inline(always)]
+    fn run_due_hooks(&self, committed: bool) {
+        if self.hooked.get() {
+            self.due_hooks(committed).run();
         }
     }
 
@@ -184,16 +256,22 @@ impl Session {
         body: impl FnOnce(&Session) -> Result<R, Interrupted>,
     ) -> Result<R, Stopped> {
         let _running = self.enter()?;
-        self.begin();
-        let _attempt = Attempt(self);
-        if self.domain().is_corrupt() {
+        let good = self.begin();
+        let _view = View(self);
+        if !good {
             return Err(Stopped::Corrupt);
         }
-        body(self).map_err(|_| match self.stopped.take() {
+        body(self).map_err(|_| self.why_no_view())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn why_no_view(&self) -> Stopped {
+        match self.stopped.take() {
             // A snapshot has nothing to wait for, and conflicts with nobody.
             Some(Stopped::Retry | Stopped::Conflict(_)) | None => Stopped::Cancelled,
             Some(why) => why,
-        })
+        }
     }
 
     /// Frees all that no running transaction holds, also of threads of this process that have ended.
@@ -225,25 +303,6 @@ impl Session {
         }
     }
 
-    /// After a conflict: not at once, and not at the same time as the other.
-    #[cold]
-    fn pause(&self) {
-        let failures = self.failures.get().saturating_add(1);
-        self.failures.set(failures);
-        // xorshift: jitter needs no better.
-        let mut random = self.random.get();
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        self.random.set(random);
-        if failures <= 4 {
-            (0..random % (16 << failures)).for_each(|_| spin());
-        } else {
-            (0..1 + random % u64::from((failures - 4).min(8)))
-                .for_each(|_| std::thread::yield_now());
-        }
-    }
-
     /// After a transaction: frees what is due.
     #[inline(always)]
     fn after(&self) {
@@ -262,7 +321,24 @@ impl Session {
             crate::region::recover::reap_some(self, 1);
             self.memory.collect(self.domain(), idle);
         }
+        self.give_way();
     }
+
+    /// Once in a hundred writes or so, between transactions: see `contempo_sched::quantum`.
+    fn give_way(&self) {
+        let least = SETTINGS.quantum.as_nanos() as u64;
+        if self.quantum.is_over(least) {
+            self.descriptor().counters.yields.add(1);
+            announcement::withdraw(self.descriptor());
+            self.quantum.give_way(&self.domain().map.shared().turnover, least);
+        }
+    }
+}
+
+/// What is to be done before the next attempt.
+enum Before {
+    Sleep(Waiting),
+    Pause(Pause),
 }
 
 /// Leaves the transaction when dropped.
@@ -275,6 +351,7 @@ impl<'s> Running<'s> {
 }
 
 impl Drop for Running<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
         self.0.running.set(false);
         if !self.0.domain().fork.is_child() {
@@ -296,6 +373,19 @@ impl Drop for Unwinding<'_> {
             // A second panic while unwinding would end the process.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| due.run()));
         }
+    }
+}
+
+/// Ends a snapshot when dropped, also by a panic.
+struct View<'s>(&'s Session);
+
+impl Drop for View<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !self.0.is_open() {
+            self.0.stopped.take();
+        }
+        self.0.end_reading();
     }
 }
 

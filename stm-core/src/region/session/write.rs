@@ -4,7 +4,7 @@
 use crate::commit::WriteEntry;
 use crate::region::block::{DISPLACED, FREES_CELL, RegionCell, RegionVersion};
 use crate::region::domain::RegionDomain;
-use crate::region::session::{Interrupted, KIND, Session, Stopped};
+use crate::region::session::{GENESIS, Interrupted, KIND, Session, Stopped};
 use contempo_alloc::announcement;
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::primitives::Ordering;
@@ -101,12 +101,12 @@ impl Session {
     pub(super) fn commit(&self) -> Result<(), Stopped> {
         let domain = self.domain();
         let mut writes = self.writes.borrow_mut();
+        if domain.fork.is_child() {
+            return Err(Stopped::Forked);
+        }
         if writes.is_empty() && self.created.borrow().is_empty() {
             self.descriptor().counters.read_only.add(1);
             return Ok(());
-        }
-        if domain.fork.is_child() {
-            return Err(Stopped::Forked);
         }
         if domain.is_corrupt() {
             return Err(Stopped::Corrupt);
@@ -120,8 +120,16 @@ impl Session {
         }
         let replaced = |stamp, block: contempo_alloc::retired::Block| {
             let at = RegionVersion::at_header(block.address.as_ptr().cast());
-            // SAFETY: replaced by this commit at its final stamp, by us alone.
-            unsafe { self.memory.retire(domain, stamp, at) };
+            // SAFETY: replaced by this commit at its final stamp, which no longer changes.
+            unsafe {
+                // Relaxed: it was committed before we replaced it.
+                let replaced = RegionVersion::of(block.address.as_ptr().cast());
+                if replaced.header.who_when.load(Ordering::Relaxed) == GENESIS {
+                    self.memory.retire_first(domain, stamp, at);
+                } else {
+                    self.memory.retire(domain, stamp, at);
+                }
+            }
         };
         // SAFETY: inside the transaction that found the cells and versions; the new versions carry
         // its claim.
@@ -132,7 +140,7 @@ impl Session {
             Ok(stamp) => {
                 for cell in self.freed.borrow_mut().drain(..) {
                     // SAFETY: this commit has ended the cell: who begins from now on does not find it.
-                    unsafe { self.memory.retire(domain, stamp, cell.cast_mut().cast()) };
+                    unsafe { self.memory.retire_now(domain, cell.cast_mut().cast()) };
                 }
                 self.recent.set(stamp);
                 self.descriptor().counters.commits.add(1);
@@ -147,7 +155,7 @@ impl Session {
                 if domain.is_corrupt() {
                     return Err(Stopped::Corrupt);
                 }
-                self.gave_way_to.set(conflict.by);
+                self.turns.meet(&conflict);
                 Err(Stopped::Conflict(conflict.cause))
             }
         }
@@ -185,11 +193,11 @@ impl Session {
         for (cell, version) in made {
             // Not freed at once: the closure may have passed the handle on, and others may be at work
             // there. They may have replaced the version, too: then it is theirs to retire.
-            // SAFETY: nobody finds the cell who begins from now on (`meet`); the version goes first, as in
-            // `Memory::destroy`.
+            // SAFETY: nobody who looks at the cell after this finds it in use. It goes first: who has found it in
+            // use is a contemporary of what is retired after that.
             unsafe {
-                self.memory.retire_now(self.domain(), version);
                 self.memory.retire_now(self.domain(), cell);
+                self.memory.retire_now(self.domain(), version);
             }
         }
     }

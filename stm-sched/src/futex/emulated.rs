@@ -4,16 +4,16 @@
 use crate::primitives::{AtomicU32, Condvar, Mutex, MutexGuard, Ordering};
 use std::time::Duration;
 
-/// Where the owner of one word sleeps.
-#[derive(Debug)]
-pub(super) struct Futex {
+/// Where those sleep who wait for one word.
+#[derive(Debug, Default)]
+pub(crate) struct Futex<const SHARED: bool> {
     lock: Mutex<()>,
     changed: Condvar,
 }
 
-impl Futex {
+impl<const SHARED: bool> Futex<SHARED> {
     crate::const_unless_checked! {
-        pub(super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Futex { lock: Mutex::new(()), changed: Condvar::new() }
         }
     }
@@ -23,7 +23,7 @@ impl Futex {
     }
 
     /// Sleeps if `word` is `value`, for at most `left`. May return early.
-    pub(super) fn wait(&self, word: &AtomicU32, value: u32, left: Option<Duration>) {
+    pub(crate) fn wait(&self, word: &AtomicU32, value: u32, left: Option<Duration>) {
         let guard = self.lock();
         // Relaxed: whoever changes the word takes the lock after that, in `wake`. If it did so before
         // us, we see its value; if it does so later, it finds us waiting.
@@ -39,8 +39,14 @@ impl Futex {
     }
 
     /// Wakes the owner of `word`, which the caller has just changed.
-    pub(super) fn wake(&self, _word: &AtomicU32) {
+    pub(crate) fn wake(&self, _word: &AtomicU32) {
         drop(self.lock());
         self.changed.notify_one();
+    }
+
+    /// Wakes everybody who sleeps on the word, which the caller has just changed.
+    pub(crate) fn wake_all(&self, _word: &AtomicU32) {
+        drop(self.lock());
+        self.changed.notify_all();
     }
 }

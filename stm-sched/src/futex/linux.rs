@@ -3,17 +3,20 @@
 use crate::primitives::AtomicU32;
 use std::time::Duration;
 
-/// Where the owner of one word sleeps: in the kernel, which knows it by its address.
-#[derive(Debug)]
-pub(super) struct Futex;
+/// Where those sleep who wait for one word: in the kernel, which knows it by its address; if it is `SHARED`
+/// between processes, then by the page that it lies in.
+#[derive(Debug, Default)]
+pub(crate) struct Futex<const SHARED: bool>;
 
-impl Futex {
-    pub(super) const fn new() -> Self {
+impl<const SHARED: bool> Futex<SHARED> {
+    const REACH: libc::c_int = if SHARED { 0 } else { libc::FUTEX_PRIVATE_FLAG };
+
+    pub(crate) const fn new() -> Self {
         Futex
     }
 
     /// Sleeps if `word` is `value`, for at most `left`. May return early.
-    pub(super) fn wait(&self, word: &AtomicU32, value: u32, left: Option<Duration>) {
+    pub(crate) fn wait(&self, word: &AtomicU32, value: u32, left: Option<Duration>) {
         const LONG: Duration = Duration::from_secs(1 << 30); // Any kernel takes that; we come again.
         let time = left.map(|left| {
             let left = left.min(LONG);
@@ -24,17 +27,26 @@ impl Futex {
         // SAFETY: the word is alive for the length of the call, and `time` is null or points to a
         // `timespec` that is.
         unsafe {
-            let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+            let operation = libc::FUTEX_WAIT | Self::REACH;
             libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, time);
         }
     }
 
     /// Wakes the owner of `word`, which the caller has just changed.
-    pub(super) fn wake(&self, word: &AtomicU32) {
+    pub(crate) fn wake(&self, word: &AtomicU32) {
+        Self::wake_many(word, 1);
+    }
+
+    /// Wakes everybody who sleeps on `word`, which the caller has just changed.
+    pub(crate) fn wake_all(&self, word: &AtomicU32) {
+        Self::wake_many(word, i32::MAX);
+    }
+
+    fn wake_many(word: &AtomicU32, most: i32) {
         // SAFETY: the word is alive for the length of the call; the kernel does not write to it.
         unsafe {
-            let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
-            libc::syscall(libc::SYS_futex, word.as_ptr(), operation, 1);
+            let operation = libc::FUTEX_WAKE | Self::REACH;
+            libc::syscall(libc::SYS_futex, word.as_ptr(), operation, most);
         }
     }
 }

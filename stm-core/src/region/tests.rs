@@ -1,0 +1,295 @@
+//! Moments that are too short to be met by chance: brought about step by step, from inside.
+
+use crate::domain::Domain;
+use crate::region::attach::{self, Options};
+use crate::region::current;
+use crate::region::domain::RegionDomain;
+use crate::region::handle::Handle;
+use crate::region::session::{Session, Stopped};
+use contempo_alloc::announcement::Idle;
+use contempo_sched::primitives::Ordering;
+use contempo_sched::statistics::Cause;
+use contempo_sched::table::Descriptors;
+use contempo_sched::time;
+use contempo_sched::turn::{Rank, revoke};
+use contempo_sched::word::{Owner, Phase, StateWord, WhoWhen};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// A region for one test.
+struct World {
+    domain: Arc<RegionDomain>,
+    path: PathBuf,
+}
+
+impl World {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("contempo-region-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_file(&path);
+        let _ = std::fs::remove_file(attach::lease_path(&path));
+        World { domain: attach::create(&path, &Options::default()).unwrap(), path }
+    }
+
+    fn cell(&self) -> Handle {
+        run(&self.domain, |session| {
+            session.atomically(|session| session.create(&0_u64.to_ne_bytes()))
+        })
+        .unwrap()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+        let _ = std::fs::remove_file(attach::lease_path(&self.path));
+    }
+}
+
+/// Calls `f` with this thread's session.
+fn run<R>(domain: &Arc<RegionDomain>, f: impl FnOnce(&Session) -> R) -> R {
+    current::with(domain, |session| f(session.unwrap())).unwrap()
+}
+
+/// Runs `f` on another thread. What hangs is left behind.
+fn elsewhere<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(f()));
+    receiver.recv_timeout(Duration::from_secs(60)).expect("it hangs")
+}
+
+fn value(session: &Session, cell: Handle) -> Result<u64, crate::region::session::Interrupted> {
+    let version = session.read(cell)?;
+    // SAFETY: values of these cells have 8 bytes.
+    Ok(unsafe { version.data().cast::<u64>().read() })
+}
+
+fn increment(domain: &Arc<RegionDomain>, cell: Handle) -> Result<(), Stopped> {
+    run(domain, |session| {
+        session.atomically(|session| {
+            let before = value(session, cell)?;
+            session.write(cell, &(before + 1).to_ne_bytes())
+        })
+    })
+}
+
+fn total(domain: &Arc<RegionDomain>, cell: Handle) -> u64 {
+    run(domain, |session| session.atomically(|session| value(session, cell))).unwrap()
+}
+
+/// Two threads contend for one cell, in whose line somebody has drawn a ticket and died.
+#[test]
+fn who_has_died_in_a_line_is_passed_over() {
+    let world = World::new();
+    let (domain, cell) = (&world.domain, world.cell());
+    let key = std::ptr::from_ref(&domain.find_cell(cell).unwrap().header).addr();
+    let line = &domain.map.shared().lines[domain.line_of(key)];
+    let dead = line.join();
+    let stop = AtomicBool::new(false);
+    let yields = || -> u64 {
+        domain.table().each().map(|(_, descriptor)| descriptor.counters.yields.get()).sum()
+    };
+    let (count, seen) = std::thread::scope(|scope| {
+        let work = || {
+            let mut count = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                increment(domain, cell).unwrap();
+                count += 1;
+            }
+            count
+        };
+        let threads = [scope.spawn(work), scope.spawn(work)];
+        let end = Instant::now() + Duration::from_secs(60);
+        while (line.head() == dead || yields() == 0) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let seen = (line.head(), yields());
+        stop.store(true, Ordering::Relaxed);
+        (threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>(), seen)
+    });
+    assert_ne!(seen.0, dead, "they wait for the dead");
+    assert!(seen.1 > 0, "nobody has given way");
+    assert_eq!(total(domain, cell), count);
+}
+
+/// One that presses stops between its claim and its decision.
+#[test]
+fn one_that_presses_and_stops_in_its_commit_stops_nobody() {
+    let world = World::new();
+    let (domain, cell) = (Arc::clone(&world.domain), world.cell());
+    let (stopped, is_stopped) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let theirs = Arc::clone(&domain);
+    let one = std::thread::spawn(move || {
+        run(&theirs, |session| {
+            let _running = session.enter().unwrap();
+            // It has failed once, and was told to press.
+            assert!(session.begin());
+            session.has_bad_luck(Cause::Changed, time::now());
+            value(session, cell).unwrap();
+            session.remember_touched();
+            session.end_attempt(false);
+            assert!(session.begin());
+            session.press_if_due();
+            value(session, cell).unwrap();
+            session.write(cell, &100_u64.to_ne_bytes()).unwrap();
+            let deciding = StateWord::new(session.serial(), Phase::Deciding);
+            session.descriptor().state.store(deciding, Ordering::Release);
+            // SAFETY: inside the attempt that has filled the log.
+            let claimed =
+                unsafe { session.commit_of().claim(&mut session.writes.borrow_mut().entries()[0]) };
+            assert!(claimed.is_ok());
+            stopped.send(()).unwrap();
+            may_go_on.recv().unwrap();
+            // It was aborted from outside. What it has published is never freed here: that is for `commit`.
+            let state = session.descriptor().state.load(Ordering::Acquire);
+            session.forget_logs();
+            session.forget_bad_luck();
+            session.renew_serial();
+            state.phase()
+        })
+    });
+    is_stopped.recv().unwrap();
+    let ours = Arc::clone(&domain);
+    elsewhere(move || increment(&ours, cell)).unwrap();
+    assert_eq!(total(&domain, cell), 1);
+    go_on.send(()).unwrap();
+    assert_eq!(one.join().unwrap(), Phase::Aborted);
+}
+
+/// A cell is retired when somebody has found it in use who began after it was freed.
+#[test]
+fn a_cell_stays_for_whoever_has_found_it_in_use() {
+    let world = World::new();
+    let (domain, cell, other) = (Arc::clone(&world.domain), world.cell(), world.cell());
+    let (found, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut reader = None;
+    run(&domain, |session| {
+        let (theirs, seen, over) = (Arc::clone(&domain), Arc::clone(&found), Arc::clone(&is_over));
+        let (sender, receiver) = mpsc::channel();
+        let is_found = Arc::clone(&found);
+        session.memory.before_marking.set(move || {
+            // Freed and decided. The clock goes on, so that the reader announces a later stamp.
+            let thread = std::thread::spawn(move || {
+                (0..200).for_each(|_| increment(&theirs, other).unwrap());
+                run(&theirs, |session| {
+                    let running = session.enter().unwrap();
+                    assert!(session.begin());
+                    let version = session.see(theirs.lens(), cell).expect("not retired yet");
+                    let header = std::ptr::from_ref(&version.header).cast_mut();
+                    seen.store(theirs.handle_of(header).bits(), Ordering::SeqCst);
+                    while !over.load(Ordering::SeqCst) {
+                        std::thread::yield_now();
+                    }
+                    session.end_attempt(false);
+                    drop(running);
+                });
+            });
+            while is_found.load(Ordering::SeqCst) == 0 && !thread.is_finished() {
+                std::thread::yield_now();
+            }
+            sender.send(thread).unwrap();
+        });
+        session.atomically(|session| session.free(cell)).unwrap();
+        reader = Some(receiver.recv().unwrap());
+        session.collect(Idle::Inactive);
+        let version = Handle::from_bits(found.load(Ordering::SeqCst));
+        assert!(domain.find_cell(cell).is_some(), "the cell was freed under a reader");
+        assert!(domain.find_version(version).is_some(), "its version was freed under a reader");
+    });
+    is_over.store(true, Ordering::SeqCst);
+    reader.unwrap().join().unwrap();
+    run(&domain, |session| session.collect_thoroughly());
+    assert!(domain.find_cell(cell).is_none());
+}
+
+/// Who is revoked for want of a sign of life is given more time.
+#[test]
+fn the_lease_of_whoever_is_revoked_doubles() {
+    let world = World::new();
+    let cell = world.cell();
+    run(&world.domain, |session| {
+        let running = session.enter().unwrap();
+        assert!(session.begin());
+        value(session, cell).unwrap();
+        session.has_bad_luck(Cause::Changed, 1);
+        session.remember_touched();
+        session.end_attempt(false);
+        for expected in 1..4 {
+            assert!(session.begin());
+            session.press_if_due();
+            let lock = world.domain.find_cell(cell).unwrap().header.lock.load(Ordering::SeqCst);
+            assert!(revoke(world.domain.table(), lock.reservation().expect("it presses")));
+            session.has_bad_luck(Cause::Changed, 1);
+            assert_eq!(session.descriptor().lease.load(Ordering::Relaxed), expected);
+            value(session, cell).unwrap();
+            session.remember_touched();
+            session.end_attempt(false);
+        }
+        session.forget_bad_luck();
+        drop(running);
+    });
+}
+
+/// In a damaged region the head of a cell is a claim of somebody who has long gone on.
+#[test]
+fn a_claim_that_nobody_has_made_is_recognised_by_whoever_presses() {
+    let world = World::new();
+    let (domain, cell) = (Arc::clone(&world.domain), world.cell());
+    elsewhere(move || {
+        run(&domain, |session| {
+            let running = session.enter().unwrap();
+            assert!(session.begin());
+            let found = domain.find_cell(cell).unwrap();
+            let head = found.header.value.handle(Ordering::Acquire);
+            let nobody = WhoWhen::claim(Owner { slot: 7, serial: 77 });
+            let version = domain.find_version(head).unwrap();
+            version.header.who_when.store(nobody, Ordering::SeqCst);
+            // SAFETY: inside an attempt; the cell is alive.
+            let cleared = unsafe { session.commit_of().clear_of_claims(&found.header) };
+            assert!(cleared.is_err() && domain.is_corrupt());
+            session.end_attempt(false);
+            drop(running);
+        });
+    });
+}
+
+/// A child that was forked in a closure leaves its parent's rank alone.
+#[test]
+fn a_child_forgets_only_its_own_bad_luck() {
+    let world = World::new();
+    run(&world.domain, |session| {
+        session.has_bad_luck(Cause::Changed, 7);
+        // SAFETY: the child ends without running anything else.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            session.forget_bad_luck();
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for our own child.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!((status, session.descriptor().rank.load(Ordering::Relaxed)), (0, 7));
+        session.forget_bad_luck();
+        assert_eq!(session.descriptor().rank.load(Ordering::Relaxed), Rank::NONE);
+    });
+}
+
+/// A clock that no protocol leaves.
+#[test]
+fn a_clock_that_was_put_back_is_recognised() {
+    let world = World::new();
+    let cell = world.cell();
+    // SAFETY: the word of the clock, as others could write it. (It is the first of the clock.)
+    let clock =
+        unsafe { &*std::ptr::from_ref(&world.domain.map.shared().clock).cast::<AtomicU64>() };
+    clock.store(0, Ordering::SeqCst);
+    let read = run(&world.domain, |session| session.atomically(|session| value(session, cell)));
+    assert!(matches!(read, Err(Stopped::Corrupt)), "{read:?}");
+}

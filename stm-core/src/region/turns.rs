@@ -1,0 +1,213 @@
+//! Taking turns: what a session does between two attempts.
+//!
+//! As in one process (`turns`), by the same policy: a loser tries again, then waits its turn at the cell where it has
+//! lost, then presses (`press`). It waits in a line of tickets (`contempo_sched::line`), since a queue of one process
+//! cannot lie in a region. Cells share 32 lines: who waits for another cell of the same line is waited for as well.
+
+use crate::commit::Conflict;
+use crate::region::domain::RegionDomain;
+use crate::region::session::Session;
+use contempo_alloc::announcement;
+use contempo_sched::line::Line;
+use contempo_sched::policy::{FailureBid, HEAT_PER_FAILURE, Next, Policy, on_failure};
+use contempo_sched::primitives::spin;
+use contempo_sched::settings::Settings;
+use contempo_sched::statistics::Cause;
+use contempo_sched::time;
+use contempo_sched::word::Reservation;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+/// How a region's conflicts are settled.
+pub(crate) const SETTINGS: Settings = Settings::DEFAULT;
+const LEASE: u64 = SETTINGS.lease.as_nanos() as u64;
+/// How long the head of a line can stand still with a living first: its slice is a lease at most.
+const STANDSTILL: u64 = 2 * LEASE;
+/// How long anybody waits in a line, whatever is there: it is a hint.
+const LONGEST_WAIT: u64 = 1_000_000_000;
+
+/// What a session remembers about its turns. Touched after a failure only.
+pub(crate) struct Turns {
+    /// Where the attempt that has just failed met another: the cell's address, and the reservation there.
+    met: Cell<Option<(usize, Option<Reservation>)>>,
+    /// What of this transaction's bad luck lasts longer than an attempt.
+    history: Cell<History>,
+    /// How often this thread has failed lately, against how often it has committed.
+    heat: Cell<u32>,
+    /// Its commits at its last failure.
+    commits_before: Cell<u64>,
+    /// Jitter.
+    random: RefCell<SmallRng>,
+}
+
+/// What of a transaction's bad luck lasts longer than an attempt.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct History {
+    /// Accesses of failed attempts.
+    lost: u64,
+    /// Waits in lines.
+    waits: u32,
+}
+
+/// What to do before the next attempt.
+#[derive(Debug)]
+pub(crate) enum Pause {
+    /// Spin for at most so many pauses.
+    Spin(u32),
+    /// Give the processor away at most so many times.
+    Yield(u32),
+    /// Nothing.
+    Press,
+    /// Wait in the line of this number, with this ticket.
+    Line(usize, u32),
+}
+
+impl Turns {
+    pub(crate) fn new(seed: u32) -> Self {
+        Turns {
+            met: Cell::new(None),
+            history: Cell::new(History::default()),
+            heat: Cell::new(0),
+            commits_before: Cell::new(0),
+            random: RefCell::new(SmallRng::seed_from_u64(u64::from(seed))),
+        }
+    }
+
+    /// The attempt that is about to end met another transaction here.
+    pub(crate) fn meet(&self, conflict: &Conflict<RegionDomain>) {
+        let cell = (!conflict.cell.is_null()).then(|| conflict.cell.addr());
+        self.met.set(cell.map(|cell| (cell, conflict.by)));
+    }
+
+    /// The transaction is over.
+    pub(crate) fn forget(&self) {
+        self.met.set(None);
+        self.history.take();
+    }
+
+    /// What a transaction takes along that lets others of its thread go first.
+    pub(crate) fn history(&self) -> History {
+        self.history.get()
+    }
+
+    /// It goes on.
+    pub(crate) fn resume(&self, history: History) {
+        self.history.set(history);
+    }
+
+    /// A random number from 1 to `most`.
+    fn jitter(&self, most: u32) -> u32 {
+        self.random.borrow_mut().random_range(1..=most.max(1))
+    }
+
+    /// One failure more, after so many commits of this thread.
+    fn warm_up(&self, commits: u64) -> u32 {
+        let since_last = commits.wrapping_sub(self.commits_before.replace(commits));
+        let cooled = self.heat.get().saturating_sub(since_last.try_into().unwrap_or(u32::MAX));
+        let heat = (cooled + HEAT_PER_FAILURE).min(8 * HEAT_PER_FAILURE);
+        self.heat.set(heat);
+        heat
+    }
+}
+
+impl Session {
+    /// The running attempt fails by a conflict: what to do before the next one.
+    #[cold]
+    pub(crate) fn lost(&self, cause: Cause) -> Pause {
+        let (turns, now) = (&self.turns, time::now());
+        let counters = &self.descriptor().counters;
+        let failures = self.failures.get().saturating_add(1);
+        self.failures.set(failures);
+        let since = self.has_bad_luck(cause, now);
+        let accesses = self.reads.borrow().len() + self.writes.borrow_mut().entries().len();
+        let mut history = turns.history.get();
+        history.lost = history.lost.saturating_add(accesses as u64);
+        let heat = turns.warm_up(counters.commits.get());
+        let met = turns.met.take();
+        let by = met.and_then(|(_, by)| by);
+        let bid = FailureBid {
+            failures,
+            elapsed: now.saturating_sub(since),
+            lost: history.lost,
+            heat,
+            must_wait: by.is_some_and(|by| self.respects(by, now)),
+            patience: SETTINGS.patience.as_nanos() as u64,
+        };
+        let pause = match (on_failure(Policy::Turns, bid), met) {
+            (Next::Queue, Some((cell, _))) => {
+                history.waits = history.waits.saturating_add(1);
+                counters.queued.add(1);
+                let line = self.domain().line_of(cell);
+                Pause::Line(line, self.line(line).join())
+            }
+            (Next::Queue, None) => Pause::Yield(1),
+            (Next::Press, _) => Pause::Press,
+            (Next::Again(most), _) => Pause::Spin(most),
+            (Next::Yield(most), _) => Pause::Yield(most),
+        };
+        turns.history.set(history);
+        if matches!(pause, Pause::Press | Pause::Line(..)) {
+            self.remember_touched();
+        }
+        pause
+    }
+
+    fn line(&self, number: usize) -> &Line {
+        &self.domain().map.shared().lines[number]
+    }
+
+    /// Does what `lost` has said, outside of any transaction.
+    #[cold]
+    pub(crate) fn pause(&self, pause: Pause) {
+        match pause {
+            Pause::Press => {}
+            Pause::Spin(most) => (0..self.turns.jitter(most)).for_each(|_| spin()),
+            Pause::Yield(most) => {
+                (0..self.turns.jitter(most)).for_each(|_| std::thread::yield_now());
+            }
+            Pause::Line(line, ticket) => {
+                // Nothing is to be held back for one who sleeps.
+                announcement::withdraw(self.descriptor());
+                self.await_turn(self.line(line), ticket);
+            }
+        }
+    }
+
+    /// Waits until we have been the first of the line for a slice, and leaves it.
+    fn await_turn(&self, line: &Line, ticket: u32) {
+        // A transaction that waits again and again (for a long one) looks less and less often.
+        let doublings = self.turns.history.get().waits.min(16).saturating_sub(1);
+        let slice = SETTINGS.slice.saturating_mul(1 << doublings).min(SETTINGS.lease);
+        let begin = time::now();
+        let mut standing = (line.head(), begin);
+        while line.ahead(ticket) > 0 {
+            let (head, now) = (line.head(), time::now());
+            if head != standing.0 {
+                standing = (head, now);
+            }
+            if now - begin > LONGEST_WAIT {
+                // So many have died there, or the line is damaged, or too long: nobody is to wait for us as well.
+                if line.jump(ticket) {
+                    line.wake_first();
+                }
+                return;
+            }
+            let still = now - standing.1;
+            if still >= STANDSTILL {
+                // It has died there, or was stopped.
+                if line.skip(head) {
+                    line.wake_first();
+                }
+                continue;
+            }
+            line.wait(ticket, head, Duration::from_nanos(STANDSTILL - still));
+        }
+        // Nobody wakes us: our own leaving would.
+        line.wait(ticket, ticket, slice);
+        if line.leave(ticket) {
+            line.wake_first();
+        }
+    }
+}
