@@ -239,7 +239,7 @@ mod tests {
         let descriptor = Descriptor::new();
         let (flag, bits) = (&descriptor.active, std::ptr::from_ref(&descriptor.active));
         // SAFETY: a flag is an atomic word of 32 bits, as it is in a region that somebody has damaged.
-        let bits = unsafe { &*bits.cast::<std::sync::atomic::AtomicU32>() };
+        let bits = unsafe { &*bits.cast::<crate::primitives::AtomicU32>() };
         assert!(!flag.load(Ordering::Relaxed) && flag.set_first(Ordering::Relaxed));
         for damage in [1, 2, 0xff, u32::MAX] {
             bits.store(damage, Ordering::Relaxed);

@@ -126,8 +126,7 @@ pub fn check(domain: &RegionDomain) -> Report {
         };
         report.superblocks += 1;
         report.free_bytes += superblock.fresh_bytes();
-        let owner = superblock.header.owner.load(Ordering::Acquire);
-        let owned = owner.checked_sub(1).is_some_and(is_alive);
+        let owned = superblock.owner().is_some_and(|owner| is_alive(owner.slot()));
         for block in superblock.blocks() {
             let Some((word, at)) = domain.map.meta_at(block) else { continue };
             let meta = Meta::from_bits(word.load(Ordering::Acquire));
@@ -137,10 +136,10 @@ pub fn check(domain: &RegionDomain) -> Report {
                     (!owned && !superblock.is_hinted(block)).then_some(Wrong::LostFreeBlock)
                 }
                 (Kind::Invalid, _) => Some(Wrong::BadMeta),
-                (_, Some(slot)) => {
+                (_, Some(retirer)) => {
                     report.retired += 1;
                     report.used_bytes += SIZES[class];
-                    (!is_alive(slot)).then_some(Wrong::RetiredByNobody)
+                    (!is_alive(retirer.slot())).then_some(Wrong::RetiredByNobody)
                 }
                 (Kind::Version, None) => {
                     report.versions += 1;

@@ -23,6 +23,8 @@ use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::statistics::Cause;
 use contempo_sched::table::Descriptors;
 use contempo_sched::word::{Owner, Phase, Reservation, StateWord, WhoWhen};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
 
@@ -93,7 +95,7 @@ pub struct Session {
     wrote: Cell<bool>,
     updating: Cell<bool>,
     failures: Cell<u32>,
-    random: Cell<u64>,
+    random: RefCell<SmallRng>,
     stopped: RefCell<Option<Stopped>>,
     /// Whose reservation the last attempt to commit has given way to.
     gave_way_to: Cell<Option<Reservation>>,
@@ -132,7 +134,7 @@ impl Session {
             wrote: Cell::new(false),
             updating: Cell::new(false),
             failures: Cell::new(0),
-            random: Cell::new(0x9E37_79B9_7F4A_7C15 ^ u64::from(slot)),
+            random: RefCell::new(SmallRng::seed_from_u64(u64::from(slot))),
             stopped: RefCell::new(None),
             gave_way_to: Cell::new(None),
             press: Press::default(),

@@ -5,7 +5,20 @@ use crate::region::wait;
 use contempo_alloc::announcement::Idle;
 use contempo_alloc::region::error::NoBlock;
 use contempo_sched::primitives::spin;
+use rand::RngExt;
 use std::sync::PoisonError;
+use std::time::Duration;
+
+/// How often one that has found no room makes some and tries again, and what it waits before: who is in a
+/// transaction gives nothing up before that ends.
+const ROOM: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::ZERO,
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(4),
+    Duration::from_millis(8),
+];
 
 impl Session {
     /// Runs `body` until it commits.
@@ -24,12 +37,13 @@ impl Session {
         self.failures.set(0);
         self.forget_bad_luck(); // Of one that ended by a panic.
         self.updating.set(false);
-        let mut made_room = false;
+        let mut room = 0;
         loop {
             if self.domain().fork.is_child() {
                 return Err(Stopped::Forked); // The closure has forked: what follows is the parent's.
             }
             self.begin();
+            self.memory.look_at_term(self.domain());
             let attempt = Attempt(self);
             if self.domain().is_corrupt() {
                 return Err(Stopped::Corrupt);
@@ -74,13 +88,12 @@ impl Session {
                     self.descriptor().counters.count_abort(cause);
                     self.pause();
                 }
-                // What this process holds back, or the dead do, may be all that is missing.
+                // What this process holds back, or others do, may be all that is missing.
                 (Stopped::NoBlock(why), _)
-                    if !made_room && !matches!(why, NoBlock::TooLarge { .. }) =>
+                    if room < ROOM.len() && !matches!(why, NoBlock::TooLarge { .. }) =>
                 {
-                    made_room = true;
                     self.running.set(false);
-                    self.make_room();
+                    room = if self.make_room(room) { room + 1 } else { ROOM.len() };
                     self.running.set(true);
                 }
                 (why, _) => {
@@ -135,16 +148,22 @@ impl Session {
         }
     }
 
-    /// There was no block: frees all that can be freed now.
+    /// There was no block: frees all that can be freed now, at first what this process and the dead hold, then
+    /// what others do. True if there may be more the next time.
     #[cold]
-    fn make_room(&self) {
+    fn make_room(&self, times: usize) -> bool {
+        std::thread::sleep(ROOM[times]);
+        let others_are_active = times == 0 || crate::region::room::take_over(self);
         self.memory.collect(self.domain(), Idle::Inactive);
-        crate::region::recover::reap(self);
-        self.memory.collect(self.domain(), Idle::Inactive);
-        let pool = self.domain().pool.lock().unwrap_or_else(PoisonError::into_inner);
-        for session in pool.iter() {
-            session.memory.collect(self.domain(), Idle::Inactive);
+        if times == 0 {
+            crate::region::recover::reap(self);
+            self.memory.collect(self.domain(), Idle::Inactive);
+            let pool = self.domain().pool.lock().unwrap_or_else(PoisonError::into_inner);
+            for session in pool.iter() {
+                session.memory.collect(self.domain(), Idle::Inactive);
+            }
         }
+        others_are_active
     }
 
     /// After a conflict: not at once, and not at the same time as the other.
@@ -152,16 +171,11 @@ impl Session {
     fn pause(&self) {
         let failures = self.failures.get().saturating_add(1);
         self.failures.set(failures);
-        // xorshift: jitter needs no better.
-        let mut random = self.random.get();
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        self.random.set(random);
+        let mut random = self.random.borrow_mut();
         if failures <= 4 {
-            (0..random % (16 << failures)).for_each(|_| spin());
+            (0..random.random_range(0..16_u32 << failures)).for_each(|_| spin());
         } else {
-            (0..1 + random % u64::from((failures - 4).min(8)))
+            (0..random.random_range(1..=(failures - 4).min(8)))
                 .for_each(|_| std::thread::yield_now());
         }
     }
