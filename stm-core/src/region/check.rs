@@ -42,7 +42,7 @@ pub struct Report {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Problem {
-    /// Where the block lies in the region.
+    /// Where the block, or the slot, lies in the region.
     pub offset: usize,
     /// What is wrong with it.
     pub what: Wrong,
@@ -68,6 +68,8 @@ pub enum Wrong {
     LostFreeBlock,
     /// Its meta word makes no sense.
     BadMeta,
+    /// A slot that somebody has taken and that is not counted: nobody will look whether its owner has died.
+    UncountedSlot,
 }
 
 impl fmt::Display for Problem {
@@ -81,6 +83,7 @@ impl fmt::Display for Problem {
             Wrong::RetiredByNobody => "a block that waits, and nobody will free it",
             Wrong::LostFreeBlock => "a free block that nobody will find",
             Wrong::BadMeta => "a block whose meta word makes no sense",
+            Wrong::UncountedSlot => "a slot that is taken and not counted",
         };
         write!(f, "{:#x}: {what}", self.offset)
     }
@@ -156,6 +159,15 @@ pub fn check(domain: &RegionDomain) -> Report {
                 }
             };
             report.problems.extend(wrong.map(|what| Problem { offset: block, what }));
+        }
+    }
+    let counted = domain.map.shared().high_water.load(Ordering::SeqCst);
+    for slot in counted..domain.map.identity().slots {
+        if let Some(record) = domain.map.slot(slot)
+            && record.process.load(Ordering::Acquire) != 0
+        {
+            let offset = std::ptr::from_ref(record).addr() - domain.map.base().addr();
+            report.problems.push(Problem { offset, what: Wrong::UncountedSlot });
         }
     }
     report.unreachable = unreachable(domain, cells);

@@ -1,7 +1,7 @@
 //! What the victims do, and how to see afterwards whether they did it.
 
 use contempo::shared::collections::{Map, Queue};
-use contempo::shared::{Cell, Interrupt, Shared, Transaction};
+use contempo::shared::{Cell, Interrupt, Options, Shared, Transaction, TransactionError};
 use nix::sys::signal::{Signal, raise};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -69,8 +69,9 @@ impl Load {
                 tx.modify(self.accounts[from], |balance| balance - sum)?;
                 tx.modify(self.accounts[to], |balance| balance + sum)?;
             }
-            "text" => {
-                let text = "text ".repeat(random.random_range(0..60));
+            "text" | "large" => {
+                let most = if kind == "text" { 60 } else { 6_000 };
+                let text = "text ".repeat(random.random_range(0..most));
                 tx.write(self.texts[0], &text[..])?;
                 tx.write(self.texts[1], &text[..])?;
             }
@@ -184,12 +185,32 @@ fn run_victim(path: &Path, kind: &str, seed: u64) -> Result<(), Failed> {
             stop();
             drop(shared);
         }
-        "any" => {
+        "attacher" => {
+            nix::sys::ptrace::traceme()?;
+            stop();
             let shared = Shared::open(path)?;
+            shared.atomically(|tx| tx.create(&7_u64).and_then(|cell| tx.free(cell)))?;
+            stop();
+        }
+        "maker" => {
+            nix::sys::ptrace::traceme()?;
+            stop();
+            let options = Options::new().threads(16).processes(16).first_bytes(0);
+            drop(Shared::create(path, &options)?);
+            stop();
+        }
+        "any" | "crowd" => {
+            let (shared, crowded) = (Shared::open(path)?, kind == "crowd");
             let load = Load::new(&shared)?;
             loop {
-                let kind = KINDS[random.random_range(0..KINDS.len() + 2).min(KINDS.len() - 1)];
-                shared.atomically(|tx| load.run(tx, kind, &mut random))?;
+                let kind = match random.random_range(0..KINDS.len() + 2) {
+                    number if crowded && number % 2 == 0 => "large",
+                    number => KINDS[number.min(KINDS.len() - 1)],
+                };
+                match shared.atomically(|tx| load.run(tx, kind, &mut random)) {
+                    Err(TransactionError::NoBlock(_)) if crowded => continue,
+                    other => other?,
+                }
                 if random.random_range(0..64) == 0 {
                     let wrong = shared.atomically(|tx| load.audit(tx))?.0;
                     if let Some(wrong) = wrong {

@@ -16,12 +16,15 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(name: &str) -> Result<Self, Failed> {
+        Self::with(name, &Options::new().threads(16).processes(16).first_bytes(0))
+    }
+
+    pub(crate) fn with(name: &str, options: &Options) -> Result<Self, Failed> {
         let file = format!("contempo-kills-{}-{name}", std::process::id());
         let memory = PathBuf::from("/dev/shm");
         let path = if memory.is_dir() { memory } else { std::env::temp_dir() }.join(file);
         let _ = std::fs::remove_file(&path);
-        let shared =
-            Shared::create(&path, &Options::new().threads(16).processes(16).first_bytes(0))?;
+        let shared = Shared::create(&path, options)?;
         let load = Load::new(&shared)?;
         Ok(Place { path, shared, load })
     }
@@ -208,4 +211,99 @@ pub(crate) fn recoverers(seconds: u64, fault: Option<String>) -> Result<Verdict,
     }
     verdict.notes.push(format!("{points} deaths of recoverers"));
     Ok(verdict)
+}
+
+/// Kills of processes that attach: around everything that they do to the region, and their system calls.
+pub(crate) fn attachers(
+    seconds: u64,
+    stride: usize,
+    fault: Option<String>,
+) -> Result<Verdict, Failed> {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let (mut verdict, progress) = (Verdict::default(), std::sync::Arc::default());
+    watch(&progress);
+    let fault = fault.as_deref();
+    // A slot that was in use before is counted already: each time a new region.
+    let place = Place::new("attacher")?;
+    let writes = crate::profile::writes(&place.path, "attacher", fault)?;
+    drop(place);
+    let points: Vec<u64> = writes.iter().flat_map(|at| [*at, at + 1]).collect();
+    let (mut tried, all) = (0, points.len());
+    for at in points.into_iter().step_by(stride) {
+        if Instant::now() >= end || (fault.is_some() && tried > 0 && !verdict.is_good()) {
+            break;
+        }
+        let place = Place::new("attacher")?;
+        let victim = Victim::start(&place.path, "attacher", 0, fault)?;
+        victim.step(at, |_, _| Ok(()))?;
+        victim.kill()?;
+        place.examine(&format!("attaching, after {at} instructions"), &mut verdict);
+        tried += 1;
+        progress.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    verdict.notes.push(format!("{tried} of {all} deaths of processes that attach"));
+    Ok(verdict)
+}
+
+/// Kills of makers: before and after each of their system calls.
+pub(crate) fn makers() -> Result<Verdict, Failed> {
+    let (mut verdict, progress) = (Verdict::default(), std::sync::Arc::default());
+    watch(&progress);
+    let place = Place::new("maker")?;
+    let path = place.path.with_extension("made");
+    let (mut made, mut drafts) = (0, 0);
+    for calls in 0.. {
+        let victim = Victim::start(&path, "maker", 0, None)?;
+        let ended = victim.call(calls)?;
+        victim.kill()?;
+        verdict.kills += 1;
+        progress.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let what = format!("making, after {calls} stops at system calls");
+        drafts += drafts_of(&path)?.len();
+        match Shared::open(&path) {
+            Ok(shared) => {
+                made += 1;
+                let report = shared.check();
+                if !report.is_sound() || report.cells != 1 {
+                    verdict.leaked += 1;
+                    verdict.complain(|| format!("{what}:\n{report}"));
+                }
+                drop(shared);
+                Shared::remove(&path)?;
+            }
+            Err(contempo::shared::OpenError::System { error, .. })
+                if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                verdict.inconsistent += 1;
+                verdict.complain(|| format!("{what}: {error}"));
+                return Ok(verdict);
+            }
+        }
+        // The next maker is not kept from it, and cleans up.
+        if let Err(error) = Shared::create(&path, &Options::new().first_bytes(0)) {
+            verdict.stuck += 1;
+            verdict.complain(|| format!("{what}: {error}"));
+            return Ok(verdict);
+        }
+        let left = drafts_of(&path)?;
+        if !left.is_empty() {
+            verdict.leaked += 1;
+            verdict.complain(|| format!("{what}: {left:?}"));
+        }
+        Shared::remove(&path)?;
+        if let Ended::AtTheEnd(calls) = ended {
+            verdict.notes.push(format!(
+                "makers swept: {calls} stops; {drafts} drafts were left by them, {made} whole regions"
+            ));
+            break;
+        }
+    }
+    Ok(verdict)
+}
+
+fn drafts_of(path: &std::path::Path) -> Result<Vec<std::ffi::OsString>, Failed> {
+    let begin = format!("{}.making-", path.file_name().unwrap_or_default().to_string_lossy());
+    let folder = path.parent().ok_or("a path in a folder")?;
+    let names = std::fs::read_dir(folder)?.flatten().map(|entry| entry.file_name());
+    Ok(names.filter(|name| name.to_string_lossy().starts_with(&begin)).collect())
 }
