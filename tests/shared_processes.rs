@@ -118,6 +118,49 @@ fn a_forked_child_is_not_its_parent() {
 }
 
 #[test]
+fn a_child_opens_regions_whatever_its_parents_threads_were_at() {
+    let (place, other) = (Place::new(), Place::new());
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let cell = shared.root("cell", 0_u64).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let mut bad = None;
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    // Each of them locks the lists for a while.
+                    drop(Shared::open(&place).unwrap());
+                    drop(Shared::create(&other, &Options::new()));
+                    let _ = Shared::remove(&other);
+                }
+            });
+        }
+        for round in 0..60 {
+            // SAFETY: the child runs code of ours and ends without returning.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: ends a child that hangs.
+                unsafe { libc::alarm(20) };
+                let add = |own: Shared| own.atomically(|tx| tx.modify(cell, |value| value + 1));
+                let added = Shared::open(&place).is_ok_and(|own| add(own).is_ok());
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(i32::from(!added)) };
+            }
+            let mut status = 0;
+            // SAFETY: waits for our own child.
+            unsafe { libc::waitpid(child, &raw mut status, 0) };
+            if status != 0 {
+                bad = Some((round, status));
+                break;
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(bad.is_none(), "in this round, the child ended with this status: {bad:?}");
+    assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 60);
+}
+
+#[test]
 fn a_commit_of_a_forked_child_does_not_count() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();
