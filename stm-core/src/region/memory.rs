@@ -11,7 +11,7 @@ use contempo_alloc::barrier;
 use contempo_alloc::region::blocks::{LARGEST, SlotHeap};
 use contempo_alloc::region::error::NoBlock;
 use contempo_alloc::region::handle::{Handle, Kind, Meta, MetaWord};
-use contempo_alloc::region::tenure::Tenure;
+use contempo_alloc::region::tenure::{AtomicTerm, Tenure};
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::{Ordering, fence};
@@ -19,6 +19,7 @@ use contempo_sched::table::Descriptors;
 use contempo_sched::word::{Owner, WhoWhen};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// Units of retired blocks after which a session looks what it can free.
@@ -32,6 +33,8 @@ const BYTES_PER_UNIT: usize = 2048;
 #[derive(Debug)]
 pub struct Memory {
     slot: u32,
+    /// The slot's term, in the region, which `heap` keeps mapped.
+    term: Option<NonNull<AtomicTerm>>,
     heap: SlotHeap,
     /// Stamp and handle of what waits for its contemporaries, in order. What is in here, its meta word
     /// says too: after our death somebody finds it.
@@ -87,10 +90,12 @@ unsafe fn meta_of<'a>(at: *mut u8) -> &'a MetaWord {
 impl Memory {
     /// The memory of `slot` for its next term, which has nothing yet. For who has taken the slot.
     pub fn new(domain: &RegionDomain, slot: u32) -> Self {
-        let term = domain.map.slot(slot).map(|record| record.term.next(slot));
+        let term = domain.map.slot(slot).map(|record| &record.term);
+        let tenure = term.map_or(Tenure::new(slot, 0), |term| term.next(slot));
         Memory {
             slot,
-            heap: SlotHeap::new(Arc::clone(&domain.map), term.unwrap_or(Tenure::new(slot, 0))),
+            term: term.map(NonNull::from),
+            heap: SlotHeap::new(Arc::clone(&domain.map), tenure),
             retired: RefCell::new(VecDeque::new()),
             units: Cell::new(0),
             look_at: Cell::new(BATCH),
@@ -101,17 +106,17 @@ impl Memory {
     /// needed the room, then what this slot had may be theirs (`tenure`).
     #[inline(always)]
     pub(crate) fn look_at_term(&self, domain: &RegionDomain) {
-        let Some(record) = domain.map.slot(self.slot) else { return };
-        if !record.term.is(self.heap.tenure()) && !planted(Fault::EndOfTermMissed) {
-            self.begin_term(domain);
+        // SAFETY: in the region, which is mapped as long as we are there; an atomic.
+        let Some(term) = self.term.map(|term| unsafe { term.as_ref() }) else { return };
+        if !term.is(self.heap.tenure()) && !planted(Fault::EndOfTermMissed) {
+            self.begin_term(domain, term);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn begin_term(&self, domain: &RegionDomain) {
-        let Some(record) = domain.map.slot(self.slot) else { return };
-        let (last, next) = (self.heap.tenure(), record.term.next(self.slot));
+    fn begin_term(&self, domain: &RegionDomain, term: &AtomicTerm) {
+        let (last, next) = (self.heap.tenure(), term.next(self.slot));
         self.heap.renew(next);
         let mut units = 0;
         self.retired.borrow_mut().retain(|(_, handle)| {
