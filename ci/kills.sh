@@ -18,7 +18,7 @@ if [[ "${1:-}" == --all ]]; then
   random=(random --kills 10000)
 else
   sweep=(sweep --seconds 30 --stride 23)
-  recoverers=(recoverers --seconds 20)
+  recoverers=(recoverers --seconds 60)
   attachers=(attachers --seconds 20 --stride 7)
   random=(random --kills 200)
 fi

@@ -131,6 +131,11 @@ impl Load {
         Ok(())
     }
 
+    /// Makes the texts empty: what needs most room.
+    pub(crate) fn shrink(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
+        self.texts.iter().try_for_each(|text| tx.write(*text, ""))
+    }
+
     /// What is wrong, and how many cells there should be.
     pub(crate) fn audit(&self, tx: &Transaction<'_>) -> Result<(Option<String>, usize), Interrupt> {
         let mut total = 0;
