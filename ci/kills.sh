@@ -3,7 +3,7 @@
 # a recoverer or one that attaches does, around each system call of a maker, and at random under load, also
 # in a region that is always full. Then the same with faults planted, each of which must show.
 #
-#   ci/kills.sh             a share, about two minutes
+#   ci/kills.sh             a share, some minutes
 #   ci/kills.sh --all       every instruction, and 10,000 random kills: about an hour
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,11 +13,13 @@ if [[ "$(uname -sm)" != "Linux x86_64" ]]; then
 fi
 if [[ "${1:-}" == --all ]]; then
   sweep=(sweep --seconds 1800)
+  room=(sweep --only room --seconds 900 --stride 97)
   recoverers=(recoverers --seconds 900)
   attachers=(attachers --seconds 900)
   random=(random --kills 10000)
 else
   sweep=(sweep --seconds 30 --stride 23)
+  room=(sweep --only room --seconds 30 --stride 4001)
   recoverers=(recoverers --seconds 60)
   attachers=(attachers --seconds 20 --stride 7)
   random=(random --kills 200)
@@ -25,6 +27,7 @@ fi
 cargo build -q --release -p kills
 kills="${CARGO_TARGET_DIR:-target}/release/kills"
 timeout 2000 "$kills" "${sweep[@]}"
+timeout 1000 "$kills" "${room[@]}"
 timeout 1000 "$kills" "${recoverers[@]}"
 timeout 1000 "$kills" "${attachers[@]}"
 timeout 1000 "$kills" makers

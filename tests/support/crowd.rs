@@ -42,7 +42,8 @@ pub(crate) fn free(shared: &Shared, cells: &[Cell<[u8]>]) {
 pub(crate) fn crowd(shared: &Shared, seed: u64, time: Duration) -> (u64, u64) {
     let mut random = SmallRng::seed_from_u64(seed);
     let count = shared.root("count", 0_u64).unwrap();
-    let (mut own, mut full, mut made): (Vec<(Cell<[u8]>, u8, usize)>, _, _) = (Vec::new(), 0, 0);
+    let mut own: Vec<(Cell<[u8]>, u8, usize)> = Vec::new();
+    let (mut made, mut full) = (0, 0);
     let begin = Instant::now();
     while begin.elapsed() < time {
         let (value, length) = (random.random(), random.random_range(0..4) * 9_000 + 100);

@@ -19,6 +19,8 @@ pub(crate) const TOTAL: u64 = 1000 * ACCOUNTS as u64;
 pub(crate) const KINDS: [&str; 5] = ["transfer", "text", "structure", "insert", "take"];
 /// Those that are swept: also one that has lost eight times, and so reserves what it needs.
 pub(crate) const SWEPT: [&str; 6] = ["press", "transfer", "text", "structure", "insert", "take"];
+/// Swept on its own: one that finds no room, and takes over what the survivor holds.
+pub(crate) const ROOM: &str = "room";
 
 /// The cells of the load.
 #[derive(Clone, Copy)]
@@ -69,9 +71,13 @@ impl Load {
                 tx.modify(self.accounts[from], |balance| balance - sum)?;
                 tx.modify(self.accounts[to], |balance| balance + sum)?;
             }
-            "text" | "large" => {
-                let most = if kind == "text" { 60 } else { 6_000 };
-                let text = "text ".repeat(random.random_range(0..most));
+            "text" | "large" | "room" => {
+                let words = match kind {
+                    "text" => random.random_range(0..60),
+                    "large" => random.random_range(0..6_000),
+                    _ => 6_000,
+                };
+                let text = "text ".repeat(words);
                 tx.write(self.texts[0], &text[..])?;
                 tx.write(self.texts[1], &text[..])?;
             }
@@ -253,7 +259,8 @@ fn run_victim(path: &Path, kind: &str, seed: u64) -> Result<(), Failed> {
             let shared = Shared::open(path)?;
             let load = Load::new(&shared)?;
             // Warm, so that the steps are those of a transaction and not of what comes once.
-            shared.atomically(|tx| load.run(tx, kind, &mut random))?;
+            let warm = if kind == ROOM { "transfer" } else { kind };
+            shared.atomically(|tx| load.run(tx, warm, &mut random))?;
             nix::sys::ptrace::traceme()?;
             stop();
             shared.atomically(|tx| load.run(tx, kind, &mut random))?;

@@ -1,9 +1,9 @@
 //! Random kills, and stops, under load.
 
 use crate::steps::{Failed, command};
-use crate::sweep::{Place, watch};
+use crate::sweep::{CROWDED, Place, options, watch};
 use crate::verdict::Verdict;
-use contempo::shared::{Options, TransactionError};
+use contempo::shared::TransactionError;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::rngs::SmallRng;
@@ -12,9 +12,6 @@ use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-/// Bytes of a region in which a few processes are a crowd: they take over what others hold.
-const CROWDED: u64 = 1_300_000;
 
 /// Kills one of some busy processes again and again.
 pub(crate) fn random(
@@ -26,9 +23,8 @@ pub(crate) fn random(
 ) -> Result<Verdict, Failed> {
     println!("seed {seed}");
     let (mut random, fault) = (SmallRng::seed_from_u64(seed), fault.as_deref());
-    let options = Options::new().threads(16).processes(16).first_bytes(0);
     let place = if crowded {
-        Place::with("crowded", &options.most_bytes(CROWDED))?
+        Place::with("crowded", &options().most_bytes(CROWDED))?
     } else {
         Place::new("random")?
     };

@@ -1,11 +1,18 @@
 //! A kill at every instruction; and of recoverers, around everything that they do to the region.
 
-use crate::load::{Load, SWEPT};
+use crate::load::{Load, ROOM, SWEPT};
 use crate::steps::{Ended, Failed, Victim};
 use crate::verdict::Verdict;
 use contempo::shared::{Options, Shared, lease_path};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+/// Bytes of a region in which a few processes are a crowd: they take over what others hold.
+pub(crate) const CROWDED: u64 = 1_300_000;
+
+pub(crate) fn options() -> Options {
+    Options::new().threads(16).processes(16).first_bytes(0)
+}
 
 /// A region for a sweep, and this process, which survives, attached to it.
 pub(crate) struct Place {
@@ -16,7 +23,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(name: &str) -> Result<Self, Failed> {
-        Self::with(name, &Options::new().threads(16).processes(16).first_bytes(0))
+        Self::with(name, &options())
     }
 
     pub(crate) fn with(name: &str, options: &Options) -> Result<Self, Failed> {
@@ -27,6 +34,19 @@ impl Place {
         let shared = Shared::create(&path, options)?;
         let load = Load::new(&shared)?;
         Ok(Place { path, shared, load })
+    }
+
+    /// Takes all the room there is, and makes no use of it.
+    fn hold_all(&self) -> Result<(), Failed> {
+        self.shared.atomically(|tx| self.load.shrink(tx))?;
+        let mut cells = Vec::new();
+        while let Ok(cell) = self.shared.atomically(|tx| tx.create(&[0_u8; 30_000][..])) {
+            cells.push(cell);
+        }
+        for cell in cells {
+            self.shared.atomically(|tx| tx.free(cell))?;
+        }
+        Ok(())
     }
 
     fn clear_up(&self, verdict: &mut Verdict) -> Result<(), Failed> {
@@ -120,18 +140,25 @@ pub(crate) fn sweep(
     only: Option<&str>,
     fault: Option<String>,
 ) -> Result<Verdict, Failed> {
-    let kinds: Vec<&str> =
-        SWEPT.into_iter().filter(|kind| only.is_none_or(|only| only == *kind)).collect();
+    let all = SWEPT.into_iter().filter(|kind| only.is_none_or(|only| only == *kind));
+    let kinds: Vec<&str> = all.chain((only == Some(ROOM)).then_some(ROOM)).collect();
     let end = Instant::now() + Duration::from_secs(seconds);
     let (mut verdict, progress) = (Verdict::default(), std::sync::Arc::default());
     watch(&progress);
     for (number, &kind) in kinds.iter().enumerate() {
-        let place = Place::new(kind)?;
+        let place = if kind == ROOM {
+            Place::with(kind, &options().most_bytes(CROWDED))?
+        } else {
+            Place::new(kind)?
+        };
         // A share of the time for each; what one leaves, the next has.
         let left = end.saturating_duration_since(Instant::now());
         let share = Instant::now() + left / u32::try_from(kinds.len() - number)?;
         let (mut at, mut total) = (0, None);
         while Instant::now() < share {
+            if kind == ROOM {
+                place.hold_all()?;
+            }
             let before = place.shared.snapshot(|view| view.read(place.load.count))?;
             let victim = Victim::start(&place.path, kind, at, fault.as_deref())?;
             let ended = victim.step(at, |_, _| Ok(()))?;
