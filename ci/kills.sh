@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Processes that share a region are killed: at every instruction of a transaction, around everything that
-# a recoverer does, and at random under load. Then the same with faults planted, each of which must show.
+# a recoverer or one that attaches does, around each system call of a maker, and at random under load, also
+# in a region that is always full. Then the same with faults planted, each of which must show.
 #
-#   ci/kills.sh             a share, about two minutes
+#   ci/kills.sh             a share, some minutes
 #   ci/kills.sh --all       every instruction, and 10,000 random kills: about an hour
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,18 +13,26 @@ if [[ "$(uname -sm)" != "Linux x86_64" ]]; then
 fi
 if [[ "${1:-}" == --all ]]; then
   sweep=(sweep --seconds 1800)
+  room=(sweep --only room --seconds 900 --stride 97)
   recoverers=(recoverers --seconds 900)
+  attachers=(attachers --seconds 900)
   random=(random --kills 10000)
 else
   sweep=(sweep --seconds 30 --stride 23)
-  recoverers=(recoverers --seconds 20)
+  room=(sweep --only room --seconds 30 --stride 4001)
+  recoverers=(recoverers --seconds 60)
+  attachers=(attachers --seconds 20 --stride 7)
   random=(random --kills 200)
 fi
 cargo build -q --release -p kills
 kills="${CARGO_TARGET_DIR:-target}/release/kills"
 timeout 2000 "$kills" "${sweep[@]}"
+timeout 1000 "$kills" "${room[@]}"
 timeout 1000 "$kills" "${recoverers[@]}"
+timeout 1000 "$kills" "${attachers[@]}"
+timeout 1000 "$kills" makers
 timeout 1000 "$kills" "${random[@]}"
+timeout 1000 "$kills" "${random[@]}" --crowded
 
 # Each fault must make the verdict bad (status 1). A crash of the program itself is not a verdict.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/fault" RUSTFLAGS="--cfg contempo_fault"
@@ -54,3 +63,5 @@ must_show ClaimsLeftByRecovery sweep --seconds 30 --stride 13
 must_show UndoneUnmarked sweep --seconds 90 --stride 13 --only parts
 must_show RestoredUnmarked sweep --seconds 30 --stride 13 --only parts
 must_show AliveTakenForDead random --kills 200
+must_show SlotTakenUncounted attachers --seconds 110
+must_show TakenFromTheActive random --kills 400 --crowded

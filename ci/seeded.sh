@@ -7,4 +7,4 @@ export RUSTFLAGS="--cfg contempo_fault" CARGO_TARGET_DIR=target/fault RUST_BACKT
 log=/dev/null
 # What a whole run says is kept for ci/faults.sh.
 [ $# -gt 0 ] || { mkdir -p target/checks; log=target/checks/seeded.log; }
-timeout 900 cargo test -q --profile checker --test seeded -- --nocapture --test-threads 1 "$@" | tee "$log"
+timeout 900 cargo test -q --profile checker --test seeded --test seeded_regions -- --nocapture --test-threads 1 "$@" | tee "$log"

@@ -433,6 +433,32 @@ fn damage_that_looks_like_our_own_mark_is_no_base_of_a_commit() {
 }
 
 #[test]
+fn a_bad_link_is_damage_and_no_value_of_another_size() {
+    let links = [u64::MAX, 0, 1 << 32 | 5, 0xdead_beef_0000_1234];
+    for (number, bits) in links.into_iter().enumerate() {
+        for snapshot in [true, false] {
+            let place = Place::new();
+            let shared = Shared::create(&place, &Options::new()).unwrap();
+            let cell = shared.root("cell", 1_u64).unwrap();
+            let text = shared.root_of("text", "text").unwrap();
+            let file = std::fs::File::options().write(true).open(place.path()).unwrap();
+            for handle in [cell.words()[0], text.words()[0]] {
+                let link = u64::from(handle as u32) * 16 + 8;
+                file.write_all_at(&bits.to_ne_bytes(), link).unwrap();
+            }
+            let first = if snapshot {
+                shared.snapshot(|view| view.read(cell).map(drop))
+            } else {
+                shared.atomically(|tx| tx.read(cell).map(drop))
+            };
+            assert!(matches!(first, Err(TransactionError::Corrupt)), "{number}: {first:?}");
+            let second = shared.snapshot(|view| view.read(text).map(drop));
+            assert!(matches!(second, Err(TransactionError::Corrupt)), "{number}: {second:?}");
+        }
+    }
+}
+
+#[test]
 fn both_files_have_the_mode_that_was_asked_for() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new().mode(0o666)).unwrap();

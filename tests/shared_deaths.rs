@@ -4,7 +4,7 @@
 #[path = "support/region.rs"]
 mod region;
 
-use contempo::shared::{Cell, Options, Shared, TransactionError};
+use contempo::shared::{Cell, OpenError, Options, Shared, TransactionError, Unusable};
 use region::{Place, play, role};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -249,4 +249,77 @@ fn what_the_dead_have_retired_is_freed() {
     shared.collect().unwrap();
     let after = shared.check();
     assert!(after.is_sound() && after.retired == 0, "{after}");
+}
+
+#[test]
+fn all_of_the_dead_are_cleared_up_together() {
+    let name = "all_of_the_dead_are_cleared_up_together";
+    if let Some((_, place)) = role() {
+        let shared = Shared::open(place).unwrap();
+        let cells: Vec<Cell<u64>> =
+            (0..4).map(|n| shared.root(&format!("{n}"), 0).unwrap()).collect();
+        // Retired blocks, and in the end a transaction that comes to nothing.
+        for n in 0..50 {
+            shared.atomically(|tx| cells.iter().try_for_each(|cell| tx.write(*cell, &n))).unwrap();
+        }
+        let _ = shared.atomically(|tx| -> Result<(), _> {
+            cells.iter().try_for_each(|cell| tx.write(*cell, &99))?;
+            tx.create(&5_u64)?;
+            die()
+        });
+    }
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let mut dead: Vec<_> = (0..4).map(|_| play(name, "dies", place.path())).collect();
+    for child in &mut dead {
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
+    // Those who came later have cleared up after some of the others.
+    let before = shared.overview();
+    let slots = before.attached.iter().filter(|slot| !slot.alive).count() as u64;
+    assert_eq!(shared.reap().unwrap().slots, slots);
+    assert_eq!(before.recoveries + slots, 4);
+    shared.collect().unwrap();
+    let report = shared.check();
+    assert!(report.is_sound() && report.retired == 0, "{report}");
+    assert_eq!((report.cells, report.unreachable), (5, 0), "{report}");
+    let cell: Cell<u64> = shared.find_root("0").unwrap().unwrap();
+    assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 49);
+}
+
+#[test]
+fn a_machine_that_went_down_is_noticed() {
+    use contempo_alloc::region::layout::{SHARED_AT, Shared as Words};
+    use std::os::unix::fs::FileExt;
+    let name = "a_machine_that_went_down_is_noticed";
+    if let Some((role, place)) = role() {
+        if role == "makes" {
+            drop(Shared::create(place, &Options::new()).unwrap());
+            return;
+        }
+        Shared::open(place).unwrap().root("cell", 7_u64).unwrap();
+        die();
+    }
+    let place = Place::new();
+    // As if that had been before the machine was started.
+    let in_another_boot = || {
+        let at = (SHARED_AT + std::mem::offset_of!(Words, boot)) as u64;
+        let file = std::fs::File::options().write(true).open(place.path()).unwrap();
+        file.write_all_at(&[5; 16], at).unwrap();
+    };
+    assert!(play(name, "makes", place.path()).wait().unwrap().success());
+    in_another_boot();
+    // On a thread of its own, so that nobody is attached when that has ended.
+    let open = || std::thread::scope(|scope| scope.spawn(|| Shared::open(&place).map(drop)).join());
+    let whole = open().unwrap();
+    assert!(whole.is_ok(), "left by everybody: {whole:?}");
+    dies(name, "dies", place.path());
+    in_another_boot();
+    let before = std::fs::read(place.path()).unwrap();
+    let refused = open().unwrap();
+    let noticed = matches!(refused, Err(OpenError::Unusable(Unusable::NotLeftCleanly)));
+    assert!(noticed, "{refused:?}");
+    assert_eq!(std::fs::read(place.path()).unwrap(), before, "nothing was touched");
+    Shared::remove(&place).unwrap();
+    drop(Shared::create(&place, &Options::new()).unwrap());
 }

@@ -118,6 +118,49 @@ fn a_forked_child_is_not_its_parent() {
 }
 
 #[test]
+fn a_child_opens_regions_whatever_its_parents_threads_were_at() {
+    let (place, other) = (Place::new(), Place::new());
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let cell = shared.root("cell", 0_u64).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let mut bad = None;
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    // Each of them locks the lists for a while.
+                    drop(Shared::open(&place).unwrap());
+                    drop(Shared::create(&other, &Options::new()));
+                    let _ = Shared::remove(&other);
+                }
+            });
+        }
+        for round in 0..60 {
+            // SAFETY: the child runs code of ours and ends without returning.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: ends a child that hangs.
+                unsafe { libc::alarm(20) };
+                let add = |own: Shared| own.atomically(|tx| tx.modify(cell, |value| value + 1));
+                let added = Shared::open(&place).is_ok_and(|own| add(own).is_ok());
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(i32::from(!added)) };
+            }
+            let mut status = 0;
+            // SAFETY: waits for our own child.
+            unsafe { libc::waitpid(child, &raw mut status, 0) };
+            if status != 0 {
+                bad = Some((round, status));
+                break;
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(bad.is_none(), "in this round, the child ended with this status: {bad:?}");
+    assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 60);
+}
+
+#[test]
 fn a_commit_of_a_forked_child_does_not_count() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();
@@ -237,9 +280,9 @@ fn room_that_only_the_dead_have_is_found() {
     }
 }
 
-#[test]
-fn a_full_file_system_is_an_error() {
-    let folder = std::env::temp_dir().join(format!("contempo-full-{}", std::process::id()));
+/// Runs `f` with a folder on a file system of 1 MiB; false if none can be mounted here.
+fn on_a_small_file_system(name: &str, f: impl FnOnce(&Path) + Send) -> bool {
+    let folder = std::env::temp_dir().join(format!("contempo-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=1m", "none"])
@@ -249,36 +292,66 @@ fn a_full_file_system_is_an_error() {
     if !mounted {
         println!("skipped: no file system can be mounted here");
         std::fs::remove_dir(&folder).unwrap();
-        return;
+        return false;
     }
-    let path = folder.join("region");
-    let run = {
-        let path = path.clone();
-        move || {
-            let shared = Shared::create(&path, &Options::new().first_bytes(0)).unwrap();
-            let mut made: u64 = 0;
-            let full = loop {
-                match shared.atomically(|tx| tx.create(&[1_u8; 4000][..])) {
-                    Ok(_) => made += 1,
-                    Err(why) => break why,
-                }
-            };
-            assert!(matches!(full, TransactionError::NoBlock(_)), "{full}");
-            assert!(made > 20, "{made}");
-            let cell = shared.root("small", 1_u64);
-            println!("after {made} values: {full}; a small one: {cell:?}");
-            let report = shared.check();
-            assert!(report.is_sound(), "{report}");
-            // One that does not even have room for its header leaves no file.
-            let other = path.with_extension("other");
-            assert!(Shared::create(&other, &Options::new()).is_err());
-            assert!(!other.exists() && !lease_path(&other).exists());
-        }
-    };
-    let outcome = std::thread::spawn(run).join();
+    let outcome = std::thread::scope(|scope| scope.spawn(|| f(&folder)).join());
     assert!(Command::new("umount").arg("-l").arg(&folder).status().unwrap().success());
     std::fs::remove_dir(&folder).unwrap();
     outcome.unwrap();
+    true
+}
+
+/// Makes values until there is no room.
+fn fill(shared: &Shared) -> (u64, TransactionError) {
+    for made in 0.. {
+        if let Err(why) = shared.atomically(|tx| tx.create(&[1_u8; 4000][..])) {
+            return (made, why);
+        }
+    }
+    unreachable!("no region is so large")
+}
+
+#[test]
+fn a_full_file_system_is_an_error() {
+    on_a_small_file_system("full", |folder| {
+        let path = folder.join("region");
+        let shared = Shared::create(&path, &Options::new().first_bytes(0)).unwrap();
+        let (made, full) = fill(&shared);
+        assert!(matches!(full, TransactionError::NoBlock(_)), "{full}");
+        assert!(made > 20, "{made}");
+        let cell = shared.root("small", 1_u64);
+        println!("after {made} values: {full}; a small one: {cell:?}");
+        let report = shared.check();
+        assert!(report.is_sound(), "{report}");
+        // One that does not even have room for its header leaves no file.
+        let other = path.with_extension("other");
+        assert!(Shared::create(&other, &Options::new()).is_err());
+        assert!(!other.exists() && !lease_path(&other).exists());
+        assert_eq!(folder.read_dir().unwrap().count(), 2, "the region and its lease file");
+    });
+}
+
+#[test]
+fn what_others_append_to_a_region_is_not_taken_for_room() {
+    let name = "what_others_append_to_a_region_is_not_taken_for_room";
+    if let Some((_, place)) = role() {
+        let shared = Shared::open(place).unwrap();
+        let (made, full) = fill(&shared);
+        assert!(matches!(full, TransactionError::NoBlock(_)), "{full}");
+        println!("filled with {made}");
+        return;
+    }
+    on_a_small_file_system("appended", |folder| {
+        let path = folder.join("region");
+        let shared = Shared::create(&path, &Options::new().first_bytes(0)).unwrap();
+        // Longer, without any space for it.
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(8 << 20).unwrap();
+        let mut other = play(name, "fills", &path);
+        let status = other.wait().unwrap();
+        assert!(status.success(), "{status}: it touched what is not there");
+        let (_, full) = fill(&shared);
+        assert!(matches!(full, TransactionError::NoBlock(_)), "{full}");
+    });
 }
 
 /// Uses a region in every way, whatever comes of it. Returns whether it could be opened.

@@ -7,7 +7,7 @@ use contempo_core::region::check::{self, Report};
 use contempo_core::region::domain::RegionDomain;
 use contempo_core::region::recover::Recovered;
 use contempo_core::region::session::Session;
-use contempo_core::region::{attach, current, overview};
+use contempo_core::region::{attach, current, make, overview};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -90,11 +90,14 @@ impl Shared {
         Shared { domain, region }
     }
 
-    /// Makes a region in a new file at `path`, and its lease file beside it. On a `tmpfs` (`/dev/shm`) it
-    /// is memory, and is gone when the machine stops.
+    /// Makes a region in a new file at `path`, and its lease file beside it, if there is none. On a `tmpfs`
+    /// (`/dev/shm`) it is memory, and is gone when the machine stops.
+    ///
+    /// Nobody sees a region that is not complete. Of several who make one at the same place, one wins.
     ///
     /// # Errors
-    /// [`OpenError`] if there is such a file already, or the system refuses. No file is left then.
+    /// [`OpenError`] if there is such a file already ([`AlreadyExists`](std::io::ErrorKind::AlreadyExists)), or the
+    /// system refuses. No file is left then.
     ///
     /// ```
     /// use contempo::shared::{Options, Shared};
@@ -107,7 +110,7 @@ impl Shared {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create(path: impl AsRef<Path>, options: &Options) -> Result<Self, OpenError> {
-        attach::create(path.as_ref(), &options.0).map(Self::of)
+        make::create(path.as_ref(), &options.0).map(Self::of)
     }
 
     /// Attaches this process to the region at `path`, and clears up after processes that have died.
@@ -128,6 +131,26 @@ impl Shared {
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         attach::open(path.as_ref()).map(Self::of)
+    }
+
+    /// Removes the region at `path` and its lease file, in a way that fits with others who make one there, or
+    /// remove it, at the same time. Processes that are attached go on with it, and nobody else finds it.
+    ///
+    /// # Errors
+    /// [`OpenError`] if there is no region, or the system refuses.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-remove-{}", std::process::id()));
+    /// # let _ = Shared::remove(&path);
+    /// let shared = Shared::create(&path, &Options::new())?;
+    /// Shared::remove(&path)?;
+    /// assert!(!path.exists() && !contempo::shared::lease_path(&path).exists());
+    /// shared.root("cell", 1_u64)?; // it is there for who has it
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn remove(path: impl AsRef<Path>) -> Result<(), OpenError> {
+        make::remove(path.as_ref())
     }
 
     #[inline(always)]

@@ -168,6 +168,15 @@ impl World {
     }
 }
 
+/// One who clears up and dies after two steps, and one who does all of them.
+fn recoverers(world: &Arc<World>) -> thread::JoinHandle<()> {
+    let world = Arc::clone(world);
+    thread::spawn(move || {
+        world.clear_up(2);
+        world.clear_up(CLEARING);
+    })
+}
+
 #[test]
 fn a_reader_meets_a_death() {
     let faults = [Fault::UndecidedFinished, Fault::ClaimsLeftByRecovery];
@@ -185,11 +194,7 @@ fn a_reader_meets_a_death() {
         }
         let world = Arc::new(World::new());
         world.die_after(3);
-        let other = Arc::clone(&world);
-        let recoverers = thread::spawn(move || {
-            other.clear_up(2);
-            other.clear_up(CLEARING);
-        });
+        let recoverers = recoverers(&world);
         let values = world.read();
         assert_eq!(values[0], values[1], "half of a transaction");
         recoverers.join().unwrap();
@@ -202,11 +207,7 @@ fn a_reader_and_a_writer_meet_a_decided_death() {
     holds_unless("a_reader_and_a_writer_meet_a_decided_death", 2, &[], || {
         let world = Arc::new(World::new());
         world.die_after(5);
-        let other = Arc::clone(&world);
-        let recoverers = thread::spawn(move || {
-            other.clear_up(2);
-            other.clear_up(CLEARING);
-        });
+        let recoverers = recoverers(&world);
         let other = Arc::clone(&world);
         let writer = thread::spawn(move || assert!(other.write(7, 1) || other.write(7, 2)));
         let values = world.read();
@@ -222,11 +223,7 @@ fn a_writer_meets_a_death() {
     holds_unless("a_writer_meets_a_death", 3, &[Fault::ClaimsLeftByRecovery], || {
         let world = Arc::new(World::new());
         world.die_after(4);
-        let other = Arc::clone(&world);
-        let recoverers = thread::spawn(move || {
-            other.clear_up(2);
-            other.clear_up(CLEARING);
-        });
+        let recoverers = recoverers(&world);
         let mut serial = 1;
         while !world.write(7, serial) {
             serial += 1;
@@ -242,11 +239,7 @@ fn a_writer_meets_a_decided_death() {
     holds_unless("a_writer_meets_a_decided_death", 3, &[], || {
         let world = Arc::new(World::new());
         world.die_after(5);
-        let other = Arc::clone(&world);
-        let recoverers = thread::spawn(move || {
-            other.clear_up(2);
-            other.clear_up(CLEARING);
-        });
+        let recoverers = recoverers(&world);
         let mut serial = 1;
         while !world.write(7, serial) {
             serial += 1;

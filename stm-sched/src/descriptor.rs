@@ -5,7 +5,7 @@
 
 use crate::contention::ConflictLog;
 use crate::parker::Parker;
-use crate::primitives::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::primitives::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::statistics::ThreadCounters;
 use crate::turn::Rank;
 use crate::word::{AtomicStateWord, AtomicTurnWord, Phase, StateWord, TurnPhase, TurnWord};
@@ -47,9 +47,9 @@ pub struct Descriptor {
     /// The oldest stamp that this thread's transactions may still read at (see `contempo-alloc`).
     pub announced: Padded<AtomicU64>,
     /// Is this thread inside a transaction?
-    pub active: AtomicBool,
+    pub active: AtomicFlag,
     /// Does a thread own this slot?
-    pub taken: AtomicBool,
+    pub taken: AtomicFlag,
     /// The cell whose baton this thread's transaction holds (`watch`), or 0.
     pub woken_for: AtomicUsize,
     /// What this thread has done so far.
@@ -70,6 +70,37 @@ impl std::ops::Deref for ThreadDescriptor {
     #[inline(always)]
     fn deref(&self) -> &Descriptor {
         &self.descriptor
+    }
+}
+
+/// A flag in memory that other processes map: any bits mean something. (An `AtomicBool` with other bits than
+/// those of `false` and `true` is undefined behaviour, and a damaged region may have them.)
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct AtomicFlag(AtomicU32);
+
+impl AtomicFlag {
+    /// A flag.
+    pub fn new(value: bool) -> Self {
+        AtomicFlag(AtomicU32::new(value.into()))
+    }
+
+    /// Is it set? Anything but 0 counts.
+    #[inline(always)]
+    pub fn load(&self, order: Ordering) -> bool {
+        self.0.load(order) != 0
+    }
+
+    /// Sets or clears it.
+    #[inline(always)]
+    pub fn store(&self, value: bool, order: Ordering) {
+        self.0.store(value.into(), order);
+    }
+
+    /// Sets it if it is not set. True if it was this call.
+    #[inline]
+    pub fn set_first(&self, success: Ordering) -> bool {
+        self.0.compare_exchange(0, 1, success, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -101,8 +132,8 @@ impl Descriptor {
             sign_of_life: AtomicU64::new(0),
             lease: AtomicU64::new(0),
             announced: Padded(AtomicU64::new(Self::NOTHING_ANNOUNCED)),
-            active: AtomicBool::new(false),
-            taken: AtomicBool::new(false),
+            active: AtomicFlag::new(false),
+            taken: AtomicFlag::new(false),
             woken_for: AtomicUsize::new(0),
             counters: ThreadCounters::new(),
         }

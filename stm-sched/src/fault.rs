@@ -137,6 +137,12 @@ pub enum Fault {
     RestoredUnmarked,
     /// In a region: a process that is alive is taken for dead.
     AliveTakenForDead,
+    /// In a region: who needs room takes it from a thread without looking whether that is active.
+    TakenFromTheActive,
+    /// In a region: a thread does not look whether the term for which it has its memory has ended.
+    EndOfTermMissed,
+    /// In a region: a slot is taken first and counted then.
+    SlotTakenUncounted,
 }
 
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]

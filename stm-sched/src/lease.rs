@@ -9,6 +9,7 @@
 //! process, so there is one descriptor for each file, which is closed when nobody in the process holds
 //! anything; and the kernel does not tell two holders in one process apart, so the list does.
 
+use crate::fork::{ForkMark, PerProcess};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
@@ -16,17 +17,17 @@ use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A lease file that this process has open.
 #[derive(Debug)]
 struct Open {
     file: ManuallyDrop<File>,
     identity: (u64, u64),
-    /// Leases that some holder in this process has.
-    taken: Mutex<BTreeSet<u32>>,
+    /// Places in the file that some holder in this process has locked.
+    taken: Mutex<BTreeSet<u64>>,
     /// A child has the descriptor of its parent, and none of the locks.
     fork: ForkMark,
     /// Holders. Changed under the lock of [`OPEN`] only.
@@ -35,7 +36,7 @@ struct Open {
 
 /// The lease files that this process has open. Files are opened and closed under its lock, so no
 /// descriptor is closed while another holder of the same file has a lease.
-static OPEN: Mutex<Vec<Arc<Open>>> = Mutex::new(Vec::new());
+static OPEN: PerProcess<Mutex<Vec<Arc<Open>>>> = PerProcess::new();
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Whatever is guarded here is whole between any two statements.
@@ -43,10 +44,34 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// One holder of leases. Dropping it gives up what it holds, and nothing else.
+///
+/// Leases are numbered within a *space*: regions that were made at the same place one after the other have the
+/// same lease file, and some may be in use still. Each has the space of its instance number.
 #[derive(Debug)]
 pub struct LeaseFile {
     open: Arc<Open>,
-    own: Mutex<BTreeSet<u32>>,
+    own: Mutex<BTreeSet<u64>>,
+    /// Where the space begins.
+    base: u64,
+}
+
+/// Leases in a space, as a power of two.
+const SPACE_BITS: u32 = 13;
+/// The place of the [`Gate`], beyond all spaces.
+const GATE: u64 = 1 << 62;
+/// How often somebody looks whether the gate is free.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Held by who puts files to their place, or takes them away: one at a time, of all processes and threads.
+#[derive(Debug)]
+#[must_use = "the gate is given up when this is dropped"]
+pub struct Gate<'f>(&'f LeaseFile);
+
+impl Drop for Gate<'_> {
+    fn drop(&mut self) {
+        // What cannot be given up now is given up when the file is closed.
+        let _ = self.0.give_up_place(GATE);
+    }
 }
 
 fn identity_of(file: &File) -> io::Result<(u64, u64)> {
@@ -55,46 +80,123 @@ fn identity_of(file: &File) -> io::Result<(u64, u64)> {
 }
 
 impl LeaseFile {
-    /// Opens the file at `path`; with `create_mode`, makes it, which fails if it is there already.
+    /// Opens the file at `path`, for the leases of this space.
     ///
     /// # Errors
     /// What the system says.
-    pub fn open(path: &Path, create_mode: Option<u32>) -> io::Result<Self> {
-        let mut all = lock(&OPEN);
-        // A parent's are not ours, and closing one would drop what we have in it by another descriptor.
-        all.retain(|open| !open.fork.is_child());
+    pub fn open(path: &Path, space: u64) -> io::Result<Self> {
+        let mut all = lock(OPEN.get()?);
+        Self::find_or_open(&mut all, path, space)
+    }
+
+    /// Opens the file at `path`, and makes it first if it is not there. Says whether it did.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open_or_make(path: &Path, mode: u32, space: u64) -> io::Result<(Self, bool)> {
+        let mut all = lock(OPEN.get()?);
+        loop {
+            match Self::find_or_open(&mut all, path, space) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other.map(|leases| (leases, false)),
+            }
+            let mut options = File::options();
+            options.read(true).write(true).create_new(true).mode(mode);
+            let fork = ForkMark::new()?;
+            match options.custom_flags(libc::O_CLOEXEC).open(path) {
+                // Somebody was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+                Ok(file) => {
+                    // Nobody in this process has a lease in a file that is new: it may be closed on the way out.
+                    let identity = identity_of(&file)?;
+                    let leases =
+                        Self::add(&mut all, ManuallyDrop::new(file), identity, fork, space);
+                    return Ok((leases, true));
+                }
+            }
+        }
+    }
+
+    fn find_or_open(all: &mut Vec<Arc<Open>>, path: &Path, space: u64) -> io::Result<Self> {
         let known = |all: &[Arc<Open>], identity| {
             let open = all.iter().find(|open| open.identity == identity)?;
             // Relaxed, here and below: under the lock.
             open.holders.fetch_add(1, Ordering::Relaxed);
-            Some(LeaseFile { open: Arc::clone(open), own: Mutex::default() })
+            Some(Self::holder(Arc::clone(open), space))
         };
-        let mut options = File::options();
-        options.read(true).write(true).custom_flags(libc::O_CLOEXEC);
-        match create_mode {
-            Some(mode) => {
-                options.create_new(true).mode(mode);
-            }
-            None => {
-                // To look at it drops no lock.
-                let look = libc::O_PATH | libc::O_CLOEXEC;
-                let place = File::options().read(true).custom_flags(look).open(path)?;
-                if let Some(known) = known(&all, identity_of(&place)?) {
-                    return Ok(known);
-                }
-            }
+        // To look at it drops no lock.
+        let look = libc::O_PATH | libc::O_CLOEXEC;
+        let place = File::options().read(true).custom_flags(look).open(path)?;
+        if let Some(known) = known(all, identity_of(&place)?) {
+            return Ok(known);
         }
         let fork = ForkMark::new()?;
+        let mut options = File::options();
+        options.read(true).write(true).custom_flags(libc::O_CLOEXEC);
         // Not to be closed on any way out before it is known that nobody here has a lease in it.
         let file = ManuallyDrop::new(options.open(path)?);
         let identity = identity_of(&file)?;
-        if let Some(known) = known(&all, identity) {
+        if let Some(known) = known(all, identity) {
             return Ok(known); // Moved to this place since we looked: the descriptor stays open.
         }
+        Ok(Self::add(all, file, identity, fork, space))
+    }
+
+    fn add(
+        all: &mut Vec<Arc<Open>>,
+        file: ManuallyDrop<File>,
+        identity: (u64, u64),
+        fork: ForkMark,
+        space: u64,
+    ) -> Self {
         let (taken, holders) = (Mutex::default(), AtomicU32::new(1));
         let open = Arc::new(Open { file, identity, taken, fork, holders });
         all.push(Arc::clone(&open));
-        Ok(LeaseFile { open, own: Mutex::default() })
+        Self::holder(open, space)
+    }
+
+    fn holder(open: Arc<Open>, space: u64) -> Self {
+        // Below the gate: 49 bits of the space, and 13 for each of its leases.
+        let base = space >> (64 - 49) << SPACE_BITS;
+        LeaseFile { open, own: Mutex::default(), base }
+    }
+
+    /// Another holder of leases in the same file, of the same space.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn again(&self) -> io::Result<Self> {
+        let _all = lock(OPEN.get()?);
+        self.open.holders.fetch_add(1, Ordering::Relaxed);
+        Ok(LeaseFile { open: Arc::clone(&self.open), own: Mutex::default(), base: self.base })
+    }
+
+    /// Is this the file at `path`?
+    ///
+    /// # Errors
+    /// What the system says, other than that there is none.
+    pub fn is_at(&self, path: &Path) -> io::Result<bool> {
+        match std::fs::metadata(path) {
+            Ok(metadata) => Ok((metadata.dev(), metadata.ino()) == self.identity()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the gate of this file, and waits so long for it.
+    ///
+    /// # Errors
+    /// `TimedOut`; or what the system says.
+    pub fn take_gate(&self, patience: Duration) -> io::Result<Gate<'_>> {
+        let begin = Instant::now();
+        while !self.try_take_place(GATE)? {
+            if begin.elapsed() >= patience {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(Gate(self))
     }
 
     /// Identifies the file on this machine: device and inode.
@@ -102,23 +204,43 @@ impl LeaseFile {
         self.open.identity
     }
 
-    /// Gives the file this mode.
+    /// Gives the file this mode, if it has another.
     ///
     /// # Errors
     /// What the system says.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         use std::os::unix::fs::PermissionsExt;
+        if self.open.file.metadata()?.permissions().mode() & 0o7777 == mode & 0o7777 {
+            return Ok(());
+        }
         self.open.file.set_permissions(std::fs::Permissions::from_mode(mode))
     }
 
-    fn lock(index: u32, kind: libc::c_int) -> libc::flock {
+    fn lock(from: u64, count: u64, kind: libc::c_int) -> libc::flock {
         libc::flock {
             l_type: kind as libc::c_short,
             l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: libc::off_t::from(index),
-            l_len: 1,
+            // Both are at most `GATE`.
+            l_start: from as libc::off_t,
+            l_len: count as libc::off_t,
             l_pid: 0,
         }
+    }
+
+    /// The place of a lease of ours.
+    fn place(&self, index: u32) -> u64 {
+        debug_assert!(index >> SPACE_BITS == 0);
+        self.base | u64::from(index)
+    }
+
+    /// A forked child has nothing to do with the locks of its parent, and may find these lists locked for ever.
+    fn check_parent(&self) -> io::Result<()> {
+        if self.open.fork.is_child() {
+            return Err(io::Error::other(
+                "the lease file was opened before this process was forked",
+            ));
+        }
+        Ok(())
     }
 
     fn control(&self, command: libc::c_int, lock: &mut libc::flock) -> io::Result<()> {
@@ -135,14 +257,19 @@ impl LeaseFile {
     /// # Errors
     /// What the system says, other than that it is taken.
     pub fn try_take(&self, index: u32) -> io::Result<bool> {
+        self.try_take_place(self.place(index))
+    }
+
+    fn try_take_place(&self, place: u64) -> io::Result<bool> {
+        self.check_parent()?;
         let mut taken = lock(&self.open.taken);
-        if taken.contains(&index) {
+        if taken.contains(&place) {
             return Ok(false);
         }
-        match self.control(libc::F_SETLK, &mut Self::lock(index, libc::F_WRLCK)) {
+        match self.control(libc::F_SETLK, &mut Self::lock(place, 1, libc::F_WRLCK)) {
             Ok(()) => {
-                taken.insert(index);
-                lock(&self.own).insert(index);
+                taken.insert(place);
+                lock(&self.own).insert(place);
                 Ok(true)
             }
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
@@ -157,12 +284,17 @@ impl LeaseFile {
     /// # Errors
     /// What the system says.
     pub fn give_up(&self, index: u32) -> io::Result<()> {
+        self.give_up_place(self.place(index))
+    }
+
+    fn give_up_place(&self, place: u64) -> io::Result<()> {
+        self.check_parent()?;
         let mut taken = lock(&self.open.taken);
-        if !lock(&self.own).remove(&index) {
+        if !lock(&self.own).remove(&place) {
             return Ok(());
         }
-        let given_up = self.control(libc::F_SETLK, &mut Self::lock(index, libc::F_UNLCK));
-        taken.remove(&index);
+        let given_up = self.control(libc::F_SETLK, &mut Self::lock(place, 1, libc::F_UNLCK));
+        taken.remove(&place);
         given_up
     }
 
@@ -171,10 +303,23 @@ impl LeaseFile {
     /// # Errors
     /// What the system says.
     pub fn is_taken_by_another(&self, index: u32) -> io::Result<bool> {
-        if lock(&self.open.taken).contains(&index) {
-            return Ok(!lock(&self.own).contains(&index));
+        self.is_one_taken_by_another(index, 1)
+    }
+
+    /// Does somebody else have one of `count` leases from `first` on?
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_one_taken_by_another(&self, first: u32, count: u32) -> io::Result<bool> {
+        self.check_parent()?;
+        let (from, count) = (self.place(first), u64::from(count));
+        let taken = lock(&self.open.taken);
+        let own = lock(&self.own);
+        if taken.range(from..from + count).any(|place| !own.contains(place)) {
+            return Ok(true);
         }
-        let mut lock = Self::lock(index, libc::F_WRLCK);
+        // The kernel does not tell us of our own.
+        let mut lock = Self::lock(from, count, libc::F_WRLCK);
         self.control(libc::F_GETLK, &mut lock)?;
         Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
     }
@@ -185,102 +330,21 @@ impl Drop for LeaseFile {
         if self.open.fork.is_child() {
             return; // The parent's.
         }
-        for index in std::mem::take(&mut *lock(&self.own)) {
+        for place in std::mem::take(&mut *lock(&self.own)) {
             let mut taken = lock(&self.open.taken);
             // What cannot be given up now is given up when the file is closed.
-            let _ = self.control(libc::F_SETLK, &mut Self::lock(index, libc::F_UNLCK));
-            taken.remove(&index);
+            let _ = self.control(libc::F_SETLK, &mut Self::lock(place, 1, libc::F_UNLCK));
+            taken.remove(&place);
         }
-        let mut all = lock(&OPEN);
+        // It is there: we are on it.
+        let Ok(all) = OPEN.get() else { return };
+        let mut all = lock(all);
         if self.open.holders.fetch_sub(1, Ordering::Relaxed) == 1 {
             all.retain(|open| !Arc::ptr_eq(open, &self.open));
             // SAFETY: a descriptor of ours, which nobody uses any more: there was no other holder, and
             // none can have come since, as we hold the list.
             unsafe { libc::close(self.open.file.as_raw_fd()) };
         }
-    }
-}
-
-/// Tells a process from its forked children: a word in a page that the kernel clears in a child.
-#[derive(Debug)]
-pub struct ForkMark {
-    page: NonNull<AtomicU32>,
-}
-
-// SAFETY: the page is an atomic word, shared by the threads of this process.
-unsafe impl Send for ForkMark {}
-// SAFETY: as above.
-unsafe impl Sync for ForkMark {}
-
-const PAGE: usize = 4096;
-
-/// What the word of a [`ForkMark`] can be.
-const CLEARED: u32 = 0;
-const GOOD: u32 = 1;
-const SPOILED: u32 = 2;
-
-impl ForkMark {
-    /// Marks this process.
-    ///
-    /// # Errors
-    /// What the system says; Linux before 4.14 does not know such pages.
-    pub fn new() -> io::Result<Self> {
-        let (access, kind) =
-            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new anonymous mapping, at an address that the kernel chooses.
-        let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, access, kind, -1, 0) };
-        if page == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let Some(word) = NonNull::new(page.cast::<AtomicU32>()) else {
-            return Err(io::Error::other("the kernel mapped a page at address zero"));
-        };
-        let mark = ForkMark { page: word };
-        // SAFETY: the page was just mapped, and is ours.
-        if unsafe { libc::madvise(page, PAGE, libc::MADV_WIPEONFORK) } == -1 {
-            return Err(io::Error::last_os_error());
-        }
-        // Relaxed: a child is made by a system call of this process, after this.
-        mark.word().store(GOOD, Ordering::Relaxed);
-        Ok(mark)
-    }
-
-    #[inline(always)]
-    fn word(&self) -> &AtomicU32 {
-        // SAFETY: mapped until drop, aligned, and never accessed otherwise.
-        unsafe { self.page.as_ref() }
-    }
-
-    /// Is this a forked child of the process that made the mark?
-    #[inline(always)]
-    pub fn is_child(&self) -> bool {
-        // Relaxed: see `new`.
-        self.word().load(Ordering::Relaxed) == CLEARED
-    }
-
-    /// Says, once and for all, that what the mark belongs to is not to be used any more.
-    pub fn spoil(&self) {
-        // Relaxed: nothing is passed on with it. A swap: the mark of a child stays that.
-        let _ = self.word().compare_exchange(GOOD, SPOILED, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    /// Has that been said, by this process?
-    #[inline(always)]
-    pub fn is_spoiled(&self) -> bool {
-        self.word().load(Ordering::Relaxed) == SPOILED
-    }
-
-    /// Is this the process that made the mark, and has it not spoiled it? One load.
-    #[inline(always)]
-    pub fn is_good(&self) -> bool {
-        self.word().load(Ordering::Relaxed) == GOOD
-    }
-}
-
-impl Drop for ForkMark {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this length; nobody has a reference to it any more.
-        unsafe { libc::munmap(self.page.as_ptr().cast(), PAGE) };
     }
 }
 
@@ -297,29 +361,102 @@ pub fn started_at(process: u32) -> u64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_lease_shows_to_others_only_and_ends_with_its_holder() {
-        let path = std::env::temp_dir().join(format!("contempo-lease-{}", std::process::id()));
+    /// A name that nothing has.
+    fn fresh(name: &str) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("contempo-{name}-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
-        let leases = LeaseFile::open(&path, Some(0o600)).unwrap();
-        assert!(LeaseFile::open(&path, Some(0o600)).is_err(), "it is there already");
-        assert!(leases.try_take(3).unwrap() && !leases.is_taken_by_another(3).unwrap());
-        // SAFETY: the child makes system calls only, and ends without running anything else.
+        path
+    }
+
+    fn make(path: &Path) -> LeaseFile {
+        let (leases, made) = LeaseFile::open_or_make(path, 0o600, 0).unwrap();
+        assert!(made);
+        leases
+    }
+
+    /// What a forked child says.
+    fn in_child(test: impl FnOnce() -> bool) -> bool {
+        // SAFETY: the child runs the closure, and ends without running anything else.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            // By the system alone: what the parent knows of itself is not the child's.
-            lock(&leases.open.taken).clear();
-            let refused = matches!(leases.try_take(3), Ok(false));
-            let shown = matches!(leases.is_taken_by_another(3), Ok(true));
-            let other = matches!(leases.try_take(4), Ok(true));
+            let well = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test));
             // SAFETY: ends the child.
-            unsafe { libc::_exit(i32::from(!(refused && shown && other))) };
+            unsafe { libc::_exit(i32::from(!well.unwrap_or(false))) };
         }
         let mut status = 0;
         // SAFETY: waits for our own child.
         unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!(status, 0);
+        status == 0
+    }
+
+    #[test]
+    fn a_lease_shows_to_others_only_and_ends_with_its_holder() {
+        let path = fresh("lease");
+        let leases = make(&path);
+        assert!(!LeaseFile::open_or_make(&path, 0o600, 0).unwrap().1, "it is there already");
+        assert!(leases.try_take(3).unwrap() && !leases.is_taken_by_another(3).unwrap());
+        let child = in_child(|| {
+            // Its parent's holder knows nothing of a child; its own does.
+            assert!(leases.try_take(4).is_err() && leases.is_taken_by_another(3).is_err());
+            let own = LeaseFile::open(&path, 0).unwrap();
+            let refused = matches!(own.try_take(3), Ok(false));
+            let shown = matches!(own.is_taken_by_another(3), Ok(true));
+            let among = matches!(own.is_one_taken_by_another(0, 64), Ok(true));
+            refused && shown && among && matches!(own.try_take(4), Ok(true))
+        });
+        assert!(child);
         assert!(!leases.is_taken_by_another(4).unwrap(), "the child is gone");
+        assert!(!leases.is_one_taken_by_another(0, 64).unwrap(), "nobody but we");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn spaces_do_not_meet_and_one_is_at_the_gate() {
+        let path = fresh("spaces");
+        let first = make(&path);
+        let other = LeaseFile::open(&path, 1 << 15).unwrap();
+        let last = LeaseFile::open(&path, u64::MAX).unwrap();
+        for index in [0, 1, (1 << SPACE_BITS) - 1] {
+            assert!(first.try_take(index).unwrap() && other.try_take(index).unwrap());
+            assert!(last.try_take(index).unwrap() && !first.is_taken_by_another(index).unwrap());
+        }
+        let patience = Duration::from_millis(5);
+        let gate = first.take_gate(patience).unwrap();
+        assert_eq!(other.take_gate(patience).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let outside = || LeaseFile::open(&path, 0).unwrap().take_gate(patience).is_err();
+        assert!(in_child(outside), "another process");
+        drop(gate);
+        drop(other.take_gate(patience).unwrap());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_child_opens_files_whatever_its_parents_threads_were_at() {
+        let path = fresh("forked");
+        let kept = make(&path);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        drop(LeaseFile::open(&path, 7).unwrap());
+                    }
+                });
+            }
+            for round in 0..200 {
+                let opens = in_child(|| {
+                    // SAFETY: ends a child that hangs.
+                    unsafe { libc::alarm(20) };
+                    LeaseFile::open(&path, 7).is_ok_and(|own| own.try_take(5).is_ok())
+                });
+                if !opens {
+                    done.store(true, Ordering::Relaxed);
+                }
+                assert!(opens, "round {round}");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        drop(kept);
         std::fs::remove_file(&path).unwrap();
     }
 
@@ -333,7 +470,7 @@ mod tests {
             // SAFETY: system calls on a name and a descriptor of our own.
             unsafe {
                 let file = libc::open(name.as_ptr(), options);
-                let mut lock = LeaseFile::lock(index, libc::F_WRLCK);
+                let mut lock = LeaseFile::lock(index.into(), 1, libc::F_WRLCK);
                 let asked = libc::fcntl(file, libc::F_GETLK, &raw mut lock);
                 let taken = lock.l_type != libc::F_UNLCK as libc::c_short;
                 libc::_exit(if asked == -1 { 2 } else { i32::from(taken) });
@@ -348,11 +485,10 @@ mod tests {
 
     #[test]
     fn holders_in_one_process_keep_each_others_leases() {
-        let path = std::env::temp_dir().join(format!("contempo-holders-{}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        let first = LeaseFile::open(&path, Some(0o600)).unwrap();
+        let path = fresh("holders");
+        let first = make(&path);
         assert!(first.try_take(1).unwrap() && shows(&path, 1));
-        let second = LeaseFile::open(&path, None).unwrap();
+        let second = LeaseFile::open(&path, 0).unwrap();
         assert!(!second.try_take(1).unwrap() && second.is_taken_by_another(1).unwrap());
         assert!(second.try_take(2).unwrap() && shows(&path, 2));
         second.give_up(1).unwrap();
@@ -362,27 +498,11 @@ mod tests {
         // At another name, and closed again: the same file.
         let moved = path.with_extension("moved");
         std::fs::rename(&path, &moved).unwrap();
-        drop(LeaseFile::open(&moved, None).unwrap());
+        drop(LeaseFile::open(&moved, 0).unwrap());
         assert!(shows(&moved, 2));
         drop(second);
         assert!(!shows(&moved, 2));
         std::fs::remove_file(&moved).unwrap();
-    }
-
-    #[test]
-    fn a_child_is_told_from_its_parent() {
-        let mark = ForkMark::new().unwrap();
-        assert!(!mark.is_child());
-        // SAFETY: as above.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: ends the child.
-            unsafe { libc::_exit(i32::from(!mark.is_child())) };
-        }
-        let mut status = 0;
-        // SAFETY: waits for our own child.
-        unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!((status, mark.is_child()), (0, false));
     }
 
     #[test]

@@ -24,6 +24,7 @@
 //! | [`time`] | the monotonic clock, read after failures, and now and then between transactions |
 //! | [`fault`] | protocol bugs on demand, for the checks that must find them |
 //! | `lease` | which processes are alive (Linux) |
+//! | `fork` | what a forked child is to leave alone (Linux) |
 //! | [`statistics`] | per-thread counters, added up on demand |
 //!
 //! The whole protocol is described in `docs/design.md` of the repository. Users import the
@@ -33,6 +34,8 @@ pub mod clock;
 pub mod contention;
 pub mod descriptor;
 pub mod fault;
+#[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
+pub mod fork;
 mod futex;
 #[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
 pub mod lease;

@@ -135,10 +135,7 @@ impl DescriptorTable {
             let descriptor = self.get(slot as u32);
             // Acquire, partner: the release in `give_back`; the slot's last owner is done with it.
             if !descriptor.taken.load(Ordering::Relaxed)
-                && descriptor
-                    .taken
-                    .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
-                    .is_ok()
+                && descriptor.taken.set_first(Ordering::Acquire)
             {
                 // SeqCst, partner: the load in `scan`. A scan that misses this slot came before
                 // the first announcement made in it (which is followed by a SeqCst fence), so the
@@ -235,5 +232,20 @@ mod tests {
         table.give_back(17);
         assert_eq!(table.take().unwrap().0, 17);
         assert_eq!(table.len(), 100);
+    }
+
+    #[test]
+    fn a_flag_means_something_whatever_its_bits_are() {
+        let descriptor = Descriptor::new();
+        let (flag, bits) = (&descriptor.active, std::ptr::from_ref(&descriptor.active));
+        // SAFETY: a flag is an atomic word of 32 bits, as it is in a region that somebody has damaged.
+        let bits = unsafe { &*bits.cast::<crate::primitives::AtomicU32>() };
+        assert!(!flag.load(Ordering::Relaxed) && flag.set_first(Ordering::Relaxed));
+        for damage in [1, 2, 0xff, u32::MAX] {
+            bits.store(damage, Ordering::Relaxed);
+            assert!(flag.load(Ordering::Relaxed) && !flag.set_first(Ordering::Relaxed));
+        }
+        flag.store(false, Ordering::Relaxed);
+        assert_eq!(bits.load(Ordering::Relaxed), 0);
     }
 }

@@ -50,13 +50,18 @@ const PLACE: &str = "CONTEMPO_DEATH_PLACE";
 
 /// This test again, in another process, where it plays a role.
 pub(crate) fn play(test: &str, role: &str, place: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    command(test, role, place).spawn().unwrap()
+}
+
+/// The same, to be started.
+pub(crate) fn command(test: &str, role: &str, place: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", test, "--nocapture", "--test-threads", "1"])
         .env(ROLE, role)
         .env(PLACE, place)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stdout(Stdio::piped());
+    command
 }
 
 /// The role that this process plays, and where.

@@ -7,7 +7,8 @@
 //!   after everything else in it was written; it is freed by storing "free" with the next generation.
 //! - **Hints** say where free blocks are: a bit map in the superblock's header, set by whoever frees a
 //!   block of a superblock that is another's. A hint may be wrong (then the meta word says so) or
-//!   missing (then [`rebuild_hints`] sets it, when a dead slot's traces are cleared).
+//!   missing (then [`Superblock::rebuild_hints`] sets it, when the superblock is given up, and whoever clears up
+//!   after a death looks at every block).
 //! - **Caches** (lists of free blocks) are the process's private memory. With the process they are
 //!   gone, and the blocks in them are what their meta words say: free.
 
@@ -15,6 +16,7 @@ use crate::region::error::NoBlock;
 use crate::region::handle::{GRAIN, Handle, Kind, Meta, MetaWord};
 use crate::region::layout::{SUPERBLOCK, SUPERBLOCK_HEADER};
 use crate::region::map::Map;
+use crate::region::tenure::Tenure;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -32,13 +34,13 @@ const HINT_WORDS: usize = (SUPERBLOCK - SUPERBLOCK_HEADER) / SIZES[0] / 64 + 1;
 #[derive(Debug)]
 #[repr(C)]
 pub struct SuperblockHeader {
-    /// The slot that owns it, plus 1; or 0.
+    /// The bits of the [`Tenure`] that owns it, plus 1; or 0.
     ///
-    /// | from | to | by whom |
+    /// | from | to | by whom, by compare-and-swap |
     /// | --- | --- | --- |
-    /// | 0 | a slot | that slot's thread, by compare-and-swap |
-    /// | a slot | 0 | that slot's thread, when it leaves; or who clears up after its death |
-    pub owner: AtomicU32,
+    /// | 0 | a tenure | its slot's thread |
+    /// | a tenure | 0 | its slot's thread, when it leaves or begins another term; who clears up after its death; who needs the room, once the term has ended |
+    owner: AtomicU32,
     /// The size class plus 1, or 0 if it has none yet. Only the owner writes.
     class: AtomicU32,
     /// How many of its blocks, from the first on, may ever have been in use. Only the owner writes, and
@@ -91,6 +93,24 @@ impl<'m> Superblock<'m> {
     pub fn class(&self) -> Option<usize> {
         let class = self.header.class.load(Ordering::Relaxed).checked_sub(1)? as usize;
         (class < SIZES.len()).then_some(class)
+    }
+
+    /// Who owns it.
+    pub fn owner(&self) -> Option<Tenure> {
+        // Acquire, partner: the release in `give_up`.
+        self.header.owner.load(Ordering::Acquire).checked_sub(1).map(Tenure::from_bits)
+    }
+
+    /// Gives it up, if this is still its owner.
+    pub fn give_up(&self, owner: Tenure) {
+        // Release, partner: the acquire in `SlotHeap::make_ours`. Who fails has been forestalled: another has given
+        // it up in the same owner's place.
+        let _ = self.header.owner.compare_exchange(
+            owner.bits() + 1,
+            0,
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
     }
 
     /// Size and number of its blocks; no blocks if it has no class.
@@ -167,13 +187,18 @@ impl<'m> Superblock<'m> {
             return;
         }
         for block in self.blocks() {
-            // Acquire, partner: the release in `SlotHeap::free`.
-            let free = map.meta_at(block).is_some_and(|(meta, _)| {
-                Meta::from_bits(meta.load(Ordering::Acquire)).kind() == Kind::Free
-            });
-            if free {
-                self.hint(block);
-            }
+            self.hint_if_free(map, block);
+        }
+    }
+
+    /// Sets the hint for `block`, if that is free.
+    pub fn hint_if_free(&self, map: &Map, block: usize) {
+        // Acquire, partner: the release in `SlotHeap::free`.
+        let free = map.meta_at(block).is_some_and(|(meta, _)| {
+            Meta::from_bits(meta.load(Ordering::Acquire)).kind() == Kind::Free
+        });
+        if free {
+            self.hint(block);
         }
     }
 
@@ -183,11 +208,6 @@ impl<'m> Superblock<'m> {
             self.header.hints[index / 64].load(Ordering::Relaxed) >> (index % 64) & 1 == 1
         })
     }
-}
-
-/// Sets a hint for every free block of the region.
-pub fn rebuild_hints(map: &Map) {
-    Superblock::all(map).for_each(|superblock| superblock.rebuild_hints(map));
 }
 
 /// One size class of one slot.
@@ -205,7 +225,7 @@ struct Class {
 #[derive(Debug)]
 pub struct SlotHeap {
     map: Arc<Map>,
-    slot: u32,
+    tenure: Cell<Tenure>,
     classes: [Class; SIZES.len()],
 }
 
@@ -221,9 +241,25 @@ pub struct FreshBlock {
 const ENOUGH: usize = 64;
 
 impl SlotHeap {
-    /// The heap of `slot`, which owns no superblock yet.
-    pub fn new(map: Arc<Map>, slot: u32) -> Self {
-        SlotHeap { map, slot, classes: std::array::from_fn(|_| Class::default()) }
+    /// The heap of a slot for this term, which owns no superblock yet.
+    pub fn new(map: Arc<Map>, tenure: Tenure) -> Self {
+        SlotHeap {
+            map,
+            tenure: Cell::new(tenure),
+            classes: std::array::from_fn(|_| Class::default()),
+        }
+    }
+
+    /// Whose it is.
+    #[inline(always)]
+    pub fn tenure(&self) -> Tenure {
+        self.tenure.get()
+    }
+
+    /// Begins another term: what the heap has is given up, and may be somebody else's already.
+    pub fn renew(&self, tenure: Tenure) {
+        self.leave();
+        self.tenure.set(tenure);
     }
 
     /// A free block of at least `size` bytes.
@@ -284,7 +320,7 @@ impl SlotHeap {
         let offset = at.addr() - self.map.base().addr();
         let Some(superblock) = Superblock::at(&self.map, offset) else { return true };
         // Relaxed: only we make it ours, and only we give it up.
-        let ours = superblock.header.owner.load(Ordering::Relaxed) == self.slot + 1;
+        let ours = superblock.header.owner.load(Ordering::Relaxed) == self.tenure.get().bits() + 1;
         match superblock.class() {
             Some(class) if ours => {
                 self.classes[class].free.borrow_mut().push((offset / GRAIN) as u32);
@@ -376,7 +412,7 @@ impl SlotHeap {
             }
             // Its former owner gave it a class, and gave it up, since we looked.
             Some(other) if other != index => {
-                superblock.header.owner.store(0, Ordering::Release);
+                superblock.give_up(self.tenure.get());
                 return self.adopt(index);
             }
             Some(_) => {}
@@ -391,7 +427,7 @@ impl SlotHeap {
         superblock
             .header
             .owner
-            .compare_exchange(0, self.slot + 1, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(0, self.tenure.get().bits() + 1, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
     }
 
@@ -402,8 +438,7 @@ impl SlotHeap {
             for offset in class.own.borrow_mut().drain(..) {
                 if let Some(superblock) = Superblock::at(&self.map, offset) {
                     superblock.rebuild_hints(&self.map);
-                    // Release, partner: the acquire in `make_ours`.
-                    superblock.header.owner.store(0, Ordering::Release);
+                    superblock.give_up(self.tenure.get());
                 }
             }
         }

@@ -34,6 +34,9 @@ pub enum Unusable {
     /// The lease file beside it is not the one that it was made with. Without that, nobody can tell
     /// who is alive.
     LeaseFileReplaced,
+    /// The machine went down while processes were attached: what the disk has of the region may be of different
+    /// moments. Remove it, and make another.
+    NotLeftCleanly,
 }
 
 impl fmt::Display for Unusable {
@@ -56,6 +59,11 @@ impl fmt::Display for Unusable {
                 write!(f, "the program that made the region lays its types out otherwise")
             }
             Unusable::Damaged => write!(f, "the region's header is damaged: wrong checksum"),
+            Unusable::NotLeftCleanly => write!(
+                f,
+                "the machine went down while the region was in use, and the disk may have parts of different \
+                 moments: remove the region and make another"
+            ),
             Unusable::LeaseFileReplaced => {
                 write!(f, "the lease file beside the region is not the one that it was made with")
             }

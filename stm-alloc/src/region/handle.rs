@@ -6,12 +6,13 @@
 //!
 //! | | bits 63–34 | bits 33–32 | bit 31 | bits 30–0 |
 //! | --- | --- | --- | --- | --- |
-//! | meta | generation | kind | retired | the slot that has retired it |
+//! | meta | generation | kind | retired | who has retired it: a slot, for a term ([`Tenure`]) |
 //! | handle | generation | kind | place in the region, in units of 16 bytes: 32 bits | |
 //!
 //! The generation counts how often the block was freed. It has 30 bits and wraps: a handle that was
 //! kept, outside any transaction, over a multiple of 2^30 uses of its block would be taken for good.
 
+use crate::region::tenure::Tenure;
 use std::sync::atomic::AtomicU64;
 
 /// Blocks begin at multiples of this.
@@ -73,15 +74,18 @@ impl Meta {
         Meta((self.0 >> GENERATION_SHIFT).wrapping_add(1) << GENERATION_SHIFT)
     }
 
-    /// The same block, retired by `slot`.
+    /// The same block, retired by this one.
     #[must_use]
-    pub const fn retired_by(self, slot: u32) -> Self {
-        Meta(self.0 & UPPER | RETIRED | slot as u64)
+    pub const fn retired_by(self, tenure: Tenure) -> Self {
+        Meta(self.0 & UPPER | RETIRED | tenure.bits() as u64)
     }
 
     /// Who has retired it, if it is retired.
-    pub const fn retirer(self) -> Option<u32> {
-        if self.0 & RETIRED == 0 { None } else { Some((self.0 & (RETIRED - 1)) as u32) }
+    pub const fn retirer(self) -> Option<Tenure> {
+        if self.0 & RETIRED == 0 {
+            return None;
+        }
+        Some(Tenure::from_bits((self.0 & (RETIRED - 1)) as u32))
     }
 }
 
@@ -173,8 +177,8 @@ mod tests {
         assert!(handle.fits(used) && !handle.fits(free.in_use(Kind::Version)));
         assert!(handle.fits_as(used, Kind::Cell) && !handle.fits_as(used, Kind::Version));
         assert!(!handle.fits_as(free.in_use(Kind::Version), Kind::Cell));
-        let retired = used.retired_by(77);
-        assert_eq!((retired.retirer(), retired.kind()), (Some(77), Kind::Cell));
+        let retired = used.retired_by(Tenure::new(77, 5));
+        assert_eq!((retired.retirer(), retired.kind()), (Some(Tenure::new(77, 5)), Kind::Cell));
         assert!(handle.fits(retired), "contemporaries still reach it");
         assert!(handle.may_name_a_cell() && !Handle::new(4096, free).may_name_a_cell());
         assert!(!Handle::new(4096, free.in_use(Kind::Version)).may_name_a_cell());

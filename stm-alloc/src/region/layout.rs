@@ -10,6 +10,7 @@
 //! ```
 
 use crate::region::error::{OpenError, Unusable, system};
+use crate::region::tenure::AtomicTerm;
 use bytemuck::{Pod, Zeroable};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
@@ -83,7 +84,8 @@ pub struct Shared {
     _to_line: [u64; 127],
     /// The commit clock.
     pub clock: CommitClock,
-    /// Bytes of the file that are allocated. Grows. A hint: `map` asks the system.
+    /// Bytes of the file that are allocated. Grows, after they were. What the file has beyond that, others have
+    /// added, and there may be no space for it.
     pub length: AtomicU64,
     /// One more than the highest slot ever taken.
     pub high_water: AtomicU32,
@@ -97,7 +99,13 @@ pub struct Shared {
     pub recovered_finished: AtomicU64,
     /// Blocks of theirs that were taken back.
     pub recovered_blocks: AtomicU64,
-    _to_words: [u64; 8],
+    /// Which boot of the machine its users are of ([`power`](super::power)).
+    pub boot: [AtomicU64; 2],
+    /// How often somebody has attached.
+    pub attachments: AtomicU64,
+    /// What [`attachments`](Self::attachments) was when nobody was attached and all had been written to the disk.
+    pub clean: AtomicU64,
+    _to_words: [u64; 4],
     /// Changed and woken when a watched cell changes; the first for all cells.
     pub wake: [Signal; WAKE_WORDS],
     /// Who waits its turn at which cells: found by hashing.
@@ -132,6 +140,8 @@ pub struct SlotRecord {
     pub descriptor: Descriptor,
     /// Whose it is: an [`Incarnation`], or 0.
     pub process: AtomicU64,
+    /// Whose memory it is ([`tenure`](super::tenure)).
+    pub term: AtomicTerm,
 }
 
 /// One process that is or was attached: the index of its record, and the generation of that.
@@ -195,15 +205,20 @@ pub fn layout_hash(more: &[usize]) -> u64 {
         offset_of!(Descriptor, rank),
         offset_of!(Descriptor, announced),
         offset_of!(Descriptor, active),
+        offset_of!(Descriptor, taken),
         offset_of!(Descriptor, counters),
         size_of::<SlotRecord>(),
         offset_of!(SlotRecord, process),
+        offset_of!(SlotRecord, term),
         size_of::<ProcessRecord>(),
         size_of::<Shared>(),
         offset_of!(Shared, clock),
         offset_of!(Shared, wake),
         offset_of!(Shared, lines),
         offset_of!(Shared, turnover),
+        offset_of!(Shared, length),
+        offset_of!(Shared, boot),
+        offset_of!(Shared, clean),
         SUPERBLOCK,
         SUPERBLOCK_HEADER,
     ];
@@ -287,6 +302,20 @@ impl Identity {
         }
         Ok(())
     }
+}
+
+/// Is this the file of a region, whoever made it and however far that came?
+///
+/// # Errors
+/// [`Unusable::NotARegion`]; what the system says.
+pub fn recognise(file: &File) -> Result<(), OpenError> {
+    let unchecked = Unchecked::read(file)?;
+    let magic = if unchecked.read >= 8 { unchecked.identity().magic } else { 0 };
+    let empty = unchecked.bytes.iter().all(|byte| *byte == 0);
+    if magic == MAGIC || magic == MAGIC.swap_bytes() || empty {
+        return Ok(());
+    }
+    Err(Unusable::NotARegion.into())
 }
 
 /// What the beginning of a file says, before anything of it is believed.

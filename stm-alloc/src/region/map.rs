@@ -1,9 +1,9 @@
 //! The mapping of a region into this process: bounds, growth.
 //!
 //! The whole size that the file may have is mapped at once, so nothing ever moves; what the file does
-//! not have yet is not touched. This process remembers how much it may touch (`usable`), and learns
-//! more from the *system*, not from the region: a wrong length in the region leads nobody beyond the
-//! end of the file.
+//! not have yet is not touched. This process remembers how much it may touch (`usable`). That is what
+//! both the *system* and the region say that there is: a wrong length in the region leads nobody beyond
+//! the end of the file; and what others have added to the file, perhaps without space for it, is not used.
 //!
 //! The last superblock of the file is never used: whatever begins in the usable part, and is not
 //! larger than a superblock, ends in the file. So one comparison bounds an access.
@@ -12,7 +12,7 @@
 //! signal later. (Not `posix_fallocate`: where the file system cannot allocate, the C library imitates
 //! it by writing to the file, which another process may be using.)
 
-use crate::region::error::{NoBlock, OpenError, system};
+use crate::region::error::{NoBlock, OpenError, Unusable, system};
 use crate::region::handle::{GRAIN, Handle, Meta, MetaWord};
 use crate::region::layout::{
     self, Identity, ProcessRecord, READY, SHARED_AT, SUPERBLOCK, Shared, SlotRecord, Unchecked,
@@ -75,7 +75,9 @@ impl Map {
                 (&raw mut (*at).descriptor).write(contempo_sched::descriptor::Descriptor::new());
             };
         }
+        // Nobody else has it yet.
         map.shared().length.store(length, Ordering::Relaxed);
+        map.refresh().map_err(system("look at the region's length"))?;
         Ok(map)
     }
 
@@ -107,7 +109,12 @@ impl Map {
         let map = Self::of(file, identity)?;
         // Acquire, partner: the release in `complete`.
         if map.shared().ready.load(Ordering::Acquire) != READY {
-            return Err(crate::region::error::Unusable::HalfCreated.into());
+            return Err(Unusable::HalfCreated.into());
+        }
+        let usable = map.refresh().map_err(system("look at the region's length"))?;
+        let least = layout::blocks_at(identity.processes, identity.slots) + SUPERBLOCK;
+        if usable < least {
+            return Err(Unusable::Damaged.into()); // The file is long enough, and does not say so.
         }
         Ok(map)
     }
@@ -118,9 +125,7 @@ impl Map {
         let memory =
             MmapOptions::new().len(most).map_raw(&file).map_err(system("map the region"))?;
         let (usable, growing) = (AtomicUsize::new(0), Mutex::new(()));
-        let map = Map { file, memory, identity, usable, growing };
-        map.refresh().map_err(system("look at the region's length"))?;
-        Ok(map)
+        Ok(Map { file, memory, identity, usable, growing })
     }
 
     /// Where the region is mapped.
@@ -221,11 +226,34 @@ impl Map {
         Ok(self.file.metadata()?.len())
     }
 
+    /// Bytes of the file that are allocated and there.
+    fn trusted(&self) -> io::Result<u64> {
+        // Acquire, partner: the release in `grow`: they were allocated before.
+        let said = self.shared().length.load(Ordering::Acquire);
+        Ok(said.min(self.length()?).min(self.identity.most))
+    }
+
     fn refresh(&self) -> io::Result<usize> {
-        let length = self.length()?.min(self.identity.most);
+        let length = self.trusted()?;
         let usable = (length as usize / SUPERBLOCK * SUPERBLOCK).saturating_sub(SUPERBLOCK);
         self.usable.fetch_max(usable, Ordering::Relaxed);
         Ok(usable)
+    }
+
+    /// Writes all of it to the disk, if it lies on one. Takes as long as that takes.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write_back(&self) -> io::Result<()> {
+        self.memory.flush()
+    }
+
+    /// Writes the header to the disk, if the region lies on one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write_header_back(&self) -> io::Result<()> {
+        self.memory.flush_range(0, layout::PROCESSES_AT)
     }
 
     /// Where the superblocks lie that there are now.
@@ -246,7 +274,8 @@ impl Map {
         if self.refresh().map_err(NoBlock::System)? > before {
             return Ok(());
         }
-        let length = self.length().map_err(NoBlock::System)?;
+        // What others may have added behind that is allocated as if it were not there.
+        let length = self.trusted().map_err(NoBlock::System)?;
         let most = self.identity.most / SUPERBLOCK as u64 * SUPERBLOCK as u64;
         let mut step = GROWTH.max(length / 4).next_multiple_of(SUPERBLOCK as u64);
         loop {
@@ -255,14 +284,18 @@ impl Map {
                 return Err(NoBlock::AtItsLimit { limit: self.identity.most });
             }
             match allocate(&self.file, length, to) {
-                Ok(()) => break,
+                Ok(()) => {
+                    // Release, partner: the acquire in `trusted`. Should we die before, then the next one
+                    // allocates the same bytes, which changes nothing.
+                    self.shared().length.fetch_max(to, Ordering::Release);
+                    break;
+                }
                 Err(error) if step <= SUPERBLOCK as u64 => return Err(NoBlock::System(error)),
                 // Perhaps less will do.
                 Err(_) => step = (step / 2).next_multiple_of(SUPERBLOCK as u64),
             }
         }
-        let usable = self.refresh().map_err(NoBlock::System)?;
-        self.shared().length.fetch_max((usable + SUPERBLOCK) as u64, Ordering::Relaxed);
+        self.refresh().map_err(NoBlock::System)?;
         Ok(())
     }
 }

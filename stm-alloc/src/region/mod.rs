@@ -7,6 +7,8 @@
 //! | [`map`] | the mapping: bounds, growth |
 //! | [`handle`] | references that mean the same in every process, checked when they are decoded |
 //! | [`blocks`] | blocks in superblocks of one size class; what a slot owns |
+//! | [`tenure`] | whose memory it is, and until when |
+//! | [`power`] | has the machine gone down while the region was in use? |
 //!
 //! What survives a death at any instruction, and why, is in `docs/design.md`, "Shared memory". The
 //! rule for every change here: the *truth* about a block is its one meta word; everything else (hints,
@@ -17,3 +19,5 @@ pub mod error;
 pub mod handle;
 pub mod layout;
 pub mod map;
+pub mod power;
+pub mod tenure;

@@ -1,20 +1,23 @@
-//! Making and opening regions; records and leases of processes.
+//! Opening regions; records and leases of processes. (Making them: `make`.)
 
-use crate::region::block;
 use crate::region::current;
 use crate::region::domain::RegionDomain;
-use crate::region::recover;
+use crate::region::make::layout_hash;
+use crate::region::recover::{self, Dead};
 use crate::region::session::Session;
 use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::region::error::{OpenError, Unusable, system};
-use contempo_alloc::region::layout::{self, Identity, Incarnation};
+use contempo_alloc::region::layout::Incarnation;
 use contempo_alloc::region::map::Map;
-use contempo_sched::lease::{ForkMark, LeaseFile, started_at};
+use contempo_alloc::region::power;
+use contempo_sched::fault::{Fault, planted};
+use contempo_sched::fork::{ForkMark, PerProcess};
+use contempo_sched::lease::{LeaseFile, started_at};
 use contempo_sched::primitives::Ordering;
 use contempo_sched::table::Descriptors;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -40,19 +43,23 @@ impl Default for Options {
 }
 
 /// A region that this process is attached to.
-struct Known {
+pub(crate) struct Known {
     /// Device and inode.
     key: (u64, u64),
-    /// Whose entry this is: a forked child inherits those of its parent.
-    process: u32,
     region: Weak<RegionDomain>,
 }
 
 /// The regions that this process is attached to. One that is opened again is the same. An entry goes when
 /// its region has been left, so a `Weak` that leads nowhere means: it is being left now.
-static ATTACHED: Mutex<Vec<Known>> = Mutex::new(Vec::new());
-/// An entry has gone.
-static LEFT: Condvar = Condvar::new();
+#[derive(Default)]
+struct List {
+    known: Mutex<Vec<Known>>,
+    /// An entry has gone.
+    left: Condvar,
+}
+
+/// A forked child has its own: a thread of its parent's that it does not have may have that one locked.
+static ATTACHED: PerProcess<List> = PerProcess::new();
 
 /// Where the lease file of the region at `path` lies.
 pub fn lease_path(path: &Path) -> PathBuf {
@@ -61,108 +68,18 @@ pub fn lease_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn layout_hash() -> u64 {
-    layout::layout_hash(&block::LAYOUT)
+fn list() -> Result<&'static List, OpenError> {
+    ATTACHED.get().map_err(system("mark this process"))
 }
 
-fn random() -> io::Result<u64> {
-    let mut bytes = [0_u8; 8];
-    // SAFETY: writes at most 8 bytes.
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    if got != 8 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(u64::from_ne_bytes(bytes) | 1)
+/// The list, locked.
+pub(crate) fn attached() -> Result<MutexGuard<'static, Vec<Known>>, OpenError> {
+    Ok(list()?.known.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Makes a region at `path`, where there must be no file, and attaches this process to it.
-///
-/// # Errors
-/// What the system says. No file is left then.
-pub fn create(path: &Path, options: &Options) -> Result<Arc<RegionDomain>, OpenError> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(options.mode)
-        .open(path)
-        .map_err(system("create the region's file"))?;
-    let made = fill(path, file, options);
-    if made.is_err() {
-        // Both are ours: the first was made above, and the second belongs to it.
-        let _ = std::fs::remove_file(path);
-        let _ = std::fs::remove_file(lease_path(path));
-    }
-    made
-}
-
-fn fill(path: &Path, file: File, options: &Options) -> Result<Arc<RegionDomain>, OpenError> {
-    // As the user says, whatever the umask.
-    file.set_permissions(std::fs::Permissions::from_mode(options.mode))
-        .map_err(system("set the region's mode"))?;
-    let sensible = (1..=layout::MOST_PROCESSES).contains(&options.processes)
-        && (1..=layout::MOST_SLOTS).contains(&options.slots)
-        && options.most <= layout::MOST_BYTES
-        && options.first <= options.most
-        && options.most
-            >= (layout::blocks_at(options.processes, options.slots) + 2 * layout::SUPERBLOCK)
-                as u64;
-    if !sensible {
-        let error = io::Error::from(io::ErrorKind::InvalidInput);
-        return Err(system("make a region of these sizes")(error));
-    }
-    let instance = random().map_err(system("draw a random number"))?;
-    let (processes, slots) = (options.processes, options.slots);
-    let identity = Identity::new(instance, layout_hash(), processes, slots, options.most);
-    let again = file.try_clone().map_err(system("open the region's file again"))?;
-    let map = Map::create(file, identity, options.first)?;
-    // One that is there belongs to a region that is gone; whoever has it open keeps it.
-    let lease = lease_path(path);
-    match std::fs::remove_file(&lease) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(system("remove an old lease file")(error));
-        }
-        _ => {}
-    }
-    let leases =
-        LeaseFile::open(&lease, Some(options.mode)).map_err(system("create the lease file"))?;
-    // Whatever the umask, as above.
-    leases.set_mode(options.mode).map_err(system("set the lease file's mode"))?;
-    let fork = ForkMark::new().map_err(system("mark this process"))?;
-    let domain = RegionDomain::new(map, leases, Incarnation { record: 0, generation: 0 }, fork);
-    // Nobody else can have opened it yet.
-    let Some(session) = take_slot(&domain)? else { return Err(OpenError::TooManyProcesses) };
-    let directory = session.atomically(|session| session.create(&[])).map_err(|stopped| {
-        system("put the directory into the region")(io::Error::other(format!("{stopped:?}")))
-    })?;
-    leave(&domain, &session);
-    drop(session);
-    let map = Arc::clone(&domain.map);
-    // Another holder, in time: the lease file is not closed in between, and our record is taken before
-    // anybody else can have one.
-    let leases = LeaseFile::open(&lease, None).map_err(system("open the lease file"))?;
-    if leases.identity() != domain.leases.identity() {
-        return Err(Unusable::LeaseFileReplaced.into());
-    }
-    drop(domain);
-    let own = take_record(&map, &leases)?;
-    let key = key_of(&again)?;
-    let fork = ForkMark::new().map_err(system("mark this process"))?;
-    // Until we are on the list, `open` in another thread waits.
-    let mut attached = attached();
-    map.complete(directory, leases.identity());
-    let map = Map::open(again, layout_hash())?;
-    let domain = Arc::new(RegionDomain::new(map, leases, own, fork));
-    let region = Arc::downgrade(&domain);
-    attached.push(Known { key, process: std::process::id(), region });
-    drop(attached);
-    // This thread takes part from now on.
-    current::with(&domain, |session| session.map(|_| ()))??;
-    Ok(domain)
-}
-
-fn attached() -> MutexGuard<'static, Vec<Known>> {
-    ATTACHED.lock().unwrap_or_else(PoisonError::into_inner)
+/// An entry for the list.
+pub(crate) fn known(domain: &Arc<RegionDomain>, file: &File) -> Result<Known, OpenError> {
+    Ok(Known { key: key_of(file)?, region: Arc::downgrade(domain) })
 }
 
 fn key_of(file: &File) -> Result<(u64, u64), OpenError> {
@@ -172,22 +89,17 @@ fn key_of(file: &File) -> Result<(u64, u64), OpenError> {
 
 /// The region of this key that this process is attached to. Waits for one that is being left.
 fn find(
-    mut attached: MutexGuard<'static, Vec<Known>>,
+    list: &'static List,
     key: (u64, u64),
 ) -> Result<Arc<RegionDomain>, MutexGuard<'static, Vec<Known>>> {
-    attached.retain(|known| known.process == std::process::id());
+    let mut attached = list.known.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let Some(at) = attached.iter().position(|known| known.key == key) else {
+        let Some(known) = attached.iter().find(|known| known.key == key) else {
             return Err(attached);
         };
-        match attached[at].region.upgrade() {
-            Some(region) if region.fork.is_child() => {
-                // Of an ancestor that had our number: never to be dropped here.
-                std::mem::forget(region);
-                attached.swap_remove(at);
-            }
+        match known.region.upgrade() {
             Some(region) => return Ok(region),
-            None => attached = LEFT.wait(attached).unwrap_or_else(PoisonError::into_inner),
+            None => attached = list.left.wait(attached).unwrap_or_else(PoisonError::into_inner),
         }
     }
 }
@@ -197,18 +109,32 @@ fn find(
 /// # Errors
 /// Why it cannot; the file is left as it is.
 pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(system("open the region's file"))?;
-    let key = key_of(&file)?;
-    let mut attached = match find(attached(), key) {
+    loop {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(system("open the region's file"))?;
+        let key = key_of(&file)?;
+        match open_file(path, file, key) {
+            // Perhaps both were removed, and made again, while we looked from one to the other.
+            Err(OpenError::Unusable(Unusable::LeaseFileReplaced)) if !is_at(path, key) => {}
+            other => return other,
+        }
+    }
+}
+
+fn is_at(path: &Path, key: (u64, u64)) -> bool {
+    std::fs::metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == key)
+}
+
+fn open_file(path: &Path, file: File, key: (u64, u64)) -> Result<Arc<RegionDomain>, OpenError> {
+    let mut attached = match find(list()?, key) {
         Ok(region) => return Ok(region),
         Err(attached) => attached,
     };
     let map = Map::open(file, layout_hash())?;
-    let leases = match LeaseFile::open(&lease_path(path), None) {
+    let leases = match LeaseFile::open(&lease_path(path), map.identity().instance) {
         Ok(leases) => leases,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Unusable::LeaseFileReplaced.into());
@@ -219,11 +145,12 @@ pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
     if map.identity().lease != [identity.0, identity.1] {
         return Err(Unusable::LeaseFileReplaced.into());
     }
+    power::check(&map)?;
     let fork = ForkMark::new().map_err(system("mark this process"))?;
     let own = take_record(&map, &leases)?;
+    power::attach(&map)?;
     let domain = Arc::new(RegionDomain::new(map, leases, own, fork));
-    let region = Arc::downgrade(&domain);
-    attached.push(Known { key, process: std::process::id(), region });
+    attached.push(Known { key, region: Arc::downgrade(&domain) });
     drop(attached);
     // Whoever comes looks after those who are gone.
     current::with(&domain, |session| session.map(recover::reap))??;
@@ -231,7 +158,7 @@ pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
 }
 
 /// Takes a record that no living process has.
-fn take_record(map: &Map, leases: &LeaseFile) -> Result<Incarnation, OpenError> {
+pub(crate) fn take_record(map: &Map, leases: &LeaseFile) -> Result<Incarnation, OpenError> {
     for record in 0..map.identity().processes {
         if leases.try_take(record).map_err(system("take a lease"))? {
             let place = map.process(record);
@@ -266,10 +193,15 @@ pub(crate) fn take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenEr
             continue;
         }
         // Before it is taken: should we die in between, whoever looks for the dead looks this far.
-        raise(slot);
+        if !planted(Fault::SlotTakenUncounted) {
+            raise(slot);
+        }
         // Acquire, partner: the release by whoever gave it up, or cleared it up.
         let taken = record.process.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed);
         if taken.is_ok() {
+            if planted(Fault::SlotTakenUncounted) {
+                raise(slot);
+            }
             // SAFETY: the session is kept by `current`, which keeps the region; the slot is ours.
             return Ok(Some(unsafe { Session::new(domain, slot) }));
         }
@@ -277,25 +209,22 @@ pub(crate) fn take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenEr
     // All are taken, perhaps by the dead, and nobody has a slot from which to clear them up: take one of
     // those over.
     let _alone = domain.recovering.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut session = None;
     for slot in 0..map.identity().slots {
-        let done = recover::with_dead_slot(domain, slot, |_| {
-            // SAFETY: as above; it becomes ours below, and until then nobody else's.
-            let heir = unsafe { Session::new(domain, slot) };
-            raise(slot);
-            recover::clear_up(&heir, slot);
-            heir.renew_serial();
-            if let Some(record) = map.slot(slot) {
-                record.process.store(own, Ordering::Release);
-            }
-            session = Some(heir);
-        });
-        done.map_err(system("look at the leases"))?;
-        if session.is_some() {
-            break;
-        }
+        let Some(record) = map.slot(slot) else { break };
+        let dead = Dead::find(domain, slot).map_err(system("look at the leases"))?;
+        let Some(dead) = dead else { continue };
+        // SAFETY: as above; it becomes ours below, and until then nobody else's.
+        let heir = unsafe { Session::new(domain, slot) };
+        raise(slot);
+        let work = heir.memory.work(domain);
+        recover::clear_up(&heir, &[dead]);
+        drop(work);
+        heir.renew_serial();
+        // Release, partner: the acquire in `Dead::find`.
+        record.process.store(own, Ordering::Release);
+        return Ok(Some(heir));
     }
-    Ok(session)
+    Ok(None)
 }
 
 /// Gives a session's slot up, if nothing is held in it. If something is, the slot is left to others, as
@@ -334,9 +263,15 @@ impl Drop for RegionDomain {
         }
         // What the system refuses now, it does when the file is closed.
         let _ = self.leases.give_up(self.own.record);
+        let processes = self.map.identity().processes;
+        let taken = || self.leases.is_one_taken_by_another(0, processes);
+        power::leave(&self.map, || taken().is_ok_and(|taken| !taken));
         // Now whoever waits in `open` can attach anew.
         let own = std::ptr::from_ref(self);
-        attached().retain(|known| !std::ptr::eq(known.region.as_ptr(), own));
-        LEFT.notify_all();
+        let Ok(list) = list() else { return };
+        let mut attached = list.known.lock().unwrap_or_else(PoisonError::into_inner);
+        attached.retain(|known| !std::ptr::eq(known.region.as_ptr(), own));
+        drop(attached);
+        list.left.notify_all();
     }
 }

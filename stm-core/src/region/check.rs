@@ -42,7 +42,7 @@ pub struct Report {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Problem {
-    /// Where the block lies in the region.
+    /// Where the block, or the slot, lies in the region.
     pub offset: usize,
     /// What is wrong with it.
     pub what: Wrong,
@@ -68,6 +68,8 @@ pub enum Wrong {
     LostFreeBlock,
     /// Its meta word makes no sense.
     BadMeta,
+    /// A slot that somebody has taken and that is not counted: nobody will look whether its owner has died.
+    UncountedSlot,
 }
 
 impl fmt::Display for Problem {
@@ -81,6 +83,7 @@ impl fmt::Display for Problem {
             Wrong::RetiredByNobody => "a block that waits, and nobody will free it",
             Wrong::LostFreeBlock => "a free block that nobody will find",
             Wrong::BadMeta => "a block whose meta word makes no sense",
+            Wrong::UncountedSlot => "a slot that is taken and not counted",
         };
         write!(f, "{:#x}: {what}", self.offset)
     }
@@ -126,8 +129,7 @@ pub fn check(domain: &RegionDomain) -> Report {
         };
         report.superblocks += 1;
         report.free_bytes += superblock.fresh_bytes();
-        let owner = superblock.header.owner.load(Ordering::Acquire);
-        let owned = owner.checked_sub(1).is_some_and(is_alive);
+        let owned = superblock.owner().is_some_and(|owner| is_alive(owner.slot()));
         for block in superblock.blocks() {
             let Some((word, at)) = domain.map.meta_at(block) else { continue };
             let meta = Meta::from_bits(word.load(Ordering::Acquire));
@@ -137,10 +139,10 @@ pub fn check(domain: &RegionDomain) -> Report {
                     (!owned && !superblock.is_hinted(block)).then_some(Wrong::LostFreeBlock)
                 }
                 (Kind::Invalid, _) => Some(Wrong::BadMeta),
-                (_, Some(slot)) => {
+                (_, Some(retirer)) => {
                     report.retired += 1;
                     report.used_bytes += SIZES[class];
-                    (!is_alive(slot)).then_some(Wrong::RetiredByNobody)
+                    (!is_alive(retirer.slot())).then_some(Wrong::RetiredByNobody)
                 }
                 (Kind::Version, None) => {
                     report.versions += 1;
@@ -157,6 +159,15 @@ pub fn check(domain: &RegionDomain) -> Report {
                 }
             };
             report.problems.extend(wrong.map(|what| Problem { offset: block, what }));
+        }
+    }
+    let counted = domain.map.shared().high_water.load(Ordering::SeqCst);
+    for slot in counted..domain.map.identity().slots {
+        if let Some(record) = domain.map.slot(slot)
+            && record.process.load(Ordering::Acquire) != 0
+        {
+            let offset = std::ptr::from_ref(record).addr() - domain.map.base().addr();
+            report.problems.push(Problem { offset, what: Wrong::UncountedSlot });
         }
     }
     report.unreachable = unreachable(domain, cells);

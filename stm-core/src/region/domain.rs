@@ -17,7 +17,8 @@ use contempo_alloc::region::layout::{
 use contempo_alloc::region::map::Map;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
-use contempo_sched::lease::{ForkMark, LeaseFile};
+use contempo_sched::fork::ForkMark;
+use contempo_sched::lease::LeaseFile;
 use contempo_sched::policy::Policy;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::table::Descriptors;

@@ -8,29 +8,39 @@ use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
 use crate::region::domain::RegionDomain;
 use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::barrier;
-use contempo_alloc::region::blocks::{SlotHeap, Superblock};
+use contempo_alloc::region::blocks::{LARGEST, SlotHeap};
 use contempo_alloc::region::error::NoBlock;
 use contempo_alloc::region::handle::{Handle, Kind, Meta, MetaWord};
+use contempo_alloc::region::tenure::{AtomicTerm, Tenure};
+use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::table::Descriptors;
 use contempo_sched::word::{Owner, WhoWhen};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// Retired blocks after which a session looks what it can free.
+/// Units of retired blocks after which a session looks what it can free.
 const BATCH: usize = 128;
-/// Held blocks after which it pays for a barrier, and looks for dead processes.
+/// Held units after which it pays for a barrier, and looks for dead processes.
 const REVOKE_AT: usize = 1024;
+/// A block counts as one unit, and one more for each of so many bytes that it has.
+const BYTES_PER_UNIT: usize = 2048;
 
 /// One slot's memory.
 #[derive(Debug)]
 pub struct Memory {
     slot: u32,
+    /// The slot's term, in the region, which `heap` keeps mapped.
+    term: Option<NonNull<AtomicTerm>>,
     heap: SlotHeap,
-    /// Stamp and place of what waits for its contemporaries, in order. What is in here, its meta word
+    /// Stamp and handle of what waits for its contemporaries, in order. What is in here, its meta word
     /// says too: after our death somebody finds it.
-    retired: RefCell<VecDeque<(u64, usize)>>,
+    retired: RefCell<VecDeque<(u64, Handle)>>,
+    /// How much that is.
+    units: Cell<usize>,
     look_at: Cell<usize>,
     /// What a test does before the next block is marked as retired.
     #[cfg(test)]
@@ -59,6 +69,40 @@ impl std::fmt::Debug for Interlude {
     }
 }
 
+/// Whose retired blocks may be taken over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whose {
+    /// Nobody's: only what is not retired yet.
+    Nobodys,
+    /// Those of a slot whose owner is dead, of whatever term.
+    Dead(u32),
+    /// Those of a term that has ended, and whose slot's thread was inactive after that.
+    Ended(Tenure),
+}
+
+impl Whose {
+    fn includes(self, retirer: Tenure) -> bool {
+        match self {
+            Whose::Nobodys => false,
+            Whose::Dead(slot) => retirer.slot() == slot,
+            Whose::Ended(tenure) => retirer == tenure,
+        }
+    }
+}
+
+/// How many units a retired block counts.
+///
+/// # Safety
+/// A block of the region, with this meta word.
+unsafe fn units_of(at: *mut u8, meta: Meta) -> usize {
+    if meta.kind() != Kind::Version {
+        return 1;
+    }
+    // SAFETY: our caller's promise: a version.
+    let length = unsafe { &*at.cast::<RegionVersion>() }.length.load(Ordering::Relaxed) as usize;
+    1 + length.min(LARGEST) / BYTES_PER_UNIT // A damaged length may be anything.
+}
+
 /// The meta word of the block at `at`.
 ///
 /// # Safety
@@ -69,16 +113,65 @@ unsafe fn meta_of<'a>(at: *mut u8) -> &'a MetaWord {
 }
 
 impl Memory {
-    /// The memory of `slot`, which has nothing yet.
+    /// The memory of `slot` for its next term, which has nothing yet. For who has taken the slot.
     pub fn new(domain: &RegionDomain, slot: u32) -> Self {
+        let term = domain.map.slot(slot).map(|record| &record.term);
+        let tenure = term.map_or(Tenure::new(slot, 0), |term| term.next(slot));
         Memory {
             slot,
-            heap: SlotHeap::new(Arc::clone(&domain.map), slot),
+            term: term.map(NonNull::from),
+            heap: SlotHeap::new(Arc::clone(&domain.map), tenure),
             retired: RefCell::new(VecDeque::new()),
+            units: Cell::new(0),
             look_at: Cell::new(BATCH),
             #[cfg(test)]
             before_marking: Interlude::default(),
         }
+    }
+
+    /// To be called whenever the slot's thread has become active, before it uses its memory: if somebody has
+    /// needed the room, then what this slot had may be theirs (`tenure`).
+    #[inline(always)]
+    pub(crate) fn look_at_term(&self, domain: &RegionDomain) {
+        // SAFETY: in the region, which is mapped as long as we are there; an atomic.
+        let Some(term) = self.term.map(|term| unsafe { term.as_ref() }) else { return };
+        if !term.is(self.heap.tenure()) && !planted(Fault::EndOfTermMissed) {
+            self.begin_term(domain, term);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_term(&self, domain: &RegionDomain, term: &AtomicTerm) {
+        let (last, next) = (self.heap.tenure(), term.next(self.slot));
+        self.heap.renew(next);
+        let mut units = 0;
+        self.retired.borrow_mut().retain(|(_, handle)| {
+            let Some((word, at)) = domain.map.meta_at(handle.offset()) else { return false };
+            let meta = Meta::from_bits(word.load(Ordering::Relaxed));
+            if !handle.fits(meta) || meta.retirer() != Some(last) {
+                return false; // Taken over.
+            }
+            // Release, partner: whoever finds it after our death. A swap: it may be taken over just now.
+            let ours = meta.retired_by(next).bits();
+            let kept =
+                word.compare_exchange(meta.bits(), ours, Ordering::Release, Ordering::Relaxed);
+            // SAFETY: a block of ours, retired.
+            units += kept.map_or(0, |_| unsafe { units_of(at, meta) });
+            kept.is_ok()
+        });
+        self.units.set(units);
+        self.look_at.set(0); // Somebody needs the room.
+    }
+
+    /// Makes the slot's thread active, outside a transaction, so that its memory is its own.
+    pub(crate) fn work<'d>(&self, domain: &'d RegionDomain) -> Work<'d> {
+        let descriptor = domain.table().descriptor(self.slot);
+        // Relaxed: ordered before the look at the term by `light`, partner `heavy` in `room`.
+        descriptor.active.store(true, Ordering::Relaxed);
+        barrier::light(domain.asymmetric);
+        self.look_at_term(domain);
+        Work(descriptor)
     }
 
     /// A new version, private, made by `owner` for `cell`.
@@ -146,9 +239,10 @@ impl Memory {
             let word = unsafe { meta_of(at) };
             let meta = Meta::from_bits(word.load(Ordering::Relaxed));
             // Release, partner: whoever finds it after our death.
-            word.store(meta.retired_by(self.slot).bits(), Ordering::Release);
+            word.store(meta.retired_by(self.heap.tenure()).bits(), Ordering::Release);
         }
-        self.hold(domain, stamp, at);
+        // SAFETY: our caller's promise.
+        unsafe { self.hold(domain, stamp, at) };
     }
 
     /// Retires the first version of a cell at `stamp`; does nothing if it is retired already: two may come to that
@@ -158,25 +252,28 @@ impl Memory {
     /// As [`retire`](Self::retire).
     pub unsafe fn retire_first(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
         // SAFETY: passed on.
-        if unsafe { self.mark_retired(None, at) } {
-            self.hold(domain, stamp, at);
+        unsafe {
+            if self.mark_retired(Whose::Nobodys, at) {
+                self.hold(domain, stamp, at);
+            }
         }
     }
 
-    /// Marks a block as retired by this slot, if it is not retired yet, or was by the slot `dead`. True if it is
-    /// ours to free now.
+    /// Marks a block as retired by this slot, if it is not retired yet, or by `whose`. True if it is ours to free
+    /// now.
     ///
     /// # Safety
     /// A block of this region.
-    unsafe fn mark_retired(&self, dead: Option<u32>, at: *mut u8) -> bool {
+    unsafe fn mark_retired(&self, whose: Whose, at: *mut u8) -> bool {
         // SAFETY: our caller's promise.
         let word = unsafe { meta_of(at) };
         let meta = Meta::from_bits(word.load(Ordering::Relaxed));
-        let another = meta.retirer().is_some() && meta.retirer() != dead;
+        let own = self.heap.tenure();
+        let another = meta.retirer().is_some_and(|it| it == own || !whose.includes(it));
         if meta.kind() == Kind::Free || another {
             return false;
         }
-        let retired = meta.retired_by(self.slot).bits();
+        let retired = meta.retired_by(own).bits();
         // Release, partner: whoever finds it after our death. A swap: whoever makes it frees the block,
         // and nobody else.
         planted(Fault::RetiredUnmarked)
@@ -185,8 +282,17 @@ impl Memory {
                 .is_ok()
     }
 
-    fn hold(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
-        self.retired.borrow_mut().push_back((stamp, at.addr() - domain.map.base().addr()));
+    /// Remembers what this slot has retired.
+    ///
+    /// # Safety
+    /// A block of this region that is in use.
+    unsafe fn hold(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
+        // SAFETY: our caller's promise.
+        let meta = Meta::from_bits(unsafe { meta_of(at) }.load(Ordering::Relaxed));
+        // SAFETY: as above.
+        self.units.set(self.units.get() + unsafe { units_of(at, meta) });
+        let offset = at.addr() - domain.map.base().addr();
+        self.retired.borrow_mut().push_back((stamp, Handle::new(offset, meta)));
     }
 
     /// Retires a cell, or a block that was made unreachable by other means than a commit; does nothing if it is
@@ -197,26 +303,35 @@ impl Memory {
     /// As `contempo_alloc::reclaimer::Reclaimer::retire_now`; the block lies in this region.
     pub unsafe fn retire_now(&self, domain: &RegionDomain, at: *mut u8) {
         // SAFETY: passed on.
-        unsafe { self.retire_now_from(domain, None, at) };
+        unsafe { self.take_over(domain, Whose::Nobodys, at) };
     }
 
-    /// As [`retire_now`](Self::retire_now), and also takes over what the slot `dead` has retired.
+    /// As [`retire_now`](Self::retire_now), and also takes over what is retired already, if it is `whose`:
+    /// a block that nobody else will free. True if it is ours now.
     ///
     /// # Safety
-    /// As [`retire_now`](Self::retire_now).
-    unsafe fn retire_now_from(&self, domain: &RegionDomain, dead: Option<u32>, at: *mut u8) {
+    /// As [`retire_now`](Self::retire_now); the caller holds the lease for clearing up the slot that had the
+    /// block, or has ended its term and seen its thread inactive after that.
+    pub(crate) unsafe fn take_over(
+        &self,
+        domain: &RegionDomain,
+        whose: Whose,
+        at: *mut u8,
+    ) -> bool {
         #[cfg(test)]
         if let Some(interlude) = self.before_marking.take() {
             interlude();
         }
         // SAFETY: passed on.
-        if !unsafe { self.mark_retired(dead, at) } {
-            return;
+        if !unsafe { self.mark_retired(whose, at) } {
+            return false;
         }
         // Pairs with the fence in `announcement::announce`. Ours first: who announces itself after that sees the
         // mark. Theirs first: our look at the clock comes after theirs, and whoever frees sees their announcement.
         fence(Ordering::SeqCst);
-        self.hold(domain, domain.clock().now(), at);
+        // SAFETY: passed on: it is ours now.
+        unsafe { self.hold(domain, domain.clock().now(), at) };
+        true
     }
 
     /// Frees a private block.
@@ -233,10 +348,10 @@ impl Memory {
     /// Is there enough to be worth a look?
     #[inline(always)]
     pub fn is_due(&self) -> bool {
-        self.retired.borrow().len() >= self.look_at.get()
+        self.units.get() >= self.look_at.get()
     }
 
-    /// How much is held.
+    /// How many blocks are held.
     pub fn held(&self) -> usize {
         self.retired.borrow().len()
     }
@@ -245,6 +360,7 @@ impl Memory {
     /// outside a transaction.
     #[cold]
     pub fn collect(&self, domain: &RegionDomain, idle: Idle) {
+        let _work = self.work(domain);
         loop {
             let before = self.held();
             let now = domain.clock().now();
@@ -252,7 +368,7 @@ impl Memory {
                 announcement::oldest(domain.table(), self.slot, now, idle);
             self.free_below(domain, horizon, before);
             let held = self.held();
-            if idle_blocker && (held >= REVOKE_AT || (idle == Idle::Inactive && held > 0)) {
+            if idle_blocker && (self.is_held_back() || (idle == Idle::Inactive && held > 0)) {
                 self.revoke(domain, now, idle);
                 let (horizon, _) = announcement::oldest(domain.table(), self.slot, now, idle);
                 self.free_below(domain, horizon, held);
@@ -266,12 +382,12 @@ impl Memory {
                 break;
             }
         }
-        self.look_at.set(self.held() + BATCH);
+        self.look_at.set(self.units.get() + BATCH);
     }
 
     /// Is so much held that somebody may have died?
     pub fn is_held_back(&self) -> bool {
-        self.held() >= REVOKE_AT
+        self.units.get() >= REVOKE_AT
     }
 
     #[cold]
@@ -293,16 +409,24 @@ impl Memory {
     fn free_below(&self, domain: &RegionDomain, horizon: u64, most: usize) {
         for _ in 0..most {
             let mut retired = self.retired.borrow_mut();
-            let Some(&(stamp, offset)) = retired.front() else { break };
+            let Some(&(stamp, handle)) = retired.front() else { break };
             if stamp >= horizon && !planted(Fault::FreeAtOnce) {
                 break;
             }
             retired.pop_front();
             drop(retired);
-            if let Some((_, at)) = domain.map.meta_at(offset) {
-                // SAFETY: retired by this slot, and its contemporaries have finished (invariant 8).
-                unsafe { self.destroy(domain, at) };
+            let Some((word, at)) = domain.map.meta_at(handle.offset()) else { continue };
+            let meta = Meta::from_bits(word.load(Ordering::Relaxed));
+            // SAFETY: a block of the region.
+            let units = self.units.get().saturating_sub(unsafe { units_of(at, meta) });
+            self.units.set(if self.held() == 0 { 0 } else { units });
+            let ours = handle.fits(meta) && meta.retirer() == Some(self.heap.tenure());
+            if !ours && !planted(Fault::RetiredUnmarked) {
+                domain.note_corrupt(); // No protocol changes what is retired by a term that has not ended.
+                continue;
             }
+            // SAFETY: retired by this slot in its term, and its contemporaries have finished (invariant 8).
+            unsafe { self.destroy(domain, at) };
         }
     }
 
@@ -332,37 +456,18 @@ impl Memory {
         unsafe { self.free_private(domain, at) };
     }
 
-    /// Takes over a block that nobody else will free: one that a dead process has left, or one that its slot
-    /// `dead` had retired. (`docs/design.md`, "Shared memory".)
-    ///
-    /// # Safety
-    /// As [`retire_now`](Self::retire_now); the caller holds the lease for clearing up the slot that
-    /// had the block.
-    pub unsafe fn adopt(&self, domain: &RegionDomain, dead: u32, at: *mut u8) {
-        // What an heir's own slot had retired, it finds by itself (`find_retired`).
-        let dead = (dead != self.slot).then_some(dead);
-        // SAFETY: passed on.
-        unsafe { self.retire_now_from(domain, dead, at) };
-    }
-
-    /// Finds what the slot's last owner had retired. For one who takes the slot over.
-    pub fn find_retired(&self, domain: &RegionDomain) {
-        let now = domain.clock().now();
-        for superblock in Superblock::all(&domain.map) {
-            for block in superblock.blocks() {
-                let Some((meta, _)) = domain.map.meta_at(block) else { continue };
-                let meta = Meta::from_bits(meta.load(Ordering::Acquire));
-                let known = || self.retired.borrow().iter().any(|(_, offset)| *offset == block);
-                if meta.kind() != Kind::Free && meta.retirer() == Some(self.slot) && !known() {
-                    self.retired.borrow_mut().push_back((now, block));
-                }
-            }
-        }
-    }
-
     /// Gives up every superblock. Nothing may be held.
     pub fn leave(&self) {
         debug_assert_eq!(self.held(), 0);
         self.heap.leave();
+    }
+}
+
+/// A thread that is active outside a transaction; no longer when this is dropped.
+pub(crate) struct Work<'d>(&'d Descriptor);
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        announcement::end(self.0);
     }
 }

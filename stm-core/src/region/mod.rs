@@ -6,10 +6,12 @@
 //! | --- | --- |
 //! | [`domain`] | clock, descriptors and links of a region; what is done about a bad link |
 //! | [`block`] | versions and cells as they lie in a region |
-//! | [`attach`] | making and opening regions; records and leases of processes |
+//! | [`attach`] | opening regions; records and leases of processes |
+//! | [`make`] | making regions, and removing them |
 //! | [`session`] | one thread's transactions: logs, attempts, commit |
 //! | [`memory`] | what a session allocates, retires and frees |
 //! | `turns` | what is done between two attempts |
+//! | `room` | a full region: taking over what others hold and do not use |
 //! | `press` | who has lost often goes first |
 //! | [`current`] | how a thread finds its session |
 //! | [`wait`] | blocking `retry` between processes |
@@ -24,10 +26,12 @@ pub mod block;
 pub mod check;
 pub mod current;
 pub mod domain;
+pub mod make;
 pub mod memory;
 pub mod overview;
 mod press;
 pub mod recover;
+mod room;
 pub mod session;
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests;

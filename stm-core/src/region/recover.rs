@@ -6,17 +6,20 @@
 //!
 //! One process at a time clears a slot up: it holds the slot's lease, which the kernel takes back should
 //! it die too. The next one then begins from the start: every step can be repeated, and the slot is
-//! given up last. The argument, step by step, is in `docs/design.md`, "Shared memory".
+//! given up last. All slots that are found dead are cleared up together, in one pass over the region. The
+//! argument, step by step, is in `docs/shared.md`, "Clearing up".
 
 use crate::domain::Domain;
 use crate::region::block::{Age, DISPLACED, FREES_CELL, RegionCell, RegionVersion, age};
 use crate::region::domain::RegionDomain;
+use crate::region::memory::Whose;
 use crate::region::session::Session;
 use crate::settle::{finish, settle, take_back};
 use contempo_alloc::announcement;
-use contempo_alloc::region::blocks::{Superblock, rebuild_hints};
+use contempo_alloc::region::blocks::Superblock;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::{Incarnation, WAKE_WORDS};
+use contempo_alloc::region::tenure::Tenure;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
@@ -69,56 +72,49 @@ pub(crate) fn is_slot_of_the_dead(domain: &RegionDomain, slot: u32) -> bool {
 
 /// Clears up after every dead process. To be called outside a transaction.
 pub fn reap(session: &Session) -> Recovered {
-    reap_some(session, u64::MAX)
+    reap_some(session, usize::MAX)
 }
 
-/// Clears up after `most` slots of dead processes: each takes time in proportion to the size of the region.
-pub(crate) fn reap_some(session: &Session, most: u64) -> Recovered {
+/// Clears up after `most` slots of dead processes, all in one pass over the region.
+pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
     let domain = session.domain();
-    let mut sum = Recovered::default();
+    let nothing = Recovered::default();
     if session.is_running() {
-        return sum; // Its announcement is not ours to move.
+        return nothing; // Its announcement is not ours to move.
     }
     // One at a time in this process. Somebody is at it: enough. Who has panicked there has held nothing
     // that is not given up, or done again.
     let _alone = match domain.recovering.try_lock() {
         Ok(alone) => alone,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-        Err(TryLockError::WouldBlock) => return sum,
+        Err(TryLockError::WouldBlock) => return nothing,
     };
     let end = domain.map.shared().high_water.load(Ordering::SeqCst);
-    for slot in (0..end.min(domain.map.identity().slots)).filter(|slot| *slot != session.slot) {
-        if sum.slots >= most {
-            break;
-        }
-        // What the system does not say now, it may say next time.
-        let _ = with_dead_slot(domain, slot, |owner| {
-            let Ok(running) = session.enter() else { return };
-            session.begin();
-            add(&mut sum, clear_up(session, slot));
-            session.end_attempt(true);
-            drop(running);
-            // Release, partner: the acquire when a slot is taken. Only if it is still what we have
-            // seen: nobody but us can have changed it, as we hold the slot's lease.
-            let _ = record(domain, slot).compare_exchange(
-                owner.bits(),
-                0,
-                Ordering::Release,
-                Ordering::Relaxed,
-            );
-        });
+    let slots = (0..end.min(domain.map.identity().slots)).filter(|slot| *slot != session.slot);
+    // What the system does not say now, it may say next time.
+    let found = slots.filter_map(|slot| Dead::find(domain, slot).ok().flatten());
+    let dead: Vec<Dead<'_>> = found.take(most).collect();
+    if dead.is_empty() {
+        return nothing;
     }
-    if sum.slots > 0 {
-        (0..WAKE_WORDS).for_each(|word| domain.wake(word));
+    let Ok(running) = session.enter() else { return nothing };
+    session.begin();
+    session.memory.look_at_term(domain);
+    let done = clear_up(session, &dead);
+    session.end_attempt(true);
+    drop(running);
+    for dead in &dead {
+        // Release, partner: the acquire when a slot is taken. Only if it is still what we have
+        // seen: nobody but us can have changed it, as we hold the slot's lease.
+        let _ = record(domain, dead.slot).compare_exchange(
+            dead.owner.bits(),
+            0,
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
     }
-    sum
-}
-
-fn add(sum: &mut Recovered, more: Recovered) {
-    sum.slots += more.slots;
-    sum.aborted += more.aborted;
-    sum.finished += more.finished;
-    sum.blocks += more.blocks;
+    (0..WAKE_WORDS).for_each(|word| domain.wake(word));
+    done
 }
 
 fn record(domain: &RegionDomain, slot: u32) -> &std::sync::atomic::AtomicU64 {
@@ -126,118 +122,125 @@ fn record(domain: &RegionDomain, slot: u32) -> &std::sync::atomic::AtomicU64 {
     domain.map.slot(slot).map_or(&NONE, |record| &record.process)
 }
 
-/// Calls `clear` with the dead owner of `slot`, under the slot's lease; does nothing if the slot has no
-/// dead owner, or somebody else clears it up.
-///
-/// # Errors
-/// If the system does not say who is alive.
-pub(crate) fn with_dead_slot(
-    domain: &RegionDomain,
+/// A slot with a dead owner, and its lease: nobody else clears it up while this is there.
+pub(crate) struct Dead<'d> {
+    domain: &'d RegionDomain,
     slot: u32,
-    clear: impl FnOnce(Incarnation),
-) -> io::Result<()> {
-    // Acquire, partner: the compare-and-swap that took the slot.
-    let owner = || Incarnation::from_bits(record(domain, slot).load(Ordering::Acquire));
-    let Some(before) = owner() else { return Ok(()) };
-    if !is_dead(domain, before)? {
-        return Ok(());
-    }
-    let lease = domain.map.identity().processes + slot;
-    if !domain.leases.try_take(lease)? {
-        return Ok(());
-    }
-    /// Gives the lease up, also when `clear` panics.
-    struct Lease<'d>(&'d RegionDomain, u32);
-    impl Drop for Lease<'_> {
-        fn drop(&mut self) {
-            // If the system refuses, the slot stays as it is until this process ends.
-            let _ = self.0.leases.give_up(self.1);
-        }
-    }
-    let _lease = Lease(domain, lease);
-    // Another may have cleared it up, and a third taken it, before we had the lease.
-    if owner() == Some(before) {
-        clear(before);
-    }
-    Ok(())
+    owner: Incarnation,
 }
 
-/// Clears up what the last owner of `slot` has left. `session` adopts the blocks, and may be one of that
-/// very slot.
+impl<'d> Dead<'d> {
+    /// The slot, if its owner is dead and nobody else clears it up.
+    ///
+    /// # Errors
+    /// If the system does not say who is alive.
+    pub(crate) fn find(domain: &'d RegionDomain, slot: u32) -> io::Result<Option<Self>> {
+        // Acquire, partner: the compare-and-swap that took the slot.
+        let now = || Incarnation::from_bits(record(domain, slot).load(Ordering::Acquire));
+        let Some(owner) = now() else { return Ok(None) };
+        if !is_dead(domain, owner)? || !domain.leases.try_take(lease_of(domain, slot))? {
+            return Ok(None);
+        }
+        let dead = Dead { domain, slot, owner };
+        // Another may have cleared it up, and a third taken it, before we had the lease.
+        Ok((now() == Some(owner)).then_some(dead))
+    }
+}
+
+impl Drop for Dead<'_> {
+    /// Gives the lease up, also after a panic.
+    fn drop(&mut self) {
+        // If the system refuses, the slot stays as it is until this process ends.
+        let _ = self.domain.leases.give_up(lease_of(self.domain, self.slot));
+    }
+}
+
+/// The lease of whoever clears `slot` up.
+fn lease_of(domain: &RegionDomain, slot: u32) -> u32 {
+    domain.map.identity().processes + slot
+}
+
+/// The last transaction of a dead slot.
+#[derive(Clone, Copy)]
+struct Last<'d> {
+    slot: u32,
+    state: StateWord,
+    descriptor: &'d Descriptor,
+}
+
+/// Clears up what the last owners of these slots have left. `session` adopts the blocks, and may be one of
+/// such a slot, if there is no other.
 ///
-/// The caller holds the slot's lease; its owner is dead; the session has an announcement in force, or
-/// is of that slot, whose announcement is.
-pub(crate) fn clear_up(session: &Session, slot: u32) -> Recovered {
+/// The session is active, and has an announcement in force, or is of a dead slot, whose announcement is.
+pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
     let domain = session.domain();
-    let descriptor = domain.table().descriptor(slot);
-    let mut done = Recovered { slots: 1, ..Recovered::default() };
-    let (state, aborted) = settle(descriptor);
-    done.aborted += u64::from(aborted);
-    done.finished += u64::from(state.phase() == Phase::Committed);
-    let mut adopt = |at: *mut u8| {
-        // SAFETY: only `slot`, which is dead, would have freed it, and we hold the lease in its place.
-        unsafe { session.memory.adopt(domain, slot, at) };
-        done.blocks += 1;
+    let mut done = Recovered { slots: dead.len() as u64, ..Recovered::default() };
+    let mut last = vec![None; domain.map.identity().slots as usize];
+    for &Dead { slot, .. } in dead {
+        let descriptor = domain.table().descriptor(slot);
+        let (state, aborted) = settle(descriptor);
+        done.aborted += u64::from(aborted);
+        done.finished += u64::from(state.phase() == Phase::Committed);
+        last[slot as usize] = Some(Last { slot, state, descriptor });
+    }
+    let of = |tenure: Tenure| last.get(tenure.slot() as usize).copied().flatten();
+    let mut take = |whose: Whose, at: *mut u8| {
+        // SAFETY: only the dead would have freed it, and we hold their slots' leases.
+        done.blocks += u64::from(unsafe { session.memory.take_over(domain, whose, at) });
     };
-    // Whatever the slot has made lies in superblocks that it owned.
-    let own = || {
-        Superblock::all(&domain.map)
-            .filter(|superblock| superblock.header.owner.load(Ordering::Acquire) == slot + 1)
-    };
-    for superblock in own() {
+    let mut given_up = Vec::new();
+    for superblock in Superblock::all(&domain.map) {
+        // Whatever a slot has made lies in superblocks that it owned; what it had retired may lie anywhere.
+        let owner = superblock.owner().and_then(|owner| Some((owner, of(owner)?)));
+        given_up.extend(owner.map(|(owner, _)| (superblock, owner)));
         for block in superblock.blocks() {
-            let Some((meta, at)) = domain.map.meta_at(block) else { continue };
+            let Some((word, at)) = domain.map.meta_at(block) else { continue };
             // Acquire, partner: the release in `put_to_use`.
-            let meta = Meta::from_bits(meta.load(Ordering::Acquire));
-            match meta.kind() {
+            let meta = Meta::from_bits(word.load(Ordering::Acquire));
+            match (meta.kind(), owner) {
                 // Also one that is retired: whoever replaced a commit of the dead slot's has retired
                 // that, and knows nothing of what that had replaced.
-                // SAFETY: a block in use as this, aligned, mapped.
-                Kind::Version if !planted(Fault::BasesOfReplacedForgotten) || !is_retired(meta) => unsafe {
-                    clear_version(domain, &*at.cast(), slot, state, descriptor, &mut adopt);
-                },
-                // SAFETY: as above.
-                Kind::Cell if !is_retired(meta) => unsafe {
-                    if was_never_born(&*at.cast(), slot, state) {
-                        adopt(at);
-                    }
-                },
+                (Kind::Version, Some((_, last)))
+                    if !planted(Fault::BasesOfReplacedForgotten) || !is_retired(meta) =>
+                {
+                    let adopt = |at| take(Whose::Nobodys, at);
+                    // SAFETY: a block in use as this, aligned, mapped.
+                    clear_version(domain, unsafe { &*at.cast() }, last, adopt);
+                }
+                (Kind::Cell, Some((_, last)))
+                    if !is_retired(meta)
+                        // SAFETY: as above.
+                        && was_never_born(unsafe { &*at.cast() }, last) =>
+                {
+                    take(Whose::Nobodys, at);
+                }
+                // It may have died between freeing a block and saying where.
+                (Kind::Free, _) => superblock.hint_if_free(&domain.map, block),
                 _ => {}
             }
-        }
-    }
-    // What it had retired may lie anywhere.
-    for superblock in Superblock::all(&domain.map) {
-        for block in superblock.blocks() {
-            let Some((meta, at)) = domain.map.meta_at(block) else { continue };
-            let meta = Meta::from_bits(meta.load(Ordering::Acquire));
-            if meta.kind() != Kind::Free && meta.retirer() == Some(slot) && slot != session.slot {
-                adopt(at);
+            if let Some(last) = meta.retirer().and_then(of) {
+                take(Whose::Dead(last.slot), at);
             }
         }
     }
-    if slot == session.slot {
-        session.memory.find_retired(domain);
-    }
-    // It may have died between freeing a block and saying where.
-    rebuild_hints(&domain.map);
-    for superblock in own() {
-        // Release, partner: the acquire in `SlotHeap::make_ours`.
-        superblock.header.owner.store(0, Ordering::Release);
+    for (superblock, owner) in given_up {
+        superblock.give_up(owner);
     }
     let shared = domain.map.shared();
-    // Release, partner: the acquire in `Memory::revoke`. The barrier that it wanted is not needed.
-    let _ = shared.revoking.compare_exchange(slot + 1, 0, Ordering::Release, Ordering::Relaxed);
-    descriptor.end_turn();
-    // What the dead one's next transaction had made (serial + 1) is retired, and may lie there for a while
-    // yet. No transaction of the slot's next owner may be taken for that one. Release: whoever sees this
-    // serial sees that the claims of the one before have their stamps, or are gone.
-    let next = StateWord::new(StateWord::next_serial(state.serial()), Phase::Aborted);
-    descriptor.state.store(next, Ordering::Release);
-    announcement::end(descriptor);
-    // From now on nothing is held back for it. Last: what it had replaced was safe until here.
-    announcement::withdraw(descriptor);
-    shared.recoveries.fetch_add(1, Ordering::Relaxed);
+    for Last { slot, state, descriptor } in last.into_iter().flatten() {
+        // Release, partner: the acquire in `Memory::revoke`. The barrier that it wanted is not needed.
+        let _ = shared.revoking.compare_exchange(slot + 1, 0, Ordering::Release, Ordering::Relaxed);
+        descriptor.end_turn();
+        // What the dead one's next transaction had made (serial + 1) is retired, and may lie there for a
+        // while yet. No transaction of the slot's next owner may be taken for that one. Release: whoever
+        // sees this serial sees that the claims of the one before have their stamps, or are gone.
+        let next = StateWord::new(StateWord::next_serial(state.serial()), Phase::Aborted);
+        descriptor.state.store(next, Ordering::Release);
+        announcement::end(descriptor);
+        // From now on nothing is held back for it. Last: what it had replaced was safe until here.
+        announcement::withdraw(descriptor);
+    }
+    shared.recoveries.fetch_add(done.slots, Ordering::Relaxed);
     shared.recovered_aborted.fetch_add(done.aborted, Ordering::Relaxed);
     shared.recovered_finished.fetch_add(done.finished, Ordering::Relaxed);
     shared.recovered_blocks.fetch_add(done.blocks, Ordering::Relaxed);
@@ -248,10 +251,8 @@ pub(crate) fn clear_up(session: &Session, slot: u32) -> Recovered {
 fn clear_version(
     domain: &RegionDomain,
     version: &RegionVersion,
-    slot: u32,
-    state: StateWord,
-    descriptor: &Descriptor,
-    adopt: &mut impl FnMut(*mut u8),
+    Last { slot, state, descriptor }: Last<'_>,
+    mut adopt: impl FnMut(*mut u8),
 ) {
     let mut adopt = |at: *mut u8, meta: &std::sync::atomic::AtomicU64| {
         if is_in_use(meta.load(Ordering::Acquire)) {
@@ -309,7 +310,7 @@ fn is_in_use(meta: u64) -> bool {
 }
 
 /// Was this cell made by a transaction of the dead slot that has not committed?
-fn was_never_born(cell: &RegionCell, slot: u32, state: StateWord) -> bool {
+fn was_never_born(cell: &RegionCell, Last { slot, state, .. }: Last<'_>) -> bool {
     let Some(maker) = cell.born.load(Ordering::Relaxed).owner() else { return false };
     maker.slot == slot
         && match age(maker, state.serial()) {

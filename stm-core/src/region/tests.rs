@@ -33,7 +33,7 @@ impl World {
         let path = std::env::temp_dir().join(name);
         let _ = std::fs::remove_file(&path);
         let _ = std::fs::remove_file(attach::lease_path(&path));
-        World { domain: attach::create(&path, &Options::default()).unwrap(), path }
+        World { domain: crate::region::make::create(&path, &Options::default()).unwrap(), path }
     }
 
     fn cell(&self) -> Handle {

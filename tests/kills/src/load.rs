@@ -1,7 +1,7 @@
 //! What the victims do, and how to see afterwards whether they did it.
 
 use contempo::shared::collections::{Map, Queue};
-use contempo::shared::{Abort, Cell, Interrupt, Shared, Transaction};
+use contempo::shared::{Abort, Cell, Interrupt, Options, Shared, Transaction, TransactionError};
 use nix::sys::signal::{Signal, raise};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -20,6 +20,8 @@ pub(crate) const KINDS: [&str; 6] = ["transfer", "text", "structure", "insert", 
 /// Those that are swept: also one that has lost eight times, and so reserves what it needs.
 pub(crate) const SWEPT: [&str; 7] =
     ["press", "transfer", "text", "structure", "insert", "parts", "take"];
+/// Swept on its own: one that finds no room, and takes over what the survivor holds.
+pub(crate) const ROOM: &str = "room";
 
 /// The cells of the load.
 #[derive(Clone, Copy)]
@@ -70,8 +72,13 @@ impl Load {
                 tx.modify(self.accounts[from], |balance| balance - sum)?;
                 tx.modify(self.accounts[to], |balance| balance + sum)?;
             }
-            "text" => {
-                let text = "text ".repeat(random.random_range(0..60));
+            "text" | "large" | "room" => {
+                let words = match kind {
+                    "text" => random.random_range(0..60),
+                    "large" => random.random_range(0..6_000),
+                    _ => 6_000,
+                };
+                let text = "text ".repeat(words);
                 tx.write(self.texts[0], &text[..])?;
                 tx.write(self.texts[1], &text[..])?;
             }
@@ -150,6 +157,11 @@ impl Load {
         Ok(())
     }
 
+    /// Makes the texts empty: what needs most room.
+    pub(crate) fn shrink(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
+        self.texts.iter().try_for_each(|text| tx.write(*text, ""))
+    }
+
     /// What is wrong, and how many cells there should be.
     pub(crate) fn audit(&self, tx: &Transaction<'_>) -> Result<(Option<String>, usize), Interrupt> {
         let mut total = 0;
@@ -207,12 +219,32 @@ fn run_victim(path: &Path, kind: &str, seed: u64) -> Result<(), Failed> {
             stop();
             drop(shared);
         }
-        "any" => {
+        "attacher" => {
+            nix::sys::ptrace::traceme()?;
+            stop();
             let shared = Shared::open(path)?;
+            shared.atomically(|tx| tx.create(&7_u64).and_then(|cell| tx.free(cell)))?;
+            stop();
+        }
+        "maker" => {
+            nix::sys::ptrace::traceme()?;
+            stop();
+            let options = Options::new().threads(16).processes(16).first_bytes(0);
+            drop(Shared::create(path, &options)?);
+            stop();
+        }
+        "any" | "crowd" => {
+            let (shared, crowded) = (Shared::open(path)?, kind == "crowd");
             let load = Load::new(&shared)?;
             loop {
-                let kind = KINDS[random.random_range(0..KINDS.len() + 2).min(KINDS.len() - 1)];
-                shared.atomically(|tx| load.run(tx, kind, &mut random))?;
+                let kind = match random.random_range(0..KINDS.len() + 2) {
+                    number if crowded && number % 2 == 0 => "large",
+                    number => KINDS[number.min(KINDS.len() - 1)],
+                };
+                match shared.atomically(|tx| load.run(tx, kind, &mut random)) {
+                    Err(TransactionError::NoBlock(_)) if crowded => continue,
+                    other => other?,
+                }
                 if random.random_range(0..64) == 0 {
                     let wrong = shared.atomically(|tx| load.audit(tx))?.0;
                     if let Some(wrong) = wrong {
@@ -250,7 +282,8 @@ fn run_victim(path: &Path, kind: &str, seed: u64) -> Result<(), Failed> {
             let shared = Shared::open(path)?;
             let load = Load::new(&shared)?;
             // Warm, so that the steps are those of a transaction and not of what comes once.
-            shared.atomically(|tx| load.run(tx, kind, &mut random))?;
+            let warm = if kind == ROOM { "transfer" } else { kind };
+            shared.atomically(|tx| load.run(tx, warm, &mut random))?;
             nix::sys::ptrace::traceme()?;
             stop();
             shared.atomically(|tx| load.run(tx, kind, &mut random))?;

@@ -1,8 +1,8 @@
 //! Kills processes that share a region, and looks what is left.
 //!
 //! `sweep` kills a process at every instruction of a transaction, by single steps; `recoverers` kills one
-//! that clears up after such a death, before and after everything that it does to the region; `random`
-//! kills many under load. After each death this process, which stays attached, looks:
+//! that clears up after such a death, before and after everything that it does to the region; `attachers` one
+//! that attaches, and `makers` one that makes a region; `random` kills many under load. After each death this process, which stays attached, looks:
 //!
 //! | verdict | meaning |
 //! | --- | --- |
@@ -59,6 +59,17 @@ enum Command {
         #[arg(long, default_value_t = 600)]
         seconds: u64,
     },
+    /// Kills of processes that attach.
+    Attachers {
+        /// End after this time.
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+        /// Try every so many points only.
+        #[arg(long, default_value_t = 1)]
+        stride: usize,
+    },
+    /// Kills of processes that make a region.
+    Makers,
     /// Random kills, and stops, under load.
     Random {
         /// How many.
@@ -70,6 +81,9 @@ enum Command {
         /// Where the random numbers begin.
         #[arg(long)]
         seed: Option<u64>,
+        /// In a region that is full most of the time.
+        #[arg(long)]
+        crowded: bool,
     },
     /// A process to be killed. (Started by the others.)
     #[command(hide = true)]
@@ -96,8 +110,10 @@ fn main() -> ExitCode {
             sweep::sweep(seconds, stride, only.as_deref(), fault)
         }
         Command::Recoverers { seconds } => sweep::recoverers(seconds, fault),
-        Command::Random { kills, processes, seed } => {
-            random::random(kills, processes, seed.unwrap_or_else(rand::random), fault)
+        Command::Attachers { seconds, stride } => sweep::attachers(seconds, stride, fault),
+        Command::Makers => sweep::makers(),
+        Command::Random { kills, processes, seed, crowded } => {
+            random::random(kills, processes, seed.unwrap_or_else(rand::random), crowded, fault)
         }
         Command::Victim { path, kind, seed } => return load::victim(&path, &kind, seed),
     };
@@ -125,6 +141,8 @@ fn plant(name: &str) -> Result<(), String> {
         Fault::UndoneUnmarked,
         Fault::RestoredUnmarked,
         Fault::AliveTakenForDead,
+        Fault::SlotTakenUncounted,
+        Fault::TakenFromTheActive,
         Fault::ClaimsKept,
         Fault::SkipValidation,
         Fault::FreeAtOnce,

@@ -1,8 +1,9 @@
 //! Random kills, and stops, under load.
 
 use crate::steps::{Failed, command};
-use crate::sweep::{Place, watch};
+use crate::sweep::{CROWDED, Place, options, watch};
 use crate::verdict::Verdict;
+use contempo::shared::TransactionError;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::rngs::SmallRng;
@@ -17,22 +18,28 @@ pub(crate) fn random(
     kills: u64,
     processes: usize,
     seed: u64,
+    crowded: bool,
     fault: Option<String>,
 ) -> Result<Verdict, Failed> {
     println!("seed {seed}");
     let (mut random, fault) = (SmallRng::seed_from_u64(seed), fault.as_deref());
-    let place = Place::new("random")?;
+    let place = if crowded {
+        Place::with("crowded", &options().most_bytes(CROWDED))?
+    } else {
+        Place::new("random")?
+    };
+    let kind = if crowded { "crowd" } else { "any" };
     let (mut verdict, progress) = (Verdict::default(), Arc::new(AtomicU64::new(0)));
     watch(&progress);
     let spawn =
-        |seed| -> Result<Child, Failed> { Ok(command(&place.path, "any", seed, fault)?.spawn()?) };
+        |seed| -> Result<Child, Failed> { Ok(command(&place.path, kind, seed, fault)?.spawn()?) };
     let mut victims = (0..processes)
         .map(|number| spawn(seed.wrapping_add(number as u64)))
         .collect::<Result<Vec<_>, _>>()?;
     // One thread of this process works all the time, as a survivor does. The time from each kill to its
     // next commits is what matters: on cells that the dead may have claimed.
     let (done, worst) = (AtomicBool::new(false), AtomicU64::new(0));
-    let slow = AtomicU64::new(0);
+    let (slow, full) = (AtomicU64::new(0), AtomicU64::new(0));
     let inconsistent = AtomicU64::new(0);
     let mut commits = 0;
     let outcome = std::thread::scope(|scope| -> Result<(), Failed> {
@@ -44,7 +51,16 @@ pub(crate) fn random(
                     place.load.touch(tx)?;
                     place.load.run(tx, "structure", &mut random)
                 });
-                run.map_err(|error| error.to_string())?;
+                match run {
+                    Err(TransactionError::NoBlock(_)) if crowded => {
+                        full.fetch_add(1, Ordering::Relaxed);
+                        match place.shared.atomically(|tx| place.load.shrink(tx)) {
+                            Ok(()) | Err(TransactionError::NoBlock(_)) => continue,
+                            Err(error) => return Err(error.to_string()),
+                        }
+                    }
+                    other => other.map_err(|error| error.to_string())?,
+                }
                 let took = begin.elapsed();
                 worst.fetch_max(took.as_micros() as u64, Ordering::Relaxed);
                 slow.fetch_add(u64::from(took > Duration::from_millis(100)), Ordering::Relaxed);
@@ -104,11 +120,21 @@ pub(crate) fn random(
     verdict.inconsistent += inconsistent.into_inner();
     let during = Duration::from_micros(worst.into_inner());
     let killed = verdict.kills;
+    if crowded {
+        // Now there must be room: the others are gone. But not for large texts, perhaps: a superblock for two of
+        // them may be all that there is.
+        place.shared.reap()?;
+        place.shared.atomically(|tx| place.load.shrink(tx))?;
+    }
     place.examine("after all of them", &mut verdict);
     verdict.kills = killed;
     verdict.longest = verdict.longest.max(during);
     if during > Duration::from_secs(1) {
         verdict.stuck += 1;
+    }
+    if crowded {
+        let full = full.into_inner();
+        verdict.notes.push(format!("{full} times there was no room for the survivor"));
     }
     let seen = place.shared.overview();
     verdict.aborted = seen.aborted;

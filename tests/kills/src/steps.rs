@@ -57,6 +57,19 @@ impl Victim {
         Ok(Ended::There)
     }
 
+    /// Goes on for so many stops before and after system calls, or to the second stop.
+    pub(crate) fn call(&self, stops: u64) -> Result<Ended, Failed> {
+        for stop in 0..stops {
+            ptrace::syscall(self.pid, None)?;
+            match waitpid(self.pid, None)? {
+                WaitStatus::Stopped(_, Signal::SIGTRAP) => {}
+                WaitStatus::Stopped(_, Signal::SIGSTOP) => return Ok(Ended::AtTheEnd(stop)),
+                other => return Err(format!("the victim ended by itself: {other:?}").into()),
+            }
+        }
+        Ok(Ended::There)
+    }
+
     pub(crate) fn kill(mut self) -> Result<(), Failed> {
         kill(self.pid, Signal::SIGKILL)?;
         self.child.wait()?;

@@ -1,11 +1,18 @@
 //! A kill at every instruction; and of recoverers, around everything that they do to the region.
 
-use crate::load::{Load, SWEPT};
+use crate::load::{Load, ROOM, SWEPT};
 use crate::steps::{Ended, Failed, Victim};
 use crate::verdict::Verdict;
 use contempo::shared::{Options, Shared, lease_path};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+/// Bytes of a region in which a few processes are a crowd: they take over what others hold.
+pub(crate) const CROWDED: u64 = 1_300_000;
+
+pub(crate) fn options() -> Options {
+    Options::new().threads(16).processes(16).first_bytes(0)
+}
 
 /// A region for a sweep, and this process, which survives, attached to it.
 pub(crate) struct Place {
@@ -16,14 +23,30 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(name: &str) -> Result<Self, Failed> {
+        Self::with(name, &options())
+    }
+
+    pub(crate) fn with(name: &str, options: &Options) -> Result<Self, Failed> {
         let file = format!("contempo-kills-{}-{name}", std::process::id());
         let memory = PathBuf::from("/dev/shm");
         let path = if memory.is_dir() { memory } else { std::env::temp_dir() }.join(file);
         let _ = std::fs::remove_file(&path);
-        let shared =
-            Shared::create(&path, &Options::new().threads(16).processes(16).first_bytes(0))?;
+        let shared = Shared::create(&path, options)?;
         let load = Load::new(&shared)?;
         Ok(Place { path, shared, load })
+    }
+
+    /// Takes all the room there is, and makes no use of it.
+    fn hold_all(&self) -> Result<(), Failed> {
+        self.shared.atomically(|tx| self.load.shrink(tx))?;
+        let mut cells = Vec::new();
+        while let Ok(cell) = self.shared.atomically(|tx| tx.create(&[0_u8; 30_000][..])) {
+            cells.push(cell);
+        }
+        for cell in cells {
+            self.shared.atomically(|tx| tx.free(cell))?;
+        }
+        Ok(())
     }
 
     fn clear_up(&self, verdict: &mut Verdict) -> Result<(), Failed> {
@@ -117,18 +140,25 @@ pub(crate) fn sweep(
     only: Option<&str>,
     fault: Option<String>,
 ) -> Result<Verdict, Failed> {
-    let kinds: Vec<&str> =
-        SWEPT.into_iter().filter(|kind| only.is_none_or(|only| only == *kind)).collect();
+    let all = SWEPT.into_iter().filter(|kind| only.is_none_or(|only| only == *kind));
+    let kinds: Vec<&str> = all.chain((only == Some(ROOM)).then_some(ROOM)).collect();
     let end = Instant::now() + Duration::from_secs(seconds);
     let (mut verdict, progress) = (Verdict::default(), std::sync::Arc::default());
     watch(&progress);
     for (number, &kind) in kinds.iter().enumerate() {
-        let place = Place::new(kind)?;
+        let place = if kind == ROOM {
+            Place::with(kind, &options().most_bytes(CROWDED))?
+        } else {
+            Place::new(kind)?
+        };
         // A share of the time for each; what one leaves, the next has.
         let left = end.saturating_duration_since(Instant::now());
         let share = Instant::now() + left / u32::try_from(kinds.len() - number)?;
         let (mut at, mut total) = (0, None);
         while Instant::now() < share {
+            if kind == ROOM {
+                place.hold_all()?;
+            }
             let before = place.shared.snapshot(|view| view.read(place.load.count))?;
             let victim = Victim::start(&place.path, kind, at, fault.as_deref())?;
             let ended = victim.step(at, |_, _| Ok(()))?;
@@ -208,4 +238,99 @@ pub(crate) fn recoverers(seconds: u64, fault: Option<String>) -> Result<Verdict,
     }
     verdict.notes.push(format!("{points} deaths of recoverers"));
     Ok(verdict)
+}
+
+/// Kills of processes that attach: around everything that they do to the region, and their system calls.
+pub(crate) fn attachers(
+    seconds: u64,
+    stride: usize,
+    fault: Option<String>,
+) -> Result<Verdict, Failed> {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let (mut verdict, progress) = (Verdict::default(), std::sync::Arc::default());
+    watch(&progress);
+    let fault = fault.as_deref();
+    // A slot that was in use before is counted already: each time a new region.
+    let place = Place::new("attacher")?;
+    let writes = crate::profile::writes(&place.path, "attacher", fault)?;
+    drop(place);
+    let points: Vec<u64> = writes.iter().flat_map(|at| [*at, at + 1]).collect();
+    let (mut tried, all) = (0, points.len());
+    for at in points.into_iter().step_by(stride) {
+        if Instant::now() >= end || (fault.is_some() && tried > 0 && !verdict.is_good()) {
+            break;
+        }
+        let place = Place::new("attacher")?;
+        let victim = Victim::start(&place.path, "attacher", 0, fault)?;
+        victim.step(at, |_, _| Ok(()))?;
+        victim.kill()?;
+        place.examine(&format!("attaching, after {at} instructions"), &mut verdict);
+        tried += 1;
+        progress.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    verdict.notes.push(format!("{tried} of {all} deaths of processes that attach"));
+    Ok(verdict)
+}
+
+/// Kills of makers: before and after each of their system calls.
+pub(crate) fn makers() -> Result<Verdict, Failed> {
+    let (mut verdict, progress) = (Verdict::default(), std::sync::Arc::default());
+    watch(&progress);
+    let place = Place::new("maker")?;
+    let path = place.path.with_extension("made");
+    let (mut made, mut drafts) = (0, 0);
+    for calls in 0.. {
+        let victim = Victim::start(&path, "maker", 0, None)?;
+        let ended = victim.call(calls)?;
+        victim.kill()?;
+        verdict.kills += 1;
+        progress.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let what = format!("making, after {calls} stops at system calls");
+        drafts += drafts_of(&path)?.len();
+        match Shared::open(&path) {
+            Ok(shared) => {
+                made += 1;
+                let report = shared.check();
+                if !report.is_sound() || report.cells != 1 {
+                    verdict.leaked += 1;
+                    verdict.complain(|| format!("{what}:\n{report}"));
+                }
+                drop(shared);
+                Shared::remove(&path)?;
+            }
+            Err(contempo::shared::OpenError::System { error, .. })
+                if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                verdict.inconsistent += 1;
+                verdict.complain(|| format!("{what}: {error}"));
+                return Ok(verdict);
+            }
+        }
+        // The next maker is not kept from it, and cleans up.
+        if let Err(error) = Shared::create(&path, &Options::new().first_bytes(0)) {
+            verdict.stuck += 1;
+            verdict.complain(|| format!("{what}: {error}"));
+            return Ok(verdict);
+        }
+        let left = drafts_of(&path)?;
+        if !left.is_empty() {
+            verdict.leaked += 1;
+            verdict.complain(|| format!("{what}: {left:?}"));
+        }
+        Shared::remove(&path)?;
+        if let Ended::AtTheEnd(calls) = ended {
+            verdict.notes.push(format!(
+                "makers swept: {calls} stops; {drafts} drafts were left by them, {made} whole regions"
+            ));
+            break;
+        }
+    }
+    Ok(verdict)
+}
+
+fn drafts_of(path: &std::path::Path) -> Result<Vec<std::ffi::OsString>, Failed> {
+    let begin = format!("{}.making-", path.file_name().unwrap_or_default().to_string_lossy());
+    let folder = path.parent().ok_or("a path in a folder")?;
+    let names = std::fs::read_dir(folder)?.flatten().map(|entry| entry.file_name());
+    Ok(names.filter(|name| name.to_string_lossy().starts_with(&begin)).collect())
 }

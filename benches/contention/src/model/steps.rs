@@ -3,12 +3,13 @@
 use super::load::{Load, MARK};
 use super::trace::{Access, Step, Thread, Use};
 use crate::contenders::Contender;
-use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess, Register};
+use iced_x86::{InstructionInfoFactory, Mnemonic, OpAccess};
 use nix::libc::user_regs_struct;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use single_step::value_of;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -150,7 +151,7 @@ impl Watcher {
         };
         seen.instructions += 1;
         seen.fences += u64::from(known.is_fence);
-        let value = |register: Register, _: usize, _: usize| value_of(registers, register);
+        let value = |register, _, _| value_of(registers, register);
         for (memory, how) in &known.uses {
             let Some(address) = memory.virtual_address(0, value) else { continue };
             if *how == Use::Store && address == mark {
@@ -166,13 +167,7 @@ impl Watcher {
 }
 
 fn decode(thread: Pid, at: u64, info: &mut InstructionInfoFactory) -> nix::Result<Known> {
-    let mut bytes = [0_u8; 16];
-    for (place, word) in bytes.chunks_mut(8).zip([at, at + 8]) {
-        // The second word may lie beyond the end of the code.
-        let read = ptrace::read(thread, word as ptrace::AddressType);
-        place.copy_from_slice(&read.unwrap_or(0).to_le_bytes());
-    }
-    let instruction = Decoder::with_ip(64, &bytes, at, DecoderOptions::NONE).decode();
+    let instruction = single_step::decode(thread, at)?;
     let exchanges = instruction.mnemonic() == Mnemonic::Xchg;
     let mut uses = Vec::new();
     for memory in info.info(&instruction).used_memory() {
@@ -192,35 +187,6 @@ fn decode(thread: Pid, at: u64, info: &mut InstructionInfoFactory) -> nix::Resul
     }
     let is_fence = matches!(instruction.mnemonic(), Mnemonic::Mfence);
     Ok(Known { uses, is_fence })
-}
-
-/// The value of a register. What is not here (vector registers as indexes) is not followed.
-fn value_of(registers: &user_regs_struct, register: Register) -> Option<u64> {
-    let full = register.full_register();
-    let value = match full {
-        Register::RAX => registers.rax,
-        Register::RBX => registers.rbx,
-        Register::RCX => registers.rcx,
-        Register::RDX => registers.rdx,
-        Register::RSI => registers.rsi,
-        Register::RDI => registers.rdi,
-        Register::RBP => registers.rbp,
-        Register::RSP => registers.rsp,
-        Register::R8 => registers.r8,
-        Register::R9 => registers.r9,
-        Register::R10 => registers.r10,
-        Register::R11 => registers.r11,
-        Register::R12 => registers.r12,
-        Register::R13 => registers.r13,
-        Register::R14 => registers.r14,
-        Register::R15 => registers.r15,
-        Register::FS => registers.fs_base,
-        Register::GS => registers.gs_base,
-        Register::CS | Register::DS | Register::ES | Register::SS => 0,
-        _ => return None,
-    };
-    let bits = 8 * register.size().min(8) as u32;
-    Some(if register == full || bits == 64 { value } else { value & ((1 << bits) - 1) })
 }
 
 /// Nothing here needs the mark's value; its address is what counts.

@@ -10,6 +10,18 @@ use contempo_alloc::region::error::NoBlock;
 use contempo_sched::statistics::Cause;
 use std::convert::Infallible;
 use std::sync::PoisonError;
+use std::time::Duration;
+
+/// How often one that has found no room makes some and tries again, and what it waits before: who is in a
+/// transaction gives nothing up before that ends.
+const ROOM: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::ZERO,
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(4),
+    Duration::from_millis(8),
+];
 
 /// Why a transaction that may fail has ended without a commit.
 #[derive(Debug)]
@@ -66,9 +78,10 @@ impl Session {
         self.failures.set(0);
         self.forget_bad_luck(); // Of one that ended by a panic.
         self.updating.set(false);
-        let mut made_room = false;
+        let mut room = 0;
         loop {
             let good = self.begin();
+            self.memory.look_at_term(self.domain());
             let attempt = Attempt(self);
             if !good {
                 return Err(Stopped::Corrupt.into());
@@ -109,7 +122,7 @@ impl Session {
             };
             let next = self.has_failed(&why);
             drop(attempt);
-            if let Err(why) = self.before_next(why, next, &mut made_room) {
+            if let Err(why) = self.before_next(why, next, &mut room) {
                 drop(running);
                 self.run_due_hooks(false);
                 return Err(why.into());
@@ -172,7 +185,7 @@ impl Session {
         &self,
         why: Stopped,
         next: Option<Before>,
-        made_room: &mut bool,
+        room: &mut usize,
     ) -> Result<(), Stopped> {
         if self.domain().fork.is_child() {
             return Err(Stopped::Forked);
@@ -193,14 +206,13 @@ impl Session {
                 self.between_attempts();
                 self.pause(pause);
             }
-            // What this process holds back, or the dead do, may be all that is missing.
+            // What this process holds back, or others do, may be all that is missing.
             (Stopped::NoBlock(why), _)
-                if !*made_room && !matches!(why, NoBlock::TooLarge { .. }) =>
+                if *room < ROOM.len() && !matches!(why, NoBlock::TooLarge { .. }) =>
             {
-                *made_room = true;
                 self.between_attempts();
                 self.running.set(false);
-                self.make_room();
+                *room = if self.make_room(*room) { *room + 1 } else { ROOM.len() };
                 self.running.set(true);
             }
             (why, _) => {
@@ -291,16 +303,22 @@ impl Session {
         }
     }
 
-    /// There was no block: frees all that can be freed now.
+    /// There was no block: frees all that can be freed now, at first what this process and the dead hold, then
+    /// what others do. True if there may be more the next time.
     #[cold]
-    fn make_room(&self) {
+    fn make_room(&self, times: usize) -> bool {
+        std::thread::sleep(ROOM[times]);
+        let others_are_active = times == 0 || crate::region::room::take_over(self);
         self.memory.collect(self.domain(), Idle::Inactive);
-        crate::region::recover::reap(self);
-        self.memory.collect(self.domain(), Idle::Inactive);
-        let pool = self.domain().pool.lock().unwrap_or_else(PoisonError::into_inner);
-        for session in pool.iter() {
-            session.memory.collect(self.domain(), Idle::Inactive);
+        if times == 0 {
+            crate::region::recover::reap(self);
+            self.memory.collect(self.domain(), Idle::Inactive);
+            let pool = self.domain().pool.lock().unwrap_or_else(PoisonError::into_inner);
+            for session in pool.iter() {
+                session.memory.collect(self.domain(), Idle::Inactive);
+            }
         }
+        others_are_active
     }
 
     /// After a transaction: frees what is due.

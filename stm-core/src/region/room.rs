@@ -1,0 +1,70 @@
+//! A full region: taking over what living processes hold and do not use.
+//!
+//! A thread that is between two transactions may hold retired blocks and superblocks with free blocks, and
+//! perhaps it never comes again. Who finds no room ends the term for which that thread has them (`tenure` in
+//! `contempo-alloc`), retires the blocks anew as its own, and gives the superblocks up. A thread that is inside
+//! a transaction meanwhile keeps what it has. When it begins the next one, it finds that its term has ended, and
+//! does the same itself.
+//!
+//! Nobody waits for anybody here, and one that dies or stops half-way leaves each block with one of the two.
+
+use crate::domain::Domain;
+use crate::region::memory::Whose;
+use crate::region::session::Session;
+use contempo_alloc::barrier;
+use contempo_alloc::region::blocks::Superblock;
+use contempo_alloc::region::handle::{Kind, Meta};
+use contempo_alloc::region::tenure::Tenure;
+use contempo_sched::fault::{Fault, planted};
+use contempo_sched::primitives::Ordering;
+use contempo_sched::table::Descriptors;
+
+/// Takes over what inactive threads hold. True if there are active ones: they may give something up soon.
+/// To be called outside a transaction. Linear in the size of the region.
+#[cold]
+pub(crate) fn take_over(session: &Session) -> bool {
+    let domain = session.domain();
+    let _work = session.memory.work(domain);
+    let mut ended = Vec::new();
+    for (slot, _) in domain.table().each() {
+        let Some(record) = domain.map.slot(slot) else { break };
+        if slot != session.slot && record.process.load(Ordering::Relaxed) != 0 {
+            ended.push(record.term.end(slot));
+        }
+    }
+    // Pairs with `light` in `announcement::begin` and `Memory::work`: see `tenure`.
+    if ended.is_empty() || !barrier::heavy_everywhere() {
+        return false;
+    }
+    let before = ended.len();
+    // Acquire, partner: the release in `announcement::end`: what the thread has done with its memory happens
+    // before what we do with it.
+    let is_active = |ended: &Tenure| {
+        domain.table().descriptor(ended.slot()).active.load(Ordering::Acquire)
+            && !planted(Fault::TakenFromTheActive)
+    };
+    ended.retain(|ended| !is_active(ended));
+    let some_are_active = ended.len() < before;
+    let mut by_slot = vec![None; domain.map.identity().slots as usize];
+    ended.iter().for_each(|ended| by_slot[ended.slot() as usize] = Some(*ended));
+    let is_ours = |tenure: &Tenure| by_slot.get(tenure.slot() as usize) == Some(&Some(*tenure));
+    for superblock in Superblock::all(&domain.map) {
+        let owner = superblock.owner().filter(is_ours);
+        for block in superblock.blocks() {
+            let Some((word, at)) = domain.map.meta_at(block) else { continue };
+            let meta = Meta::from_bits(word.load(Ordering::Acquire));
+            if meta.kind() == Kind::Free {
+                continue;
+            }
+            if let Some(retirer) = meta.retirer().filter(is_ours) {
+                // SAFETY: retired by a slot whose term we have ended, and whose thread was inactive after that.
+                unsafe { session.memory.take_over(domain, Whose::Ended(retirer), at) };
+            }
+        }
+        if let Some(owner) = owner {
+            superblock.rebuild_hints(&domain.map);
+            superblock.give_up(owner);
+        }
+    }
+    some_are_active
+}

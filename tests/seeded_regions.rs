@@ -1,0 +1,43 @@
+//! Regions with planted faults, on real threads. Run by `ci/seeded.sh`, as `seeded`.
+#![cfg(all(contempo_fault, target_os = "linux", target_pointer_width = "64"))]
+
+use contempo::shared::{Options, Shared};
+use contempo_sched::fault::Fault;
+use std::time::Duration;
+
+#[path = "support/crowd.rs"]
+mod crowd;
+#[path = "../stm-core/tests/planted/mod.rs"]
+mod planted;
+#[path = "support/region.rs"]
+mod region;
+use planted::{execution, succeeds_unless};
+
+#[test]
+fn nobody_takes_what_is_in_use() {
+    let faults = [Fault::TakenFromTheActive, Fault::EndOfTermMissed];
+    succeeds_unless("nobody_takes_what_is_in_use", &faults, || {
+        for round in 0..20 {
+            execution();
+            let place = region::Place::new();
+            let shared =
+                Shared::create(&place, &Options::new().most_bytes(crowd::CROWDED)).unwrap();
+            std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4)
+                    .map(|thread| {
+                        let (shared, seed) = (&shared, 20_261_126 + round * 4 + thread);
+                        let time = Duration::from_millis(400);
+                        scope.spawn(move || crowd::crowd(shared, seed, time))
+                    })
+                    .collect();
+                // Until their sessions are in the pool: what they hold is counted below.
+                for thread in threads {
+                    thread.join().unwrap();
+                }
+            });
+            shared.collect().unwrap();
+            let report = shared.check();
+            assert!(report.is_sound() && report.retired == 0, "{report}");
+        }
+    });
+}

@@ -1,0 +1,211 @@
+//! A region that is full for one, while others hold room that they do not use.
+#![cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+
+#[path = "support/crowd.rs"]
+mod crowd;
+#[path = "support/region.rs"]
+mod region;
+
+use contempo::shared::{Options, Shared};
+use crowd::{CROWDED, LARGE, MOST, crowd, fill, free, is_full, options};
+use region::{Place, play, role};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Stdio};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+/// Fills the region and frees all of it again, so that this thread holds what there is, idle: as free blocks in
+/// superblocks of its own; or, if somebody looked at it meanwhile, as retired blocks.
+fn hold(shared: &Shared, looked_at: bool) {
+    let cells = fill(shared);
+    if !looked_at {
+        return free(shared, &cells);
+    }
+    let barrier = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let look = shared.snapshot(|view| {
+                barrier.wait();
+                barrier.wait();
+                view.read(cells[0]).map(|value| value[0])
+            });
+            look.unwrap();
+        });
+        barrier.wait();
+        // Freeing needs blocks too: for what says that a cell was freed.
+        free(shared, &cells);
+        barrier.wait();
+        reader.join().unwrap();
+    });
+    assert!(shared.check().retired >= cells.len());
+}
+
+fn hear(child: &mut Child, word: &str) {
+    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains(word)), "it said no {word}");
+}
+
+/// Goes on when the other end is closed.
+fn wait_for_parent() {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+}
+
+#[test]
+fn room_that_an_idle_process_holds_is_found() {
+    if let Some((role, place)) = role() {
+        let shared = Shared::open(place).unwrap();
+        let cell = shared.root("cell", 0_u64).unwrap();
+        hold(&shared, role == "retired");
+        println!("ready");
+        wait_for_parent();
+        // It has lost its room, and goes on.
+        for _ in 0..300 {
+            shared.atomically(|tx| tx.modify(cell, |count| count + 1)).unwrap();
+        }
+        shared.atomically(|tx| tx.create(&7_u64).and_then(|cell| tx.free(cell))).unwrap();
+        println!("gone on");
+        wait_for_parent();
+        return;
+    }
+    for role in ["free", "retired"] {
+        let place = Place::new();
+        let shared = Shared::create(&place, &options()).unwrap();
+        let cell = shared.root("cell", 0_u64).unwrap();
+        let mut child =
+            play_with_input("room_that_an_idle_process_holds_is_found", role, place.path());
+        hear(&mut child, "ready");
+        let made = fill(&shared);
+        assert!(made.len() as u64 > MOST / 2 / LARGE as u64, "{role}: {} values", made.len());
+        for (number, cell) in made.iter().enumerate() {
+            let good = shared
+                .snapshot(|view| Ok(view.read(*cell)?.iter().all(|byte| *byte == number as u8)));
+            assert!(good.unwrap(), "{role}: value {number}");
+        }
+        let input = child.stdin.as_mut().unwrap();
+        writeln!(input).unwrap();
+        // Room for small values: what is full is full of large ones.
+        free(&shared, &made[..4]);
+        shared.collect().unwrap();
+        hear(&mut child, "gone on");
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+        assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 300);
+        free(&shared, &made[4..]);
+        shared.reap().unwrap();
+        shared.collect().unwrap();
+        let report = shared.check();
+        assert!(report.is_sound() && report.retired == 0 && report.cells == 2, "{role}: {report}");
+    }
+}
+
+fn play_with_input(test: &str, role: &str, place: &std::path::Path) -> Child {
+    region::command(test, role, place).stdin(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn room_that_idle_threads_of_the_same_process_hold_is_found() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &options()).unwrap();
+    shared.root("cell", 0_u64).unwrap(); // So that there is a superblock for small values.
+    for looked_at in [false, true] {
+        // One that lives, and one whose session is in the pool.
+        let barrier = Barrier::new(2);
+        std::thread::scope(|scope| {
+            let holder = scope.spawn(|| {
+                hold(&shared, looked_at);
+                barrier.wait();
+                barrier.wait();
+                shared.atomically(|tx| tx.create(&7_u64).and_then(|cell| tx.free(cell))).unwrap();
+            });
+            barrier.wait();
+            let made = fill(&shared);
+            assert!(made.len() as u64 > MOST / 2 / LARGE as u64, "{} values", made.len());
+            free(&shared, &made);
+            shared.collect().unwrap();
+            barrier.wait();
+            holder.join().unwrap(); // Until its session is in the pool.
+        });
+    }
+    shared.collect().unwrap();
+    let report = shared.check();
+    assert!(report.is_sound() && report.retired == 0 && report.cells == 2, "{report}");
+}
+
+#[test]
+fn a_reader_that_stays_fills_the_region_and_nobody_waits_for_long() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &options()).unwrap();
+    let cells = fill(&shared);
+    let barrier = Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let look = shared.snapshot(|view| {
+                barrier.wait();
+                barrier.wait();
+                view.read(cells[0]).map(|value| value[0])
+            });
+            assert_eq!(look.unwrap(), 0);
+        });
+        barrier.wait();
+        free(&shared, &cells);
+        let begin = Instant::now();
+        let full = shared.atomically(|tx| tx.create(&[0_u8; LARGE][..])).unwrap_err();
+        let took = begin.elapsed();
+        barrier.wait();
+        assert!(is_full(&full), "{full:?}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    });
+    assert!(fill(&shared).len() >= cells.len() / 2);
+}
+
+#[test]
+fn large_values_are_freed_before_there_are_many() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let cell = shared.root_of("cell", &[0_u8; LARGE][..]).unwrap();
+    let mut most = 0;
+    for number in 0..200 {
+        shared.atomically(|tx| tx.write(cell, &[number; LARGE][..])).unwrap();
+        most = most.max(shared.check().retired);
+    }
+    assert!(most * LARGE < 512 * 1024, "{most} large values were held");
+}
+
+#[test]
+fn a_crowd_in_a_full_region_takes_nothing_that_is_in_use() {
+    let time = Duration::from_secs(4);
+    if let Some((seed, place)) = role() {
+        let shared = Shared::open(place).unwrap();
+        let seed: u64 = seed.parse().unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let shared = &shared;
+                scope.spawn(move || crowd(shared, seed + thread, time));
+            }
+        });
+        return;
+    }
+    let (name, place) = ("a_crowd_in_a_full_region_takes_nothing_that_is_in_use", Place::new());
+    let shared = Shared::create(&place, &Options::new().most_bytes(CROWDED)).unwrap();
+    let seed: u64 = std::env::var("CONTEMPO_SEED")
+        .map_or_else(|_| rand::random::<u32>().into(), |seed| seed.parse().unwrap());
+    println!("CONTEMPO_SEED={seed}");
+    let others: Vec<_> =
+        (1..3).map(|at| play(name, &(seed + 10 * at).to_string(), place.path())).collect();
+    let (made, full) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| crowd(&shared, seed, time));
+        let own = crowd(&shared, seed + 1, time);
+        let other = other.join().unwrap();
+        (own.0 + other.0, own.1 + other.1)
+    });
+    for mut other in others {
+        assert!(other.wait().unwrap().success());
+    }
+    println!("{made} values; {full} times there was no room");
+    assert!(made > 100 && full > 0, "this shows nothing: {made} values, {full} times full");
+    shared.reap().unwrap();
+    shared.collect().unwrap();
+    let report = shared.check();
+    assert!(report.is_sound() && report.retired == 0 && report.cells == 2, "{report}");
+}
