@@ -17,6 +17,9 @@ files=("$@")
   stm-alloc/src/{announcement,contemporaries}.rs)
 work=${CARGO_TARGET_DIR:-$PWD/target}/mutants
 tree=$work/tree
+mkdir -p "$work"
+exec 9>"$work/lock"
+flock -n 9 || { echo "mutants: another run works in $work"; exit 1; }
 rm -rf "$tree" && mkdir -p "$tree"
 git archive HEAD | tar x -C "$tree"
 # What a run that was broken off has built is not what lies there now.
