@@ -36,6 +36,8 @@ pub const RENEW_AFTER: u64 = CommitClock::RENEWAL;
 /// Clock ticks after which an announcement that was not renewed belongs to an idle thread. (Wrong
 /// guesses cost a barrier, nothing else.)
 const OVERDUE: u64 = if CHECKED { 4 } else { 32 } * RENEW_AFTER;
+// Else those that run would be taken for idle.
+const _: () = assert!(OVERDUE > 2 * RENEW_AFTER);
 
 /// Begins a transaction: returns its bound, the newest stamp that it may read.
 ///

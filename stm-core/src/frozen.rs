@@ -111,12 +111,23 @@ impl<'a> Thread<'a> {
 
     /// Claims `cell`, to write [`THEIRS`], and stops. Returns its state word.
     pub(crate) fn stop(&self, at: Stopped, cell: &CellHeader<Native>) -> StateWord {
+        self.stop_with(at, cell, version(WhoWhen::committed(0), THEIRS))
+    }
+
+    /// The same, with this version.
+    fn stop_with(
+        &self,
+        at: Stopped,
+        cell: &CellHeader<Native>,
+        claim: *mut VersionHeader<Native>,
+    ) -> StateWord {
         let owner = self.next();
         let state = at.state(owner.serial);
         self.descriptor().state.store(state, Ordering::Release);
-        let claim = version(WhoWhen::claim(owner), THEIRS);
-        // SAFETY: versions live for ever here.
-        unsafe { &*claim }.prev.store(cell.value.load(Ordering::Acquire), Ordering::Relaxed);
+        // SAFETY: it is private yet.
+        let header = unsafe { &*claim };
+        header.who_when.store(WhoWhen::claim(owner), Ordering::Relaxed);
+        header.prev.store(cell.value.load(Ordering::Acquire), Ordering::Relaxed);
         cell.value.store(claim, Ordering::SeqCst);
         if !matches!(at, Stopped::Active | Stopped::Deciding) {
             let stamp = self.domain.clock().draw(1);
@@ -164,5 +175,87 @@ impl Drop for Thread<'_> {
         self.descriptor().end_turn();
         self.descriptor().rank.store(Rank::NONE, Ordering::Relaxed);
         self.domain.table().give_back(self.slot);
+    }
+}
+
+mod tests {
+    //! Whole transactions on cells of this process.
+
+    use super::*;
+    use crate::domain::native;
+    use crate::{Settings, TVar, atomically, atomically_on, configure, context, snapshot};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// Runs `f` on another thread. What hangs is left behind.
+    fn guarded<R: Send + 'static>(what: String, f: impl FnOnce() -> R + Send + 'static) -> R {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || sender.send(f()));
+        receiver
+            .recv_timeout(Duration::from_secs(60))
+            .unwrap_or_else(|error| panic!("{what}: {error}"))
+    }
+
+    /// What one does with a cell: what it sees there, if it looks, and what that adds to the value.
+    type Operation = (&'static str, u64, fn(&TVar<u64>) -> Option<u64>);
+
+    const OPERATIONS: [Operation; 7] = [
+        ("load", 0, |cell| Some(cell.load())),
+        ("snapshot", 0, |cell| Some(snapshot(|view| *view.read(cell)))),
+        ("read", 0, |cell| Some(atomically(|tx| tx.read(cell).copied()))),
+        ("read, write another", 0, |cell| {
+            let other = TVar::new(0);
+            atomically(|tx| {
+                let seen = *tx.read(cell)?;
+                tx.write(&other, seen)
+            });
+            Some(other.load())
+        }),
+        ("update", 10, |cell| {
+            cell.update(|n| n + 10);
+            None
+        }),
+        ("modify", 10, |cell| {
+            atomically(|tx| tx.modify(cell, |n| n + 10));
+            None
+        }),
+        ("modify, declared", 10, |cell| {
+            atomically_on(cell, |tx| tx.modify(cell, |n| n + 10));
+            None
+        }),
+    ];
+
+    #[test]
+    fn nobody_is_stopped_by_one_that_has_stopped_while_it_commits() {
+        let mut settings = Settings::default();
+        settings.patience = Duration::ZERO; // Whoever has failed presses.
+        configure(settings).expect("in range");
+        for at in Stopped::ALL {
+            for (name, adds, operation) in OPERATIONS {
+                let case = format!("{name}, {at:?}");
+                let cell = TVar::new(OLD);
+                let stopped = Thread::new(native());
+                // Of the heap, since others may retire it.
+                let theirs = context::with(|context| {
+                    context.reclaimer.blocks.allocate(Version::<u64>::KIND.shape)
+                });
+                // SAFETY: just allocated for this shape.
+                let theirs = unsafe { Version::<u64>::init(theirs, WhoWhen::committed(0), THEIRS) };
+                let state = stopped.stop_with(at, cell.header(), theirs);
+                let before = if at == Stopped::Committed { THEIRS } else { OLD };
+                let shared = cell.clone();
+                let seen = guarded(case.clone(), move || operation(&shared));
+                assert_eq!(seen, (adds == 0).then_some(before), "{case}");
+                assert_eq!(cell.load(), before + adds, "{case}");
+                let now = stopped.descriptor().state.load(Ordering::Relaxed);
+                if at.is_final() {
+                    assert_eq!(now, state, "{case}");
+                } else if adds > 0 {
+                    assert_eq!(now, state.with_phase(Phase::Aborted), "{case}");
+                }
+                // The claim may be in it for ever, which no cell expects that goes.
+                std::mem::forget(cell);
+            }
+        }
     }
 }

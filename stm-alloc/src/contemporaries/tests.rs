@@ -376,6 +376,8 @@ fn no_more_are_freed_than_were_there_at_the_look() {
     assert_eq!((own.free_below(6, 9), own.retired.len()), (2, 3));
     assert_eq!((own.free_below(7, 9), own.retired.len()), (2, 1));
     assert_eq!((own.free_below(8, 9), own.retired.len()), (1, 0));
+    [5, 7, 8].into_iter().for_each(|stamp| retire(own, stamp, 9, PLAIN));
+    assert_eq!((own.free_below(6, 9), own.retired.len()), (1, 2), "what is above stays");
 }
 
 #[test]
@@ -391,6 +393,13 @@ fn a_destructor_may_retire_more_and_collect() {
     retire(own, 3, 1, LOUD);
     own.collect();
     assert_eq!((destroyed(), own.retired.len()), (vec![1, 2], 0));
+    // The same, where it took a barrier to free the first.
+    let idle = world.announced(2);
+    ON_DESTROY.set(Some(Box::new(move || retire(own, 4, 2, NOTED))));
+    retire(own, 3, 1, LOUD);
+    own.collect_thoroughly();
+    assert_eq!((destroyed(), own.retired.len(), barriers(own)), (vec![1, 2], 0, 1));
+    assert_eq!(idle.announced.load(Ordering::Relaxed), NOTHING);
     // One that panics is reported, and stops nobody.
     ON_DESTROY.set(Some(Box::new(|| panic!("in the destructor of a test"))));
     retire(own, 3, 3, LOUD);

@@ -429,7 +429,7 @@ fn the_first_presses_when_its_slice_is_over() {
         let waiting = queue(own, cell);
         own.turns.history.set(History { waits, ..History::default() });
         let start = Instant::now();
-        own.await_turn(&waiting, None);
+        own.await_turn(&waiting, too_late());
         assert!(start.elapsed() >= slices * SLICE, "after {waits} waits");
         assert!(own.turns.history.get().press && own.turns.hot.get() == cell.key());
         drop(waiting);
@@ -437,7 +437,7 @@ fn the_first_presses_when_its_slice_is_over() {
     // Without a place in a queue it waits as long, and does not press for that.
     let waiting = queue_of_nobody(other, cell);
     let start = Instant::now();
-    other.await_turn(&waiting, None);
+    other.await_turn(&waiting, too_late());
     assert!(start.elapsed() >= SLICE && !other.turns.history.get().press);
 }
 
@@ -458,7 +458,7 @@ fn who_is_forgotten_in_a_queue_presses_after_a_lease_and_the_slices_of_those_ahe
     let (_ahead, waiting) =
         ([first, second].map(|context| queue(context, cell)), queue(third, cell));
     let start = Instant::now();
-    third.await_turn(&waiting, None);
+    third.await_turn(&waiting, too_late());
     assert!(start.elapsed() >= lease + 4 * 2 * slice);
     assert!(third.turns.history.get().press && phase(third) == TurnPhase::Waiting);
 }
