@@ -4,6 +4,7 @@
 use super::*;
 use crate::frozen::{Stopped, Thread, cell};
 use contempo_sched::contention::Conflicts;
+use contempo_sched::primitives::AtomicBool;
 use contempo_sched::settings::Settings;
 use contempo_sched::word::Phase;
 
@@ -403,7 +404,7 @@ fn who_is_called_does_not_press() {
 fn who_waits_goes_on_waiting_when_it_is_woken_for_nothing() {
     let ([first, second], [cell]) = world(|_| ());
     let (_ahead, waiting) = (queue(first, cell), queue(second, cell));
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let done = AtomicBool::new(false);
     // Contexts are of one thread each, so the caller is the other one.
     let (domain, key) = (first.domain, cell.key());
     let parker = &domain.table().get(second.slot()).parker;
