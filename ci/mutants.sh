@@ -2,9 +2,9 @@
 # Mutation testing of the protocol's files: ci/mutants.sh [FILE...]. Each mutant is one small change of the
 # code, which some test should notice; docs/mutants.md lists those that none does, with an argument each.
 # Three passes, the cheapest first; only what a pass has missed goes on to the next:
-#   unit     the unit tests of the file itself: 1 to 2 seconds a mutant
-#   quick    the quick tests of the whole library: 7 to 10, and 40 if it hangs
-#   checked  a model under loom or shuttle, for what needs a rare schedule: half a minute
+#   unit     the unit tests of the file itself: about a second a mutant, 20 if it hangs
+#   quick    the quick tests of the whole library: about ten seconds, 30 if it hangs
+#   checked  a model under loom or shuttle, for what needs a rare schedule: about a minute
 # Works on a copy of the last commit. Not part of the gate.
 set -euo pipefail
 cd "$(dirname "$0")/.."
