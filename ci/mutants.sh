@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Mutation testing of the protocol's files: ci/mutants.sh [FILE...]. Each mutant is one small change of the
 # code, which some test should notice; docs/mutants.md lists those that none does, with an argument each.
-# Works on a copy of the last commit, with the quick tests. Not part of the gate:
-# 7 to 10 seconds a mutant, 40 if it hangs, and under shuttle half a minute for each that is left.
+# Three passes, the cheapest first; only what a pass has missed goes on to the next:
+#   unit     the unit tests of the file itself: about a second a mutant, 20 if it hangs
+#   quick    the quick tests of the whole library: about ten seconds, 30 if it hangs
+#   checked  a model under loom or shuttle, for what needs a rare schedule: about a minute
+# Works on a copy of the last commit. Not part of the gate.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if ! cargo mutants --version >/dev/null 2>&1; then
@@ -14,39 +17,64 @@ files=("$@")
   stm-alloc/src/{announcement,contemporaries}.rs)
 work=${CARGO_TARGET_DIR:-$PWD/target}/mutants
 tree=$work/tree
-rm -rf "$tree" && mkdir -p "$tree" "$work/out"
+mkdir -p "$work"
+exec 9>"$work/lock"
+flock -n 9 || { echo "mutants: another run works in $work"; exit 1; }
+rm -rf "$tree" && mkdir -p "$tree"
 git archive HEAD | tar x -C "$tree"
 # What a run that was broken off has built is not what lies there now.
 find "$tree" -name '*.rs' -exec touch {} +
 export CARGO_TARGET_DIR=$work/target CONTEMPO_STRESS_SECONDS=1 RUST_BACKTRACE=0 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
+# For the models: as they are, without the faults that they plant themselves.
+export CONTEMPO_FAULT=None CONTEMPO_SCHEDULES=1000 SHUTTLE_SILENCE_WARNINGS=1
 tests=(history model transactions single_cell snapshots scheduling starvation drops cells blocking waking)
 cd "$tree"
-# cargo-mutants runs only the mutated package's tests on the unchanged tree: this is instead of that.
-timeout 600 cargo test -q --workspace --lib "${tests[@]/#/--test=}"
-mutants() { # arguments of cargo-mutants
-  local status=0
-  cargo mutants --workspace --in-place --no-shuffle --colors never --baseline skip --build-timeout 240 \
-    --output "$work/out/$(basename "$file" .rs)" --file "$file" "$@" || status=$?
+
+# One pass over what is left of $file: name, checker or "", time limit, package, and what `cargo test` gets.
+pass() {
+  local name=$1 checker=$2 limit=$3 package=$4 target=$work/target status=0
+  shift 4
+  [ ! -e "$out/missed.txt" ] || [ -s "$out/missed.txt" ] || return 0
+  [ -z "$checker" ] || target=$work/$checker
+  local -x RUSTFLAGS=${checker:+--cfg contempo_$checker} CARGO_TARGET_DIR=$target
+  # What fails on the unchanged tree notices nothing.
+  timeout 600 cargo test -q -p "$package" "$@" >"$work/unchanged.log" || { cat "$work/unchanged.log"; exit 1; }
+  # Else those that hang would do so again in each pass.
+  [ ! -e "$out/timeout.txt" ] || cat "$out/timeout.txt" >>"$out/caught.txt"
+  cargo mutants --workspace --in-place --no-shuffle --colors never --baseline skip --iterate \
+    --build-timeout 240 --exclude-re "tests::" --output "${out%/*}" --file "$file" --timeout "$limit" --test-package "$package" \
+    "${@/#/--cargo-arg=}" || status=$?
   # 0: all were noticed; 2: some were missed; 3: some ran into the time limit, which is a way to be noticed.
   case $status in 0 | 2 | 3) ;; *) exit "$status" ;; esac
-}
-missed() {
-  cat "$work/out/$(basename "$file" .rs)/mutants.out/missed.txt"
+  {
+    printf '%s: noticed %d, hang %d, do not compile %d, missed %d\n' "$name" \
+      $(for list in caught timeout unviable missed; do wc -l <"$out/$list.txt"; done)
+    sed "s/^/$name, hangs: /" "$out/timeout.txt"
+  } >>"${out%/*}/passes.txt"
 }
 for file in "${files[@]}"; do
-  mutants --timeout 20 --test-workspace=true --cargo-arg=--lib "${tests[@]/#/--cargo-arg=--test=}"
-done
-# What needs a rare schedule to be seen: those of the protocol that were missed, under shuttle.
-for file in "${files[@]}"; do
-  [[ $file == stm-core/* && -n "$(missed)" ]] || continue
-  CONTEMPO_FAULT=None CONTEMPO_SCHEDULES=1000 RUST_TEST_THREADS=1 SHUTTLE_SILENCE_WARNINGS=1 \
-    RUSTFLAGS="--cfg contempo_shuttle" CARGO_TARGET_DIR=$work/shuttle \
-    mutants --iterate --timeout 60 --profile checker --cargo-arg=--test=shuttle --cargo-arg=--test=shuttle_turns
+  name=$(basename "$file" .rs)
+  out=$work/out/$name/mutants.out
+  rm -rf "${out%/*}" && mkdir -p "${out%/*}"
+  package=contempo-${file%%/*}
+  package=${package/stm-/}
+  if grep -q '^mod tests' "$file"; then
+    pass unit "" 20 "$package" --lib "$name::"
+  fi
+  pass quick "" 30 contempo --lib "${tests[@]/#/--test=}"
+  case $file in
+  stm-sched/src/queue.rs) model=(loom "$package" --test=loom_queue) ;;
+  stm-alloc/src/announcement.rs) model=(loom "$package" --test=loom) ;;
+  *) model=(shuttle contempo-core --test=shuttle --test=shuttle_turns) ;;
+  esac
+  RUST_TEST_THREADS=1 pass checked "${model[0]}" 120 "${model[1]}" --profile=checker "${model[@]:2}"
 done
 status=0
 for file in "${files[@]}"; do
-  echo "== $file, missed:"
-  missed
-  [ -z "$(missed)" ] || status=2
+  out=$work/out/$(basename "$file" .rs)
+  echo "== $file"
+  cat "$out/passes.txt"
+  sed 's/^/missed: /' "$out/mutants.out/missed.txt"
+  [ ! -s "$out/mutants.out/missed.txt" ] || status=2
 done
 exit $status

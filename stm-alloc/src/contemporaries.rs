@@ -409,38 +409,4 @@ impl Drop for Reset<'_> {
 }
 
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
-mod tests {
-    use super::*;
-    use crate::heap::Shape;
-    use crate::retired::BlockKind;
-    use std::ptr::NonNull;
-
-    const KIND: &BlockKind = &BlockKind { shape: Shape::NOT_OURS, destroy: None, in_static: None };
-
-    fn retired(stamp: u64) -> Retired {
-        Retired { stamp, block: Block { address: NonNull::dangling(), kind: KIND } }
-    }
-
-    #[test]
-    fn the_queue_hands_out_in_order_and_does_not_grow_with_what_went_through_it() {
-        let queue = Queue::new();
-        let mut next = 0;
-        for stamp in 0..100_000 {
-            queue.push(retired(stamp));
-            if stamp % 128 == 0 {
-                // Half of what is there goes.
-                while let Some(first) = queue.pop_below(stamp / 2) {
-                    assert_eq!(first.stamp, next);
-                    next += 1;
-                }
-                queue.compact();
-                assert!(queue.blocks().len() <= 2 * queue.len() + 1, "the front was not cut off");
-            }
-        }
-        while queue.pop_below(u64::MAX).is_some() {
-            next += 1;
-        }
-        queue.compact();
-        assert_eq!((next, queue.len(), queue.blocks().len()), (100_000, 0, 0));
-    }
-}
+mod tests;

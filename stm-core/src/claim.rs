@@ -246,3 +246,6 @@ impl<D: Domain> Commit<'_, D> {
         Ok(())
     }
 }
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests;

@@ -356,3 +356,6 @@ impl<D: Domain> Commit<'_, D> {
         }
     }
 }
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests;

@@ -84,7 +84,7 @@ pub(crate) struct Suspended {
 }
 
 impl Context {
-    fn new(domain: &'static Native) -> Box<Self> {
+    pub(crate) fn new(domain: &'static Native) -> Box<Self> {
         domain.clock().check();
         let (slot, descriptor) = match domain.table().take() {
             Ok(taken) => taken,

@@ -28,6 +28,8 @@ mod declared;
 pub mod domain;
 mod error;
 mod events;
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod frozen;
 mod hooks;
 mod nesting;
 #[doc(hidden)]

@@ -254,3 +254,6 @@ pub unsafe fn is_current<D: Domain>(
         }
     }
 }
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests;

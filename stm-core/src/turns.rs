@@ -501,3 +501,6 @@ impl Context {
         self.turns.history.set(history);
     }
 }
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests;

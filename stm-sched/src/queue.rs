@@ -51,9 +51,7 @@ impl Queues {
     }
 
     fn stripe(&self, key: usize) -> Option<MutexGuard<'_, Waiters>> {
-        // Fibonacci hashing of an address: the high bits are well mixed.
-        let mixed = (key as u64 >> 3).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let stripe = &self.stripes[(mixed >> 58) as usize % STRIPES];
+        let stripe = &self.stripes[stripe_of(key)];
         if CHECKED {
             // Here nobody stops for ever, and to spin would only add schedules.
             return stripe.lock().ok();
@@ -133,6 +131,12 @@ impl Queues {
     }
 }
 
+/// Fibonacci hashing of an address: the high bits are well mixed.
+fn stripe_of(key: usize) -> usize {
+    let mixed = (key as u64 >> 3).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 58) as usize % STRIPES
+}
+
 /// Makes whoever is at the front the first. Who has given up is taken off on the way.
 fn make_first(queue: &mut VecDeque<Reservation>, table: &DescriptorTable) -> Option<Reservation> {
     while let Some(&front) = queue.front() {
@@ -179,36 +183,106 @@ impl Default for Queues {
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests {
     use super::*;
+    use std::time::Instant;
+
+    const KEY: usize = 64;
+
+    /// A table with this many slots taken, and queues in which nobody waits.
+    fn world<const WAITERS: usize>() -> (DescriptorTable, Queues, [u32; WAITERS]) {
+        let table = DescriptorTable::new();
+        let slots = [(); WAITERS].map(|()| table.take().unwrap().0);
+        (table, Queues::new(), slots)
+    }
+
+    fn join(queues: &Queues, table: &DescriptorTable, slot: u32) -> (Reservation, usize) {
+        let mut marked = false;
+        match queues.join(KEY, slot, table, || marked = true) {
+            Joined::As(turn, ahead) => {
+                assert!(marked && turn == table.get(slot).turn.load(Ordering::Relaxed));
+                let expected = if ahead == 0 { TurnPhase::First } else { TurnPhase::Waiting };
+                assert_eq!(turn.phase(), expected);
+                (Reservation { slot, ticket: turn.ticket() }, ahead)
+            }
+            Joined::Not => panic!("nobody is at the list"),
+        }
+    }
 
     fn phase(table: &DescriptorTable, slot: u32) -> TurnPhase {
         table.get(slot).turn.load(Ordering::Relaxed).phase()
     }
 
+    /// Was this one woken since it was asked last?
+    fn woken(table: &DescriptorTable, slot: u32) -> bool {
+        table.get(slot).parker.park_until(Some(Instant::now()))
+    }
+
     #[test]
     fn the_first_is_known_to_be_first_whoever_leaves() {
-        let (table, queues) = (DescriptorTable::new(), Queues::new());
-        let slots: Vec<u32> = (0..4).map(|_| table.take().unwrap().0).collect();
-        let turns: Vec<TurnWord> = slots
-            .iter()
-            .map(|&slot| match queues.join(8, slot, &table, || ()) {
-                Joined::As(turn, _) => turn,
-                Joined::Not => panic!("nobody is at the list"),
-            })
-            .collect();
-        let expected = [TurnPhase::First, TurnPhase::Waiting, TurnPhase::Waiting];
-        assert!(turns.iter().map(|turn| turn.phase()).zip(expected).all(|(is, want)| is == want));
-        // The first gives up, the second becomes first; the third was gone already.
+        let (table, queues, slots) = world::<4>();
+        let joined = slots.map(|slot| join(&queues, &table, slot));
+        assert_eq!(joined.map(|(_, ahead)| ahead), [0, 1, 2, 3]);
+        // One leaves from the middle: it is taken off when it comes to the front.
         table.get(slots[2]).next_turn(TurnPhase::Idle);
-        let reservation = |n: usize| Reservation { slot: slots[n], ticket: turns[n].ticket() };
-        assert_eq!(queues.leave(8, reservation(0), &table), 1);
+        assert_eq!(queues.leave(KEY, joined[2].0, &table), 0, "the first is that already");
+        // The first gives up, the second becomes first.
+        assert_eq!(queues.leave(KEY, joined[0].0, &table), 1);
         assert_eq!(phase(&table, slots[1]), TurnPhase::First);
+        assert_eq!(slots.map(|slot| woken(&table, slot)), [false, true, false, false]);
         // The second is called, and the fourth becomes first.
-        assert_eq!(queues.call_first(8, &table, || panic!("somebody is left")), 2);
+        assert_eq!(queues.call_first(KEY, &table, || panic!("somebody is left")), 2);
         assert_eq!(phase(&table, slots[1]), TurnPhase::Called);
         assert_eq!(phase(&table, slots[3]), TurnPhase::First);
+        assert_eq!(phase(&table, slots[2]), TurnPhase::Idle, "it waits no more");
+        assert_eq!(slots.map(|slot| woken(&table, slot)), [false, true, false, true]);
         let mut unmarked = false;
-        assert_eq!(queues.call_first(8, &table, || unmarked = true), 1);
-        assert!(unmarked);
-        assert_eq!(queues.call_first(8, &table, || ()), 0);
+        assert_eq!(queues.call_first(KEY, &table, || unmarked = true), 1);
+        assert!(unmarked && woken(&table, slots[3]));
+        assert_eq!(queues.call_first(KEY, &table, || ()), 0);
+        assert_eq!(queues.leave(KEY, joined[3].0, &table), 0, "nobody is left");
+    }
+
+    #[test]
+    fn who_has_given_up_is_passed_over_by_calls_and_by_those_who_join() {
+        let (table, queues, slots) = world::<3>();
+        let first = join(&queues, &table, slots[0]).0;
+        join(&queues, &table, slots[1]);
+        // The same ticket, but its turn is over: it has not left yet.
+        table.get(slots[0]).end_turn();
+        assert_eq!(join(&queues, &table, slots[2]).1, 1, "one of the two waits");
+        assert_eq!(slots.map(|slot| woken(&table, slot)), [false, true, false]);
+        assert_eq!(phase(&table, slots[1]), TurnPhase::First);
+        table.get(slots[1]).end_turn();
+        assert_eq!(queues.call_first(KEY, &table, || ()), 1);
+        let phases = slots.map(|slot| phase(&table, slot));
+        assert_eq!(phases, [TurnPhase::Idle, TurnPhase::Idle, TurnPhase::Called]);
+        assert_eq!(queues.leave(KEY, first, &table), 0);
+        // Its next turn is in another queue: a call here does not reach it.
+        join(&queues, &table, slots[0]);
+        let elsewhere = table.get(slots[0]).next_turn(TurnPhase::Waiting);
+        assert_eq!(queues.call_first(KEY, &table, || ()), 0);
+        assert_eq!(table.get(slots[0]).turn.load(Ordering::Relaxed), elsewhere);
+    }
+
+    #[test]
+    fn who_cannot_get_at_the_list_goes_on_without_it() {
+        let (table, queues, slots) = world::<2>();
+        let first = join(&queues, &table, slots[0]).0;
+        let list = queues.stripe(KEY).expect("nobody is at the list");
+        assert_eq!(queues.join(KEY, slots[1], &table, || panic!("not joined")), Joined::Not);
+        assert_eq!(queues.leave(KEY, first, &table), 0);
+        assert_eq!(queues.call_first(KEY, &table, || panic!("somebody waits")), 0);
+        drop(list);
+        assert_eq!(phase(&table, slots[0]), TurnPhase::First);
+        assert_eq!(queues.call_first(KEY, &table, || ()), 1);
+    }
+
+    #[test]
+    fn cells_side_by_side_are_spread_over_the_stripes() {
+        for distance in [8, 24, 64, 4096] {
+            let mut hit = [0; STRIPES];
+            (0..16 * STRIPES).for_each(|n| hit[stripe_of(0x7F00_0000_1000 + distance * n)] += 1);
+            let most = hit.into_iter().max().unwrap();
+            assert!(most <= 64, "{most} of 1,024 cells, {distance} bytes apart, in one stripe");
+        }
     }
 }

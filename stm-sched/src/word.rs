@@ -374,51 +374,109 @@ pub type AtomicTurnWord = Atomic<TurnWord>;
 mod tests {
     use super::*;
 
+    // Numbers of which no bit equals its neighbours, and the highest and the lowest are set.
+    const SLOT: u32 = 0b1010_1010_1010_1010_1011;
+    const SERIAL: u64 = 0x555_5555_5555;
+    const TICKET: u64 = 0x155_5555_5555;
+
+    #[test]
+    fn fields_lie_where_the_tables_say() {
+        let slot = u64::from(SLOT);
+        let claim = WhoWhen::claim(Owner { slot: SLOT, serial: SERIAL });
+        assert_eq!(claim.0, 1 << 63 | slot << 43 | SERIAL);
+        assert_eq!(WhoWhen::committed(SERIAL).0, SERIAL);
+        assert_eq!(StateWord::new(SERIAL, Phase::Aborted).0, SERIAL << 21 | 3);
+        assert_eq!(StateWord::new(0, Phase::Active).bumped().0, 1 << 2);
+        assert_eq!(StateWord::new(0, Phase::Active).firm().0, 1 << 3);
+        assert_eq!(LockWord::FREE.with_watchers(true).0, 1);
+        assert_eq!(LockWord::FREE.with_queue(true).0, 1 << 1);
+        assert_eq!(LockWord::FREE.named().0, 1 << 2);
+        let reserved = LockWord::FREE.reserved(Reservation { slot: SLOT, ticket: TICKET });
+        assert_eq!(reserved.0, slot << 44 | TICKET << 3);
+        assert_eq!(TurnWord::new(TICKET, TurnPhase::Revoked).0, TICKET << 3 | 5);
+    }
+
     #[test]
     fn who_when_tells_claims_from_stamps() {
-        let owner = Owner { slot: (1 << SLOT_BITS) - 1, serial: SERIAL_MASK };
-        let claim = WhoWhen::claim(owner);
-        assert_eq!(claim.owner(), Some(owner));
-        assert_eq!(claim.stamp(), None);
-        assert!(!claim.committed_by(u64::MAX >> 1), "a claim is above every stamp");
-        let stamp = WhoWhen::committed(7);
-        assert_eq!((stamp.owner(), stamp.stamp()), (None, Some(7)));
-        assert!(stamp.committed_by(7) && !stamp.committed_by(6));
+        for (slot, serial) in [(SLOT, SERIAL), ((1 << SLOT_BITS) - 1, SERIAL_MASK), (0, 0), (1, 1)]
+        {
+            let owner = Owner { slot, serial };
+            let claim = WhoWhen::claim(owner);
+            assert_eq!((claim.owner(), claim.stamp()), (Some(owner), None));
+            assert!(!claim.committed_by(u64::MAX >> 1), "a claim is above every stamp");
+        }
+        for stamp in [0, 1, 7, SERIAL, u64::MAX >> 1] {
+            let committed = WhoWhen::committed(stamp);
+            assert_eq!((committed.owner(), committed.stamp()), (None, Some(stamp)));
+            assert!(committed.committed_by(stamp) && committed.committed_by(stamp + 1));
+            assert!(stamp == 0 || !committed.committed_by(stamp - 1));
+        }
     }
 
     #[test]
     fn lock_word_keeps_flags_and_reservation_apart() {
-        let reservation = Reservation { slot: (1 << SLOT_BITS) - 1, ticket: TICKET_MASK };
-        let flags = LockWord::FREE.with_watchers(true).with_queue(true).named();
-        assert!(!flags.is_reserved() && flags.is_awaited() && flags.reservation().is_none());
-        let reserved = flags.reserved(reservation);
-        assert_eq!((reserved.reservation(), reserved.unreserved()), (Some(reservation), flags));
-        assert!(reserved.has_watchers() && reserved.has_queue() && reserved.has_name());
-        assert!(!reserved.with_watchers(false).with_queue(false).is_awaited());
-        let least = LockWord::FREE.reserved(Reservation { slot: 0, ticket: 1 });
-        assert!(least.is_reserved() && !least.is_awaited());
+        let reservations =
+            [(SLOT, TICKET), ((1 << SLOT_BITS) - 1, TICKET_MASK), (0, 1), (1, 1 << 40)]
+                .map(|(slot, ticket)| Some(Reservation { slot, ticket }));
+        for flags in 0..8 {
+            let (watched, queued, named) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+            // Set twice, so that a flag that is there stays there.
+            let free = LockWord::FREE.with_watchers(watched).with_queue(queued);
+            let free = free.with_watchers(watched).with_queue(queued);
+            let free = if named { free.named().named() } else { free };
+            for reservation in reservations.into_iter().chain([None]) {
+                let word = reservation.map_or(free, |reservation| free.reserved(reservation));
+                assert_eq!(word.reservation(), reservation, "{flags}");
+                assert_eq!(word.is_reserved(), reservation.is_some(), "{flags}");
+                assert_eq!((word.has_watchers(), word.has_queue()), (watched, queued));
+                assert_eq!((word.has_name(), word.is_awaited()), (named, watched || queued));
+                assert_eq!(word.unreserved(), free);
+                let other = Reservation { slot: 2, ticket: 5 };
+                assert_eq!(word.reserved(other), free.reserved(other), "reserved by one only");
+                let plain = word.with_watchers(false).with_queue(false);
+                assert_eq!(plain.reservation(), reservation);
+                assert_eq!((plain.is_awaited(), plain.has_name()), (false, named));
+                assert_eq!(plain.with_watchers(watched).with_queue(queued), word);
+            }
+        }
     }
 
     #[test]
     fn turn_word_keeps_ticket_and_phase_apart() {
         use TurnPhase::{Called, First, Idle, Pressing, Revoked, Waiting};
         for phase in [Idle, Waiting, First, Called, Pressing, Revoked] {
-            let word = TurnWord::new(TICKET_MASK, phase);
-            assert_eq!((word.ticket(), word.phase()), (TICKET_MASK, phase));
-            assert_eq!(word.next_ticket(), 1, "0 means \"not reserved\"");
+            for (ticket, next) in [(0, 1), (1, 2), (6, 7), (TICKET, TICKET + 1)] {
+                let word = TurnWord::new(ticket, phase);
+                assert_eq!(
+                    (word.ticket(), word.phase(), word.next_ticket()),
+                    (ticket, phase, next)
+                );
+                assert_eq!(TurnWord::new(ticket, Revoked).with_phase(phase), word);
+            }
+            let last = TurnWord::new(TICKET_MASK, phase);
+            assert_eq!((last.ticket(), last.phase()), (TICKET_MASK, phase));
+            assert_eq!(last.next_ticket(), 1, "0 means \"not reserved\"");
+            assert_eq!(TurnWord::new(TICKET_MASK + 2, phase).ticket(), 1, "tickets wrap");
         }
     }
 
     #[test]
     fn state_word_keeps_serial_phase_and_flags_apart() {
         for phase in [Phase::Active, Phase::Deciding, Phase::Committed, Phase::Aborted] {
-            let word = StateWord::new(SERIAL_MASK, phase);
-            assert_eq!((word.serial(), word.phase()), (SERIAL_MASK, phase));
-            let flagged = word.bumped().firm();
-            assert!(flagged.is_bumped() && flagged.is_firm());
-            assert_eq!((flagged.serial(), flagged.phase()), (SERIAL_MASK, phase));
-            assert_eq!(flagged.with_phase(phase), word);
+            for serial in [0, 1, SERIAL, SERIAL_MASK] {
+                let word = StateWord::new(serial, phase);
+                let (bumped, firm) = (word.bumped(), word.firm());
+                assert_eq!((word.is_bumped(), word.is_firm()), (false, false));
+                assert_eq!((bumped.is_bumped(), bumped.is_firm()), (true, false));
+                assert_eq!((firm.is_bumped(), firm.is_firm()), (false, true));
+                assert_eq!((bumped.bumped(), firm.firm()), (bumped, firm), "once is enough");
+                for flagged in [word, bumped, firm, firm.bumped()] {
+                    assert_eq!((flagged.serial(), flagged.phase()), (serial, phase));
+                    assert_eq!(flagged.with_phase(phase), word, "another phase has no flags");
+                }
+            }
         }
+        assert_eq!(StateWord::next_serial(5), 6);
         assert_eq!(StateWord::next_serial(SERIAL_MASK), 0);
     }
 }
