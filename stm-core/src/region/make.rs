@@ -323,6 +323,38 @@ mod tests {
     }
 
     #[test]
+    fn who_moves_a_region_to_its_place_or_removes_it_stands_at_the_gate() {
+        let path = std::env::temp_dir().join(format!("contempo-gate-{}", std::process::id()));
+        let (lease, options) = (lease_path(&path), Options::default());
+        let _ = (std::fs::remove_file(&path), std::fs::remove_file(&lease));
+        let patience = Duration::from_secs(1);
+        // Whether the other is at the gate by then, or comes later: the file must not be there yet.
+        let meanwhile = Duration::from_millis(150);
+        let (leases, _) = LeaseFile::open_or_make(&lease, 0o600, 0).unwrap();
+        std::thread::scope(|scope| {
+            let gate = leases.take_gate(patience).unwrap();
+            let maker = scope.spawn(|| create(&path, &options).map(drop));
+            std::thread::sleep(meanwhile);
+            assert!(!path.exists(), "a region came to its place without the gate");
+            // Its maker finds that the lease file has gone, and makes another.
+            std::fs::remove_file(&lease).unwrap();
+            drop(gate);
+            maker.join().unwrap().unwrap();
+        });
+        attach::open(&path).unwrap();
+        let leases = LeaseFile::open(&lease, 0).unwrap();
+        std::thread::scope(|scope| {
+            let gate = leases.take_gate(patience).unwrap();
+            let remover = scope.spawn(|| remove(&path));
+            std::thread::sleep(meanwhile);
+            assert!(path.exists(), "a region was removed without the gate");
+            drop(gate);
+            remover.join().unwrap().unwrap();
+        });
+        assert!(!path.exists() && !lease.exists());
+    }
+
+    #[test]
     fn drafts_of_the_dead_are_removed_and_no_others() {
         let path = std::env::temp_dir().join(format!("contempo-drafts-{}", std::process::id()));
         let alive = Draft::new(&path, 0o600).unwrap();
