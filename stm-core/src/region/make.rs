@@ -290,11 +290,21 @@ fn remove_drafts(path: &Path) {
         if number.len() != 16 || !number.iter().all(u8::is_ascii_hexdigit) {
             continue;
         }
-        let mut options = File::options();
-        options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
-        if options.open(entry.path()).is_ok_and(|file| try_lock(&file)) {
-            let _ = std::fs::remove_file(entry.path());
-        }
+        remove_abandoned(&entry.path(), || ());
+    }
+}
+
+/// Removes a draft that nobody has locked. `meanwhile` is for tests: between the look and the removal.
+fn remove_abandoned(draft: &Path, meanwhile: impl FnOnce()) {
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
+    if let Ok(file) = options.open(draft)
+        && try_lock(&file)
+    {
+        meanwhile();
+        // Locked until it is gone (`file` lives as long): a maker that locks it after this sees that.
+        let _ = std::fs::remove_file(draft);
+        drop(file);
     }
 }
 
@@ -352,6 +362,23 @@ mod tests {
             remover.join().unwrap().unwrap();
         });
         assert!(!path.exists() && !lease.exists());
+    }
+
+    #[test]
+    fn no_draft_is_removed_under_its_maker() {
+        let path = std::env::temp_dir().join(format!("contempo-maker-{}", std::process::id()));
+        // A maker has made its file, and comes to lock it while somebody takes that for one of a dead maker.
+        let file = File::create(&path).unwrap();
+        remove_abandoned(&path, || assert!(!try_lock(&file), "locked by both"));
+        assert!(
+            try_lock(&file) && file.metadata().unwrap().nlink() == 0,
+            "it sees that it was too late"
+        );
+        // And the other way round.
+        let file = File::create(&path).unwrap();
+        assert!(try_lock(&file));
+        remove_abandoned(&path, || panic!("it is somebody's"));
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
