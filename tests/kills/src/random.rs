@@ -1,5 +1,6 @@
 //! Random kills, and stops, under load.
 
+use crate::load::KINDS;
 use crate::steps::{Failed, command};
 use crate::sweep::{CROWDED, Place, options, watch};
 use crate::verdict::Verdict;
@@ -28,6 +29,12 @@ pub(crate) fn random(
     } else {
         Place::new("random")?
     };
+    if crowded {
+        // So that there is a superblock for each size that the survivor needs: large texts take the others.
+        for kind in KINDS.iter().cycle().take(40 * KINDS.len()) {
+            place.shared.atomically(|tx| place.load.run(tx, kind, &mut random))?;
+        }
+    }
     let kind = if crowded { "crowd" } else { "any" };
     let (mut verdict, progress) = (Verdict::default(), Arc::new(AtomicU64::new(0)));
     watch(&progress);
@@ -129,8 +136,9 @@ pub(crate) fn random(
     place.examine("after all of them", &mut verdict);
     verdict.kills = killed;
     verdict.longest = verdict.longest.max(during);
-    if during > Duration::from_secs(1) {
+    if during > Duration::from_secs(1) || commits == 0 {
         verdict.stuck += 1;
+        verdict.complain(|| format!("the survivor committed {commits} times"));
     }
     if crowded {
         let full = full.into_inner();

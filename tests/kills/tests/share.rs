@@ -28,3 +28,13 @@ fn kills_of_recoverers_leave_nothing() {
 fn random_kills_leave_nothing() {
     kills(&["random", "--kills", "200"]);
 }
+
+#[test]
+fn kills_in_a_full_region_leave_nothing() {
+    kills(&["random", "--kills", "100", "--crowded"]);
+}
+
+#[test]
+fn kills_of_makers_leave_nothing() {
+    kills(&["makers"]);
+}
