@@ -5,7 +5,8 @@
 mod region;
 
 use contempo::shared::{OpenError, Options, Shared, Unusable, lease_path};
-use region::Place;
+use region::{Place, play, role};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Barrier;
 
@@ -106,4 +107,35 @@ fn a_region_that_cannot_be_opened_costs_no_lease() {
     std::fs::remove_file(&kept).unwrap();
     assert!(matches!(opened, Err(OpenError::Unusable(Unusable::LeaseFileReplaced))), "{opened:?}");
     assert!(has_lease(&lease_path(place.path())), "an `open` that failed has cost us our lease");
+}
+
+/// A program that tries every file of a folder.
+#[test]
+fn a_lease_file_is_no_region_and_to_try_costs_no_lease() {
+    if let Some((_, place)) = role() {
+        assert_eq!(Shared::open(place).unwrap().overview().recoveries, 0, "taken for dead");
+        return;
+    }
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let cell = shared.root("cell", 0_u64).unwrap();
+    shared.atomically(|tx| tx.write(cell, &1)).unwrap();
+    let lease = lease_path(&place);
+    assert!(matches!(Shared::open(&lease), Err(OpenError::Unusable(Unusable::NotARegion))));
+    assert!(matches!(Shared::remove(&lease), Err(OpenError::Unusable(Unusable::NotARegion))));
+    let name = "a_lease_file_is_no_region_and_to_try_costs_no_lease";
+    assert!(play(name, "opens", place.path()).wait().unwrap().success());
+    shared.atomically(|tx| tx.write(cell, &2)).unwrap();
+}
+
+#[test]
+fn somebody_elses_file_is_no_lease_file_of_ours() {
+    let place = Place::new();
+    let lease = lease_path(&place);
+    std::fs::write(&lease, "precious").unwrap();
+    let mode = || std::fs::metadata(&lease).unwrap().permissions().mode();
+    let before = mode();
+    assert!(Shared::create(&place, &Options::new().mode(0o666)).is_err());
+    assert!(Shared::remove(&place).is_err());
+    assert_eq!((std::fs::read(&lease).unwrap(), mode()), (b"precious".to_vec(), before));
 }

@@ -5,8 +5,8 @@
 //! claims; so they may be repeated, by several, in the middle of anything. Whoever calls them knows that the
 //! owner is dead: only the *memory* rests on that.
 
-use crate::domain::{Domain, Link};
-use crate::version::{CellHeader, VersionHeader};
+use crate::domain::Domain;
+use crate::version::VersionHeader;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
@@ -29,28 +29,20 @@ pub fn settle(descriptor: &Descriptor) -> (StateWord, bool) {
     }
 }
 
-/// Finishes a version of a transaction that has committed: stores its stamp.
-pub fn finish<D: Domain>(descriptor: &Descriptor, version: &VersionHeader<D>) {
-    // Acquire: as everywhere.
-    if version.who_when.load(Ordering::Acquire).owner().is_some() {
-        // Acquire: the state word, which says Committed, was read before.
-        let stamp = WhoWhen::committed(descriptor.stamp.load(Ordering::Acquire));
-        // Release, partner: the readers' acquire. The same store as the owner's own, and as that of
-        // whoever claims over it.
-        version.who_when.store(stamp, Ordering::Release);
-    }
+/// Finishes a version of a transaction that has committed, if it still is its `claim`: stores its stamp. A swap:
+/// in a region the version may be freed by now, and its block somebody else's.
+pub fn finish<D: Domain>(descriptor: &Descriptor, version: &VersionHeader<D>, claim: WhoWhen) {
+    // Acquire: the state word, which says Committed, was read before.
+    let stamp = WhoWhen::committed(descriptor.stamp.load(Ordering::Acquire));
+    // Release, partner: the readers' acquire. The same value as the owner's own, and as that of whoever claims
+    // over it.
+    let _ = version.who_when.compare_exchange(claim, stamp, Ordering::Release, Ordering::Relaxed);
 }
 
-/// Takes a claim of a transaction that was aborted back: swings the cell to what the claim had replaced. If
-/// that fails, somebody has replaced the claim, or it was never placed.
-pub fn take_back<D: Domain>(
-    domain: &D,
-    cell: &CellHeader<D>,
-    claim: *mut VersionHeader<D>,
-    base: *mut VersionHeader<D>,
-) {
+/// Takes a claim of a transaction that was aborted back. `swing` swaps the cell's link from the claim to what that
+/// had replaced, by what was read of the two. If it fails, somebody has replaced the claim, or it was never placed.
+pub fn take_back(swing: impl FnOnce()) {
     if !planted(Fault::ClaimsLeftByRecovery) {
-        // AcqRel: as a claim.
-        cell.value.replace(domain, claim, base, Ordering::AcqRel);
+        swing();
     }
 }

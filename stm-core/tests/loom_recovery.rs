@@ -7,6 +7,7 @@
 #![cfg(contempo_loom)]
 
 use contempo_core::commit::{Commit, WriteEntry};
+use contempo_core::domain::Link;
 use contempo_core::domain::{Domain, Native};
 use contempo_core::observe::newest_at;
 use contempo_core::settle::{finish, settle, take_back};
@@ -112,10 +113,15 @@ impl World {
             if state.serial() == 0 {
                 continue; // It died before it began: its versions are private.
             } else if state.phase() == Phase::Committed {
+                let claimed = WhoWhen::claim(Owner { slot: self.victim, serial: state.serial() });
                 // SAFETY: lives for ever.
-                finish(descriptor, unsafe { &*claim });
+                finish(descriptor, unsafe { &*claim }, claimed);
             } else {
-                take_back(&self.domain, &self.cells[step - 1], claim, base);
+                let link = &self.cells[step - 1].value;
+                // AcqRel: as a claim.
+                take_back(|| {
+                    link.replace(&self.domain, claim, base, Ordering::AcqRel);
+                });
             }
         }
     }

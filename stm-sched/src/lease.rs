@@ -89,6 +89,18 @@ impl LeaseFile {
         Self::find_or_open(&mut all, path, space)
     }
 
+    /// Is this file, by device and inode, a lease file that this process has open? To close another descriptor of it
+    /// would drop all leases.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_open_here(path: &Path) -> io::Result<bool> {
+        let all = lock(OPEN.get()?);
+        let look = libc::O_PATH | libc::O_CLOEXEC;
+        let identity = identity_of(&File::options().read(true).custom_flags(look).open(path)?)?;
+        Ok(all.iter().any(|open| open.identity == identity))
+    }
+
     /// Opens the file at `path`, and makes it first if it is not there. Says whether it did.
     ///
     /// # Errors
@@ -130,6 +142,15 @@ impl LeaseFile {
         let place = File::options().read(true).custom_flags(look).open(path)?;
         if let Some(known) = known(all, identity_of(&place)?) {
             return Ok(known);
+        }
+        // Nothing is ever written to one. Not somebody's file that happens to have its name: the mode of that would
+        // be changed, and it would be removed with the region.
+        let metadata = place.metadata()?;
+        if !metadata.is_file() || metadata.len() != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "there is another file at its place",
+            ));
         }
         let fork = ForkMark::new()?;
         let mut options = File::options();

@@ -110,6 +110,7 @@ fn find(
 /// Why it cannot; the file is left as it is.
 pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
     loop {
+        not_a_lease_file(path)?;
         let file = File::options()
             .read(true)
             .write(true)
@@ -121,6 +122,17 @@ pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
             Err(OpenError::Unusable(Unusable::LeaseFileReplaced)) if !is_at(path, key) => {}
             other => return other,
         }
+    }
+}
+
+/// To open one of this process's lease files, and close it again, would drop its leases.
+///
+/// # Errors
+/// If it is one, or cannot be looked at.
+pub(crate) fn not_a_lease_file(path: &Path) -> Result<(), OpenError> {
+    match LeaseFile::is_open_here(path).map_err(system("open the region's file"))? {
+        true => Err(Unusable::NotARegion.into()),
+        false => Ok(()),
     }
 }
 

@@ -46,6 +46,13 @@ impl RegionLink {
     pub fn handle(&self, order: Ordering) -> Handle {
         Handle::from_bits(self.0.load(order))
     }
+
+    /// Leads to `new` from now on, if it led to `current`.
+    pub(crate) fn swing(&self, current: Handle, new: Handle) {
+        // AcqRel: as a claim.
+        let (current, new) = (current.bits(), new.bits());
+        let _ = self.0.compare_exchange(current, new, Ordering::AcqRel, Ordering::Relaxed);
+    }
 }
 
 impl Link<RegionDomain> for RegionLink {

@@ -227,6 +227,7 @@ pub fn remove(path: &Path) -> Result<(), OpenError> {
 }
 
 fn remove_region(path: &Path) -> Result<(), OpenError> {
+    attach::not_a_lease_file(path)?;
     let file = File::open(path).map_err(system("open the region's file"))?;
     layout::recognise(&file)?;
     std::fs::remove_file(path).map_err(system("remove the region's file"))

@@ -45,6 +45,9 @@ pub struct Memory {
     /// What a test does before the next block is marked as retired.
     #[cfg(test)]
     pub(crate) before_marking: Interlude,
+    /// What a test does before the next cell's last version is looked at, when the cell is freed.
+    #[cfg(test)]
+    pub(crate) before_last_look: Interlude,
 }
 
 #[cfg(test)]
@@ -126,6 +129,8 @@ impl Memory {
             look_at: Cell::new(BATCH),
             #[cfg(test)]
             before_marking: Interlude::default(),
+            #[cfg(test)]
+            before_last_look: Interlude::default(),
         }
     }
 
@@ -253,7 +258,7 @@ impl Memory {
     pub unsafe fn retire_first(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
         // SAFETY: passed on.
         unsafe {
-            if self.mark_retired(Whose::Nobodys, at) {
+            if self.mark_retired(Whose::Nobodys, domain.map.encode(at), at) {
                 self.hold(domain, stamp, at);
             }
         }
@@ -264,13 +269,14 @@ impl Memory {
     ///
     /// # Safety
     /// A block of this region.
-    unsafe fn mark_retired(&self, whose: Whose, at: *mut u8) -> bool {
+    unsafe fn mark_retired(&self, whose: Whose, seen: Handle, at: *mut u8) -> bool {
         // SAFETY: our caller's promise.
         let word = unsafe { meta_of(at) };
         let meta = Meta::from_bits(word.load(Ordering::Relaxed));
         let own = self.heap.tenure();
         let another = meta.retirer().is_some_and(|it| it == own || !whose.includes(it));
-        if meta.kind() == Kind::Free || another {
+        // The block that was seen, and not the next one in its place: see `recover`.
+        if meta.kind() == Kind::Free || another || !seen.fits(meta) {
             return false;
         }
         let retired = meta.retired_by(own).bits();
@@ -303,7 +309,7 @@ impl Memory {
     /// As `contempo_alloc::reclaimer::Reclaimer::retire_now`; the block lies in this region.
     pub unsafe fn retire_now(&self, domain: &RegionDomain, at: *mut u8) {
         // SAFETY: passed on.
-        unsafe { self.take_over(domain, Whose::Nobodys, at) };
+        unsafe { self.take_over(domain, Whose::Nobodys, domain.map.encode(at)) };
     }
 
     /// As [`retire_now`](Self::retire_now), and also takes over what is retired already, if it is `whose`:
@@ -316,14 +322,16 @@ impl Memory {
         &self,
         domain: &RegionDomain,
         whose: Whose,
-        at: *mut u8,
+        block: Handle,
     ) -> bool {
         #[cfg(test)]
         if let Some(interlude) = self.before_marking.take() {
             interlude();
         }
         // SAFETY: passed on.
-        if !unsafe { self.mark_retired(whose, at) } {
+        let Some((_, at)) = domain.map.meta_at(block.offset()) else { return false };
+        // SAFETY: passed on.
+        if !unsafe { self.mark_retired(whose, block, at) } {
             return false;
         }
         // Pairs with the fence in `announcement::announce`. Ours first: who announces itself after that sees the
@@ -443,13 +451,17 @@ impl Memory {
             let newest = cell.header.value.handle(Ordering::Acquire);
             // First the version: should we die before the cell is freed, then whoever frees that finds
             // the version's handle stale. One that is retired, its retirer frees.
-            if let Some(version) = domain.find_version(newest)
-                && Meta::from_bits(version.meta.load(Ordering::Acquire)).retirer().is_none()
+            #[cfg(test)]
+            if let Some(interlude) = self.before_last_look.take() {
+                interlude();
+            }
+            // One look: its retirer may free it meanwhile, and another use it again.
+            if newest.kind() == Kind::Version
+                && let Some((word, version)) = domain.map.meta_at(newest.offset())
+                && newest.is_in_use(Meta::from_bits(word.load(Ordering::Acquire)))
             {
                 // SAFETY: only the cell led to it.
-                unsafe {
-                    self.free_private(domain, std::ptr::from_ref(version).cast_mut().cast());
-                }
+                unsafe { self.free_private(domain, version) };
             }
         }
         // SAFETY: our caller's promise.

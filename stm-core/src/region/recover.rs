@@ -22,9 +22,9 @@ use contempo_alloc::region::layout::{Incarnation, WAKE_WORDS};
 use contempo_alloc::region::tenure::Tenure;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
-use contempo_sched::primitives::Ordering;
+use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::table::Descriptors;
-use contempo_sched::word::{Phase, StateWord};
+use contempo_sched::word::{Phase, StateWord, WhoWhen};
 use std::io;
 use std::sync::TryLockError;
 
@@ -184,9 +184,11 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
         last[slot as usize] = Some(Last { slot, state, descriptor });
     }
     let of = |tenure: Tenure| last.get(tenure.slot() as usize).copied().flatten();
-    let mut take = |whose: Whose, at: *mut u8| {
+    // What was seen, by its generation: one who needs room may take over, free and use again what the dead had
+    // retired or freed before we announced ourselves (`room`).
+    let mut take = |whose: Whose, block: Handle| {
         // SAFETY: only the dead would have freed it, and we hold their slots' leases.
-        done.blocks += u64::from(unsafe { session.memory.take_over(domain, whose, at) });
+        done.blocks += u64::from(unsafe { session.memory.take_over(domain, whose, block) });
     };
     let mut given_up = Vec::new();
     for superblock in Superblock::all(&domain.map) {
@@ -197,29 +199,30 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
             let Some((word, at)) = domain.map.meta_at(block) else { continue };
             // Acquire, partner: the release in `put_to_use`.
             let meta = Meta::from_bits(word.load(Ordering::Acquire));
+            let seen = Handle::new(block, meta);
             match (meta.kind(), owner) {
                 // Also one that is retired: whoever replaced a commit of the dead slot's has retired
                 // that, and knows nothing of what that had replaced.
                 (Kind::Version, Some((_, last)))
                     if !planted(Fault::BasesOfReplacedForgotten) || !is_retired(meta) =>
                 {
-                    let adopt = |at| take(Whose::Nobodys, at);
+                    let adopt = |block| take(Whose::Nobodys, block);
                     // SAFETY: a block in use as this, aligned, mapped.
-                    clear_version(domain, unsafe { &*at.cast() }, last, adopt);
+                    clear_version(domain, seen, unsafe { &*at.cast() }, last, adopt);
                 }
                 (Kind::Cell, Some((_, last)))
                     if !is_retired(meta)
                         // SAFETY: as above.
                         && was_never_born(unsafe { &*at.cast() }, last) =>
                 {
-                    take(Whose::Nobodys, at);
+                    take(Whose::Nobodys, seen);
                 }
                 // It may have died between freeing a block and saying where.
                 (Kind::Free, _) => superblock.hint_if_free(&domain.map, block),
                 _ => {}
             }
             if let Some(last) = meta.retirer().and_then(of) {
-                take(Whose::Dead(last.slot), at);
+                take(Whose::Dead(last.slot), seen);
             }
         }
     }
@@ -247,66 +250,63 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
     done
 }
 
-/// Finishes, or takes back, one version of the dead slot's.
+/// Finishes, or takes back, one version of the dead slot's: `own`, as it was seen.
 fn clear_version(
     domain: &RegionDomain,
+    own: Handle,
     version: &RegionVersion,
     Last { slot, state, descriptor }: Last<'_>,
-    mut adopt: impl FnMut(*mut u8),
+    mut adopt: impl FnMut(Handle),
 ) {
-    let mut adopt = |at: *mut u8, meta: &std::sync::atomic::AtomicU64| {
-        if is_in_use(meta.load(Ordering::Acquire)) {
-            adopt(at);
-        }
-    };
-    let address = |version: &RegionVersion| std::ptr::from_ref(version).cast_mut().cast::<u8>();
     let Some(writer) = version.writer.load(Ordering::Relaxed).owner() else { return };
     if writer.slot != slot {
         return; // From before the slot had this superblock.
     }
+    #[cfg(test)]
+    tests::interlude(own);
     let cell = Handle::from_bits(version.cell.load(Ordering::Relaxed));
+    let base = version.header.prev.handle(Ordering::Acquire);
+    let (displaced, frees) = (version.has(DISPLACED), version.has(FREES_CELL));
+    // Pairs with the fence in `SlotHeap::free`: had we read above what the next user of the block has put there,
+    // we would see it freed.
+    fence(Ordering::Acquire);
+    let meta = Meta::from_bits(version.meta.load(Ordering::Acquire));
+    if !own.fits(meta) {
+        return; // It was taken over and freed meanwhile: so nothing of its transaction was left to do.
+    }
     match age(writer, state.serial()) {
         Age::Past => {}
-        Age::Ahead => adopt(address(version), &version.meta),
-        Age::Last if version.has(DISPLACED) => adopt(address(version), &version.meta),
+        Age::Ahead => adopt(own),
+        Age::Last if displaced => adopt(own),
         Age::Last if state.phase() == Phase::Committed => {
-            finish(descriptor, &version.header);
+            finish(descriptor, &version.header, WhoWhen::claim(writer));
             if planted(Fault::BasesForgotten) {
                 return;
             }
-            let base = version.header.prev.handle(Ordering::Acquire);
-            if let Some(base) = domain.find_version(base) {
-                adopt(address(base), &base.meta);
+            if base.kind() == Kind::Version {
+                adopt(base);
             }
             // Only if it is in its cell, where nothing replaces it: a version that was never published may
             // say the same. One that is retired was not: its cell has been taken over already.
-            let own = domain.handle_of(RegionVersion::header_at(address(version)));
-            if version.has(FREES_CELL)
-                && !is_retired(Meta::from_bits(version.meta.load(Ordering::Acquire)))
-                && let Some(cell) = domain.find_cell(cell)
-                && cell.header.value.handle(Ordering::Acquire) == own
+            if frees
+                && !is_retired(meta)
+                && let Some(found) = domain.find_cell(cell)
+                && found.header.value.handle(Ordering::Acquire) == own
             {
-                adopt(std::ptr::from_ref(cell).cast_mut().cast(), &cell.meta);
+                adopt(cell);
             }
         }
         Age::Last => {
-            let base = domain.find_version(version.header.prev.handle(Ordering::Acquire));
-            if let (Some(base), Some(cell)) = (base, domain.find_cell(cell)) {
-                let header = |version: &RegionVersion| RegionVersion::header_at(address(version));
-                take_back(domain, &cell.header, header(version), header(base));
+            if let (Some(_), Some(found)) = (domain.find_version(base), domain.find_cell(cell)) {
+                take_back(|| found.header.value.swing(own, base));
             }
-            adopt(address(version), &version.meta);
+            adopt(own);
         }
     }
 }
 
 fn is_retired(meta: Meta) -> bool {
     meta.retirer().is_some()
-}
-
-fn is_in_use(meta: u64) -> bool {
-    let meta = Meta::from_bits(meta);
-    meta.kind() != Kind::Free && meta.retirer().is_none()
 }
 
 /// Was this cell made by a transaction of the dead slot that has not committed?
@@ -318,4 +318,28 @@ fn was_never_born(cell: &RegionCell, Last { slot, state, .. }: Last<'_>) -> bool
             Age::Ahead => true,
             Age::Last => state.phase() != Phase::Committed,
         }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::Handle;
+    use std::cell::RefCell;
+
+    type Interlude = Box<dyn FnMut(Handle)>;
+
+    std::thread_local! {
+        static INTERLUDE: RefCell<Option<Interlude>> = const { RefCell::new(None) };
+    }
+
+    /// What a test does whenever this thread has found a version of a dead slot's.
+    pub(crate) fn set_interlude(interlude: Option<Interlude>) {
+        INTERLUDE.set(interlude);
+    }
+
+    pub(super) fn interlude(version: Handle) {
+        if let Some(mut interlude) = INTERLUDE.take() {
+            interlude(version);
+            INTERLUDE.set(Some(interlude));
+        }
+    }
 }

@@ -13,7 +13,7 @@ use crate::region::memory::Whose;
 use crate::region::session::Session;
 use contempo_alloc::barrier;
 use contempo_alloc::region::blocks::Superblock;
-use contempo_alloc::region::handle::{Kind, Meta};
+use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::tenure::Tenure;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
@@ -51,14 +51,17 @@ pub(crate) fn take_over(session: &Session) -> bool {
     for superblock in Superblock::all(&domain.map) {
         let owner = superblock.owner().filter(is_ours);
         for block in superblock.blocks() {
-            let Some((word, at)) = domain.map.meta_at(block) else { continue };
+            let Some((word, _)) = domain.map.meta_at(block) else { continue };
             let meta = Meta::from_bits(word.load(Ordering::Acquire));
             if meta.kind() == Kind::Free {
                 continue;
             }
             if let Some(retirer) = meta.retirer().filter(is_ours) {
                 // SAFETY: retired by a slot whose term we have ended, and whose thread was inactive after that.
-                unsafe { session.memory.take_over(domain, Whose::Ended(retirer), at) };
+                unsafe {
+                    let seen = Handle::new(block, meta);
+                    session.memory.take_over(domain, Whose::Ended(retirer), seen)
+                };
             }
         }
         if let Some(owner) = owner {

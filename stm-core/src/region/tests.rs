@@ -5,7 +5,9 @@ use crate::region::attach::{self, Options};
 use crate::region::current;
 use crate::region::domain::RegionDomain;
 use crate::region::handle::Handle;
+use crate::region::memory::Whose;
 use crate::region::session::{Session, Stopped};
+use crate::region::{recover, room};
 use contempo_alloc::announcement::Idle;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::statistics::Cause;
@@ -292,4 +294,156 @@ fn a_clock_that_was_put_back_is_recognised() {
     clock.store(0, Ordering::SeqCst);
     let read = run(&world.domain, |session| session.atomically(|session| value(session, cell)));
     assert!(matches!(read, Err(Stopped::Corrupt)), "{read:?}");
+}
+
+/// Who clears up is stopped at a version of the dead one's, until that has been freed, and its block is somebody's
+/// claim.
+#[test]
+fn who_clears_up_touches_nothing_but_what_it_has_seen() {
+    let world = World::new();
+    let (domain, cell, other) = (Arc::clone(&world.domain), world.cell(), world.cell());
+    // SAFETY: the child ends without running anything else.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let theirs = attach::open(&world.path).unwrap();
+        increment(&theirs, cell).unwrap();
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for our own child.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0);
+    let head = |cell| domain.find_cell(cell).unwrap().header.value.handle(Ordering::Acquire);
+    let theirs = head(cell);
+    increment(&domain, cell).unwrap(); // The dead one's version is retired by us.
+    (0..5).for_each(|_| increment(&domain, other).unwrap());
+    let live = head(other);
+    let (stopped, is_stopped) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let ours = Arc::clone(&domain);
+    let recoverer = std::thread::spawn(move || {
+        recover::tests::set_interlude(Some(Box::new(move |version: Handle| {
+            if version == theirs {
+                stopped.send(()).unwrap();
+                may_go_on.recv().unwrap();
+            }
+        })));
+        run(&ours, recover::reap);
+        recover::tests::set_interlude(None);
+    });
+    is_stopped.recv().unwrap();
+    run(&domain, |session| {
+        session.collect(Idle::Inactive);
+        assert!(domain.find_version(theirs).is_none(), "it is kept: this shows nothing");
+        room::take_over(session);
+    });
+    let (claimed, is_claimed) = mpsc::channel();
+    let (end, may_end) = mpsc::channel::<()>();
+    let ours = Arc::clone(&domain);
+    let owner = std::thread::spawn(move || {
+        run(&ours, |session| {
+            let running = session.enter().unwrap();
+            assert!(session.begin());
+            session.memory.look_at_term(&ours);
+            let reused = (0..500).any(|_| {
+                session.write(other, &999_u64.to_ne_bytes()).unwrap();
+                let version = session.writes.borrow_mut().entries()[0].version;
+                ours.handle_of(version).place() == theirs.place()
+            });
+            assert!(reused, "its block is not used again: this shows nothing");
+            let deciding = StateWord::new(session.serial(), Phase::Deciding);
+            session.descriptor().state.store(deciding, Ordering::Release);
+            // SAFETY: inside the attempt that has filled the log.
+            let done =
+                unsafe { session.commit_of().claim(&mut session.writes.borrow_mut().entries()[0]) };
+            assert!(done.is_ok());
+            claimed.send(()).unwrap();
+            may_end.recv().unwrap();
+            session.forget_logs();
+            session.renew_serial();
+            drop(running);
+        });
+    });
+    is_claimed.recv().unwrap();
+    go_on.send(()).unwrap();
+    recoverer.join().unwrap();
+    let claim = domain.find_version(head(other)).unwrap();
+    assert!(claim.header.who_when.load(Ordering::Acquire).owner().is_some(), "undecided");
+    let (word, _) = domain.map.meta_at(live.offset()).unwrap();
+    let meta = contempo_alloc::region::handle::Meta::from_bits(word.load(Ordering::SeqCst));
+    assert!(live.is_in_use(meta), "the newest committed version was retired");
+    end.send(()).unwrap();
+    owner.join().unwrap();
+}
+
+/// A cell that was never born is taken over, and its first version is not; that is freed, and used again, while the
+/// cell is freed.
+#[test]
+fn the_first_version_of_a_cell_is_freed_once() {
+    type Job = Box<dyn FnOnce(&Session) + Send>;
+    let world = World::new();
+    let (domain, other) = (Arc::clone(&world.domain), world.cell());
+    let (jobs, work) = mpsc::channel::<(Job, mpsc::Sender<()>)>();
+    let theirs = Arc::clone(&domain);
+    let thread = std::thread::spawn(move || {
+        run(&theirs, |session| {
+            for (job, done) in work {
+                job(session);
+                done.send(()).unwrap();
+            }
+        });
+    });
+    let owner = move |job: Job| {
+        let (sender, receiver) = mpsc::channel();
+        jobs.send((job, sender)).unwrap();
+        receiver.recv().unwrap();
+    };
+    // The owner makes a cell in an attempt that fails.
+    let (made, what) = mpsc::channel();
+    let ours = Arc::clone(&domain);
+    owner(Box::new(move |session| {
+        let failed = session.atomically(|session| -> Result<(), _> {
+            let cell = session.create(&1_u64.to_ne_bytes())?;
+            let first = ours.find_cell(cell).unwrap().header.value.handle(Ordering::Acquire);
+            made.send((cell, first, session.slot)).unwrap();
+            Err(session.interrupt(Stopped::Cancelled))
+        });
+        assert!(failed.is_err());
+    }));
+    let (cell, first, slot) = what.recv().unwrap();
+    run(&domain, |session| {
+        // As `room::take_over`, which stops after the cell.
+        let work = session.memory.work(&domain);
+        let ended = domain.map.slot(slot).unwrap().term.end(slot);
+        assert!(contempo_alloc::barrier::heavy_everywhere());
+        // SAFETY: its term has ended, and its thread waits.
+        assert!(unsafe { session.memory.take_over(&domain, Whose::Ended(ended), cell) });
+        drop(work);
+        for _ in 0..100 {
+            domain.clock().draw(1);
+        }
+        contempo_alloc::announcement::withdraw(session.descriptor());
+        let ours = Arc::clone(&domain);
+        session.memory.before_last_look.set(move || {
+            let domain = Arc::clone(&ours);
+            owner(Box::new(move |session| {
+                session.collect(Idle::Inactive);
+                assert!(domain.find_version(first).is_none(), "it is kept: this shows nothing");
+                let reused = (0..500_u64).any(|n| {
+                    session.atomically(|session| session.write(other, &n.to_ne_bytes())).unwrap();
+                    let head =
+                        domain.find_cell(other).unwrap().header.value.handle(Ordering::Acquire);
+                    head.place() == first.place()
+                });
+                assert!(reused, "its block is not used again: this shows nothing");
+            }));
+            drop(owner);
+        });
+        session.collect(Idle::Inactive);
+    });
+    thread.join().unwrap();
+    let ours = Arc::clone(&domain);
+    elsewhere(move || total(&ours, other));
+    assert!(!domain.is_corrupt());
 }

@@ -269,6 +269,7 @@ impl Session {
     ) -> Result<R, Stopped> {
         let _running = self.enter()?;
         let good = self.begin();
+        self.memory.look_at_term(self.domain());
         let _view = View(self);
         if !good {
             return Err(Stopped::Corrupt);
