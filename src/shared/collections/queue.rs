@@ -35,8 +35,8 @@ impl<T: Pod> Copy for Queue<T> {}
 
 impl<T: Pod> Queue<T> {
     const CHECKED: () = assert!(
-        size_of::<T>().is_multiple_of(8),
-        "items of a shared queue are multiples of 8 bytes"
+        size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8,
+        "items of a shared queue are multiples of 8 bytes, aligned to 8 at most"
     );
 
     /// The queue of this name, made if there is none.

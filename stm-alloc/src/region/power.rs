@@ -27,11 +27,12 @@ pub fn boot() -> [u64; 2] {
     [(number >> 64) as u64, number as u64]
 }
 
-/// May this region be opened?
+/// May this region be opened? `is_in_use` says whether somebody has a lease: then the machine has not gone down since,
+/// whatever the boot is called. (Containers may each have a name of their own for it.)
 ///
 /// # Errors
 /// [`Unusable::NotLeftCleanly`]. Nothing was written to it.
-pub fn check(map: &Map) -> Result<(), Unusable> {
+pub fn check(map: &Map, is_in_use: impl FnOnce() -> bool) -> Result<(), Unusable> {
     let shared = map.shared();
     // Acquire, partner: the release in `attach`: with a new count we see the boot of whoever has counted.
     let count = shared.attachments.load(Ordering::Acquire);
@@ -39,7 +40,7 @@ pub fn check(map: &Map) -> Result<(), Unusable> {
     let known = [0, 1].map(|half| shared.boot[half].load(Ordering::Relaxed));
     let own = boot();
     let told = own != [0; 2] && known != [0; 2];
-    if told && known != own && !clean {
+    if told && known != own && !clean && !is_in_use() {
         return Err(Unusable::NotLeftCleanly);
     }
     Ok(())

@@ -157,7 +157,8 @@ fn open_file(path: &Path, file: File, key: (u64, u64)) -> Result<Arc<RegionDomai
     if map.identity().lease != [identity.0, identity.1] {
         return Err(Unusable::LeaseFileReplaced.into());
     }
-    power::check(&map)?;
+    let processes = map.identity().processes;
+    power::check(&map, || leases.is_one_taken_by_another(0, processes).unwrap_or(false))?;
     let fork = ForkMark::new().map_err(system("mark this process"))?;
     let own = take_record(&map, &leases)?;
     power::attach(&map)?;

@@ -14,7 +14,7 @@ use crate::region::attach::{self, Options, lease_path};
 use crate::region::block;
 use crate::region::current;
 use crate::region::domain::RegionDomain;
-use contempo_alloc::region::error::{OpenError, Unusable, system};
+use contempo_alloc::region::error::{OpenError, system};
 use contempo_alloc::region::layout::{self, Identity, Incarnation};
 use contempo_alloc::region::map::Map;
 use contempo_alloc::region::power;
@@ -33,7 +33,7 @@ use std::time::Duration;
 /// How long a maker waits for the gate: others hold it for a few system calls.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a maker begins anew because somebody has taken its lease file, or its draft, away.
-const TRIES: u32 = 32;
+const TRIES: u32 = 256;
 /// What the names of drafts have between that of the region and a random number.
 const DRAFT: &str = ".making-";
 
@@ -54,7 +54,8 @@ fn random() -> Result<u64, OpenError> {
 /// Makes a region at `path`, where there must be no file, and attaches this process to it.
 ///
 /// # Errors
-/// What the system says; `AlreadyExists` if something is there. No file of ours is left then.
+/// What the system says; `AlreadyExists` if something is there, `ResourceBusy` if others make and remove regions
+/// there all the time. No file of ours is left then.
 pub fn create(path: &Path, options: &Options) -> Result<Arc<RegionDomain>, OpenError> {
     let sensible = (1..=layout::MOST_PROCESSES).contains(&options.processes)
         && (1..=layout::MOST_SLOTS).contains(&options.slots)
@@ -94,7 +95,13 @@ pub fn create(path: &Path, options: &Options) -> Result<Arc<RegionDomain>, OpenE
             }
         }
     }
-    Err(Unusable::LeaseFileReplaced.into())
+    Err(busy())
+}
+
+fn busy() -> OpenError {
+    system("get at the region's place, where others make and remove regions all the time")(
+        io::ErrorKind::ResourceBusy.into(),
+    )
 }
 
 fn exists() -> OpenError {
@@ -200,7 +207,7 @@ fn remove_lonely(path: &Path, lease: &Path, leases: &LeaseFile) {
 /// Removes the region at `path` and its lease file. Processes that are attached go on with it.
 ///
 /// # Errors
-/// What the system says; [`Unusable::NotARegion`] if the file is none.
+/// What the system says; [`Unusable::NotARegion`](crate::region::Unusable::NotARegion) if the file is none.
 pub fn remove(path: &Path) -> Result<(), OpenError> {
     let lease = lease_path(path);
     for _ in 0..TRIES {
@@ -223,12 +230,15 @@ pub fn remove(path: &Path) -> Result<(), OpenError> {
         }
         return Ok(());
     }
-    Err(Unusable::LeaseFileReplaced.into())
+    Err(busy())
 }
 
 fn remove_region(path: &Path) -> Result<(), OpenError> {
     attach::not_a_lease_file(path)?;
-    let file = File::open(path).map_err(system("open the region's file"))?;
+    // Not to wait, if it is a pipe.
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC);
+    let file = options.open(path).map_err(system("open the region's file"))?;
     layout::recognise(&file)?;
     std::fs::remove_file(path).map_err(system("remove the region's file"))
 }
