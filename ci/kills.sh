@@ -20,7 +20,7 @@ if [[ "${1:-}" == --all ]]; then
 else
   sweep=(sweep --seconds 30 --stride 23)
   room=(sweep --only room --seconds 30 --stride 4001)
-  recoverers=(recoverers --seconds 60)
+  recoverers=(recoverers --seconds 40)
   attachers=(attachers --seconds 20 --stride 7)
   random=(random --kills 200)
 fi
@@ -55,11 +55,11 @@ must_show() { # fault, arguments
 }
 mkdir -p target/checks
 : >target/checks/kills.log
-must_show RetiredUnmarked sweep --seconds 30 --stride 13
-must_show BasesForgotten sweep --seconds 30 --stride 13
-must_show BasesOfReplacedForgotten sweep --seconds 30 --stride 13
-must_show UndecidedFinished sweep --seconds 30 --stride 13
-must_show ClaimsLeftByRecovery sweep --seconds 30 --stride 13
+must_show RetiredUnmarked sweep --seconds 60 --stride 13 --only transfer
+must_show BasesForgotten sweep --seconds 60 --stride 13 --only transfer
+must_show BasesOfReplacedForgotten sweep --seconds 60 --stride 13 --only transfer
+must_show UndecidedFinished sweep --seconds 60 --stride 13 --only transfer
+must_show ClaimsLeftByRecovery sweep --seconds 60 --stride 13 --only transfer
 must_show UndoneUnmarked sweep --seconds 90 --stride 13 --only parts
 must_show RestoredUnmarked sweep --seconds 30 --stride 13 --only parts
 must_show AliveTakenForDead random --kills 200
