@@ -1,10 +1,13 @@
 //! The vector of regions against that of std: first sequentially, then by threads, then by processes.
 #![cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
 
+#[path = "support/collections.rs"]
+mod collections;
 #[path = "support/region.rs"]
 mod region;
 
 use bytemuck::Pod;
+use collections::{config, sound};
 use contempo::shared::collections::Vector;
 use contempo::shared::{
     Cell, Interrupt, Options, Reader, RootError, Shared, Transaction, TransactionError,
@@ -14,20 +17,6 @@ use region::{Place, play, role};
 use std::fmt::Debug;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// As many cases as `PROPTEST_CASES` says, or few.
-fn config() -> ProptestConfig {
-    let asked = std::env::var_os("PROPTEST_CASES").is_some();
-    if asked { ProptestConfig::default() } else { ProptestConfig::with_cases(24) }
-}
-
-/// Everything is where it should be, and nothing is lost.
-fn sound(shared: &Shared) {
-    shared.collect().unwrap();
-    let report = shared.check();
-    assert!(report.is_sound() && report.unreachable == 0 && report.retired == 0, "{report}");
-    assert_eq!(report.cells, report.versions, "{report}");
-}
 
 #[derive(Clone, Debug)]
 enum Step {
