@@ -11,7 +11,7 @@
 //! Counters and tickets wrap.
 
 use crate::fault::{Fault, planted};
-use crate::primitives::{AtomicU32, Ordering};
+use crate::primitives::{AtomicU32, CHECKED, Ordering};
 
 /// A line. All zero is an empty one.
 ///
@@ -24,7 +24,13 @@ use crate::primitives::{AtomicU32, Ordering};
 pub struct Line {
     head: AtomicU32,
     tail: AtomicU32,
+    /// Who has drawn the last few tickets: lower half of the ticket, and slot plus 1. So that who waits can ask whether
+    /// the first is alive.
+    holders: [AtomicU32; HOLDERS],
 }
+
+const HOLDERS: usize = if CHECKED { 1 } else { 8 };
+const HALF: u32 = 16;
 
 /// Waiters that cannot be: more than there are threads. What is in the counters then, nobody has drawn.
 const TOO_MANY: u32 = 1 << 16;
@@ -32,11 +38,25 @@ const TOO_MANY: u32 = 1 << 16;
 const JUMPS: u32 = 8;
 
 impl Line {
-    /// Joins at the end: a ticket.
-    pub fn join(&self) -> u32 {
+    /// Joins at the end: a ticket for `slot`.
+    pub fn join(&self, slot: u32) -> u32 {
         // SeqCst, partner: `wake_first`: who leaves and does not see that we have joined has moved the head on before,
         // and we see that: here, or in the kernel, which compares before it lets us sleep.
-        self.tail.fetch_add(1, Ordering::SeqCst)
+        let ticket = self.tail.fetch_add(1, Ordering::SeqCst);
+        if !CHECKED {
+            // Relaxed: a hint, and a word of its own.
+            let holder = ticket << HALF | (slot + 1) & ((1 << HALF) - 1);
+            self.holders[ticket as usize % HOLDERS].store(holder, Ordering::Relaxed);
+        }
+        ticket
+    }
+
+    /// Whose this ticket is, if that is known: it may have been drawn just now, or long ago.
+    pub fn holder(&self, ticket: u32) -> Option<u32> {
+        let holder = self.holders[ticket as usize % HOLDERS].load(Ordering::Relaxed);
+        let (slot, is_its) =
+            (holder & ((1 << HALF) - 1), holder >> HALF == ticket & ((1 << HALF) - 1));
+        if is_its { slot.checked_sub(1) } else { None }
     }
 
     /// The ticket at the head.
@@ -156,44 +176,61 @@ mod tests {
     #[test]
     fn the_first_is_who_came_first_and_nobody_is_passed_over_twice() {
         let line = Line::default();
-        let [a, b, c] = std::array::from_fn(|_| line.join());
+        let [a, b, c] = std::array::from_fn(|_| line.join(0));
         assert_eq!([a, b, c].map(|ticket| line.ahead(ticket)), [0, 1, 2]);
         assert!(line.skip(line.head()) && !line.leave(a), "it was passed over");
         assert_eq!([a, b, c].map(|ticket| line.ahead(ticket)), [0, 0, 1]);
         assert!(!line.skip(a), "from a head that has moved on");
         assert!(line.leave(b) && line.leave(c));
-        assert_eq!(line.ahead(line.join()), 0);
+        assert_eq!(line.ahead(line.join(0)), 0);
+    }
+
+    #[test]
+    fn the_holders_of_the_last_tickets_are_known() {
+        let line = Line::default();
+        assert_eq!(line.holder(0), None, "nobody has drawn it");
+        let tickets: Vec<u32> = (0..10).map(|number| line.join(4095 - number)).collect();
+        let holders: Vec<_> = tickets.iter().map(|ticket| line.holder(*ticket)).collect();
+        assert_eq!(holders[..2], [None; 2], "long ago");
+        let last: Vec<_> = (2..10).map(|number| Some(4095 - number)).collect();
+        assert_eq!(holders[2..], last);
+        assert_eq!(line.holder(tickets[9].wrapping_add(8)), None, "not yet");
     }
 
     #[test]
     fn tickets_wrap_and_nonsense_makes_nobody_wait() {
-        let line = Line { head: AtomicU32::new(u32::MAX), tail: AtomicU32::new(u32::MAX) };
-        let (a, b) = (line.join(), line.join());
+        let line = Line {
+            head: AtomicU32::new(u32::MAX),
+            tail: AtomicU32::new(u32::MAX),
+            ..Line::default()
+        };
+        let (a, b) = (line.join(0), line.join(0));
         assert_eq!((line.ahead(a), line.ahead(b)), (0, 1));
         assert!(line.leave(a) && line.ahead(b) == 0);
-        let damaged = Line { head: AtomicU32::new(7), tail: AtomicU32::new(1 << 31) };
-        let ticket = damaged.join();
+        let damaged =
+            Line { head: AtomicU32::new(7), tail: AtomicU32::new(1 << 31), ..Line::default() };
+        let ticket = damaged.join(0);
         assert_eq!(damaged.ahead(ticket), 0);
         assert!(damaged.leave(ticket), "and puts it in order");
-        let (a, b) = (damaged.join(), damaged.join());
+        let (a, b) = (damaged.join(0), damaged.join(0));
         assert_eq!((damaged.ahead(a), damaged.ahead(b)), (0, 1));
     }
 
     #[test]
     fn who_leaves_out_of_order_takes_its_ticket_along() {
         let line = Line::default();
-        let [a, b, c, d] = std::array::from_fn(|_| line.join());
+        let [a, b, c, d] = std::array::from_fn(|_| line.join(0));
         assert!(line.jump(c), "it has waited for too long");
         assert_eq!([a, b, d].map(|ticket| line.ahead(ticket)), [0, 0, 0]);
         assert!(!line.leave(a) && !line.jump(b), "they were passed over");
         assert!(line.leave(d));
-        assert_eq!(line.ahead(line.join()), 0);
+        assert_eq!(line.ahead(line.join(0)), 0);
     }
 
     #[test]
     fn who_becomes_the_first_is_woken_and_the_others_sleep_on() {
         let line = Line::default();
-        let (first, second, third) = (line.join(), line.join(), line.join());
+        let (first, second, third) = (line.join(0), line.join(0), line.join(0));
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| {
                 while line.ahead(second) > 0 {

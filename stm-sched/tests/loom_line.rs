@@ -15,7 +15,7 @@ use planted::holds_unless;
 
 /// Waits until it is the first, and leaves. It never waits for who has this ticket.
 fn wait(line: &Line, gone: u32) -> bool {
-    let ticket = line.join();
+    let ticket = line.join(0);
     while line.ahead(ticket) > 0 {
         if line.head() == gone {
             line.skip(gone);
@@ -27,7 +27,7 @@ fn wait(line: &Line, gone: u32) -> bool {
 
 /// Nobody is left, and nobody who comes finds that its place was taken.
 fn is_over(line: &Line) {
-    let ticket = line.join();
+    let ticket = line.join(0);
     assert_eq!(line.head(), ticket, "the head has moved on once for each ticket");
 }
 
@@ -37,7 +37,7 @@ fn who_was_passed_over_takes_nobodys_place() {
         let line = Arc::new(Line::default());
         let slow = {
             let line = Arc::clone(&line);
-            let ticket = line.join();
+            let ticket = line.join(0);
             thread::spawn(move || line.leave(ticket))
         };
         wait(&line, 0);
@@ -54,7 +54,7 @@ fn the_dead_is_passed_over_once_by_whoever_waits() {
         &[Fault::SkippedTwice],
         || {
             let line = Arc::new(Line::default());
-            let dead = line.join();
+            let dead = line.join(0);
             let other = {
                 let line = Arc::clone(&line);
                 thread::spawn(move || wait(&line, dead))
@@ -74,7 +74,7 @@ fn turns_do_not_overlap() {
         let turn = {
             let (line, inside) = (Arc::clone(&line), Arc::clone(&inside));
             move || {
-                let ticket = line.join();
+                let ticket = line.join(0);
                 while line.ahead(ticket) > 0 {
                     spin();
                 }

@@ -91,7 +91,7 @@ fn who_has_died_in_a_line_is_passed_over() {
     let (domain, cell) = (&world.domain, world.cell());
     let key = std::ptr::from_ref(&domain.find_cell(cell).unwrap().header).addr();
     let line = &domain.map.shared().lines[domain.line_of(key)];
-    let dead = line.join();
+    let dead = line.join(u32::MAX - 1);
     let stop = AtomicBool::new(false);
     let yields = || -> u64 {
         domain.table().each().map(|(_, descriptor)| descriptor.counters.yields.get()).sum()

@@ -6,6 +6,7 @@
 
 use crate::commit::Conflict;
 use crate::region::domain::RegionDomain;
+use crate::region::recover::is_slot_of_the_dead;
 use crate::region::session::Session;
 use contempo_alloc::announcement;
 use contempo_sched::line::Line;
@@ -25,6 +26,8 @@ pub(crate) const SETTINGS: Settings = Settings::DEFAULT;
 const LEASE: u64 = SETTINGS.lease.as_nanos() as u64;
 /// How long the head of a line can stand still with a living first: its slice is a lease at most.
 const STANDSTILL: u64 = 2 * LEASE;
+/// How long one sleeps in a line before it looks whether the first is alive.
+const NAP: u64 = 2_000_000;
 /// How long anybody waits in a line, whatever is there: it is a hint.
 const LONGEST_WAIT: u64 = 1_000_000_000;
 
@@ -140,7 +143,7 @@ impl Session {
                 history.waits = history.waits.saturating_add(1);
                 counters.queued.add(1);
                 let line = self.domain().line_of(cell);
-                Pause::Line(line, self.line(line).join())
+                Pause::Line(line, self.line(line).join(self.slot))
             }
             (Next::Queue, None) => Pause::Yield(1),
             (Next::Press, _) => Pause::Press,
@@ -195,14 +198,15 @@ impl Session {
                 return;
             }
             let still = now - standing.1;
-            if still >= STANDSTILL {
+            let is_dead = |slot| is_slot_of_the_dead(self.domain(), slot);
+            if still >= STANDSTILL || line.holder(head).is_some_and(is_dead) {
                 // It has died there, or was stopped.
                 if line.skip(head) {
                     line.wake_first();
                 }
                 continue;
             }
-            line.wait(ticket, head, Duration::from_nanos(STANDSTILL - still));
+            line.wait(ticket, head, Duration::from_nanos(NAP.min(STANDSTILL - still)));
         }
         // Nobody wakes us: our own leaving would.
         line.wait(ticket, ticket, slice);
