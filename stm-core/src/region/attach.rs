@@ -3,7 +3,7 @@
 use crate::region::current;
 use crate::region::domain::RegionDomain;
 use crate::region::make::layout_hash;
-use crate::region::recover::{self, Dead};
+use crate::region::recover::{self, Dead, is_slot_of_the_dead};
 use crate::region::session::Session;
 use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::region::error::{OpenError, Unusable, system};
@@ -20,6 +20,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 /// How large a region may become, and for how many.
 #[derive(Clone, Debug)]
@@ -195,6 +196,27 @@ pub(crate) fn take_record(map: &Map, leases: &LeaseFile) -> Result<Incarnation, 
 /// # Errors
 /// If the system does not say who is alive.
 pub(crate) fn take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
+    let mut looks = 0;
+    loop {
+        if let Some(session) = try_take_slot(domain)? {
+            return Ok(Some(session));
+        }
+        // Somebody may be clearing up all those that belong to the dead: then there are some soon.
+        let some_are_dead =
+            (0..domain.map.identity().slots).any(|slot| is_slot_of_the_dead(domain, slot));
+        if !some_are_dead || looks == LOOKS_FOR_SLOTS {
+            return Ok(None);
+        }
+        looks += 1;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// How often, once in a millisecond, one looks for a slot while all are being cleared up: that is one pass over the
+/// region.
+const LOOKS_FOR_SLOTS: u32 = 10_000;
+
+fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
     let (map, own) = (&domain.map, domain.own.bits());
     let raise = |slot: u32| {
         // SeqCst, partner: `SlotTable::each`; as in `DescriptorTable::take`.

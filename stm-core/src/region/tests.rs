@@ -29,13 +29,17 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(&Options::default())
+    }
+
+    fn with(options: &Options) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("contempo-region-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let _ = std::fs::remove_file(&path);
         let _ = std::fs::remove_file(attach::lease_path(&path));
-        World { domain: crate::region::make::create(&path, &Options::default()).unwrap(), path }
+        World { domain: crate::region::make::create(&path, options).unwrap(), path }
     }
 
     fn cell(&self) -> Handle {
@@ -446,4 +450,32 @@ fn the_first_version_of_a_cell_is_freed_once() {
     let ours = Arc::clone(&domain);
     elsewhere(move || total(&ours, other));
     assert!(!domain.is_corrupt());
+}
+
+/// All slots that are left belong to the dead, and somebody is clearing them up.
+#[test]
+fn a_slot_that_is_being_cleared_up_is_waited_for() {
+    let world = World::with(&Options { slots: 2, ..Options::default() });
+    let (domain, cell) = (Arc::clone(&world.domain), world.cell());
+    // SAFETY: the child ends without running anything else.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let theirs = attach::open(&world.path).unwrap();
+        increment(&theirs, cell).unwrap();
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for our own child.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0);
+    let slot = (0..2).find(|slot| recover::is_slot_of_the_dead(&domain, *slot)).unwrap();
+    let lease = domain.map.identity().processes + slot;
+    assert!(domain.leases.try_take(lease).unwrap());
+    let ours = Arc::clone(&domain);
+    let newcomer = std::thread::spawn(move || increment(&ours, cell));
+    std::thread::sleep(Duration::from_millis(20));
+    domain.leases.give_up(lease).unwrap();
+    newcomer.join().expect("it was told that there are too many threads").unwrap();
+    assert_eq!(total(&domain, cell), 2);
 }
