@@ -191,8 +191,20 @@ impl<'m> Superblock<'m> {
         }
     }
 
+    /// Sets the hint for the block of this index, which the caller has seen to be free (Acquire), unless it is set.
+    pub fn hint_index(&self, index: usize) {
+        let Some(hints) = self.header.hints.get(index / 64) else { return };
+        let bit = 1 << (index % 64);
+        // Relaxed: if it is set, then whoever takes it later finds the block free, as we have seen it before. If it was
+        // taken before, we see that.
+        if hints.load(Ordering::Relaxed) & bit == 0 {
+            // Release: as in `hint`.
+            hints.fetch_or(bit, Ordering::Release);
+        }
+    }
+
     /// Sets the hint for `block`, if that is free.
-    pub fn hint_if_free(&self, map: &Map, block: usize) {
+    fn hint_if_free(&self, map: &Map, block: usize) {
         // Acquire, partner: the release in `SlotHeap::free`.
         let free = map.meta_at(block).is_some_and(|(meta, _)| {
             Meta::from_bits(meta.load(Ordering::Acquire)).kind() == Kind::Free

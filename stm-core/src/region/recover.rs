@@ -195,9 +195,9 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
         // Whatever a slot has made lies in superblocks that it owned; what it had retired may lie anywhere.
         let owner = superblock.owner().and_then(|owner| Some((owner, of(owner)?)));
         given_up.extend(owner.map(|(owner, _)| (superblock, owner)));
-        for block in superblock.blocks() {
+        for (index, block) in superblock.blocks().enumerate() {
             let Some((word, at)) = domain.map.meta_at(block) else { continue };
-            // Acquire, partner: the release in `put_to_use`.
+            // Acquire, partner: the release in `put_to_use`, and in `SlotHeap::free`.
             let meta = Meta::from_bits(word.load(Ordering::Acquire));
             let seen = Handle::new(block, meta);
             match (meta.kind(), owner) {
@@ -218,7 +218,7 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
                     take(Whose::Nobodys, seen);
                 }
                 // It may have died between freeing a block and saying where.
-                (Kind::Free, _) => superblock.hint_if_free(&domain.map, block),
+                (Kind::Free, _) => superblock.hint_index(index),
                 _ => {}
             }
             if let Some(last) = meta.retirer().and_then(of) {
