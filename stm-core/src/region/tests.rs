@@ -69,6 +69,21 @@ fn elsewhere<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
     receiver.recv_timeout(Duration::from_secs(60)).expect("it hangs")
 }
 
+/// Runs `f` in a forked child, which ends right after that, as one that was killed.
+fn in_a_child(f: impl FnOnce()) {
+    // SAFETY: the child ends without running anything else.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        f();
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for our own child.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0);
+}
+
 fn value(session: &Session, cell: Handle) -> Result<u64, crate::region::session::Interrupted> {
     let version = session.read(cell)?;
     // SAFETY: values of these cells have 8 bytes.
@@ -271,17 +286,8 @@ fn a_child_forgets_only_its_own_bad_luck() {
     let world = World::new();
     run(&world.domain, |session| {
         session.has_bad_luck(Cause::Changed, 7);
-        // SAFETY: the child ends without running anything else.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            session.forget_bad_luck();
-            // SAFETY: ends the child.
-            unsafe { libc::_exit(0) };
-        }
-        let mut status = 0;
-        // SAFETY: waits for our own child.
-        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-        assert_eq!((status, session.descriptor().rank.load(Ordering::Relaxed)), (0, 7));
+        in_a_child(|| session.forget_bad_luck());
+        assert_eq!(session.descriptor().rank.load(Ordering::Relaxed), 7);
         session.forget_bad_luck();
         assert_eq!(session.descriptor().rank.load(Ordering::Relaxed), Rank::NONE);
     });
@@ -306,18 +312,7 @@ fn a_clock_that_was_put_back_is_recognised() {
 fn who_clears_up_touches_nothing_but_what_it_has_seen() {
     let world = World::new();
     let (domain, cell, other) = (Arc::clone(&world.domain), world.cell(), world.cell());
-    // SAFETY: the child ends without running anything else.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let theirs = attach::open(&world.path).unwrap();
-        increment(&theirs, cell).unwrap();
-        // SAFETY: ends the child.
-        unsafe { libc::_exit(0) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for our own child.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!(status, 0);
+    in_a_child(|| increment(&attach::open(&world.path).unwrap(), cell).unwrap());
     let head = |cell| domain.find_cell(cell).unwrap().header.value.handle(Ordering::Acquire);
     let theirs = head(cell);
     increment(&domain, cell).unwrap(); // The dead one's version is retired by us.
@@ -457,18 +452,7 @@ fn the_first_version_of_a_cell_is_freed_once() {
 fn a_slot_that_is_being_cleared_up_is_waited_for() {
     let world = World::with(&Options { slots: 2, ..Options::default() });
     let (domain, cell) = (Arc::clone(&world.domain), world.cell());
-    // SAFETY: the child ends without running anything else.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let theirs = attach::open(&world.path).unwrap();
-        increment(&theirs, cell).unwrap();
-        // SAFETY: ends the child.
-        unsafe { libc::_exit(0) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for our own child.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!(status, 0);
+    in_a_child(|| increment(&attach::open(&world.path).unwrap(), cell).unwrap());
     let slot = (0..2).find(|slot| recover::is_slot_of_the_dead(&domain, *slot)).unwrap();
     let lease = domain.map.identity().processes + slot;
     assert!(domain.leases.try_take(lease).unwrap());
