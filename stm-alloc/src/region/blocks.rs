@@ -186,8 +186,14 @@ impl<'m> Superblock<'m> {
         if self.class().is_none() {
             return;
         }
-        for block in self.blocks() {
-            self.hint_if_free(map, block);
+        for (index, block) in self.blocks().enumerate() {
+            // Acquire, partner: the release in `SlotHeap::free`.
+            let free = map.meta_at(block).is_some_and(|(meta, _)| {
+                Meta::from_bits(meta.load(Ordering::Acquire)).kind() == Kind::Free
+            });
+            if free {
+                self.hint_index(index);
+            }
         }
     }
 
@@ -200,17 +206,6 @@ impl<'m> Superblock<'m> {
         if hints.load(Ordering::Relaxed) & bit == 0 {
             // Release: as in `hint`.
             hints.fetch_or(bit, Ordering::Release);
-        }
-    }
-
-    /// Sets the hint for `block`, if that is free.
-    fn hint_if_free(&self, map: &Map, block: usize) {
-        // Acquire, partner: the release in `SlotHeap::free`.
-        let free = map.meta_at(block).is_some_and(|(meta, _)| {
-            Meta::from_bits(meta.load(Ordering::Acquire)).kind() == Kind::Free
-        });
-        if free {
-            self.hint(block);
         }
     }
 

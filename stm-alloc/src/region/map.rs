@@ -186,15 +186,7 @@ impl Map {
         Some((unsafe { &*at.cast::<MetaWord>() }, at))
     }
 
-    /// The block that a handle names: none if the handle is stale or made up.
-    #[inline(always)]
-    pub fn decode(&self, handle: Handle) -> Option<*mut u8> {
-        let (meta, at) = self.meta_at(handle.offset())?;
-        // Relaxed: whoever gave us the handle published the block before.
-        handle.fits(Meta::from_bits(meta.load(Ordering::Relaxed))).then_some(at)
-    }
-
-    /// The handle of the block at `at`, which [`decode`](Self::decode) has given out.
+    /// The handle of the block at `at`, which lies in this region.
     #[inline(always)]
     pub fn encode(&self, at: *const u8) -> Handle {
         let offset = at.addr() - self.base().addr();
