@@ -19,6 +19,7 @@ log=/dev/null
   run contempo-alloc loom
   run contempo-alloc loom_slabs
   run contempo-core loom_recovery
+  run contempo-core loom_twice
   run contempo-core loom_turns
   run contempo-core loom
 } | tee "$log"

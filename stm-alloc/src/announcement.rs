@@ -119,6 +119,18 @@ fn announce(descriptor: &Descriptor, clock: &CommitClock, recent: &Cell<u64>) ->
     bound
 }
 
+/// The stamp at which a block is retired that the caller has just made unreachable by other means than a
+/// commit: a claim that was given back, a cell that was dropped. The clock of this moment.
+#[inline]
+pub fn unlinked_at(clock: &CommitClock) -> u64 {
+    // Pairs with the fence in `announce`. Ours first: whoever announces later sees that the block is
+    // unlinked. Theirs first: we read a clock at or above what they announced, so the block waits for them.
+    if !planted(Fault::UnlinkedWithoutFence) {
+        fence(Ordering::SeqCst);
+    }
+    clock.now()
+}
+
 /// Ends a transaction. Its announcement stays in force (module docs).
 #[inline(always)]
 pub fn end(descriptor: &Descriptor) {

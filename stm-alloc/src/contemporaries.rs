@@ -11,7 +11,7 @@ use crate::retired::{Block, Retired};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
-use contempo_sched::primitives::{AtomicBool, AtomicU64, CHECKED, Mutex, Ordering, fence};
+use contempo_sched::primitives::{AtomicBool, AtomicU64, CHECKED, Mutex, Ordering};
 use contempo_sched::table::DescriptorTable;
 use std::cell::{Cell, UnsafeCell};
 
@@ -139,13 +139,8 @@ impl Reclaimer {
     /// # Safety
     /// No transaction that begins from now on can reach the block, and it is retired once.
     pub unsafe fn retire_now(&self, block: Block) {
-        // Pairs with the fence in `announcement::announce`. Ours first: whoever announces later
-        // sees that the block is unlinked. Theirs first: we read a clock at or above what they
-        // announced, so the block waits for them.
-        fence(Ordering::SeqCst);
-        let stamp = self.clock.now();
-        // SAFETY: passed on; bounds of `stamp` or less began before this moment.
-        unsafe { self.retire(stamp, block) };
+        // SAFETY: passed on; bounds of that stamp or less began before this moment.
+        unsafe { self.retire(announcement::unlinked_at(self.clock), block) };
         self.descriptor.counters.retired.add(1);
     }
 

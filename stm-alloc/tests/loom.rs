@@ -6,6 +6,9 @@
 use contempo_alloc::announcement::{
     Idle, RENEW_AFTER, begin, begin_at, end, oldest, revoke_idle, withdraw,
 };
+use contempo_alloc::contemporaries::{ReclaimDomain, Reclaimer};
+use contempo_alloc::heap::Shape;
+use contempo_alloc::retired::{Block, BlockKind};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::fault::Fault;
 use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +16,7 @@ use contempo_sched::table::DescriptorTable;
 use loom::sync::Arc;
 use loom::thread;
 use std::cell::Cell;
+use std::ptr::NonNull;
 
 #[path = "../../stm-core/tests/planted/mod.rs"]
 mod planted;
@@ -198,5 +202,65 @@ fn an_idle_reader_is_revoked_safely() {
         let newest = world.newest.load(Ordering::Relaxed);
         revoke_idle(&world.table, WRITER, newest, Idle::Inactive, false, &world.revoking);
         assert_eq!(oldest(&world.table, WRITER, newest, Idle::Overdue).0, u64::MAX);
+    });
+}
+
+/// What a link leads to until it is unlinked. Destroying it is a write of its value.
+struct Linked {
+    link: AtomicBool,
+    value: loom::cell::UnsafeCell<u64>,
+}
+
+// SAFETY: whether the accesses to `value` are ordered is what the model is about: loom reports it if not.
+unsafe impl Sync for Linked {}
+// SAFETY: it owns plain values only.
+unsafe impl Send for Linked {}
+
+const LINKED: &BlockKind =
+    &BlockKind { shape: Shape::NOT_OURS, destroy: Some(destroy_linked), in_static: None };
+
+unsafe fn destroy_linked(at: NonNull<u8>) -> Option<Block> {
+    // SAFETY: of this type, and alive to the end of the model.
+    let linked = unsafe { at.cast::<Linked>().as_ref() };
+    // SAFETY: loom looks that it is exclusive.
+    linked.value.with_mut(|value| unsafe { *value = 0 });
+    None
+}
+
+#[test]
+fn what_is_unlinked_is_held_for_those_that_may_stand_on_it() {
+    // A claim is given back, or a cell is dropped, by a thread that does not know how far the clock has come;
+    // the reader announces itself above that.
+    let faults = [Fault::UnlinkedWithoutFence, Fault::AnnouncementWithoutFence];
+    let test = "what_is_unlinked_is_held_for_those_that_may_stand_on_it";
+    holds_unless(test, 3, &faults, || {
+        // A reclaimer refers to its domain for ever.
+        let domain: &'static ReclaimDomain = Box::leak(Box::default());
+        let table: &'static DescriptorTable = Box::leak(Box::default());
+        let clock: &'static CommitClock = Box::leak(Box::default());
+        assert_eq!(table.take().unwrap().0, READER);
+        assert_eq!(table.take().unwrap().0, WRITER);
+        let linked =
+            Arc::new(Linked { link: AtomicBool::new(true), value: loom::cell::UnsafeCell::new(7) });
+        let theirs = Arc::clone(&linked);
+        let retirer = thread::spawn(move || {
+            let reclaimer = Reclaimer::new(domain, table, clock, WRITER);
+            // As a claim is swung back. Release half, partner: the reader's load.
+            theirs.link.swap(false, Ordering::AcqRel);
+            let address = NonNull::from(&*theirs).cast();
+            // SAFETY: unlinked above, and retired once.
+            unsafe { reclaimer.retire_now(Block { address, kind: LINKED }) };
+            reclaimer.collect();
+            std::mem::forget(reclaimer); // Its blocks are the matter of `loom_slabs`.
+        });
+        clock.draw(3); // Commits that the retirer does not know of.
+        let descriptor = table.get(READER);
+        begin(descriptor, clock, false, &Cell::new(0));
+        if linked.link.load(Ordering::Acquire) {
+            // SAFETY: loom looks that nobody destroys it meanwhile.
+            linked.value.with(|value| assert_eq!(unsafe { *value }, 7));
+        }
+        end(descriptor);
+        retirer.join().unwrap();
     });
 }

@@ -139,13 +139,16 @@ impl<D: Domain> Commit<'_, D> {
             };
             let descriptor = self.domain.table().descriptor(owner.slot);
             let state = descriptor.state.load(Ordering::Acquire);
-            if state.serial() != owner.serial {
+            if state.serial() != owner.serial && !planted(Fault::ClaimerIgnoresSerial) {
                 continue; // It has ended and cleaned up.
             }
             match state.phase() {
                 Phase::Committed => {
+                    // Acquire: keeps the second look at `state` behind this load.
                     let stamp = descriptor.stamp.load(Ordering::Acquire);
-                    if descriptor.state.load(Ordering::Relaxed).serial() == owner.serial {
+                    if descriptor.state.load(Ordering::Relaxed).serial() == owner.serial
+                        || planted(Fault::FinisherLooksOnce)
+                    {
                         // Finish its commit: the same store as its own. Release: as there.
                         header.who_when.store(WhoWhen::committed(stamp), Ordering::Release);
                     }

@@ -125,6 +125,12 @@ impl<D: Domain> Commit<'_, D> {
         let early = writes.len() <= DECIDE_EARLY;
         let mut state =
             StateWord::new(self.me.serial, if early { Phase::Deciding } else { Phase::Active });
+        // A commit that took the serial of another, also of one that has failed, would be taken for it by
+        // whoever has met a claim of that.
+        debug_assert!(
+            self.me.serial != self.descriptor.state.load(Ordering::Relaxed).serial(),
+            "a commit with the serial of the one before"
+        );
         // Release, partner: the loads of `state` in `observe` and `claim`: whoever sees this serial
         // sees that the claims of the one before have their stamps. Ordered before our claims by
         // their release. A plain store: no claim of ours is out, so nobody may decide for us.

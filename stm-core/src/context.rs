@@ -247,7 +247,10 @@ impl Context {
         // SAFETY: we are inside the transaction that found the cells and versions; the new
         // versions carry its claim.
         let outcome = unsafe { self.commit_of(expected).run(reads, writes, replaced) };
-        self.next_serial();
+        // Also after a failure: others may have met our claims, and look at our state word later.
+        if outcome.is_ok() || !planted(Fault::SerialKeptAfterFailure) {
+            self.next_serial();
+        }
         let stamp = outcome?;
         self.reclaimer.has_drawn(stamp);
         self.wrote.set(true);
@@ -506,10 +509,16 @@ mod local {
     impl Drop for Kept {
         fn drop(&mut self) {
             let outer = LEAVING.replace(Some(Arc::clone(&self.domain)));
+            let early = planted(Fault::SlotGivenBackEarly);
+            if early {
+                self.domain.table().give_back(self.context.slot);
+            }
             self.context.reclaimer.leave();
             LEAVING.set(outer);
             // Given back last: until then the slot is the reclaimer's own.
-            self.domain.table().give_back(self.context.slot);
+            if !early {
+                self.domain.table().give_back(self.context.slot);
+            }
         }
     }
 

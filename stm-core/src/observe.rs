@@ -38,7 +38,7 @@ pub fn standing<D: Domain>(domain: &D, owner: Owner, bound: u64) -> Standing {
         // Acquire, partner: the owner's stores of this word. A newer serial makes the stamps that
         // the owner stored into its claims visible; Committed makes its final stamp visible.
         let state = descriptor.state.load(Ordering::Acquire);
-        if state.serial() != owner.serial {
+        if state.serial() != owner.serial && !planted(Fault::ReaderIgnoresSerial) {
             return Standing::Gone;
         }
         match state.phase() {
@@ -46,7 +46,10 @@ pub fn standing<D: Domain>(domain: &D, owner: Owner, bound: u64) -> Standing {
             Phase::Committed => {
                 // Acquire: keeps the second look at `state` behind this load.
                 let stamp = descriptor.stamp.load(Ordering::Acquire);
-                if descriptor.state.load(Ordering::Relaxed).serial() == owner.serial {
+                if descriptor.state.load(Ordering::Relaxed).serial() == owner.serial
+                    || planted(Fault::ReaderLooksOnce)
+                    || planted(Fault::ReaderIgnoresSerial)
+                {
                     return Standing::Committed(stamp);
                 }
             }
@@ -57,7 +60,9 @@ pub fn standing<D: Domain>(domain: &D, owner: Owner, bound: u64) -> Standing {
                     return Standing::Later;
                 }
                 let stamp = descriptor.stamp.load(Ordering::Acquire);
-                if descriptor.state.load(Ordering::Relaxed) != state {
+                if descriptor.state.load(Ordering::Relaxed) != state
+                    && !planted(Fault::ReaderLooksOnceAtDeciding)
+                {
                     continue;
                 }
                 if planted(Fault::NoBump) {
@@ -248,7 +253,7 @@ pub unsafe fn is_current<D: Domain>(
         let header = unsafe { &*head };
         let Some(owner) = header.who_when.load(Ordering::SeqCst).owner() else { return false };
         let state = domain.table().descriptor(owner.slot).state.load(Ordering::SeqCst);
-        if state.serial() == owner.serial {
+        if state.serial() == owner.serial || planted(Fault::SleeperIgnoresSerial) {
             return state.phase() != Phase::Committed
                 && header.prev.load(domain, Ordering::Acquire) == version;
         }

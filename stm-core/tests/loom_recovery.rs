@@ -6,31 +6,20 @@
 //! functions, `settle`, `finish` and `take_back`, and the same protocol, over native links.)
 #![cfg(contempo_loom)]
 
-use contempo_core::commit::{Commit, WriteEntry};
 use contempo_core::domain::Link;
 use contempo_core::domain::{Domain, Native};
-use contempo_core::observe::newest_at;
 use contempo_core::settle::{finish, settle, take_back};
-use contempo_core::version::{CellHeader, Version, VersionHeader};
+use contempo_core::version::CellHeader;
 use contempo_sched::fault::Fault;
-use contempo_sched::primitives::{AtomicPtr, Ordering};
-use contempo_sched::word::{AtomicLockWord, LockWord, Owner, Phase, StateWord, WhoWhen};
+use contempo_sched::primitives::Ordering;
+use contempo_sched::word::{Owner, Phase, StateWord, WhoWhen};
 use loom::sync::Arc;
 use loom::thread;
-use std::mem::MaybeUninit;
-use std::ptr::{NonNull, null_mut};
 
+mod by_hand;
 mod planted;
+use by_hand::{Header, Writer, cell, history, value_at, version};
 use planted::holds_unless;
-
-type Header = VersionHeader<Native>;
-
-/// A version that lives as long as the process. (Reclamation is modelled elsewhere.)
-fn version(who_when: WhoWhen, value: u64) -> *mut Header {
-    let block = NonNull::from(Box::leak(Box::new(MaybeUninit::<Version<u64>>::uninit()))).cast();
-    // SAFETY: just allocated, with this layout.
-    unsafe { Version::<u64>::init(block, who_when, value) }
-}
 
 /// Two cells, and the claims of the one who dies.
 struct World {
@@ -39,7 +28,7 @@ struct World {
     bases: [*mut Header; 2],
     claims: [*mut Header; 2],
     victim: u32,
-    survivors: [u32; 2],
+    survivor: u32,
 }
 
 // SAFETY: the pointers lead to versions, which are made of atomics and live for ever.
@@ -56,16 +45,13 @@ impl World {
     fn new() -> Self {
         let domain = Native::new();
         let slot = || domain.table().take().map(|(slot, _)| slot).expect("a free slot");
-        let (victim, survivors) = (slot(), [slot(), slot()]);
+        let (victim, survivor) = (slot(), slot());
         let serial = StateWord::next_serial(0);
         let claim = WhoWhen::claim(Owner { slot: victim, serial });
         let bases = [0, 1].map(|_| version(WhoWhen::committed(2), 0));
         let claims = [0, 1].map(|_| version(claim, 1));
-        let cells = bases.map(|base| CellHeader {
-            value: AtomicPtr::new(base),
-            lock: AtomicLockWord::new(LockWord::FREE),
-        });
-        World { domain, cells, bases, claims, victim, survivors }
+        let cells = bases.map(cell);
+        World { domain, cells, bases, claims, victim, survivor }
     }
 
     /// The victim's commit, step by step as in `Commit::run`, up to its death. (Nobody else is there yet: a
@@ -129,34 +115,15 @@ impl World {
     /// Both cells, as they are at one moment.
     fn read(&self) -> [u64; 2] {
         let bound = self.domain.clock().now();
-        let nobody = WhoWhen::claim(Owner { slot: self.survivors[0], serial: 0 });
-        [0, 1].map(|at| {
-            // SAFETY: all versions live for ever, and are of this type.
-            unsafe {
-                let found = newest_at(&self.domain, &self.cells[at], bound, nobody);
-                *Version::<u64, Native>::value(found.version)
-            }
-        })
+        [0, 1].map(|at| value_at(&self.domain, &self.cells[at], bound))
     }
 
-    /// A survivor makes `value` the value of the first cell. True if it could commit.
-    fn write(&self, value: u64, serial: u64) -> bool {
-        let me = Owner { slot: self.survivors[1], serial };
-        let new = version(WhoWhen::claim(me), value);
-        let kind = Version::<u64, Native>::KIND;
-        let mut writes =
-            [WriteEntry { cell: &self.cells[0], version: new, base: null_mut(), kind }];
-        let commit = Commit {
-            domain: &self.domain,
-            descriptor: self.domain.table().get(me.slot),
-            me,
-            bound: self.domain.clock().now(),
-            // As one that has failed so often that it takes over.
-            failures: u32::MAX,
-            expected: null_mut(),
-        };
-        // SAFETY: all versions live for ever; the new one carries the claim.
-        unsafe { commit.run(&[], &mut writes, |_, _| ()) }.is_ok()
+    /// A survivor makes 7 the value of the first cell: the dead keep nothing from being written.
+    fn write(&self) {
+        let mut writer = Writer::new(&self.domain, self.survivor);
+        // As one that has failed so often that it takes over.
+        writer.failures = u32::MAX;
+        writer.commit_at_last(&[(&self.cells[0], 7)]);
     }
 
     /// Nothing is left of the victim but what was decided.
@@ -166,10 +133,7 @@ impl World {
         assert_eq!(values[1], expected, "all or none");
         assert_eq!(values[0], if overwritten { 7 } else { expected }, "all or none");
         for cell in &self.cells {
-            // SAFETY: lives for ever.
-            let head = unsafe { &*cell.value.load(Ordering::SeqCst) };
-            let left = head.who_when.load(Ordering::SeqCst).owner();
-            assert!(left.is_none(), "a claim is left that nobody will finish: {left:?}");
+            history(&self.domain, cell); // No claim is left.
         }
     }
 }
@@ -215,7 +179,7 @@ fn a_reader_and_a_writer_meet_a_decided_death() {
         world.die_after(5);
         let recoverers = recoverers(&world);
         let other = Arc::clone(&world);
-        let writer = thread::spawn(move || assert!(other.write(7, 1) || other.write(7, 2)));
+        let writer = thread::spawn(move || other.write());
         let values = world.read();
         assert!(values == [1, 1] || values == [7, 1], "it was decided before: {values:?}");
         writer.join().unwrap();
@@ -230,11 +194,7 @@ fn a_writer_meets_a_death() {
         let world = Arc::new(World::new());
         world.die_after(4);
         let recoverers = recoverers(&world);
-        let mut serial = 1;
-        while !world.write(7, serial) {
-            serial += 1;
-            assert!(serial < 10, "the dead keep nobody from writing");
-        }
+        world.write();
         recoverers.join().unwrap();
         world.audit(false, true);
     });
@@ -246,11 +206,7 @@ fn a_writer_meets_a_decided_death() {
         let world = Arc::new(World::new());
         world.die_after(5);
         let recoverers = recoverers(&world);
-        let mut serial = 1;
-        while !world.write(7, serial) {
-            serial += 1;
-            assert!(serial < 10, "the dead keep nobody from writing");
-        }
+        world.write();
         recoverers.join().unwrap();
         world.audit(true, true);
     });

@@ -338,3 +338,52 @@ fn destructors_run_once() {
         assert_eq!(alive.load(Ordering::Relaxed), 1);
     });
 }
+
+#[test]
+fn a_failed_commit_is_not_taken_for_the_next_one() {
+    let faults = [Fault::SerialKeptAfterFailure];
+    holds_unless("a_failed_commit_is_not_taken_for_the_next_one", 2000, &faults, || {
+        let (x, y) = (TVar::new(0), TVar::new(0));
+        let theirs = x.clone();
+        let reader = thread::spawn(move || {
+            let seen = theirs.load();
+            assert!(seen == 0 || seen == 12, "{seen} was written by a commit that has failed");
+        });
+        let mut attempts = 0;
+        atomically(|tx| {
+            attempts += 1;
+            let seen = *tx.read(&y)?;
+            if seen == 0 {
+                // What was read changes, so the first attempt fails after it has claimed.
+                let other = y.clone();
+                thread::spawn(move || other.store(2)).join().unwrap();
+            }
+            tx.write(&x, seen + 10)
+        });
+        reader.join().unwrap();
+        assert_eq!((x.load(), attempts), (12, 2));
+        clean(&[x, y]);
+    });
+}
+
+#[test]
+fn a_slot_has_one_thread_at_a_time() {
+    // Threads that end, and others that begin on their slots, with what they have retired still held.
+    holds_unless("a_slot_has_one_thread_at_a_time", 1000, &[Fault::SlotGivenBackEarly], || {
+        let cells = [0, 1].map(|_| TVar::new(0_u64));
+        let threads: Vec<_> = (0..4)
+            .map(|n| {
+                let cell = cells[n % 2].clone();
+                thread::spawn(move || {
+                    cell.update(|value| value + 1);
+                    snapshot(|view| *view.read(&cell))
+                })
+            })
+            .collect();
+        for thread in threads {
+            assert!(thread.join().unwrap() > 0);
+        }
+        assert_eq!(cells.each_ref().map(TVar::load), [2, 2]);
+        clean(&cells);
+    });
+}

@@ -32,6 +32,8 @@ pub enum Fault {
     OrphansByAnOldLook,
     /// A version is retired at the stamp that it bears, not at the one at which it was replaced.
     RetiredAtItsOwnStamp,
+    /// What was unlinked by other means than a commit is retired at a clock that was read before that.
+    UnlinkedWithoutFence,
     /// A replaced version is retired twice.
     RetiredTwice,
     /// What a failed attempt has written, and nobody has seen, is forgotten.
@@ -56,6 +58,22 @@ pub enum Fault {
     PublishedBeforeDecision,
     /// A thread that gets a slot goes on with the serial of the one before it.
     SlotReusedWithItsSerial,
+    /// A commit that has failed leaves its serial to the next one.
+    SerialKeptAfterFailure,
+    /// A thread that ends gives its slot back while it still uses it.
+    SlotGivenBackEarly,
+    /// A reader takes the state of a claim's owner for that of the claim, although the owner has moved on.
+    ReaderIgnoresSerial,
+    /// A reader takes the stamp of a committed owner without looking whether the owner has moved on.
+    ReaderLooksOnce,
+    /// A reader takes the stamp of a deciding owner without looking whether the owner has moved on.
+    ReaderLooksOnceAtDeciding,
+    /// A claimer takes the state of a claim's owner for that of the claim, although the owner has moved on.
+    ClaimerIgnoresSerial,
+    /// A claimer finishes a commit by a stamp that may be that of the owner's next one.
+    FinisherLooksOnce,
+    /// A sleeper takes the state of a claim's owner for that of the claim, although the owner has moved on.
+    SleeperIgnoresSerial,
     /// The stamp is drawn before the cells are claimed.
     DrawBeforeClaim,
     /// Claims are not given back when an attempt fails.
@@ -64,6 +82,8 @@ pub enum Fault {
     ClaimOverClaim,
     /// The committer does not look whether somebody watches the cell.
     WatchersForgotten,
+    /// A cell's mark is cleared although threads are enlisted for it.
+    UnmarkedWhileWatched,
     /// `retry` does not sleep.
     RetryDoesNotSleep,
     /// The sleeper does not look at the cells again after it has marked them.

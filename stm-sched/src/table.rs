@@ -149,8 +149,17 @@ impl DescriptorTable {
 
     /// Gives a slot back. Its serial and stamp stay: the next owner goes on counting.
     pub fn give_back(&self, slot: u32) {
+        let descriptor = self.get(slot);
+        debug_assert!(descriptor.taken.load(Ordering::Relaxed), "slot {slot} was given back twice");
+        debug_assert!(!descriptor.active.load(Ordering::Relaxed), "slot {slot} still runs");
+        // (loom may show the value that a revoker had put there before it was withdrawn.)
+        debug_assert!(
+            cfg!(contempo_loom)
+                || descriptor.announced.load(Ordering::Relaxed) == Descriptor::NOTHING_ANNOUNCED,
+            "slot {slot} is given back by a thread that still uses it"
+        );
         // Release, partner: the acquire in `take`.
-        self.get(slot).taken.store(false, Ordering::Release);
+        descriptor.taken.store(false, Ordering::Release);
     }
 
     /// Every descriptor that was ever taken, with its slot.

@@ -195,7 +195,8 @@ impl WatchList {
             let Bucket { queues, nodes, .. } = &mut *bucket;
             let mut queue = queues.get_mut(&key);
             let whom = queue.as_mut().map(|queue| queue.change(nodes, change));
-            if queue.is_none_or(|queue| queue.is_deserted()) {
+            let deserted = queue.is_none_or(|queue| queue.is_deserted());
+            if deserted || planted(Fault::UnmarkedWhileWatched) {
                 unmark();
             }
             whom.unwrap_or_default()

@@ -74,20 +74,22 @@ impl World {
         place
     }
 
-    /// Sleeps from now on in `place`, which has lain down, until the value meets `condition`. Returns
-    /// it, and what is to be passed on. None if `until` is over before that.
+    /// Sleeps until the value meets `condition`, from now on if it has lain down in `place`. Returns the
+    /// value, and what is to be passed on. None if `until` is over before that.
     fn wait(
         &self,
         slot: u32,
-        mut place: Place,
+        place: impl Into<Option<Place>>,
         condition: impl Fn(u64) -> bool,
         until: Option<Instant>,
     ) -> (Option<u64>, Vec<Baton>) {
         let parker = &self.table.get(slot).parker;
-        let mut batons = Vec::new();
+        let (mut batons, mut place, mut woken) = (Vec::new(), place.into(), true);
         loop {
-            let woken = self.watches.sleep(&[place], parker, until, &self.table, |_| ());
-            self.watches.leave(&[place], &self.table, &mut batons);
+            if let Some(place) = place {
+                woken = self.watches.sleep(&[place], parker, until, &self.table, |_| ());
+                self.watches.leave(&[place], &self.table, &mut batons);
+            }
             place = loop {
                 let seen = self.value.load(Ordering::Acquire);
                 if condition(seen) {
@@ -102,7 +104,7 @@ impl World {
                 parker.reset();
                 if unchanged && self.watches.lie_down(&[place]) {
                     self.pass(slot, &mut batons, Outcome::Blocked(seen));
-                    break place;
+                    break Some(place);
                 }
                 self.watches.leave(&[place], &self.table, &mut batons);
             };
@@ -241,6 +243,27 @@ fn a_pacer_that_goes_has_a_successor() {
         world.change(2, 0, true);
         patient.join().unwrap();
         hasty.join().unwrap();
+        assert!(world.watches.is_empty(), "something was left on the list");
+    });
+}
+
+#[test]
+fn a_mark_stays_while_anything_sleeps() {
+    // The list may be told of a change after a thread has seen that, and sleeps: nothing is to be woken then, and
+    // the mark stays for the next change.
+    let faults = [Fault::UnmarkedWhileWatched];
+    holds_unless("a_mark_stays_while_anything_sleeps", 3, &faults, || {
+        let world = World::new(2);
+        world.watched.store(true, Ordering::SeqCst); // As something has left it that watched before.
+        let theirs = world.clone();
+        let waiter = thread::spawn(move || {
+            let (value, mut batons) = theirs.wait(0, None, |value| value == 2, None);
+            assert_eq!(value, Some(2));
+            theirs.pass(0, &mut batons, Outcome::WentOn);
+        });
+        world.change(1, 0, false);
+        world.change(1, 1, false);
+        waiter.join().unwrap();
         assert!(world.watches.is_empty(), "something was left on the list");
     });
 }

@@ -14,7 +14,7 @@ use contempo_alloc::region::handle::{Handle, Kind, Meta, MetaWord};
 use contempo_alloc::region::tenure::{AtomicTerm, Tenure};
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
-use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::primitives::Ordering;
 use contempo_sched::table::Descriptors;
 use contempo_sched::word::{Owner, WhoWhen};
 use std::cell::{Cell, RefCell};
@@ -334,11 +334,10 @@ impl Memory {
         if !unsafe { self.mark_retired(whose, block, at) } {
             return false;
         }
-        // Pairs with the fence in `announcement::announce`. Ours first: who announces itself after that sees the
-        // mark. Theirs first: our look at the clock comes after theirs, and whoever frees sees their announcement.
-        fence(Ordering::SeqCst);
+        // After the mark: a thread that announces itself later sees it.
+        let stamp = announcement::unlinked_at(domain.clock());
         // SAFETY: passed on: it is ours now.
-        unsafe { self.hold(domain, domain.clock().now(), at) };
+        unsafe { self.hold(domain, stamp, at) };
         true
     }
 

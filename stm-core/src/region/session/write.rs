@@ -7,6 +7,7 @@ use crate::region::domain::RegionDomain;
 use crate::region::session::{GENESIS, Interrupted, KIND, Session, Stopped};
 use contempo_alloc::announcement;
 use contempo_alloc::region::handle::Handle;
+use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
 use contempo_sched::statistics::Cause;
 use contempo_sched::word::{Phase, StateWord, WhoWhen};
@@ -135,7 +136,10 @@ impl Session {
         // its claim.
         let outcome =
             unsafe { self.commit_of().run(&self.reads.borrow(), writes.entries(), replaced) };
-        self.serial.set(StateWord::next_serial(self.serial.get()));
+        // Also after a failure: others may have met our claims, and look at our state word later.
+        if outcome.is_ok() || !planted(Fault::SerialKeptAfterFailure) {
+            self.serial.set(StateWord::next_serial(self.serial.get()));
+        }
         match outcome {
             Ok(stamp) => {
                 for cell in self.freed.borrow_mut().drain(..) {

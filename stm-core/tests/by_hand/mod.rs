@@ -1,0 +1,105 @@
+//! Commits by hand, on cells of a domain of their own whose versions live as long as the process.
+//! (Reclamation is modelled elsewhere.)
+
+use contempo_core::commit::{Commit, Conflict, ReadEntry, WriteEntry};
+use contempo_core::domain::{Domain, Native};
+use contempo_core::observe::newest_at;
+use contempo_core::version::{CellHeader, Version, VersionHeader};
+use contempo_sched::descriptor::ThreadDescriptor;
+use contempo_sched::primitives::{AtomicPtr, Ordering};
+use contempo_sched::word::{AtomicLockWord, LockWord, Owner, StateWord, WhoWhen};
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+use std::ptr::{NonNull, null_mut};
+
+pub(crate) type Header = VersionHeader<Native>;
+
+/// A version that lives as long as the process.
+pub(crate) fn version(who_when: WhoWhen, value: u64) -> *mut Header {
+    let block = NonNull::from(Box::leak(Box::new(MaybeUninit::<Version<u64>>::uninit()))).cast();
+    // SAFETY: just allocated, with this layout.
+    unsafe { Version::<u64>::init(block, who_when, value) }
+}
+
+/// A cell with a first version.
+pub(crate) fn cell(first: *mut Header) -> CellHeader<Native> {
+    CellHeader { value: AtomicPtr::new(first), lock: AtomicLockWord::new(LockWord::FREE) }
+}
+
+/// The value of `cell` at `bound`.
+pub(crate) fn value_at(domain: &Native, cell: &CellHeader<Native>, bound: u64) -> u64 {
+    let nobody = WhoWhen::committed(0);
+    // SAFETY: all versions live for ever, and are of this type.
+    unsafe { *Version::<u64, Native>::value(newest_at(domain, cell, bound, nobody).version) }
+}
+
+/// One thread's commits.
+pub(crate) struct Writer<'w> {
+    domain: &'w Native,
+    slot: u32,
+    serial: Cell<u64>,
+    /// How often its transactions count as having failed before: `u32::MAX` takes over what is in the way.
+    pub(crate) failures: u32,
+}
+
+impl<'w> Writer<'w> {
+    /// The thread at `slot`, which has made no commit yet.
+    pub(crate) fn new(domain: &'w Native, slot: u32) -> Self {
+        Writer { domain, slot, serial: Cell::new(0), failures: 0 }
+    }
+
+    fn descriptor(&self) -> &'w ThreadDescriptor {
+        self.domain.table().get(self.slot)
+    }
+
+    /// Commits these values, provided that these versions are still the newest of their cells. The stamp.
+    pub(crate) fn commit(
+        &self,
+        reads: &[(&CellHeader<Native>, *mut Header)],
+        writes: &[(&CellHeader<Native>, u64)],
+    ) -> Result<u64, Conflict<Native>> {
+        self.serial.set(StateWord::next_serial(self.serial.get()));
+        let me = Owner { slot: self.slot, serial: self.serial.get() };
+        let (claim, kind) = (WhoWhen::claim(me), Version::<u64, Native>::KIND);
+        let reads: Vec<ReadEntry<Native>> =
+            reads.iter().map(|&(cell, version)| ReadEntry { cell, version }).collect();
+        let mut writes: Vec<WriteEntry<Native>> = writes
+            .iter()
+            .map(|&(cell, value)| {
+                let version = version(claim, value);
+                WriteEntry { cell, version, base: null_mut(), kind }
+            })
+            .collect();
+        let commit = Commit {
+            domain: self.domain,
+            descriptor: self.descriptor(),
+            me,
+            bound: 0, // So that it always validates.
+            failures: self.failures,
+            expected: null_mut(),
+        };
+        // SAFETY: cells and versions outlive this, and the new ones carry the claim.
+        unsafe { commit.run(&reads, &mut writes, |_, _| ()) }
+    }
+
+    /// Commits these values, in at most ten attempts. The stamp.
+    pub(crate) fn commit_at_last(&self, writes: &[(&CellHeader<Native>, u64)]) -> u64 {
+        let stamp = (0..10).find_map(|_| self.commit(&[], writes).ok());
+        stamp.expect("nothing that lasts stands in its way")
+    }
+}
+
+/// The stamps and values of `cell`, the newest first. For the end of a model: no claim may be left.
+pub(crate) fn history(domain: &Native, cell: &CellHeader<Native>) -> Vec<(u64, u64)> {
+    let mut found = Vec::new();
+    let mut at = contempo_core::domain::Link::load(&cell.value, domain, Ordering::SeqCst);
+    while !at.is_null() {
+        // SAFETY: all versions live for ever, and are of this type.
+        let (header, value) = unsafe { (&*at, *Version::<u64, Native>::value(at)) };
+        let stamp = header.who_when.load(Ordering::SeqCst).stamp();
+        found.push((stamp.expect("a claim is left that nobody will finish"), value));
+        at = header.prev.load(Ordering::SeqCst);
+    }
+    assert!(found.is_sorted_by(|newer, older| newer.0 > older.0), "not in order: {found:?}");
+    found
+}
