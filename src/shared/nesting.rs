@@ -4,6 +4,7 @@
 use crate::shared::error::Interrupt;
 use crate::shared::transaction::Transaction;
 use contempo_core::Abort;
+use contempo_core::guard::Kept;
 
 impl<'tx> Transaction<'tx> {
     /// Runs a guarded part. If it fails with an error of the user's, what it has written, made, freed and hooked
@@ -63,9 +64,10 @@ impl<'tx> Transaction<'tx> {
         first: impl FnOnce(&Transaction<'tx>) -> Result<R, X>,
         second: impl FnOnce(&Transaction<'tx>) -> Result<R, X>,
     ) -> Result<R, X> {
+        let second = Kept::new(second);
         match self.alternative(first) {
             Some(decisive) => decisive,
-            None => second(self),
+            None => second.into_inner()(self),
         }
     }
 
@@ -101,7 +103,8 @@ impl<'tx> Transaction<'tx> {
         X: From<Interrupt>,
         F: FnOnce(&Transaction<'tx>) -> Result<R, X>,
     {
-        for side in sides {
+        let mut sides = Kept::new(sides.into_iter());
+        for side in &mut *sides {
             if let Some(decisive) = self.alternative(side) {
                 return decisive;
             }

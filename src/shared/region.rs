@@ -3,6 +3,7 @@
 use crate::shared::error::{Interrupt, OpenError, TransactionError, TryError};
 use crate::shared::transaction::{Snapshot, Transaction};
 use contempo_core::Abort;
+use contempo_core::guard::Kept;
 use contempo_core::region::check::{self, Report};
 use contempo_core::region::domain::RegionDomain;
 use contempo_core::region::recover::Recovered;
@@ -196,11 +197,13 @@ impl Shared {
     #[inline]
     pub fn atomically<R>(
         &self,
-        mut body: impl FnMut(&Transaction<'_>) -> Result<R, Interrupt>,
+        body: impl FnMut(&Transaction<'_>) -> Result<R, Interrupt>,
     ) -> Result<R, TransactionError> {
+        let mut body = Kept::new(body);
         self.with(|session| {
             let run = |session: &Session| {
-                body(&Transaction::new(session, self.region)).map_err(|interrupt| interrupt.inner)
+                (*body)(&Transaction::new(session, self.region))
+                    .map_err(|interrupt| interrupt.inner)
             };
             session.atomically(run).map_err(TransactionError::from)
         })
@@ -238,10 +241,11 @@ impl Shared {
     #[inline]
     pub fn try_atomically<R, E>(
         &self,
-        mut body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
+        body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
     ) -> Result<R, TryError<E>> {
+        let mut body = Kept::new(body);
         self.with(|session| {
-            let run = |session: &Session| body(&Transaction::new(session, self.region));
+            let run = |session: &Session| (*body)(&Transaction::new(session, self.region));
             session.try_atomically(run).map_err(TryError::from)
         })
     }

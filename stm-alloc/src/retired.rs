@@ -42,7 +42,7 @@ impl Block {
         if contempo_sched::primitives::CHECKED {
             return run();
         }
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or(None)
+        contempo_sched::guard::contain(run).flatten()
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Context {
     pub(crate) claim: Cell<WhoWhen>,
     /// Is this thread inside `atomically` or `snapshot`?
     running: Cell<bool>,
+    /// Calls of user code outside of any session that come back to this context, one inside the other.
+    calls: Cell<u32>,
     /// Has the attempt read a version that was already superseded (and so may not write)?
     pub(crate) stale: Cell<bool>,
     /// Has this transaction turned out to write? Then it reads the newest, moving its bound.
@@ -99,6 +101,7 @@ impl Context {
             wrote: Cell::new(false),
             claim: Cell::new(WhoWhen::committed(0)),
             running: Cell::new(false),
+            calls: Cell::new(0),
             stale: Cell::new(false),
             updating: Cell::new(false),
             interrupted: Cell::new(None),
@@ -142,6 +145,31 @@ impl Context {
 
     pub(crate) fn is_running(&self) -> bool {
         self.running.get()
+    }
+
+    /// Will anything on a stack of this thread come back to this context? Then it may not go, even if its
+    /// thread ends: a session runs, or user code was called that returns to us.
+    fn is_in_use(&self) -> bool {
+        self.running.get() || self.calls.get() > 0
+    }
+
+    /// Calls user code outside of any session, which may never return, and whatever ends its thread
+    /// meanwhile.
+    pub(crate) fn outside<R>(&self, code: impl FnOnce() -> R) -> R {
+        struct Call<'c>(&'c Cell<u32>);
+        impl Drop for Call<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() - 1);
+            }
+        }
+        self.calls.set(self.calls.get() + 1);
+        let _call = Call(&self.calls);
+        code()
+    }
+
+    /// Frees what can be freed. Outside of any session: destructors run.
+    pub(crate) fn collect(&self) {
+        self.outside(|| self.reclaimer.collect());
     }
 
     #[inline(always)]
@@ -301,7 +329,10 @@ impl Context {
     #[cold]
     #[inline(never)]
     fn tidy_up(&self) {
-        self.reclaimer.collect();
+        if std::thread::panicking() {
+            return; // What is due belongs to others: it can wait.
+        }
+        self.collect();
         if let Some(least) = self.domain.knobs().quantum()
             && self.quantum.is_over(least)
         {
@@ -316,10 +347,12 @@ impl Context {
     fn free_discarded(&self) {
         self.has_discarded.set(false);
         // One at a time, none borrowed: a destructor may come back here.
-        while let Some(block) = { self.discarded.borrow_mut().pop() } {
-            // SAFETY: private to an attempt that has ended.
-            unsafe { self.reclaimer.destroy(block) };
-        }
+        self.outside(|| {
+            while let Some(block) = { self.discarded.borrow_mut().pop() } {
+                // SAFETY: private to an attempt that has ended.
+                unsafe { self.reclaimer.destroy(block) };
+            }
+        });
     }
 
     /// What lasts longer than an attempt, taken away so that transactions in hooks and destructors
@@ -438,22 +471,28 @@ mod local {
         }
     }
 
-    fn release() {
-        let context = CURRENT.get();
-        // SAFETY: a context lives until `CURRENT` is cleared, below. Destructors that run here find
-        // it, and so do transactions in them: however long the list that they take apart, it is
-        // one loop in `collect`.
-        if let Some(context) = unsafe { context.as_ref() } {
+    /// Ends this thread's context. Thread-locals go in some order, at the end of the thread or when
+    /// something inside a transaction calls `exit`; so a session may be running still, and others may
+    /// hold its references. Then the context is left as it is, for ever: what the session may see stays
+    /// announced, and what comes later on this thread gets another context.
+    pub(super) fn release() {
+        let current = CURRENT.get();
+        // SAFETY: a context lives until `CURRENT` is cleared, below.
+        let Some(context) = (unsafe { current.as_ref() }) else { return };
+        if !context.is_in_use() {
+            // Destructors that run here find the context, and so do transactions in them: however long
+            // the list that they take apart, it is one loop in `collect`.
             context.reclaimer.leave();
         }
         CURRENT.set(std::ptr::null());
-        if !context.is_null() {
-            // SAFETY: made by `Box::into_raw` in `make`; `CURRENT` no longer leads to it.
-            let context = unsafe { Box::from_raw(context.cast_mut()) };
-            let (slot, domain) = (context.slot, context.domain);
-            drop(context);
-            domain.table().give_back(slot);
+        if context.is_in_use() {
+            return;
         }
+        let (slot, domain) = (context.slot, context.domain);
+        // SAFETY: made by `Box::into_raw` in `make`; `CURRENT` no longer leads to it, and nothing on a
+        // stack does.
+        drop(unsafe { Box::from_raw(current.cast_mut()) });
+        domain.table().give_back(slot);
     }
 
     /// A context for one operation, on a thread whose keeper is gone (it is ending).
@@ -471,8 +510,8 @@ mod local {
     pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
         let mut context = CURRENT.get();
         let _temporary = if context.is_null() { make(&mut context) } else { None };
-        // SAFETY: a context lives until its thread's keeper, or `_temporary`, releases it: not
-        // while this function runs.
+        // SAFETY: a context lives until its thread's keeper, or `_temporary`, releases it: not while it
+        // is in use, whatever ends the thread.
         f(unsafe { &*context })
     }
 
@@ -548,3 +587,6 @@ mod local {
 }
 
 pub(crate) use local::with;
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests;

@@ -12,6 +12,7 @@ use crate::run::{Bounds, session};
 use crate::transaction::Transaction;
 use crate::tvar::TVar;
 use crate::version::CellHeader;
+use contempo_sched::guard::Kept;
 use std::convert::Infallible;
 
 mod sealed {
@@ -121,12 +122,13 @@ tuples!(A B C D E F G H);
 /// ```
 pub fn atomically_on<R>(
     cells: impl AccessSet,
-    mut body: impl FnMut(&Transaction<'_>) -> StmResult<R>,
+    body: impl FnMut(&Transaction<'_>) -> StmResult<R>,
 ) -> R {
+    let mut body = Kept::new(body);
     let run = |tx: &Transaction<'_>| {
         let reserved = cells.visit(&mut |cell| tx.context.reserve(cell));
         reserved.map_err(|cause| tx.context.interrupt(cause)).map_err(Abort::<Infallible>::from)?;
-        body(tx).map_err(Abort::<Infallible>::from)
+        (*body)(tx).map_err(Abort::<Infallible>::from)
     };
     match context::with(|context| session(context, Bounds::DECLARED, run)) {
         Ok(value) => value,

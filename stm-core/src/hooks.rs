@@ -1,6 +1,8 @@
 //! What to run after the outcome of a transaction is known, outside of it.
 
 use contempo_sched::fault::{Fault, planted};
+use contempo_sched::guard::{FirstPanic, discard};
+use std::mem::take;
 
 type Hook = Box<dyn FnOnce()>;
 
@@ -60,10 +62,9 @@ impl Hooks {
 
     /// The hooks to run now: of a commit in order, of a rollback newest first.
     pub(crate) fn take(&mut self, committed: bool) -> Due {
-        let mut due = std::mem::take(&mut self.undone);
-        let commit = std::mem::take(&mut self.commit);
-        let rollback = std::mem::take(&mut self.rollback);
-        let mut forgotten = std::mem::take(&mut self.forgotten);
+        let mut due = take(&mut self.undone);
+        let (commit, rollback) = (take(&mut self.commit), take(&mut self.rollback));
+        let mut forgotten = take(&mut self.forgotten);
         if committed {
             due.extend(commit);
             forgotten.extend(rollback);
@@ -73,32 +74,39 @@ impl Hooks {
             }
             forgotten.extend(commit);
         }
-        Due { due, _forgotten: forgotten }
+        Due { due, forgotten }
     }
 }
 
-/// Hooks to be run, and others to be dropped with this.
+/// Hooks to be run, and others to be dropped with them. If it is dropped itself, none runs.
 pub(crate) struct Due {
     due: Vec<Hook>,
-    _forgotten: Vec<Hook>,
+    forgotten: Vec<Hook>,
 }
 
 impl Due {
     /// Nothing to run.
     pub(crate) fn nothing() -> Self {
-        Due { due: Vec::new(), _forgotten: Vec::new() }
+        Due { due: Vec::new(), forgotten: Vec::new() }
     }
 
-    /// Runs every hook. If some panic, the first panic goes on when all have run.
-    pub(crate) fn run(self) {
-        let mut first_panic = None;
-        for hook in self.due {
-            if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(hook)) {
-                first_panic.get_or_insert(panic);
-            }
+    /// Runs every hook, and drops the others. If some of that panics, the first panic goes on when all is
+    /// done.
+    pub(crate) fn run(mut self) {
+        let mut panics = FirstPanic::new();
+        for hook in take(&mut self.due) {
+            panics.call(hook);
         }
-        if let Some(panic) = first_panic {
-            std::panic::resume_unwind(panic);
+        for hook in take(&mut self.forgotten) {
+            panics.drop(hook);
         }
+        panics.go_on();
+    }
+}
+
+impl Drop for Due {
+    fn drop(&mut self) {
+        take(&mut self.due).into_iter().for_each(discard);
+        take(&mut self.forgotten).into_iter().for_each(discard);
     }
 }

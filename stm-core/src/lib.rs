@@ -55,6 +55,8 @@ mod wait;
 mod write_log;
 
 pub use contempo_sched::contention::{Conflicts, ContendedCell, ContentionReport, Waiter};
+#[doc(hidden)]
+pub use contempo_sched::guard;
 pub use contempo_sched::policy::Policy;
 pub use contempo_sched::settings::{Settings, SettingsError};
 pub use contempo_sched::statistics::{Cause, Statistics};
@@ -172,6 +174,6 @@ pub fn collect() {
     context::with(|context| {
         context.begin_session();
         context.end_session();
-        context.reclaimer.collect_thoroughly();
+        context.outside(|| context.reclaimer.collect_thoroughly());
     });
 }

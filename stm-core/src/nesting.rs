@@ -6,6 +6,7 @@ use crate::hooks::HookMark;
 use crate::transaction::Transaction;
 use crate::write_log::WriteMark;
 use contempo_sched::fault::{Fault, planted};
+use contempo_sched::guard::{Kept, discard};
 use contempo_sched::statistics::Cause;
 
 /// A place in a transaction to roll back to; rolls back by itself if a panic passes.
@@ -77,7 +78,10 @@ impl<'tx> Transaction<'tx> {
             }
             Err(Abort(Reason::Interrupt(interrupt))) => Err(interrupt),
             // The part has swallowed the signal and made an error of it: the signal counts.
-            Err(Abort(Reason::User(_))) => Err(Interrupt::new()),
+            Err(Abort(Reason::User(error))) => {
+                discard(error);
+                Err(Interrupt::new())
+            }
         }
     }
 
@@ -108,9 +112,10 @@ impl<'tx> Transaction<'tx> {
         first: impl FnOnce(&Transaction<'tx>) -> Result<R, X>,
         second: impl FnOnce(&Transaction<'tx>) -> Result<R, X>,
     ) -> Result<R, X> {
+        let second = Kept::new(second);
         match self.alternative(first) {
             Some(decisive) => decisive,
-            None => second(self),
+            None => second.into_inner()(self),
         }
     }
 
@@ -140,7 +145,8 @@ impl<'tx> Transaction<'tx> {
         X: From<Interrupt>,
         F: FnOnce(&Transaction<'tx>) -> Result<R, X>,
     {
-        for side in sides {
+        let mut sides = Kept::new(sides.into_iter());
+        for side in &mut *sides {
             if let Some(decisive) = self.alternative(side) {
                 return decisive;
             }
@@ -159,7 +165,8 @@ impl<'tx> Transaction<'tx> {
         let savepoint = Savepoint::new(self.context);
         let result = side(self);
         match result {
-            Err(_) if self.context.interrupted.get() == Some(Cause::Retry) => {
+            rejected @ Err(_) if self.context.interrupted.get() == Some(Cause::Retry) => {
+                discard(rejected);
                 if planted(Fault::AlternativeKept) {
                     savepoint.keep();
                 } else {

@@ -8,6 +8,7 @@ use crate::transaction::Transaction;
 use crate::turns::Pause;
 use crate::wait;
 use contempo_sched::fault::{Fault, planted};
+use contempo_sched::guard::{FirstPanic, Kept, contain, discard};
 use contempo_sched::statistics::Cause;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -36,8 +37,9 @@ use std::time::{Duration, Instant};
 /// assert_eq!((moved, from.load(), to.load()), (100, 0, 100));
 /// ```
 #[inline]
-pub fn atomically<R>(mut body: impl FnMut(&Transaction<'_>) -> StmResult<R>) -> R {
-    let run = |tx: &Transaction<'_>| body(tx).map_err(Abort::<Infallible>::from);
+pub fn atomically<R>(body: impl FnMut(&Transaction<'_>) -> StmResult<R>) -> R {
+    let mut body = Kept::new(body);
+    let run = |tx: &Transaction<'_>| (*body)(tx).map_err(Abort::<Infallible>::from);
     match context::with(|context| session(context, Bounds::NONE, run)) {
         Ok(value) => value,
         Err(TryError::User(never)) => match never {},
@@ -90,7 +92,8 @@ pub fn atomically<R>(mut body: impl FnMut(&Transaction<'_>) -> StmResult<R>) -> 
 pub fn try_atomically<R, E>(
     body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
 ) -> Result<R, E> {
-    match context::with(|context| session(context, Bounds::NONE, body)) {
+    let mut body = Kept::new(body);
+    match context::with(|context| session(context, Bounds::NONE, &mut *body)) {
         Ok(value) => Ok(value),
         Err(TryError::User(error)) => Err(error),
         Err(TryError::Exhausted(_)) => unreachable!("no bounds were set"),
@@ -159,9 +162,10 @@ impl Builder {
     /// As [`atomically`].
     pub fn run<R>(
         self,
-        mut body: impl FnMut(&Transaction<'_>) -> StmResult<R>,
+        body: impl FnMut(&Transaction<'_>) -> StmResult<R>,
     ) -> Result<R, Exhausted> {
-        let run = |tx: &Transaction<'_>| body(tx).map_err(Abort::<Infallible>::from);
+        let mut body = Kept::new(body);
+        let run = |tx: &Transaction<'_>| (*body)(tx).map_err(Abort::<Infallible>::from);
         match context::with(|context| session(context, self.bounds(), run)) {
             Ok(value) => Ok(value),
             Err(TryError::User(never)) => match never {},
@@ -181,7 +185,8 @@ impl Builder {
         self,
         body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
     ) -> Result<R, TryError<E>> {
-        context::with(|context| session(context, self.bounds(), body))
+        let mut body = Kept::new(body);
+        context::with(|context| session(context, self.bounds(), &mut *body))
     }
 }
 
@@ -235,7 +240,7 @@ impl Drop for Unwinding<'_> {
     fn drop(&mut self) {
         let due = fail(self.0);
         // A second panic while unwinding would end the process.
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| due.run()));
+        contain(|| self.0.outside(|| due.run()));
     }
 }
 
@@ -264,7 +269,9 @@ pub(crate) fn session<R, E>(
             (Ok(value), None) => match context.commit() {
                 Ok(()) => {
                     if attempts > 1 || context.eventful.get() {
+                        let value = Kept::new(value);
                         finish(context, attempts);
+                        return Ok(value.into_inner());
                     } else {
                         context.end_attempt(false);
                         context.updating.set(false);
@@ -272,20 +279,22 @@ pub(crate) fn session<R, E>(
                     }
                     return Ok(value);
                 }
-                Err(cause) => retreat(context, cause).dropping(value),
+                Err(cause) => retreat(context, cause).dropping(context, value),
             },
             (Err(Abort(Reason::User(error))), None) => {
-                fail(context).run();
-                return Err(TryError::User(error));
+                let error = Kept::new(error);
+                leave(context);
+                return Err(TryError::User(error.into_inner()));
             }
-            (Err(rejected), Some(cause)) => retreat(context, cause).dropping(rejected),
+            (Err(rejected), Some(cause)) => retreat(context, cause).dropping(context, rejected),
             (Ok(value), Some(_)) => {
-                fail(context).run();
-                drop(value);
+                let value = Kept::new(value);
+                leave(context);
+                discard(value.into_inner());
                 swallowed();
             }
             (Err(_), None) => {
-                fail(context).run();
+                leave(context);
                 foreign_signal();
             }
         };
@@ -305,8 +314,10 @@ fn finish(context: &Context, attempts: u32) {
     context.eventful.set(false);
     context.suspend().batons.went_on();
     context.end_session();
-    events::committed(attempts);
-    due.run();
+    context.outside(|| {
+        events::committed(attempts);
+        due.run();
+    });
 }
 
 /// After an error of the user's, a panic or a misuse: ends the transaction. The hooks that are due
@@ -325,6 +336,14 @@ fn fail(context: &Context) -> Due {
     due
 }
 
+/// The same, and runs them.
+#[cold]
+#[inline(never)]
+fn leave(context: &Context) {
+    let due = fail(context);
+    context.outside(|| due.run());
+}
+
 /// Between two attempts of a transaction.
 struct Retreat {
     cause: Cause,
@@ -336,14 +355,14 @@ struct Retreat {
 impl Retreat {
     /// Drops what the closure has returned. If that panics, the hooks run all the same, and the panic
     /// ends the transaction.
-    fn dropping<T>(self, value: T) -> Self {
-        let drop_it = std::panic::AssertUnwindSafe(|| drop(value));
-        if let Err(panic) = std::panic::catch_unwind(drop_it) {
-            let run = std::panic::AssertUnwindSafe(|| self.due.run());
-            // The first panic goes on.
-            let _ = std::panic::catch_unwind(run);
-            std::panic::resume_unwind(panic);
+    fn dropping<T>(mut self, context: &Context, value: T) -> Self {
+        let mut panics = FirstPanic::new();
+        context.outside(|| panics.drop(value));
+        if panics.happened() {
+            let due = std::mem::replace(&mut self.due, Due::nothing());
+            contain(|| context.outside(|| due.run()));
         }
+        panics.go_on();
         self
     }
 }
@@ -394,11 +413,14 @@ fn again(
     attempts: u32,
     bounds: Bounds,
 ) -> Result<(), Exhausted> {
-    events::aborted(retreat.cause);
-    retreat.due.run();
+    context.outside(|| {
+        events::aborted(retreat.cause);
+        retreat.due.run();
+    });
     bounds.check(attempts)?;
     if matches!(retreat.before_next, BeforeNext::Change(_)) {
-        context.reclaimer.hand_over(); // Destructors may run, and transactions in them.
+        // Destructors may run, and transactions in them.
+        context.outside(|| context.reclaimer.hand_over());
     }
     context.go_on(retreat.suspended);
     match retreat.before_next {

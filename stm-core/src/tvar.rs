@@ -136,7 +136,8 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// assert_eq!(SERVED.name().as_deref(), Some("served"));
     /// ```
     pub fn set_name(&self, name: impl Into<String>) {
-        context::with(|context| context.domain.names().set(self.header().key(), name.into()));
+        let name = name.into();
+        context::with(|context| context.domain.names().set(self.header().key(), name));
         self.header().change_lock(LockWord::named);
     }
 
@@ -362,7 +363,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
         context.reclaimer.exit();
         let suspended = context.suspend();
         context.end_session();
-        back();
+        context.outside(back);
         context.go_on(suspended);
         context.pause(pause, None);
         context.press_if_due();
@@ -473,8 +474,8 @@ fn retire_cell(block: Block) {
     context::with(|context| {
         // SAFETY: no handle is left, so no transaction that begins from now on can reach the cell.
         unsafe { context.reclaimer.retire_now(block) };
-        if !context.is_running() && context.reclaimer.is_due() {
-            context.reclaimer.collect();
+        if !context.is_running() && context.reclaimer.is_due() && !std::thread::panicking() {
+            context.collect();
         }
     });
 }

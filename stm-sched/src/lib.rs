@@ -22,6 +22,7 @@
 //! | [`settings`] | the knobs of a domain's scheduling |
 //! | [`contention`] | who met whom where, and who waits: for the contention report |
 //! | [`time`] | the monotonic clock, read after failures, and now and then between transactions |
+//! | [`guard`] | calling and dropping what belongs to users, which may panic |
 //! | [`fault`] | protocol bugs on demand, for the checks that must find them |
 //! | `lease` | which processes are alive (Linux) |
 //! | `fork` | what a forked child is to leave alone (Linux) |
@@ -37,6 +38,7 @@ pub mod fault;
 #[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
 pub mod fork;
 mod futex;
+pub mod guard;
 #[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
 pub mod lease;
 pub mod line;

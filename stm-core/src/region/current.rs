@@ -3,6 +3,9 @@
 //! A thread keeps its session of each region until it ends; then the session goes to the region's pool,
 //! where the next thread of this process takes it. So a region stays attached while there are threads
 //! that have used it.
+//!
+//! A thread's locals may go while it is inside a transaction: something in it has called `exit`. Then the
+//! session stays where it is, for ever, and so does what it has announced: others may hold its references.
 
 use crate::region::attach::take_slot;
 use crate::region::domain::RegionDomain;
@@ -35,6 +38,10 @@ impl Drop for Attached {
         let Some(session) = self.session.take() else { return };
         if self.domain.fork.is_child() {
             std::mem::forget(session);
+            return;
+        }
+        if session.is_in_use() {
+            std::mem::forget((session, Arc::clone(&self.domain)));
             return;
         }
         // Nobody announces or frees for a session that nobody uses.

@@ -98,6 +98,8 @@ pub struct Session {
     fast_bound: Cell<u64>,
     recent: Cell<u64>,
     running: Cell<bool>,
+    /// Calls of user code between two attempts, which come back to this session, one inside the other.
+    calls: Cell<u32>,
     stale: Cell<bool>,
     /// Has the attempt written to a cell?
     wrote: Cell<bool>,
@@ -144,6 +146,7 @@ impl Session {
             fast_bound: Cell::new(0),
             recent: Cell::new(0),
             running: Cell::new(false),
+            calls: Cell::new(0),
             stale: Cell::new(false),
             wrote: Cell::new(false),
             updating: Cell::new(false),
@@ -189,6 +192,12 @@ impl Session {
     /// Is the thread inside a transaction or snapshot?
     pub fn is_running(&self) -> bool {
         self.running.get()
+    }
+
+    /// Will anything on a stack of this thread come back to this session? Then it may not change its thread,
+    /// even if that ends.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.running.get() || self.calls.get() > 0
     }
 
     #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::region::block::{DISPLACED, RegionVersion};
 use crate::region::session::{Interrupted, Session, Stopped};
 use crate::write_log::{Pending, WriteMark};
 use contempo_sched::fault::{Fault, planted};
+use contempo_sched::guard::discard;
 use contempo_sched::primitives::Ordering;
 
 impl<E> From<Interrupted> for Abort<E> {
@@ -104,7 +105,10 @@ impl Session {
             }
             Err(Abort(Reason::Interrupt(_))) => Err(Interrupted),
             // The part has swallowed the signal and made an error of it: the signal counts.
-            Err(Abort(Reason::User(_))) => Err(Interrupted),
+            Err(Abort(Reason::User(error))) => {
+                discard(error);
+                Err(Interrupted)
+            }
         }
     }
 
@@ -120,7 +124,8 @@ impl Session {
         let result = side();
         let retries = matches!(*self.stopped.borrow(), Some(Stopped::Retry));
         match result {
-            Err(_) if retries => {
+            rejected @ Err(_) if retries => {
+                discard(rejected);
                 if planted(Fault::AlternativeKept) {
                     savepoint.keep();
                 } else {
@@ -155,6 +160,10 @@ impl Session {
             return Due::nothing();
         }
         let due = self.hooks.borrow_mut().take(committed);
-        if self.domain().fork.is_child() { Due::nothing() } else { due }
+        if self.domain().fork.is_child() {
+            drop(due); // None runs.
+            return Due::nothing();
+        }
+        due
     }
 }

@@ -1,12 +1,12 @@
 //! Attempt after attempt, until one commits; and what comes after a transaction.
 
 use crate::error::{Abort, Reason};
-use crate::hooks::Due;
 use crate::region::session::{Interrupted, Session, Stopped};
 use crate::region::turns::{Pause, SETTINGS};
 use crate::region::wait::{self, Waiting};
 use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::region::error::NoBlock;
+use contempo_sched::guard::{FirstPanic, Kept, contain, discard};
 use contempo_sched::statistics::Cause;
 use std::convert::Infallible;
 use std::sync::PoisonError;
@@ -87,14 +87,13 @@ impl Session {
                 return Err(Stopped::Corrupt.into());
             }
             self.press_if_due();
-            let why = match body(self) {
+            let (why, rejected) = match body(self) {
                 Ok(value) if self.is_open() => {
                     if self.has_only_read() {
                         std::mem::forget(attempt);
                         self.end_reading();
                         drop(running);
-                        self.run_due_hooks(true);
-                        return Ok(value);
+                        return Ok(self.finish(value));
                     }
                     match self.commit() {
                         Ok(()) => {
@@ -102,10 +101,9 @@ impl Session {
                             self.end_attempt(true);
                             self.forget_bad_luck();
                             drop(running);
-                            self.run_due_hooks(true);
-                            return Ok(value);
+                            return Ok(self.finish(value));
                         }
-                        Err(why) => why,
+                        Err(why) => (why, Ok(value)),
                     }
                 }
                 Err(Abort(Reason::User(error)))
@@ -115,19 +113,55 @@ impl Session {
                     self.descriptor().counters.count_abort(Cause::User);
                     self.forget_bad_luck();
                     drop(running);
+                    let error = Kept::new(error);
                     self.run_due_hooks(false);
-                    return Err(Failed::User(error));
+                    return Err(Failed::User(error.into_inner()));
                 }
-                result => self.why_not(result.is_ok()),
+                rejected => match self.stopped.take() {
+                    Some(_) if rejected.is_ok() => {
+                        drop(attempt);
+                        drop(running);
+                        discard(rejected);
+                        swallowed();
+                    }
+                    why => (why.unwrap_or(Stopped::Cancelled), rejected),
+                },
             };
             let next = self.has_failed(&why);
             drop(attempt);
+            self.drop_between(rejected);
             if let Err(why) = self.before_next(why, next, &mut room) {
                 drop(running);
                 self.run_due_hooks(false);
                 return Err(why.into());
             }
         }
+    }
+
+    /// After a transaction that has committed `value`: runs its hooks.
+    #[inline(always)]
+    fn finish<R>(&self, value: R) -> R {
+        if !self.hooked.get() {
+            return value;
+        }
+        let value = Kept::new(value);
+        self.run_due_hooks(true);
+        value.into_inner()
+    }
+
+    /// Drops what the closure of an attempt that has failed has returned, between the attempts. If that panics, the
+    /// panic ends the transaction.
+    #[inline(always)]
+    fn drop_between<T>(&self, rejected: T) {
+        if !std::mem::needs_drop::<T>() {
+            return;
+        }
+        if self.domain().fork.is_child() {
+            return discard(rejected); // What is put aside is the parent's.
+        }
+        let mut panics = FirstPanic::new();
+        self.aside(|| panics.drop(rejected));
+        panics.go_on();
     }
 
     /// Has the attempt done nothing but read, and its transaction had no bad luck?
@@ -144,20 +178,6 @@ impl Session {
         if !self.domain().fork.is_child() {
             descriptor.counters.read_only.add(1);
             announcement::end(descriptor);
-        }
-    }
-
-    /// Why the closure's attempt was interrupted.
-    #[cold]
-    #[inline(never)]
-    fn why_not(&self, returned_ok: bool) -> Stopped {
-        match self.stopped.take() {
-            Some(_) if returned_ok => panic!(
-                "contempo: the closure has returned `Ok` although an operation of its transaction \
-                 had failed. Pass every `Err` on with `?`"
-            ),
-            Some(why) => why,
-            None => Stopped::Cancelled,
         }
     }
 
@@ -239,16 +259,27 @@ impl Session {
     #[inline(always)]
     fn between_attempts(&self) {
         if self.hooked.get() {
-            self.run_aside(self.due_hooks(false));
+            let due = self.due_hooks(false);
+            self.aside(|| due.run());
         }
     }
 
+    /// Calls user code between two attempts: outside of the transaction, with nothing of it in force.
     #[cold]
-    fn run_aside(&self, due: Due) {
+    fn aside(&self, code: impl FnOnce()) {
+        struct Call<'s>(&'s Session);
+        impl Drop for Call<'_> {
+            fn drop(&mut self) {
+                self.0.calls.set(self.0.calls.get() - 1);
+            }
+        }
         let (failures, updating) = (self.failures.get(), self.updating.get());
         let bad_luck = self.put_bad_luck_aside();
         self.running.set(false);
-        due.run();
+        self.calls.set(self.calls.get() + 1);
+        let call = Call(self);
+        code();
+        drop(call);
         self.running.set(true);
         self.failures.set(failures);
         self.updating.set(updating);
@@ -354,6 +385,15 @@ impl Session {
     }
 }
 
+#[cold]
+#[inline(never)]
+fn swallowed() -> ! {
+    panic!(
+        "contempo: the closure has returned `Ok` although an operation of its transaction had failed. \
+         Pass every `Err` on with `?`"
+    )
+}
+
 /// What is to be done before the next attempt.
 enum Before {
     Sleep(Waiting),
@@ -390,7 +430,7 @@ impl Drop for Unwinding<'_> {
         {
             let due = session.due_hooks(false);
             // A second panic while unwinding would end the process.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| due.run()));
+            contain(|| due.run());
         }
     }
 }
