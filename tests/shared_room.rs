@@ -6,7 +6,7 @@ mod crowd;
 #[path = "support/region.rs"]
 mod region;
 
-use contempo::shared::{Options, Shared};
+use contempo::shared::{NoBlock, OpenError, Options, Shared, TransactionError};
 use crowd::{CROWDED, LARGE, MOST, crowd, fill, free, is_full, options};
 use region::{Place, play, role};
 use std::io::{BufRead, BufReader, Write};
@@ -208,4 +208,57 @@ fn a_crowd_in_a_full_region_takes_nothing_that_is_in_use() {
     shared.collect().unwrap();
     let report = shared.check();
     assert!(report.is_sound() && report.retired == 0 && report.cells == 2, "{report}");
+}
+
+/// The process's own limit on the size of files, which ends it by a signal if it is not heeded.
+#[test]
+fn a_file_size_limit_is_an_error() {
+    let name = "a_file_size_limit_is_an_error";
+    if let Some((role, place)) = role() {
+        let limit = |bytes| {
+            let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+            // SAFETY: reads a local.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+        };
+        if role == "makes" {
+            limit(100_000);
+            let error = Shared::create(&place, &Options::new()).unwrap_err();
+            let OpenError::System { error, .. } = error else { panic!("{error:?}") };
+            assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
+            assert!(!place.exists() && !contempo::shared::lease_path(&place).exists());
+            return;
+        }
+        let shared = Shared::open(place).unwrap();
+        let before = shared.overview().bytes;
+        limit(before + (3 << 20));
+        let (mut made, mut why) = (Vec::new(), None);
+        while why.is_none() {
+            match shared.atomically(|tx| tx.create(&[7_u8; LARGE][..])) {
+                Ok(cell) => made.push(cell),
+                Err(error) => why = Some(error),
+            }
+        }
+        let Some(TransactionError::NoBlock(NoBlock::FileSizeLimit { limit: said })) = why else {
+            panic!("{why:?}")
+        };
+        assert_eq!(said, before + (3 << 20));
+        // All of what is allowed is used; nothing has changed but that.
+        let bytes = shared.overview().bytes;
+        assert!(bytes <= said && bytes + (128 << 10) > said, "{bytes} of {said}");
+        assert!(made.len() * LARGE > 2 << 20, "{} values", made.len());
+        free(&shared, &made[..4]);
+        shared.atomically(|tx| tx.create(&[7_u8; LARGE][..])).unwrap();
+        return;
+    }
+    let place = Place::new();
+    assert!(play(name, "makes", place.path()).wait().unwrap().success());
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    assert!(play(name, "grows", place.path()).wait().unwrap().success());
+    // It was the other's limit.
+    shared.reap().unwrap();
+    let before = shared.overview().bytes;
+    for _ in 0..200 {
+        shared.atomically(|tx| tx.create(&[7_u8; LARGE][..])).unwrap();
+    }
+    assert!(shared.overview().bytes > before && shared.check().is_sound());
 }

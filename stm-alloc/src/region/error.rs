@@ -134,6 +134,11 @@ pub enum NoBlock {
         /// That size, in bytes.
         limit: u64,
     },
+    /// This process may not make files larger than that (`RLIMIT_FSIZE`); another one, perhaps.
+    FileSizeLimit {
+        /// That size, in bytes.
+        limit: u64,
+    },
     /// The file system would not give more.
     System(io::Error),
 }
@@ -147,6 +152,10 @@ impl fmt::Display for NoBlock {
             NoBlock::AtItsLimit { limit } => {
                 write!(f, "the region is full: it has the {limit} bytes that it may have")
             }
+            NoBlock::FileSizeLimit { limit } => write!(
+                f,
+                "the region cannot grow: this process may not make files larger than {limit} bytes (RLIMIT_FSIZE)"
+            ),
             NoBlock::System(error) => write!(f, "the region cannot grow: {error}"),
         }
     }

@@ -9,7 +9,7 @@
 //! larger than a superblock, ends in the file. So one comparison bounds an access.
 //!
 //! Space is allocated before it is used (`fallocate`): a full file system is an error here, and not a
-//! signal later. (Not `posix_fallocate`: where the file system cannot allocate, the C library imitates
+//! signal later. So is the process's limit on the size of files (RLIMIT_FSIZE). (Not `posix_fallocate`: where the file system cannot allocate, the C library imitates
 //! it by writing to the file, which another process may be using.)
 
 use crate::region::error::{NoBlock, OpenError, Unusable, system};
@@ -20,6 +20,7 @@ use crate::region::layout::{
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,6 +43,8 @@ pub struct Map {
 fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     // `layout::MOST_BYTES` fits.
     let (from, length) = (from as libc::off_t, (to - from) as libc::off_t);
+    // Growth past the process's file-size limit raises a signal, which ends the process: here it is an error.
+    let _held = HeldSignal::new();
     // SAFETY: an open descriptor and integers.
     while unsafe { libc::fallocate(file.as_raw_fd(), 0, from, length) } == -1 {
         let error = io::Error::last_os_error();
@@ -50,6 +53,70 @@ fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// While this is there, SIGXFSZ does not come to this thread; one that a call has raised meanwhile is taken away.
+struct HeldSignal {
+    before: libc::sigset_t,
+    was_pending: bool,
+}
+
+/// The set of SIGXFSZ alone.
+fn file_size_signal() -> libc::sigset_t {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `sigemptyset` initialises the set, and `sigaddset` is called with a signal that there is.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGXFSZ);
+        set.assume_init()
+    }
+}
+
+fn is_pending() -> bool {
+    let mut set = file_size_signal();
+    // SAFETY: writes the set, which is a local; then asks it for a signal that there is.
+    unsafe {
+        libc::sigpending(&raw mut set) == 0 && libc::sigismember(&raw const set, libc::SIGXFSZ) == 1
+    }
+}
+
+impl HeldSignal {
+    fn new() -> Self {
+        let (set, mut before) = (file_size_signal(), file_size_signal());
+        let was_pending = is_pending();
+        // SAFETY: two sets that are locals; changes this thread's mask only.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before) };
+        HeldSignal { before, was_pending }
+    }
+}
+
+impl Drop for HeldSignal {
+    fn drop(&mut self) {
+        let set = file_size_signal();
+        if !self.was_pending && is_pending() {
+            let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: a set and a time that are locals; nothing is to be known about the signal.
+            unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const at_once) };
+        }
+        // SAFETY: the mask that `new` has saved.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut())
+        };
+    }
+}
+
+/// Why the system has refused to let the file grow.
+fn why_not(error: io::Error) -> NoBlock {
+    if error.raw_os_error() == Some(libc::EFBIG) {
+        let mut limit =
+            libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: writes to a local.
+        unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+        if limit.rlim_cur != libc::RLIM_INFINITY {
+            return NoBlock::FileSizeLimit { limit: limit.rlim_cur };
+        }
+    }
+    NoBlock::System(error)
 }
 
 impl Map {
@@ -282,7 +349,7 @@ impl Map {
                     self.shared().length.fetch_max(to, Ordering::Release);
                     break;
                 }
-                Err(error) if step <= SUPERBLOCK as u64 => return Err(NoBlock::System(error)),
+                Err(error) if step <= SUPERBLOCK as u64 => return Err(why_not(error)),
                 // Perhaps less will do.
                 Err(_) => step = (step / 2).next_multiple_of(SUPERBLOCK as u64),
             }
