@@ -333,7 +333,10 @@ impl Shared {
         })
     }
 
-    /// Checks every block of the region. Exact only while nobody commits.
+    /// Checks every block of the region, and changes nothing. What processes have left that died, and nobody has
+    /// cleared up, is judged as it will be after that; the report says how much that is. It also says how many threads
+    /// were at work: while there are any, what one is just doing may show as a problem. Takes as long as to look at
+    /// every block, and some milliseconds more if something looks wrong while others are at work.
     ///
     /// ```
     /// use contempo::shared::{Options, Shared};

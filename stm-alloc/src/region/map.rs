@@ -178,12 +178,39 @@ impl Map {
         if map.shared().ready.load(Ordering::Acquire) != READY {
             return Err(Unusable::HalfCreated.into());
         }
+        map.check_length()?;
         let usable = map.refresh().map_err(system("look at the region's length"))?;
         let least = layout::blocks_at(identity.processes, identity.slots) + SUPERBLOCK;
         if usable < least {
             return Err(Unusable::Damaged.into()); // The file is long enough, and does not say so.
         }
         Ok(map)
+    }
+
+    /// Is the file as long as the region says that it has been made?
+    fn check_length(&self) -> Result<(), OpenError> {
+        let said = self.shared().length.load(Ordering::Relaxed);
+        match self.shortened_to().map_err(system("look at the region's length"))? {
+            _ if said > self.identity.most => Err(Unusable::Damaged.into()),
+            Some(found) => Err(Unusable::Truncated { expected: said, found }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the file ends, if that is before the length that was allocated: somebody has cut it off, and to touch
+    /// what is missing would end the process. A region never shrinks by itself.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn shortened_to(&self) -> io::Result<Option<u64>> {
+        let length = self.length()?;
+        if length < layout::PROCESSES_AT as u64 {
+            return Ok(Some(length)); // Not even the header may be touched.
+        }
+        // Acquire, partner: the release in `grow`: allocated first, so the file, looked at after that, has it.
+        let said = self.shared().length.load(Ordering::Acquire);
+        let length = self.length()?;
+        Ok((length < said).then_some(length))
     }
 
     fn of(file: File, identity: Identity) -> Result<Self, OpenError> {
@@ -286,7 +313,16 @@ impl Map {
     }
 
     /// Bytes of the file that are allocated and there.
+    ///
+    /// # Errors
+    /// What the system says; or that the file has been cut off.
     fn trusted(&self) -> io::Result<u64> {
+        if self.length()? < self.usable.load(Ordering::Relaxed) as u64 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the region's file was cut off while it was in use",
+            ));
+        }
         // Acquire, partner: the release in `grow`: they were allocated before.
         let said = self.shared().length.load(Ordering::Acquire);
         Ok(said.min(self.length()?).min(self.identity.most))
@@ -315,11 +351,14 @@ impl Map {
         self.memory.flush_range(0, layout::PROCESSES_AT)
     }
 
-    /// Where the superblocks lie that there are now.
+    /// Where the superblocks lie that there are now: none, if the file was cut off.
     pub fn superblocks(&self) -> impl DoubleEndedIterator<Item = usize> + use<> {
-        let _ = self.refresh(); // If it cannot be told, then those that we know of.
+        let end = match self.refresh() {
+            Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => 0,
+            _ => self.usable.load(Ordering::Relaxed), // If it cannot be told, then those that we know of.
+        };
         let begin = layout::blocks_at(self.identity.processes, self.identity.slots) / SUPERBLOCK;
-        (begin..self.usable.load(Ordering::Relaxed) / SUPERBLOCK).map(|index| index * SUPERBLOCK)
+        (begin..end / SUPERBLOCK).map(|index| index * SUPERBLOCK)
     }
 
     /// Makes room for at least one more superblock.

@@ -2,8 +2,8 @@
 
 use crate::region::current;
 use crate::region::domain::RegionDomain;
-use crate::region::make::layout_hash;
-use crate::region::recover::{self, Dead, is_slot_of_the_dead};
+use crate::region::make::{TRIES, layout_hash};
+use crate::region::recover::{self, Dead, is_cut_off, is_slot_of_the_dead};
 use crate::region::session::Session;
 use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::region::error::{OpenError, Unusable, system};
@@ -110,6 +110,7 @@ fn find(
 /// # Errors
 /// Why it cannot; the file is left as it is.
 pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
+    let mut tries = 1;
     loop {
         not_a_lease_file(path)?;
         let file = File::options()
@@ -120,7 +121,11 @@ pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
         let key = key_of(&file)?;
         match open_file(path, file, key) {
             // Perhaps both were removed, and made again, while we looked from one to the other.
-            Err(OpenError::Unusable(Unusable::LeaseFileReplaced)) if !is_at(path, key) => {}
+            Err(OpenError::Unusable(Unusable::LeaseFileReplaced))
+                if tries < TRIES && !is_at(path, key) =>
+            {
+                tries += 1;
+            }
             other => return other,
         }
     }
@@ -167,7 +172,8 @@ fn open_file(path: &Path, file: File, key: (u64, u64)) -> Result<Arc<RegionDomai
     attached.push(Known { key, region: Arc::downgrade(&domain) });
     drop(attached);
     // Whoever comes looks after those who are gone.
-    current::with(&domain, |session| session.map(recover::reap))??;
+    let done = current::with(&domain, |session| session.map(recover::reap))??;
+    domain.cleared_up.get_or_init(|| done);
     Ok(domain)
 }
 
@@ -293,14 +299,19 @@ impl Drop for RegionDomain {
             return;
         }
         let pool = self.pool.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for session in std::mem::take(pool) {
-            leave(self, &session);
+        let sessions = std::mem::take(pool);
+        // Of a file that was cut off nothing is touched any more.
+        let is_whole = !is_cut_off(self);
+        for session in sessions.iter().filter(|_| is_whole) {
+            leave(self, session);
         }
         // What the system refuses now, it does when the file is closed.
         let _ = self.leases.give_up(self.own.record);
-        let processes = self.map.identity().processes;
-        let taken = || self.leases.is_one_taken_by_another(0, processes);
-        power::leave(&self.map, || taken().is_ok_and(|taken| !taken));
+        if is_whole {
+            let processes = self.map.identity().processes;
+            let taken = || self.leases.is_one_taken_by_another(0, processes);
+            power::leave(&self.map, || taken().is_ok_and(|taken| !taken));
+        }
         // Now whoever waits in `open` can attach anew.
         let own = std::ptr::from_ref(self);
         let Ok(list) = list() else { return };

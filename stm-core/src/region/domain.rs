@@ -8,6 +8,7 @@
 
 use crate::domain::{Domain, Link, Trail};
 use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
+use crate::region::recover::Recovered;
 use crate::version::{CellHeader, VersionHeader};
 use contempo_alloc::region::blocks::{SIZES, SuperblockHeader};
 use contempo_alloc::region::handle::{GRAIN, Handle, Kind, Meta};
@@ -25,7 +26,7 @@ use contempo_sched::table::Descriptors;
 use contempo_sched::word::WhoWhen;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// A link in a region: the bits of a handle.
 #[repr(transparent)]
@@ -134,6 +135,8 @@ pub struct RegionDomain {
     pub asymmetric: bool,
     /// Held by the thread that clears up after the dead: leases do not exclude threads of one process.
     pub recovering: Mutex<()>,
+    /// What this process has cleared up when it opened the region.
+    pub cleared_up: OnceLock<Recovered>,
     /// Sessions of threads that have ended.
     pub(crate) pool: Mutex<Vec<crate::region::session::Session>>,
 }
@@ -180,6 +183,7 @@ impl RegionDomain {
             own,
             asymmetric: contempo_alloc::barrier::register_everywhere(),
             recovering: Mutex::new(()),
+            cleared_up: OnceLock::new(),
             pool: Mutex::new(Vec::new()),
         }
     }

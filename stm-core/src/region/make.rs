@@ -33,7 +33,7 @@ use std::time::Duration;
 /// How long a maker waits for the gate: others hold it for a few system calls.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a maker begins anew because somebody has taken its lease file, or its draft, away.
-const TRIES: u32 = 256;
+pub(crate) const TRIES: u32 = 256;
 /// What the names of drafts have between that of the region and a random number.
 const DRAFT: &str = ".making-";
 

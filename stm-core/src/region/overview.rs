@@ -1,7 +1,7 @@
 //! Who is attached to a region, and what they hold: for people to read.
 
 use crate::region::domain::RegionDomain;
-use crate::region::recover::is_dead;
+use crate::region::recover::{Recovered, is_dead};
 use contempo_alloc::region::layout::Incarnation;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::primitives::Ordering;
@@ -29,6 +29,8 @@ pub struct Overview {
     pub aborted: u64,
     /// Blocks of theirs that were taken back.
     pub blocks: u64,
+    /// What this process has cleared up when it opened the region.
+    pub cleared_up: Recovered,
     /// What all slots have done since the region was made.
     pub statistics: Statistics,
 }
@@ -82,6 +84,7 @@ pub fn overview(domain: &RegionDomain) -> Overview {
         recoveries: shared.recoveries.load(Ordering::Relaxed),
         aborted: shared.recovered_aborted.load(Ordering::Relaxed),
         blocks: shared.recovered_blocks.load(Ordering::Relaxed),
+        cleared_up: domain.cleared_up.get().copied().unwrap_or_default(),
         statistics,
     }
 }
@@ -96,6 +99,9 @@ impl fmt::Display for Overview {
             "recovered   {} slots, {} transactions aborted, {} blocks",
             self.recoveries, self.aborted, self.blocks
         )?;
+        if self.cleared_up.slots > 0 {
+            writeln!(f, "cleared up  {}", self.cleared_up)?;
+        }
         write!(f, "attached    {}", self.attached.len())?;
         for slot in &self.attached {
             write!(f, "\n  slot {:3}  process {:7}", slot.slot, slot.process)?;

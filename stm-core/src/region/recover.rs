@@ -24,7 +24,8 @@ use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::table::Descriptors;
-use contempo_sched::word::{Phase, StateWord, WhoWhen};
+use contempo_sched::word::{Owner, Phase, StateWord, WhoWhen};
+use std::fmt;
 use std::io;
 use std::sync::TryLockError;
 
@@ -40,6 +41,17 @@ pub struct Recovered {
     pub finished: u64,
     /// Blocks that they had retired, or not published.
     pub blocks: u64,
+}
+
+impl fmt::Display for Recovered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Recovered { slots, aborted, finished, blocks } = self;
+        write!(
+            f,
+            "{slots} slots of dead processes when this one opened the region: {aborted} transactions aborted, \
+             {finished} finished, {blocks} blocks taken back"
+        )
+    }
 }
 
 /// Is the process that had a slot gone?
@@ -82,6 +94,10 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
     if session.is_running() {
         return nothing; // Its announcement is not ours to move.
     }
+    if is_cut_off(domain) {
+        domain.note_corrupt();
+        return nothing;
+    }
     // One at a time in this process. Somebody is at it: enough. Who has panicked there has held nothing
     // that is not given up, or done again.
     let _alone = match domain.recovering.try_lock() {
@@ -103,6 +119,9 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
     let done = clear_up(session, &dead);
     session.end_attempt(true);
     drop(running);
+    if domain.is_corrupt() {
+        return done; // Who finds out what has happened finds the slots as they are.
+    }
     for dead in &dead {
         // Release, partner: the acquire when a slot is taken. Only if it is still what we have
         // seen: nobody but us can have changed it, as we hold the slot's lease.
@@ -115,6 +134,11 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
     }
     (0..WAKE_WORDS).for_each(|word| domain.wake(word));
     done
+}
+
+/// Has somebody cut the region's file off? Then to go through it would end this process.
+pub(crate) fn is_cut_off(domain: &RegionDomain) -> bool {
+    matches!(domain.map.shortened_to(), Ok(Some(_)))
 }
 
 fn record(domain: &RegionDomain, slot: u32) -> &std::sync::atomic::AtomicU64 {
@@ -162,10 +186,44 @@ fn lease_of(domain: &RegionDomain, slot: u32) -> u32 {
 
 /// The last transaction of a dead slot.
 #[derive(Clone, Copy)]
-struct Last<'d> {
+pub(crate) struct Last<'d> {
     slot: u32,
     state: StateWord,
     descriptor: &'d Descriptor,
+}
+
+impl<'d> Last<'d> {
+    /// As clearing up would find it: one that is undecided counts as aborted.
+    pub(crate) fn look(slot: u32, descriptor: &'d Descriptor) -> Self {
+        // Acquire, partner: the owner's stores and swaps: its stamp and claims are visible.
+        let state = descriptor.state.load(Ordering::Acquire);
+        let state = match state.phase() {
+            Phase::Committed | Phase::Aborted => state,
+            Phase::Active | Phase::Deciding => state.with_phase(Phase::Aborted),
+        };
+        Last { slot, state, descriptor }
+    }
+}
+
+/// What is to be done about a version in a superblock of a dead slot's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    /// Nothing: it is no business of the slot's last transaction.
+    Stays,
+    /// It was private, or written over by its own transaction: taken.
+    Taken,
+    /// It is committed: gets its stamp. What it has replaced is taken, and its cell, if it ends that.
+    Finished {
+        /// What it has replaced, if that is a version.
+        base: Option<Handle>,
+        /// The cell that it ends.
+        cell: Option<Handle>,
+    },
+    /// It may be a claim of a transaction that was aborted: swung back, and taken.
+    GivenBack {
+        /// The cell and what was there before, if both are good.
+        to: Option<(Handle, Handle)>,
+    },
 }
 
 /// Clears up what the last owners of these slots have left. `session` adopts the blocks, and may be one of
@@ -250,17 +308,16 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
     done
 }
 
-/// Finishes, or takes back, one version of the dead slot's: `own`, as it was seen.
-fn clear_version(
+/// What is to be done about one version in a superblock of a dead slot's: `own`, as it was seen. Changes nothing.
+pub(crate) fn fate(
     domain: &RegionDomain,
     own: Handle,
     version: &RegionVersion,
-    Last { slot, state, descriptor }: Last<'_>,
-    mut adopt: impl FnMut(Handle),
-) {
-    let Some(writer) = version.writer.load(Ordering::Relaxed).owner() else { return };
+    Last { slot, state, .. }: Last<'_>,
+) -> Fate {
+    let Some(writer) = version.writer.load(Ordering::Relaxed).owner() else { return Fate::Stays };
     if writer.slot != slot {
-        return; // From before the slot had this superblock.
+        return Fate::Stays; // From before the slot had this superblock.
     }
     #[cfg(test)]
     tests::interlude(own);
@@ -272,32 +329,54 @@ fn clear_version(
     fence(Ordering::Acquire);
     let meta = Meta::from_bits(version.meta.load(Ordering::Acquire));
     if !own.fits(meta) {
-        return; // It was taken over and freed meanwhile: so nothing of its transaction was left to do.
+        return Fate::Stays; // It was taken over and freed meanwhile: so nothing of its transaction was left to do.
     }
     match age(writer, state.serial()) {
-        Age::Past => {}
-        Age::Ahead => adopt(own),
-        Age::Last if displaced => adopt(own),
+        Age::Past => Fate::Stays,
+        Age::Ahead => Fate::Taken,
+        Age::Last if displaced => Fate::Taken,
         Age::Last if state.phase() == Phase::Committed => {
-            finish(descriptor, &version.header, WhoWhen::claim(writer));
+            // Only if it is in its cell, where nothing replaces it: a version that was never published may
+            // say the same. One that is retired was not: its cell has been taken over already.
+            let ends = |found: &RegionCell| found.header.value.handle(Ordering::Acquire) == own;
+            let ends_cell = frees && !is_retired(meta) && domain.find_cell(cell).is_some_and(ends);
+            let base = (base.kind() == Kind::Version).then_some(base);
+            Fate::Finished { base, cell: ends_cell.then_some(cell) }
+        }
+        Age::Last => {
+            let good = domain.find_version(base).is_some() && domain.find_cell(cell).is_some();
+            Fate::GivenBack { to: good.then_some((cell, base)) }
+        }
+    }
+}
+
+/// Finishes, or takes back, one version of the dead slot's: `own`, as it was seen.
+fn clear_version(
+    domain: &RegionDomain,
+    own: Handle,
+    version: &RegionVersion,
+    last: Last<'_>,
+    mut adopt: impl FnMut(Handle),
+) {
+    match fate(domain, own, version, last) {
+        Fate::Stays => {}
+        Fate::Taken => adopt(own),
+        Fate::Finished { base, cell } => {
+            // Acquire, partner: the owner's store of the stamp, which it had drawn from the clock.
+            if last.descriptor.stamp.load(Ordering::Acquire) > domain.clock().now() {
+                return domain.note_corrupt();
+            }
+            let claim = Owner { slot: last.slot, serial: last.state.serial() };
+            finish(last.descriptor, &version.header, WhoWhen::claim(claim));
             if planted(Fault::BasesForgotten) {
                 return;
             }
-            if base.kind() == Kind::Version {
-                adopt(base);
-            }
-            // Only if it is in its cell, where nothing replaces it: a version that was never published may
-            // say the same. One that is retired was not: its cell has been taken over already.
-            if frees
-                && !is_retired(meta)
-                && let Some(found) = domain.find_cell(cell)
-                && found.header.value.handle(Ordering::Acquire) == own
-            {
-                adopt(cell);
-            }
+            base.into_iter().chain(cell).for_each(adopt);
         }
-        Age::Last => {
-            if let (Some(_), Some(found)) = (domain.find_version(base), domain.find_cell(cell)) {
+        Fate::GivenBack { to } => {
+            if let Some((cell, base)) = to
+                && let Some(found) = domain.find_cell(cell)
+            {
                 take_back(|| found.header.value.swing(own, base));
             }
             adopt(own);
@@ -305,12 +384,12 @@ fn clear_version(
     }
 }
 
-fn is_retired(meta: Meta) -> bool {
+pub(crate) fn is_retired(meta: Meta) -> bool {
     meta.retirer().is_some()
 }
 
 /// Was this cell made by a transaction of the dead slot that has not committed?
-fn was_never_born(cell: &RegionCell, Last { slot, state, .. }: Last<'_>) -> bool {
+pub(crate) fn was_never_born(cell: &RegionCell, Last { slot, state, .. }: Last<'_>) -> bool {
     let Some(maker) = cell.born.load(Ordering::Relaxed).owner() else { return false };
     maker.slot == slot
         && match age(maker, state.serial()) {

@@ -78,7 +78,7 @@ static KIND: BlockKind = BlockKind { shape: Shape::NOT_OURS, destroy: None, in_s
 const MOST_LOOKS: u32 = 1 << 18;
 
 /// No clock comes to this in a thousand years.
-const LAST_STAMP: u64 = 1 << 62;
+pub(crate) const LAST_STAMP: u64 = 1 << 62;
 
 /// The first version of a cell.
 const GENESIS: WhoWhen = WhoWhen::committed(CommitClock::GENESIS);
@@ -420,9 +420,15 @@ impl Session {
             }
             if found.superseded {
                 if self.updating.get() {
+                    let before = self.bound.get();
                     if !self.extend() {
                         self.turns.meet(&Conflict::at(Cause::Changed, cell));
                         return Err(self.interrupt(Stopped::Conflict(Cause::Changed)));
+                    }
+                    // What has superseded it was committed, at a stamp above the last bound: so there is a new one.
+                    if self.bound.get() <= before {
+                        self.domain().note_corrupt();
+                        return Err(self.interrupt(Stopped::Corrupt));
                     }
                     continue;
                 }

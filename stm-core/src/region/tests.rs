@@ -21,6 +21,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+mod checking;
+
 /// A region for one test.
 struct World {
     domain: Arc<RegionDomain>,

@@ -17,9 +17,11 @@ mod tool {
 
     #[derive(Subcommand, Debug)]
     enum Command {
-        /// Who is attached, what they hold, which roots there are.
+        /// Who is attached, what they hold, which roots there are. To open the region clears up after the dead first;
+        /// it says what there was.
         Inspect { region: PathBuf },
-        /// The full consistency check. Exact only while nobody commits. Ends with 1 if something is wrong.
+        /// The full consistency check, after clearing up after the dead; it says what there was. Exact only while
+        /// nobody is at work: it says if somebody was. Ends with 1 if something is wrong.
         Check { region: PathBuf },
         /// What the region's transactions have done since it was made.
         Stat { region: PathBuf },
@@ -36,6 +38,10 @@ mod tool {
             }
             Command::Check { region } => {
                 let shared = Shared::open(region)?;
+                let cleared_up = shared.overview().cleared_up;
+                if cleared_up.slots > 0 {
+                    println!("cleared up  {cleared_up}");
+                }
                 let report = shared.check();
                 println!("{report}");
                 return Ok(report.is_sound());

@@ -38,3 +38,33 @@ fn it_tells_what_there_is() {
         std::fs::remove_file(file).unwrap();
     }
 }
+
+#[test]
+fn it_says_what_it_has_cleared_up() {
+    let name = "it_says_what_it_has_cleared_up";
+    if let Some(path) = std::env::var_os("CONTEMPO_SHM_DIES") {
+        let shared = Shared::open(path).unwrap();
+        let cell = shared.root("cell", 0_u64).unwrap();
+        let _ = shared.atomically(|tx| -> Result<(), _> {
+            tx.write(cell, &1)?;
+            std::process::abort()
+        });
+    }
+    let path = std::env::temp_dir().join(format!("contempo-shm-dead-{}", std::process::id()));
+    let shared = Shared::create(&path, &Options::new()).unwrap();
+    for command in ["check", "inspect"] {
+        let mut dies = Command::new(std::env::current_exe().unwrap());
+        dies.args(["--exact", name]).env("CONTEMPO_SHM_DIES", &path);
+        assert!(!dies.output().unwrap().status.success());
+        let report = shared.check();
+        assert!(report.is_sound() && report.dead == 1 && report.to_clear > 0, "{report}");
+        let output = tool(command, &path);
+        let all = said(&output);
+        assert!(output.status.success(), "{all}");
+        assert!(all.contains("cleared up  1 slots of dead processes"), "{all}");
+        assert_eq!(shared.check().dead, 0);
+    }
+    for file in [&path, &lease_path(&path)] {
+        std::fs::remove_file(file).unwrap();
+    }
+}

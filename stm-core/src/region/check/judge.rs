@@ -1,0 +1,275 @@
+//! Is this block as it should be, once what the dead have left is cleared up?
+//!
+//! What clearing up would do is found by the function that it goes by itself (`recover::fate`).
+
+use crate::domain::Domain;
+use crate::region::block::{Age, FREES_CELL, RegionCell, RegionVersion, age};
+use crate::region::check::report::Wrong;
+use crate::region::domain::RegionDomain;
+use crate::region::recover::{Fate, Last, fate, is_dead, is_retired, was_never_born};
+use contempo_alloc::region::blocks::Superblock;
+use contempo_alloc::region::handle::{Handle, Kind, Meta};
+use contempo_alloc::region::layout::Incarnation;
+use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::table::Descriptors;
+use contempo_sched::word::Owner;
+use std::collections::HashSet;
+
+/// How often a block is looked at that changes meanwhile.
+const LOOKS: u32 = 8;
+
+/// Whose a slot is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Holder {
+    Nobody,
+    /// Who cannot be asked counts as alive.
+    Alive,
+    Dead,
+}
+
+/// What there is to say about a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// It is as it should be, or somebody who lives is about to put it in order.
+    Good,
+    /// Clearing up takes it back, or puts it in order.
+    ToClear,
+    /// No protocol leaves it like that.
+    Wrong(Wrong),
+}
+
+/// What clearing up after the dead would do just now.
+pub(super) struct Judge<'d> {
+    domain: &'d RegionDomain,
+    holders: Vec<Holder>,
+    /// Blocks that it takes back.
+    taken: HashSet<u64>,
+    /// Claims that it finishes, and versions that it puts back into their cells.
+    settled: HashSet<u64>,
+}
+
+impl<'d> Judge<'d> {
+    pub(super) fn new(domain: &'d RegionDomain) -> Self {
+        let holder = |slot| {
+            let owner = domain.map.slot(slot).map_or(0, |it| it.process.load(Ordering::Acquire));
+            match Incarnation::from_bits(owner).map(|owner| is_dead(domain, owner)) {
+                None => Holder::Nobody,
+                Some(Ok(true)) => Holder::Dead,
+                Some(_) => Holder::Alive,
+            }
+        };
+        let holders: Vec<Holder> = (0..domain.map.identity().slots).map(holder).collect();
+        let (taken, settled) = (HashSet::new(), HashSet::new());
+        let mut judge = Judge { domain, holders, taken, settled };
+        if judge.dead() > 0 {
+            judge.play_clearing_up();
+        }
+        judge
+    }
+
+    /// Slots of the dead.
+    pub(super) fn dead(&self) -> usize {
+        self.holders.iter().filter(|holder| **holder == Holder::Dead).count()
+    }
+
+    fn holder(&self, slot: u32) -> Holder {
+        self.holders.get(slot as usize).copied().unwrap_or(Holder::Nobody)
+    }
+
+    /// Goes through what `recover::clear_up` goes through, and changes nothing.
+    fn play_clearing_up(&mut self) {
+        let domain = self.domain;
+        for superblock in Superblock::all(&domain.map) {
+            let Some(slot) = superblock.owner().map(|owner| owner.slot()) else { continue };
+            if self.holder(slot) != Holder::Dead {
+                continue;
+            }
+            let last = Last::look(slot, domain.table().descriptor(slot));
+            for block in superblock.blocks() {
+                let Some((word, at)) = domain.map.meta_at(block) else { continue };
+                // Acquire, partner: the release in `put_to_use`.
+                let meta = Meta::from_bits(word.load(Ordering::Acquire));
+                let seen = Handle::new(block, meta);
+                match meta.kind() {
+                    Kind::Version => {
+                        // SAFETY: in use as a version: mapped, aligned, atomics.
+                        self.note(seen, fate(domain, seen, unsafe { &*at.cast() }, last));
+                    }
+                    Kind::Cell
+                        if !is_retired(meta)
+                            // SAFETY: in use as a cell: mapped, aligned, atomics.
+                            && was_never_born(unsafe { &*at.cast() }, last) =>
+                    {
+                        self.taken.insert(seen.bits());
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, own: Handle, fate: Fate) {
+        match fate {
+            Fate::Stays => {}
+            Fate::Taken => drop(self.taken.insert(own.bits())),
+            Fate::Finished { base, cell } => {
+                self.settled.insert(own.bits());
+                self.taken.extend(base.into_iter().chain(cell).map(Handle::bits));
+            }
+            Fate::GivenBack { to } => {
+                self.taken.insert(own.bits());
+                self.settled.extend(to.map(|(_, base)| base.bits()));
+            }
+        }
+    }
+
+    /// Looks at a block until it has not changed meanwhile. None if there is no such block.
+    pub(super) fn look(
+        &self,
+        superblock: &Superblock<'_>,
+        block: usize,
+    ) -> Option<(Meta, Verdict)> {
+        let (word, at) = self.domain.map.meta_at(block)?;
+        let mut seen = Meta::from_bits(word.load(Ordering::Acquire));
+        for _ in 0..LOOKS {
+            let verdict = self.judge(superblock, block, seen, at);
+            // Pairs with the release stores and fences in `SlotHeap`: what was read above of this block, or of its
+            // cell, after that was freed, makes us see that the block was freed as well.
+            fence(Ordering::Acquire);
+            let now = Meta::from_bits(word.load(Ordering::Acquire));
+            if now == seen {
+                return Some((seen, verdict));
+            }
+            seen = now;
+        }
+        Some((seen, Verdict::Good)) // Somebody uses it all the time.
+    }
+
+    fn judge(&self, superblock: &Superblock<'_>, block: usize, meta: Meta, at: *mut u8) -> Verdict {
+        let handle = Handle::new(block, meta);
+        match (meta.kind(), meta.retirer()) {
+            (Kind::Free, _) => self.judge_free(superblock, block),
+            (Kind::Invalid, _) => Verdict::Wrong(Wrong::BadMeta),
+            (Kind::Version, None) => {
+                // SAFETY: in use as a version: mapped, aligned, atomics.
+                self.judge_version(unsafe { &*at.cast() }, handle)
+            }
+            (Kind::Cell, None) => {
+                // SAFETY: in use as a cell: mapped, aligned, atomics.
+                self.judge_cell(unsafe { &*at.cast() }, handle)
+            }
+            // SAFETY: in use as a version, as above.
+            (Kind::Version, Some(_)) if self.is_ahead(unsafe { &*at.cast() }) => {
+                Verdict::Wrong(Wrong::StampAboveClock)
+            }
+            (_, Some(retirer)) => match self.holder(retirer.slot()) {
+                Holder::Alive => Verdict::Good,
+                Holder::Dead => Verdict::ToClear,
+                Holder::Nobody => Verdict::Wrong(Wrong::RetiredByNobody),
+            },
+        }
+    }
+
+    fn judge_free(&self, superblock: &Superblock<'_>, block: usize) -> Verdict {
+        let owner = superblock.owner().map_or(Holder::Nobody, |owner| self.holder(owner.slot()));
+        match owner {
+            Holder::Alive => Verdict::Good,
+            _ if superblock.is_hinted(block) => Verdict::Good,
+            // Who clears up sets all hints.
+            _ if self.dead() > 0 => Verdict::ToClear,
+            _ => Verdict::Wrong(Wrong::LostFreeBlock),
+        }
+    }
+
+    /// Has the version a stamp that no commit has drawn?
+    fn is_ahead(&self, version: &RegionVersion) -> bool {
+        // Acquire, partner: the store of the stamp, which was drawn from the clock before.
+        let stamp = version.header.who_when.load(Ordering::Acquire).stamp();
+        stamp.is_some_and(|stamp| stamp > self.domain.clock().now())
+    }
+
+    fn judge_version(&self, version: &RegionVersion, handle: Handle) -> Verdict {
+        if self.is_ahead(version) {
+            return Verdict::Wrong(Wrong::StampAboveClock);
+        }
+        if self.taken.contains(&handle.bits()) || self.settled.contains(&handle.bits()) {
+            return Verdict::ToClear;
+        }
+        #[cfg(test)]
+        tests::interlude(handle);
+        let cell = Handle::from_bits(version.cell.load(Ordering::Relaxed));
+        let head =
+            self.domain.find_cell(cell).map(|cell| cell.header.value.handle(Ordering::Acquire));
+        if head != Some(handle) {
+            let writer = version.writer.load(Ordering::Relaxed).owner();
+            // It is private; or it will be the head again, or is about to be retired.
+            let is_its = writer.is_some_and(|it| self.is_underway(it))
+                || self.is_being_replaced(handle, head);
+            return if is_its { Verdict::Good } else { Verdict::Wrong(Wrong::LostVersion) };
+        }
+        match version.header.who_when.load(Ordering::Acquire).owner() {
+            Some(owner) if !self.is_underway(owner) => Verdict::Wrong(Wrong::StaleClaim),
+            _ => Verdict::Good,
+        }
+    }
+
+    /// Has a transaction that runs put `head` into the place of this version?
+    fn is_being_replaced(&self, version: Handle, head: Option<Handle>) -> bool {
+        let Some(new) = head.and_then(|head| self.domain.find_version(head)) else { return false };
+        let writer = new.writer.load(Ordering::Relaxed).owner();
+        new.header.prev.handle(Ordering::Acquire) == version
+            && writer.is_some_and(|writer| self.is_underway(writer))
+    }
+
+    fn judge_cell(&self, cell: &RegionCell, handle: Handle) -> Verdict {
+        if self.taken.contains(&handle.bits()) {
+            return Verdict::ToClear;
+        }
+        let newest = cell.header.value.handle(Ordering::Acquire);
+        if self.taken.contains(&newest.bits()) {
+            return Verdict::ToClear; // It gets back what it had before.
+        }
+        let Some(version) = self.domain.find_version(newest) else {
+            return Verdict::Wrong(Wrong::BadLink);
+        };
+        if version.cell.load(Ordering::Relaxed) != handle.bits() {
+            return Verdict::Wrong(Wrong::OthersVersion);
+        }
+        let claimed = version.header.who_when.load(Ordering::Acquire).owner();
+        let frees = version.has(FREES_CELL) && !claimed.is_some_and(|it| self.is_underway(it));
+        if frees { Verdict::Wrong(Wrong::FreedCellInUse) } else { Verdict::Good }
+    }
+
+    /// Does the transaction run, or come to its end, just now?
+    fn is_underway(&self, transaction: Owner) -> bool {
+        let descriptor = self.domain.table().descriptor(transaction.slot);
+        let last = descriptor.state.load(Ordering::Acquire).serial();
+        self.holder(transaction.slot) == Holder::Alive
+            && age(transaction, last) != Age::Past
+            && descriptor.active.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::Handle;
+    use std::cell::RefCell;
+
+    type Interlude = Box<dyn FnMut(Handle)>;
+
+    std::thread_local! {
+        static INTERLUDE: RefCell<Option<Interlude>> = const { RefCell::new(None) };
+    }
+
+    /// What a test does whenever a check on this thread has found a version in use, before it looks for its cell.
+    pub(crate) fn set_interlude(interlude: Option<Interlude>) {
+        INTERLUDE.set(interlude);
+    }
+
+    pub(super) fn interlude(version: Handle) {
+        if let Some(mut interlude) = INTERLUDE.take() {
+            interlude(version);
+            INTERLUDE.set(Some(interlude));
+        }
+    }
+}
