@@ -51,7 +51,9 @@ pub fn begin(
 ) -> u64 {
     // Relaxed: ordered against the loads below by `light`, partner `heavy` in `revoke_idle`.
     descriptor.active.store(true, Ordering::Relaxed);
-    barrier::light(asymmetric);
+    if !planted(Fault::ActiveWithoutFence) {
+        barrier::light(asymmetric);
+    }
     // Relaxed: our own word; a mark that we miss here is one whose revoker sees us active.
     let announced = descriptor.announced.load(Ordering::Relaxed);
     let now = clock.now();
@@ -80,7 +82,9 @@ pub fn begin_at(
 ) -> u64 {
     // Relaxed, all: as in `begin`.
     descriptor.active.store(true, Ordering::Relaxed);
-    barrier::light(asymmetric);
+    if !planted(Fault::ActiveWithoutFence) {
+        barrier::light(asymmetric);
+    }
     let announced = descriptor.announced.load(Ordering::Relaxed);
     let bound = recent.get();
     let unannounced = planted(Fault::BoundUnannounced) && announced == NOTHING;
@@ -151,7 +155,9 @@ pub fn withdraw(descriptor: &Descriptor) {
 /// the stamp `now`. What was retired *before* the oldest stamp is out of reach.
 pub fn oldest(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64, bool) {
     // Pairs with the fence in `announce`.
-    fence(Ordering::SeqCst);
+    if !planted(Fault::LookWithoutFence) {
+        fence(Ordering::SeqCst);
+    }
     let mut oldest = u64::MAX;
     let mut idle_blocker = false;
     for (slot, descriptor) in table.each() {

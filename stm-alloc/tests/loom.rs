@@ -112,7 +112,8 @@ fn what_a_reader_may_need_is_held() {
 fn an_announcement_is_seen_or_sees() {
     // The reader has nothing announced. Either the writer sees its announcement, or the reader
     // sees the writer's clock.
-    holds_unless("an_announcement_is_seen_or_sees", 4, &[Fault::AnnouncementWithoutFence], || {
+    let faults = [Fault::AnnouncementWithoutFence, Fault::LookWithoutFence];
+    holds_unless("an_announcement_is_seen_or_sees", 4, &faults, || {
         let (world, recent) = (World::new(), Cell::new(0));
         let other = Arc::clone(&world);
         let writer = thread::spawn(move || {
@@ -184,7 +185,8 @@ fn who_withdraws_may_be_revoked_at_the_same_time() {
 
 #[test]
 fn an_idle_reader_is_revoked_safely() {
-    holds_unless("an_idle_reader_is_revoked_safely", 4, &[Fault::RevokeWithoutLooking], || {
+    let faults = [Fault::RevokeWithoutLooking, Fault::ActiveWithoutFence];
+    holds_unless("an_idle_reader_is_revoked_safely", 3, &faults, || {
         let (world, recent) = (World::new(), Cell::new(0));
         world.read(&recent); // Announces the first stamp, and goes idle.
         let other = Arc::clone(&world);

@@ -53,7 +53,9 @@ pub(crate) fn enlist(context: &Context) -> Enlisted {
     }
     // Ours first: the committer, whose decision is a SeqCst swap before its SeqCst load of the
     // mark, sees the mark. Theirs first: we see its claim and its decision below.
-    fence(Ordering::SeqCst);
+    if !planted(Fault::MarkWithoutFence) {
+        fence(Ordering::SeqCst);
+    }
     let changed = !planted(Fault::NoSecondLook)
         && !reads.iter().all(|read| {
             // SAFETY: as above; the version was found by this attempt.

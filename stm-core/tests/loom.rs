@@ -207,6 +207,7 @@ fn no_wake_up_is_lost() {
     let faults = [
         Fault::WatchersForgotten,
         Fault::NoSecondLook,
+        Fault::MarkWithoutFence,
         Fault::WakeBeforeDecision,
         Fault::SleepOnWithoutLooking,
         Fault::UnparkWithoutWaking,

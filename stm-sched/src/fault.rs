@@ -14,6 +14,10 @@ pub enum Fault {
     BoundBeforeAnnouncement,
     /// The announcement is not followed by a fence.
     AnnouncementWithoutFence,
+    /// A reclaimer looks at the announcements without a fence between what it has unlinked and the look.
+    LookWithoutFence,
+    /// A thread does not order that it is active before its look at its announcement.
+    ActiveWithoutFence,
     /// A transaction reads at the stamp that its thread has announced, not at that of its begin.
     StaleBound,
     /// A bound from before the announcement is used under it.
@@ -88,6 +92,8 @@ pub enum Fault {
     RetryDoesNotSleep,
     /// The sleeper does not look at the cells again after it has marked them.
     NoSecondLook,
+    /// The sleeper does not order its marks before its second look.
+    MarkWithoutFence,
     /// A permit is left, and its owner sleeps on.
     UnparkWithoutWaking,
     /// The committer wakes whom it would wake before its decision, and not after it.
