@@ -453,76 +453,7 @@ fn nested() -> ! {
 }
 
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]
-mod local {
-    use super::*;
-
-    thread_local! {
-        /// Has no destructor, so that it can be asked at any time in the life of a thread.
-        static CURRENT: Cell<*const Context> = const { Cell::new(std::ptr::null()) };
-        /// Ends the context when the thread ends.
-        static KEEPER: Keeper = const { Keeper };
-    }
-
-    struct Keeper;
-
-    impl Drop for Keeper {
-        fn drop(&mut self) {
-            release();
-        }
-    }
-
-    /// Ends this thread's context. Thread-locals go in some order, at the end of the thread or when
-    /// something inside a transaction calls `exit`; so a session may be running still, and others may
-    /// hold its references. Then the context is left as it is, for ever: what the session may see stays
-    /// announced, and what comes later on this thread gets another context.
-    pub(super) fn release() {
-        let current = CURRENT.get();
-        // SAFETY: a context lives until `CURRENT` is cleared, below.
-        let Some(context) = (unsafe { current.as_ref() }) else { return };
-        if !context.is_in_use() {
-            // Destructors that run here find the context, and so do transactions in them: however long
-            // the list that they take apart, it is one loop in `collect`.
-            context.reclaimer.leave();
-        }
-        CURRENT.set(std::ptr::null());
-        if context.is_in_use() {
-            return;
-        }
-        let (slot, domain) = (context.slot, context.domain);
-        // SAFETY: made by `Box::into_raw` in `make`; `CURRENT` no longer leads to it, and nothing on a
-        // stack does.
-        drop(unsafe { Box::from_raw(current.cast_mut()) });
-        domain.table().give_back(slot);
-    }
-
-    /// A context for one operation, on a thread whose keeper is gone (it is ending).
-    struct Temporary;
-
-    impl Drop for Temporary {
-        fn drop(&mut self) {
-            release();
-        }
-    }
-
-    /// Runs `f` with this thread's context, making one if there is none. Works also in destructors
-    /// of thread-locals, after our own are gone.
-    #[inline(always)]
-    pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
-        let mut context = CURRENT.get();
-        let _temporary = if context.is_null() { make(&mut context) } else { None };
-        // SAFETY: a context lives until its thread's keeper, or `_temporary`, releases it: not while it
-        // is in use, whatever ends the thread.
-        f(unsafe { &*context })
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn make(context: &mut *const Context) -> Option<Temporary> {
-        *context = Box::into_raw(Context::new(crate::domain::native()));
-        CURRENT.set(*context);
-        if KEEPER.try_with(|_| ()).is_ok() { None } else { Some(Temporary) }
-    }
-}
+mod local;
 
 #[cfg(any(contempo_loom, contempo_shuttle))]
 mod local {
@@ -532,7 +463,7 @@ mod local {
 
     use std::sync::Arc;
 
-    struct Kept {
+    pub(crate) struct Kept {
         context: Box<Context>,
         domain: Arc<Native>,
     }
@@ -572,21 +503,43 @@ mod local {
             const { std::cell::RefCell::new(None) };
     }
 
-    /// Runs `f` with this thread's context, making one if there is none; a temporary one if the
-    /// thread is ending.
-    pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
+    /// A thread's context, for one operation.
+    pub(crate) enum Local {
+        Kept(*const Context),
+        Temporary(Kept),
+    }
+
+    impl std::ops::Deref for Local {
+        type Target = Context;
+
+        fn deref(&self) -> &Context {
+            match self {
+                // SAFETY: kept until the thread ends.
+                Local::Kept(context) => unsafe { &**context },
+                Local::Temporary(kept) => &kept.context,
+            }
+        }
+    }
+
+    /// This thread's context, which is made if there is none; a temporary one if the thread is ending.
+    pub(crate) fn current() -> Local {
         match CURRENT.try_with(|kept| std::ptr::from_ref::<Context>(&kept.context)) {
-            // SAFETY: kept until the thread ends.
-            Ok(context) => f(unsafe { &*context }),
+            Ok(context) => Local::Kept(context),
             Err(_) => {
                 let leaving = LEAVING.with_borrow(Clone::clone);
-                f(&Kept::new(leaving.unwrap_or_else(crate::domain::native)).context)
+                Local::Temporary(Kept::new(leaving.unwrap_or_else(crate::domain::native)))
             }
         }
     }
 }
 
-pub(crate) use local::with;
+pub(crate) use local::current;
+
+/// Runs `f` with this thread's context.
+#[inline(always)]
+pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
+    f(&current())
+}
 
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests;

@@ -9,6 +9,7 @@
 //! | `claim` | claiming a cell, and meeting somebody else there |
 //! | `turns` | what a thread does between two attempts, and how it presses |
 //! | `context` | the private half of a thread's transactions |
+//! | `fresh` | a version on its way into a cell |
 //! | `write_log` | what a transaction will write, found again in constant time |
 //! | `transaction`, `nesting`, `run`, `declared`, `snapshot`, `tvar` | what users call |
 //! | `wait` | blocking `retry` |
@@ -28,6 +29,7 @@ mod declared;
 pub mod domain;
 mod error;
 mod events;
+mod fresh;
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod frozen;
 mod hooks;

@@ -4,6 +4,7 @@ use crate::context::{self, Context};
 use crate::observe::newest_at;
 use crate::tvar::TVar;
 use crate::version::Version;
+use contempo_sched::guard::Kept;
 use contempo_sched::primitives::Ordering;
 use std::marker::PhantomData;
 
@@ -87,10 +88,9 @@ impl Drop for Leave<'_> {
 /// ```
 #[inline]
 pub fn snapshot<R>(view: impl FnOnce(&Snapshot<'_>) -> R) -> R {
-    context::with(|context| {
-        context.begin_session();
-        let bound = context.reclaimer.enter();
-        let _leave = Leave(context);
-        view(&Snapshot { context, bound, _view: PhantomData })
-    })
+    let (view, context) = (Kept::new(view), context::current());
+    context.begin_session();
+    let bound = context.reclaimer.enter();
+    let _leave = Leave(&context);
+    view.into_inner()(&Snapshot { context: &context, bound, _view: PhantomData })
 }

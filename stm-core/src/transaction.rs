@@ -3,6 +3,7 @@
 use crate::commit::ReadEntry;
 use crate::context::Context;
 use crate::error::{Interrupt, StmResult};
+use crate::fresh::prepare;
 use crate::observe::newest_at;
 use crate::tvar::TVar;
 use crate::version::{CellHeader, Version, VersionHeader};
@@ -11,6 +12,7 @@ use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
 use contempo_sched::statistics::Cause;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use crate::domain::Native;
@@ -119,11 +121,16 @@ impl<'tx> Transaction<'tx> {
     /// ```
     #[inline(always)]
     pub fn write<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T) -> StmResult<()> {
-        let context = self.context;
-        let kind = Version::<T, Native>::KIND;
-        let block = context.reclaimer.blocks.allocate(kind.shape);
-        // SAFETY: just allocated for this shape.
-        let version = unsafe { Version::<T, Native>::init(block, context.claim.get(), value) };
+        let (block, place) = prepare::<T>(self.context, self.context.claim.get());
+        // SAFETY: prepared for it.
+        unsafe { place.write(value) };
+        self.put(cell, block)
+    }
+
+    /// Makes the version in `block`, whose value is written, that of `cell`.
+    #[inline(always)]
+    fn put<T: Send + Sync + 'static>(&self, cell: &TVar<T>, block: NonNull<u8>) -> StmResult<()> {
+        let (context, kind) = (self.context, Version::<T, Native>::KIND);
         let mut ready = context.fast_bound.get() != 0;
         if context.writes().is_empty() {
             context.updating.set(true);
@@ -132,7 +139,7 @@ impl<'tx> Transaction<'tx> {
         if !ready {
             write_slow(context, cell.header(), Block { address: block, kind })?;
         }
-        context.writes().write(cell.header(), version, kind);
+        context.writes().write(cell.header(), block.cast().as_ptr(), kind);
         Ok(())
     }
 
@@ -154,8 +161,11 @@ impl<'tx> Transaction<'tx> {
         cell: &TVar<T>,
         change: impl FnOnce(&'tx T) -> T,
     ) -> StmResult<()> {
-        let value = self.read(cell)?;
-        self.write(cell, change(value))
+        let value = change(self.read(cell)?);
+        let (block, place) = prepare::<T>(self.context, self.context.claim.get());
+        // SAFETY: prepared for it.
+        unsafe { place.write(value) };
+        self.put(cell, block)
     }
 
     /// Writes `value` and returns what was there before.
@@ -172,9 +182,17 @@ impl<'tx> Transaction<'tx> {
     /// ```
     #[inline(always)]
     pub fn replace<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T) -> StmResult<&'tx T> {
-        let before = self.read(cell)?;
-        self.write(cell, value)?;
-        Ok(before)
+        let (block, place) = prepare::<T>(self.context, self.context.claim.get());
+        // SAFETY: prepared for it.
+        unsafe { place.write(value) };
+        match self.read(cell) {
+            Ok(before) => self.put(cell, block).map(|()| before),
+            Err(interrupt) => {
+                // It is dropped after the attempt.
+                self.context.discard(Block { address: block, kind: Version::<T, Native>::KIND });
+                Err(interrupt)
+            }
+        }
     }
 
     /// Writes the default value and returns what was there before.

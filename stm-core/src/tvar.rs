@@ -1,13 +1,14 @@
 //! `TVar`: the handle on a cell, and single-cell operations.
 
-use crate::commit::{Conflict, WriteEntry};
 use crate::context::{self, Context};
 use crate::domain::Native;
+use crate::fresh::{Fresh, NOBODYS, prepare};
 use crate::observe::current;
 use crate::snapshot::Leave;
-use crate::version::{Cell, CellHeader, Version, VersionHeader};
+use crate::version::{Cell, CellHeader, Version};
 use contempo_alloc::retired::Block;
 use contempo_sched::clock::CommitClock;
+use contempo_sched::guard::Kept;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::statistics::Cause;
 use contempo_sched::word::LockWord;
@@ -83,12 +84,14 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// For a cell in a `static`, see [`static_tvar!`](crate::static_tvar).
     #[inline]
     pub fn new(value: T) -> Self {
-        context::with(|context| {
-            let version = new_version(context, WhoWhen::committed(CommitClock::GENESIS), value);
-            let block = context.reclaimer.blocks.allocate(Cell::<T>::KIND.shape);
-            // SAFETY: just allocated for this shape.
-            TVar { cell: unsafe { Cell::init(block, version) }, _values: PhantomData }
-        })
+        let context = context::current();
+        let (version, place) = prepare::<T>(&context, WhoWhen::committed(CommitClock::GENESIS));
+        // SAFETY: prepared for it.
+        unsafe { place.write(value) };
+        let block = context.reclaimer.blocks.allocate(Cell::<T>::KIND.shape);
+        // SAFETY: just allocated for this shape.
+        let cell = unsafe { Cell::init(block, version.cast().as_ptr()) };
+        TVar { cell, _values: PhantomData }
     }
 
     /// # Safety
@@ -179,15 +182,14 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// ```
     #[inline]
     pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> R {
-        context::with(|context| {
-            context.begin_session();
-            context.reclaimer.enter();
-            let _leave = Leave(context);
-            // SAFETY: inside a transaction; the cell is alive.
-            let version = unsafe { current(context.domain, self.header()) };
-            // SAFETY: a version of this cell, so of type `T`; we are its contemporary.
-            look(unsafe { Version::value(version) })
-        })
+        let (look, context) = (Kept::new(look), context::current());
+        context.begin_session();
+        context.reclaimer.enter();
+        let _leave = Leave(&context);
+        // SAFETY: inside a transaction; the cell is alive.
+        let version = unsafe { current(context.domain, self.header()) };
+        // SAFETY: a version of this cell, so of type `T`; we are its contemporary.
+        look.into_inner()(unsafe { Version::value(version) })
     }
 
     /// A clone of the current value.
@@ -220,8 +222,13 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// ```
     #[inline]
     pub fn store(&self, value: T) {
-        let slot = Slot::new(value);
-        self.write_one(true, |_| slot.take(), |value| slot.put(value), |_| ());
+        let context = context::current();
+        let (block, place) = prepare::<T>(&context, NOBODYS);
+        // SAFETY: prepared for it.
+        unsafe { place.write(value) };
+        // SAFETY: just written.
+        let slot = Slot::new(unsafe { Fresh::new(&context, block) });
+        self.write_one(&context, true, |_| slot.take(), |fresh| slot.put(fresh), |_| ());
     }
 
     /// Replaces the value and returns a clone of what was there before. The clone is made after the
@@ -240,8 +247,13 @@ impl<T: Send + Sync + 'static> TVar<T> {
     where
         T: Clone,
     {
-        let slot = Slot::new(value);
-        self.write_one(true, |_| slot.take(), |value| slot.put(value), T::clone)
+        let context = context::current();
+        let (block, place) = prepare::<T>(&context, NOBODYS);
+        // SAFETY: prepared for it.
+        unsafe { place.write(value) };
+        // SAFETY: just written.
+        let slot = Slot::new(unsafe { Fresh::new(&context, block) });
+        self.write_one(&context, true, |_| slot.take(), |fresh| slot.put(fresh), T::clone)
     }
 
     /// Replaces the value by what `change` makes of it. `change` runs again if the cell has changed
@@ -257,8 +269,17 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// assert_eq!(counter.load(), 42);
     /// ```
     #[inline]
-    pub fn update(&self, mut change: impl FnMut(&T) -> T) {
-        self.write_one(false, |value| Some(change(value)), drop, |_| ());
+    pub fn update(&self, change: impl FnMut(&T) -> T) {
+        let (mut change, context) = (Kept::new(change), context::current());
+        let make = |before: &T| {
+            let value = (*change)(before);
+            let (block, place) = prepare::<T>(&context, NOBODYS);
+            // SAFETY: prepared for it.
+            unsafe { place.write(value) };
+            // SAFETY: just written.
+            Some(unsafe { Fresh::new(&context, block) })
+        };
+        self.write_one(&context, false, make, drop, |_| ());
     }
 
     /// Replaces the value by `new` if it equals `expected`.
@@ -280,10 +301,18 @@ impl<T: Send + Sync + 'static> TVar<T> {
     where
         T: PartialEq,
     {
-        let slot = Slot::new(new);
+        let context = context::current();
+        let (block, place) = prepare::<T>(&context, NOBODYS);
+        // SAFETY: prepared for it.
+        unsafe { place.write(new) };
+        // SAFETY: just written.
+        let slot = Slot::new(unsafe { Fresh::new(&context, block) });
         let make = |value: &T| if value == expected { slot.take() } else { None };
-        self.write_one(false, make, |new| slot.put(new), |_| ());
-        slot.take().map_or(Ok(()), Err)
+        self.write_one(&context, false, make, |fresh| slot.put(fresh), |_| ());
+        match slot.take() {
+            Some(fresh) => Err(fresh.into_inner()),
+            None => Ok(()),
+        }
     }
 
     /// A transaction of this cell alone: `make` gives the new value, or nothing to leave the cell
@@ -291,66 +320,64 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// value goes to `back` and all begins again. Not `blind`: the new value may replace only the
     /// very version that `make` has seen.
     #[inline(always)]
-    fn write_one<R>(
+    fn write_one<'c, R>(
         &self,
+        context: &'c Context,
         blind: bool,
-        mut make: impl FnMut(&T) -> Option<T>,
-        mut back: impl FnMut(T),
+        mut make: impl FnMut(&T) -> Option<Fresh<'c, T>>,
+        mut back: impl FnMut(Fresh<'c, T>),
         result: impl FnOnce(&T) -> R,
     ) -> R {
-        context::with(|context| {
-            loop {
-                context.begin_session();
-                if context.wrote.get() {
-                    context.reclaimer.enter_recent();
-                } else {
-                    context.reclaimer.enter();
-                }
-                let leave = LeaveOne(context);
-                let (cause, value) = 'attempt: {
-                    if context.turns.unlucky.get()
-                        && context.turns.reserving.get()
-                        && let Err(cause) = context.reserve(self.header())
-                    {
-                        break 'attempt (cause, None);
-                    }
-                    // SAFETY: inside a transaction; the cell is alive.
-                    let seen = unsafe { current(context.domain, self.header()) };
-                    // SAFETY: a version of this cell; we are its contemporary.
-                    let before: &T = unsafe { Version::value(seen) };
-                    let Some(value) = make(before) else {
-                        context.wrote.set(false); // It has not written after all.
-                        return result(before);
-                    };
-                    let expected = if blind { null_mut() } else { seen };
-                    let outcome = commit_one(context, self.header(), expected, value);
-                    match outcome {
-                        Ok(replaced) => {
-                            // SAFETY: replaced by our commit: we are its contemporary.
-                            let result = result(unsafe { Version::value(replaced) });
-                            std::mem::forget(leave);
-                            if context.turns.unlucky.get() {
-                                context.forget_turns();
-                            }
-                            context.reclaimer.exit();
-                            context.end_session();
-                            return result;
-                        }
-                        Err((conflict, value)) => {
-                            let cause = conflict.cause;
-                            context.turns.meet(conflict);
-                            (cause, Some(value))
-                        }
-                    }
-                };
-                std::mem::forget(leave);
-                self.once_more(context, cause, || {
-                    if let Some(value) = value {
-                        back(value);
-                    }
-                });
+        loop {
+            context.begin_session();
+            if context.wrote.get() {
+                context.reclaimer.enter_recent();
+            } else {
+                context.reclaimer.enter();
             }
-        })
+            let leave = LeaveOne(context);
+            let (cause, fresh) = 'attempt: {
+                if context.turns.unlucky.get()
+                    && context.turns.reserving.get()
+                    && let Err(cause) = context.reserve(self.header())
+                {
+                    break 'attempt (cause, None);
+                }
+                // SAFETY: inside a transaction; the cell is alive.
+                let seen = unsafe { current(context.domain, self.header()) };
+                // SAFETY: a version of this cell; we are its contemporary.
+                let before: &T = unsafe { Version::value(seen) };
+                let Some(fresh) = make(before) else {
+                    context.wrote.set(false); // It has not written after all.
+                    return result(before);
+                };
+                let expected = if blind { null_mut() } else { seen };
+                match fresh.commit(self.header(), expected) {
+                    Ok(replaced) => {
+                        // SAFETY: replaced by our commit: we are its contemporary.
+                        let result = result(unsafe { Version::value(replaced) });
+                        std::mem::forget(leave);
+                        if context.turns.unlucky.get() {
+                            context.forget_turns();
+                        }
+                        context.reclaimer.exit();
+                        context.end_session();
+                        return result;
+                    }
+                    Err((conflict, fresh)) => {
+                        let cause = conflict.cause;
+                        context.turns.meet(conflict);
+                        (cause, Some(fresh))
+                    }
+                }
+            };
+            std::mem::forget(leave);
+            self.once_more(context, cause, || {
+                if let Some(fresh) = fresh {
+                    back(fresh);
+                }
+            });
+        }
     }
 
     /// After a failed attempt at this cell alone. `back` may run a destructor, and that transactions:
@@ -383,64 +410,23 @@ impl Drop for LeaveOne<'_> {
     }
 }
 
-/// A value on its way into a cell, and perhaps back.
-struct Slot<T>(std::cell::Cell<Option<T>>);
+/// A version on its way into a cell, and perhaps back.
+struct Slot<'c, T>(std::cell::Cell<Option<Fresh<'c, T>>>);
 
-impl<T> Slot<T> {
+impl<'c, T> Slot<'c, T> {
     #[inline(always)]
-    fn new(value: T) -> Self {
-        Slot(std::cell::Cell::new(Some(value)))
+    fn new(fresh: Fresh<'c, T>) -> Self {
+        Slot(std::cell::Cell::new(Some(fresh)))
     }
 
     #[inline(always)]
-    fn take(&self) -> Option<T> {
+    fn take(&self) -> Option<Fresh<'c, T>> {
         self.0.take()
     }
 
-    fn put(&self, value: T) {
-        self.0.set(Some(value));
-    }
-}
-
-/// Puts a new version into a block of this thread's cache.
-#[inline(always)]
-fn new_version<T>(context: &Context, who_when: WhoWhen, value: T) -> *mut VersionHeader<Native> {
-    let block = context.reclaimer.blocks.allocate(Version::<T>::KIND.shape);
-    // SAFETY: just allocated for this shape.
-    unsafe { Version::<T>::init(block, who_when, value) }
-}
-
-/// Commits one write: returns the version that it replaced, or gives the value back.
-#[inline(always)]
-fn commit_one<T>(
-    context: &Context,
-    cell: &CellHeader<Native>,
-    expected: *mut VersionHeader<Native>,
-    value: T,
-) -> Result<*mut VersionHeader<Native>, (Conflict<Native>, T)> {
-    let kind = Version::<T>::KIND;
-    let version = new_version(context, context.claim.get(), value);
-    let mut write = WriteEntry { cell, version, base: null_mut(), kind };
-    let outcome = context.commit_writes(&[], std::slice::from_mut(&mut write), expected);
-    match outcome {
-        Ok(()) => Ok(write.base),
-        Err(conflict) => {
-            // Nobody reads the value of a claim that was not committed, so it can be moved out.
-            // SAFETY: as just said; what is left is treated as a version without a destructor.
-            let value = unsafe { Version::<T>::take_back(version) };
-            let kind = Version::<std::mem::ManuallyDrop<T>>::KIND;
-            // SAFETY: a version is not null.
-            let address = unsafe { NonNull::new_unchecked(version.cast()) };
-            let block = Block { address, kind };
-            if write.base.is_null() {
-                // SAFETY: it was never visible.
-                unsafe { context.reclaimer.destroy(block) };
-            } else {
-                // SAFETY: it was given back: no longer in its cell.
-                unsafe { context.reclaimer.retire_now(block) };
-            }
-            Err((conflict, value))
-        }
+    /// For the next attempt.
+    fn put(&self, fresh: Fresh<'c, T>) {
+        self.0.set(Some(fresh));
     }
 }
 

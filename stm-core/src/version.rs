@@ -51,17 +51,24 @@ impl<T, D: Domain> Version<T, D> {
         }),
     };
 
+    /// Makes a block of [`KIND`](Self::KIND)'s layout a version whose value is still to be written: to
+    /// where? So a large value is moved once, to where it stays.
+    ///
+    /// # Safety
+    /// The block is ours alone.
     #[inline(always)]
-    fn new(who_when: WhoWhen, data: T) -> Self {
-        Version {
-            header: VersionHeader {
-                who_when: AtomicWhoWhen::new(who_when),
-                prev: D::Link::null(),
-                #[cfg(any(contempo_loom, contempo_shuttle))]
-                destroyed: std::sync::atomic::AtomicBool::new(false),
-            },
-            data: DataCell::new(data),
-        }
+    pub unsafe fn prepare(block: NonNull<u8>, who_when: WhoWhen) -> *mut T {
+        let version = block.cast::<Self>().as_ptr();
+        let header = VersionHeader {
+            who_when: AtomicWhoWhen::new(who_when),
+            prev: D::Link::null(),
+            #[cfg(any(contempo_loom, contempo_shuttle))]
+            destroyed: std::sync::atomic::AtomicBool::new(false),
+        };
+        // SAFETY: the block has this layout and is ours alone.
+        unsafe { (&raw mut (*version).header).write(header) };
+        // SAFETY: as above: a field of it.
+        unsafe { DataCell::prepare(&raw mut (*version).data) }
     }
 
     /// Puts a version into a block of [`KIND`](Self::KIND)'s layout.
@@ -70,10 +77,9 @@ impl<T, D: Domain> Version<T, D> {
     /// The block is ours alone.
     #[inline(always)]
     pub unsafe fn init(block: NonNull<u8>, who_when: WhoWhen, data: T) -> *mut VersionHeader<D> {
-        let version = block.cast::<Self>().as_ptr();
-        // SAFETY: the block has this layout and is ours alone.
-        unsafe { version.write(Self::new(who_when, data)) };
-        version.cast()
+        // SAFETY: our caller's promise; prepared for a `T`.
+        unsafe { Self::prepare(block, who_when).write(data) };
+        block.cast().as_ptr()
     }
 
     /// The value of a version.
@@ -96,16 +102,15 @@ impl<T, D: Domain> Version<T, D> {
         unsafe { &*data }
     }
 
-    /// Moves the value out of a version that did not commit.
+    /// Where the value of a version lies that did not commit.
     ///
     /// # Safety
     /// `header` is that of a `Version<T, D>` whose value nobody reads: it is private, or its claim
-    /// was aborted. From now on it holds no value.
-    pub unsafe fn take_back(header: *mut VersionHeader<D>) -> T {
+    /// was aborted.
+    pub unsafe fn place(header: *mut VersionHeader<D>) -> *mut T {
         // SAFETY: our caller's promise; `repr(C)` puts the header first.
         let version = unsafe { &*header.cast::<Self>() };
-        // SAFETY: as above.
-        unsafe { version.data.get_exclusive().read() }
+        version.data.get_exclusive()
     }
 
     /// # Safety

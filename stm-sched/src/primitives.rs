@@ -136,7 +136,7 @@ pub struct DataCell<T> {
     #[cfg(not(contempo_loom))]
     value: std::cell::UnsafeCell<T>,
     #[cfg(contempo_loom)]
-    value: loom::cell::UnsafeCell<T>,
+    value: loom::cell::UnsafeCell<std::mem::MaybeUninit<T>>,
 }
 
 // SAFETY: a `DataCell` hands out shared references only (`get`), or drops its value through an
@@ -154,7 +154,26 @@ impl<T> DataCell<T> {
     #[cfg(contempo_loom)]
     /// Wraps a value.
     pub fn new(value: T) -> Self {
-        DataCell { value: loom::cell::UnsafeCell::new(value) }
+        DataCell { value: loom::cell::UnsafeCell::new(std::mem::MaybeUninit::new(value)) }
+    }
+
+    /// Makes a cell of the memory at `this`, whose value is still to be written: to where?
+    ///
+    /// # Safety
+    /// The memory is ours alone.
+    #[inline(always)]
+    pub unsafe fn prepare(this: *mut Self) -> *mut T {
+        #[cfg(not(contempo_loom))]
+        // SAFETY: our caller's promise.
+        return std::cell::UnsafeCell::raw_get(unsafe { &raw const (*this).value });
+        #[cfg(contempo_loom)]
+        {
+            let value = loom::cell::UnsafeCell::new(std::mem::MaybeUninit::uninit());
+            // SAFETY: our caller's promise.
+            unsafe { this.write(DataCell { value }) };
+            // SAFETY: just written.
+            unsafe { &*this }.get_exclusive()
+        }
     }
 
     /// The value, for reading.
@@ -165,7 +184,7 @@ impl<T> DataCell<T> {
         #[cfg(not(contempo_loom))]
         return self.value.get();
         #[cfg(contempo_loom)]
-        return self.value.with(|pointer| pointer);
+        return self.value.with(|pointer| pointer.cast());
     }
 
     /// The value, for the only owner left: the private writer or the reclaimer.
@@ -174,6 +193,6 @@ impl<T> DataCell<T> {
         #[cfg(not(contempo_loom))]
         return self.value.get();
         #[cfg(contempo_loom)]
-        return self.value.with_mut(|pointer| pointer);
+        return self.value.with_mut(|pointer| pointer.cast());
     }
 }

@@ -1,0 +1,87 @@
+//! How a thread finds its context, and when that ends.
+
+use super::Context;
+use crate::domain::Domain;
+use std::cell::Cell;
+
+thread_local! {
+    /// Has no destructor, so that it can be asked at any time in the life of a thread.
+    static CURRENT: Cell<*const Context> = const { Cell::new(std::ptr::null()) };
+    /// Ends the context when the thread ends.
+    static KEEPER: Keeper = const { Keeper };
+}
+
+struct Keeper;
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        release();
+    }
+}
+
+/// Ends this thread's context. Thread-locals go in some order, at the end of the thread or when
+/// something inside a transaction calls `exit`; so a session may be running still, and others may
+/// hold its references. Then the context is left as it is, for ever: what the session may see stays
+/// announced, and what comes later on this thread gets another context.
+pub(super) fn release() {
+    let current = CURRENT.get();
+    // SAFETY: a context lives until `CURRENT` is cleared, below.
+    let Some(context) = (unsafe { current.as_ref() }) else { return };
+    if !context.is_in_use() {
+        // Destructors that run here find the context, and so do transactions in them: however long
+        // the list that they take apart, it is one loop in `collect`.
+        context.reclaimer.leave();
+    }
+    CURRENT.set(std::ptr::null());
+    if context.is_in_use() {
+        return;
+    }
+    let (slot, domain) = (context.slot, context.domain);
+    // SAFETY: made by `Box::into_raw` in `make`; `CURRENT` no longer leads to it, and nothing on a
+    // stack does.
+    drop(unsafe { Box::from_raw(current.cast_mut()) });
+    domain.table().give_back(slot);
+}
+
+/// A context for one operation, on a thread whose keeper is gone (it is ending).
+pub(crate) struct Temporary;
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        release();
+    }
+}
+
+/// A thread's context, for one operation.
+pub(crate) struct Local {
+    context: *const Context,
+    _temporary: Option<Temporary>,
+}
+
+impl std::ops::Deref for Local {
+    type Target = Context;
+
+    #[inline(always)]
+    fn deref(&self) -> &Context {
+        // SAFETY: a context lives until its thread's keeper, or `_temporary`, releases it: not while it
+        // is in use, whatever ends the thread.
+        unsafe { &*self.context }
+    }
+}
+
+/// This thread's context, which is made if there is none. Works also in destructors of thread-locals, after
+/// our own are gone.
+#[inline(always)]
+pub(crate) fn current() -> Local {
+    let mut context = CURRENT.get();
+    let _temporary = if context.is_null() { make(&mut context) } else { None };
+    Local { context, _temporary }
+}
+
+#[cold]
+#[inline(never)]
+fn make(context: &mut *const Context) -> Option<Temporary> {
+    *context = Box::into_raw(Context::new(crate::domain::native()));
+    CURRENT.set(*context);
+    if KEEPER.try_with(|_| ()).is_ok() { None } else { Some(Temporary) }
+}

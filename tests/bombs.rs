@@ -1,0 +1,423 @@
+//! What of a user's is dropped by us may panic when it is dropped, and so may what that panics with. None of
+//! it ends the process, meets a stranger, or keeps others from running; the first panic goes on.
+
+mod support;
+
+use contempo::{
+    Abort, Interrupt, StmResult, TVar, Transaction, atomically, atomically_on, collect, snapshot,
+    try_atomically,
+};
+use std::cell::Cell;
+use std::panic::{panic_any, resume_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use support::{alone, elsewhere, message_of};
+
+/// The payload of a panic whose destructor panics.
+struct Payload;
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        resume_unwind(Box::new("a payload")); // Without the panic hook's output, here and below.
+    }
+}
+
+/// Panics when dropped, with such a payload or with a text.
+#[derive(Clone)]
+struct Bomb(bool);
+
+const BOMB: Bomb = Bomb(false);
+const EVIL: Bomb = Bomb(true);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        resume_unwind(if self.0 { Box::new(Payload) } else { Box::new("a bomb") });
+    }
+}
+
+impl PartialEq for Bomb {
+    fn eq(&self, _: &Self) -> bool {
+        resume_unwind(Box::new("do not compare"));
+    }
+}
+
+/// A hook that drops `bomb` only if it does not run.
+fn holding(bomb: Bomb) -> impl FnOnce() {
+    move || std::mem::forget(bomb)
+}
+
+fn panics(text: &'static str) -> impl FnOnce() {
+    move || resume_unwind(Box::new(text))
+}
+
+#[test]
+fn what_unrun_hooks_hold_panics_beside_a_hook() {
+    let cell = TVar::new(0);
+    for bomb in [false, true] {
+        let first = message_of(|| {
+            atomically(|tx| {
+                (0..3).for_each(|_| tx.on_rollback(holding(Bomb(bomb))));
+                tx.on_commit(panics("a hook"));
+                tx.write(&cell, 1)
+            })
+        });
+        assert_eq!((first.as_str(), cell.swap(0)), ("a hook", 1));
+        let first = message_of(|| {
+            try_atomically(|tx| -> Result<(), Abort<()>> {
+                (0..3).for_each(|_| tx.on_commit(holding(Bomb(bomb))));
+                tx.on_rollback(panics("a hook"));
+                Err(Abort::error(()))
+            })
+        });
+        assert_eq!(first, "a hook");
+        // The closure's panic is the first.
+        let first = message_of(|| {
+            atomically(|tx| -> StmResult<()> {
+                (0..3).for_each(|_| tx.on_commit(holding(Bomb(bomb))));
+                tx.on_rollback(panics("a hook"));
+                resume_unwind(Box::new("the closure"))
+            })
+        });
+        assert_eq!(first, "the closure");
+    }
+}
+
+#[test]
+fn what_unrun_hooks_hold_panics_alone() {
+    let cell = TVar::new(0);
+    let first = message_of(|| {
+        atomically(|tx| {
+            tx.on_rollback(holding(BOMB));
+            tx.on_rollback(holding(EVIL));
+            tx.write(&cell, 1)
+        })
+    });
+    assert_eq!((first.as_str(), cell.load()), ("a bomb", 1));
+}
+
+#[test]
+fn all_hooks_run_whatever_one_panics_with() {
+    let (ran, cell) = (Rc::new(Cell::new(0)), TVar::new(0));
+    let counting = || {
+        let ran = Rc::clone(&ran);
+        move || ran.set(ran.get() + 1)
+    };
+    let first = message_of(|| {
+        atomically(|tx| {
+            tx.on_commit(counting());
+            tx.on_commit(panics("first"));
+            tx.on_commit(|| panic_any(Payload));
+            tx.on_commit(counting());
+            tx.on_commit(|| drop(EVIL));
+            tx.on_commit(counting());
+            tx.write(&cell, 1)
+        })
+    });
+    assert_eq!((first.as_str(), ran.take(), cell.load()), ("first", 3, 1));
+    let first = message_of(|| {
+        atomically(|tx| {
+            tx.on_rollback(counting());
+            tx.on_rollback(|| resume_unwind(Box::new(Payload)));
+            tx.on_rollback(counting());
+            tx.write(&cell, 2)?;
+            if cell.name().is_none() {
+                resume_unwind(Box::new("the closure"));
+            }
+            Ok(())
+        })
+    });
+    assert_eq!((first.as_str(), ran.take(), cell.load()), ("the closure", 2, 1));
+}
+
+#[test]
+fn a_strangers_transaction_does_not_meet_it() {
+    let _turn = alone();
+    let cell = TVar::new(Some(EVIL));
+    cell.store(None);
+    let committed = TVar::new(0);
+    for n in 1..1000 {
+        atomically(|tx| tx.write(&committed, n)); // Destructors of old values run after some of them.
+        assert_eq!(committed.load(), n);
+    }
+    (0..10).for_each(|n| cell.store((n % 2 == 0).then(|| EVIL)));
+    collect();
+    // Nor does the end of a thread.
+    let theirs = cell.clone();
+    std::thread::spawn(move || {
+        theirs.store(Some(EVIL));
+        theirs.store(None);
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn a_result_is_dropped_when_a_hook_panics() {
+    for bomb in [false, true] {
+        let first = message_of(|| {
+            atomically(|tx| {
+                tx.on_commit(panics("a hook"));
+                Ok(Bomb(bomb))
+            })
+        });
+        assert_eq!(first, "a hook");
+        let first = message_of(|| {
+            try_atomically(|tx| -> Result<(), _> {
+                tx.on_rollback(panics("a hook"));
+                Err(Abort::error(Bomb(bomb)))
+            })
+        });
+        assert_eq!(first, "a hook");
+        let first = message_of(|| {
+            atomically(|tx| {
+                tx.on_rollback(panics("a hook"));
+                let _ = tx.retry::<()>();
+                Ok(Bomb(bomb)) // Misuse: it has swallowed the signal.
+            })
+        });
+        assert_eq!(first, "a hook");
+        let first = message_of(|| {
+            atomically(|tx| {
+                let _ = tx.retry::<()>();
+                Ok(Bomb(bomb))
+            })
+        });
+        assert!(first.contains("swallowed"), "{first}");
+    }
+}
+
+/// Reads a cell that another thread changes before the attempt ends, the first time.
+fn conflict(tx: &Transaction<'_>, cell: &TVar<u64>, attempts: &mut u64) -> StmResult<()> {
+    *attempts += 1;
+    let before = *tx.read(cell)?;
+    if *attempts == 1 {
+        elsewhere(|| cell.store(7));
+    }
+    tx.write(cell, before + 1)
+}
+
+#[test]
+fn the_result_of_a_failed_attempt_panics_and_a_hook_too() {
+    let cell = TVar::new(0);
+    let mut attempts = 0;
+    let first = message_of(|| {
+        atomically(|tx| {
+            conflict(tx, &cell, &mut attempts)?;
+            tx.on_rollback(|| panic_any(Payload));
+            tx.on_commit(holding(EVIL));
+            Ok(BOMB)
+        })
+    });
+    assert_eq!((first.as_str(), attempts, cell.load()), ("a bomb", 1, 7));
+}
+
+/// What the body of a closure does that has captured a bomb.
+fn fail<R>(_captured: &Bomb) -> R {
+    resume_unwind(Box::new("the closure"))
+}
+
+#[test]
+fn what_a_closure_has_captured_is_dropped_when_it_panics() {
+    let cell = TVar::new(0_u64);
+    // (What a closure has captured that can be called once only is dropped by its own call.)
+    for evil in [false, true] {
+        let bomb = || Bomb(evil);
+        let run = |bomb| move |_: &Transaction<'_>| fail::<StmResult<()>>(&bomb);
+        let try_run = |bomb| move |_: &Transaction<'_>| fail::<Result<(), Abort<()>>>(&bomb);
+        assert_eq!(message_of(|| atomically(run(bomb()))), "the closure");
+        assert_eq!(message_of(|| try_atomically(try_run(bomb()))), "the closure");
+        assert_eq!(message_of(|| atomically_on(&cell, run(bomb()))), "the closure");
+        assert_eq!(message_of(|| Transaction::builder().run(run(bomb()))), "the closure");
+        assert_eq!(message_of(|| Transaction::builder().try_run(try_run(bomb()))), "the closure");
+        let bomb = bomb();
+        assert_eq!(message_of(|| cell.update(move |_| fail(&bomb))), "the closure");
+    }
+    assert_eq!(cell.load(), 0);
+}
+
+#[test]
+fn the_other_sides_are_dropped_when_one_panics() {
+    let cell = TVar::new(0);
+    let first = message_of(|| {
+        let bomb = EVIL;
+        let mut other = Some(move |_: &Transaction<'_>| -> StmResult<()> {
+            let _held = &bomb;
+            Ok(())
+        });
+        atomically(|tx| {
+            tx.write(&cell, 1)?;
+            tx.or_else(|_| resume_unwind(Box::new("a side")), other.take().unwrap())
+        })
+    });
+    assert_eq!(first, "a side");
+    let first = message_of(|| {
+        atomically(|tx| {
+            let sides = [BOMB, EVIL].into_iter().map(|bomb| {
+                move |_: &Transaction<'_>| -> StmResult<()> {
+                    std::mem::forget(bomb);
+                    resume_unwind(Box::new("a side"))
+                }
+            });
+            tx.first_of(sides)
+        })
+    });
+    assert_eq!((first.as_str(), cell.load()), ("a side", 0));
+}
+
+/// An error of a user's that holds one.
+struct Failure(#[expect(dead_code, reason = "it is dropped")] Bomb);
+
+impl From<Interrupt> for Failure {
+    fn from(_: Interrupt) -> Self {
+        Failure(EVIL)
+    }
+}
+
+#[test]
+fn errors_that_are_discarded_for_a_signal_end_there() {
+    let cell = TVar::new(1);
+    // A part makes an error of the signal: the signal counts.
+    let done = atomically(|tx| {
+        tx.or_else(
+            |tx| {
+                tx.nested(|tx| {
+                    let _ = tx.retry::<()>();
+                    Err::<(), _>(Abort::error(BOMB))
+                })
+                .map(|_| 1)
+            },
+            |tx| tx.read(&cell).copied(),
+        )
+    });
+    assert_eq!(done, 1);
+    // So does a side.
+    let done = try_atomically(|tx| -> Result<u64, Abort<()>> {
+        let sides = tx.or_else(
+            |tx| -> Result<u64, Failure> { Ok(tx.retry::<u64>()?) },
+            |_| -> Result<u64, Failure> { Ok(2) },
+        );
+        sides.map_err(|failure| {
+            std::mem::forget(failure);
+            Abort::error(())
+        })
+    });
+    assert_eq!(done, Ok(2));
+}
+
+#[test]
+fn values_of_single_cells_are_dropped_when_something_panics() {
+    let cell = TVar::new(BOMB);
+    for bomb in [false, true] {
+        // (What is compared with is the caller's own.)
+        let expected = std::mem::ManuallyDrop::new(BOMB);
+        assert_eq!(message_of(|| cell.compare_exchange(&expected, Bomb(bomb))), "do not compare");
+        // Misuse is told before the value is in the cell.
+        let outer = TVar::new(0);
+        for operation in [
+            (|cell, bomb| cell.store(bomb)) as fn(&TVar<Bomb>, Bomb),
+            |cell, bomb| std::mem::forget(cell.swap(bomb)),
+            |cell, bomb| {
+                let expected = std::mem::ManuallyDrop::new(BOMB);
+                let _ = std::mem::ManuallyDrop::new(cell.compare_exchange(&expected, bomb));
+            },
+            |cell, bomb| cell.update(move |_| bomb.clone()),
+            |cell, bomb| snapshot(move |_| drop((cell, bomb))),
+            |_, bomb| {
+                atomically(move |_| {
+                    let _held = &bomb;
+                    Ok(())
+                });
+            },
+        ] {
+            let told = message_of(|| outer.with(|_| operation(&cell, Bomb(bomb))));
+            assert!(told.contains("inside a transaction"), "{told}");
+        }
+    }
+    std::mem::forget(cell);
+}
+
+#[test]
+fn what_an_update_made_in_vain_ends_there() {
+    let cell = TVar::new((0, None));
+    let mut calls = 0;
+    cell.update(|(n, _)| {
+        calls += 1;
+        if calls == 1 {
+            elsewhere(|| cell.store((7, None)));
+        }
+        (n + 1, Some(if calls == 1 { EVIL } else { Bomb(false) }))
+    });
+    assert_eq!((calls, cell.with(|(n, _)| *n)), (2, 8));
+    std::mem::forget(cell);
+}
+
+#[test]
+fn a_value_that_could_not_be_written_is_dropped_outside_of_the_attempt() {
+    static DROPPED: AtomicU64 = AtomicU64::new(0);
+    /// Runs a transaction when dropped.
+    struct Teller;
+    impl Drop for Teller {
+        fn drop(&mut self) {
+            let cell = TVar::new(1);
+            assert_eq!(atomically(|tx| tx.read(&cell).copied()), 1);
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let (cell, told) = (TVar::new(0), TVar::new(None));
+    for replace in [false, true] {
+        let mut attempts = 0;
+        atomically(|tx| {
+            attempts += 1;
+            tx.read(&cell)?;
+            if attempts == 1 {
+                elsewhere(|| cell.update(|n| n + 1));
+                let _ = tx.retry::<()>(); // From now on every operation of the attempt fails.
+            }
+            let teller = Some(Teller);
+            if replace { tx.replace(&told, teller).map(|_| ()) } else { tx.write(&told, teller) }
+        });
+        assert_eq!(attempts, 2);
+    }
+    drop(told);
+    support::settle("all are dropped", || {
+        collect();
+        DROPPED.load(Ordering::Relaxed) == 4
+    });
+}
+
+#[test]
+fn strangers_values_are_not_dropped_while_a_panic_is_under_way() {
+    let _turn = alone();
+    static WHILE_PANICKING: AtomicBool = AtomicBool::new(false);
+    static DROPPED: AtomicU64 = AtomicU64::new(0);
+    struct Watch;
+    impl Drop for Watch {
+        fn drop(&mut self) {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+            WHILE_PANICKING.fetch_or(std::thread::panicking(), Ordering::Relaxed);
+        }
+    }
+    /// Replaces many values, while a panic unwinds.
+    struct Unwinds<'c>(&'c TVar<Watch>, Vec<TVar<Watch>>);
+    impl Drop for Unwinds<'_> {
+        fn drop(&mut self) {
+            (0..500).for_each(|_| self.0.store(Watch));
+            self.1.clear();
+        }
+    }
+    let cell = TVar::new(Watch);
+    let message = message_of(|| {
+        let _unwinds = Unwinds(&cell, (0..500).map(|_| TVar::new(Watch)).collect());
+        atomically(|tx| -> StmResult<()> {
+            tx.read(&cell)?;
+            resume_unwind(Box::new("mine"))
+        })
+    });
+    assert_eq!(message, "mine");
+    support::settle("they go later", || {
+        collect();
+        cell.store(Watch);
+        DROPPED.load(Ordering::Relaxed) >= 1000
+    });
+    assert!(!WHILE_PANICKING.load(Ordering::Relaxed));
+}
