@@ -77,6 +77,24 @@ fn what_a_static_cell_held_first_is_dropped_once() {
 }
 
 #[test]
+fn expressions_of_static_cells_see_the_names_around_them() {
+    const VERSION: usize = 3;
+    const CELL: usize = 4;
+    /// Refers to cells in statics.
+    struct Node(usize, Option<&'static TVar<Node>>);
+    contempo::static_tvar! {
+        static A: [usize; VERSION] = [CELL; VERSION];
+        static B: usize = VERSION + CELL;
+        static ITSELF: Node = Node(CELL, Some(&ITSELF));
+        static OTHER: Node = Node(VERSION, Some(&ITSELF));
+    }
+    assert_eq!((A.load(), B.load()), ([4, 4, 4], 7));
+    let next = |cell: &TVar<Node>| cell.with(|node| (node.0, node.1));
+    assert_eq!((next(&OTHER).0, next(next(&OTHER).1.unwrap()).0), (3, 4));
+    assert!(next(&ITSELF).1.unwrap().ptr_eq(&ITSELF));
+}
+
+#[test]
 fn handles_of_static_cells_can_be_cloned_and_dropped() {
     contempo::static_tvar! {
         static CELL: u64 = 7;

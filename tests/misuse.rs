@@ -245,6 +245,39 @@ fn sleeping_for_ever_is_recognised_with_hooks_too() {
 }
 
 #[test]
+fn waiting_for_ones_own_write_is_recognised() {
+    guarded("retry after reading own writes only", || {
+        let (own, other) = (TVar::new(0), TVar::new(0));
+        let message = message_of(|| {
+            atomically(|tx| {
+                tx.write(&own, 1)?;
+                tx.check(*tx.read(&own)? == 2)
+            })
+        });
+        for hint in ["written itself", "its own value", "before writing to them", "`modify`"] {
+            assert!(message.contains(hint), "`{hint}` is missing in: {message}");
+        }
+        all_is_well();
+        // Nor is what a failed part has written anybody else's.
+        let message = message_of(|| {
+            atomically(|tx| {
+                tx.or_else(
+                    |tx| {
+                        tx.write(&other, 1)?;
+                        tx.read(&other)?;
+                        tx.retry::<()>()
+                    },
+                    |tx| tx.retry(),
+                )
+            })
+        });
+        assert!(message.contains("written itself"), "{message}");
+        assert_eq!((own.load(), other.load()), (0, 0));
+        all_is_well();
+    });
+}
+
+#[test]
 fn with_a_timeout_nothing_needs_to_be_read() {
     guarded("retry without reads but with a timeout", || {
         let soon = std::time::Duration::from_millis(5);

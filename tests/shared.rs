@@ -8,7 +8,7 @@ mod region;
 use contempo::shared::collections::{Map, Queue};
 use contempo::shared::{Cell, OpenError, Options, RootError, Shared, TransactionError, Unusable};
 use proptest::prelude::*;
-use region::Place;
+use region::{Place, elsewhere, fresh};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 
@@ -118,6 +118,44 @@ fn a_freed_cell_and_a_foreign_one_are_errors() {
     ));
     shared.collect().unwrap();
     assert!(shared.check().is_sound());
+}
+
+#[test]
+fn a_snapshot_inside_a_snapshot_joins_it() {
+    let (_place, shared) = fresh();
+    let [a, b] = ["a", "b"].map(|name| shared.root(name, 1_u64).unwrap());
+    let gone = shared.atomically(|tx| tx.create(&1_u64)).unwrap();
+    shared.atomically(|tx| tx.free(gone)).unwrap();
+    let theirs = |cell| shared.snapshot(|view| view.read(cell));
+    let seen = shared.snapshot(|view| {
+        let before = view.read(a)?;
+        elsewhere(|| [a, b].map(|cell| shared.atomically(|tx| tx.write(cell, &2)).unwrap()));
+        assert_eq!((before, theirs(a).unwrap(), theirs(b).unwrap()), (1, 1, 1), "one moment");
+        // Whatever happens in the inner one, the outer one goes on.
+        assert!(matches!(theirs(gone), Err(TransactionError::NoSuchCell)));
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            shared.snapshot(|_| -> Result<(), _> { std::panic::resume_unwind(Box::new("mine")) })
+        }));
+        assert!(panic.is_err());
+        assert_eq!(theirs(b).unwrap(), 1);
+        Ok((before, view.read(a)?, view.read(b)?))
+    });
+    assert_eq!(seen.unwrap(), (1, 1, 1));
+    // What the outer one has met is told, whatever the inner one says.
+    let told = shared.snapshot(|view| {
+        let _ = view.read(gone);
+        assert_eq!(theirs(a).unwrap(), 2);
+        view.read(gone)
+    });
+    assert!(matches!(told, Err(TransactionError::NoSuchCell)));
+    assert_eq!((theirs(a).unwrap(), theirs(b).unwrap()), (2, 2));
+}
+
+#[test]
+#[should_panic(expected = "has read no cell")]
+fn waiting_for_nothing_is_recognised() {
+    let (_place, shared) = fresh();
+    let _ = shared.atomically(|tx| tx.retry::<()>());
 }
 
 #[test]

@@ -229,3 +229,50 @@ fn a_long_walk_over_a_changing_list_is_consistent() {
     });
     assert_eq!(sum, 49 * 50 / 2);
 }
+
+#[test]
+fn a_snapshot_inside_a_snapshot_joins_it() {
+    let _turn = alone();
+    let (cell, other) = (TVar::new(1), TVar::new(1));
+    // Two libraries, each of which takes one.
+    let theirs = |cell: &TVar<u64>| snapshot(|view| *view.read(cell));
+    snapshot(|view| {
+        let before = view.read(&cell);
+        elsewhere(|| {
+            atomically(|tx| {
+                tx.write(&cell, 2)?;
+                tx.write(&other, 2)
+            });
+        });
+        assert_eq!((*before, theirs(&cell), theirs(&other)), (1, 1, 1), "one moment");
+        // Whatever happens in the inner one, the outer one goes on.
+        assert_eq!(message_of(|| snapshot(|_| -> u64 { panic!("mine") })), "mine");
+        let message = message_of(|| snapshot(|_| cell.load()));
+        assert!(message.contains("inside a transaction"), "{message}");
+        let third = snapshot(|_| snapshot(|view| *view.read(&other)));
+        assert_eq!((third, *view.read(&other), theirs(&cell)), (1, 1, 1));
+        elsewhere(|| (0..1000).for_each(|n| cell.store(n)));
+        assert_eq!((*view.read(&cell), *before, theirs(&cell)), (1, 1, 1), "nothing has gone");
+    });
+    assert_eq!((theirs(&cell), theirs(&other)), (999, 2));
+    cell.store(3);
+    assert_eq!(theirs(&cell), 3);
+}
+
+#[test]
+fn who_only_reads_stays_at_its_moment_and_retry_waits_for_a_change() {
+    let cell = TVar::new(0);
+    let mut attempts = 0;
+    let seen = atomically(|tx| {
+        attempts += 1;
+        let first = *tx.read(&cell)?;
+        if attempts == 1 {
+            elsewhere(|| cell.store(7));
+        }
+        // A loop here would not end.
+        (0..1000).try_for_each(|_| tx.read(&cell).map(|again| assert_eq!(*again, first)))?;
+        assert_eq!(elsewhere(|| cell.load()), 7);
+        if first == 0 { tx.retry() } else { Ok(first) }
+    });
+    assert_eq!((attempts, seen), (2, 7));
+}

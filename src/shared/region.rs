@@ -252,11 +252,16 @@ impl Shared {
 
     /// Looks at all cells as they are at one moment. Never repeated, and keeps no log.
     ///
+    /// It stays at that moment: a loop that reads a cell until it changes never ends. To wait for a change, run a
+    /// transaction that [retries](Transaction::retry). Inside a snapshot of the same region on the same thread it
+    /// joins that one, and sees what that sees.
+    ///
     /// # Errors
     /// [`TransactionError`].
     ///
     /// # Panics
-    /// Inside a transaction or snapshot of the same region on the same thread.
+    /// Inside a transaction of the same region on the same thread: what it reads there would not be validated when
+    /// that commits. Read by the transaction's handle instead.
     ///
     /// ```
     /// use contempo::shared::{Options, Shared};

@@ -78,7 +78,8 @@ impl<'tx> Transaction<'tx> {
         Ok(Handle::from_bits(cell.handle))
     }
 
-    /// The value of `cell` in this transaction: what it has written itself, or else what was committed.
+    /// The value of `cell` in this transaction: what it has written itself, or else what was committed. A
+    /// transaction that only reads stays at its moment: to wait for a change, return [`retry`](Self::retry).
     ///
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
@@ -196,10 +197,14 @@ impl<'tx> Transaction<'tx> {
     }
 
     /// Gives up this attempt and sleeps until a cell that it has read changes, by whatever process; then
-    /// the closure runs again.
+    /// the closure runs again. This is how to wait for a change: to read the cell again and again shows none, since a
+    /// transaction that only reads stays at its moment.
     ///
     /// # Errors
     /// Always [`Interrupt`]: pass it on with `?` or return it.
+    ///
+    /// # Panics
+    /// When it comes to sleeping and the attempt has read no cell: nothing could wake it.
     ///
     /// ```
     /// use contempo::shared::{Options, Shared};

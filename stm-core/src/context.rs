@@ -39,8 +39,8 @@ pub(crate) struct Context {
     pub(crate) wrote: Cell<bool>,
     /// The claim that the running attempt's versions carry.
     pub(crate) claim: Cell<WhoWhen>,
-    /// Is this thread inside `atomically` or `snapshot`?
-    running: Cell<bool>,
+    /// What this thread is inside of.
+    inside: Cell<Inside>,
     /// Calls of user code outside of any session that come back to this context, one inside the other.
     calls: Cell<u32>,
     /// Has the attempt read a version that was already superseded (and so may not write)?
@@ -76,6 +76,29 @@ pub(crate) struct Context {
     has_discarded: Cell<bool>,
 }
 
+/// What a thread is inside of: nothing, a transaction, or a snapshot at some bound.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inside(u64);
+
+impl Inside {
+    pub(crate) const NOTHING: Inside = Inside(0);
+    /// A transaction, or an operation on a single cell.
+    pub(crate) const TRANSACTION: Inside = Inside(1);
+
+    /// A snapshot at `bound`. (Every bound is above 1: the clock begins there.)
+    #[inline(always)]
+    fn snapshot(bound: u64) -> Self {
+        debug_assert!(bound > Inside::TRANSACTION.0);
+        Inside(bound)
+    }
+
+    /// The bound, if it is a snapshot.
+    #[inline(always)]
+    pub(crate) fn view(self) -> Option<u64> {
+        (self.0 > Inside::TRANSACTION.0).then_some(self.0)
+    }
+}
+
 /// What of a transaction lasts longer than an attempt.
 pub(crate) struct Suspended {
     updating: bool,
@@ -100,7 +123,7 @@ impl Context {
             recent: Cell::new(false),
             wrote: Cell::new(false),
             claim: Cell::new(WhoWhen::committed(0)),
-            running: Cell::new(false),
+            inside: Cell::new(Inside::NOTHING),
             calls: Cell::new(0),
             stale: Cell::new(false),
             updating: Cell::new(false),
@@ -144,13 +167,25 @@ impl Context {
     }
 
     pub(crate) fn is_running(&self) -> bool {
-        self.running.get()
+        self.inside.get() != Inside::NOTHING
+    }
+
+    /// What this thread is inside of.
+    #[inline(always)]
+    pub(crate) fn inside(&self) -> Inside {
+        self.inside.get()
+    }
+
+    /// The snapshot that this thread has entered reads at `bound`.
+    #[inline(always)]
+    pub(crate) fn views_at(&self, bound: u64) {
+        self.inside.set(Inside::snapshot(bound));
     }
 
     /// Will anything on a stack of this thread come back to this context? Then it may not go, even if its
     /// thread ends: a session runs, or user code was called that returns to us.
     fn is_in_use(&self) -> bool {
-        self.running.get() || self.calls.get() > 0
+        self.is_running() || self.calls.get() > 0
     }
 
     /// Calls user code outside of any session, which may never return, and whatever ends its thread
@@ -201,9 +236,10 @@ impl Context {
     /// If this thread is inside one already.
     #[inline(always)]
     pub(crate) fn begin_session(&self) {
-        if self.running.replace(true) {
+        if self.inside.get() != Inside::NOTHING {
             nested();
         }
+        self.inside.set(Inside::TRANSACTION);
     }
 
     /// Begins an attempt.
@@ -316,7 +352,7 @@ impl Context {
     #[inline(always)]
     pub(crate) fn end_session(&self) {
         debug_assert!(!self.turns.reserving.get(), "reservations outlive their session");
-        self.running.set(false);
+        self.inside.set(Inside::NOTHING);
         if self.reclaimer.is_due() {
             self.tidy_up();
         }

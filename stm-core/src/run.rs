@@ -370,7 +370,7 @@ impl Retreat {
 /// What to wait for before the next attempt.
 enum BeforeNext {
     /// A change of what was read.
-    Change(wait::Enlisted),
+    Change { enlisted: wait::Enlisted, wrote: bool },
     /// After a conflict: a pause, or our turn.
     Turn(Pause),
 }
@@ -387,7 +387,8 @@ fn retreat(context: &Context, cause: Cause) -> Retreat {
         if context.waiting_since.get().is_none() {
             context.waiting_since.set(Some(Instant::now()));
         }
-        BeforeNext::Change(wait::enlist(context))
+        let wrote = !context.writes().is_untouched();
+        BeforeNext::Change { enlisted: wait::enlist(context), wrote }
     } else {
         let accesses = context.reads().len() + context.writes().entries().len();
         BeforeNext::Turn(context.lost(cause, accesses))
@@ -418,19 +419,16 @@ fn again(
         retreat.due.run();
     });
     bounds.check(attempts)?;
-    if matches!(retreat.before_next, BeforeNext::Change(_)) {
+    if matches!(retreat.before_next, BeforeNext::Change { .. }) {
         // Destructors may run, and transactions in them.
         context.outside(|| context.reclaimer.hand_over());
     }
     context.go_on(retreat.suspended);
     match retreat.before_next {
-        BeforeNext::Change(enlisted) => {
+        BeforeNext::Change { enlisted, wrote } => {
             if !enlisted.sleep(context, bounds.deadline) {
                 context.suspend();
-                panic!(
-                    "contempo: `retry` in a transaction that has read no cell would sleep for \
-                     ever: read the cells whose change it waits for before calling `retry`"
-                );
+                would_sleep_for_ever(wrote);
             }
         }
         BeforeNext::Turn(pause) => context.pause(pause, bounds.deadline),
@@ -438,6 +436,23 @@ fn again(
     context.press_if_due();
     context.begin_session();
     Ok(())
+}
+
+#[cold]
+#[inline(never)]
+fn would_sleep_for_ever(wrote: bool) -> ! {
+    if wrote {
+        panic!(
+            "contempo: `retry` in a transaction that has read no cell but those that it had written itself would \
+             sleep for ever: what it reads there is its own value, which nobody else can change. Read the cells \
+             whose change it waits for before writing to them, and before calling `retry` (`modify` and `replace` \
+             read first); or wait in a transaction of its own"
+        );
+    }
+    panic!(
+        "contempo: `retry` in a transaction that has read no cell would sleep for ever: read the cells whose \
+         change it waits for before calling `retry`"
+    );
 }
 
 #[cold]

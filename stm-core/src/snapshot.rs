@@ -10,6 +10,9 @@ use std::marker::PhantomData;
 
 /// A read-only view of all cells as they were at one moment: when the snapshot began.
 ///
+/// It stays at that moment: a loop that reads a cell until it changes never ends. To wait for a change, run a
+/// transaction that [retries](crate::Transaction::retry); to poll, take another snapshot each time.
+///
 /// References that it hands out live for `'s`, the snapshot, and cannot leave it:
 ///
 /// ```compile_fail
@@ -76,8 +79,13 @@ impl Drop for Leave<'_> {
 ///
 /// Memory that commits replace while it runs is held until it ends.
 ///
+/// Inside a snapshot of the same thread it joins that one, and sees what that sees: so two libraries that each
+/// take one compose.
+///
 /// # Panics
-/// If called inside a transaction or snapshot of the same thread.
+/// If called inside a transaction of the same thread, or inside the closure of an operation on a single cell: what
+/// it reads there would not be validated when the transaction commits, so the two might not belong together. Read
+/// by the transaction's handle instead.
 ///
 /// ```
 /// # use contempo_core as contempo;
@@ -85,12 +93,21 @@ impl Drop for Leave<'_> {
 /// let accounts: Vec<TVar<u64>> = (0..10).map(TVar::new).collect();
 /// let total: u64 = snapshot(|view| accounts.iter().map(|account| view.read(account)).sum());
 /// assert_eq!(total, 45);
+///
+/// let first = |accounts: &[TVar<u64>]| snapshot(|view| *view.read(&accounts[0]));
+/// snapshot(|_| assert_eq!(first(&accounts), first(&accounts))); // whatever others do meanwhile
 /// ```
 #[inline]
 pub fn snapshot<R>(view: impl FnOnce(&Snapshot<'_>) -> R) -> R {
     let (view, context) = (Kept::new(view), context::current());
-    context.begin_session();
-    let bound = context.reclaimer.enter();
-    let _leave = Leave(&context);
+    let (bound, _leave) = match context.inside().view() {
+        Some(bound) => (bound, None),
+        None => {
+            context.begin_session();
+            let bound = context.reclaimer.enter();
+            context.views_at(bound);
+            (bound, Some(Leave(&context)))
+        }
+    };
     view.into_inner()(&Snapshot { context: &context, bound, _view: PhantomData })
 }

@@ -54,6 +54,9 @@ impl<'tx> Transaction<'tx> {
     ///
     /// Costs two loads and a log entry; never clones, never counts, never blocks.
     ///
+    /// A transaction that only reads stays at its moment, whatever others commit: a loop that reads a cell until it
+    /// changes never ends. To wait for a change, return [`retry`](Self::retry).
+    ///
     /// # Errors
     /// [`Interrupt`] if the attempt must be repeated: pass it on with `?`.
     ///
@@ -215,11 +218,17 @@ impl<'tx> Transaction<'tx> {
     /// Gives up this attempt and sleeps until a cell that it has read changes; then the closure
     /// runs again. Inside [`or_else`](Self::or_else) the other side is tried first.
     ///
+    /// This is how to wait for a change: to read the cell again and again shows no change, since the transaction
+    /// stays at its moment. To look now and then instead, end the transaction and run another each time, or
+    /// use [`retry_timeout`](Self::retry_timeout).
+    ///
     /// # Errors
     /// Always [`Interrupt`]: pass it on with `?` or return it.
     ///
     /// # Panics
-    /// When it comes to sleeping and the attempt has read nothing: nothing could wake it.
+    /// When it comes to sleeping and the attempt has read no cell, or none but those that it had written before:
+    /// what it reads there is its own, which nobody else changes, so nothing could wake it. Read first, and write
+    /// then ([`modify`](Self::modify) and [`replace`](Self::replace) do).
     ///
     /// ```
     /// # use contempo_core as contempo;

@@ -506,13 +506,15 @@ macro_rules! static_tvar {
     ($($(#[$meta:meta])* $visibility:vis static $name:ident: $type:ty = $value:expr;)+) => {$(
         $(#[$meta])*
         $visibility static $name: $crate::TVar<$type> = {
-            static VERSION: $crate::version::StaticVersion<$type> =
+            // Macros cannot make names of items that the caller's expressions do not see: so these are
+            // names that nobody has (as in the standard library's `thread_local!`).
+            static __CONTEMPO_INTERNAL_VERSION: $crate::version::StaticVersion<$type> =
                 $crate::version::StaticVersion::new($value);
             // SAFETY: the version is named here only.
-            static CELL: $crate::version::StaticCell<$type> =
-                unsafe { $crate::version::StaticCell::new(&VERSION) };
+            static __CONTEMPO_INTERNAL_CELL: $crate::version::StaticCell<$type> =
+                unsafe { $crate::version::StaticCell::new(&__CONTEMPO_INTERNAL_VERSION) };
             // SAFETY: the cell is named here only, and a static is never dropped.
-            unsafe { $crate::TVar::from_static(&CELL) }
+            unsafe { $crate::TVar::from_static(&__CONTEMPO_INTERNAL_CELL) }
         };
     )+};
 }

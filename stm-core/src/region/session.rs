@@ -98,6 +98,8 @@ pub struct Session {
     fast_bound: Cell<u64>,
     recent: Cell<u64>,
     running: Cell<bool>,
+    /// Is that a snapshot?
+    viewing: Cell<bool>,
     /// Calls of user code between two attempts, which come back to this session, one inside the other.
     calls: Cell<u32>,
     stale: Cell<bool>,
@@ -146,6 +148,7 @@ impl Session {
             fast_bound: Cell::new(0),
             recent: Cell::new(0),
             running: Cell::new(false),
+            viewing: Cell::new(false),
             calls: Cell::new(0),
             stale: Cell::new(false),
             wrote: Cell::new(false),

@@ -27,6 +27,7 @@ pub(crate) struct Waiting {
     word: usize,
     seen: Seen,
     changed: bool,
+    for_nothing: bool,
 }
 
 /// Marks every cell that the running attempt has read, and looks whether one has changed.
@@ -44,7 +45,7 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
             Some(_) => Some(0),
         };
     }
-    let word = word.unwrap_or(0);
+    let (word, for_nothing) = (word.unwrap_or(0), word.is_none());
     let seen = shared.wake[word].look();
     for read in reads.iter() {
         // SAFETY: as above.
@@ -57,10 +58,15 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
             // SAFETY: as above; the version was found by this attempt.
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
-    Waiting { word, seen, changed }
+    Waiting { word, seen, changed, for_nothing }
 }
 
 impl Waiting {
+    /// Has the attempt read no cell? Then nothing can wake it.
+    pub(crate) fn is_for_nothing(&self) -> bool {
+        self.for_nothing
+    }
+
     /// Waits until the word changes, or for a [`NAP`]. Spins first.
     pub(crate) fn sleep(self, domain: &RegionDomain, patience: &Patience) {
         let word = &domain.map.shared().wake[self.word];

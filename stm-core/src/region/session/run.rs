@@ -212,6 +212,9 @@ impl Session {
         }
         match (why, next) {
             (Stopped::Retry, Some(Before::Sleep(waiting))) => {
+                if waiting.is_for_nothing() {
+                    would_sleep_for_ever();
+                }
                 self.descriptor().counters.waits.add(1);
                 self.between_attempts();
                 self.running.set(false);
@@ -286,7 +289,7 @@ impl Session {
         self.take_bad_luck_up(bad_luck);
     }
 
-    /// Calls `body` with a view of one moment.
+    /// Calls `body` with a view of one moment: that of the snapshot that runs already, if one does.
     ///
     /// # Errors
     /// Why it came to nothing.
@@ -298,6 +301,10 @@ impl Session {
         &self,
         body: impl FnOnce(&Session) -> Result<R, Interrupted>,
     ) -> Result<R, Stopped> {
+        if self.viewing.get() {
+            return self.join(body);
+        }
+        let body = Kept::new(body);
         let _running = self.enter()?;
         let good = self.begin();
         self.memory.look_at_term(self.domain());
@@ -305,6 +312,21 @@ impl Session {
         if !good {
             return Err(Stopped::Corrupt);
         }
+        self.viewing.set(true);
+        body.into_inner()(self).map_err(|_| self.why_no_view())
+    }
+
+    /// A snapshot inside of a snapshot: the outer one goes on as if this had not been, whatever it has met.
+    #[cold]
+    fn join<R>(&self, body: impl FnOnce(&Session) -> Result<R, Interrupted>) -> Result<R, Stopped> {
+        struct Outer<'s>(&'s Session, Option<Stopped>, u64);
+        impl Drop for Outer<'_> {
+            fn drop(&mut self) {
+                *self.0.stopped.borrow_mut() = self.1.take();
+                self.0.fast_bound.set(self.2);
+            }
+        }
+        let _outer = Outer(self, self.stopped.take(), self.fast_bound.replace(self.bound.get()));
         body(self).map_err(|_| self.why_no_view())
     }
 
@@ -387,6 +409,15 @@ impl Session {
 
 #[cold]
 #[inline(never)]
+fn would_sleep_for_ever() -> ! {
+    panic!(
+        "contempo: `retry` in a transaction of a shared region that has read no cell would sleep for ever: read \
+         the cells whose change it waits for before calling `retry`"
+    )
+}
+
+#[cold]
+#[inline(never)]
 fn swallowed() -> ! {
     panic!(
         "contempo: the closure has returned `Ok` although an operation of its transaction had failed. \
@@ -441,6 +472,7 @@ struct View<'s>(&'s Session);
 impl Drop for View<'_> {
     #[inline(always)]
     fn drop(&mut self) {
+        self.0.viewing.set(false);
         if !self.0.is_open() {
             self.0.stopped.take();
         }
