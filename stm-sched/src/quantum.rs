@@ -114,13 +114,13 @@ fn next(length: u64, least: u64, away: u64, others: u64) -> u64 {
 }
 
 /// The number of the processor that this thread runs on.
-#[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
+#[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle, miri))))]
 fn processor() -> usize {
     // SAFETY: no arguments, no memory. Negative if the system does not know: then all are one.
     usize::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
 }
 
-#[cfg(not(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle)))))]
+#[cfg(not(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle, miri)))))]
 fn processor() -> usize {
     0
 }

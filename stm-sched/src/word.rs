@@ -33,7 +33,7 @@ pub struct Owner {
 /// A claim is numerically above every stamp, so that the reader's fast path is one comparison:
 /// `who_when <= bound` says "committed, and early enough".
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
-#[repr(transparent)]
+#[repr(C, align(8))]
 pub struct WhoWhen(u64);
 
 impl WhoWhen {
@@ -106,7 +106,7 @@ pub enum Phase {
 /// | Deciding, not bumped | Committed | the owner: **the decision** |
 /// | Active, Deciding | Aborted | anyone |
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
-#[repr(transparent)]
+#[repr(C, align(8))]
 pub struct StateWord(u64);
 
 impl StateWord {
@@ -194,7 +194,7 @@ pub struct Reservation {
 /// | --- | --- | --- | --- | --- |
 /// | slot | ticket, 0: not reserved | has a name | has a queue | has watchers |
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
-#[repr(transparent)]
+#[repr(C, align(8))]
 pub struct LockWord(u64);
 
 impl LockWord {
@@ -308,7 +308,7 @@ pub enum TurnPhase {
 /// | Waiting, First | Called | whoever releases the cell |
 /// | Pressing | Revoked | an older transaction that presses too, or a waiter when the lease is over |
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
-#[repr(transparent)]
+#[repr(C, align(8))]
 pub struct TurnWord(u64);
 
 impl TurnWord {
