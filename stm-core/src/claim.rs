@@ -149,6 +149,9 @@ impl<D: Domain> Commit<'_, D> {
                     if descriptor.state.load(Ordering::Relaxed).serial() == owner.serial
                         || planted(Fault::FinisherLooksOnce)
                     {
+                        if self.domain.astray(&mut trail, Some(stamp)).is_some() {
+                            return Err(Conflict::at(Cause::Changed, cell));
+                        }
                         // Finish its commit: the same store as its own. Release: as there.
                         header.who_when.store(WhoWhen::committed(stamp), Ordering::Release);
                     }
@@ -156,6 +159,9 @@ impl<D: Domain> Commit<'_, D> {
                 Phase::Aborted => {
                     // Replace the claim: nobody has swung the cell back yet.
                     let base = header.prev.load(self.domain, Ordering::Acquire);
+                    if self.domain.astray(&mut trail, None).is_some() {
+                        return Err(Conflict::at(Cause::Changed, cell));
+                    }
                     // SAFETY: passed on; `base` is the committed version under the claim, if that
                     // is still in the cell when we replace it.
                     if unsafe { self.place(write, head, base) }? {

@@ -317,7 +317,10 @@ impl<D: Domain> Commit<'_, D> {
     unsafe fn give_back(&self, writes: &[WriteEntry<D>], conflict: Conflict<D>) -> Conflict<D> {
         loop {
             let state = self.descriptor.state.load(Ordering::Acquire);
-            if state.phase() == Phase::Aborted || self.descriptor.abort_from_outside(state) {
+            // Committed: nobody but we commits it, and we have not. In memory that others can write anything is there.
+            if matches!(state.phase(), Phase::Aborted | Phase::Committed)
+                || self.descriptor.abort_from_outside(state)
+            {
                 break;
             }
         }

@@ -141,7 +141,12 @@ pub unsafe fn newest_at<D: Domain>(
                     Standing::Committed(stamp) if stamp <= bound => {
                         return Found { version, superseded };
                     }
-                    Standing::Committed(_) => superseded = true,
+                    Standing::Committed(stamp) => {
+                        if let Some(version) = domain.astray(&mut trail, Some(stamp)) {
+                            return Found { version, superseded };
+                        }
+                        superseded = true;
+                    }
                     Standing::Later => {}
                     Standing::Gone => continue 'look,
                 },

@@ -358,9 +358,12 @@ impl Domain for RegionDomain {
         // The poison itself is the first of all.
         let rising = here.zip(trail.last).is_some_and(|(here, last)| here >= last);
         trail.last = here.or(trail.last);
+        // Nobody has drawn it. (The clock is looked at after the stamp, which was drawn before it was stored.) A reader
+        // that moves its bound to the present would never come to it.
+        let ahead = here.is_some_and(|stamp| stamp > self.clock().now());
         // A claim on the way, or a new look.
         trail.looks += u32::from(here.is_none());
-        (rising || trail.looks > ASTRAY).then(|| self.bad_link())
+        (rising || ahead || trail.looks > ASTRAY).then(|| self.bad_link())
     }
 }
 

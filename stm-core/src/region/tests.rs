@@ -22,6 +22,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 mod checking;
+mod stamps;
 
 /// A region for one test.
 struct World {
