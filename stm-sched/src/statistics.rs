@@ -63,7 +63,8 @@ macro_rules! counters {
 
             /// Adds this thread's counts to `sum`.
             pub fn add_to(&self, sum: &mut Statistics) {
-                $(sum.$name += self.$name.get();)+
+                // Those of a region may be damaged.
+                $(sum.$name = sum.$name.wrapping_add(self.$name.get());)+
             }
         }
 

@@ -48,13 +48,14 @@ impl CommitClock {
             self.now.store(stamp, Ordering::SeqCst);
             return stamp;
         }
-        self.now.fetch_add(weight, Ordering::SeqCst) + weight
+        // Wraps in a damaged region only.
+        self.now.fetch_add(weight, Ordering::SeqCst).wrapping_add(weight)
     }
 
     /// Is it certain that nobody drew a stamp between `bound` and `stamp`, which was drawn with
     /// `weight`?
     #[inline(always)]
     pub fn is_next(&self, bound: u64, stamp: u64, weight: u64) -> bool {
-        stamp == bound + weight
+        stamp == bound.wrapping_add(weight)
     }
 }
