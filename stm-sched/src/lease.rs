@@ -8,14 +8,18 @@
 //! files (`Open`) is there for both: closing *any* descriptor of the file drops all locks of the
 //! process, so there is one descriptor for each file, which is closed when nobody in the process holds
 //! anything; and the kernel does not tell two holders in one process apart, so the list does.
+//!
+//! A lease file is known by what is in it ([`MAGIC`]), or by device and inode, if a region names those. It comes to its
+//! place with that in it, and is never written to again.
 
+use crate::file::{self, Draft, Identity};
 use crate::fork::{ForkMark, PerProcess};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +29,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 struct Open {
     file: ManuallyDrop<File>,
-    identity: (u64, u64),
+    identity: Identity,
     /// Places in the file that some holder in this process has locked.
     taken: Mutex<BTreeSet<u64>>,
     /// A child has the descriptor of its parent, and none of the locks.
@@ -37,6 +41,10 @@ struct Open {
 /// The lease files that this process has open. Files are opened and closed under its lock, so no
 /// descriptor is closed while another holder of the same file has a lease.
 static OPEN: PerProcess<Mutex<Vec<Arc<Open>>>> = PerProcess::new();
+
+fn another_file() -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, "there is another file at its place")
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Whatever is guarded here is whole between any two statements.
@@ -59,6 +67,8 @@ pub struct LeaseFile {
 const SPACE_BITS: u32 = 13;
 /// The place of the [`Gate`], beyond all spaces.
 const GATE: u64 = 1 << 62;
+/// What is in a lease file.
+pub const MAGIC: [u8; 16] = *b"contempo leases\n";
 /// How often somebody looks whether the gate is free.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -74,100 +84,102 @@ impl Drop for Gate<'_> {
     }
 }
 
-fn identity_of(file: &File) -> io::Result<(u64, u64)> {
-    let metadata = file.metadata()?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
 impl LeaseFile {
-    /// Opens the file at `path`, for the leases of this space.
+    /// Opens the file at `path`, for the leases of this space. If a region names its lease file, then this is `known`.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn open(path: &Path, space: u64) -> io::Result<Self> {
+    /// What the system says; `AlreadyExists` if there is something else: a link, or a file that is neither `known` nor
+    /// begins as lease files do.
+    pub fn open(path: &Path, space: u64, known: Option<Identity>) -> io::Result<Self> {
         let mut all = lock(OPEN.get()?);
-        Self::find_or_open(&mut all, path, space)
+        Self::find_or_open(&mut all, path, space, known)
     }
 
-    /// Is this file, by device and inode, a lease file that this process has open? To close another descriptor of it
-    /// would drop all leases.
+    /// Opens a file that is to be none of this process's lease files. (To close another descriptor of one would drop
+    /// all leases.) None if it is one.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn is_open_here(path: &Path) -> io::Result<bool> {
+    /// As [`file::open`].
+    pub fn open_other(path: &Path, write: bool) -> io::Result<Option<File>> {
         let all = lock(OPEN.get()?);
-        let look = libc::O_PATH | libc::O_CLOEXEC;
-        let identity = identity_of(&File::options().read(true).custom_flags(look).open(path)?)?;
-        Ok(all.iter().any(|open| open.identity == identity))
+        let is_known = |identity| all.iter().any(|open| open.identity == identity);
+        if is_known(file::identity_at(path)?) {
+            return Ok(None);
+        }
+        // Not to be closed before it is known that nobody here has a lease in it.
+        let opened = ManuallyDrop::new(file::open(path, write)?);
+        if is_known(file::identity(&opened)?) {
+            return Ok(None); // Moved to this place since we looked: the descriptor stays open.
+        }
+        Ok(Some(ManuallyDrop::into_inner(opened)))
     }
 
     /// Opens the file at `path`, and makes it first if it is not there. Says whether it did.
     ///
     /// # Errors
-    /// What the system says.
+    /// As [`open`](Self::open).
     pub fn open_or_make(path: &Path, mode: u32, space: u64) -> io::Result<(Self, bool)> {
         let mut all = lock(OPEN.get()?);
         loop {
-            match Self::find_or_open(&mut all, path, space) {
+            match Self::find_or_open(&mut all, path, space, None) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => return other.map(|leases| (leases, false)),
             }
-            let mut options = File::options();
-            options.read(true).write(true).create_new(true).mode(mode);
             let fork = ForkMark::new()?;
-            match options.custom_flags(libc::O_CLOEXEC).open(path) {
+            let draft = Draft::new(path, mode)?;
+            draft.file().write_all_at(&MAGIC, 0)?;
+            match draft.publish(path) {
                 // Somebody was faster.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
-                Ok(file) => {
+                Ok(()) => {
                     // Nobody in this process has a lease in a file that is new: it may be closed on the way out.
-                    let identity = identity_of(&file)?;
-                    let leases =
-                        Self::add(&mut all, ManuallyDrop::new(file), identity, fork, space);
-                    return Ok((leases, true));
+                    let identity = file::identity(draft.file())?;
+                    let file = ManuallyDrop::new(draft.into_file()?);
+                    return Ok((Self::add(&mut all, file, identity, fork, space), true));
                 }
             }
         }
     }
 
-    fn find_or_open(all: &mut Vec<Arc<Open>>, path: &Path, space: u64) -> io::Result<Self> {
-        let known = |all: &[Arc<Open>], identity| {
+    fn find_or_open(
+        all: &mut Vec<Arc<Open>>,
+        path: &Path,
+        space: u64,
+        known: Option<Identity>,
+    ) -> io::Result<Self> {
+        let find = |all: &[Arc<Open>], identity| {
             let open = all.iter().find(|open| open.identity == identity)?;
             // Relaxed, here and below: under the lock.
             open.holders.fetch_add(1, Ordering::Relaxed);
             Some(Self::holder(Arc::clone(open), space))
         };
         // To look at it drops no lock.
-        let look = libc::O_PATH | libc::O_CLOEXEC;
-        let place = File::options().read(true).custom_flags(look).open(path)?;
-        if let Some(known) = known(all, identity_of(&place)?) {
-            return Ok(known);
-        }
-        // Nothing is ever written to one. Not somebody's file that happens to have its name: the mode of that would
-        // be changed, and it would be removed with the region.
-        let metadata = place.metadata()?;
-        if !metadata.is_file() || metadata.len() != 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "there is another file at its place",
-            ));
+        if let Some(found) = find(all, file::identity_at(path)?) {
+            return Ok(found);
         }
         let fork = ForkMark::new()?;
-        let mut options = File::options();
-        options.read(true).write(true).custom_flags(libc::O_CLOEXEC);
         // Not to be closed on any way out before it is known that nobody here has a lease in it.
-        let file = ManuallyDrop::new(options.open(path)?);
-        let identity = identity_of(&file)?;
-        if let Some(known) = known(all, identity) {
-            return Ok(known); // Moved to this place since we looked: the descriptor stays open.
+        let opened = ManuallyDrop::new(file::open(path, true).map_err(|error| {
+            if error.kind() == io::ErrorKind::InvalidInput { another_file() } else { error }
+        })?);
+        let identity = file::identity(&opened)?;
+        if let Some(found) = find(all, identity) {
+            return Ok(found); // Moved to this place since we looked: the descriptor stays open.
         }
-        Ok(Self::add(all, file, identity, fork, space))
+        // Not somebody's file that happens to have its name: the mode of that would be changed, and it would be removed
+        // with the region.
+        if known != Some(identity) && !file::begins_with(&opened, &MAGIC).is_ok_and(|it| it) {
+            drop(ManuallyDrop::into_inner(opened));
+            return Err(another_file());
+        }
+        Ok(Self::add(all, opened, identity, fork, space))
     }
 
     fn add(
         all: &mut Vec<Arc<Open>>,
         file: ManuallyDrop<File>,
-        identity: (u64, u64),
+        identity: Identity,
         fork: ForkMark,
         space: u64,
     ) -> Self {
@@ -198,11 +210,15 @@ impl LeaseFile {
     /// # Errors
     /// What the system says, other than that there is none.
     pub fn is_at(&self, path: &Path) -> io::Result<bool> {
-        match std::fs::metadata(path) {
-            Ok(metadata) => Ok((metadata.dev(), metadata.ino()) == self.identity()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        file::is_at(path, self.identity())
+    }
+
+    /// Removes the file's name, if `path` still is that. Says whether it was.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn remove(&self, path: &Path) -> io::Result<bool> {
+        file::remove(path, self.identity())
     }
 
     /// Takes the gate of this file, and waits so long for it.
@@ -221,7 +237,7 @@ impl LeaseFile {
     }
 
     /// Identifies the file on this machine: device and inode.
-    pub fn identity(&self) -> (u64, u64) {
+    pub fn identity(&self) -> Identity {
         self.open.identity
     }
 
@@ -230,11 +246,7 @@ impl LeaseFile {
     /// # Errors
     /// What the system says.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
-        use std::os::unix::fs::PermissionsExt;
-        if self.open.file.metadata()?.permissions().mode() & 0o7777 == mode & 0o7777 {
-            return Ok(());
-        }
-        self.open.file.set_permissions(std::fs::Permissions::from_mode(mode))
+        file::set_mode(&self.open.file, mode)
     }
 
     fn lock(from: u64, count: u64, kind: libc::c_int) -> libc::flock {
@@ -419,7 +431,7 @@ mod tests {
         let child = in_child(|| {
             // Its parent's holder knows nothing of a child; its own does.
             assert!(leases.try_take(4).is_err() && leases.is_taken_by_another(3).is_err());
-            let own = LeaseFile::open(&path, 0).unwrap();
+            let own = LeaseFile::open(&path, 0, None).unwrap();
             let refused = matches!(own.try_take(3), Ok(false));
             let shown = matches!(own.is_taken_by_another(3), Ok(true));
             let among = matches!(own.is_one_taken_by_another(0, 64), Ok(true));
@@ -435,8 +447,8 @@ mod tests {
     fn spaces_do_not_meet_and_one_is_at_the_gate() {
         let path = fresh("spaces");
         let first = make(&path);
-        let other = LeaseFile::open(&path, 1 << 15).unwrap();
-        let last = LeaseFile::open(&path, u64::MAX).unwrap();
+        let other = LeaseFile::open(&path, 1 << 15, None).unwrap();
+        let last = LeaseFile::open(&path, u64::MAX, None).unwrap();
         for index in [0, 1, (1 << SPACE_BITS) - 1] {
             assert!(first.try_take(index).unwrap() && other.try_take(index).unwrap());
             assert!(last.try_take(index).unwrap() && !first.is_taken_by_another(index).unwrap());
@@ -444,7 +456,7 @@ mod tests {
         let patience = Duration::from_millis(5);
         let gate = first.take_gate(patience).unwrap();
         assert_eq!(other.take_gate(patience).unwrap_err().kind(), io::ErrorKind::TimedOut);
-        let outside = || LeaseFile::open(&path, 0).unwrap().take_gate(patience).is_err();
+        let outside = || LeaseFile::open(&path, 0, None).unwrap().take_gate(patience).is_err();
         assert!(in_child(outside), "another process");
         drop(gate);
         drop(other.take_gate(patience).unwrap());
@@ -460,7 +472,7 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
-                        drop(LeaseFile::open(&path, 7).unwrap());
+                        drop(LeaseFile::open(&path, 7, None).unwrap());
                     }
                 });
             }
@@ -468,7 +480,7 @@ mod tests {
                 let opens = in_child(|| {
                     // SAFETY: ends a child that hangs.
                     unsafe { libc::alarm(20) };
-                    LeaseFile::open(&path, 7).is_ok_and(|own| own.try_take(5).is_ok())
+                    LeaseFile::open(&path, 7, None).is_ok_and(|own| own.try_take(5).is_ok())
                 });
                 if !opens {
                     done.store(true, Ordering::Relaxed);
@@ -509,7 +521,7 @@ mod tests {
         let path = fresh("holders");
         let first = make(&path);
         assert!(first.try_take(1).unwrap() && shows(&path, 1));
-        let second = LeaseFile::open(&path, 0).unwrap();
+        let second = LeaseFile::open(&path, 0, None).unwrap();
         assert!(!second.try_take(1).unwrap() && second.is_taken_by_another(1).unwrap());
         assert!(second.try_take(2).unwrap() && shows(&path, 2));
         second.give_up(1).unwrap();
@@ -519,7 +531,7 @@ mod tests {
         // At another name, and closed again: the same file.
         let moved = path.with_extension("moved");
         std::fs::rename(&path, &moved).unwrap();
-        drop(LeaseFile::open(&moved, 0).unwrap());
+        drop(LeaseFile::open(&moved, 0, None).unwrap());
         assert!(shows(&moved, 2));
         drop(second);
         assert!(!shows(&moved, 2));

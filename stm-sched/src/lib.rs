@@ -24,6 +24,7 @@
 //! | [`time`] | the monotonic clock, read after failures, and now and then between transactions |
 //! | [`guard`] | calling and dropping what belongs to users, which may panic |
 //! | [`fault`] | protocol bugs on demand, for the checks that must find them |
+//! | `file` | files that are ours: opened without following links, removed by what they are (Linux) |
 //! | `lease` | which processes are alive (Linux) |
 //! | `fork` | what a forked child is to leave alone (Linux) |
 //! | [`statistics`] | per-thread counters, added up on demand |
@@ -35,6 +36,8 @@ pub mod clock;
 pub mod contention;
 pub mod descriptor;
 pub mod fault;
+#[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
+pub mod file;
 #[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
 pub mod fork;
 mod futex;

@@ -16,6 +16,8 @@ pub enum Unusable {
         /// Bytes that there are.
         found: u64,
     },
+    /// It is a symbolic link, and only what it leads to may be a region: name that.
+    Link,
     /// Whoever was making it has not finished, or died.
     HalfCreated,
     /// It was made by a version of contempo with another layout.
@@ -45,6 +47,9 @@ impl fmt::Display for Unusable {
             Unusable::NotARegion => write!(f, "the file is not a contempo region"),
             Unusable::Truncated { expected, found } => {
                 write!(f, "the region is truncated: {found} bytes of {expected}")
+            }
+            Unusable::Link => {
+                write!(f, "the file is a symbolic link: name the region that it leads to")
             }
             Unusable::HalfCreated => {
                 write!(f, "the region is not complete: its maker has not finished, or has died")

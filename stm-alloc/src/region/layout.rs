@@ -304,16 +304,16 @@ impl Identity {
     }
 }
 
-/// Is this the file of a region, whoever made it and however far that came?
+/// Is this the file of a region, whoever made it? Device and inode of the lease file that it names, which may be
+/// anything if the region is damaged, or of another version.
 ///
 /// # Errors
 /// [`Unusable::NotARegion`]; what the system says.
-pub fn recognise(file: &File) -> Result<(), OpenError> {
+pub fn recognise(file: &File) -> Result<(u64, u64), OpenError> {
     let unchecked = Unchecked::read(file)?;
-    let magic = if unchecked.read >= 8 { unchecked.identity().magic } else { 0 };
-    let empty = unchecked.bytes.iter().all(|byte| *byte == 0);
-    if magic == MAGIC || magic == MAGIC.swap_bytes() || empty {
-        return Ok(());
+    let identity = unchecked.identity();
+    if unchecked.read >= 8 && (identity.magic == MAGIC || identity.magic == MAGIC.swap_bytes()) {
+        return Ok((identity.lease[0], identity.lease[1]));
     }
     Err(Unusable::NotARegion.into())
 }

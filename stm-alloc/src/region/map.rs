@@ -317,7 +317,7 @@ impl Map {
     /// # Errors
     /// What the system says; or that the file has been cut off.
     fn trusted(&self) -> io::Result<u64> {
-        if self.length()? < self.usable.load(Ordering::Relaxed) as u64 {
+        if self.shortened_to()?.is_some() {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "the region's file was cut off while it was in use",

@@ -11,13 +11,13 @@ use contempo_alloc::region::layout::Incarnation;
 use contempo_alloc::region::map::Map;
 use contempo_alloc::region::power;
 use contempo_sched::fault::{Fault, planted};
+use contempo_sched::file::{self, Identity};
 use contempo_sched::fork::{ForkMark, PerProcess};
 use contempo_sched::lease::{LeaseFile, started_at};
 use contempo_sched::primitives::Ordering;
 use contempo_sched::table::Descriptors;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Default for Options {
 /// A region that this process is attached to.
 pub(crate) struct Known {
     /// Device and inode.
-    key: (u64, u64),
+    key: Identity,
     region: Weak<RegionDomain>,
 }
 
@@ -83,15 +83,14 @@ pub(crate) fn known(domain: &Arc<RegionDomain>, file: &File) -> Result<Known, Op
     Ok(Known { key: key_of(file)?, region: Arc::downgrade(domain) })
 }
 
-fn key_of(file: &File) -> Result<(u64, u64), OpenError> {
-    let metadata = file.metadata().map_err(system("look at the region's file"))?;
-    Ok((metadata.dev(), metadata.ino()))
+fn key_of(file: &File) -> Result<Identity, OpenError> {
+    file::identity(file).map_err(system("look at the region's file"))
 }
 
 /// The region of this key that this process is attached to. Waits for one that is being left.
 fn find(
     list: &'static List,
-    key: (u64, u64),
+    key: Identity,
 ) -> Result<Arc<RegionDomain>, MutexGuard<'static, Vec<Known>>> {
     let mut attached = list.known.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
@@ -105,19 +104,16 @@ fn find(
     }
 }
 
-/// Attaches this process to the region at `path`.
+/// Attaches this process to the region at `path`. A symbolic link is followed first: then the region is that at the
+/// place where it leads, with the lease file beside that.
 ///
 /// # Errors
 /// Why it cannot; the file is left as it is.
 pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
     let mut tries = 1;
     loop {
-        not_a_lease_file(path)?;
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(system("open the region's file"))?;
+        let path = &path.canonicalize().map_err(system("open the region's file"))?;
+        let file = open_region(path, true)?;
         let key = key_of(&file)?;
         match open_file(path, file, key) {
             // Perhaps both were removed, and made again, while we looked from one to the other.
@@ -131,36 +127,44 @@ pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
     }
 }
 
-/// To open one of this process's lease files, and close it again, would drop its leases.
+/// Opens what may be the file of a region, and does not follow links.
 ///
 /// # Errors
-/// If it is one, or cannot be looked at.
-pub(crate) fn not_a_lease_file(path: &Path) -> Result<(), OpenError> {
-    match LeaseFile::is_open_here(path).map_err(system("open the region's file"))? {
-        true => Err(Unusable::NotARegion.into()),
-        false => Ok(()),
+/// If it is a link, or one of this process's lease files; what the system says.
+pub(crate) fn open_region(path: &Path, write: bool) -> Result<File, OpenError> {
+    match LeaseFile::open_other(path, write) {
+        Ok(Some(file)) => Ok(file),
+        Ok(None) => Err(Unusable::NotARegion.into()),
+        Err(_) if path.is_symlink() => Err(Unusable::Link.into()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            Err(Unusable::NotARegion.into())
+        }
+        Err(error) => Err(system("open the region's file")(error)),
     }
 }
 
-fn is_at(path: &Path, key: (u64, u64)) -> bool {
-    std::fs::metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == key)
+fn is_at(path: &Path, key: Identity) -> bool {
+    file::is_at(path, key).unwrap_or(false)
 }
 
-fn open_file(path: &Path, file: File, key: (u64, u64)) -> Result<Arc<RegionDomain>, OpenError> {
+fn open_file(path: &Path, file: File, key: Identity) -> Result<Arc<RegionDomain>, OpenError> {
     let mut attached = match find(list()?, key) {
         Ok(region) => return Ok(region),
         Err(attached) => attached,
     };
     let map = Map::open(file, layout_hash())?;
-    let leases = match LeaseFile::open(&lease_path(path), map.identity().instance) {
+    let [device, inode] = map.identity().lease;
+    let known = Some((device, inode));
+    let leases = match LeaseFile::open(&lease_path(path), map.identity().instance, known) {
         Ok(leases) => leases,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) =>
+        {
             return Err(Unusable::LeaseFileReplaced.into());
         }
         Err(error) => return Err(system("open the lease file")(error)),
     };
-    let identity = leases.identity();
-    if map.identity().lease != [identity.0, identity.1] {
+    if known != Some(leases.identity()) {
         return Err(Unusable::LeaseFileReplaced.into());
     }
     let processes = map.identity().processes;

@@ -9,6 +9,7 @@
 
 use crate::region::attach::take_slot;
 use crate::region::domain::RegionDomain;
+use crate::region::recover::is_cut_off;
 use crate::region::session::Session;
 use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::region::error::OpenError;
@@ -36,7 +37,8 @@ impl Drop for Attached {
     fn drop(&mut self) {
         LAST.set((null(), null())); // It may name this one.
         let Some(session) = self.session.take() else { return };
-        if self.domain.fork.is_child() {
+        // Of a file that was cut off nothing is touched any more.
+        if self.domain.fork.is_child() || is_cut_off(&self.domain) {
             std::mem::forget(session);
             return;
         }
