@@ -20,8 +20,10 @@ use std::path::Path;
 const SECONDS: i64 = 20;
 /// Ways to damage a word.
 const WAYS: u64 = 10;
-/// How many of them are tried with each word, unless `CONTEMPO_DAMAGE=all`.
+/// How many of them are tried with each word, and [`UNDRAWN`], unless `CONTEMPO_DAMAGE=all`.
 const SOME: u64 = 2;
+/// The way that makes it a stamp that nobody has drawn.
+const UNDRAWN: u64 = 4;
 /// Processes that do it side by side, each with a region of its own.
 const WORKERS: usize = 4;
 const PROCESSES: u32 = 2;
@@ -192,8 +194,7 @@ fn damaged(image: &[u8], words: &[usize], at: usize, way: u64) -> u64 {
         // One bit: what looks good most.
         2 => before ^ 1 << (at % 64),
         3 => before ^ 1 << (at * 7 % 32),
-        // A stamp that nobody has drawn.
-        4 => now + 1000,
+        UNDRAWN => now + 1000,
         // Another word.
         5 => word(image, words[at * 31 % words.len()]),
         // A claim of the first slot's next transaction; and of one that there has never been.
@@ -207,8 +208,10 @@ fn damaged(image: &[u8], words: &[usize], at: usize, way: u64) -> u64 {
 /// The cases: each word, with some of the ways.
 fn cases(words: &[usize]) -> Vec<(usize, u64)> {
     let all = std::env::var("CONTEMPO_DAMAGE").is_ok_and(|it| it == "all");
-    let ways =
-        |at: usize| (0..if all { WAYS } else { SOME }).map(move |n| (n * 3 + at as u64) % WAYS);
+    let ways = |at: usize| {
+        let some = (0..if all { WAYS } else { SOME }).map(move |n| (n * 3 + at as u64) % WAYS);
+        some.filter(|way| *way != UNDRAWN).chain([UNDRAWN])
+    };
     words.iter().flat_map(|at| ways(*at).map(|way| (*at, way))).collect()
 }
 

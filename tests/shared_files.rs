@@ -104,6 +104,7 @@ fn a_link_to_a_region_is_followed_to_open_it_and_not_to_remove_it() {
     make(&region);
     symlink(&region, &link).unwrap();
     // By the link, in another folder, it is the same region; and leaves no lease file there.
+    aside(|| drop(Shared::open(&link).unwrap()));
     aside(|| {
         let shared = Shared::open(&region).unwrap();
         let cell = shared.root("cell", 1_u64).unwrap();
@@ -191,7 +192,10 @@ fn a_region_that_was_cut_off_is_not_opened() {
     let (cell, region) = aside(|| {
         let shared = Shared::create(&place, &options).unwrap();
         let words = shared.root("cell", 7_u64).unwrap().words();
-        shared.atomically(|tx| tx.create(&[1_u8; 30_000][..])).unwrap();
+        // It grows beyond what every region has at least.
+        for n in 0..8 {
+            shared.atomically(|tx| tx.create(&[n; 30_000][..])).unwrap();
+        }
         (words, shared.overview().instance)
     });
     let whole = std::fs::read(place.path()).unwrap();
