@@ -57,14 +57,20 @@ impl Content {
     }
 }
 
-/// Uses the region in every way, whatever comes of it.
-fn use_it(place: &Path) -> bool {
+/// Uses the region in every way, whatever comes of it; it is damaged before it is opened, or in use.
+fn use_it(place: &Path, in_use: bool, damage: impl Fn()) -> bool {
+    if !in_use {
+        damage();
+    }
     let Ok(shared) = Shared::open(place) else { return false };
     let _ = shared.check().to_string();
     let _ = shared.overview().to_string();
     let _ = shared.roots();
     let Ok(content) = Content::find(&shared) else { return true };
     for round in 0..2 {
+        if in_use && round == 1 {
+            damage();
+        }
         use_cells(&shared, &content, round);
         use_collections(&shared, &content, round);
         let _ = shared.collect();
@@ -234,11 +240,13 @@ fn damage_and_use(place: &Path, image: &[u8], numbers: std::ops::Range<usize>) {
         file.set_len(image.len() as u64).unwrap();
         file.write_all_at(image, 0).unwrap();
         let bits = damaged(image, &words, at, way);
-        file.write_all_at(&bits.to_ne_bytes(), at as u64 * 8).unwrap();
+        let damage = || file.write_all_at(&bits.to_ne_bytes(), at as u64 * 8).unwrap();
+        let in_use = (at as u64 + way) % 2 == 1;
         limit_time();
-        let path = place.to_owned();
         // On a thread of its own, after which nobody is attached.
-        let used = std::thread::spawn(move || use_it(&path)).join().expect("it panics");
+        let used = std::thread::scope(|scope| {
+            scope.spawn(|| use_it(place, in_use, damage)).join().expect("it panics")
+        });
         println!("{}", if used { "used" } else { "refused" });
     }
 }

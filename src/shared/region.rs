@@ -114,10 +114,12 @@ impl Shared {
         make::create(path.as_ref(), &options.0).map(Self::of)
     }
 
-    /// Attaches this process to the region at `path`, and clears up after processes that have died.
+    /// Attaches this process to the region at `path`, and clears up after processes that have died. If `path` is a
+    /// symbolic link, then the region is the one at the place where it leads, with the lease file beside that.
     ///
     /// # Errors
-    /// [`OpenError`] if the file is not a region that this program can use; it is left as it is.
+    /// [`OpenError`] if the file is not a region that this program can use; it is left as it is. Also one that was cut
+    /// off while nobody had it open ([`Truncated`](crate::shared::Unusable::Truncated)).
     ///
     /// ```
     /// use contempo::shared::{Options, Shared};
@@ -135,10 +137,13 @@ impl Shared {
     }
 
     /// Removes the region at `path` and its lease file, in a way that fits with others who make one there, or
-    /// remove it, at the same time. Processes that are attached go on with it, and nobody else finds it.
+    /// remove it, at the same time. Processes that are attached go on with it, and nobody else finds it. Also one that
+    /// is damaged, or of another version: what counts is that the file begins as regions do.
     ///
     /// # Errors
-    /// [`OpenError`] if there is no region, or the system refuses.
+    /// [`OpenError`] if there is no region, or the system refuses: what is no region is left alone
+    /// ([`NotARegion`](crate::shared::Unusable::NotARegion)), and so is a symbolic link, and what it leads to
+    /// ([`Link`](crate::shared::Unusable::Link)).
     ///
     /// ```
     /// use contempo::shared::{Options, Shared};
