@@ -5,10 +5,13 @@ use crate::region::check::{self, Wrong};
 
 const AHEAD: u64 = 1_000_000;
 
+/// What is done with two cells, the second of which is damaged.
+type Operation = fn(&Session, Handle, Handle) -> Result<(), Stopped>;
+
 /// Does `f` with two cells whose second one has this who/when word; says whether the region is known as damaged.
 fn with_damage(
     damage: impl FnOnce(&RegionDomain, Handle),
-    f: fn(&Session, Handle, Handle) -> Result<(), Stopped>,
+    f: Operation,
 ) -> (Result<(), String>, bool) {
     let world = World::new();
     let (domain, one, other) = (Arc::clone(&world.domain), world.cell(), world.cell());
@@ -39,7 +42,7 @@ fn stamp_of_the_owner(domain: &RegionDomain, cell: Handle) {
     descriptor.stamp.store(1 << 63 | 5, Ordering::SeqCst);
 }
 
-const OPERATIONS: [(&str, fn(&Session, Handle, Handle) -> Result<(), Stopped>); 4] = [
+const OPERATIONS: [(&str, Operation); 4] = [
     ("write and read", |session, one, other| {
         session.atomically(|session| {
             session.write(one, &1_u64.to_ne_bytes())?;
