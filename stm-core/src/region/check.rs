@@ -55,6 +55,7 @@ pub fn check(domain: &RegionDomain) -> Report {
             } else {
                 report.used_bytes += SIZES[class];
                 match (meta.kind(), meta.retirer()) {
+                    _ if verdict == Verdict::Taken => {}
                     (_, Some(_)) => report.retired += 1,
                     (Kind::Version, None) => report.versions += 1,
                     (Kind::Cell, None) => {
@@ -66,7 +67,7 @@ pub fn check(domain: &RegionDomain) -> Report {
             }
             match verdict {
                 Verdict::Good => {}
-                Verdict::ToClear => report.to_clear += 1,
+                Verdict::ToClear | Verdict::Taken => report.to_clear += 1,
                 Verdict::Wrong(what) => suspects.push(Problem { offset: block, what }),
             }
         }

@@ -32,8 +32,10 @@ enum Holder {
 pub(super) enum Verdict {
     /// It is as it should be, or somebody who lives is about to put it in order.
     Good,
-    /// Clearing up takes it back, or puts it in order.
+    /// Clearing up puts it in order.
     ToClear,
+    /// Clearing up takes it back.
+    Taken,
     /// No protocol leaves it like that.
     Wrong(Wrong),
 }
@@ -192,7 +194,10 @@ impl<'d> Judge<'d> {
         if self.is_ahead(version) {
             return Verdict::Wrong(Wrong::StampAboveClock);
         }
-        if self.taken.contains(&handle.bits()) || self.settled.contains(&handle.bits()) {
+        if self.taken.contains(&handle.bits()) {
+            return Verdict::Taken;
+        }
+        if self.settled.contains(&handle.bits()) {
             return Verdict::ToClear;
         }
         #[cfg(test)]
@@ -223,7 +228,7 @@ impl<'d> Judge<'d> {
 
     fn judge_cell(&self, cell: &RegionCell, handle: Handle) -> Verdict {
         if self.taken.contains(&handle.bits()) {
-            return Verdict::ToClear;
+            return Verdict::Taken;
         }
         let newest = cell.header.value.handle(Ordering::Acquire);
         if self.taken.contains(&newest.bits()) {

@@ -25,7 +25,8 @@ pub struct Report {
     pub used_bytes: usize,
     /// Slots whose owners have died and that nobody has cleared up.
     pub dead: usize,
-    /// Blocks that clearing up after those takes back or puts in order. They were judged as if that had been done.
+    /// Blocks that clearing up after those takes back or puts in order. They were judged as if that had been done: what
+    /// is taken back counts neither as a cell nor as a version.
     pub to_clear: usize,
     /// Threads that were at work during the check: what they were just doing may count as a problem. The report is
     /// exact if this is 0.

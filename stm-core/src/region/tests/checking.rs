@@ -181,6 +181,8 @@ fn what_the_dead_have_left_is_judged_as_after_clearing_up() {
         run(&domain, recover::reap);
         let after = check::check(&domain);
         assert!(is_lost(&after) && (after.dead, after.to_clear) == (0, 0), "{name}: {after}");
+        let count = |it: &Report| (it.cells, it.unreachable, it.versions);
+        assert_eq!(count(&report), count(&after), "{name}: {report}\n{after}");
         run(&domain, |session| session.collect_thoroughly());
         let value = run(&domain, |session| session.atomically(|session| value(session, cell)));
         assert_eq!(value.ok(), expected, "{name}");
