@@ -72,6 +72,44 @@ fn elsewhere<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
     receiver.recv_timeout(Duration::from_secs(60)).expect("it hangs")
 }
 
+/// A thread of its own that does what it is told, one after the other, with its session. Has left once this is dropped.
+struct Worker {
+    jobs: Option<mpsc::Sender<(Job, mpsc::Sender<()>)>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+type Job = Box<dyn FnOnce(&Session) + Send>;
+
+impl Worker {
+    fn new(domain: &Arc<RegionDomain>) -> Self {
+        let (jobs, work) = mpsc::channel::<(Job, mpsc::Sender<()>)>();
+        let domain = Arc::clone(domain);
+        let thread = std::thread::spawn(move || {
+            run(&domain, |session| {
+                for (job, done) in work {
+                    job(session);
+                    done.send(()).unwrap();
+                }
+            });
+        });
+        Worker { jobs: Some(jobs), thread: Some(thread) }
+    }
+
+    /// Until it is done.
+    fn does(&self, job: impl FnOnce(&Session) + Send + 'static) {
+        let (sender, receiver) = mpsc::channel();
+        self.jobs.as_ref().unwrap().send((Box::new(job), sender)).unwrap();
+        receiver.recv().unwrap();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.jobs.take();
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
 /// Runs `f` in a forked child, which ends right after that, as one that was killed.
 fn in_a_child(f: impl FnOnce()) {
     // SAFETY: the child ends without running anything else.
@@ -383,28 +421,13 @@ fn who_clears_up_touches_nothing_but_what_it_has_seen() {
 /// cell is freed.
 #[test]
 fn the_first_version_of_a_cell_is_freed_once() {
-    type Job = Box<dyn FnOnce(&Session) + Send>;
     let world = World::new();
     let (domain, other) = (Arc::clone(&world.domain), world.cell());
-    let (jobs, work) = mpsc::channel::<(Job, mpsc::Sender<()>)>();
-    let theirs = Arc::clone(&domain);
-    let thread = std::thread::spawn(move || {
-        run(&theirs, |session| {
-            for (job, done) in work {
-                job(session);
-                done.send(()).unwrap();
-            }
-        });
-    });
-    let owner = move |job: Job| {
-        let (sender, receiver) = mpsc::channel();
-        jobs.send((job, sender)).unwrap();
-        receiver.recv().unwrap();
-    };
+    let owner = Worker::new(&domain);
     // The owner makes a cell in an attempt that fails.
     let (made, what) = mpsc::channel();
     let ours = Arc::clone(&domain);
-    owner(Box::new(move |session| {
+    owner.does(move |session| {
         let failed = session.atomically(|session| -> Result<(), _> {
             let cell = session.create(&1_u64.to_ne_bytes())?;
             let first = ours.find_cell(cell).unwrap().header.value.handle(Ordering::Acquire);
@@ -412,7 +435,7 @@ fn the_first_version_of_a_cell_is_freed_once() {
             Err(session.interrupt(Stopped::Cancelled))
         });
         assert!(failed.is_err());
-    }));
+    });
     let (cell, first, slot) = what.recv().unwrap();
     run(&domain, |session| {
         // As `room::take_over`, which stops after the cell.
@@ -429,7 +452,7 @@ fn the_first_version_of_a_cell_is_freed_once() {
         let ours = Arc::clone(&domain);
         session.memory.before_last_look.set(move || {
             let domain = Arc::clone(&ours);
-            owner(Box::new(move |session| {
+            owner.does(move |session| {
                 session.collect(Idle::Inactive);
                 assert!(domain.find_version(first).is_none(), "it is kept: this shows nothing");
                 let reused = (0..500_u64).any(|n| {
@@ -439,12 +462,10 @@ fn the_first_version_of_a_cell_is_freed_once() {
                     head.place() == first.place()
                 });
                 assert!(reused, "its block is not used again: this shows nothing");
-            }));
-            drop(owner);
+            });
         });
         session.collect(Idle::Inactive);
     });
-    thread.join().unwrap();
     let ours = Arc::clone(&domain);
     elsewhere(move || total(&ours, other));
     assert!(!domain.is_corrupt());

@@ -4,34 +4,6 @@ use super::*;
 use crate::region::check::{self, Report, Wrong};
 use crate::region::session::Running;
 
-/// A thread of its own that does what it is told, one after the other, with its session.
-struct Worker(mpsc::Sender<(Job, mpsc::Sender<()>)>);
-
-type Job = Box<dyn FnOnce(&Session) + Send>;
-
-impl Worker {
-    fn new(domain: &Arc<RegionDomain>) -> Self {
-        let (jobs, work) = mpsc::channel::<(Job, mpsc::Sender<()>)>();
-        let domain = Arc::clone(domain);
-        std::thread::spawn(move || {
-            run(&domain, |session| {
-                for (job, done) in work {
-                    job(session);
-                    done.send(()).unwrap();
-                }
-            });
-        });
-        Worker(jobs)
-    }
-
-    /// Until it is done.
-    fn does(&self, job: impl FnOnce(&Session) + Send + 'static) {
-        let (sender, receiver) = mpsc::channel();
-        self.0.send((Box::new(job), sender)).unwrap();
-        receiver.recv().unwrap();
-    }
-}
-
 /// The check has found the last version of a cell that was freed; then cell and version are freed, and used again by
 /// others, before it looks for the cell.
 #[test]
