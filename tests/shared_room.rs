@@ -6,12 +6,12 @@ mod crowd;
 #[path = "support/region.rs"]
 mod region;
 
-use contempo::shared::{NoBlock, OpenError, Options, Shared, TransactionError};
+use contempo::shared::{Cell, NoBlock, OpenError, Options, Shared, Transaction, TransactionError};
 use crowd::{CROWDED, LARGE, MOST, crowd, fill, free, is_full, options};
 use region::{Place, play, role};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
-use std::sync::Barrier;
+use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Fills the region and frees all of it again, so that this thread holds what there is, idle: as free blocks in
@@ -208,6 +208,127 @@ fn a_crowd_in_a_full_region_takes_nothing_that_is_in_use() {
     shared.collect().unwrap();
     let report = shared.check();
     assert!(report.is_sound() && report.retired == 0 && report.cells == 2, "{report}");
+}
+
+/// Runs one transaction on each of so many threads, one after the other has ended or all at a time.
+fn one_each(shared: &Shared, threads: usize, at_a_time: bool) {
+    let cell = shared.root("cell", 0_u64).unwrap();
+    let barrier = Barrier::new(threads);
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let add = |tx: &Transaction<'_>| tx.modify(cell, |count| count + 1);
+                    shared.atomically(add).unwrap();
+                    if at_a_time {
+                        barrier.wait();
+                    }
+                })
+            })
+            .collect();
+        all.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+#[test]
+fn threads_that_have_ended_give_their_slots_back() {
+    let name = "threads_that_have_ended_give_their_slots_back";
+    if let Some((_, place)) = role() {
+        let shared = Shared::open(place).unwrap();
+        return one_each(&shared, 6, true);
+    }
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new().threads(8)).unwrap();
+    let others = || play(name, "other", place.path()).wait().unwrap().success();
+    one_each(&shared, 7, true);
+    assert!(others(), "slots of threads that have ended are taken");
+    // The same while somebody holds back what they have replaced: that is adopted, by others too.
+    let cell = shared.root("cell", 0_u64).unwrap();
+    let seen = shared.snapshot(|view| {
+        let seen = view.read(cell)?;
+        std::thread::scope(|scope| {
+            let threads = scope.spawn(|| (0..3).for_each(|_| one_each(&shared, 6, true)));
+            threads.join().unwrap();
+        });
+        assert!(others(), "slots of threads that have left something are taken");
+        Ok((seen, view.read(cell)?))
+    });
+    assert_eq!(seen.unwrap(), (13, 13));
+    shared.collect().unwrap();
+    let report = shared.check();
+    assert!(report.is_sound() && report.retired == 0, "{report}");
+    assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 37);
+    assert_eq!(shared.overview().attached.len(), 1);
+}
+
+#[test]
+fn a_default_region_has_room_for_a_pool_of_processes() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    one_each(&shared, 600, true);
+    shared.collect().unwrap();
+    assert_eq!((shared.overview().attached.len(), shared.check().retired), (1, 0));
+}
+
+static LEFT_AT_EXIT: OnceLock<(Shared, Cell<str>, &'static str)> = OnceLock::new();
+
+/// Runs behind the destructors of the thread that has called `exit`. What that has read is written over by another
+/// thread, and may be freed and used again, if it can be.
+extern "C" fn look_again() {
+    let (shared, cell, text) = LEFT_AT_EXIT.get().unwrap();
+    let other = std::thread::spawn(|| {
+        for _ in 0..300 {
+            shared.atomically(|tx| tx.write(*cell, "another, as long")).unwrap();
+        }
+        shared.collect().unwrap();
+        for _ in 0..300 {
+            shared.atomically(|tx| tx.write(*cell, "another, as long")).unwrap();
+        }
+    });
+    if other.join().is_err() || *text != "a text that stays" {
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(7) };
+    }
+}
+
+/// `exit` runs the destructors of the thread's own things while its transaction still runs.
+#[test]
+fn who_exits_inside_a_transaction_leaves_what_its_references_lead_to() {
+    let name = "who_exits_inside_a_transaction_leaves_what_its_references_lead_to";
+    if let Some((role, place)) = role() {
+        let shared = Shared::open(place).unwrap();
+        let cell = shared.find_root::<str>("text").unwrap().unwrap();
+        let exit = |text: &str| {
+            // SAFETY: this thread does not leave the transaction that the text is read in.
+            let text = unsafe { std::mem::transmute::<&str, &'static str>(text) };
+            assert!(LEFT_AT_EXIT.set((shared.clone(), cell, text)).is_ok());
+            // SAFETY: registers a function.
+            unsafe { libc::atexit(look_again) };
+            std::process::exit(0)
+        };
+        if role == "reads" {
+            shared.snapshot(|view| -> Result<(), _> { exit(view.read(cell)?) }).unwrap();
+        }
+        shared
+            .atomically(|tx| -> Result<(), _> {
+                tx.create(&7_u64)?;
+                exit(tx.read(cell)?)
+            })
+            .unwrap();
+    }
+    for role in ["reads", "writes"] {
+        let place = Place::new();
+        let shared = Shared::create(&place, &Options::new()).unwrap();
+        let cell = shared.root_of("text", "a text that stays").unwrap();
+        let ended = play(name, role, place.path()).wait().unwrap();
+        assert!(ended.success(), "{role}: {ended}");
+        shared.reap().unwrap();
+        shared.collect().unwrap();
+        let report = shared.check();
+        assert!(report.is_sound() && report.retired == 0 && report.cells == 2, "{role}: {report}");
+        let good = shared.snapshot(|view| Ok(view.read(cell)? == "another, as long"));
+        assert!(good.unwrap());
+    }
 }
 
 /// The process's own limit on the size of files, which ends it by a signal if it is not heeded.

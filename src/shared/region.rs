@@ -19,7 +19,8 @@ pub use contempo_core::region::overview::{Attached, Overview};
 pub struct Options(attach::Options);
 
 impl Options {
-    /// Room for 64 processes and 128 threads, up to 4 GiB, mode 0600.
+    /// Room for 256 processes and 1,024 threads, up to 4 GiB, mode 0600. (A region of less than some 25 MB has room for
+    /// fewer threads, unless [`threads`](Self::threads) says how many.)
     ///
     /// ```
     /// let options = contempo::shared::Options::new().most_bytes(64 << 20).threads(32);
@@ -36,10 +37,12 @@ impl Options {
         self
     }
 
-    /// Threads, of all processes together, that can have used the region and not ended: 1 to 4096.
+    /// Threads, of all processes together, that can have used the region and not ended: 1 to 4096. One that ends
+    /// gives its place back at once. What is not used costs its space in the file, and no time. If it is not said: as
+    /// many as a sixteenth of [`most_bytes`](Self::most_bytes) has room for, 16 at least and 1,024 at most.
     #[must_use]
     pub fn threads(mut self, most: u32) -> Self {
-        self.0.slots = most;
+        self.0.slots = Some(most);
         self
     }
 

@@ -154,6 +154,9 @@ pub struct Incarnation {
 }
 
 impl Incarnation {
+    /// In a slot: its thread has ended and left something there that was retired. As one that is dead.
+    pub const LEFT: Incarnation = Incarnation { record: 0xfffe, generation: 0 };
+
     /// As a word that is not 0.
     pub const fn bits(self) -> u64 {
         self.generation << 16 | (self.record as u64 + 1)

@@ -7,7 +7,7 @@ use crate::region::recover::{self, Dead, is_cut_off, is_slot_of_the_dead};
 use crate::region::session::Session;
 use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::region::error::{OpenError, Unusable, system};
-use contempo_alloc::region::layout::Incarnation;
+use contempo_alloc::region::layout::{Incarnation, SlotRecord};
 use contempo_alloc::region::map::Map;
 use contempo_alloc::region::power;
 use contempo_sched::fault::{Fault, planted};
@@ -15,7 +15,6 @@ use contempo_sched::file::{self, Identity};
 use contempo_sched::fork::{ForkMark, PerProcess};
 use contempo_sched::lease::{LeaseFile, started_at};
 use contempo_sched::primitives::Ordering;
-use contempo_sched::table::Descriptors;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,8 +26,9 @@ use std::time::Duration;
 pub struct Options {
     /// Processes that can be attached at a time.
     pub processes: u32,
-    /// Threads, of all processes, that can have run transactions and not ended.
-    pub slots: u32,
+    /// Threads, of all processes, that can have run transactions and not ended; if it is not said, as many as suit
+    /// the size.
+    pub slots: Option<u32>,
     /// Bytes that the file may have.
     pub most: u64,
     /// Bytes for blocks that it has from the beginning.
@@ -39,7 +39,15 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { processes: 64, slots: 128, most: 1 << 32, first: 512 * 1024, mode: 0o600 }
+        Options { processes: 256, slots: None, most: 1 << 32, first: 512 * 1024, mode: 0o600 }
+    }
+}
+
+impl Options {
+    /// How many threads: what was said, or as many as a sixteenth of the region has room for, within limits.
+    pub(crate) fn slots(&self) -> u32 {
+        let suit = self.most / 16 / size_of::<SlotRecord>() as u64;
+        self.slots.unwrap_or(suit.clamp(16, 1024) as u32)
     }
 }
 
@@ -272,43 +280,31 @@ fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
     Ok(None)
 }
 
-/// Gives a session's slot up, if nothing is held in it. If something is, the slot is left to others, as
-/// after a death: they see that this process has gone.
+/// Gives a session's slot up. If something is held in it still, then the slot says so, and whoever clears up, or needs
+/// a slot, adopts that, as after a death.
 pub(crate) fn leave(domain: &RegionDomain, session: &Session) {
     session.memory.collect(domain, Idle::Inactive);
-    if session.memory.held() > 0 {
-        return;
-    }
     session.memory.leave();
-    announcement::withdraw(domain_descriptor(domain, session.slot));
-    if let Some(record) = domain.map.slot(session.slot) {
-        // Release, partner: the acquire in `take_slot`.
-        record.process.store(0, Ordering::Release);
+    announcement::withdraw(session.descriptor());
+    let left = if session.memory.held() == 0 { 0 } else { Incarnation::LEFT.bits() };
+    if left != 0 {
+        // Relaxed: a reminder for threads of this process.
+        domain.left_behind.store(true, Ordering::Relaxed);
     }
-}
-
-fn domain_descriptor(domain: &RegionDomain, slot: u32) -> &contempo_sched::descriptor::Descriptor {
-    use crate::domain::Domain;
-    domain.table().descriptor(slot)
+    if let Some(record) = domain.map.slot(session.slot) {
+        // Release, partner: the acquire in `take_slot`, and in `Dead::find`.
+        record.process.store(left, Ordering::Release);
+    }
 }
 
 impl Drop for RegionDomain {
     /// Leaves the region.
     fn drop(&mut self) {
         if self.fork.is_child() {
-            // The parent's.
-            std::mem::take(self.pool.get_mut().unwrap_or_else(PoisonError::into_inner))
-                .into_iter()
-                .for_each(std::mem::forget);
-            return;
+            return; // The parent's.
         }
-        let pool = self.pool.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let sessions = std::mem::take(pool);
         // Of a file that was cut off nothing is touched any more.
         let is_whole = !is_cut_off(self);
-        for session in sessions.iter().filter(|_| is_whole) {
-            leave(self, session);
-        }
         // What the system refuses now, it does when the file is closed.
         let _ = self.leases.give_up(self.own.record);
         if is_whole {

@@ -1,21 +1,19 @@
 //! How a thread finds its session.
 //!
-//! A thread keeps its session of each region until it ends; then the session goes to the region's pool,
-//! where the next thread of this process takes it. So a region stays attached while there are threads
-//! that have used it.
+//! A thread keeps its session of each region until it ends; then it gives the session's slot back, for any thread of any
+//! process. So a region stays attached while there are threads that have used it.
 //!
 //! A thread's locals may go while it is inside a transaction: something in it has called `exit`. Then the
 //! session stays where it is, for ever, and so does what it has announced: others may hold its references.
 
-use crate::region::attach::take_slot;
+use crate::region::attach::{leave, take_slot};
 use crate::region::domain::RegionDomain;
 use crate::region::recover::is_cut_off;
 use crate::region::session::Session;
-use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::region::error::OpenError;
 use std::cell::{Cell, RefCell};
 use std::ptr::null;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// As many threads as the region has room for have run transactions and not ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,10 +44,10 @@ impl Drop for Attached {
             std::mem::forget((session, Arc::clone(&self.domain)));
             return;
         }
-        // Nobody announces or frees for a session that nobody uses.
-        session.memory.collect(&self.domain, Idle::Inactive);
-        announcement::withdraw(session.descriptor());
-        self.domain.pool.lock().unwrap_or_else(PoisonError::into_inner).push(*session);
+        // Of a file that was cut off nothing is touched any more.
+        if !is_cut_off(&self.domain) {
+            leave(&self.domain, &session);
+        }
     }
 }
 
@@ -92,14 +90,7 @@ fn with_slow<R>(
         // SAFETY: as above.
         return Ok(f(Ok(unsafe { &*session })));
     }
-    let pooled = domain.pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let session = match pooled {
-        Some(session) => session,
-        None => match take_slot(domain)? {
-            Some(session) => session,
-            None => return Ok(f(Err(TooManyThreads))),
-        },
-    };
+    let Some(session) = take_slot(domain)? else { return Ok(f(Err(TooManyThreads))) };
     let attached = Attached { session: Some(Box::new(session)), domain: Arc::clone(domain) };
     let session: *const Session = attached.session.as_deref().map_or(null(), std::ptr::from_ref);
     let mut kept = Some(attached);

@@ -25,7 +25,7 @@ use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::table::Descriptors;
 use contempo_sched::word::WhoWhen;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// A link in a region: the bits of a handle.
@@ -137,8 +137,8 @@ pub struct RegionDomain {
     pub recovering: Mutex<()>,
     /// What this process has cleared up when it opened the region.
     pub cleared_up: OnceLock<Recovered>,
-    /// Sessions of threads that have ended.
-    pub(crate) pool: Mutex<Vec<crate::region::session::Session>>,
+    /// Has a thread of this process ended and left something that was retired?
+    pub(crate) left_behind: AtomicBool,
 }
 
 // SAFETY: `base` is where the region is mapped, for as long as `map` is there; everything in it is made
@@ -184,7 +184,7 @@ impl RegionDomain {
             asymmetric: contempo_alloc::barrier::register_everywhere(),
             recovering: Mutex::new(()),
             cleared_up: OnceLock::new(),
-            pool: Mutex::new(Vec::new()),
+            left_behind: AtomicBool::new(false),
         }
     }
 

@@ -44,13 +44,13 @@ const BEGINNINGS: [&[u8]; 2] = [&layout::MAGIC.to_le_bytes(), &lease::MAGIC];
 /// What the system says; `AlreadyExists` if something is there, `ResourceBusy` if others make and remove regions
 /// there all the time. No file of ours is left then.
 pub fn create(path: &Path, options: &Options) -> Result<Arc<RegionDomain>, OpenError> {
+    let slots = options.slots();
     let sensible = (1..=layout::MOST_PROCESSES).contains(&options.processes)
-        && (1..=layout::MOST_SLOTS).contains(&options.slots)
+        && (1..=layout::MOST_SLOTS).contains(&slots)
         && options.most <= layout::MOST_BYTES
         && options.first <= options.most
         && options.most
-            >= (layout::blocks_at(options.processes, options.slots) + 2 * layout::SUPERBLOCK)
-                as u64;
+            >= (layout::blocks_at(options.processes, slots) + 2 * layout::SUPERBLOCK) as u64;
     if !sensible {
         let error = io::Error::from(io::ErrorKind::InvalidInput);
         return Err(system("make a region of these sizes")(error));
@@ -105,7 +105,7 @@ fn fill(
     leases: &LeaseFile,
     options: &Options,
 ) -> Result<Arc<RegionDomain>, OpenError> {
-    let (processes, slots) = (options.processes, options.slots);
+    let (processes, slots) = (options.processes, options.slots());
     let identity = layout::Identity::new(instance, layout_hash(), processes, slots, options.most);
     let file = || draft.file().try_clone().map_err(system("open the region's file again"));
     let holder = || leases.again().map_err(system("open the lease file again"));

@@ -33,7 +33,7 @@ use std::sync::TryLockError;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Recovered {
-    /// Slots of dead processes.
+    /// Slots of dead processes. (Those that threads have left when they ended do not count.)
     pub slots: u64,
     /// Transactions of theirs that were undecided in the middle of a commit.
     pub aborted: u64,
@@ -61,6 +61,9 @@ impl fmt::Display for Recovered {
 pub fn is_dead(domain: &RegionDomain, owner: Incarnation) -> io::Result<bool> {
     if planted(Fault::AliveTakenForDead) {
         return Ok(owner != domain.own);
+    }
+    if owner == Incarnation::LEFT {
+        return Ok(true);
     }
     if owner.record >= domain.map.identity().processes {
         return Ok(false); // No process writes that.
@@ -105,6 +108,8 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(TryLockError::WouldBlock) => return nothing,
     };
+    // Relaxed: a reminder. Who leaves something after this sets it again.
+    domain.left_behind.store(false, Ordering::Relaxed);
     let end = domain.map.shared().high_water.load(Ordering::SeqCst);
     let slots = (0..end.min(domain.map.identity().slots)).filter(|slot| *slot != session.slot);
     // What the system does not say now, it may say next time.
@@ -112,6 +117,9 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
     let dead: Vec<Dead<'_>> = found.take(most).collect();
     if dead.is_empty() {
         return nothing;
+    }
+    if dead.len() == most {
+        domain.left_behind.store(true, Ordering::Relaxed); // Perhaps there are more.
     }
     let Ok(running) = session.enter() else { return nothing };
     session.begin();
@@ -232,7 +240,8 @@ pub(crate) enum Fate {
 /// The session is active, and has an announcement in force, or is of a dead slot, whose announcement is.
 pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
     let domain = session.domain();
-    let mut done = Recovered { slots: dead.len() as u64, ..Recovered::default() };
+    let mut done = Recovered::default();
+    done.slots = dead.iter().filter(|dead| dead.owner != Incarnation::LEFT).count() as u64;
     let mut last = vec![None; domain.map.identity().slots as usize];
     for &Dead { slot, .. } in dead {
         let descriptor = domain.table().descriptor(slot);

@@ -474,7 +474,7 @@ fn the_first_version_of_a_cell_is_freed_once() {
 /// All slots that are left belong to the dead, and somebody is clearing them up.
 #[test]
 fn a_slot_that_is_being_cleared_up_is_waited_for() {
-    let world = World::with(&Options { slots: 2, ..Options::default() });
+    let world = World::with(&Options { slots: Some(2), ..Options::default() });
     let (domain, cell) = (Arc::clone(&world.domain), world.cell());
     in_a_child(|| increment(&attach::open(&world.path).unwrap(), cell).unwrap());
     let slot = (0..2).find(|slot| recover::is_slot_of_the_dead(&domain, *slot)).unwrap();

@@ -7,9 +7,9 @@ use crate::region::wait::{self, Waiting};
 use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::region::error::NoBlock;
 use contempo_sched::guard::{FirstPanic, Kept, contain, discard};
+use contempo_sched::primitives::Ordering;
 use contempo_sched::statistics::Cause;
 use std::convert::Infallible;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 /// How often one that has found no room makes some and tries again, and what it waits before: who is in a
@@ -351,10 +351,6 @@ impl Session {
         }
         // Outside: it may clear up after the dead, for which the session enters.
         self.collect(Idle::Inactive);
-        let pool = self.domain().pool.lock().unwrap_or_else(PoisonError::into_inner);
-        for session in pool.iter() {
-            session.memory.collect(self.domain(), Idle::Inactive);
-        }
     }
 
     /// There was no block: frees all that can be freed now, at first what this process and the dead hold, then
@@ -367,10 +363,6 @@ impl Session {
         if times == 0 {
             crate::region::recover::reap(self);
             self.memory.collect(self.domain(), Idle::Inactive);
-            let pool = self.domain().pool.lock().unwrap_or_else(PoisonError::into_inner);
-            for session in pool.iter() {
-                session.memory.collect(self.domain(), Idle::Inactive);
-            }
         }
         others_are_active
     }
@@ -388,9 +380,11 @@ impl Session {
     #[inline(never)]
     pub(crate) fn collect(&self, idle: Idle) {
         self.memory.collect(self.domain(), idle);
-        if self.memory.is_held_back() {
+        // Relaxed: a reminder.
+        if self.memory.is_held_back() || self.domain().left_behind.load(Ordering::Relaxed) {
             // One at a time: this is in the way of a transaction.
-            crate::region::recover::reap_some(self, 1);
+            let most = if idle == Idle::Inactive { usize::MAX } else { 1 };
+            crate::region::recover::reap_some(self, most);
             self.memory.collect(self.domain(), idle);
         }
         self.give_way();
