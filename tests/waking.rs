@@ -236,6 +236,59 @@ fn timeouts_in_the_middle_of_the_chain_lose_nothing() {
     });
 }
 
+/// A thousand sleepers that `leave` their transaction once they are woken, after one change.
+fn all_leave(what: &'static str, leave: impl Fn(&TVar<bool>) + Send + Sync + Copy + 'static) {
+    guarded(what, move || {
+        let _turn = alone();
+        let crowd = 1000;
+        let stop = TVar::new(false);
+        let before = statistics();
+        thread::scope(|scope| {
+            let stop = &stop;
+            asleep(scope, crowd, move |_| leave(stop));
+            stop.store(true);
+        });
+        let since = statistics().since(&before);
+        println!("{what}: {} of {} woken by a pacer", since.paced, since.wakes);
+        assert_eq!(since.wakes, crowd);
+        // A pacer wakes one each 4 ms beside the others. By itself it would have woken nearly all.
+        assert!(since.paced < crowd / 2, "{} of {crowd} woken by a pacer", since.paced);
+    });
+}
+
+#[test]
+fn all_that_sleep_are_woken_by_those_who_leave_with_an_error() {
+    all_leave("errors", |stop| {
+        let failed: Result<(), &str> = try_atomically(|tx| {
+            tx.check(*tx.read(stop)?)?;
+            Err(Abort::error("shut down"))
+        });
+        assert_eq!(failed, Err("shut down"));
+    });
+}
+
+#[test]
+fn all_that_sleep_are_woken_by_those_who_panic() {
+    all_leave("panics", |stop| {
+        let wait = || -> () {
+            atomically(|tx| {
+                tx.check(*tx.read(stop)?)?;
+                // Without a message.
+                std::panic::resume_unwind(Box::new("shut down"))
+            })
+        };
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(wait)).unwrap_err();
+    });
+}
+
+#[test]
+fn all_that_sleep_are_woken_by_those_whose_bound_is_reached() {
+    all_leave("bounds", |stop| {
+        let bounded = Transaction::builder().max_attempts(2);
+        bounded.run(|tx| tx.check(*tx.read(stop)? && false)).unwrap_err();
+    });
+}
+
 #[test]
 fn who_fails_after_waking_wakes_others() {
     guarded("failures", || {

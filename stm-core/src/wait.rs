@@ -217,5 +217,6 @@ pub(crate) fn announce_change(
 
 fn count(descriptor: &Descriptor, woke: Woke) {
     descriptor.counters.wakes.add(woke.wakes);
+    descriptor.counters.paced.add(woke.paced);
     descriptor.counters.nudges.add(woke.nudges);
 }

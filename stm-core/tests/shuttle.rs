@@ -252,6 +252,40 @@ fn few_are_woken_and_nobody_is_forgotten() {
 }
 
 #[test]
+fn all_that_leave_are_woken_by_each_other() {
+    // "Shut down": an error, or a bound that is reached. Left to the pacer they would leave one each 4 ms.
+    let faults = [Fault::LeaverHandsOnNothing, Fault::BatonKeptAtTheEnd];
+    holds_unless("all_that_leave_are_woken_by_each_other", 2000, &faults, || {
+        let stop = TVar::new(false);
+        let threads: Vec<_> = (0..4)
+            .map(|n| {
+                let stop = stop.clone();
+                thread::spawn(move || {
+                    if n % 2 == 0 {
+                        let failed: Result<(), &str> = try_atomically(|tx| {
+                            tx.check(*tx.read(&stop)?)?;
+                            Err(Abort::error("shut down"))
+                        });
+                        assert_eq!(failed, Err("shut down"));
+                    } else {
+                        let mut attempts = 0;
+                        let _ = Transaction::builder().max_attempts(2).run(|tx| {
+                            attempts += 1;
+                            tx.check(*tx.read(&stop)? && attempts == 1)
+                        });
+                    }
+                })
+            })
+            .collect();
+        stop.store(true);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(contempo_core::statistics().paced, 0, "somebody was left to the pacer");
+    });
+}
+
+#[test]
 fn failed_parts_leave_no_trace() {
     let faults = [Fault::AlternativeKept, Fault::NestedKept];
     holds_unless("failed_parts_leave_no_trace", 5000, &faults, || {

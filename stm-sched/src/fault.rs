@@ -104,6 +104,8 @@ pub enum Fault {
     BatonKeptWhenBlocked,
     /// A woken thread that ends, whatever way, keeps its baton.
     BatonKeptAtTheEnd,
+    /// A woken thread that ends without a commit leaves those after it to the pacer.
+    LeaverHandsOnNothing,
     /// Nobody keeps time for those who are not woken at once.
     NoPacer,
     /// A pacer that goes (it is woken, or its time is up) has no successor.

@@ -24,8 +24,8 @@ use crate::primitives::{AtomicU32, CHECKED, Ordering};
 pub struct Line {
     head: AtomicU32,
     tail: AtomicU32,
-    /// Who has drawn the last few tickets: lower half of the ticket, and slot plus 1. So that who waits can ask whether
-    /// the first is alive.
+    /// Who has drawn the last few tickets: lower half of the ticket, and slot plus 1, or 0 if that thread has gone out of
+    /// turn. So that a thread that waits can ask whether the first is there, and alive.
     holders: [AtomicU32; HOLDERS],
 }
 
@@ -57,6 +57,23 @@ impl Line {
         let (slot, is_its) =
             (holder & ((1 << HALF) - 1), holder >> HALF == ticket & ((1 << HALF) - 1));
         if is_its { slot.checked_sub(1) } else { None }
+    }
+
+    /// The thread of this ticket waits no more, wherever in the line it is. True if the next one is the first now; else
+    /// it is passed over by those who come to it.
+    pub fn abandon(&self, ticket: u32) -> bool {
+        if !CHECKED && self.holder(ticket).is_some() {
+            // Relaxed: a hint, as in `join`. A thread that sees it late waits a little longer.
+            self.holders[ticket as usize % HOLDERS].store(ticket << HALF, Ordering::Relaxed);
+        }
+        self.leave(ticket)
+    }
+
+    /// Was this ticket abandoned, as far as is known?
+    pub fn is_abandoned(&self, ticket: u32) -> bool {
+        // Relaxed: see `abandon`.
+        !CHECKED
+            && self.holders[ticket as usize % HOLDERS].load(Ordering::Relaxed) == ticket << HALF
     }
 
     /// The ticket at the head.
@@ -195,6 +212,18 @@ mod tests {
         let last: Vec<_> = (2..10).map(|number| Some(4095 - number)).collect();
         assert_eq!(holders[2..], last);
         assert_eq!(line.holder(tickets[9].wrapping_add(8)), None, "not yet");
+    }
+
+    #[test]
+    fn what_was_abandoned_in_the_middle_is_known_to_be_passed_over() {
+        let line = Line::default();
+        let [a, b, c, d] = std::array::from_fn(|slot| line.join(slot as u32));
+        assert!(!line.abandon(b), "it is not the first");
+        assert_eq!([a, b, c].map(|ticket| line.is_abandoned(ticket)), [false, true, false]);
+        assert_eq!((line.holder(a), line.holder(b)), (Some(0), None));
+        assert!(line.leave(a) && line.is_abandoned(line.head()) && line.skip(b));
+        assert!(line.abandon(c), "the next one is the first at once");
+        assert_eq!(line.ahead(d), 0);
     }
 
     #[test]

@@ -106,6 +106,8 @@ counters! {
     waits,
     /// Sleeping threads woken to make another attempt: because a cell had changed.
     wakes,
+    /// Of those, the ones that were woken because a pacer's time was up.
+    paced,
     /// Woken threads that blocked again in their next attempt.
     wakes_in_vain,
     /// Sleeping threads told to sleep with a time limit, as the pacer of a cell that many wait for.

@@ -38,6 +38,8 @@ pub struct Place {
 pub struct Woke {
     /// To make an attempt.
     pub wakes: u64,
+    /// Of those, because a pacer's time was up.
+    pub paced: u64,
     /// To become the pacer of a cell.
     pub nudges: u64,
 }
@@ -45,6 +47,7 @@ pub struct Woke {
 impl std::ops::AddAssign for Woke {
     fn add_assign(&mut self, other: Woke) {
         self.wakes += other.wakes;
+        self.paced += other.paced;
         self.nudges += other.nudges;
     }
 }

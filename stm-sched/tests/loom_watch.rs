@@ -10,9 +10,10 @@
 use contempo_sched::fault::Fault;
 use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering, fence};
 use contempo_sched::table::DescriptorTable;
-use contempo_sched::watch::{Baton, Change, Outcome, Place, Sleeper, WatchList};
+use contempo_sched::watch::{Baton, Change, Outcome, Place, Sleeper, WatchList, Woke};
 use loom::sync::Arc;
 use loom::thread;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 #[path = "../../stm-core/tests/planted/mod.rs"]
@@ -27,6 +28,8 @@ struct World {
     watches: WatchList,
     value: AtomicU64,
     watched: AtomicBool,
+    /// Wake-ups by pacers. (No matter of the model: not one of loom's.)
+    paced: std::sync::atomic::AtomicU64,
 }
 
 impl World {
@@ -37,6 +40,7 @@ impl World {
             watches: WatchList::new(),
             value: AtomicU64::new(0),
             watched: AtomicBool::new(false),
+            paced: std::sync::atomic::AtomicU64::new(0),
         };
         for slot in 0..threads {
             assert_eq!(world.table.take().unwrap().0, slot);
@@ -87,7 +91,10 @@ impl World {
         let (mut batons, mut place, mut woken) = (Vec::new(), place.into(), true);
         loop {
             if let Some(place) = place {
-                woken = self.watches.sleep(&[place], parker, until, &self.table, |_| ());
+                let report = |woke: Woke| {
+                    self.paced.fetch_add(woke.paced, Relaxed);
+                };
+                woken = self.watches.sleep(&[place], parker, until, &self.table, report);
                 self.watches.leave(&[place], &self.table, &mut batons);
             }
             place = loop {
@@ -188,6 +195,28 @@ fn who_gives_up_passes_on() {
         hasty.join().unwrap();
         patient.join().unwrap();
         assert!(world.watches.is_empty(), "something was left on the list");
+    });
+}
+
+#[test]
+fn who_leaves_without_a_commit_wakes_others() {
+    let faults = [Fault::LeaverHandsOnNothing, Fault::BatonKeptAtTheEnd];
+    holds_unless("who_leaves_without_a_commit_wakes_others", 3, &faults, || {
+        let world = World::new(4);
+        let waiters = [0, 1, 2].map(|me| {
+            let (place, world) = (world.lie_down(me), world.clone());
+            thread::spawn(move || {
+                let (value, mut batons) = world.wait(me, place, |value| value == 1, None);
+                assert_eq!(value, Some(1));
+                world.pass(me, &mut batons, Outcome::Left);
+            })
+        });
+        world.change(3, 0, false);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        assert!(world.watches.is_empty(), "something was left on the list");
+        assert_eq!(world.paced.load(Relaxed), 0, "somebody was left to the pacer");
     });
 }
 

@@ -1,5 +1,6 @@
 //! Moments that are too short to be met by chance: brought about step by step, from inside.
 
+use crate::commit::Conflict;
 use crate::domain::Domain;
 use crate::region::attach::{self, Options};
 use crate::region::current;
@@ -7,6 +8,7 @@ use crate::region::domain::RegionDomain;
 use crate::region::handle::Handle;
 use crate::region::memory::Whose;
 use crate::region::session::{Session, Stopped};
+use crate::region::turns::Pause;
 use crate::region::{recover, room};
 use contempo_alloc::announcement::Idle;
 use contempo_sched::primitives::Ordering;
@@ -177,6 +179,33 @@ fn who_has_died_in_a_line_is_passed_over() {
     assert_ne!(seen.0, dead, "they wait for the dead");
     assert!(seen.1 > 0, "nobody has given way");
     assert_eq!(total(domain, cell), count);
+}
+
+/// A transaction that has lost joins a line, and runs its rollback hooks before it waits there. One of them panics.
+#[test]
+fn who_ends_before_it_waits_in_its_line_leaves_the_line() {
+    let world = World::new();
+    let (domain, cell) = (&world.domain, world.cell());
+    let header = &domain.find_cell(cell).unwrap().header;
+    let line = &domain.map.shared().lines[domain.line_of(std::ptr::from_ref(header).addr())];
+    let joined = run(domain, |session| {
+        let lost = || {
+            session.turns.meet(&Conflict::at(Cause::Claimed, header));
+            session.lost(Cause::Claimed)
+        };
+        let mut pause = lost();
+        for _ in 0..8 {
+            if matches!(pause, Pause::Line(..)) {
+                break;
+            }
+            pause = lost();
+        }
+        (matches!(pause, Pause::Line(..)), line.head())
+    });
+    assert!(joined.0, "it has never queued");
+    let next = line.join(0);
+    assert_eq!(line.ahead(next), 0, "the next one waits for it");
+    assert_eq!(line.head(), joined.1.wrapping_add(1));
 }
 
 /// One that presses stops between its claim and its decision.

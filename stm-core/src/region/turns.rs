@@ -55,16 +55,32 @@ pub(crate) struct History {
 }
 
 /// What to do before the next attempt.
-#[derive(Debug)]
-pub(crate) enum Pause {
+pub(crate) enum Pause<'s> {
     /// Spin for at most so many pauses.
     Spin(u32),
     /// Give the processor away at most so many times.
     Yield(u32),
     /// Nothing.
     Press,
-    /// Wait in the line of this number, with this ticket.
-    Line(usize, u32),
+    /// Wait in a line that we have joined.
+    Line(Place<'s>),
+}
+
+/// A place in a line. Given up when dropped, wherever the transaction goes from there: before it waits it runs hooks,
+/// which may panic.
+pub(crate) struct Place<'s> {
+    session: &'s Session,
+    line: &'s Line,
+    ticket: u32,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        // In a forked child it is the parent's.
+        if !self.session.domain().fork.is_child() && self.line.abandon(self.ticket) {
+            self.line.wake_first();
+        }
+    }
 }
 
 impl Turns {
@@ -118,7 +134,7 @@ impl Turns {
 impl Session {
     /// The running attempt fails by a conflict: what to do before the next one.
     #[cold]
-    pub(crate) fn lost(&self, cause: Cause) -> Pause {
+    pub(crate) fn lost(&self, cause: Cause) -> Pause<'_> {
         let (turns, now) = (&self.turns, time::now());
         let counters = &self.descriptor().counters;
         let failures = self.failures.get().saturating_add(1);
@@ -142,8 +158,8 @@ impl Session {
             (Next::Queue, Some((cell, _))) => {
                 history.waits = history.waits.saturating_add(1);
                 counters.queued.add(1);
-                let line = self.domain().line_of(cell);
-                Pause::Line(line, self.line(line).join(self.slot))
+                let line = self.line(self.domain().line_of(cell));
+                Pause::Line(Place { session: self, line, ticket: line.join(self.slot) })
             }
             (Next::Queue, None) => Pause::Yield(1),
             (Next::Press, _) => Pause::Press,
@@ -163,22 +179,22 @@ impl Session {
 
     /// Does what `lost` has said, outside of any transaction.
     #[cold]
-    pub(crate) fn pause(&self, pause: Pause) {
+    pub(crate) fn pause(&self, pause: Pause<'_>) {
         match pause {
             Pause::Press => {}
             Pause::Spin(most) => (0..self.turns.jitter(most)).for_each(|_| spin()),
             Pause::Yield(most) => {
                 (0..self.turns.jitter(most)).for_each(|_| std::thread::yield_now());
             }
-            Pause::Line(line, ticket) => {
+            Pause::Line(place) => {
                 // Nothing is to be held back for one who sleeps.
                 announcement::withdraw(self.descriptor());
-                self.await_turn(self.line(line), ticket);
+                self.await_turn(place.line, place.ticket);
             }
         }
     }
 
-    /// Waits until we have been the first of the line for a slice, and leaves it.
+    /// Waits until we have been the first of the line for a slice. Leaving it is the caller's.
     fn await_turn(&self, line: &Line, ticket: u32) {
         // A transaction that waits again and again (for a long one) looks less and less often.
         let doublings = self.turns.history.get().waits.min(16).saturating_sub(1);
@@ -199,8 +215,9 @@ impl Session {
             }
             let still = now - standing.1;
             let is_dead = |slot| is_slot_of_the_dead(self.domain(), slot);
-            if still >= STANDSTILL || line.holder(head).is_some_and(is_dead) {
-                // It has died there, or was stopped.
+            let is_gone = line.is_abandoned(head) || line.holder(head).is_some_and(is_dead);
+            if still >= STANDSTILL || is_gone {
+                // It has died there, or was stopped, or ended out of turn.
                 if line.skip(head) {
                     line.wake_first();
                 }
@@ -210,8 +227,5 @@ impl Session {
         }
         // Nobody wakes us: our own leaving would.
         line.wait(ticket, ticket, slice);
-        if line.leave(ticket) {
-            line.wake_first();
-        }
     }
 }

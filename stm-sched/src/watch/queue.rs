@@ -66,7 +66,7 @@ pub enum Outcome {
     Blocked(u64),
     /// It has committed.
     WentOn,
-    /// It has given up: an error, a panic, a bound.
+    /// It has ended without a commit: an error, a panic, a bound.
     Left,
 }
 
@@ -453,9 +453,10 @@ impl Queue {
         match outcome {
             // If it has changed since, then whoever changed it had the duty.
             Outcome::Blocked(seen) if self.changed <= seen => rouse.wakes[0] = self.hop(nodes),
-            Outcome::Left if self.changed <= baton.seen => rouse.wakes[0] = self.hop(nodes),
-            Outcome::WentOn if self.changed <= baton.seen => {
-                // It can go on and leaves everything as it was: so can others, perhaps.
+            Outcome::Left if planted(Fault::LeaverHandsOnNothing) => {}
+            Outcome::WentOn | Outcome::Left if self.changed <= baton.seen => {
+                // It sleeps no more, and leaves everything as it was: others, perhaps, have waited for the same.
+                // That it was an error for this one says nothing about the next: "shut down" is one for all.
                 self.hops = 0;
                 rouse.wakes = [(); 2].map(|()| self.wake_next(nodes, Why::Chain));
             }

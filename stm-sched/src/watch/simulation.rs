@@ -183,6 +183,36 @@ fn everybody_has_a_turn_however_fast_changes_come() {
     }
 }
 
+/// All of `sleepers` wait for one change, and each of them ends its transaction as `end` says once it was
+/// woken, and changes nothing. The pacer does nothing. How many have not been woken.
+fn left_asleep(sleepers: usize, end: impl Fn(usize) -> Outcome) -> usize {
+    let mut world = World::new(sleepers, 1);
+    world.round();
+    world.now += 1;
+    let change = Change { stamp: world.now, by: 99, woken: false };
+    let mut due = Vec::from(world.queue.change(&mut world.nodes, change).wakes);
+    while let Some(wake) = due.pop() {
+        let Some(slot) = wake else { continue };
+        let Thread::Enlisted(id) = world.threads[slot as usize] else { panic!("woken twice") };
+        let (baton, _) = world.queue.leave(&mut world.nodes, id);
+        world.threads[slot as usize] = Thread::Awake(None);
+        if let Some(baton) = baton {
+            let whom = world.queue.pass(&mut world.nodes, slot, baton, end(slot as usize));
+            due.extend(whom.wakes);
+        }
+        world.queue.check(&world.nodes);
+    }
+    world.threads.iter().filter(|thread| matches!(thread, Thread::Enlisted(_))).count()
+}
+
+#[test]
+fn whatever_way_a_woken_thread_ends_the_others_are_woken_without_the_pacer() {
+    assert_eq!(left_asleep(1000, |_| Outcome::WentOn), 0, "all commit");
+    assert_eq!(left_asleep(1000, |_| Outcome::Left), 0, "all fail");
+    let either = |n| if n % 3 == 0 { Outcome::WentOn } else { Outcome::Left };
+    assert_eq!(left_asleep(1000, either), 0, "some commit");
+}
+
 impl Queue {
     /// Panics unless everything in it fits together.
     fn check(&self, nodes: &Nodes) {

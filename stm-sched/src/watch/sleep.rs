@@ -35,7 +35,8 @@ impl WatchList {
             if let Look::Pacer(_) = look
                 && (CHECKED || pace_at.is_some_and(|pace_at| pace_at <= Instant::now()))
             {
-                report(self.pace(places, table));
+                let woke = self.pace(places, table);
+                report(Woke { paced: woke.wakes, ..woke });
                 pace_at = None;
                 look = self.look(places);
             }

@@ -184,7 +184,7 @@ impl Session {
     /// An attempt fails: what is to be done before the next one, found out while it still runs.
     #[cold]
     #[inline(never)]
-    fn has_failed(&self, why: &Stopped) -> Option<Before> {
+    fn has_failed(&self, why: &Stopped) -> Option<Before<'_>> {
         if self.domain().fork.is_child() {
             return None; // The closure has forked: what follows is the parent's.
         }
@@ -204,7 +204,7 @@ impl Session {
     fn before_next(
         &self,
         why: Stopped,
-        next: Option<Before>,
+        next: Option<Before<'_>>,
         room: &mut usize,
     ) -> Result<(), Stopped> {
         if self.domain().fork.is_child() {
@@ -420,9 +420,9 @@ fn swallowed() -> ! {
 }
 
 /// What is to be done before the next attempt.
-enum Before {
+enum Before<'s> {
     Sleep(Waiting),
-    Pause(Pause),
+    Pause(Pause<'s>),
 }
 
 /// Leaves the transaction when dropped.
