@@ -499,6 +499,28 @@ fn transactions_that_give_up_early_get_past_a_stopped_one() {
     });
 }
 
+/// Its closure joins a thread that needs what it has reserved: that one looks again each 10 ms whether the lease is over.
+#[test]
+fn a_transaction_that_joins_another_is_not_waited_for_longer_each_time() {
+    let _turn = alone();
+    let _configured = Configured::with(|_| ());
+    let (cell, before, conflicts, mut attempts) = (TVar::new(0), statistics(), 11, 0);
+    atomically(|tx| {
+        let seen = *tx.read(&cell)?;
+        attempts += 1;
+        if attempts <= conflicts {
+            let theirs = cell.clone();
+            thread::spawn(move || theirs.update(|n| n + 1)).join().unwrap();
+        }
+        tx.write(&cell, seen + 1000)
+    });
+    let since = statistics().since(&before);
+    println!("{attempts} attempts, {} revoked, {} looks", since.revoked, since.queued);
+    assert_eq!((cell.load(), attempts), (1000 + conflicts, conflicts + 1));
+    // By a lease that doubles without an end it would have been 500 and more. At sixteen leases it is 23 for each.
+    assert!(since.queued <= 24 * conflicts, "{} looks", since.queued);
+}
+
 #[test]
 fn a_transaction_that_meets_two_stopped_ones_in_turn_gets_past_both() {
     let _turn = alone();

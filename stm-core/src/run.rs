@@ -20,6 +20,11 @@ use std::time::{Duration, Instant};
 /// [`on_commit`](Transaction::on_commit) for those). References from `tx.read` cannot leave it;
 /// return copies or clones. A panic in `body` rolls back and goes on; nothing is poisoned.
 ///
+/// `body` should not wait for other threads, but by [`retry`](Transaction::retry). If it does (it joins a thread, reads
+/// from a channel), and what it waits for needs a cell that it has accessed, then each conflict holds both up for
+/// as long as others respect it: for a [lease](crate::Settings::lease), 10 ms by default and 160 ms at most. A `body` that
+/// computes for longer than that between two accesses may be overtaken again and again by those that wait for it.
+///
 /// # Panics
 /// If called inside a transaction of the same thread (pass `tx` on instead), or if `body` returns
 /// `Ok` although an operation of this attempt was interrupted (pass the signal on with `?`).

@@ -16,7 +16,7 @@ use contempo_sched::primitives::{CHECKED, Ordering, spin, thread};
 use contempo_sched::queue::Joined;
 use contempo_sched::statistics::Cause;
 use contempo_sched::time;
-use contempo_sched::turn::{Rank, pressing, revoke};
+use contempo_sched::turn::{Rank, pressing, revoke, revoke_silent};
 use contempo_sched::word::{Reservation, TurnPhase, TurnWord};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -194,7 +194,7 @@ impl Context {
             self.turns.unlucky.set(true);
             self.turns.history.set(history);
             self.descriptor.rank.store(self.rank_of(&history), Ordering::Relaxed);
-            self.descriptor.lease.store(0, Ordering::Relaxed);
+            self.descriptor.reset_lease();
         }
         if !self.turns.reserving.get() {
             self.press();
@@ -339,10 +339,8 @@ impl Context {
     pub(crate) fn lost(&self, cause: Cause, accesses: usize) -> Pause {
         let (turns, knobs, now) = (&self.turns, self.domain.knobs(), time::now());
         self.wrote.set(false); // The next attempt begins at the newest stamp.
-        if cause == Cause::Preempted && turns.reserving.get() {
-            // Perhaps for want of a sign of life: we need a longer lease.
-            let lease = &self.descriptor.lease;
-            lease.store(lease.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        if turns.reserving.get() {
+            self.descriptor.lengthen_lease(knobs.lease(), now);
         }
         self.release();
         let mut history = turns.history.get();
@@ -351,7 +349,7 @@ impl Context {
         if history.since == 0 {
             history.since = now;
             turns.unlucky.set(true);
-            self.descriptor.lease.store(0, Ordering::Relaxed);
+            self.descriptor.reset_lease();
         }
         history.lost += accesses as u64;
         let commits = self.descriptor.counters.commits.get();
@@ -419,13 +417,12 @@ impl Context {
             *known = Respected { turn, sign, since: now };
             return true;
         }
-        let lease = self.domain.knobs().get().lease.as_nanos() as u64;
-        let doublings = owner.lease.load(Ordering::Relaxed).min(16);
-        if now.saturating_sub(known.since) < lease << doublings || CHECKED {
+        let lease = owner.current_lease(self.domain.knobs().lease());
+        if now.saturating_sub(known.since) < lease || CHECKED {
             return true;
         }
         respected.remove(at);
-        if revoke(self.domain.table(), turn) {
+        if revoke_silent(self.domain.table(), turn, now) {
             self.descriptor.counters.revoked.add(1);
         }
         false

@@ -22,7 +22,8 @@ use crate::word::{AtomicStateWord, AtomicTurnWord, Phase, StateWord, TurnPhase, 
 /// 4. `taken`: compare-and-swapped by whoever takes or frees the slot.
 /// 5. `counters`: only the owner writes.
 /// 6. `turn`: see [`TurnWord`] for who may do what. `rank`, `sign_of_life` and `lease`: only the
-///    owner stores; all are written after a failed attempt only.
+///    owner stores; `revoked_at`: whoever is about to end its turn, and the owner. All are written after a failed attempt
+///    only.
 /// 7. `woken_for`: only the owner reads and writes.
 ///
 /// Padded to two cache lines (adjacent-line prefetch), so that a neighbour's transactions do not
@@ -42,8 +43,10 @@ pub struct Descriptor {
     pub rank: AtomicU64,
     /// Counts what this thread does while it presses.
     pub sign_of_life: AtomicU64,
-    /// For how many leases, as a power of two, this thread is respected without a sign of life.
+    /// For how long this thread needs to be respected without a sign of life, in nanoseconds; 0 if nothing is known.
     pub lease: AtomicU64,
+    /// When its turn was last ended for want of a sign of life, in this transaction, or 0.
+    pub revoked_at: AtomicU64,
     /// The oldest stamp that this thread's transactions may still read at (see `contempo-alloc`).
     pub announced: Padded<AtomicU64>,
     /// Is this thread inside a transaction?
@@ -131,6 +134,7 @@ impl Descriptor {
             rank: AtomicU64::new(Rank::NONE),
             sign_of_life: AtomicU64::new(0),
             lease: AtomicU64::new(0),
+            revoked_at: AtomicU64::new(0),
             announced: Padded(AtomicU64::new(Self::NOTHING_ANNOUNCED)),
             active: AtomicFlag::new(false),
             taken: AtomicFlag::new(false),

@@ -165,6 +165,47 @@ pub fn rank(policy: Policy, since: u64, lost: u64) -> u64 {
     }
 }
 
+/// For how long a transaction that presses is respected without a sign of life, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// At first.
+    least: u64,
+    /// Whatever it needs.
+    most: u64,
+}
+
+impl Lease {
+    /// A lease of so many nanoseconds, or, for those that need longer, of so many times that.
+    pub const fn new(nanoseconds: u64, times: u64) -> Self {
+        Lease { least: nanoseconds, most: nanoseconds.saturating_mul(times) }
+    }
+
+    /// Of a transaction of which nothing is known.
+    pub fn least(self) -> u64 {
+        self.least
+    }
+
+    /// Of a transaction that was seen to need `needed`; 0: nothing was seen.
+    pub fn of(self, needed: u64) -> u64 {
+        needed.clamp(self.least, self.most)
+    }
+}
+
+/// For how many leases a transaction of one process is respected at most.
+pub const MOST_LEASES: u64 = 16;
+/// By which part of itself a lease grows at least that was over too early.
+const LEAST_GROWTH: u64 = 64;
+
+/// What a transaction needs whose `lease` was over before its next sign of life, which came `overrun` after that.
+///
+/// One that computes for long between two accesses came to the next one when it was done, whatever its lease: a little
+/// more than the overrun would have been enough. One that waits for something outside, which in its turn waits for its
+/// reservations, came to it as soon as they were taken away; it would have come to it no earlier with a longer lease,
+/// and all would have waited for longer. So the lease is not doubled: it grows by twice the overrun.
+pub fn lease_needed(lease: u64, overrun: u64) -> u64 {
+    lease.saturating_add(overrun.saturating_mul(2).max(lease / LEAST_GROWTH))
+}
+
 /// Bumps that a commit suffers before it forbids further ones for this attempt.
 pub const BUMPS_BEFORE_FIRM: u32 = if CHECKED { 1 } else { 8 };
 
@@ -203,6 +244,49 @@ mod tests {
         assert_eq!(on_claimed(Policy::Timid, lost), Verdict::TakeOver, "a stopped owner");
         assert!(rank(Policy::Karma, 7, 100) < rank(Policy::Karma, 7, 10));
         assert!(rank(Policy::Greedy, 7, 100) < rank(Policy::Greedy, 8, 1000));
+    }
+
+    const SETTING: u64 = 10_000_000;
+    const LEASE: Lease = Lease::new(SETTING, MOST_LEASES);
+
+    /// Milliseconds until `conflicts` attempts are over, each of which is revoked when its lease is over, and comes to its
+    /// next access `overrun` milliseconds after that.
+    fn lost_time(conflicts: u32, overrun: f64) -> f64 {
+        let (overrun, mut needed, mut spent) = ((overrun * 1e6) as u64, 0, 0);
+        for _ in 0..conflicts {
+            let lease = LEASE.of(needed);
+            needed = lease_needed(lease, overrun);
+            spent += lease + overrun;
+        }
+        spent as f64 / 1e6
+    }
+
+    #[test]
+    fn one_that_waits_for_those_who_wait_for_it_loses_about_a_lease_for_each_conflict() {
+        // Doubled each time it was 10 s, and 3 hours.
+        assert!(lost_time(10, 0.1) < 112.0, "{}", lost_time(10, 0.1));
+        assert!(lost_time(30, 0.1) < 400.0, "{}", lost_time(30, 0.1));
+        // What it waits for takes long in itself.
+        assert!(lost_time(30, 50.0) < 30.0 * (160.0 + 50.0), "{}", lost_time(30, 50.0));
+        assert!(lost_time(1000, 1e9) < 1000.0 * (160.0 + 1e9));
+    }
+
+    #[test]
+    fn one_that_computes_is_given_what_it_needs_at_once_up_to_the_bound() {
+        for needs in [SETTING + 1, 10_100_000, 15_000_000, 99_000_000, MOST_LEASES * SETTING] {
+            assert_eq!(LEASE.of(0), SETTING);
+            let after_one = LEASE.of(lease_needed(SETTING, needs - SETTING));
+            assert!(after_one >= needs, "{needs}: {after_one}");
+        }
+        let (mut needed, mut failures) = (0, 0);
+        while LEASE.of(needed) < MOST_LEASES * SETTING {
+            needed = lease_needed(LEASE.of(needed), 0);
+            failures += 1;
+        }
+        assert!(failures < 200, "{failures}: it grows, however late those are who wait for it");
+        assert_eq!(LEASE.of(u64::MAX), MOST_LEASES * SETTING);
+        assert_eq!(Lease::new(u64::MAX, 2).of(1), u64::MAX);
+        assert_eq!(lease_needed(u64::MAX, u64::MAX), u64::MAX);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The knobs of a domain's scheduling.
 
-use crate::policy::Policy;
+use crate::policy::{Lease, MOST_LEASES, Policy};
 use crate::primitives::CHECKED;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,7 +19,13 @@ pub struct Settings {
     /// throughput (whoever has the cell keeps it hot), shorter is better for latency.
     pub slice: Duration,
     /// How long a transaction that presses is respected without a sign of life (an access, or an
-    /// attempt). Doubles for the rest of a transaction each time that it runs out.
+    /// attempt). Longer for the rest of a transaction that has come to its next access too late: by twice the time by
+    /// which it came too late, and up to sixteen leases (160 ms by default).
+    ///
+    /// So a transaction that computes for longer than that between two accesses may be overtaken again and again by
+    /// those that wait for it, and may starve while they keep coming: set a longer lease then. And a transaction that
+    /// waits, inside its closure, for something outside (it joins a thread, reads from a socket) that needs what it has
+    /// reserved holds both up for a lease at each conflict, and for sixteen at most.
     pub lease: Duration,
     /// How long a thread that writes runs before it gives the processor away, between two
     /// transactions, to whoever waits for it; zero: never. Longer, but at most 2 ms if this is less,
@@ -128,7 +134,7 @@ impl Knobs {
             policy: self.policy(),
             patience: Duration::from_nanos(self.patience()),
             slice: Duration::from_nanos(self.slice.load(Ordering::Relaxed)),
-            lease: Duration::from_nanos(self.lease.load(Ordering::Relaxed)),
+            lease: Duration::from_nanos(self.lease().least()),
             quantum: Duration::from_nanos(self.quantum.load(Ordering::Relaxed)),
         }
     }
@@ -144,6 +150,12 @@ impl Knobs {
     #[inline]
     pub fn patience(&self) -> u64 {
         if CHECKED { u64::MAX } else { self.patience.load(Ordering::Relaxed) }
+    }
+
+    /// The lease.
+    #[inline]
+    pub fn lease(&self) -> Lease {
+        Lease::new(self.lease.load(Ordering::Relaxed), MOST_LEASES)
     }
 
     /// The quantum in nanoseconds, if there is one. Under the checkers there is none.

@@ -9,6 +9,7 @@
 //! them.
 
 use crate::descriptor::Descriptor;
+use crate::policy::{Lease, lease_needed};
 use crate::primitives::Ordering;
 use crate::table::Descriptors;
 use crate::word::{Reservation, TurnPhase, TurnWord};
@@ -54,6 +55,35 @@ impl Descriptor {
         self.turn.store(current.with_phase(TurnPhase::Idle), Ordering::Release);
     }
 
+    /// A transaction begins to have bad luck: nothing is known about the lease that it needs.
+    pub fn reset_lease(&self) {
+        // Relaxed, both: policy. What is out of date makes somebody wait for the wrong time, once.
+        self.lease.store(0, Ordering::Relaxed);
+        self.revoked_at.store(0, Ordering::Relaxed);
+    }
+
+    /// An attempt of this thread's has failed at `now`, and its turn has not been ended yet. If others have revoked it
+    /// for want of a sign of life, it needs a longer lease.
+    pub fn lengthen_lease(&self, lease: Lease, now: u64) {
+        // SeqCst, partner: `advance_turn` of whoever revokes it, which comes after the store of `revoked_at`.
+        if self.turn.load(Ordering::SeqCst).phase() != TurnPhase::Revoked {
+            return;
+        }
+        let revoked_at = self.revoked_at.load(Ordering::Relaxed);
+        if revoked_at == 0 {
+            return; // By an older one that presses.
+        }
+        self.revoked_at.store(0, Ordering::Relaxed);
+        let lease = self.current_lease(lease);
+        let needed = lease_needed(lease, now.saturating_sub(revoked_at));
+        self.lease.store(needed, Ordering::Relaxed);
+    }
+
+    /// For how long it is to be respected without a sign of life, in nanoseconds.
+    pub fn current_lease(&self, lease: Lease) -> u64 {
+        lease.of(self.lease.load(Ordering::Relaxed))
+    }
+
     /// Moves the turn `from` on to `phase` from outside; false if it has moved on already.
     pub fn advance_turn(&self, from: TurnWord, phase: TurnPhase) -> bool {
         // SeqCst, partner: the owner's load after the time for which it trusted its reservations.
@@ -76,6 +106,14 @@ pub fn pressing(table: &impl Descriptors, reservation: Reservation) -> Option<Ra
 pub fn revoke(table: &impl Descriptors, reservation: Reservation) -> bool {
     let pressing = TurnWord::new(reservation.ticket, TurnPhase::Pressing);
     table.descriptor(reservation.slot).advance_turn(pressing, TurnPhase::Revoked)
+}
+
+/// As [`revoke`], at `now`, since its owner has given no sign of life.
+pub fn revoke_silent(table: &impl Descriptors, reservation: Reservation, now: u64) -> bool {
+    // Relaxed: released by the swap in `revoke`. Should that fail, then the turn has ended, and this says too late a
+    // time to whoever revokes the next one.
+    table.descriptor(reservation.slot).revoked_at.store(now, Ordering::Relaxed);
+    revoke(table, reservation)
 }
 
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]

@@ -11,17 +11,14 @@ use crate::region::block::RegionCell;
 use crate::region::domain::RegionDomain;
 use crate::region::recover::is_slot_of_the_dead;
 use crate::region::session::Session;
-use crate::region::turns::{History, SETTINGS};
+use crate::region::turns::{History, LEASE};
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::statistics::Cause;
 use contempo_sched::table::Descriptors;
-use contempo_sched::turn::{Rank, pressing, revoke};
+use contempo_sched::turn::{Rank, pressing, revoke, revoke_silent};
 use contempo_sched::word::{Reservation, TurnPhase};
 use std::cell::{Cell, RefCell};
 
-/// For how many leases, as a power of two, a living process's turn is respected at most.
-const MOST_DOUBLINGS: u64 = 6;
 /// How many a thread remembers whom it has given way to.
 const RESPECTED: usize = 32;
 /// The most cells that are reserved.
@@ -89,20 +86,15 @@ impl Session {
     }
 
     /// An attempt has failed at `now` by a conflict. When the transaction first did.
-    pub(crate) fn has_bad_luck(&self, cause: Cause, now: u64) -> u64 {
+    pub(crate) fn has_bad_luck(&self, now: u64) -> u64 {
         let (press, descriptor) = (&self.press, self.descriptor());
         // Relaxed, all: as in one process.
         if press.since.get() == 0 {
             press.since.set(now);
             descriptor.rank.store(now, Ordering::Relaxed);
-            descriptor.lease.store(0, Ordering::Relaxed);
-        } else if press.turn.get().is_some()
-            && (cause == Cause::Preempted
-                || descriptor.turn.load(Ordering::Relaxed).phase() == TurnPhase::Revoked)
-        {
-            // Perhaps for want of a sign of life: we need a longer lease.
-            let lease = &descriptor.lease;
-            lease.store(lease.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            descriptor.reset_lease();
+        } else if press.turn.get().is_some() {
+            descriptor.lengthen_lease(LEASE, now);
         }
         press.touched.borrow_mut().clear();
         press.since.get()
@@ -143,16 +135,14 @@ impl Session {
             return true;
         }
         let waited = now.saturating_sub(respected[at].since);
-        let lease = SETTINGS.lease.as_nanos() as u64;
-        if waited < lease {
+        if waited < LEASE.least() {
             return true;
         }
-        let doublings = owner.lease.load(Ordering::Relaxed).min(MOST_DOUBLINGS);
-        if waited < lease << doublings && !is_slot_of_the_dead(domain, turn.slot) {
+        if waited < owner.current_lease(LEASE) && !is_slot_of_the_dead(domain, turn.slot) {
             return true;
         }
         respected.remove(at);
-        if revoke(domain.table(), turn) {
+        if revoke_silent(domain.table(), turn, now) {
             self.descriptor().counters.revoked.add(1);
         }
         false

@@ -8,14 +8,14 @@ use crate::region::domain::RegionDomain;
 use crate::region::handle::Handle;
 use crate::region::memory::Whose;
 use crate::region::session::{Session, Stopped};
-use crate::region::turns::Pause;
+use crate::region::turns::{LEASE, Pause};
 use crate::region::{recover, room};
 use contempo_alloc::announcement::Idle;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::statistics::Cause;
 use contempo_sched::table::Descriptors;
 use contempo_sched::time;
-use contempo_sched::turn::{Rank, revoke};
+use contempo_sched::turn::{Rank, revoke_silent};
 use contempo_sched::word::{Owner, Phase, StateWord, WhoWhen};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -191,7 +191,7 @@ fn who_ends_before_it_waits_in_its_line_leaves_the_line() {
     let joined = run(domain, |session| {
         let lost = || {
             session.turns.meet(&Conflict::at(Cause::Claimed, header));
-            session.lost(Cause::Claimed)
+            session.lost()
         };
         let mut pause = lost();
         for _ in 0..8 {
@@ -221,7 +221,7 @@ fn one_that_presses_and_stops_in_its_commit_stops_nobody() {
             let _running = session.enter().unwrap();
             // It has failed once, and was told to press.
             assert!(session.begin());
-            session.has_bad_luck(Cause::Changed, time::now());
+            session.has_bad_luck(time::now());
             value(session, cell).unwrap();
             session.remember_touched();
             session.end_attempt(false);
@@ -301,23 +301,25 @@ fn a_cell_stays_for_whoever_has_found_it_in_use() {
 
 /// Who is revoked for want of a sign of life is given more time.
 #[test]
-fn the_lease_of_whoever_is_revoked_doubles() {
+fn the_lease_of_whoever_is_revoked_grows() {
     let world = World::new();
     let cell = world.cell();
     run(&world.domain, |session| {
         let running = session.enter().unwrap();
         assert!(session.begin());
         value(session, cell).unwrap();
-        session.has_bad_luck(Cause::Changed, 1);
+        session.has_bad_luck(1);
         session.remember_touched();
         session.end_attempt(false);
-        for expected in 1..4 {
+        let lease = || session.descriptor().current_lease(LEASE);
+        for now in 1..4 {
             assert!(session.begin());
             session.press_if_due();
             let lock = world.domain.find_cell(cell).unwrap().header.lock.load(Ordering::SeqCst);
-            assert!(revoke(world.domain.table(), lock.reservation().expect("it presses")));
-            session.has_bad_luck(Cause::Changed, 1);
-            assert_eq!(session.descriptor().lease.load(Ordering::Relaxed), expected);
+            let (before, turn) = (lease(), lock.reservation().expect("it presses"));
+            assert!(revoke_silent(world.domain.table(), turn, now));
+            session.has_bad_luck(now + LEASE.least());
+            assert_eq!(lease(), before + 2 * LEASE.least());
             value(session, cell).unwrap();
             session.remember_touched();
             session.end_attempt(false);
@@ -355,7 +357,7 @@ fn a_claim_that_nobody_has_made_is_recognised_by_whoever_presses() {
 fn a_child_forgets_only_its_own_bad_luck() {
     let world = World::new();
     run(&world.domain, |session| {
-        session.has_bad_luck(Cause::Changed, 7);
+        session.has_bad_luck(7);
         in_a_child(|| session.forget_bad_luck());
         assert_eq!(session.descriptor().rank.load(Ordering::Relaxed), 7);
         session.forget_bad_luck();

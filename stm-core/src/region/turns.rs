@@ -10,10 +10,9 @@ use crate::region::recover::is_slot_of_the_dead;
 use crate::region::session::Session;
 use contempo_alloc::announcement;
 use contempo_sched::line::Line;
-use contempo_sched::policy::{FailureBid, HEAT_PER_FAILURE, Next, Policy, on_failure};
+use contempo_sched::policy::{FailureBid, HEAT_PER_FAILURE, Lease, Next, Policy, on_failure};
 use contempo_sched::primitives::spin;
 use contempo_sched::settings::Settings;
-use contempo_sched::statistics::Cause;
 use contempo_sched::time;
 use contempo_sched::word::Reservation;
 use rand::rngs::SmallRng;
@@ -23,9 +22,10 @@ use std::time::Duration;
 
 /// How a region's conflicts are settled.
 pub(crate) const SETTINGS: Settings = Settings::DEFAULT;
-const LEASE: u64 = SETTINGS.lease.as_nanos() as u64;
+/// Longer than in one process, where each access is a sign of life: here each attempt is one.
+pub(crate) const LEASE: Lease = Lease::new(SETTINGS.lease.as_nanos() as u64, 64);
 /// How long the head of a line can stand still with a living first: its slice is a lease at most.
-const STANDSTILL: u64 = 2 * LEASE;
+const STANDSTILL: u64 = 2 * SETTINGS.lease.as_nanos() as u64;
 /// How long one sleeps in a line before it looks whether the first is alive.
 const NAP: u64 = 2_000_000;
 /// How long anybody waits in a line, whatever is there: it is a hint.
@@ -134,12 +134,12 @@ impl Turns {
 impl Session {
     /// The running attempt fails by a conflict: what to do before the next one.
     #[cold]
-    pub(crate) fn lost(&self, cause: Cause) -> Pause<'_> {
+    pub(crate) fn lost(&self) -> Pause<'_> {
         let (turns, now) = (&self.turns, time::now());
         let counters = &self.descriptor().counters;
         let failures = self.failures.get().saturating_add(1);
         self.failures.set(failures);
-        let since = self.has_bad_luck(cause, now);
+        let since = self.has_bad_luck(now);
         let accesses = self.reads.borrow().len() + self.writes.borrow_mut().entries().len();
         let mut history = turns.history.get();
         history.lost = history.lost.saturating_add(accesses as u64);

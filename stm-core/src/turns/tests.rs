@@ -237,14 +237,23 @@ fn who_has_failed_for_too_long_presses_in_its_next_attempt() {
     own.press_declared();
     assert_eq!(own.turns.turn.get(), turn, "it presses already");
     // Lost for want of a sign of life: the next lease is longer.
-    let lease = || own.descriptor.lease.load(Ordering::Relaxed);
+    let (hour, table) = (HOUR.as_nanos() as u64, own.domain.table());
+    let lease = || own.descriptor.current_lease(own.domain.knobs().lease());
     lose(own, Cause::Changed, 1);
-    assert_eq!((lease(), own.turns.reserving.get()), (0, false));
-    for doublings in 1..=2 {
+    assert_eq!((lease(), own.turns.reserving.get()), (hour, false));
+    for _ in 0..2 {
         own.press_if_due();
+        let before = lease();
+        assert!(revoke_silent(table, reservation(own), time::now()));
         lose(own, Cause::Preempted, 1);
-        assert_eq!((lease(), own.turns.reserving.get()), (doublings, false));
+        assert!(lease() > before && lease() < before + hour / 2 && !own.turns.reserving.get());
     }
+    // By an older one that presses: not for that.
+    own.press_if_due();
+    let before = lease();
+    assert!(revoke(table, reservation(own)));
+    lose(own, Cause::Preempted, 1);
+    assert_eq!(lease(), before);
     // It is over: nothing is left of its bad luck.
     own.press_if_due();
     own.turns.hot.set(8);
@@ -362,7 +371,7 @@ fn who_gives_no_sign_of_life_for_a_lease_loses_its_turn() {
     other.release();
     other.press_declared();
     let turn = reservation(other);
-    other.descriptor.lease.store(3, Ordering::Relaxed);
+    other.descriptor.lease.store(8 * LEASE, Ordering::Relaxed);
     assert!(own.respects(turn, 9000 + LEASE) && own.respects(turn, 8999 + 9 * LEASE));
     assert!(!own.respects(turn, 9000 + 9 * LEASE));
     // Revoked by somebody else meanwhile: not our doing.

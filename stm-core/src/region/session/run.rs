@@ -190,7 +190,7 @@ impl Session {
         }
         match why {
             Stopped::Retry => Some(Before::Sleep(wait::enlist(self))),
-            Stopped::Conflict(cause) => Some(Before::Pause(self.lost(*cause))),
+            Stopped::Conflict(_) => Some(Before::Pause(self.lost())),
             _ => None,
         }
     }
