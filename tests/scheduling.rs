@@ -293,6 +293,73 @@ fn declared_transactions_work_once_and_exclude_each_other() {
     assert!(most <= THREADS, "a declared body ran {most} times");
 }
 
+/// So many that even a new thread does not reserve them before their first attempt.
+fn many() -> Vec<TVar<u64>> {
+    (0..200).map(|_| TVar::new(0)).collect()
+}
+
+#[test]
+fn a_declared_set_costs_nothing_where_nobody_interferes() {
+    let _turn = alone();
+    let cells = many();
+    let before = statistics();
+    for _ in 0..10 {
+        atomically_on(&cells[..], |tx| cells.iter().try_for_each(|cell| increment(tx, cell)));
+    }
+    let since = statistics().since(&before);
+    assert_eq!((since.commits, since.pressed, since.aborts()), (10, 0, 0));
+    // Small ones are reserved at once by a new thread, for a few transactions.
+    let pressed = elsewhere(|| {
+        for _ in 0..1000 {
+            atomically_on(&cells[0], |tx| increment(tx, &cells[0]));
+        }
+        statistics().since(&before).pressed
+    });
+    assert!((1..=128).contains(&pressed), "{pressed} of 1,000");
+}
+
+#[test]
+fn a_declared_transaction_that_has_lost_reserves_all_before_it_goes_on() {
+    let _turn = alone();
+    let _configured = Configured::with(|settings| settings.lease = FOR_EVER);
+    let (cells, before, mut attempts) = (many(), statistics(), 0);
+    atomically_on(&cells[..], |tx| {
+        attempts += 1;
+        increment(tx, &cells[0])?;
+        if attempts == 1 {
+            elsewhere(|| cells[0].store(10)); // This attempt fails.
+            return Ok(());
+        }
+        let once = Transaction::builder().max_attempts(1);
+        assert!(
+            elsewhere(|| cells.iter().all(|cell| once.run(|tx| increment(tx, cell)).is_err())),
+            "what was declared is not reserved"
+        );
+        cells[1..].iter().try_for_each(|cell| increment(tx, cell))
+    });
+    let since = statistics().since(&before);
+    assert_eq!((attempts, since.pressed, since.revoked), (2, 1, 0));
+    assert_eq!(cells[0].load(), 11);
+    assert!(cells[1..].iter().all(|cell| cell.load() == 1));
+}
+
+#[test]
+fn a_declared_transaction_does_not_starve_at_what_it_has_not_declared() {
+    let _turn = alone();
+    let _configured = Configured::with(|settings| settings.lease = FOR_EVER);
+    let (cells, other, mut attempts) = (many(), TVar::new(0), 0);
+    atomically_on(&cells[..], |tx| {
+        attempts += 1;
+        increment(tx, &other)?;
+        // Somebody always comes, until it is turned away.
+        let once = Transaction::builder().max_attempts(1);
+        let came = elsewhere(|| once.run(|tx| tx.modify(&other, |n| n + 100)).is_ok());
+        assert_eq!(came, attempts <= 2, "attempt {attempts}");
+        increment(tx, &cells[0])
+    });
+    assert_eq!((attempts, other.load(), cells[0].load()), (3, 201, 1));
+}
+
 #[test]
 fn access_sets_of_every_shape() {
     let _turn = alone();

@@ -424,7 +424,7 @@ impl Context {
     /// Takes an interruption back, whose effects have been rolled back.
     pub(crate) fn resume(&self) {
         self.interrupted.set(None);
-        if !self.turns.reserving.get() {
+        if !self.turns.trusting.get() {
             self.fast_bound.set(self.bound.get());
         }
     }
@@ -433,7 +433,9 @@ impl Context {
     #[cold]
     pub(crate) fn extend(&self) -> bool {
         let bound = self.domain.clock().now();
-        if self.turns.reserving.get() {
+        if self.turns.trusting.get()
+            || self.turns.reserving.get() && planted(Fault::TrustedUnreserved)
+        {
             // All that was read is reserved: if it still is, whoever changes it draws later.
             if !self.still_presses() {
                 self.turns.meet(Conflict::PREEMPTED);

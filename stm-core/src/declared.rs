@@ -1,11 +1,12 @@
 //! Transactions that declare the cells that they will access.
 //!
-//! All of them are reserved before the body runs, or none: the admission of very lightweight locking
-//! (Ren, Thomson and Abadi, VLDB 2012). From then on nobody younger commits to them, so the body runs
-//! once, unless an older transaction needs one of the cells. Transactions that share no cell run out
-//! of order, beside each other; those that do run in the order in which they came.
+//! After a first attempt that was lost, all of them are reserved before the body runs, or none: the admission of very
+//! lightweight locking (Ren, Thomson and Abadi, VLDB 2012). From then on nobody younger commits to them, so the body runs
+//! once more, unless an older transaction needs one of the cells. Transactions that share no cell run out
+//! of order, beside each other; those that do run in the order in which they have lost.
+//! When a thread reserves, and how, is told in `contempo_sched::admission`.
 
-use crate::context;
+use crate::context::{self, Context};
 use crate::domain::Native;
 use crate::error::{Abort, StmResult, TryError};
 use crate::run::{Bounds, session};
@@ -25,6 +26,9 @@ mod sealed {
             &self,
             each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
         ) -> Result<(), E>;
+
+        /// How many there are.
+        fn count(&self) -> usize;
     }
 }
 
@@ -52,6 +56,10 @@ impl<T: Send + Sync + 'static> sealed::Cells for &TVar<T> {
     ) -> Result<(), E> {
         each(self.header())
     }
+
+    fn count(&self) -> usize {
+        1
+    }
 }
 
 impl<T: Send + Sync + 'static> sealed::Cells for &[TVar<T>] {
@@ -61,6 +69,10 @@ impl<T: Send + Sync + 'static> sealed::Cells for &[TVar<T>] {
     ) -> Result<(), E> {
         self.iter().try_for_each(|cell| each(cell.header()))
     }
+
+    fn count(&self) -> usize {
+        self.len()
+    }
 }
 
 impl<T: Send + Sync + 'static> sealed::Cells for &[&TVar<T>] {
@@ -69,6 +81,10 @@ impl<T: Send + Sync + 'static> sealed::Cells for &[&TVar<T>] {
         each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.iter().try_for_each(|cell| each(cell.header()))
+    }
+
+    fn count(&self) -> usize {
+        self.len()
     }
 }
 
@@ -84,6 +100,12 @@ macro_rules! tuples {
                 $($name.visit(each)?;)+
                 Ok(())
             }
+
+            fn count(&self) -> usize {
+                #[expect(non_snake_case, reason = "one name for the type and its field")]
+                let ($($name,)+) = self;
+                0 $(+ $name.count())+
+            }
         }
     };
 }
@@ -97,15 +119,19 @@ tuples!(A B C D E F);
 tuples!(A B C D E F G);
 tuples!(A B C D E F G H);
 
-/// Like [`atomically`](crate::atomically), for a transaction that knows its cells: all of `cells` are
-/// reserved before `body` runs, or none. While it runs, nobody younger commits to them; so `body` is
-/// repeated only if an older transaction needs one of them (or if it gives no sign of life for a
-/// [lease](crate::Settings::lease) while others wait).
+/// Like [`atomically`](crate::atomically), for a transaction that knows its cells. If its first attempt fails by a conflict,
+/// all of `cells` are reserved before `body` runs again, or none: then nobody younger commits to them while it runs, and
+/// it is repeated only if an older transaction needs one of them, if it meets others at cells that it has not declared, or
+/// if it is slow while others wait (see [`lease`](crate::Settings::lease)). So transactions that declare what they access
+/// take turns after one lost attempt, in the order in which they have lost, and where nobody interferes a declaration costs
+/// nothing.
 ///
-/// Use it for transactions that conflict often: they take turns from the start, and no work is lost.
-/// Where conflicts are rare, [`atomically`](crate::atomically) is cheaper (a reservation is two
-/// compare-and-swaps for each cell, and the clock is read once). Snapshots and reads of others are not held up. The body may
-/// access other cells as well; they are reserved when it comes to them.
+/// The first few transactions of a new thread reserve small sets before their first attempt.
+///
+/// Use it for transactions that conflict often, long ones before all: with 10,000 cells beside others that update single
+/// ones of them it is faster than [`atomically`](crate::atomically), which reserves them one by one as `body` comes to them
+/// (`long-1` and its neighbours in `benches/contention`). Snapshots and reads of others are not held up. The body may
+/// access other cells as well; they are reserved when it comes to them, once it has failed twice.
 ///
 /// # Panics
 /// As [`atomically`](crate::atomically).
@@ -120,19 +146,38 @@ tuples!(A B C D E F G H);
 /// });
 /// assert_eq!((from.load(), to.load()), (70, 30));
 /// ```
+#[inline]
 pub fn atomically_on<R>(
     cells: impl AccessSet,
     body: impl FnMut(&Transaction<'_>) -> StmResult<R>,
 ) -> R {
     let mut body = Kept::new(body);
-    let run = |tx: &Transaction<'_>| {
-        let reserved = cells.visit(&mut |cell| tx.context.reserve(cell));
-        reserved.map_err(|cause| tx.context.interrupt(cause)).map_err(Abort::<Infallible>::from)?;
-        (*body)(tx).map_err(Abort::<Infallible>::from)
+    let run = |context: &Context| {
+        if context.turns.admission.reserves_at_once(cells.count()) && !context.is_running() {
+            context.press_declared();
+        }
+        session(context, Bounds::DECLARED, |tx| {
+            if tx.context.turns.reserving.get() {
+                reserve_all(tx.context, &cells)?;
+            }
+            (*body)(tx).map_err(Abort::<Infallible>::from)
+        })
     };
-    match context::with(|context| session(context, Bounds::DECLARED, run)) {
+    match context::with(run) {
         Ok(value) => value,
         Err(TryError::User(never)) => match never {},
         Err(TryError::Exhausted(_)) => unreachable!("no bounds were set"),
     }
+}
+
+/// Reserves all of these cells, or interrupts the attempt.
+#[cold]
+#[inline(never)]
+fn reserve_all(context: &Context, cells: &impl AccessSet) -> StmResult<()> {
+    cells.visit(&mut |cell| context.reserve(cell)).map_err(|cause| context.interrupt(cause))?;
+    // One that has failed more often may have been slow, or have met others at cells that it has not declared.
+    if context.turns.failures() <= 1 && context.turns.admission.is_brisk(cells.count()) {
+        context.stop_reserving();
+    }
+    Ok(())
 }

@@ -155,7 +155,7 @@ impl Builder {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
-        Bounds { start: Some(start), deadline, max_attempts: self.max_attempts, declared: false }
+        Bounds { start: Some(start), deadline, max_attempts: self.max_attempts, ..Bounds::NONE }
     }
 
     /// Runs `body` like [`atomically`] within these bounds.
@@ -215,7 +215,7 @@ pub(crate) struct Bounds {
     start: Option<Instant>,
     deadline: Option<Instant>,
     max_attempts: Option<u32>,
-    /// Press from the first attempt on.
+    /// Press after the first failure.
     declared: bool,
 }
 
@@ -262,9 +262,6 @@ pub(crate) fn session<R, E>(
     let mut attempts = 0;
     context.begin_session();
     loop {
-        if bounds.declared {
-            context.press_declared();
-        }
         context.begin_attempt();
         attempts += 1;
         let unwinding = Unwinding(context);
@@ -438,7 +435,11 @@ fn again(
         }
         BeforeNext::Turn(pause) => context.pause(pause, bounds.deadline),
     }
-    context.press_if_due();
+    if bounds.declared && context.turns.failures() > 0 {
+        context.press_declared();
+    } else {
+        context.press_if_due();
+    }
     context.begin_session();
     Ok(())
 }

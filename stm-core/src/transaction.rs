@@ -410,7 +410,7 @@ fn read_slow(
                 if context.extend() {
                     continue;
                 }
-                let preempted = context.turns.reserving.get();
+                let preempted = context.turns.trusting.get();
                 return Err(context.interrupt(if preempted {
                     Cause::Preempted
                 } else {

@@ -9,6 +9,7 @@ use crate::commit::Conflict;
 use crate::context::Context;
 use crate::domain::{Domain, Native};
 use crate::version::CellHeader;
+use contempo_sched::admission::Admission;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::policy::{FailureBid, HEAT_PER_FAILURE, Next, on_failure, rank};
@@ -27,8 +28,10 @@ use std::time::{Duration, Instant};
 pub(crate) struct Turns {
     /// Has this transaction failed, or does it press: is there anything to forget at its end?
     pub(crate) unlucky: Cell<bool>,
-    /// Does the running attempt press, and so reserve what it touches?
+    /// Does the running attempt press: has it reservations that count?
     pub(crate) reserving: Cell<bool>,
+    /// Does it reserve all that it touches, and so trust that nothing of it changes?
+    pub(crate) trusting: Cell<bool>,
     /// The cells that it has reserved. Good until the session ends.
     reserved: UnsafeCell<Vec<*const CellHeader<Native>>>,
     /// Its turn.
@@ -47,6 +50,8 @@ pub(crate) struct Turns {
     /// Whom this thread has given way to lately. Lasts longer than its transactions: those that give
     /// up early must not each begin to wait anew.
     respected: RefCell<Vec<Respected>>,
+    /// What it has learned about declared transactions.
+    pub(crate) admission: Admission,
     /// Jitter.
     random: RefCell<SmallRng>,
 }
@@ -117,6 +122,7 @@ impl Turns {
         Turns {
             unlucky: Cell::new(false),
             reserving: Cell::new(false),
+            trusting: Cell::new(false),
             reserved: UnsafeCell::new(Vec::new()),
             turn: Cell::new(TurnWord::new(0, TurnPhase::Idle)),
             hot: Cell::new(0),
@@ -125,6 +131,7 @@ impl Turns {
             heat: Cell::new(0),
             commits_before: Cell::new(0),
             respected: RefCell::new(Vec::new()),
+            admission: Admission::new(),
             random: RefCell::new(SmallRng::seed_from_u64(u64::from(seed))),
         }
     }
@@ -184,8 +191,8 @@ impl Context {
         }
     }
 
-    /// Presses although nothing has failed yet: for a transaction that declares what it will access.
-    /// Its age counts from now, its admission.
+    /// Presses, perhaps although nothing has failed yet: for a transaction that declares what it will access.
+    /// Its age counts from its first failure, or else from now, its admission.
     pub(crate) fn press_declared(&self) {
         self.eventful.set(true);
         let mut history = self.turns.history.get();
@@ -207,7 +214,19 @@ impl Context {
         let turn = self.descriptor.next_turn(TurnPhase::Pressing);
         self.turns.turn.set(turn);
         self.turns.reserving.set(true);
+        self.turns.trusting.set(true);
         self.descriptor.counters.pressed.add(1);
+    }
+
+    /// The attempt has reserved what its transaction declares, and read nothing yet. From now on it reads and writes as one
+    /// that does not press, at this moment's bound: what is reserved does not change, and what was not declared is
+    /// validated as ever.
+    pub(crate) fn stop_reserving(&self) {
+        debug_assert!(self.reads().is_empty() && self.writes().is_empty());
+        self.turns.trusting.set(false);
+        let bound = self.domain.clock().now();
+        self.bound.set(bound);
+        self.fast_bound.set(bound);
     }
 
     /// Is everything that this attempt has reserved still reserved? Then nothing that it has read has
@@ -286,6 +305,7 @@ impl Context {
         if !turns.reserving.replace(false) {
             return;
         }
+        turns.trusting.set(false);
         let own = Reservation { slot: self.slot(), ticket: turns.turn.get().ticket() };
         if planted(Fault::ReservationsKept) {
             turns.reserved().clear();
@@ -339,8 +359,10 @@ impl Context {
     pub(crate) fn lost(&self, cause: Cause, accesses: usize) -> Pause {
         let (turns, knobs, now) = (&self.turns, self.domain.knobs(), time::now());
         self.wrote.set(false); // The next attempt begins at the newest stamp.
-        if turns.reserving.get() {
+        if turns.trusting.get() {
             self.descriptor.lengthen_lease(knobs.lease(), now);
+        } else if turns.reserving.get() && !self.still_presses() {
+            turns.admission.was_slow();
         }
         self.release();
         let mut history = turns.history.get();

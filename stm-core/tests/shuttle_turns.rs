@@ -63,6 +63,41 @@ fn what_presses_sees_one_state() {
     });
 }
 
+#[test]
+fn what_declares_all_sees_one_state() {
+    // A transaction that has reserved what it declares reads and writes as any other, and gives way to an older one.
+    let faults = [Fault::TrustedUnreserved, Fault::ReservationsKept];
+    holds_unless("what_declares_all_sees_one_state", 5000, &faults, || {
+        let cells: Vec<TVar<u64>> = (0..2).map(|_| TVar::new(0)).collect();
+        // All are the same.
+        let all = |tx: &Transaction<'_>, cells: &[TVar<u64>]| {
+            let values = cells.iter().map(|cell| tx.read(cell).copied());
+            let values: Vec<u64> = values.collect::<Result<_, _>>()?;
+            assert!(values.iter().all(|value| *value == values[0]), "half a transaction was seen");
+            cells.iter().try_for_each(|cell| tx.write(cell, values[0] + 1))
+        };
+        let threads: Vec<_> = (0..4)
+            .map(|n| {
+                let (cells, others) = (cells.clone(), [TVar::new(0), TVar::new(0)]);
+                thread::spawn(move || {
+                    for _ in 0..2 {
+                        match n {
+                            0 => atomically(|tx| all(tx, &cells)),
+                            1 => atomically_on(&others[..], |tx| all(tx, &cells)),
+                            _ => atomically_on(&cells[..], |tx| all(tx, &cells)),
+                        }
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(cells.iter().all(|cell| cell.load() == 8));
+        clean(&cells);
+    });
+}
+
 /// Sixteen threads on one cell: nobody is left in a queue, and nobody is passed without bound.
 #[test]
 fn sixteen_take_turns() {

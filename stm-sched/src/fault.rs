@@ -140,6 +140,8 @@ pub enum Fault {
     ReservationIgnored,
     /// A reserver does not look whether the cell is claimed by somebody who came before.
     ReservedWithoutLooking,
+    /// A transaction that has reserved only what it declares trusts all that it has read.
+    TrustedUnreserved,
     /// A transaction that was revoked goes on to trust its reservations.
     RevocationMissed,
     /// An older transaction takes a reservation over without revoking the younger's turn.

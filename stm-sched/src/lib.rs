@@ -17,6 +17,7 @@
 //! | [`turn`] | whose reservations count, and who is older |
 //! | [`queue`] | who waits for which lock |
 //! | [`line`](mod@line) | the same between processes |
+//! | [`admission`] | whether a transaction that declares its cells reserves them at once |
 //! | [`quantum`] | giving the processor away before the system takes it |
 //! | [`policy`] | what to do about a conflict: a small value in, a verdict out |
 //! | [`settings`] | the knobs of a domain's scheduling |
@@ -32,6 +33,7 @@
 //! The whole protocol is described in `docs/design.md` of the repository. Users import the
 //! `contempo` crate, not this one.
 
+pub mod admission;
 pub mod clock;
 pub mod contention;
 pub mod descriptor;

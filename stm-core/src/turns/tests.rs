@@ -285,6 +285,37 @@ fn a_declared_transaction_ages_from_its_admission() {
 }
 
 #[test]
+fn one_that_has_reserved_what_it_declares_goes_on_without_reserving() {
+    let ([own, other], [declared, else_where]) = world(|_| ());
+    own.begin_session();
+    own.press_declared();
+    own.begin_attempt();
+    assert_eq!((own.reserve(declared), own.fast_bound.get()), (Ok(()), 0));
+    let drawn = own.domain.clock().draw(1);
+    own.stop_reserving();
+    assert!(
+        own.bound.get() >= drawn && own.fast_bound.get() == own.bound.get(),
+        "it reads at this moment"
+    );
+    assert!(own.still_presses() && own.turns.reserving.get() && !own.turns.trusting.get());
+    other.press_declared();
+    assert_eq!(
+        (other.reserve(declared), other.reserve(else_where)),
+        (Err(Cause::Reserved), Ok(()))
+    );
+    // Taken for one that has stopped: its next ones are to show that they have not. Nothing is known of its lease.
+    let lease = || own.descriptor.current_lease(own.domain.knobs().lease());
+    let before = lease();
+    assert!(own.turns.admission.is_brisk(2));
+    assert!(revoke_silent(own.domain.table(), reservation(own), 1));
+    let (_, history) = lose(own, Cause::Changed, 1);
+    assert_eq!((lease(), history.failures), (before, 1));
+    assert!(!own.turns.admission.is_brisk(2) && !own.turns.reserving.get());
+    own.end_attempt(true);
+    own.end_session();
+}
+
+#[test]
 fn bad_luck_is_not_handed_to_the_transactions_of_hooks() {
     let ([own], []) = world(|_| ());
     let nothing = own.suspend_turns();

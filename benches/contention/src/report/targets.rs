@@ -106,6 +106,7 @@ fn judge_one(report: &Report, contender: &str) -> Vec<Verdict> {
     judge.transfers();
     judge.audits();
     judge.long_and_short();
+    judge.declared();
     judge.sums();
     judge.skewed();
     judge.stopped();
@@ -236,6 +237,20 @@ impl<'r> Judge<'r> {
         self.add(format!("long: p99 {absolute}"), Unit::Nanoseconds, p99, (false, 5.0 * ms));
         self.add(format!("short: rate {absolute}"), Unit::PerSecond, rate(short), (true, 3e6));
         self.add(format!("short: worst {absolute}"), Unit::Nanoseconds, worst, (false, 30.0 * ms));
+    }
+
+    fn declared(&mut self) {
+        self.row = "one transaction that declares 10,000 cells, against the same undeclared";
+        for (workload, short) in [("long-alone", 0), ("long-1", 1), ("long-4", 4), ("long-16", 16)]
+        {
+            let declared = self.other("contempo-declared", workload, 1 + short, "long");
+            let pair = declared.zip(self.part(workload, 1 + short, "long"));
+            let rate = pair.map(|(one, other)| (&one.rate[..], &other.rate[..]));
+            let what = |of: &str| format!("declared beside {short} short: {of}");
+            self.ratio(what("rate / undeclared"), rate, (true, 1.0));
+            let worst = pair.map(|(one, other)| (&one.worst[..], &other.worst[..]));
+            self.ratio(what("worst / undeclared"), worst, (false, 1.0));
+        }
     }
 
     fn sums(&mut self) {

@@ -4,7 +4,7 @@ use super::cells::{Cells, Variables};
 use crate::contenders::attempts;
 use crate::contenders::contempo::Contempo;
 use crate::contenders::monitors::Monitor;
-use ::contempo::{TVar, atomically_on};
+use ::contempo::{TVar, Transaction, atomically_on};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// A mutex per cell, taken in ascending order: what a careful user writes without an STM.
@@ -132,11 +132,30 @@ impl Cells for Declared {
     #[inline]
     fn update(&self, at: &[usize]) {
         let cells = &self.0.0;
-        let needed: Vec<&TVar<u64>> = at.iter().map(|&at| &cells[at]).collect();
-        atomically_on(&needed[..], |tx| {
-            attempts::count();
-            needed.iter().try_for_each(|cell| tx.modify(cell, |value| value + 1))
-        });
+        let increment = |tx: &Transaction<'_>, cell| tx.modify(cell, |value| value + 1);
+        match at {
+            [at] => atomically_on(&cells[*at], |tx| {
+                attempts::count();
+                increment(tx, &cells[*at])
+            }),
+            // All of them, so no list need be made.
+            _ if at.len() == cells.len() => atomically_on(&cells[..], |tx| {
+                attempts::count();
+                cells.iter().try_for_each(|cell| increment(tx, cell))
+            }),
+            _ => {
+                let needed: Vec<&TVar<u64>> = at.iter().map(|&at| &cells[at]).collect();
+                atomically_on(&needed[..], |tx| {
+                    attempts::count();
+                    needed.iter().try_for_each(|cell| increment(tx, cell))
+                });
+            }
+        }
+    }
+
+    #[inline]
+    fn update_undeclared(&self, at: usize) {
+        self.0.update(&[at]);
     }
 
     #[inline]

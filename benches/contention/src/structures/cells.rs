@@ -19,6 +19,12 @@ pub(crate) trait Cells: Send + Sync + 'static {
     /// Adds 1 to each of these cells, which are distinct.
     fn update(&self, at: &[usize]);
 
+    /// As [`update`](Self::update) of one cell, but without saying beforehand which one.
+    #[inline]
+    fn update_undeclared(&self, at: usize) {
+        self.update(&[at]);
+    }
+
     /// The sum of these cells, which are distinct.
     fn read(&self, at: &[usize]) -> u64;
 

@@ -8,32 +8,69 @@ use crate::keys::below;
 use crate::structures::cells::{self, Cells, OnCells};
 use rand::Rng;
 
-const CELLS: usize = 1_000;
-
-struct LongShort;
+/// How many cells, all of which the long one updates.
+struct LongShort {
+    cells: usize,
+    /// Do short ones say beforehand which cell they need, where that is possible?
+    declared: bool,
+}
 
 struct LongShortTrial<C> {
     cells: C,
     all: Vec<usize>,
+    declared: bool,
 }
 
 const LONG: usize = 0;
 const SHORT: usize = 1;
 
-/// One long, three short.
-pub(super) const ALL: &[Workload] = &[Workload::new(
-    "long-short",
-    Threads::Exactly(4),
-    |contender, _| cells::maker(contender, LongShort),
-    "one thread updates 1,000 cells at once, three increment single ones of them",
-)
-.with("cells=1000 long_threads=1")
-.catches(&[Fault::LoseUpdate, Fault::HalfUpdate])
-.weight(4.0)];
+/// With 10,000 cells, which the contender `contempo-declared` declares, beside so many undeclared short ones.
+const fn longer(name: &'static str, short: usize, about: &'static str) -> Workload {
+    Workload::new(
+        name,
+        Threads::Exactly(1 + short),
+        |contender, _| cells::maker(contender, LongShort { cells: 10_000, declared: false }),
+        about,
+    )
+    .with("cells=10000 long_threads=1")
+    .compared_with("contempo")
+    .catches(&[Fault::LoseUpdate, Fault::HalfUpdate])
+    .weight(2.0)
+    .slow()
+}
+
+pub(super) const ALL: &[Workload] = &[
+    Workload::new(
+        "long-short",
+        Threads::Exactly(4),
+        |contender, _| cells::maker(contender, LongShort { cells: 1_000, declared: true }),
+        "one thread updates 1,000 cells at once, three increment single ones of them",
+    )
+    .with("cells=1000 long_threads=1")
+    .catches(&[Fault::LoseUpdate, Fault::HalfUpdate])
+    .weight(4.0),
+    longer("long-alone", 0, "one thread updates 10,000 cells at once"),
+    longer(
+        "long-1",
+        1,
+        "one thread updates 10,000 cells at once, one increments single ones of them",
+    ),
+    longer(
+        "long-4",
+        4,
+        "one thread updates 10,000 cells at once, four increment single ones of them",
+    ),
+    longer(
+        "long-16",
+        16,
+        "one thread updates 10,000 cells at once, 16 increment single ones of them",
+    ),
+];
 
 impl OnCells for LongShort {
     fn trial<C: Cells>(self) -> Box<dyn Trial> {
-        Box::new(LongShortTrial { cells: C::new(CELLS, 0), all: (0..CELLS).collect() })
+        let LongShort { cells, declared } = self;
+        Box::new(LongShortTrial { cells: C::new(cells, 0), all: (0..cells).collect(), declared })
     }
 }
 
@@ -52,14 +89,17 @@ impl<C: Cells> Trial for LongShortTrial<C> {
             while seat.goes_on() {
                 seat.timed(LONG, |_| self.cells.update(&self.all));
             }
-        } else {
-            seat.repeat(SHORT, |random| self.cells.update(&[below(random.next_u32(), CELLS)]));
+            return;
         }
+        seat.repeat(SHORT, |random| {
+            let at = below(random.next_u32(), self.all.len());
+            if self.declared { self.cells.update(&[at]) } else { self.cells.update_undeclared(at) }
+        });
     }
 
     fn check(&self, done: &[Vec<u64>]) -> Result<(), Violation> {
         let sum = |kind: usize| done.iter().map(|kinds| kinds[kind]).sum::<u64>();
-        let expected = sum(LONG) * CELLS as u64 + sum(SHORT);
+        let expected = sum(LONG) * self.all.len() as u64 + sum(SHORT);
         let found = self.cells.audit();
         Violation::unless(found == expected, || {
             format!("the cells were incremented {expected} times, but their sum is {found}")

@@ -113,6 +113,11 @@ impl Workload {
         Workload { windows, overhead, ..self }
     }
 
+    /// Others are compared with this contender.
+    const fn compared_with(self, baseline: &'static str) -> Self {
+        Workload { baseline, ..self }
+    }
+
     /// More than one sample in a round.
     const fn samples(self, samples: u32) -> Self {
         Workload { samples, ..self }
