@@ -139,7 +139,7 @@ fn a_strangers_transaction_does_not_meet_it() {
         atomically(|tx| tx.write(&committed, n)); // Destructors of old values run after some of them.
         assert_eq!(committed.load(), n);
     }
-    (0..10).for_each(|n| cell.store((n % 2 == 0).then(|| EVIL)));
+    (0..10).for_each(|n| cell.store(if n % 2 == 0 { Some(EVIL) } else { None }));
     collect();
     // Nor does the end of a thread.
     let theirs = cell.clone();

@@ -93,8 +93,7 @@ impl Inside {
     }
 
     /// The bound, if it is a snapshot.
-    #[inline(always)]
-    pub(crate) fn view(self) -> Option<u64> {
+    fn view(self) -> Option<u64> {
         (self.0 > Inside::TRANSACTION.0).then_some(self.0)
     }
 }
@@ -166,20 +165,26 @@ impl Context {
         self.bound.get()
     }
 
+    #[inline(always)]
     pub(crate) fn is_running(&self) -> bool {
         self.inside.get() != Inside::NOTHING
     }
 
-    /// What this thread is inside of.
+    /// Enters a snapshot that reads at `bound`. This thread is inside of nothing.
     #[inline(always)]
-    pub(crate) fn inside(&self) -> Inside {
-        self.inside.get()
+    pub(crate) fn begin_view(&self, bound: u64) {
+        self.inside.set(Inside::snapshot(bound));
     }
 
-    /// The snapshot that this thread has entered reads at `bound`.
-    #[inline(always)]
-    pub(crate) fn views_at(&self, bound: u64) {
-        self.inside.set(Inside::snapshot(bound));
+    /// The bound of the snapshot that this thread is inside of.
+    ///
+    /// # Panics
+    /// If it is inside of something else.
+    pub(crate) fn view_bound(&self) -> u64 {
+        match self.inside.get().view() {
+            Some(bound) => bound,
+            None => nested(),
+        }
     }
 
     /// Will anything on a stack of this thread come back to this context? Then it may not go, even if its

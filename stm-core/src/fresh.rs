@@ -7,11 +7,12 @@ use crate::commit::{Conflict, WriteEntry};
 use crate::context::Context;
 use crate::domain::Native;
 use crate::version::{CellHeader, Version, VersionHeader};
-use contempo_alloc::retired::{Block, BlockKind};
+use contempo_alloc::retired::Block;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::word::WhoWhen;
+use std::cell::Cell;
 use std::marker::PhantomData;
-use std::mem::{ManuallyDrop, forget};
+use std::mem::ManuallyDrop;
 use std::ptr::{NonNull, copy_nonoverlapping, null_mut};
 
 /// Of a version that no transaction has claimed a cell with yet.
@@ -25,11 +26,12 @@ pub(crate) fn prepare<T>(context: &Context, who_when: WhoWhen) -> (NonNull<u8>, 
     (block, unsafe { Version::<T, Native>::prepare(block, who_when) })
 }
 
-/// A version that is private, with a value. Both go when it is dropped; a panic of the value's destructor ends
-/// there.
+/// A version that is private, with a value, between two attempts to commit it. Both go when it is dropped; a
+/// panic of the value's destructor ends there.
 pub(crate) struct Fresh<'c, T> {
     context: &'c Context,
-    block: NonNull<u8>,
+    /// Null while an attempt has it, and once it is in a cell.
+    block: Cell<*mut u8>,
     _value: PhantomData<T>,
 }
 
@@ -38,76 +40,97 @@ impl<'c, T> Fresh<'c, T> {
     /// `block` is of [`prepare`] with this context, and the value is written.
     #[inline(always)]
     pub(crate) unsafe fn new(context: &'c Context, block: NonNull<u8>) -> Self {
-        Fresh { context, block, _value: PhantomData }
+        Fresh { context, block: Cell::new(block.as_ptr()), _value: PhantomData }
     }
 
-    fn version(&self) -> *mut VersionHeader<Native> {
-        self.block.as_ptr().cast()
-    }
-
-    /// The value. The block goes.
-    pub(crate) fn into_inner(self) -> T {
-        // SAFETY: private, and not used after this.
-        let value = unsafe { Version::<T>::place(self.version()).read() };
-        // SAFETY: as above.
-        unsafe { self.context.reclaimer.destroy(self.without_value()) };
-        forget(self);
-        value
-    }
-
-    /// The block, once the value was moved out.
-    fn without_value(&self) -> Block {
-        Block { address: self.block, kind: Version::<ManuallyDrop<T>>::KIND }
-    }
-
-    /// Commits it as the value of `cell`, in a transaction that does nothing else. Returns the version that it
-    /// has replaced, or comes back.
+    /// Takes it out, for an attempt.
     #[inline(always)]
-    pub(crate) fn commit(
-        self,
-        cell: &CellHeader<Native>,
-        expected: *mut VersionHeader<Native>,
-    ) -> Result<*mut VersionHeader<Native>, (Conflict<Native>, Self)> {
-        let (context, version) = (self.context, self.version());
-        // A claim of this transaction: the thread may have run others since the version was made.
-        // SAFETY: ours, and private. Relaxed: published by the swap that places the claim.
-        unsafe { &*version }.who_when.store(context.claim.get(), Ordering::Relaxed);
-        let kind: &'static BlockKind = Version::<T>::KIND;
-        let mut write = WriteEntry { cell, version, base: null_mut(), kind };
-        match context.commit_writes(&[], std::slice::from_mut(&mut write), expected) {
-            Ok(()) => {
-                forget(self);
-                Ok(write.base)
-            }
-            Err(conflict) => Err((conflict, self.refused(!write.base.is_null()))),
-        }
+    pub(crate) fn take(&self) -> Option<NonNull<u8>> {
+        NonNull::new(self.block.replace(null_mut()))
     }
 
-    /// The commit has failed. If others have seen the version, which they look at no further than its header,
-    /// the value moves to another.
-    #[cold]
-    #[inline(never)]
-    fn refused(self, was_visible: bool) -> Self {
-        if !was_visible {
-            return self;
-        }
-        let (block, place) = prepare::<T>(self.context, NOBODYS);
-        // SAFETY: nobody reads the value of a claim that was not committed; the other place is ours, and empty.
-        unsafe { copy_nonoverlapping(Version::<T>::place(self.version()), place, 1) };
-        // SAFETY: the version was given back: it is no longer in its cell. Its value has moved.
-        unsafe { self.context.reclaimer.retire_now(self.without_value()) };
-        let context = self.context;
-        forget(self);
-        // SAFETY: just written.
-        unsafe { Fresh::new(context, block) }
+    /// Puts it back, for the next attempt.
+    pub(crate) fn put(&self, block: NonNull<u8>) {
+        self.block.set(block.as_ptr());
     }
 }
 
 impl<T> Drop for Fresh<'_, T> {
-    #[cold]
+    #[inline(always)]
     fn drop(&mut self) {
-        let block = Block { address: self.block, kind: Version::<T>::KIND };
-        // SAFETY: private.
-        self.context.outside(|| unsafe { self.context.reclaimer.destroy(block) });
+        if let Some(block) = self.take() {
+            // SAFETY: private, with its value.
+            unsafe { discard::<T>(self.context, block) };
+        }
     }
+}
+
+/// A block of a version, once the value was moved out.
+fn without_value<T>(block: NonNull<u8>) -> Block {
+    Block { address: block, kind: Version::<ManuallyDrop<T>>::KIND }
+}
+
+/// The value of a version, which goes.
+///
+/// # Safety
+/// It is private, and there is a value.
+pub(crate) unsafe fn into_value<T>(context: &Context, block: NonNull<u8>) -> T {
+    // SAFETY: our caller's promise; it is not used after this.
+    let value = unsafe { Version::<T>::place(block.as_ptr().cast()).read() };
+    // SAFETY: as above; the value has moved.
+    unsafe { context.reclaimer.destroy(without_value::<T>(block)) };
+    value
+}
+
+/// Drops a version and its value.
+///
+/// # Safety
+/// It is private, and there is a value.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn discard<T>(context: &Context, block: NonNull<u8>) {
+    let block = Block { address: block, kind: Version::<T>::KIND };
+    // SAFETY: our caller's promise.
+    context.outside(|| unsafe { context.reclaimer.destroy(block) });
+}
+
+/// Commits the version in `block` as the value of `cell`, in a transaction that does nothing else. Returns the
+/// version that it has replaced, or a block in which the value is now.
+///
+/// # Safety
+/// It is private, with a value of type `T`, the type of the cell. We are inside a transaction.
+#[inline(always)]
+pub(crate) unsafe fn commit<T>(
+    context: &Context,
+    block: NonNull<u8>,
+    cell: &CellHeader<Native>,
+    expected: *mut VersionHeader<Native>,
+) -> Result<*mut VersionHeader<Native>, (Conflict<Native>, NonNull<u8>)> {
+    let (version, kind) = (block.cast::<VersionHeader<Native>>(), Version::<T>::KIND);
+    // A claim of this transaction: the thread may have run others since the version was made.
+    // SAFETY: private. Relaxed: published by the swap that places the claim.
+    unsafe { version.as_ref() }.who_when.store(context.claim.get(), Ordering::Relaxed);
+    let mut write = WriteEntry { cell, version: version.as_ptr(), base: null_mut(), kind };
+    match context.commit_writes(&[], std::slice::from_mut(&mut write), expected) {
+        Ok(()) => Ok(write.base),
+        Err(conflict) if write.base.is_null() => Err((conflict, block)),
+        // SAFETY: it was given back: no longer in its cell.
+        Err(conflict) => Err((conflict, unsafe { moved::<T>(context, block) })),
+    }
+}
+
+/// The commit has failed, and others may have seen the version, at which they look no further than its
+/// header: the value moves to another.
+///
+/// # Safety
+/// No new transaction can reach the version, whose value is a `T`.
+#[cold]
+#[inline(never)]
+unsafe fn moved<T>(context: &Context, from: NonNull<u8>) -> NonNull<u8> {
+    let (block, place) = prepare::<T>(context, NOBODYS);
+    // SAFETY: nobody reads the value of a claim that was not committed; the other place is ours, and empty.
+    unsafe { copy_nonoverlapping(Version::<T>::place(from.as_ptr().cast()), place, 1) };
+    // SAFETY: our caller's promise; the value has moved.
+    unsafe { context.reclaimer.retire_now(without_value::<T>(from)) };
+    block
 }

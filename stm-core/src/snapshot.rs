@@ -99,15 +99,21 @@ impl Drop for Leave<'_> {
 /// ```
 #[inline]
 pub fn snapshot<R>(view: impl FnOnce(&Snapshot<'_>) -> R) -> R {
-    let (view, context) = (Kept::new(view), context::current());
-    let (bound, _leave) = match context.inside().view() {
-        Some(bound) => (bound, None),
-        None => {
-            context.begin_session();
-            let bound = context.reclaimer.enter();
-            context.views_at(bound);
-            (bound, Some(Leave(&context)))
-        }
-    };
-    view.into_inner()(&Snapshot { context: &context, bound, _view: PhantomData })
+    let (view, local) = (Kept::new(view), context::current());
+    let context: &Context = &local;
+    if context.is_running() {
+        return joined(context, view);
+    }
+    let bound = context.reclaimer.enter();
+    context.begin_view(bound);
+    let _leave = Leave(context);
+    view.into_inner()(&Snapshot { context, bound, _view: PhantomData })
+}
+
+/// A snapshot inside of another.
+#[cold]
+#[inline(never)]
+fn joined<R>(context: &Context, view: Kept<impl FnOnce(&Snapshot<'_>) -> R>) -> R {
+    let bound = context.view_bound();
+    view.into_inner()(&Snapshot { context, bound, _view: PhantomData })
 }

@@ -2,7 +2,7 @@
 
 use crate::context::{self, Context};
 use crate::domain::Native;
-use crate::fresh::{Fresh, NOBODYS, prepare};
+use crate::fresh::{self, Fresh, NOBODYS, prepare};
 use crate::observe::current;
 use crate::snapshot::Leave;
 use crate::version::{Cell, CellHeader, Version};
@@ -84,8 +84,9 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// For a cell in a `static`, see [`static_tvar!`](crate::static_tvar).
     #[inline]
     pub fn new(value: T) -> Self {
-        let context = context::current();
-        let (version, place) = prepare::<T>(&context, WhoWhen::committed(CommitClock::GENESIS));
+        let local = context::current();
+        let context: &Context = &local;
+        let (version, place) = prepare::<T>(context, WhoWhen::committed(CommitClock::GENESIS));
         // SAFETY: prepared for it.
         unsafe { place.write(value) };
         let block = context.reclaimer.blocks.allocate(Cell::<T>::KIND.shape);
@@ -182,10 +183,11 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// ```
     #[inline]
     pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> R {
-        let (look, context) = (Kept::new(look), context::current());
+        let (look, local) = (Kept::new(look), context::current());
+        let context: &Context = &local;
         context.begin_session();
         context.reclaimer.enter();
-        let _leave = Leave(&context);
+        let _leave = Leave(context);
         // SAFETY: inside a transaction; the cell is alive.
         let version = unsafe { current(context.domain, self.header()) };
         // SAFETY: a version of this cell, so of type `T`; we are its contemporary.
@@ -222,13 +224,15 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// ```
     #[inline]
     pub fn store(&self, value: T) {
-        let context = context::current();
-        let (block, place) = prepare::<T>(&context, NOBODYS);
+        let local = context::current();
+        let context: &Context = &local;
+        let (block, place) = prepare::<T>(context, NOBODYS);
         // SAFETY: prepared for it.
         unsafe { place.write(value) };
         // SAFETY: just written.
-        let slot = Slot::new(unsafe { Fresh::new(&context, block) });
-        self.write_one(&context, true, |_| slot.take(), |fresh| slot.put(fresh), |_| ());
+        let fresh = unsafe { Fresh::<T>::new(context, block) };
+        self.write_one(context, true, |_| fresh.take(), |block| fresh.put(block), |_| ());
+        std::mem::forget(fresh); // It is in the cell.
     }
 
     /// Replaces the value and returns a clone of what was there before. The clone is made after the
@@ -247,13 +251,14 @@ impl<T: Send + Sync + 'static> TVar<T> {
     where
         T: Clone,
     {
-        let context = context::current();
-        let (block, place) = prepare::<T>(&context, NOBODYS);
+        let local = context::current();
+        let context: &Context = &local;
+        let (block, place) = prepare::<T>(context, NOBODYS);
         // SAFETY: prepared for it.
         unsafe { place.write(value) };
         // SAFETY: just written.
-        let slot = Slot::new(unsafe { Fresh::new(&context, block) });
-        self.write_one(&context, true, |_| slot.take(), |fresh| slot.put(fresh), T::clone)
+        let fresh = unsafe { Fresh::<T>::new(context, block) };
+        self.write_one(context, true, |_| fresh.take(), |block| fresh.put(block), T::clone)
     }
 
     /// Replaces the value by what `change` makes of it. `change` runs again if the cell has changed
@@ -270,16 +275,18 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// ```
     #[inline]
     pub fn update(&self, change: impl FnMut(&T) -> T) {
-        let (mut change, context) = (Kept::new(change), context::current());
+        let (mut change, local) = (Kept::new(change), context::current());
+        let context: &Context = &local;
         let make = |before: &T| {
             let value = (*change)(before);
-            let (block, place) = prepare::<T>(&context, NOBODYS);
+            let (block, place) = prepare::<T>(context, NOBODYS);
             // SAFETY: prepared for it.
             unsafe { place.write(value) };
-            // SAFETY: just written.
-            Some(unsafe { Fresh::new(&context, block) })
+            Some(block)
         };
-        self.write_one(&context, false, make, drop, |_| ());
+        // SAFETY: just written, and private.
+        let back = |block| unsafe { fresh::discard::<T>(context, block) };
+        self.write_one(context, false, make, back, |_| ());
     }
 
     /// Replaces the value by `new` if it equals `expected`.
@@ -301,31 +308,33 @@ impl<T: Send + Sync + 'static> TVar<T> {
     where
         T: PartialEq,
     {
-        let context = context::current();
-        let (block, place) = prepare::<T>(&context, NOBODYS);
+        let local = context::current();
+        let context: &Context = &local;
+        let (block, place) = prepare::<T>(context, NOBODYS);
         // SAFETY: prepared for it.
         unsafe { place.write(new) };
         // SAFETY: just written.
-        let slot = Slot::new(unsafe { Fresh::new(&context, block) });
-        let make = |value: &T| if value == expected { slot.take() } else { None };
-        self.write_one(&context, false, make, |fresh| slot.put(fresh), |_| ());
-        match slot.take() {
-            Some(fresh) => Err(fresh.into_inner()),
+        let fresh = unsafe { Fresh::<T>::new(context, block) };
+        let make = |value: &T| if value == expected { fresh.take() } else { None };
+        self.write_one(context, false, make, |block| fresh.put(block), |_| ());
+        match fresh.take() {
+            // SAFETY: private still, with its value.
+            Some(block) => Err(unsafe { fresh::into_value(context, block) }),
             None => Ok(()),
         }
     }
 
-    /// A transaction of this cell alone: `make` gives the new value, or nothing to leave the cell
-    /// as it is; `result` looks at the value that was there before. If the commit fails, the new
+    /// A transaction of this cell alone: `make` gives a private version with the new value, or nothing to leave the
+    /// cell as it is; `result` looks at the value that was there before. If the commit fails, the new
     /// value goes to `back` and all begins again. Not `blind`: the new value may replace only the
     /// very version that `make` has seen.
     #[inline(always)]
-    fn write_one<'c, R>(
+    fn write_one<R>(
         &self,
-        context: &'c Context,
+        context: &Context,
         blind: bool,
-        mut make: impl FnMut(&T) -> Option<Fresh<'c, T>>,
-        mut back: impl FnMut(Fresh<'c, T>),
+        mut make: impl FnMut(&T) -> Option<NonNull<u8>>,
+        mut back: impl FnMut(NonNull<u8>),
         result: impl FnOnce(&T) -> R,
     ) -> R {
         loop {
@@ -336,7 +345,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
                 context.reclaimer.enter();
             }
             let leave = LeaveOne(context);
-            let (cause, fresh) = 'attempt: {
+            let (cause, block) = 'attempt: {
                 if context.turns.unlucky.get()
                     && context.turns.reserving.get()
                     && let Err(cause) = context.reserve(self.header())
@@ -347,12 +356,13 @@ impl<T: Send + Sync + 'static> TVar<T> {
                 let seen = unsafe { current(context.domain, self.header()) };
                 // SAFETY: a version of this cell; we are its contemporary.
                 let before: &T = unsafe { Version::value(seen) };
-                let Some(fresh) = make(before) else {
+                let Some(block) = make(before) else {
                     context.wrote.set(false); // It has not written after all.
                     return result(before);
                 };
                 let expected = if blind { null_mut() } else { seen };
-                match fresh.commit(self.header(), expected) {
+                // SAFETY: private, as `make` has given it out; we are inside a transaction.
+                match unsafe { fresh::commit::<T>(context, block, self.header(), expected) } {
                     Ok(replaced) => {
                         // SAFETY: replaced by our commit: we are its contemporary.
                         let result = result(unsafe { Version::value(replaced) });
@@ -364,17 +374,17 @@ impl<T: Send + Sync + 'static> TVar<T> {
                         context.end_session();
                         return result;
                     }
-                    Err((conflict, fresh)) => {
+                    Err((conflict, block)) => {
                         let cause = conflict.cause;
                         context.turns.meet(conflict);
-                        (cause, Some(fresh))
+                        (cause, Some(block))
                     }
                 }
             };
             std::mem::forget(leave);
             self.once_more(context, cause, || {
-                if let Some(fresh) = fresh {
-                    back(fresh);
+                if let Some(block) = block {
+                    back(block);
                 }
             });
         }
@@ -407,26 +417,6 @@ impl Drop for LeaveOne<'_> {
             self.0.forget_turns();
         }
         drop(Leave(self.0));
-    }
-}
-
-/// A version on its way into a cell, and perhaps back.
-struct Slot<'c, T>(std::cell::Cell<Option<Fresh<'c, T>>>);
-
-impl<'c, T> Slot<'c, T> {
-    #[inline(always)]
-    fn new(fresh: Fresh<'c, T>) -> Self {
-        Slot(std::cell::Cell::new(Some(fresh)))
-    }
-
-    #[inline(always)]
-    fn take(&self) -> Option<Fresh<'c, T>> {
-        self.0.take()
-    }
-
-    /// For the next attempt.
-    fn put(&self, fresh: Fresh<'c, T>) {
-        self.0.set(Some(fresh));
     }
 }
 

@@ -23,6 +23,8 @@ impl Drop for Keeper {
 /// something inside a transaction calls `exit`; so a session may be running still, and others may
 /// hold its references. Then the context is left as it is, for ever: what the session may see stays
 /// announced, and what comes later on this thread gets another context.
+#[cold]
+#[inline(never)]
 pub(super) fn release() {
     let current = CURRENT.get();
     // SAFETY: a context lives until `CURRENT` is cleared, below.
@@ -43,19 +45,11 @@ pub(super) fn release() {
     domain.table().give_back(slot);
 }
 
-/// A context for one operation, on a thread whose keeper is gone (it is ending).
-pub(crate) struct Temporary;
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        release();
-    }
-}
-
 /// A thread's context, for one operation.
 pub(crate) struct Local {
     context: *const Context,
-    _temporary: Option<Temporary>,
+    /// The thread is ending, and its keeper is gone: this one ends the context.
+    is_temporary: bool,
 }
 
 impl std::ops::Deref for Local {
@@ -63,9 +57,18 @@ impl std::ops::Deref for Local {
 
     #[inline(always)]
     fn deref(&self) -> &Context {
-        // SAFETY: a context lives until its thread's keeper, or `_temporary`, releases it: not while it
-        // is in use, whatever ends the thread.
+        // SAFETY: a context lives until its thread's keeper, or a temporary one of these, releases it: not
+        // while it is in use, whatever ends the thread.
         unsafe { &*self.context }
+    }
+}
+
+impl Drop for Local {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.is_temporary {
+            release();
+        }
     }
 }
 
@@ -73,15 +76,14 @@ impl std::ops::Deref for Local {
 /// our own are gone.
 #[inline(always)]
 pub(crate) fn current() -> Local {
-    let mut context = CURRENT.get();
-    let _temporary = if context.is_null() { make(&mut context) } else { None };
-    Local { context, _temporary }
+    let context = CURRENT.get();
+    if context.is_null() { make() } else { Local { context, is_temporary: false } }
 }
 
 #[cold]
 #[inline(never)]
-fn make(context: &mut *const Context) -> Option<Temporary> {
-    *context = Box::into_raw(Context::new(crate::domain::native()));
-    CURRENT.set(*context);
-    if KEEPER.try_with(|_| ()).is_ok() { None } else { Some(Temporary) }
+fn make() -> Local {
+    let context: *const Context = Box::into_raw(Context::new(crate::domain::native()));
+    CURRENT.set(context);
+    Local { context, is_temporary: KEEPER.try_with(|_| ()).is_err() }
 }
