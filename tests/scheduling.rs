@@ -540,10 +540,20 @@ fn a_destructor_that_panics_between_attempts_leaves_no_turn() {
     let _turn = alone();
     let _configured = Configured::with(|settings| settings.patience = Duration::ZERO);
     let cell = TVar::new(Loud { number: 0, on_drop: None });
+    // What was made in vain for a cell goes by itself; what the closure has returned ends the transaction.
+    lose_once(&cell, || panic!("in the destructor"));
+    assert_eq!(cell.with(|loud| loud.number), 101);
+    let count = TVar::new(0);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        lose_once(&cell, || panic!("in the destructor"));
+        atomically(|tx| {
+            let before = *tx.read(&count)?;
+            elsewhere(|| count.update(|n| n + 1));
+            tx.write(&count, before + 1)?;
+            let on_drop: Box<dyn Fn() + Send + Sync> = Box::new(|| panic!("in the destructor"));
+            Ok(Loud { number: 1, on_drop: Some(on_drop) })
+        })
     }));
-    assert!(panicked.is_err());
+    assert!(panicked.is_err() && count.load() == 1);
     let (fresh, before) = (TVar::new(0), statistics());
     atomically(|tx| increment(tx, &fresh));
     elsewhere(|| fresh.update(|n| n + 1));

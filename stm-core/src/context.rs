@@ -189,6 +189,7 @@ impl Context {
 
     /// Will anything on a stack of this thread come back to this context? Then it may not go, even if its
     /// thread ends: a session runs, or user code was called that returns to us.
+    #[cfg(not(any(contempo_loom, contempo_shuttle)))] // Threads of models end when they return.
     fn is_in_use(&self) -> bool {
         self.is_running() || self.calls.get() > 0
     }
