@@ -96,7 +96,9 @@ impl Place {
             verdict.complain(|| format!("{what}, cleared up: {wrong}"));
         }
         let report = self.shared.check();
-        let lost = report.unreachable != 0
+        // Nothing may be left to be cleared up.
+        let lost = (report.dead, report.to_clear) != (0, 0)
+            || report.unreachable != 0
             || report.retired != 0
             || report.cells != cells_after
             || report.versions != cells_after;
