@@ -23,7 +23,7 @@ pub struct Report {
     pub free_bytes: usize,
     /// Bytes in blocks in use.
     pub used_bytes: usize,
-    /// Slots whose owners have died and that nobody has cleared up.
+    /// Slots that nobody has cleared up: their owners have died, or their threads have ended and left what others held.
     pub dead: usize,
     /// Blocks that clearing up after those takes back or puts in order. They were judged as if that had been done: what
     /// is taken back counts neither as a cell nor as a version.
