@@ -7,11 +7,24 @@ use std::time::Duration;
 
 #[path = "support/crowd.rs"]
 mod crowd;
+#[path = "support/overwrites.rs"]
+mod overwrites;
 #[path = "../stm-core/tests/planted/mod.rs"]
 mod planted;
 #[path = "support/region.rs"]
 mod region;
 use planted::{execution, succeeds_unless};
+
+#[test]
+fn what_may_still_be_wanted_is_not_written_over() {
+    let faults = [Fault::LentWrittenOver, Fault::WrittenOverInAPart];
+    succeeds_unless("what_may_still_be_wanted_is_not_written_over", &faults, || {
+        for _ in 0..20 {
+            execution();
+            overwrites::check();
+        }
+    });
+}
 
 #[test]
 fn nobody_takes_what_is_in_use() {

@@ -31,6 +31,11 @@ pub trait Reader<'a>: sealed::Sealed {
     /// # Errors
     /// [`Interrupt`]: pass it on with `?`.
     fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'a>, Interrupt>;
+
+    /// As `read`, for a collection that has no use for what it gets once it writes to that cell: what this
+    /// transaction has written there may then be written over.
+    #[doc(hidden)]
+    fn look(&self, cell: Cell<[u8]>) -> Result<&'a [u8], Interrupt>;
 }
 
 impl<'tx> Reader<'tx> for Transaction<'tx> {
@@ -38,11 +43,21 @@ impl<'tx> Reader<'tx> for Transaction<'tx> {
     fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'tx>, Interrupt> {
         Transaction::read(self, cell)
     }
+
+    #[inline(always)]
+    fn look(&self, cell: Cell<[u8]>) -> Result<&'tx [u8], Interrupt> {
+        Transaction::look(self, cell)
+    }
 }
 
 impl<'s> Reader<'s> for Snapshot<'s> {
     #[inline(always)]
     fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'s>, Interrupt> {
+        Snapshot::read(self, cell)
+    }
+
+    #[inline(always)]
+    fn look(&self, cell: Cell<[u8]>) -> Result<&'s [u8], Interrupt> {
         Snapshot::read(self, cell)
     }
 }

@@ -98,7 +98,18 @@ impl<'tx> Transaction<'tx> {
     #[inline(always)]
     pub fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'tx>, Interrupt> {
         let version = self.session.see(self.lens, self.handle(cell)?)?;
+        // A value of fixed size is copied; else a reference goes out that must stay good.
+        if T::SIZE.is_none() {
+            self.session.lend(version);
+        }
         value::<T>(self.session, version)
+    }
+
+    /// As `read`, for a caller that has no use for what it gets once it writes to that cell.
+    #[inline(always)]
+    pub(crate) fn look(&self, cell: Cell<[u8]>) -> Result<&'tx [u8], Interrupt> {
+        let version = self.session.see(self.lens, self.handle(cell)?)?;
+        value::<[u8]>(self.session, version)
     }
 
     /// Makes `value` the value of `cell` when this transaction commits.

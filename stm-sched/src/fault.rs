@@ -165,6 +165,10 @@ pub enum Fault {
     UndoneUnmarked,
     /// In a region: what a failed part has written over is brought back, and says that it goes.
     RestoredUnmarked,
+    /// In a region: what a transaction has written is written over in place although a reference to it is out.
+    LentWrittenOver,
+    /// In a region: the same, although a part that may fail would want it back.
+    WrittenOverInAPart,
     /// In a region: a process that is alive is taken for dead.
     AliveTakenForDead,
     /// In a region: who needs room takes it from a thread without looking whether that is active.

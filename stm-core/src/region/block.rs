@@ -11,6 +11,7 @@
 use crate::region::domain::{RegionDomain, RegionLink};
 use crate::version::{CellHeader, VersionHeader};
 use contempo_alloc::region::handle::Handle;
+use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
 use contempo_sched::word::{AtomicLockWord, AtomicWhoWhen, LockWord, Owner, WhoWhen};
 use std::mem::{offset_of, size_of};
@@ -29,7 +30,7 @@ pub struct RegionVersion {
     pub cell: AtomicU64,
     /// Bytes of data, which follow.
     pub length: AtomicU32,
-    /// [`FREES_CELL`], [`DISPLACED`].
+    /// [`FREES_CELL`], [`DISPLACED`], [`LENT`].
     pub flags: AtomicU32,
 }
 
@@ -37,6 +38,8 @@ pub struct RegionVersion {
 pub const FREES_CELL: u32 = 1;
 /// Flag of a version that will not be committed: its transaction has written the cell again.
 pub const DISPLACED: u32 = 2;
+/// Flag of a pending version that a reference was handed out to: its transaction does not write it over in place.
+pub const LENT: u32 = 4;
 
 /// Bytes of a version before its data.
 pub const VERSION_HEADER: usize = size_of::<RegionVersion>();
@@ -70,6 +73,30 @@ impl RegionVersion {
             (&raw mut (*version).flags).write(AtomicU32::new(flags));
             std::ptr::copy_nonoverlapping(data.as_ptr(), at.add(VERSION_HEADER), data.len());
         }
+    }
+
+    /// Writes other data over those of a version, in a block of `room` bytes. False if that has not so many, or a
+    /// reference to the data may be out.
+    ///
+    /// # Safety
+    /// The version is private to the caller, its block has so many bytes, and no reference to its data is used any
+    /// more unless the version says so ([`LENT`]).
+    pub unsafe fn write_over(at: *mut u8, room: usize, data: &[u8]) -> bool {
+        // SAFETY: our caller's promise: a version; atomics.
+        let version = unsafe { &*at.cast::<RegionVersion>() };
+        // Relaxed: private.
+        let flags = version.flags.load(Ordering::Relaxed);
+        let is_free = flags == 0 || (flags == LENT && planted(Fault::LentWrittenOver));
+        if !is_free || VERSION_HEADER + data.len() > room {
+            return false;
+        }
+        // Relaxed: read by others once it is published, which is a Release. Shorter than a block.
+        version.length.store(data.len() as u32, Ordering::Relaxed);
+        // SAFETY: the block has this room, and is ours alone.
+        unsafe {
+            std::ptr::copy_nonoverlapping(data.as_ptr(), at.add(VERSION_HEADER), data.len());
+        }
+        true
     }
 
     /// The version that this header belongs to.

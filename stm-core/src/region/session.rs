@@ -105,6 +105,8 @@ pub struct Session {
     stale: Cell<bool>,
     /// Has the attempt written to a cell?
     wrote: Cell<bool>,
+    /// Parts that can fail on their own and have not ended.
+    parts: Cell<u32>,
     updating: Cell<bool>,
     pub(crate) failures: Cell<u32>,
     stopped: RefCell<Option<Stopped>>,
@@ -152,6 +154,7 @@ impl Session {
             calls: Cell::new(0),
             stale: Cell::new(false),
             wrote: Cell::new(false),
+            parts: Cell::new(0),
             updating: Cell::new(false),
             failures: Cell::new(0),
             stopped: RefCell::new(None),

@@ -3,6 +3,7 @@
 use crate::commit::Conflict;
 use crate::domain::Domain;
 use crate::region::attach::{self, Options};
+use crate::region::block::RegionVersion;
 use crate::region::current;
 use crate::region::domain::RegionDomain;
 use crate::region::handle::Handle;
@@ -420,6 +421,8 @@ fn who_clears_up_touches_nothing_but_what_it_has_seen() {
             let reused = (0..500).any(|_| {
                 session.write(other, &999_u64.to_ne_bytes()).unwrap();
                 let version = session.writes.borrow_mut().entries()[0].version;
+                // SAFETY: ours. Lent, so that the next write takes another block.
+                session.lend(unsafe { RegionVersion::of(version) });
                 ours.handle_of(version).place() == theirs.place()
             });
             assert!(reused, "its block is not used again: this shows nothing");

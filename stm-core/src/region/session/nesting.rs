@@ -36,6 +36,7 @@ struct Savepoint<'s> {
 
 impl<'s> Savepoint<'s> {
     fn new(session: &'s Session) -> Self {
+        session.parts.set(session.parts.get() + 1);
         Savepoint {
             session,
             writes: session.writes.borrow().mark(),
@@ -47,6 +48,7 @@ impl<'s> Savepoint<'s> {
 
     /// Keeps what was done since.
     fn keep(self) {
+        self.session.parts.set(self.session.parts.get() - 1);
         std::mem::forget(self);
     }
 }
@@ -56,6 +58,7 @@ impl Drop for Savepoint<'_> {
     /// itself depends on it.
     fn drop(&mut self) {
         let session = self.session;
+        session.parts.set(session.parts.get() - 1);
         session.hooks.borrow_mut().roll_back(self.hooks);
         session.freed.borrow_mut().truncate(self.freed);
         let (mut made, mut writes) = (session.created.borrow_mut(), session.writes.borrow_mut());

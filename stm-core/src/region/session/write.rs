@@ -2,10 +2,12 @@
 //! attempt.
 
 use crate::commit::WriteEntry;
-use crate::region::block::{DISPLACED, FREES_CELL, RegionCell, RegionVersion};
+use crate::region::block::{DISPLACED, FREES_CELL, LENT, RegionCell, RegionVersion};
 use crate::region::domain::RegionDomain;
 use crate::region::session::{GENESIS, Interrupted, KIND, Session, Stopped};
+use crate::version::CellHeader;
 use contempo_alloc::announcement;
+use contempo_alloc::region::blocks::{SIZES, Superblock};
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
@@ -56,8 +58,37 @@ impl Session {
         self.put(cell, 0, data)
     }
 
+    /// A reference to the data of this version is handed out: if this transaction has written it, it stays.
+    #[inline(always)]
+    pub fn lend(&self, version: &RegionVersion) {
+        if self.wrote.get()
+            && version.header.who_when.load(Ordering::Relaxed).owner() == Some(self.me())
+        {
+            // Relaxed: ours, and private.
+            version.flags.fetch_or(LENT, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes `data` over what this transaction has written to a cell before, if nothing may still want that.
+    fn is_written_over(&self, cell: &CellHeader<RegionDomain>, data: &[u8]) -> bool {
+        // A part that fails brings back what it has written over.
+        if !self.wrote.get() || (self.parts.get() > 0 && !planted(Fault::WrittenOverInAPart)) {
+            return false;
+        }
+        let Some(version) = self.own_version(cell) else { return false };
+        let (map, at) = (&self.domain().map, RegionVersion::at_header(version));
+        let superblock = Superblock::at(map, at.addr() - map.base().addr());
+        let room = superblock.and_then(|it| it.class()).map_or(0, |class| SIZES[class]);
+        // SAFETY: pending, so private; in a block of that size. Whoever has a reference to its data and may still use
+        // that has lent it (`lend`).
+        unsafe { RegionVersion::write_over(at, room, data) }
+    }
+
     fn put(&self, cell: Handle, flags: u32, data: &[u8]) -> Result<(), Interrupted> {
         let header = &self.cell(cell)?.header;
+        if flags == 0 && self.is_written_over(header, data) {
+            return Ok(());
+        }
         let (me, claim) = (self.me(), WhoWhen::claim(self.me()));
         let made = self.memory.new_version(claim, me, cell, flags, data);
         let (at, _) = made.map_err(|full| self.interrupt(Stopped::NoBlock(full)))?;
