@@ -20,7 +20,9 @@ mod queue;
 mod rows;
 mod vector;
 
+pub(crate) use map::free_below as free_map_below;
 pub use map::{Iter, Map};
 pub use ordered::{OrderedMap, Range};
 pub use queue::Queue;
+pub(crate) use rows::free_below as free_tree_below;
 pub use vector::{Items, Vector};

@@ -166,7 +166,7 @@ impl From<Stopped> for TransactionError {
 pub enum RootError {
     /// There is one of that name, of another type.
     OtherType,
-    /// The name, or all names together, are too long.
+    /// The name is too long: with that of its type it has more bytes than a value can have.
     TooLong,
     /// A map without buckets was asked for.
     NoBuckets,
@@ -178,7 +178,7 @@ impl fmt::Display for RootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RootError::OtherType => write!(f, "the root of that name has another type"),
-            RootError::TooLong => write!(f, "the names of roots are too long"),
+            RootError::TooLong => write!(f, "the name of the root is too long"),
             RootError::NoBuckets => write!(f, "a map has one bucket at least"),
             RootError::Transaction(why) => why.fmt(f),
         }

@@ -65,4 +65,5 @@ pub use contempo_core::region::recover::Recovered;
 pub use error::{Interrupt, NoBlock, OpenError, RootError, TransactionError, TryError, Unusable};
 pub use reader::Reader;
 pub use region::{Attached, Options, Overview, Shared, lease_path};
+pub use root::{Root, RootKind};
 pub use transaction::{Snapshot, Transaction};

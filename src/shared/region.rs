@@ -9,6 +9,7 @@ use contempo_core::region::domain::RegionDomain;
 use contempo_core::region::recover::Recovered;
 use contempo_core::region::session::Session;
 use contempo_core::region::{attach, current, make, overview};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -137,6 +138,44 @@ impl Shared {
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         attach::open(path.as_ref()).map(Self::of)
+    }
+
+    /// Attaches this process to the region at `path`, or makes it if there is no file: of several that do so at the
+    /// same time one makes it, and all have the same. `options` are those of a new one; one that is there keeps its
+    /// own.
+    ///
+    /// # Errors
+    /// [`OpenError`] if there is a file that is not a region that this program can use, which is left as it is; if the
+    /// system refuses; or if others make and remove regions there all the time.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-either-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// let shared = Shared::open_or_create(&path, &Options::new())?;
+    /// let again = Shared::open_or_create(&path, &Options::new())?; // in another process, mostly
+    /// assert_eq!(shared.overview().instance, again.overview().instance);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open_or_create(path: impl AsRef<Path>, options: &Options) -> Result<Self, OpenError> {
+        /// How often others may make or remove one between two looks.
+        const TRIES: u32 = 64;
+        let is = |result: &Result<Self, OpenError>, kind: ErrorKind| matches!(result, Err(OpenError::System { error, .. }) if error.kind() == kind);
+        let path = path.as_ref();
+        let mut opened = Self::open(path);
+        for _ in 0..TRIES {
+            if !is(&opened, ErrorKind::NotFound) {
+                return opened;
+            }
+            let made = Self::create(path, options);
+            if !is(&made, ErrorKind::AlreadyExists) {
+                return made;
+            }
+            opened = Self::open(path);
+        }
+        opened
     }
 
     /// Removes the region at `path` and its lease file, in a way that fits with others who make one there, or

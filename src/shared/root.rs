@@ -1,41 +1,188 @@
 //! Typed roots by name: where a program finds its cells again.
 //!
-//! The directory is the value of one cell, so that making a root is a transaction like any other. An entry
-//! is the hash of the type, the handle, the length of the name, and the name, padded to 8 bytes.
+//! The directory is a [`Map`] whose top is a cell that the region knows, so that making a root is a transaction like
+//! any other. A key is the hash of a name and a number: of names with the same hash, the first has number 0, the next
+//! one 1, and so on without a gap. An entry has the texts themselves, or the handle of a cell with them if they are long.
+//! One key is no name's: its entry counts the roots that were ever made.
+
+mod named;
 
 use crate::shared::cell::{Cell, Value};
+use crate::shared::collections::{Map, Queue, free_map_below, free_tree_below};
 use crate::shared::error::{Interrupt, RootError, TransactionError};
+use crate::shared::reader::Reader;
 use crate::shared::region::Shared;
 use crate::shared::transaction::Transaction;
-use contempo_core::region::hash;
+use bytemuck::{Pod, Zeroable};
+use contempo_core::region::{LARGEST_VALUE, hash};
+use std::fmt;
 
-const FIXED: usize = 24;
+/// Bytes of text in an entry itself: so three of them are in a bucket of 1 KiB.
+const SHORT: usize = 216;
 
-struct Entries<'d>(&'d [u8]);
+/// What the directory knows of a root.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Entry {
+    of_type: u64,
+    /// Its cells: one, but a queue has two.
+    handles: [u64; 2],
+    /// A cell with the texts, if they are long.
+    texts: u64,
+    /// How many roots were made before it.
+    order: u64,
+    kind: u32,
+    name_length: u32,
+    type_length: u32,
+    _reserved: u32,
+    /// Its name and that of its type, if they are short.
+    text: [u8; SHORT],
+}
 
-impl<'d> Iterator for Entries<'d> {
-    type Item = (&'d [u8], u64, u64);
+// SAFETY: `repr(C)`, integers and arrays of them, for which zero is a value.
+unsafe impl Zeroable for Entry {}
+// SAFETY: the fields are plain data that follow one another without padding, which is checked below.
+unsafe impl Pod for Entry {}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let word = |at: usize| -> Option<u64> {
-            Some(u64::from_ne_bytes(self.0.get(at..at + 8)?.try_into().ok()?))
-        };
-        let (of_type, handle, length) = (word(0)?, word(8)?, usize::try_from(word(16)?).ok()?);
-        let name = self.0.get(FIXED..FIXED.checked_add(length)?)?;
-        let end = FIXED.checked_add(length.checked_next_multiple_of(8)?)?;
-        self.0 = self.0.get(end..)?;
-        Some((name, of_type, handle))
+const _: () = assert!(size_of::<Entry>() == 5 * 8 + 4 * 4 + SHORT && SHORT.is_multiple_of(8));
+
+/// The hash of a name, and which of those with that hash it is.
+type Key = [u64; 2];
+type Directory = Map<Key, Entry>;
+
+/// The key of the entry whose order counts all roots. (No name has so high a number.)
+const COUNT: Key = [0, u64::MAX];
+
+/// Which kind of thing a root is.
+///
+/// ```
+/// use contempo::shared::RootKind;
+/// assert_eq!(RootKind::OrderedMap.to_string(), "ordered map");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum RootKind {
+    /// A single cell.
+    Cell,
+    /// A [`Map`].
+    Map,
+    /// An [`OrderedMap`](crate::shared::collections::OrderedMap).
+    OrderedMap,
+    /// A [`Vector`](crate::shared::collections::Vector).
+    Vector,
+    /// A [`Queue`].
+    Queue,
+}
+
+impl RootKind {
+    const ALL: [(RootKind, &str); 5] = [
+        (RootKind::Cell, "cell"),
+        (RootKind::Map, "map"),
+        (RootKind::OrderedMap, "ordered map"),
+        (RootKind::Vector, "vector"),
+        (RootKind::Queue, "queue"),
+    ];
+}
+
+impl fmt::Display for RootKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(Self::ALL[*self as usize].1)
     }
 }
 
-fn entry(name: &str, of_type: u64, handle: u64) -> Vec<u8> {
-    let mut entry = Vec::new();
-    for word in [of_type, handle, name.len() as u64] {
-        entry.extend(word.to_ne_bytes());
+/// A root, as [`Shared::roots`] lists it. It compares with strings by its name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Root {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: RootKind,
+    /// Its type, as the program that made it calls it: that of a cell's value, or of the whole collection.
+    pub type_name: String,
+}
+
+impl PartialEq<str> for Root {
+    fn eq(&self, name: &str) -> bool {
+        self.name == name
     }
-    entry.extend(name.as_bytes());
-    entry.resize(FIXED + name.len().next_multiple_of(8), 0);
-    entry
+}
+
+impl PartialEq<&str> for Root {
+    fn eq(&self, name: &&str) -> bool {
+        self.name == *name
+    }
+}
+
+/// What a root that is to be made has and one that is there must have.
+struct Wanted<'n> {
+    name: &'n str,
+    type_name: &'static str,
+    of_type: u64,
+    kind: RootKind,
+}
+
+impl Wanted<'_> {
+    /// The entry of such a root; with a cell for its texts, if they are long.
+    fn entry(
+        &self,
+        tx: &Transaction<'_>,
+        handles: [u64; 2],
+        order: u64,
+    ) -> Result<Entry, Interrupt> {
+        let texts = [self.name, self.type_name].concat();
+        let (mut text, mut cell) = ([0; SHORT], 0);
+        match text.get_mut(..texts.len()) {
+            Some(text) => text.copy_from_slice(texts.as_bytes()),
+            None => cell = tx.create(texts.as_bytes())?.handle,
+        }
+        // Both are short enough for a value (`root_made`).
+        let (name_length, type_length) = (self.name.len() as u32, self.type_name.len() as u32);
+        let (of_type, kind) = (self.of_type, self.kind as u32);
+        let texts = cell;
+        Ok(Entry {
+            of_type,
+            handles,
+            texts,
+            order,
+            kind,
+            name_length,
+            type_length,
+            _reserved: 0,
+            text,
+        })
+    }
+}
+
+impl Entry {
+    /// The name, and that of the type.
+    fn texts<'a, 'e>(
+        &'e self,
+        at: &impl Reader<'a>,
+        region: u64,
+    ) -> Result<(&'e [u8], &'e [u8]), Interrupt>
+    where
+        'a: 'e,
+    {
+        let text: &[u8] = match self.texts {
+            0 => &self.text,
+            cell => at.read(Cell::<[u8]>::new(cell, region))?,
+        };
+        let (name, of_type) = (self.name_length as usize, self.type_length as usize);
+        let both =
+            text.split_at_checked(name).and_then(|(name, rest)| Some((name, rest.get(..of_type)?)));
+        both.ok_or_else(|| at.damaged())
+    }
+
+    fn kind<'a>(&self, at: &impl Reader<'a>) -> Result<RootKind, Interrupt> {
+        let kind = RootKind::ALL.get(self.kind as usize);
+        kind.map(|(kind, _)| *kind).ok_or_else(|| at.damaged())
+    }
+
+    /// The handles, if they are those of the type that was asked for.
+    fn of(&self, wanted: &Wanted<'_>) -> Result<[u64; 2], RootError> {
+        (self.of_type == wanted.of_type).then_some(self.handles).ok_or(RootError::OtherType)
+    }
 }
 
 fn hash_of<T: ?Sized>(size: u64) -> u64 {
@@ -91,8 +238,9 @@ impl Shared {
         name: &str,
         initial: &T,
     ) -> Result<Cell<T>, RootError> {
-        let make = |tx: &Transaction<'_>| Ok(tx.create(initial)?.handle);
-        Ok(Cell::new(self.root_made(name, hash_of_value::<T>(), make)?, self.directory().region))
+        let make = |tx: &Transaction<'_>| Ok([tx.create(initial)?.handle, 0]);
+        let [handle, _] = self.root_made(&wanted_cell::<T>(name), make)?;
+        Ok(Cell::new(handle, self.directory().region))
     }
 
     /// The cell that a collection of type `C` of this name begins with; made by `make`, if there is none.
@@ -100,55 +248,83 @@ impl Shared {
     pub(crate) fn root_of_collection<C>(
         &self,
         name: &str,
+        kind: RootKind,
         sizes: [usize; 2],
         mut make: impl FnMut(&Transaction<'_>) -> Result<Cell<[u8]>, Interrupt>,
     ) -> Result<Cell<[u8]>, RootError> {
+        let make = |tx: &Transaction<'_>| Ok([make(tx)?, Cell::null()]);
+        let [cell, _] = self.root_of_cells::<C>(name, kind, sizes, make)?;
+        Ok(cell)
+    }
+
+    /// The same for one that begins with two cells.
+    pub(crate) fn root_of_cells<C>(
+        &self,
+        name: &str,
+        kind: RootKind,
+        sizes: [usize; 2],
+        mut make: impl FnMut(&Transaction<'_>) -> Result<[Cell<[u8]>; 2], Interrupt>,
+    ) -> Result<[Cell<[u8]>; 2], RootError> {
         let of_type = hash_of::<C>((sizes[0] as u64) << 32 | sizes[1] as u64);
-        let handle = self.root_made(name, of_type, |tx| Ok(make(tx)?.handle))?;
-        Ok(Cell::new(handle, self.directory().region))
+        let wanted = Wanted { name, type_name: std::any::type_name::<C>(), of_type, kind };
+        let handles = self.root_made(&wanted, |tx| Ok(make(tx)?.map(|cell| cell.handle)))?;
+        Ok(handles.map(|handle| Cell::new(handle, self.directory().region)))
+    }
+
+    fn roots_by_name(&self) -> Directory {
+        Map::at(self.directory())
+    }
+
+    /// The entry of this name, and its key; or the key that it would get.
+    fn entry_of<'a>(
+        &self,
+        at: &impl Reader<'a>,
+        name: &str,
+    ) -> Result<(Key, Option<Entry>), Interrupt> {
+        let region = self.directory().region;
+        let hash = hash(region, name.as_bytes());
+        #[cfg(test)]
+        let hash = hash & tests::MASK.get();
+        // As many as there are with this hash, and they are in a map that comes to an end.
+        for number in 0.. {
+            let key = [hash, number];
+            let Some(entry) = self.roots_by_name().get(at, &key)? else { return Ok((key, None)) };
+            if entry.texts(at, region)?.0 == name.as_bytes() {
+                return Ok((key, Some(entry)));
+            }
+        }
+        Err(at.damaged())
     }
 
     fn root_made(
         &self,
-        name: &str,
-        of_type: u64,
-        mut make: impl FnMut(&Transaction<'_>) -> Result<u64, Interrupt>,
-    ) -> Result<u64, RootError> {
-        if let Some(handle) = self.found_root(name, of_type)? {
-            return Ok(handle);
+        wanted: &Wanted<'_>,
+        mut make: impl FnMut(&Transaction<'_>) -> Result<[u64; 2], Interrupt>,
+    ) -> Result<[u64; 2], RootError> {
+        if wanted.name.len() + wanted.type_name.len() > LARGEST_VALUE {
+            return Err(RootError::TooLong);
         }
-        let directory = self.directory();
-        let made = self.atomically(|tx| {
-            let entries = tx.read(directory)?;
+        if let Some(entry) = self.found_root(wanted.name)? {
+            return entry.of(wanted);
+        }
+        self.atomically(|tx| {
+            let (key, found) = self.entry_of(tx, wanted.name)?;
             // Another may have been faster.
-            if let Some((_, its_type, handle)) = find(entries, name) {
-                return Ok((its_type == of_type).then_some(handle));
+            if let Some(entry) = found {
+                return Ok(entry.of(wanted));
             }
-            let handle = make(tx)?;
-            let mut more = entries.to_vec();
-            more.extend(entry(name, of_type, handle));
-            tx.write(directory, &more[..])?;
-            Ok(Some(handle))
-        });
-        match made {
-            Ok(Some(handle)) => Ok(handle),
-            Ok(None) => Err(RootError::OtherType),
-            Err(TransactionError::NoBlock(crate::shared::NoBlock::TooLarge { .. })) => {
-                Err(RootError::TooLong)
-            }
-            Err(why) => Err(why.into()),
-        }
+            let roots = self.roots_by_name();
+            let mut count = roots.get(tx, &COUNT)?.unwrap_or(Entry::zeroed());
+            let handles = make(tx)?;
+            roots.insert(tx, key, wanted.entry(tx, handles, count.order)?)?;
+            count.order = count.order.wrapping_add(1); // A damaged one may be anything.
+            roots.insert(tx, COUNT, count)?;
+            Ok(Ok(handles))
+        })?
     }
 
-    fn found_root(&self, name: &str, of_type: u64) -> Result<Option<u64>, RootError> {
-        let directory = self.directory();
-        let found =
-            self.snapshot(|view| Ok(find(view.read(directory)?, name).map(|(_, t, h)| (t, h))))?;
-        match found {
-            None => Ok(None),
-            Some((its_type, handle)) if its_type == of_type => Ok(Some(handle)),
-            Some(_) => Err(RootError::OtherType),
-        }
+    fn found_root(&self, name: &str) -> Result<Option<Entry>, TransactionError> {
+        self.snapshot(|view| Ok(self.entry_of(view, name)?.1))
     }
 
     /// The cell of this name, if there is one.
@@ -169,34 +345,161 @@ impl Shared {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn find_root<T: Value + ?Sized>(&self, name: &str) -> Result<Option<Cell<T>>, RootError> {
-        let found = self.found_root(name, hash_of_value::<T>())?;
-        Ok(found.map(|handle| Cell::new(handle, self.directory().region)))
+        let Some(entry) = self.found_root(name)? else { return Ok(None) };
+        let [handle, _] = entry.of(&wanted_cell::<T>(name))?;
+        Ok(Some(Cell::new(handle, self.directory().region)))
     }
 
-    /// The names of all roots.
+    /// All roots, in the order in which they were made. Linear in their number.
     ///
     /// # Errors
     /// [`TransactionError`] if the directory cannot be read.
     ///
     /// ```
-    /// use contempo::shared::{Options, Shared};
+    /// use contempo::shared::{Options, RootKind, Shared, collections::Map};
     /// # let path = std::env::temp_dir().join(format!("contempo-doc-roots-{}", std::process::id()));
     /// # let _ = std::fs::remove_file(&path);
     /// # let shared = Shared::create(&path, &Options::new())?;
     /// shared.root("count", 1_u64)?;
-    /// assert_eq!(shared.roots()?, ["count"]);
+    /// Map::<u64, u64>::root(&shared, "stock", 1)?;
+    /// let roots = shared.roots()?;
+    /// assert_eq!(roots, ["count", "stock"]);
+    /// assert_eq!((roots[0].kind, &roots[0].type_name[..]), (RootKind::Cell, "u64"));
+    /// assert_eq!(roots[1].kind, RootKind::Map);
     /// # std::fs::remove_file(&path)?;
     /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn roots(&self) -> Result<Vec<String>, TransactionError> {
-        self.snapshot(|view| {
-            let entries = Entries(view.read(self.directory())?);
-            Ok(entries.map(|(name, ..)| String::from_utf8_lossy(name).into_owned()).collect())
-        })
+    pub fn roots(&self) -> Result<Vec<Root>, TransactionError> {
+        let mut roots = self.snapshot(|view| {
+            let entries = self.roots_by_name().iter(view);
+            let entries = entries.filter(|entry| !matches!(entry, Ok((key, _)) if *key == COUNT));
+            let roots = entries.map(|entry| {
+                let (_, entry) = entry?;
+                let (name, of_type) = entry.texts(view, self.directory().region)?;
+                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                let kind = entry.kind(view)?;
+                Ok((entry.order, Root { name: text(name), kind, type_name: text(of_type) }))
+            });
+            roots.collect::<Result<Vec<_>, Interrupt>>()
+        })?;
+        roots.sort_by_key(|(order, _)| *order);
+        Ok(roots.into_iter().map(|(_, root)| root).collect())
+    }
+
+    /// Removes a root, of whatever type, and frees its content: the cell, or all cells of the collection. False if
+    /// there is no root of this name. Who still has a handle of it gets
+    /// [`NoSuchCell`](TransactionError::NoSuchCell) from then on.
+    ///
+    /// Handles *in* its values are not followed: cells and collections that a value names stay, and are lost if nothing
+    /// else leads to them. Of a root whose content was freed otherwise only the name goes.
+    ///
+    /// One transaction, linear in the number of cells that are freed.
+    ///
+    /// # Errors
+    /// [`TransactionError`]; nothing has changed then.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-remove-root-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let count = shared.root("count", 1_u64)?;
+    /// assert!(shared.remove_root("count")?);
+    /// assert!(!shared.remove_root("count")?); // there is none any more
+    /// assert!(shared.atomically(|tx| tx.read(count)).is_err());
+    /// shared.root("count", "another type".len())?;
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn remove_root(&self, name: &str) -> Result<bool, TransactionError> {
+        let remove = |with_content: bool| {
+            self.atomically(|tx| {
+                let (key, Some(entry)) = self.entry_of(tx, name)? else { return Ok(false) };
+                self.unlist(tx, key)?;
+                if entry.texts != 0 {
+                    tx.free(Cell::<[u8]>::new(entry.texts, self.directory().region))?;
+                }
+                if with_content {
+                    self.free_content(tx, &entry)?;
+                }
+                Ok(true)
+            })
+        };
+        match remove(true) {
+            // It was freed by other means.
+            Err(TransactionError::NoSuchCell) => remove(false),
+            removed => removed,
+        }
+    }
+
+    /// Removes an entry; the last one with the same hash takes its number, so that there is no gap.
+    fn unlist(&self, tx: &Transaction<'_>, key: Key) -> Result<(), Interrupt> {
+        let (roots, [hash, number]) = (self.roots_by_name(), key);
+        let mut last = number;
+        while last < u64::MAX - 1 && roots.get(tx, &[hash, last + 1])?.is_some() {
+            last += 1;
+        }
+        if let Some(moved) = roots.remove(tx, &[hash, last])?
+            && last != number
+        {
+            roots.insert(tx, key, moved)?;
+        }
+        Ok(())
+    }
+
+    /// Frees the cells of a root.
+    fn free_content(&self, tx: &Transaction<'_>, entry: &Entry) -> Result<(), Interrupt> {
+        let cells = entry.handles.map(|handle| Cell::<[u8]>::new(handle, self.directory().region));
+        match entry.kind(tx)? {
+            RootKind::Cell => {}
+            RootKind::Map => free_map_below(tx, cells[0])?,
+            RootKind::OrderedMap | RootKind::Vector => free_tree_below(tx, cells[0])?,
+            RootKind::Queue => return Queue::<u64>::free_cells(tx, cells),
+        }
+        tx.free(cells[0])
     }
 }
 
-fn find<'d>(directory: &'d [u8], name: &str) -> Option<(&'d [u8], u64, u64)> {
-    Entries(directory).find(|(other, ..)| *other == name.as_bytes())
+fn wanted_cell<T: Value + ?Sized>(name: &str) -> Wanted<'_> {
+    let (type_name, of_type) = (std::any::type_name::<T>(), hash_of_value::<T>());
+    Wanted { name, type_name, of_type, kind: RootKind::Cell }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared::{Options, lease_path};
+
+    thread_local! {
+        /// The bits of a name's hash that count.
+        pub(super) static MASK: std::cell::Cell<u64> = const { std::cell::Cell::new(u64::MAX) };
+    }
+
+    /// Names whose hashes are equal are told apart, and a removal leaves no gap among them.
+    #[test]
+    fn names_with_the_same_hash_are_told_apart() {
+        let path = std::env::temp_dir().join(format!("contempo-roots-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let shared = Shared::create(&path, &Options::new()).unwrap();
+        MASK.set(0);
+        let name = |n: u64| format!("root {n}");
+        let cells: Vec<Cell<u64>> = (0..9).map(|n| shared.root(&name(n), n).unwrap()).collect();
+        for gone in [3, 8, 0] {
+            assert!(shared.remove_root(&name(gone)).unwrap());
+            assert!(!shared.remove_root(&name(gone)).unwrap());
+        }
+        for n in 0..9 {
+            let found = shared.find_root::<u64>(&name(n)).unwrap();
+            assert_eq!(found, (![3, 8, 0].contains(&n)).then_some(cells[n as usize]), "{n}");
+        }
+        let left: Vec<String> = [1, 2, 4, 5, 6, 7].map(name).into();
+        let listed: Vec<String> = shared.roots().unwrap().into_iter().map(|it| it.name).collect();
+        assert_eq!(listed, left);
+        MASK.set(u64::MAX);
+        drop(shared);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_file(lease_path(&path)).unwrap();
+    }
 }

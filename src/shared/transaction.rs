@@ -2,6 +2,7 @@
 
 use crate::shared::cell::{Cell, Value};
 use crate::shared::error::Interrupt;
+use contempo_core::region::NoBlock;
 use contempo_core::region::block::{FREES_CELL, RegionVersion};
 use contempo_core::region::domain::Lens;
 use contempo_core::region::handle::Handle;
@@ -110,6 +111,16 @@ impl<'tx> Transaction<'tx> {
     pub(crate) fn look(&self, cell: Cell<[u8]>) -> Result<&'tx [u8], Interrupt> {
         let version = self.session.see(self.lens, self.handle(cell)?)?;
         value::<[u8]>(self.session, version)
+    }
+
+    /// May the region have so many bytes at all?
+    pub(crate) fn can_have(&self, wanted: u64) -> Result<(), Interrupt> {
+        let limit = self.session.domain().map.identity().most;
+        if wanted <= limit {
+            return Ok(());
+        }
+        let why = NoBlock::BeyondLimit { wanted, limit };
+        Err(self.session.interrupt(Stopped::NoBlock(why)).into())
     }
 
     /// Makes `value` the value of `cell` when this transaction commits.

@@ -1,6 +1,7 @@
 //! What transactions between processes cost, beside those in one process and LMDB.
 //!
-//! `cargo run --release -p shared-bench [-- --rounds 9 --millis 300]`
+//! `cargo run --release -p shared-bench [-- --rounds 9 --millis 300]`; `--maps` for the hash map beside the
+//! ordered one (`maps`).
 //!
 //! All contenders run in each round, one after the other, so that a ratio compares what the machine gave to
 //! both within a second. The medians of the rounds are printed, and each ratio is the median of the
@@ -10,11 +11,14 @@
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod kinds;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod maps;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod ping_pong;
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod bench {
     use crate::kinds::{self, KINDS};
+    use crate::maps;
     use clap::Parser;
     use std::collections::BTreeMap;
     use std::io::{BufRead, BufReader, Write};
@@ -36,6 +40,9 @@ mod bench {
         /// Only contenders whose names contain this.
         #[arg(long, default_value = "")]
         only: String,
+        /// The hash map beside the ordered one instead, up to so many entries (1,000,000 if none are said).
+        #[arg(long, num_args = 0..=1, default_missing_value = "1000000")]
+        maps: Option<usize>,
         /// A worker: kind, threads, its number, and where.
         #[arg(long, hide = true, num_args = 4)]
         worker: Vec<String>,
@@ -128,7 +135,7 @@ mod bench {
         ),
     ];
 
-    fn median(mut values: Vec<f64>) -> f64 {
+    pub(crate) fn median(mut values: Vec<f64>) -> f64 {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     }
@@ -192,7 +199,10 @@ mod bench {
         let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
         let folder = base.join(format!("contempo-shared-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
-        let outcome = run(&arguments, &folder);
+        let outcome = match arguments.maps {
+            Some(most) => maps::run(&folder, most),
+            None => run(&arguments, &folder),
+        };
         std::fs::remove_dir_all(&folder)?;
         outcome
     }

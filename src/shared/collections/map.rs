@@ -1,32 +1,51 @@
-//! A hash map between processes: a tree of buckets.
+//! A hash map between processes: buckets under a tree of directories.
 //!
-//! A *bucket* is a cell with the first of a list of entries, each of which is a cell. An inner node is a cell
-//! with 2^b buckets or inner nodes; it takes the next b bits of the hash, from the lowest on. What is in a
-//! bucket when its list has become too long is dealt out to 16 new buckets, and the bucket becomes an inner
-//! node: it stays the same cell, and nothing above it is written. An inner node never changes again. So
-//! operations on different buckets do not conflict, also while the map grows.
+//! A *bucket* is a cell with up to some 26 entries. A *node* is a cell with the handles of 2^b buckets or nodes, up
+//! to 256; it takes 8 bits of the hash, those of the top the lowest ones, and looks at the lowest b of them. Of
+//! those, all entries of a bucket have the lowest `depth` in common, and 2^(b − depth) children of the node are that
+//! bucket: this is extendible hashing in each node. A map begins as a bucket.
 //!
-//! Entries with the same hash stay in one list, however long that gets.
+//! - A bucket that is full is split by its next bit. If it has as many as the node, the node is doubled first; if
+//!   that has 256 children, or there is none, then the bucket becomes a node of its own. It stays the same cell, so
+//!   nothing above it is written.
+//! - A bucket in which few entries are left is made one with the one that differs in its last bit, if both together
+//!   are half full at most. A node that has only two children like that becomes the bucket itself.
+//!
+//! So a change of the map's size writes two buckets and one node, each of at most 2 KiB, and an operation reads one
+//! node for each 8 bits, and one bucket. Entries whose hashes agree in 56 bits are in a list of buckets.
+//!
+//! # Invariants
+//!
+//! | | |
+//! | --- | --- |
+//! | children | a node has 2^b, b from 1 to 8; a bucket of depth d, from 1 to b, is the child of all places that agree in the lowest d bits; a node has one place, in a node with 256 |
+//! | entries | are in the bucket that their hash leads to, or in one that follows it |
+//! | lists | only a bucket for which no bit is left is followed by another; that one is never empty |
+//! | sizes | two buckets that differ in their last bit only have together more than an eighth of what one has room for (but for those that [`Map::create`] has made, and those that a split has left) |
+//!
+//! Nothing that a user has written runs in between: keys are compared by their bytes. So what was found in the map
+//! is there when it is used.
 
-mod entry;
+mod page;
+mod resize;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 pub use walk::Iter;
 
-use super::rows::{self, Holds, Node, Rows, child, make, node};
+use super::rows::{Holds, Node, child};
 use crate::shared::reader::sealed::Sealed as _;
-use crate::shared::{Interrupt, Reader, RootError, Shared, Transaction};
+use crate::shared::{Interrupt, Reader, Transaction};
 use bytemuck::{Pod, Zeroable};
 use contempo_core::region::hash;
-use entry::{Entry, List, Listed};
+use page::{Bucket, Children, Draft, MOST_BITS, NODE_BITS, Sizes, is_node, next_of, node};
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use walk::Walk;
 
-/// A hash map of plain data: keys `K: Pod + Eq`, values `V: Pod`. What is hashed and compared of a key are its
-/// bytes and `Eq`: two keys that are equal must have the same bytes.
+/// A hash map of plain data: keys `K: Pod + Eq`, values `V: Pod`. Keys are hashed and compared by their bytes: so two
+/// keys that are equal must have the same bytes. (`Eq` is not called, nor any other code of a key's.)
 ///
 /// A handle of 16 bytes, which may itself lie in a region: as a value of a cell, or of another map.
 ///
@@ -46,19 +65,22 @@ use walk::Walk;
 ///
 /// # Cost
 ///
+/// A bucket has room for 26 entries of 16 bytes: for what fits into a block of 512 bytes, 64 at most; for four larger
+/// ones, if those fit into 4 KiB, else for two or one. It is copied when something in it changes, so large values are
+/// better kept in cells of their own.
+///
 /// | operation | expected time | cells read + written |
 /// | --- | --- | --- |
-/// | [`get`](Self::get) | O(1), and one step for each time that the map has become 16 times as large as it was made | one per step, and the entries of one bucket: 4 or so + 0 |
-/// | [`insert`](Self::insert) of a new key | the same | the same + 1, and a new one; when a bucket is split, 17 new ones and up to 8 entries (4,263 times in the first 64,000 insertions into a map that began with one bucket) |
-/// | [`insert`](Self::insert) over a value | the same | the same + 1 |
-/// | [`remove`](Self::remove) | the same | the same + 2 |
-/// | [`iter`](Self::iter), [`clear`](Self::clear), [`buckets`](Self::buckets) | O(buckets + entries) | all |
+/// | [`get`](Self::get) | O(1): O(log n) to base 256 | a node for each 8 bits of the number of buckets, and a bucket (3 cells for a million entries) + 0 |
+/// | [`insert`](Self::insert) | the same | the same + 1; when a bucket is split, once in 13 new keys or so, two or three more |
+/// | [`remove`](Self::remove) | the same | the same + 1; when two buckets become one, three more |
+/// | [`iter`](Self::iter), [`clear`](Self::clear), [`buckets`](Self::buckets) | O(buckets), of which there are as many as the entries need; more only if it was [made](Self::create) with more | all |
 ///
 /// # Conflicts
 ///
-/// Two transactions that both write conflict through a map if one inserts or removes a key in a *bucket* in which
-/// the other has looked up, inserted or removed something; or replaces a value that the other has looked up or
-/// passed in its bucket.
+/// Two transactions that both write conflict through a map if one changes something in a *bucket* in which the other has
+/// looked up or changed something. A bucket that is split, or becomes one with another, also changes the node above it:
+/// that is one of 256 buckets at most, so it concerns few in a large map, and all in one of less than 256 buckets.
 ///
 /// # Hashing
 ///
@@ -98,67 +120,44 @@ unsafe impl<K, V> Zeroable for Map<K, V> {}
 // SAFETY: as above; any bits do, since handles and nodes are checked when they are used.
 unsafe impl<K: 'static, V: 'static> Pod for Map<K, V> {}
 
-/// Entries that a bucket has before it is split.
-const LONG: usize = 8;
-/// Bits of the hash that a bucket which is split takes.
-const SPLIT_BITS: u32 = 4;
-/// The most bits that an inner node takes: then it has 8 KiB.
-const MOST_BITS: u32 = 10;
-/// Bits after which buckets are not split any more.
-const DEEPEST: u32 = 60;
-
-/// An inner node, or a bucket, as it lies in its cell: inner nodes are at level 1.
-type Children<'a> = Rows<'a, (), u64>;
-
-/// The bucket of a key.
-struct Bucket {
+/// Where the entry of a hash is, or would be.
+struct Place<'a, K, V> {
     cell: Node,
-    /// The first of its entries, or 0.
-    first: u64,
-    /// The hash of the key, without the bits that have led here.
-    hash: u64,
-    /// How many those were.
+    bucket: Bucket<'a, K, V>,
+    /// Bits of the hash that the nodes above take, if they have 256 children.
     bits: u32,
+    /// The node above, if there is one.
+    above: Option<(Node, Children<'a>)>,
 }
 
-/// What a bucket with these entries holds.
-fn bucket(first: u64) -> Vec<u8> {
-    node(0, &[((), first)])
+impl<K: Pod, V: Pod> Place<'_, K, V> {
+    /// Is this a bucket for which its node has no more bits? Then it can only become a node itself.
+    fn is_at_the_bottom(&self) -> bool {
+        self.above.is_none() || self.bucket.depth() == NODE_BITS
+    }
+
+    /// Has the bucket a depth that one has in its node, or at the top?
+    fn makes_sense(&self) -> bool {
+        let depth = self.bucket.depth();
+        match self.above {
+            None => depth == 0,
+            Some((_, children)) => depth > 0 && 1 << depth <= children.len(),
+        }
+    }
+
+    /// Is there no bit left by which it could be split?
+    fn is_exhausted(&self) -> bool {
+        self.bits >= MOST_BITS && self.is_at_the_bottom()
+    }
 }
 
 impl<K: Pod + Eq, V: Pod> Map<K, V> {
-    /// The map of this name; if there is none, a new one with this number of buckets, rounded up to a power of
-    /// two. They become more by themselves; to begin with about as many as there will be entries saves time.
-    ///
-    /// # Errors
-    /// [`RootError::NoBuckets`] for no buckets; [`RootError`] if there is a root of that name and another type,
-    /// or it cannot be made.
-    ///
-    /// ```
-    /// use contempo::shared::{Options, Shared, RootError, collections::Map};
-    /// # let path = std::env::temp_dir().join(format!("contempo-doc-map-root-{}", std::process::id()));
-    /// # let _ = std::fs::remove_file(&path);
-    /// # let shared = Shared::create(&path, &Options::new())?;
-    /// let map: Map<u64, u64> = Map::root(&shared, "map", 16)?;
-    /// assert_eq!(Map::<u64, u64>::root(&shared, "map", 99)?, map); // the one that is there
-    /// assert!(matches!(Map::<u64, u64>::root(&shared, "none", 0), Err(RootError::NoBuckets)));
-    /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn root(shared: &Shared, name: &str, buckets: usize) -> Result<Self, RootError> {
-        let buckets = NonZeroUsize::new(buckets).ok_or(RootError::NoBuckets)?;
-        let make = |tx: &Transaction<'_>| Ok(Self::create(tx, buckets)?.top);
-        let sizes = [size_of::<K>(), size_of::<V>()];
-        let top = shared.root_of_collection::<Self>(name, sizes, make)?;
-        Ok(Map { top, _entries: PhantomData })
-    }
-
     /// A new map, without a name: to be kept in a value of a cell. It has this number of buckets, rounded up to
-    /// a power of two.
+    /// a power of two. Linear in that number.
     ///
     /// # Errors
-    /// [`Interrupt`]: pass it on with `?`.
+    /// [`Interrupt`]: pass it on with `?`. For more buckets than the whole region has room for that comes before
+    /// anything is made; the transaction then fails with [`NoBlock`](crate::shared::NoBlock).
     ///
     /// ```
     /// use contempo::shared::{Options, Shared, collections::Map};
@@ -183,22 +182,33 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// ```
     pub fn create(tx: &Transaction<'_>, buckets: NonZeroUsize) -> Result<Self, Interrupt> {
         let bits = usize::BITS - (buckets.get() - 1).leading_zeros();
-        let top = tx.create(&Self::grown(tx, bits)?[..])?;
+        tx.can_have(page::least_bytes(bits))?;
+        let top = tx.create(&Self::grown(tx, bits, 0)?[..])?;
         Ok(Map { top, _entries: PhantomData })
     }
 
-    /// A node with empty buckets below it for so many bits of a hash.
-    fn grown(tx: &Transaction<'_>, bits: u32) -> Result<Vec<u8>, Interrupt> {
+    /// The map whose top is this cell.
+    pub(crate) fn at(top: Node) -> Self {
+        Map { top, _entries: PhantomData }
+    }
+
+    /// Its top.
+    pub(crate) fn top(&self) -> Node {
+        self.top
+    }
+
+    /// An empty bucket of this depth, or a node with empty buckets below it for so many bits of a hash.
+    fn grown(tx: &Transaction<'_>, bits: u32, depth: u32) -> Result<Vec<u8>, Interrupt> {
         if bits == 0 {
-            return Ok(bucket(0));
+            return Ok(Draft::<K, V>::new(depth, 0, 0).bytes());
         }
-        let here = bits.min(MOST_BITS);
+        let here = bits.min(NODE_BITS);
         let mut children = Vec::with_capacity(1 << here);
         for _ in 0..1_u32 << here {
-            let child = tx.create(&Self::grown(tx, bits - here)?[..])?;
-            children.push(((), child.words()[0]));
+            let child = tx.create(&Self::grown(tx, bits - here, here)?[..])?;
+            children.push(child.words()[0]);
         }
-        Ok(node(1, &children))
+        Ok(node(&children))
     }
 
     /// Frees the map and all that it has, if the transaction commits. Linear in the number of buckets and
@@ -220,7 +230,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn free(self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        self.free_below(tx)?;
+        free_below(tx, self.top)?;
         tx.free(self.top)
     }
 
@@ -244,55 +254,8 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        self.free_below(tx)?;
-        tx.write(self.top, &bucket(0)[..])
-    }
-
-    /// Frees everything but the top. Whatever lies in the region, each cell is freed once: a second time is an
-    /// error.
-    fn free_below(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        let mut next = vec![self.top];
-        while let Some(here) = next.pop() {
-            match self.children(tx, here)? {
-                Ok(children) => {
-                    for row in 0..children.len() {
-                        let child = child(here, children.value(row));
-                        if child == self.top {
-                            return Err(tx.damaged());
-                        }
-                        next.push(child);
-                    }
-                }
-                Err(mut entry) => {
-                    while entry != 0 {
-                        let cell = child(here, entry);
-                        entry = Entry::<K, V>::of(tx, tx.read(cell)?)?.next;
-                        tx.free(cell)?;
-                    }
-                }
-            }
-            if here != self.top {
-                tx.free(here)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The children of an inner node, or the first entry of a bucket.
-    fn children<'a>(
-        &self,
-        at: &impl Reader<'a>,
-        here: Node,
-    ) -> Result<Result<Children<'a>, u64>, Interrupt> {
-        let bytes = at.read(here)?;
-        let level = rows::level(at, bytes)?;
-        let rows = Children::of(at, bytes, level)?;
-        match (level, rows.len()) {
-            (0, 1) => Ok(Err(rows.value(0))),
-            // Two at least: so every step on the way down takes a bit of the hash.
-            (1, length) if length > 1 && length.is_power_of_two() => Ok(Ok(rows)),
-            _ => Err(at.damaged()),
-        }
+        free_below(tx, self.top)?;
+        tx.write(self.top, &Draft::<K, V>::new(0, 0, 0).bytes()[..])
     }
 
     fn hash(&self, key: &K) -> u64 {
@@ -302,30 +265,32 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
         hash
     }
 
-    /// The bucket of a key.
-    fn bucket<'a>(&self, at: &impl Reader<'a>, key: &K) -> Result<Bucket, Interrupt> {
-        let (mut here, mut hash, mut bits) = (self.top, self.hash(key), 0);
-        loop {
-            match self.children(at, here)? {
-                Err(first) => return Ok(Bucket { cell: here, first, hash, bits }),
-                Ok(children) => {
-                    let taken = children.len().trailing_zeros();
-                    if bits + taken > u64::BITS {
-                        return Err(at.damaged());
-                    }
-                    // The length is a power of two.
-                    let row = hash as usize & (children.len() - 1);
-                    here = child(here, children.value(row));
-                    hash = hash.checked_shr(taken).unwrap_or(0);
-                    bits += taken;
-                }
+    /// Where an entry with this hash is, or would be.
+    #[inline]
+    fn place<'a>(&self, at: &impl Reader<'a>, mut hash: u64) -> Result<Place<'a, K, V>, Interrupt> {
+        let (mut cell, mut bits, mut above) = (self.top, 0, None);
+        let mut bytes = at.look(cell)?;
+        while is_node(bytes) {
+            if bits >= MOST_BITS {
+                return Err(at.damaged());
             }
+            let children = Children::parse(bytes).ok_or_else(|| at.damaged())?;
+            above = Some((cell, children));
+            cell = child(cell, children.of(hash));
+            hash >>= NODE_BITS;
+            bits += NODE_BITS;
+            bytes = at.look(cell)?;
         }
+        if bits > NODE_BITS {
+            page::prefetch(bytes);
+        }
+        let bucket = Bucket::parse(bytes).ok_or_else(|| at.damaged())?;
+        Ok(Place { cell, bucket, bits, above })
     }
 
-    /// The entries of a bucket, from `first` on, each with its cell.
-    fn list<'r, 'a, R: Reader<'a>>(&self, at: &'r R, first: u64) -> List<'r, R, K, V> {
-        List::new(at, self.top, first)
+    /// The bucket of the cell `cell`, if it is one.
+    fn bucket<'a>(&self, at: &impl Reader<'a>, cell: Node) -> Result<Bucket<'a, K, V>, Interrupt> {
+        Bucket::parse(at.look(cell)?).ok_or_else(|| at.damaged())
     }
 
     /// The value of `key`.
@@ -347,13 +312,13 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn get<'a>(&self, at: &impl Reader<'a>, key: &K) -> Result<Option<V>, Interrupt> {
-        for entry in self.list(at, self.bucket(at, key)?.first) {
-            let (_, entry) = entry?;
-            if entry.key == *key {
-                return Ok(Some(entry.value));
-            }
+        let hash = self.hash(key);
+        let bucket = self.place(at, hash)?.bucket;
+        match bucket.find(hash, key) {
+            Some(entry) => Ok(Some(bucket.value(entry))),
+            None if bucket.next() == 0 => Ok(None),
+            None => self.get_listed(at, hash, key),
         }
-        Ok(None)
     }
 
     /// Makes `value` the value of `key`; what it was before.
@@ -374,52 +339,27 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn insert(&self, tx: &Transaction<'_>, key: K, value: V) -> Result<Option<V>, Interrupt> {
-        let bucket_of_key = self.bucket(tx, &key)?;
-        let mut others = Vec::new();
-        for entry in self.list(tx, bucket_of_key.first) {
-            let (cell, entry) = entry?;
-            if entry.key == key {
-                tx.write(cell, &Entry { value, ..entry }.bytes()[..])?;
-                return Ok(Some(entry.value));
+        let hash = self.hash(&key);
+        // Each time but the last a bit more is taken.
+        for _ in 0..=MOST_BITS {
+            let Place { cell, bucket, .. } = self.place(tx, hash)?;
+            if let Some(entry) = bucket.find(hash, &key) {
+                let before = bucket.value(entry);
+                tx.write(cell, &bucket.replaced(entry, &value)[..])?;
+                return Ok(Some(before));
             }
-            others.push((cell, entry));
-        }
-        let Bucket { cell, first, hash, bits } = bucket_of_key;
-        if others.len() < LONG || bits > DEEPEST {
-            let new = tx.create(&Entry { next: first, key, value }.bytes()[..])?;
-            tx.write(cell, &bucket(new.words()[0])[..])?;
-            return Ok(None);
-        }
-        self.split(tx, cell, bits, others, (hash, key, value))?;
-        Ok(None)
-    }
-
-    /// Deals the entries of a bucket out to new ones below it, and adds one.
-    fn split(
-        &self,
-        tx: &Transaction<'_>,
-        cell: Node,
-        bits: u32,
-        entries: Vec<Listed<K, V>>,
-        (hash, key, value): (u64, K, V),
-    ) -> Result<(), Interrupt> {
-        let mut firsts = [0; 1 << SPLIT_BITS];
-        let place = |hash: u64| hash as usize % (1 << SPLIT_BITS);
-        for (cell, entry) in entries {
-            // What is left of its hash, as of that of the new key.
-            let first = &mut firsts[place(self.hash(&entry.key) >> bits)];
-            if entry.next != *first {
-                tx.write(cell, &Entry { next: *first, ..entry }.bytes()[..])?;
+            if bucket.next() != 0 {
+                return self.insert_listed(tx, hash, &key, &value);
             }
-            *first = cell.words()[0];
+            if !bucket.is_full() {
+                tx.write(cell, &bucket.with(hash, &key, &value)[..])?;
+                return Ok(None);
+            }
+            if !self.split(tx, hash)? {
+                return self.insert_listed(tx, hash, &key, &value);
+            }
         }
-        let first = &mut firsts[place(hash)];
-        *first = tx.create(&Entry { next: *first, key, value }.bytes()[..])?.words()[0];
-        let mut buckets = [((), 0); 1 << SPLIT_BITS];
-        for ((_, bucket), first) in buckets.iter_mut().zip(firsts) {
-            *bucket = make(tx, 0, &[((), first)])?;
-        }
-        tx.write(cell, &node(1, &buckets)[..])
+        Err(tx.damaged())
     }
 
     /// Removes `key`; the value that it had.
@@ -441,23 +381,17 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove(&self, tx: &Transaction<'_>, key: &K) -> Result<Option<V>, Interrupt> {
-        let bucket_of_key = self.bucket(tx, key)?;
-        let mut before: Option<Listed<K, V>> = None;
-        for entry in self.list(tx, bucket_of_key.first) {
-            let (cell, entry) = entry?;
-            if entry.key == *key {
-                match before {
-                    None => tx.write(bucket_of_key.cell, &bucket(entry.next)[..])?,
-                    Some((cell, before)) => {
-                        tx.write(cell, &Entry { next: entry.next, ..before }.bytes()[..])?;
-                    }
-                }
-                tx.free(cell)?;
-                return Ok(Some(entry.value));
-            }
-            before = Some((cell, entry));
+        let hash = self.hash(key);
+        let Place { cell, bucket, .. } = self.place(tx, hash)?;
+        let Some(entry) = bucket.find(hash, key) else {
+            return if bucket.next() == 0 { Ok(None) } else { self.remove_listed(tx, hash, key) };
+        };
+        let (value, left) = (bucket.value(entry), bucket.len() - 1);
+        tx.write(cell, &bucket.without(entry)[..])?;
+        if left <= Sizes::<K, V>::MOST / 4 {
+            self.merge(tx, hash)?;
         }
-        Ok(None)
+        Ok(Some(value))
     }
 
     /// All entries, in no order. After an error there are no more.
@@ -536,4 +470,26 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
         }
         Ok(count)
     }
+}
+
+/// Frees everything of a map but its top, whatever its keys and values are. Whatever lies in the region, each cell is
+/// freed once: a second time is an error.
+pub(crate) fn free_below(tx: &Transaction<'_>, top: Node) -> Result<(), Interrupt> {
+    let mut next = vec![top];
+    while let Some(here) = next.pop() {
+        let bytes = tx.look(here)?;
+        let below = match is_node(bytes) {
+            true => Children::parse(bytes).map(Children::distinct),
+            false => next_of(bytes).map(|next| if next == 0 { vec![] } else { vec![next] }),
+        };
+        let below = below.ok_or_else(|| tx.damaged())?;
+        if below.contains(&top.words()[0]) {
+            return Err(tx.damaged());
+        }
+        next.extend(below.into_iter().map(|handle| child(top, handle)));
+        if here != top {
+            tx.free(here)?;
+        }
+    }
+    Ok(())
 }

@@ -26,7 +26,7 @@ pub use range::Range;
 
 use super::rows::{self, Holds, Node, Rows, capacity, child, node};
 use crate::shared::reader::sealed::Sealed as _;
-use crate::shared::{Interrupt, Reader, RootError, Shared, Transaction};
+use crate::shared::{Interrupt, Reader, Transaction};
 use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
@@ -129,29 +129,6 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     const LEAF: usize = capacity::<K, V>(32, 4);
     const INNER: usize = capacity::<K, u64>(32, 4);
 
-    /// The map of this name; if there is none, a new one.
-    ///
-    /// # Errors
-    /// [`RootError`] if there is a root of that name and another type, or it cannot be made.
-    ///
-    /// ```
-    /// use contempo::shared::{Options, Shared, collections::OrderedMap};
-    /// # let path = std::env::temp_dir().join(format!("contempo-doc-ordered-root-{}", std::process::id()));
-    /// # let _ = std::fs::remove_file(&path);
-    /// # let shared = Shared::create(&path, &Options::new())?;
-    /// let map: OrderedMap<u64, u64> = OrderedMap::root(&shared, "map")?;
-    /// assert_eq!(OrderedMap::<u64, u64>::root(&shared, "map")?, map); // the one that is there
-    /// assert!(OrderedMap::<u64, u32>::root(&shared, "map").is_err());
-    /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn root(shared: &Shared, name: &str) -> Result<Self, RootError> {
-        let sizes = [size_of::<K>(), size_of::<V>()];
-        let top = shared.root_of_collection::<Self>(name, sizes, |tx| Ok(Self::create(tx)?.top))?;
-        Ok(OrderedMap { top, _entries: PhantomData })
-    }
-
     /// A new map, without a name: to be kept in a value of a cell.
     ///
     /// # Errors
@@ -183,6 +160,16 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
         Ok(OrderedMap { top, _entries: PhantomData })
     }
 
+    /// The map whose top is this cell.
+    pub(crate) fn at(top: Node) -> Self {
+        OrderedMap { top, _entries: PhantomData }
+    }
+
+    /// Its top.
+    pub(crate) fn top(&self) -> Node {
+        self.top
+    }
+
     /// Frees the map and all that it has, if the transaction commits. Linear in the number of its nodes.
     ///
     /// # Errors
@@ -201,7 +188,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn free(self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        rows::free_below::<K>(tx, self.top)?;
+        rows::free_below(tx, self.top)?;
         tx.free(self.top)
     }
 
@@ -224,7 +211,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        rows::free_below::<K>(tx, self.top)?;
+        rows::free_below(tx, self.top)?;
         tx.write(self.top, &node::<K, V>(0, &[])[..])
     }
 

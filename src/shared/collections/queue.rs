@@ -1,7 +1,8 @@
 //! A queue between processes.
 
 use crate::shared::collections::circle::Circle;
-use crate::shared::{Cell, Interrupt, Reader, RootError, Shared, Transaction};
+use crate::shared::reader::sealed::Sealed as _;
+use crate::shared::{Cell, Interrupt, Reader, Transaction};
 use bytemuck::{Pod, Zeroable};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -39,29 +40,35 @@ impl<T: Pod> Queue<T> {
         "items of a shared queue are multiples of 8 bytes, aligned to 8 at most"
     );
 
-    /// The queue of this name, made if there is none.
-    ///
-    /// # Errors
-    /// [`RootError`] if there is a root of that name that is none, or it cannot be made.
-    ///
-    /// ```
-    /// use contempo::shared::{Options, Shared, collections::Queue};
-    /// # let path = std::env::temp_dir().join(format!("contempo-queue-{}", std::process::id()));
-    /// # let shared = Shared::create(&path, &Options::new())?;
-    /// let jobs: Queue<u64> = Queue::root(&shared, "jobs")?;
-    /// shared.atomically(|tx| jobs.push(tx, 7))?;
-    /// assert_eq!(shared.atomically(|tx| jobs.pop(tx))?, 7); // would sleep until there is one
-    /// assert_eq!(shared.atomically(|tx| jobs.try_pop(tx))?, None);
-    /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn root(shared: &Shared, name: &str) -> Result<Self, RootError> {
+    /// The two ends of a new queue.
+    pub(crate) fn make_ends(tx: &Transaction<'_>) -> Result<[Cell<[u8]>; 2], Interrupt> {
+        let none = Cell::<Node<T>>::null();
+        let ends = [tx.create(&none)?, tx.create(&none)?];
+        Ok(ends.map(|end| Cell::from_words(end.words())))
+    }
+
+    /// The queue with these ends.
+    pub(crate) fn at(ends: [Cell<[u8]>; 2]) -> Self {
         const { Self::CHECKED };
-        Ok(Queue {
-            head: shared.root(&format!("{name}/head"), Cell::null())?,
-            tail: shared.root(&format!("{name}/tail"), Cell::null())?,
-        })
+        let [head, tail] = ends.map(|end| end.words());
+        Queue { head: Cell::from_words(head), tail: Cell::from_words(tail) }
+    }
+
+    /// Frees the two ends of a queue and all that is between them, whatever its items are. Whatever lies in the
+    /// region, each cell is freed once: a second time is an error.
+    pub(crate) fn free_cells(tx: &Transaction<'_>, ends: [Cell<[u8]>; 2]) -> Result<(), Interrupt> {
+        let mut next = ends[0];
+        loop {
+            // An end begins with the handle of the first node, and a node with that of the next one.
+            let words = tx.read(next)?.get(..size_of::<Cell<()>>());
+            let words = words.ok_or_else(|| tx.damaged())?;
+            let after: Cell<[u8]> = bytemuck::pod_read_unaligned(words);
+            tx.free(next)?;
+            if after.is_null() {
+                return tx.free(ends[1]);
+            }
+            next = after;
+        }
     }
 
     /// Adds an item at the end.

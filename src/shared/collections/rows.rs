@@ -15,6 +15,7 @@
 use crate::shared::cell::Cell;
 use crate::shared::error::Interrupt;
 use crate::shared::reader::Reader;
+use crate::shared::reader::sealed::Sealed as _;
 use crate::shared::transaction::Transaction;
 use bytemuck::Pod;
 use contempo_core::region::LARGEST_VALUE;
@@ -165,16 +166,24 @@ pub(super) fn make<K: Pod, W: Pod>(
     Ok(tx.create(&node(level, rows)[..])?.words()[0])
 }
 
-/// Frees all nodes below `node`, whose keys are `K`s and whose level is as it was read, but not itself.
-/// Linear in their number.
-pub(super) fn free_below<K: Pod>(tx: &Transaction<'_>, node: Node) -> Result<(), Interrupt> {
+/// The handles of the children of an inner node, whatever its keys are; none if there are not so many.
+fn children(bytes: &[u8]) -> Option<impl Iterator<Item = u64>> {
+    let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    let handles = bytes.get(HEADER..HEADER.checked_add(length.checked_mul(8)?)?)?;
+    Some(handles.chunks_exact(8).map(|it| u64::from_ne_bytes(std::array::from_fn(|byte| it[byte]))))
+}
+
+/// Frees all nodes below `node`, whose level is as it was read, but not itself. Linear in their number.
+pub(crate) fn free_below(tx: &Transaction<'_>, node: Node) -> Result<(), Interrupt> {
     // A list instead of recursion. Whatever lies in the region, each node is freed once: a second time is an
     // error.
     let mut next = vec![(node, level(tx, tx.read(node)?)?)];
     while let Some((parent, its_level)) = next.pop() {
         if its_level > 0 {
-            let rows = Rows::<K, u64>::of(tx, tx.read(parent)?, its_level)?;
-            next.extend((0..rows.len()).map(|row| (child(node, rows.value(row)), its_level - 1)));
+            let bytes = tx.read(parent)?;
+            let below = children(bytes).filter(|_| level_of(bytes) == Some(its_level));
+            let below = below.ok_or_else(|| tx.damaged())?;
+            next.extend(below.map(|handle| (child(node, handle), its_level - 1)));
         }
         if parent != node {
             tx.free(parent)?;

@@ -6,7 +6,7 @@
 
 use super::rows::{self, MOST_LEVELS, Node, Rows, capacity, child, make, node};
 use crate::shared::reader::sealed::Sealed as _;
-use crate::shared::{Interrupt, Reader, RootError, Shared, Transaction};
+use crate::shared::{Interrupt, Reader, Transaction};
 use bytemuck::{Pod, Zeroable};
 use std::collections::HashSet;
 use std::marker::PhantomData;
@@ -92,29 +92,6 @@ type Place<'a, T> = (Node, Chunk<'a, T>, usize);
 impl<T: Pod> Vector<T> {
     const CHUNK: usize = capacity::<(), T>(64, 1);
 
-    /// The vector of this name; if there is none, a new one.
-    ///
-    /// # Errors
-    /// [`RootError`] if there is a root of that name and another type, or it cannot be made.
-    ///
-    /// ```
-    /// use contempo::shared::{Options, Shared, collections::Vector};
-    /// # let path = std::env::temp_dir().join(format!("contempo-doc-vector-root-{}", std::process::id()));
-    /// # let _ = std::fs::remove_file(&path);
-    /// # let shared = Shared::create(&path, &Options::new())?;
-    /// let line: Vector<u64> = Vector::root(&shared, "line")?;
-    /// assert_eq!(Vector::<u64>::root(&shared, "line")?, line); // the one that is there
-    /// assert!(Vector::<u32>::root(&shared, "line").is_err());
-    /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn root(shared: &Shared, name: &str) -> Result<Self, RootError> {
-        let make = |tx: &Transaction<'_>| Ok(Self::create(tx)?.top);
-        let top = shared.root_of_collection::<Self>(name, [size_of::<T>(), 0], make)?;
-        Ok(Vector { top, _items: PhantomData })
-    }
-
     /// A new vector, without a name: to be kept in a value of a cell.
     ///
     /// # Errors
@@ -145,6 +122,16 @@ impl<T: Pod> Vector<T> {
         Ok(Vector { top, _items: PhantomData })
     }
 
+    /// The vector whose top is this cell.
+    pub(crate) fn at(top: Node) -> Self {
+        Vector { top, _items: PhantomData }
+    }
+
+    /// Its top.
+    pub(crate) fn top(&self) -> Node {
+        self.top
+    }
+
     /// Frees the vector and all that it has, if the transaction commits. Linear in the number of its nodes.
     ///
     /// # Errors
@@ -163,7 +150,7 @@ impl<T: Pod> Vector<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn free(self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        rows::free_below::<()>(tx, self.top)?;
+        rows::free_below(tx, self.top)?;
         tx.free(self.top)
     }
 
@@ -186,7 +173,7 @@ impl<T: Pod> Vector<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        rows::free_below::<()>(tx, self.top)?;
+        rows::free_below(tx, self.top)?;
         tx.write(self.top, &node::<(), T>(0, &[])[..])
     }
 

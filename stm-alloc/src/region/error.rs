@@ -91,6 +91,17 @@ pub enum OpenError {
     Unusable(Unusable),
     /// As many processes as the region has room for are attached.
     TooManyProcesses,
+    /// A region of such a size cannot be made; nothing was.
+    OutOfRange {
+        /// Of what.
+        what: &'static str,
+        /// What was asked for.
+        given: u64,
+        /// The least that there can be; beside the others that were asked for.
+        least: u64,
+        /// The most that there can be.
+        most: u64,
+    },
 }
 
 impl fmt::Display for OpenError {
@@ -99,6 +110,9 @@ impl fmt::Display for OpenError {
             OpenError::System { what, error } => write!(f, "cannot {what}: {error}"),
             OpenError::Unusable(why) => why.fmt(f),
             OpenError::TooManyProcesses => write!(f, "too many processes are attached"),
+            OpenError::OutOfRange { what, given, least, most } => {
+                write!(f, "a region cannot be made for {given} {what}: {least} to {most}")
+            }
         }
     }
 }
@@ -134,6 +148,13 @@ pub enum NoBlock {
         /// The most that there can be.
         most: usize,
     },
+    /// More was asked for at once than the whole region may have; nothing was allocated.
+    BeyondLimit {
+        /// Bytes that it would take, at least.
+        wanted: u64,
+        /// Bytes that the region may have.
+        limit: u64,
+    },
     /// The region has the size that it was allowed.
     AtItsLimit {
         /// That size, in bytes.
@@ -153,6 +174,9 @@ impl fmt::Display for NoBlock {
         match self {
             NoBlock::TooLarge { wanted, most } => {
                 write!(f, "a value of {wanted} bytes is too large: the most is {most}")
+            }
+            NoBlock::BeyondLimit { wanted, limit } => {
+                write!(f, "this takes {wanted} bytes or more, and the region may have {limit}")
             }
             NoBlock::AtItsLimit { limit } => {
                 write!(f, "the region is full: it has the {limit} bytes that it may have")

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 /// How a region begins.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CONTEMPO");
 /// Changes with every change of what this file describes.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 const ENDIAN: u32 = 0x0102_0304;
 /// What [`Shared::ready`] holds once the region is complete.
 pub const READY: u64 = 0x5245_4144_595f_5f21;

@@ -38,23 +38,27 @@ pub(crate) fn layout_hash() -> u64 {
 /// How files of ours begin.
 const BEGINNINGS: [&[u8]; 2] = [&layout::MAGIC.to_le_bytes(), &lease::MAGIC];
 
+/// Can a region have these sizes? Before anything is made.
+fn check_sizes(options: &Options) -> Result<(), OpenError> {
+    let slots = options.slots();
+    let check = |what, given: u64, least: u64, most: u64| {
+        let good = (least..=most).contains(&given);
+        good.then_some(()).ok_or(OpenError::OutOfRange { what, given, least, most })
+    };
+    check("processes", options.processes.into(), 1, layout::MOST_PROCESSES.into())?;
+    check("threads", slots.into(), 1, layout::MOST_SLOTS.into())?;
+    let least = layout::blocks_at(options.processes, slots) + 2 * layout::SUPERBLOCK;
+    check("bytes", options.most, least as u64, layout::MOST_BYTES)?;
+    check("bytes from the beginning", options.first, 0, options.most)
+}
+
 /// Makes a region at `path`, where there must be no file, and attaches this process to it.
 ///
 /// # Errors
 /// What the system says; `AlreadyExists` if something is there, `ResourceBusy` if others make and remove regions
 /// there all the time. No file of ours is left then.
 pub fn create(path: &Path, options: &Options) -> Result<Arc<RegionDomain>, OpenError> {
-    let slots = options.slots();
-    let sensible = (1..=layout::MOST_PROCESSES).contains(&options.processes)
-        && (1..=layout::MOST_SLOTS).contains(&slots)
-        && options.most <= layout::MOST_BYTES
-        && options.first <= options.most
-        && options.most
-            >= (layout::blocks_at(options.processes, slots) + 2 * layout::SUPERBLOCK) as u64;
-    if !sensible {
-        let error = io::Error::from(io::ErrorKind::InvalidInput);
-        return Err(system("make a region of these sizes")(error));
-    }
+    check_sizes(options)?;
     for place in [path, &lease_path(path)] {
         file::remove_drafts(place, &BEGINNINGS);
     }

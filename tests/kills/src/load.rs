@@ -31,11 +31,14 @@ pub(crate) struct Load {
     pub(crate) count: Cell<u64>,
     /// Two texts that are always the same, of changing length.
     texts: [Cell<str>; 2],
-    map: Map<u64, u64>,
+    /// With few of these in a bucket, so that buckets are split and made one again all the time.
+    map: Map<u64, [u64; 40]>,
     queue: Queue<u64>,
     /// Entries of the map and items of the queue.
     entries: Cell<u64>,
     items: Cell<u64>,
+    /// Cells of the directory of roots.
+    pub(crate) directory: usize,
 }
 
 type Failed = Box<dyn std::error::Error>;
@@ -50,10 +53,11 @@ impl Load {
             accounts,
             count: shared.root("count", 0)?,
             texts: [shared.root_of("text 1", "")?, shared.root_of("text 2", "")?],
-            map: Map::root(shared, "map", 4)?,
+            map: Map::root(shared, "map", 1)?,
             queue: Queue::root(shared, "queue")?,
             entries: shared.root("entries", 0)?,
             items: shared.root("items", 0)?,
+            directory: 1,
         })
     }
 
@@ -134,7 +138,7 @@ impl Load {
     }
 
     fn insert(&self, tx: &Transaction<'_>, key: u64) -> Result<(), Interrupt> {
-        if self.map.insert(tx, key, key)?.is_none() {
+        if self.map.insert(tx, key, [key; 40])?.is_none() {
             tx.modify(self.entries, |entries| entries + 1)?;
         }
         Ok(())
@@ -183,11 +187,11 @@ impl Load {
         } else {
             None
         };
-        // 4 buckets to begin with; each of those that were split is a node with 16 now.
+        // A node at the top, if there is more than one.
         let buckets = self.map.buckets(tx)?;
-        let map = 1 + buckets + (buckets - 4) / 15;
+        let map = usize::from(buckets > 1) + buckets;
         // The directory, the accounts, 3 counts, 2 texts, the queue's ends.
-        let cells = 1 + ACCOUNTS + 3 + 2 + map + 2 + (entries + items) as usize;
+        let cells = self.directory + ACCOUNTS + 3 + 2 + map + 2 + items as usize;
         Ok((wrong, cells))
     }
 }

@@ -32,7 +32,10 @@ impl Place {
         let path = if memory.is_dir() { memory } else { std::env::temp_dir() }.join(file);
         let _ = std::fs::remove_file(&path);
         let shared = Shared::create(&path, options)?;
-        let load = Load::new(&shared)?;
+        let mut load = Load::new(&shared)?;
+        // What there is beside what there should be.
+        let (_, others) = shared.atomically(|tx| load.audit(tx))?;
+        load.directory += shared.check().cells - others;
         Ok(Place { path, shared, load })
     }
 

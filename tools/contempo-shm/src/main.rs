@@ -34,7 +34,10 @@ mod tool {
             Command::Inspect { region } => {
                 let shared = Shared::open(region)?;
                 println!("{}", shared.overview());
-                println!("roots       {}", shared.roots()?.join(", "));
+                println!("roots");
+                for root in shared.roots()? {
+                    println!("  {:<20} {:<11} {}", root.name, root.kind, root.type_name);
+                }
             }
             Command::Check { region } => {
                 let shared = Shared::open(region)?;

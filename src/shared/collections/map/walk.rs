@@ -1,17 +1,19 @@
 //! Going through a hash map.
 
-use super::Map;
+use super::page::{Children, is_node};
+use super::{Bucket, Map};
+use crate::shared::collections::circle::Circle;
 use crate::shared::collections::rows::{Node, child};
 use crate::shared::{Interrupt, Reader};
 use bytemuck::Pod;
 use std::collections::HashSet;
 
-/// Goes to every bucket, once.
+/// Goes to every bucket, once; not to those that follow another.
 pub(super) struct Walk<'r, R, K, V> {
     map: Map<K, V>,
     at: &'r R,
     next: Vec<Node>,
-    /// Inner nodes that were passed: no map leads to one twice, and a damaged one could do so for ever.
+    /// Nodes that were passed: no map leads to one twice, and a damaged one could do so for ever.
     passed: HashSet<Node>,
 }
 
@@ -20,19 +22,16 @@ impl<'r, 'a, R: Reader<'a>, K: Pod + Eq, V: Pod> Walk<'r, R, K, V> {
         Walk { map, at, next: vec![map.top], passed: HashSet::new() }
     }
 
-    /// The first entry of the next bucket.
-    pub(super) fn next_bucket(&mut self) -> Result<Option<u64>, Interrupt> {
+    /// The next bucket.
+    pub(super) fn next_bucket(&mut self) -> Result<Option<Bucket<'a, K, V>>, Interrupt> {
         while let Some(here) = self.next.pop() {
-            match self.map.children(self.at, here)? {
-                Err(first) => return Ok(Some(first)),
-                Ok(children) => {
-                    if !self.passed.insert(here) {
-                        return Err(self.at.damaged());
-                    }
-                    let children = (0..children.len()).map(|row| children.value(row));
-                    self.next.extend(children.map(|handle| child(here, handle)));
-                }
+            let bytes = self.at.look(here)?;
+            if !is_node(bytes) {
+                return Bucket::parse(bytes).map(Some).ok_or_else(|| self.at.damaged());
             }
+            let children = Children::parse(bytes).filter(|_| self.passed.insert(here));
+            let children = children.ok_or_else(|| self.at.damaged())?;
+            self.next.extend(children.distinct().into_iter().map(|handle| child(here, handle)));
         }
         Ok(None)
     }
@@ -54,10 +53,20 @@ impl<'r, 'a, R: Reader<'a>, K: Pod + Eq, V: Pod> Iter<'r, R, K, V> {
 
     fn step(&mut self) -> Result<Option<(K, V)>, Interrupt> {
         while self.bucket.is_empty() {
-            let Some(first) = self.walk.next_bucket()? else { return Ok(None) };
-            for entry in self.walk.map.list(self.walk.at, first) {
-                let (_, entry) = entry?;
-                self.bucket.push((entry.key, entry.value));
+            let Some(mut bucket) = self.walk.next_bucket()? else { return Ok(None) };
+            let mut circle = Circle::default();
+            loop {
+                let entries =
+                    (0..bucket.len()).map(|entry| (bucket.key(entry), bucket.value(entry)));
+                self.bucket.extend(entries);
+                match bucket.next() {
+                    0 => break,
+                    next if circle.closes_at(next) => return Err(self.walk.at.damaged()),
+                    next => {
+                        let next = child(self.walk.map.top, next);
+                        bucket = self.walk.map.bucket(self.walk.at, next)?;
+                    }
+                }
             }
         }
         Ok(self.bucket.pop())

@@ -231,7 +231,8 @@ impl Session {
             }
             // What this process holds back, or others do, may be all that is missing.
             (Stopped::NoBlock(why), _)
-                if *room < ROOM.len() && !matches!(why, NoBlock::TooLarge { .. }) =>
+                if *room < ROOM.len()
+                    && !matches!(why, NoBlock::TooLarge { .. } | NoBlock::BeyondLimit { .. }) =>
             {
                 self.between_attempts();
                 self.running.set(false);
