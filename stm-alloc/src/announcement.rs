@@ -49,6 +49,18 @@ pub fn begin(
     asymmetric: bool,
     recent: &Cell<u64>,
 ) -> u64 {
+    begin_telling(descriptor, clock, asymmetric, recent, |_| ())
+}
+
+/// The same. If it has to announce, it tells what was announced before.
+#[inline(always)]
+pub fn begin_telling(
+    descriptor: &Descriptor,
+    clock: &CommitClock,
+    asymmetric: bool,
+    recent: &Cell<u64>,
+    announced_over: impl FnOnce(u64),
+) -> u64 {
     // Relaxed: ordered against the loads below by `light`, partner `heavy` in `revoke_idle`.
     descriptor.active.store(true, Ordering::Relaxed);
     if !planted(Fault::ActiveWithoutFence) {
@@ -64,7 +76,9 @@ pub fn begin(
     if now.wrapping_sub(announced) < RENEW_AFTER {
         now
     } else {
-        announce(descriptor, clock, recent)
+        let (bound, before) = announce(descriptor, clock, recent);
+        announced_over(before);
+        bound
     }
 }
 
@@ -80,6 +94,18 @@ pub fn begin_at(
     asymmetric: bool,
     recent: &Cell<u64>,
 ) -> u64 {
+    begin_at_telling(descriptor, clock, asymmetric, recent, |_| ())
+}
+
+/// The same. If it has to announce, it tells what was announced before.
+#[inline(always)]
+pub fn begin_at_telling(
+    descriptor: &Descriptor,
+    clock: &CommitClock,
+    asymmetric: bool,
+    recent: &Cell<u64>,
+    announced_over: impl FnOnce(u64),
+) -> u64 {
     // Relaxed, all: as in `begin`.
     descriptor.active.store(true, Ordering::Relaxed);
     if !planted(Fault::ActiveWithoutFence) {
@@ -91,24 +117,27 @@ pub fn begin_at(
     if bound.wrapping_sub(announced) < RENEW_AFTER || unannounced {
         bound
     } else {
-        announce(descriptor, clock, recent)
+        let (bound, before) = announce(descriptor, clock, recent);
+        announced_over(before);
+        bound
     }
 }
 
-/// Renews the announcement: announce, full fence, then sample the bound, in this order.
+/// Renews the announcement: announce, full fence, then sample the bound, in this order. Returns the
+/// bound, and what was announced before.
 #[cold]
 #[inline(never)]
-fn announce(descriptor: &Descriptor, clock: &CommitClock, recent: &Cell<u64>) -> u64 {
+fn announce(descriptor: &Descriptor, clock: &CommitClock, recent: &Cell<u64>) -> (u64, u64) {
     let since = clock.now();
     if planted(Fault::BoundBeforeAnnouncement) {
         let bound = clock.now();
-        descriptor.announced.swap(clock.now(), Ordering::SeqCst);
+        let before = descriptor.announced.swap(clock.now(), Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        return bound;
+        return (bound, before);
     }
     // Release half, partner: the acquire in `oldest`: what we read under the old announcement
     // happens before what a reclaimer frees after it has seen the new one.
-    descriptor.announced.swap(since, Ordering::SeqCst);
+    let before = descriptor.announced.swap(since, Ordering::SeqCst);
     // Pairs with the fence in `oldest`. Ours first: the reclaimer sees the announcement. Theirs
     // first: we see the clock and the cells as they were when it retired, so our bound is at or
     // above the stamp of everything that it frees, and we cannot reach it.
@@ -120,7 +149,7 @@ fn announce(descriptor: &Descriptor, clock: &CommitClock, recent: &Cell<u64>) ->
     if !planted(Fault::RecentNotRaised) {
         recent.set(bound);
     }
-    bound
+    (bound, before)
 }
 
 /// The stamp at which a block is retired that the caller has just made unreachable by other means than a
@@ -174,6 +203,18 @@ pub fn oldest(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64,
         idle_blocker |= idle.includes(stamp, now) && !descriptor.active.load(Ordering::Relaxed);
     }
     (oldest, idle_blocker)
+}
+
+/// The oldest stamp announced by any thread but `own` that is inside a transaction: what was retired
+/// before it would be out of reach if nobody idle were in the way. A guess, for what decides is a look
+/// after the barrier.
+#[cold]
+pub fn oldest_running(table: &impl Descriptors, own: u32) -> u64 {
+    let others = table.each().filter(|(slot, _)| *slot != own);
+    // Relaxed, both: a guess.
+    let running = others.filter(|(_, other)| other.active.load(Ordering::Relaxed));
+    let stamps = running.map(|(_, other)| other.announced.load(Ordering::Relaxed));
+    stamps.map(|stamp| if stamp == NOTHING { 0 } else { stamp & !MARK }).min().unwrap_or(u64::MAX)
 }
 
 /// Which inactive threads count as idle.

@@ -57,10 +57,17 @@ fn try_register() -> bool {
 pub fn light(asymmetric: bool) {
     if asymmetric {
         // The compiler must keep the order; the processor's is imposed by `heavy`.
-        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        keep_order();
     } else {
         fence(Ordering::SeqCst);
     }
+}
+
+/// Keeps the compiler from changing the order; the processor keeps it only where [`heavy`] makes it.
+/// Costs nothing.
+#[inline(always)]
+pub fn keep_order() {
+    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
 }
 
 /// The reclaimer's side. Returns false if the barrier could not be imposed, in which case nothing

@@ -5,12 +5,13 @@
 //! before it was replaced, but frees them epochs later, in bags, when they are no longer in cache.
 
 use crate::heap::{BlockCache, SharedHeap};
-use crate::retired::{Block, Retired};
+use crate::retired::{Block, HEAVY, Retired};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::table::DescriptorTable;
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 /// What the threads of a domain share for reclamation.
@@ -21,6 +22,8 @@ pub struct ReclaimDomain {
     collector: OnceLock<Collector>,
     /// Blocks whose time has come, to be destroyed outside any transaction.
     ready: Mutex<Vec<Retired>>,
+    /// How many are retired and not destroyed, of those that weigh.
+    weighty: AtomicUsize,
 }
 
 impl ReclaimDomain {
@@ -30,6 +33,7 @@ impl ReclaimDomain {
             heap: SharedHeap::new(),
             collector: OnceLock::new(),
             ready: Mutex::new(Vec::new()),
+            weighty: AtomicUsize::new(0),
         }
     }
 }
@@ -51,10 +55,21 @@ pub struct Reclaimer {
     pub blocks: BlockCache,
     domain: &'static ReclaimDomain,
     retired: Cell<usize>,
+    /// The weight of what it has retired in this session, or since it looked last.
+    weight: Cell<usize>,
+    /// After so many transactions it asks again for what others hold, and how many it has made since.
+    patience: Cell<usize>,
+    waited: Cell<usize>,
+    collecting: Cell<bool>,
 }
 
 /// Retired blocks after which a thread asks for a collection.
 const BATCH: usize = 128;
+/// The most transactions after which a thread asks again whether what weighs can be freed, if it could
+/// not the last time.
+const MOST_PATIENCE: usize = 64;
+/// Attempts in a row to advance the epoch that free whatever no pinned thread holds.
+const THOROUGH: u32 = 4;
 
 impl Reclaimer {
     /// The reclaimer of the thread that owns `slot`.
@@ -72,6 +87,10 @@ impl Reclaimer {
             blocks: BlockCache::new(&domain.heap),
             domain,
             retired: Cell::new(0),
+            weight: Cell::new(0),
+            patience: Cell::new(0),
+            waited: Cell::new(0),
+            collecting: Cell::new(false),
         }
     }
 
@@ -106,6 +125,11 @@ impl Reclaimer {
     #[inline]
     pub unsafe fn retire(&self, _stamp: u64, block: Block) {
         self.retired.set(self.retired.get() + 1);
+        if block.kind.weight > 0 {
+            self.weight.set(self.weight.get() + block.kind.weight);
+            // Relaxed, as everywhere: a hint.
+            self.domain.weighty.fetch_add(1, Ordering::Relaxed);
+        }
         let (domain, retired) = (self.domain, Retired { stamp: 0, block });
         let ready = move || {
             let mut list = domain.ready.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -125,11 +149,32 @@ impl Reclaimer {
         self.descriptor.counters.retired.add(1);
     }
 
-    /// Is there enough to be worth a look?
+    /// Is there something to [`tidy`](Self::tidy)? Checked after every transaction.
     #[inline]
     pub fn is_due(&self) -> bool {
-        self.retired.get() >= BATCH
+        self.retired.get() >= BATCH || self.domain.weighty.load(Ordering::Relaxed) > 0
     }
+
+    /// After a transaction, if [`is_due`](Self::is_due): frees what can be freed. If what weighs could not
+    /// be freed, it asks again after more and more transactions. Returns whether a batch has come
+    /// together.
+    #[cold]
+    pub fn tidy(&self) -> bool {
+        let batch = self.retired.get() >= BATCH;
+        let own = self.weight.get() >= HEAVY;
+        if !batch && !own && self.waited.get() < self.patience.get() {
+            self.waited.set(self.waited.get() + 1);
+            return false;
+        }
+        self.waited.set(0);
+        self.collect_after(if batch && !own { 1 } else { THOROUGH });
+        let held = self.domain.weighty.load(Ordering::Relaxed) > 0;
+        self.patience.set(if held { MOST_PATIENCE.min(2 * self.patience.get() + 1) } else { 0 });
+        batch
+    }
+
+    /// In place of [`tidy`](Self::tidy), where no destructor may run.
+    pub fn set_aside(&self) {}
 
     /// Asks the collector what can be freed, and frees that. Must be called outside a transaction;
     /// may run destructors.
@@ -140,12 +185,16 @@ impl Reclaimer {
 
     /// As [`collect`](Self::collect), trying to advance the epoch a few times.
     pub fn collect_thoroughly(&self) {
-        self.collect_after(4);
+        self.collect_after(THOROUGH);
     }
 
     /// Goes on as long as one of `flushes` attempts in a row yields something.
     fn collect_after(&self, flushes: u32) {
+        if self.collecting.replace(true) {
+            return; // Called by a destructor that we run: the loop below comes round to it.
+        }
         self.retired.set(0);
+        self.weight.set(0);
         let mut vain = 0;
         while vain < flushes {
             self.handle.pin().flush();
@@ -153,10 +202,14 @@ impl Reclaimer {
             while let Some(retired) = self.next_ready() {
                 vain = 0;
                 self.descriptor.counters.reclaimed.add(1);
+                if retired.block.kind.weight > 0 {
+                    self.domain.weighty.fetch_sub(1, Ordering::Relaxed);
+                }
                 // SAFETY: handed out by the collector: nobody can reach it any more.
                 unsafe { destroy(&self.blocks, retired.block) };
             }
         }
+        self.collecting.set(false); // (A panic of a destructor ends in `destroy`.)
     }
 
     fn next_ready(&self) -> Option<Retired> {
@@ -177,12 +230,16 @@ impl Reclaimer {
 
     /// The thread ends.
     pub fn leave(&self) {
-        self.collect();
+        self.hand_over();
     }
 
-    /// The thread sleeps for long.
+    /// The thread ends or sleeps for long. What it cannot free is with the collector, for others.
     pub fn hand_over(&self) {
-        self.collect();
+        if self.domain.weighty.load(Ordering::Relaxed) > 0 {
+            self.collect_thoroughly();
+        } else {
+            self.collect();
+        }
     }
 }
 

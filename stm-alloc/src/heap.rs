@@ -20,7 +20,7 @@ type SharedMutex<T> = std::sync::Mutex<T>;
 /// Block sizes are multiples of this.
 const GRAIN: usize = 8;
 /// The largest block that is cached; larger ones come from the global allocator.
-const LARGEST: usize = 512;
+pub(crate) const LARGEST: usize = 512;
 /// Under the checkers no block has a class.
 const CLASSES: usize = if QUARANTINE { 0 } else { LARGEST / GRAIN + 1 };
 /// Slabs that are asked for together: what the system rounds up for their alignment is then little.

@@ -1,6 +1,6 @@
 //! What waits to be freed: a block, and how to destroy what is in it.
 
-use crate::heap::Shape;
+use crate::heap::{LARGEST, Shape};
 use std::ptr::NonNull;
 
 /// How blocks of one type are laid out and destroyed. One constant per type.
@@ -14,6 +14,26 @@ pub struct BlockKind {
     pub destroy: Option<unsafe fn(NonNull<u8>) -> Option<Block>>,
     /// The same kind for blocks that lie in a static of the program: destroyed, but not returned.
     pub in_static: Option<&'static BlockKind>,
+    /// How much it matters that such a block goes soon: see [`weight`].
+    pub weight: usize,
+    /// May destroying such a block run user code?
+    pub has_destructor: bool,
+}
+
+/// Retired weight for which a thread looks at once whether it can free it.
+pub const HEAVY: usize = 64 * 1024;
+
+/// The weight of a block that takes so many bytes: nothing if it is small, and there is nothing in it to
+/// drop. Its size if it is not small. Always heavy if something in it is to be dropped, since that may
+/// hold anything: a file, a sender, a gigabyte.
+pub const fn weight(size: usize, has_destructor: bool) -> usize {
+    if has_destructor && size < HEAVY {
+        HEAVY
+    } else if size > LARGEST {
+        size
+    } else {
+        0
+    }
 }
 
 /// A block and its kind.

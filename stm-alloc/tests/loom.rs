@@ -6,16 +6,18 @@
 use contempo_alloc::announcement::{
     Idle, RENEW_AFTER, begin, begin_at, end, oldest, revoke_idle, withdraw,
 };
-use contempo_alloc::contemporaries::{ReclaimDomain, Reclaimer};
+use contempo_alloc::barrier::{heavy, light};
+use contempo_alloc::contemporaries::{ReclaimDomain, Reclaimer, leftovers::Leftovers};
 use contempo_alloc::heap::Shape;
-use contempo_alloc::retired::{Block, BlockKind};
+use contempo_alloc::retired::{Block, BlockKind, HEAVY, Retired};
 use contempo_sched::clock::CommitClock;
-use contempo_sched::fault::Fault;
+use contempo_sched::fault::{Fault, planted as planted_fault};
 use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering};
 use contempo_sched::table::DescriptorTable;
 use loom::sync::Arc;
 use loom::thread;
 use std::cell::Cell;
+use std::num::NonZero;
 use std::ptr::NonNull;
 
 #[path = "../../stm-core/tests/planted/mod.rs"]
@@ -218,8 +220,13 @@ unsafe impl Sync for Linked {}
 // SAFETY: it owns plain values only.
 unsafe impl Send for Linked {}
 
-const LINKED: &BlockKind =
-    &BlockKind { shape: Shape::NOT_OURS, destroy: Some(destroy_linked), in_static: None };
+const LINKED: &BlockKind = &BlockKind {
+    shape: Shape::NOT_OURS,
+    destroy: Some(destroy_linked),
+    in_static: None,
+    weight: 0,
+    has_destructor: false,
+};
 
 unsafe fn destroy_linked(at: NonNull<u8>) -> Option<Block> {
     // SAFETY: of this type, and alive to the end of the model.
@@ -264,5 +271,90 @@ fn what_is_unlinked_is_held_for_those_that_may_stand_on_it() {
         }
         end(descriptor);
         retirer.join().unwrap();
+    });
+}
+
+/// A block that is no memory: its address says which.
+fn numbered(number: usize, stamp: u64) -> Retired {
+    static WEIGHTY: BlockKind = BlockKind {
+        shape: Shape::NOT_OURS,
+        destroy: None,
+        in_static: None,
+        weight: HEAVY,
+        has_destructor: true,
+    };
+    let address = NonNull::without_provenance(NonZero::new(number).expect("not 0"));
+    Retired { stamp, block: Block { address, kind: &WEIGHTY } }
+}
+
+/// What a thread does that looks for what others have left: returns how many it could free.
+fn sweep(world: &World, leftovers: &Leftovers, own: u32) -> usize {
+    let (horizon, _) = oldest(&world.table, own, 0, Idle::Overdue);
+    let freed = leftovers.take_below(horizon).len();
+    assert!(!leftovers.settle().just_left, "nobody else leaves anything");
+    freed
+}
+
+#[test]
+fn what_was_left_goes_when_the_last_who_holds_it_ends() {
+    // The reader holds what the writer has replaced. It may end while the writer leaves it.
+    let name = "what_was_left_goes_when_the_last_who_holds_it_ends";
+    holds_unless(name, 4, &[Fault::LeftWithoutLookingAgain], || {
+        let (world, leftovers, freed) =
+            (World::new(), Arc::new(Leftovers::new()), Arc::new(AtomicU64::new(0)));
+        let recent = Cell::new(0);
+        begin(world.table.get(READER), &world.clock, false, &recent);
+        let (other, theirs, count) =
+            (Arc::clone(&world), Arc::clone(&leftovers), Arc::clone(&freed));
+        let writer = thread::spawn(move || {
+            other.replace();
+            let stamp = other.newest.load(Ordering::Relaxed);
+            let (horizon, _) = oldest(&other.table, WRITER, stamp, Idle::Overdue);
+            if stamp < horizon {
+                count.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            theirs.leave(WRITER, std::iter::once(numbered(1, stamp)));
+            if !planted_fault(Fault::LeftWithoutLookingAgain) {
+                heavy(false);
+                if oldest(&other.table, WRITER, stamp, Idle::Inactive).1 {
+                    let idle = Idle::Inactive;
+                    revoke_idle(&other.table, WRITER, stamp, idle, false, &other.revoking);
+                }
+                count.fetch_add(sweep(&other, &theirs, WRITER) as u64, Ordering::Relaxed);
+            }
+        });
+        // It ends, looks whether something waits, and holds nothing back from then on.
+        end(world.table.get(READER));
+        light(false);
+        if leftovers.are_waiting() {
+            freed.fetch_add(sweep(&world, &leftovers, READER) as u64, Ordering::Relaxed);
+        }
+        withdraw(world.table.get(READER));
+        writer.join().unwrap();
+        assert_eq!(freed.load(Ordering::Relaxed), 1, "somebody has freed it, once");
+        assert!(!leftovers.are_waiting() || leftovers.oldest().all() == u64::MAX);
+    });
+}
+
+#[test]
+fn whatever_is_left_is_known_to_wait() {
+    // Two leave something while a third takes what there is and says that nothing waits.
+    let faults = [Fault::WaitingClearedAfterTheLook];
+    holds_unless("whatever_is_left_is_known_to_wait", 3, &faults, || {
+        let leftovers = Arc::new(Leftovers::new());
+        leftovers.leave(0, std::iter::once(numbered(1, 1)));
+        let theirs = Arc::clone(&leftovers);
+        let other = thread::spawn(move || theirs.leave(1, std::iter::once(numbered(2, 2))));
+        let mut taken = leftovers.take_below(u64::MAX).len();
+        leftovers.settle();
+        other.join().unwrap();
+        assert!(taken == 2 || leftovers.are_waiting(), "nobody looks for what was left");
+        taken += leftovers.take_below(u64::MAX).len();
+        leftovers.settle();
+        assert_eq!(
+            (taken, leftovers.are_waiting(), leftovers.oldest().all()),
+            (2, false, u64::MAX)
+        );
     });
 }

@@ -208,9 +208,11 @@ impl Context {
         code()
     }
 
-    /// Frees what can be freed. Outside of any session: destructors run.
-    pub(crate) fn collect(&self) {
-        self.outside(|| self.reclaimer.collect());
+    /// A block was retired outside of any session: is it time to free something? Destructors run.
+    pub(crate) fn has_retired(&self) {
+        if !self.is_running() && self.reclaimer.is_due() {
+            self.tidy_up();
+        }
     }
 
     #[inline(always)]
@@ -367,15 +369,15 @@ impl Context {
         }
     }
 
-    /// Once in a hundred writes or so, between transactions.
+    /// Between transactions: once in a hundred writes or so, or when something is to be dropped.
     #[cold]
     #[inline(never)]
     fn tidy_up(&self) {
         if std::thread::panicking() {
-            return; // What is due belongs to others: it can wait.
+            return self.reclaimer.set_aside(); // No destructor runs now: others see to it.
         }
-        self.collect();
-        if let Some(least) = self.domain.knobs().quantum()
+        if self.outside(|| self.reclaimer.tidy())
+            && let Some(least) = self.domain.knobs().quantum()
             && self.quantum.is_over(least)
         {
             self.descriptor.counters.yields.add(1);

@@ -161,10 +161,14 @@ pub fn reset_contention() {
     context::with(|context| ContentionReport::reset(domain::Domain::table(context.domain)));
 }
 
-/// Frees, outside any transaction, what this thread has retired and what can be freed now, as far
-/// as no running transaction holds it; if need be by a process-wide barrier (some microseconds).
-/// Happens by itself, less thoroughly, every hundred writes or so; call it where memory should go
-/// back earlier.
+/// Frees, outside any transaction, what this thread has replaced, and what others have left that they
+/// could not free; all that no running transaction holds, if need be by a process-wide barrier (some
+/// microseconds). Linear in the number of threads, and in what is freed.
+///
+/// Happens by itself, as [`TVar`] says: at once if a value with a destructor or a large one was replaced,
+/// else every hundred writes or so, and then less thoroughly. Call it where threads that work without a
+/// pause come to rest, or where the memory of small values should go back. (What other threads hold of
+/// those, a hundred or so each, they free themselves.)
 ///
 /// # Panics
 /// If called inside a transaction of the same thread.

@@ -9,7 +9,7 @@
 
 use crate::domain::{Domain, Link, Native};
 use contempo_alloc::heap::Shape;
-use contempo_alloc::retired::{Block, BlockKind};
+use contempo_alloc::retired::{Block, BlockKind, weight};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::primitives::{AtomicPtr, AtomicUsize, DataCell, Ordering};
 use contempo_sched::word::{AtomicLockWord, AtomicWhoWhen, LockWord, WhoWhen};
@@ -48,8 +48,15 @@ impl<T, D: Domain> Version<T, D> {
             shape: Shape::NOT_OURS,
             destroy: if std::mem::needs_drop::<T>() { Some(Self::destroy) } else { None },
             in_static: None,
+            weight: weight(0, std::mem::needs_drop::<T>()),
+            has_destructor: std::mem::needs_drop::<T>(),
         }),
+        weight: Self::WEIGHT,
+        has_destructor: std::mem::needs_drop::<T>(),
     };
+
+    /// How much it matters that such a version goes soon.
+    const WEIGHT: usize = weight(size_of::<Self>(), std::mem::needs_drop::<T>());
 
     /// Makes a block of [`KIND`](Self::KIND)'s layout a version whose value is still to be written: to
     /// where? So a large value is moved once, to where it stays.
@@ -187,8 +194,13 @@ pub struct Cell<T, D: Domain = Native> {
 
 impl<T> Cell<T> {
     /// How cells of this type are freed.
-    pub const KIND: &'static BlockKind =
-        &BlockKind { shape: Shape::of::<Self>(), destroy: Some(Self::destroy), in_static: None };
+    pub const KIND: &'static BlockKind = &BlockKind {
+        shape: Shape::of::<Self>(),
+        destroy: Some(Self::destroy),
+        in_static: None,
+        weight: Version::<T, Native>::WEIGHT, // Its newest version goes with it.
+        has_destructor: std::mem::needs_drop::<T>(),
+    };
 
     /// Puts a cell with one handle into a block of [`KIND`](Self::KIND)'s layout.
     ///

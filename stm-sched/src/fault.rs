@@ -34,6 +34,11 @@ pub enum Fault {
     FreeOneStampEarly,
     /// What an ended thread has left is freed by a look from before it was retired.
     OrphansByAnOldLook,
+    /// Who leaves something that a running transaction holds does not look whether that has ended
+    /// meanwhile.
+    LeftWithoutLookingAgain,
+    /// Who finds nothing left says so after the look, although somebody may have left something since.
+    WaitingClearedAfterTheLook,
     /// A version is retired at the stamp that it bears, not at the one at which it was replaced.
     RetiredAtItsOwnStamp,
     /// What was unlinked by other means than a commit is retired at a clock that was read before that.

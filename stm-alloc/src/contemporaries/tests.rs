@@ -6,16 +6,27 @@ use crate::announcement::{NOTHING, RENEW_AFTER};
 use crate::heap::Shape;
 use crate::retired::BlockKind;
 use contempo_sched::descriptor::ThreadDescriptor;
+use contempo_sched::primitives::Ordering;
 use std::cell::RefCell;
 use std::num::NonZero;
 use std::ptr::NonNull;
 
 /// Nothing in it to destroy.
-const PLAIN: &BlockKind = &BlockKind { shape: Shape::NOT_OURS, destroy: None, in_static: None };
+const PLAIN: &BlockKind = &BlockKind {
+    shape: Shape::NOT_OURS,
+    destroy: None,
+    in_static: None,
+    weight: 0,
+    has_destructor: false,
+};
 /// Notes that it was destroyed.
 const NOTED: &BlockKind = &BlockKind { destroy: Some(note), ..*PLAIN };
 /// The same, and names the block with the next number.
 const CHAINED: &BlockKind = &BlockKind { destroy: Some(note_and_go_on), ..*PLAIN };
+/// Weighs as much as it takes for a look.
+const WEIGHTY: &BlockKind = &BlockKind { weight: HEAVY, has_destructor: true, ..*NOTED };
+/// Three of these do.
+const MEDIUM: &BlockKind = &BlockKind { weight: HEAVY / 3 + 1, ..*NOTED };
 /// Does what the test has put into [`ON_DESTROY`].
 const LOUD: &BlockKind = &BlockKind { destroy: Some(run_what_is_due), ..*PLAIN };
 
@@ -315,7 +326,7 @@ fn what_is_left_behind_is_freed_by_others() {
     leaver.leave();
     assert_eq!(destroyed(), [1], "what it can free, it frees itself");
     assert_eq!(leaver.descriptor.announced.load(Ordering::Relaxed), NOTHING);
-    let oldest = || world.domain.oldest_orphan.load(Ordering::Relaxed);
+    let oldest = || world.domain.leftovers.oldest().all();
     assert_eq!((leaver.retired.len(), oldest()), (0, now - 5));
     assert!(own.is_due(), "something is left");
     own.collect();
@@ -324,11 +335,6 @@ fn what_is_left_behind_is_freed_by_others() {
     own.collect();
     assert_eq!((destroyed(), oldest(), reclaimed(own)), (vec![2], now - 4, 1));
     reader.announced.store(now - 3, Ordering::Relaxed);
-    // Somebody is at the list: another time.
-    let orphans = world.domain.orphans.lock().unwrap();
-    own.collect();
-    assert_eq!((destroyed(), oldest()), (vec![], now - 4));
-    drop(orphans);
     own.collect();
     assert_eq!((destroyed(), oldest()), (vec![3], now));
     announcement::withdraw(reader);
@@ -346,14 +352,14 @@ fn what_was_left_after_a_look_is_held_by_those_who_began_before() {
     let now = world.clock.draw(10);
     let orphans = [(now - 6, 1), (now - 5, 2), (now - 4, 3)]
         .map(|(stamp, number)| Retired { stamp, block: numbered(number, NOTED) });
-    own.leave_behind(orphans.into_iter());
+    world.domain.leftovers.leave(7, orphans.into_iter());
     world.running(now - 5);
     // The horizon of a look at which nobody held anything.
-    assert_eq!(own.free_orphans(u64::MAX), 1);
+    assert_eq!(own.free_leftovers(u64::MAX), 1);
     assert_eq!(destroyed(), [1]);
-    assert_eq!(world.domain.oldest_orphan.load(Ordering::Relaxed), now - 5);
-    assert_eq!(own.free_orphans(now - 5), 0, "not before the oldest");
-    assert_eq!(world.domain.orphans.lock().unwrap().len(), 2);
+    assert_eq!(world.domain.leftovers.oldest().all(), now - 5);
+    assert_eq!(own.free_leftovers(now - 5), 0, "not before the oldest");
+    assert_eq!(world.domain.leftovers.take_below(u64::MAX).len(), 2);
 }
 
 #[test]
@@ -363,21 +369,32 @@ fn no_more_are_freed_than_were_there_at_the_look() {
     for (number, kind) in [NOTED, PLAIN, PLAIN, NOTED, NOTED].into_iter().enumerate() {
         retire(own, 5, number + 1, kind);
     }
-    assert_eq!((own.free_below(5, 9), own.free_below(6, 0)), (0, 0), "at the horizon, or none");
-    assert_eq!((own.free_below(6, 2), own.retired.len()), (2, 3));
-    assert_eq!((own.free_below(6, 1), own.retired.len()), (1, 2));
+    assert_eq!(
+        (own.free_below(&own.retired, 5, 9), own.free_below(&own.retired, 6, 0)),
+        (0, 0),
+        "at the horizon, or none"
+    );
+    assert_eq!((own.free_below(&own.retired, 6, 2), own.retired.len()), (2, 3));
+    assert_eq!((own.free_below(&own.retired, 6, 1), own.retired.len()), (1, 2));
     assert_eq!(destroyed(), [1]);
-    assert_eq!((own.free_below(6, 9), own.retired.len(), destroyed()), (2, 0, vec![4, 5]));
+    assert_eq!(
+        (own.free_below(&own.retired, 6, 9), own.retired.len(), destroyed()),
+        (2, 0, vec![4, 5])
+    );
     assert_eq!(reclaimed(own), 5);
     // Plain ones in a row are taken together, up to the first that is not, or is above.
     for (stamp, kind) in [(5, PLAIN), (5, PLAIN), (6, PLAIN), (6, NOTED), (7, PLAIN)] {
         retire(own, stamp, 9, kind);
     }
-    assert_eq!((own.free_below(6, 9), own.retired.len()), (2, 3));
-    assert_eq!((own.free_below(7, 9), own.retired.len()), (2, 1));
-    assert_eq!((own.free_below(8, 9), own.retired.len()), (1, 0));
+    assert_eq!((own.free_below(&own.retired, 6, 9), own.retired.len()), (2, 3));
+    assert_eq!((own.free_below(&own.retired, 7, 9), own.retired.len()), (2, 1));
+    assert_eq!((own.free_below(&own.retired, 8, 9), own.retired.len()), (1, 0));
     [5, 7, 8].into_iter().for_each(|stamp| retire(own, stamp, 9, PLAIN));
-    assert_eq!((own.free_below(6, 9), own.retired.len()), (1, 2), "what is above stays");
+    assert_eq!(
+        (own.free_below(&own.retired, 6, 9), own.retired.len()),
+        (1, 2),
+        "what is above stays"
+    );
 }
 
 #[test]
@@ -446,4 +463,105 @@ fn the_front_is_cut_off_when_it_is_half() {
     assert_eq!(take(1), (5, 5));
     assert_eq!(take(0), (5, 5));
     assert_eq!(take(5), (0, 0));
+}
+
+#[test]
+fn what_weighs_is_due_at_once_and_goes_if_nobody_holds_it() {
+    let world = World::new();
+    let own = world.reclaimer();
+    let now = world.clock.draw(10);
+    (1..=2).for_each(|number| retire(own, now - 1, number, MEDIUM));
+    retire(own, now - 1, 3, PLAIN);
+    assert!(!own.is_due());
+    retire(own, now - 1, 4, MEDIUM);
+    assert!(own.is_due() && !own.tidy(), "no batch");
+    assert_eq!((destroyed(), own.retired.len(), own.is_due()), (vec![1, 2, 4], 0, false));
+    retire(own, now - 1, 5, WEIGHTY);
+    assert!(own.is_due());
+    own.tidy();
+    assert_eq!((destroyed(), own.is_due(), barriers(own)), (vec![5], false, 0));
+    // Now and then it is time for what is done once in a batch.
+    let batches = (0..5 * BATCH).filter(|_| {
+        retire(own, now - 1, 6, WEIGHTY);
+        own.tidy()
+    });
+    assert_eq!(batches.count(), 5);
+    assert_eq!(destroyed().len(), 5 * BATCH);
+}
+
+#[test]
+fn what_weighs_and_is_held_is_left_to_whoever_ends_next() {
+    let world = World::new();
+    let (own, other, reader) = (world.reclaimer(), world.reclaimer(), world.reclaimer());
+    let now = world.clock.draw(10);
+    reader.enter();
+    retire(own, now, 1, WEIGHTY);
+    world.clock.draw(1);
+    own.tidy();
+    assert_eq!((destroyed(), own.weighty.len(), barriers(own)), (vec![], 0, 1));
+    assert_eq!(own.descriptor.announced.load(Ordering::Relaxed), NOTHING);
+    assert!([own, other, reader].into_iter().all(Reclaimer::is_due));
+    other.collect();
+    assert!(other.is_due(), "it waits as before");
+    reader.exit();
+    reader.tidy(); // It has not looked in vain before.
+    assert_eq!((destroyed(), reclaimed(reader)), (vec![1], 1));
+    assert!(![own, other, reader].into_iter().any(Reclaimer::is_due));
+    // What does not weigh is looked at once.
+    reader.enter();
+    retire(other, world.clock.draw(1), 2, PLAIN);
+    other.hand_over();
+    assert!(own.is_due());
+    own.collect();
+    assert!(!own.is_due() && world.domain.leftovers.oldest().all() < u64::MAX);
+}
+
+#[test]
+fn who_has_looked_in_vain_leaves_what_weighs_without_a_look() {
+    let world = World::new();
+    let own = world.reclaimer();
+    let now = world.clock.draw(10);
+    let reader = world.running(now);
+    retire(own, now, 1, WEIGHTY);
+    own.tidy();
+    announcement::withdraw(reader); // It has missed that something waits.
+    own.pace.has_just_looked();
+    retire(own, now, 2, WEIGHTY);
+    own.tidy();
+    assert_eq!((destroyed(), own.weighty.len(), own.weight.get()), (vec![], 0, 0));
+    assert_eq!(world.domain.leftovers.oldest().weighty, now);
+    own.collect();
+    assert_eq!((destroyed(), own.is_due()), (vec![1, 2], false));
+}
+
+#[test]
+fn who_is_revoked_again_and_again_withdraws_by_itself() {
+    let world = World::new();
+    let (own, other) = (world.reclaimer(), world.reclaimer());
+    let transaction = || {
+        other.enter();
+        other.descriptor.counters.read_only.add(1);
+        other.exit();
+        if other.is_due() {
+            other.tidy();
+        }
+    };
+    let store = |number| {
+        retire(own, world.clock.draw(1), number, WEIGHTY);
+        own.tidy();
+    };
+    for number in 1..=1000 {
+        transaction();
+        store(number);
+        assert_eq!(destroyed(), [number]);
+    }
+    assert!((1..=6).contains(&barriers(own)), "{}", barriers(own));
+    // Not if it makes many transactions between.
+    let before = barriers(own);
+    (0..2 * CONSIDERATE).for_each(|_| transaction());
+    store(1);
+    (0..2 * CONSIDERATE).for_each(|_| transaction());
+    store(1);
+    assert_eq!(other.considerate.get(), 0);
+    assert_eq!((destroyed(), barriers(own) - before), (vec![1, 1], 2));
 }

@@ -72,7 +72,13 @@ pub enum Stopped {
 }
 
 /// Versions in a region are freed by their meta words; this is for the protocol's bookkeeping.
-static KIND: BlockKind = BlockKind { shape: Shape::NOT_OURS, destroy: None, in_static: None };
+static KIND: BlockKind = BlockKind {
+    shape: Shape::NOT_OURS,
+    destroy: None,
+    in_static: None,
+    weight: 0,
+    has_destructor: false,
+};
 
 /// Looks at a cell's head after which no protocol is thought to be at work there.
 const MOST_LOOKS: u32 = 1 << 18;
