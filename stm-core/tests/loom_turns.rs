@@ -46,22 +46,6 @@ fn what_is_reserved_does_not_change() {
 }
 
 #[test]
-fn what_was_not_declared_is_validated() {
-    // The reader has reserved what it declares, and reads something else: of that, nothing is reserved when it reads it.
-    let faults = [Fault::TrustedUnreserved];
-    holds_unless("what_was_not_declared_is_validated", 2, &faults, || {
-        let (cells, declared) =
-            ([TVar::new(0_u64), TVar::new(0)], [TVar::new(0_u64), TVar::new(0)]);
-        let theirs = cells.clone();
-        let reader = thread::spawn(move || atomically_on(&declared[..], |tx| equal(tx, &theirs)));
-        atomically(|tx| both(tx, &cells, 1));
-        assert!(reader.join().unwrap() <= 1);
-        assert_eq!((cells[0].load(), cells[1].load()), (1, 1));
-        clean(&cells);
-    });
-}
-
-#[test]
 fn who_is_preempted_trusts_nothing() {
     // Both press; time stands still, so the lower slot (the main thread's) is the older one. The
     // younger loses its reservation before what the older writes can be seen.
