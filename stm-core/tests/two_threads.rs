@@ -32,8 +32,8 @@ fn text(n: u64) -> String {
     n.to_string()
 }
 
-fn number(text: &str) -> u64 {
-    text.parse().expect("a number")
+fn number(text: impl AsRef<str>) -> u64 {
+    text.as_ref().parse().expect("a number")
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn each_waits_for_the_other() {
         }
     };
     both(|| play(0), || play(1));
-    assert_eq!(number(&ball.load()), 2 * rounds);
+    assert_eq!(number(ball.load()), 2 * rounds);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn single_cells() {
             }
         },
     );
-    assert_eq!(number(&cell.load()) % 2, 0);
+    assert_eq!(number(cell.load()) % 2, 0);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn parts_hooks_and_errors() {
         assert_eq!(ran.get(), TIMES.div_ceil(2));
     };
     both(work, work);
-    assert_eq!((number(&cell.load()), log.load()), (2 * TIMES.div_ceil(2), 2 * TIMES.div_ceil(2)));
+    assert_eq!((number(cell.load()), log.load()), (2 * TIMES.div_ceil(2), 2 * TIMES.div_ceil(2)));
 }
 
 /// A stack of cells that lead to cells.
