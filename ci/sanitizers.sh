@@ -13,7 +13,7 @@ target=x86_64-unknown-linux-gnu
 export TSAN_OPTIONS="suppressions=$PWD/ci/tsan.suppressions"
 export RUST_BACKTRACE=0 CONTEMPO_STRESS_SECONDS="${CONTEMPO_STRESS_SECONDS:-2}" PROPTEST_CASES=32
 tests=(--test cells --test drops --test transactions --test alternatives --test snapshots --test blocking --test waking
-  --test single_cell --test history --test corpus --test exits --test bombs)
+  --test single_cell --test history --test corpus)
 
 run() { # name, flags
   local name=$1; shift
