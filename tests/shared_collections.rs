@@ -8,7 +8,7 @@ mod region;
 
 use bytemuck::Pod;
 use collections::{config, sound};
-use contempo::shared::collections::OrderedMap;
+use contempo::shared::collections::{OrderedMap, Vector};
 use contempo::shared::{
     Interrupt, Options, Reader, RootError, Shared, Snapshot, Transaction, TransactionError,
 };
@@ -511,4 +511,39 @@ fn nonsense_in_a_node_is_an_error() {
     }
     shared.atomically(|tx| tx.write(top, &node(0, &[(1, 2)])[..])).unwrap();
     assert_eq!(shared.atomically(|tx| map.get(tx, &1)).unwrap(), Some(2));
+}
+
+/// A node that a transaction writes again and again is one version: so it needs room for what it inserts, and not for
+/// each insertion. What an iterator still has stays.
+#[test]
+fn many_insertions_in_one_transaction_need_no_more_room_than_their_entries() {
+    const ENTRIES: u64 = 100_000;
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new().most_bytes(16 << 20)).unwrap();
+    let map: OrderedMap<u64, u64> = OrderedMap::root(&shared, "map").unwrap();
+    let line: Vector<u64> = Vector::root(&shared, "line").unwrap();
+    let all = |tx: &Transaction<'_>| {
+        for n in 0..ENTRIES {
+            assert_eq!(map.insert(tx, n * 7919 % ENTRIES, n)?, None);
+            assert_eq!(line.push(tx, n)? as u64, n);
+        }
+        Ok(())
+    };
+    shared.atomically(all).unwrap();
+    let counts = shared.snapshot(|view| Ok((map.range(view, ..).count(), line.len(view)?)));
+    assert_eq!(counts.unwrap(), (ENTRIES as usize, ENTRIES as usize));
+    // Every value that is passed is changed meanwhile, and so are those that come next.
+    let change = |tx: &Transaction<'_>| {
+        for (n, entry) in (0..100).zip(map.range(tx, ..)) {
+            assert_eq!(entry?.0, n);
+            (n..n + 3).try_for_each(|key| map.insert(tx, key, 0).map(drop))?;
+        }
+        for (n, item) in (0..100).zip(line.iter(tx)) {
+            item?;
+            line.set(tx, n, 0)?;
+        }
+        Ok(())
+    };
+    shared.atomically(change).unwrap();
+    sound(&shared);
 }

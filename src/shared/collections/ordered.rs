@@ -215,10 +215,10 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
         tx.write(self.top, &node::<K, V>(0, &[])[..])
     }
 
-    /// The way to the leaf of `key`.
+    /// The way to the leaf of `key`. For callers that have no use for what a cell held once they write to it.
     fn path<'a>(&self, at: &impl Reader<'a>, key: &K) -> Result<Path<'a, K, V>, Interrupt> {
         let (mut above, mut node) = (Vec::new(), self.top);
-        let mut bytes = at.read(node)?;
+        let mut bytes = at.look(node)?;
         let mut level = rows::level(at, bytes)?;
         while level > 0 {
             let rows = Rows::<K, u64>::of(at, bytes, level)?;
@@ -228,7 +228,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
             let row = rows.partition(1, |least| least > key) - 1;
             above.push(Step { node, rows, row });
             node = child(node, rows.value(row));
-            bytes = at.read(node)?;
+            bytes = at.look(node)?;
             level -= 1;
         }
         Ok(Path { above, node, leaf: Rows::of(at, bytes, 0)? })
@@ -254,7 +254,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// ```
     pub fn get<'a>(&self, at: &impl Reader<'a>, key: &K) -> Result<Option<V>, Interrupt> {
         let way = |rows: &Rows<'_, K, u64>| rows.partition(1, |least| least > key) - 1;
-        let leaf = Rows::<K, V>::of(at, self.descend(at, way)?, 0)?;
+        let leaf = Rows::<K, V>::of(at, self.descend(at, way, Reader::look)?, 0)?;
         let row = leaf.partition(0, |other| other >= key);
         Ok((row < leaf.len() && leaf.key(row) == *key).then(|| leaf.value(row)))
     }
@@ -419,7 +419,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
         // If it is not in the leaf where it would be, then it is the first of the next one.
         for _ in 0..2 {
             let mut next = None;
-            let bytes = self.descend(at, |rows: &Rows<'_, K, u64>| {
+            let choose = |rows: &Rows<'_, K, u64>| {
                 let row = match &from {
                     Bound::Unbounded => 0,
                     Bound::Included(from) | Bound::Excluded(from) => {
@@ -430,7 +430,9 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
                     next = Some(rows.key(row + 1));
                 }
                 row
-            })?;
+            };
+            // Who goes through a range keeps the leaf while the transaction writes.
+            let bytes = self.descend(at, choose, Reader::read::<[u8]>)?;
             let leaf = Rows::of(at, bytes, 0)?;
             let row = leaf.partition(0, |key| reached(key, &from));
             if row < leaf.len() {
@@ -453,13 +455,15 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
         };
         for _ in 0..2 {
             let mut here = None;
-            let bytes = self.descend(at, |rows: &Rows<'_, K, u64>| {
+            let choose = |rows: &Rows<'_, K, u64>| {
                 let row = rows.partition(1, |least| beyond(least, &to)) - 1;
                 if row > 0 {
                     here = Some(rows.key(row));
                 }
                 row
-            })?;
+            };
+            // Who goes through a range keeps the leaf while the transaction writes.
+            let bytes = self.descend(at, choose, Reader::read::<[u8]>)?;
             let leaf = Rows::of(at, bytes, 0)?;
             if let Some(row) = leaf.partition(0, |key| beyond(key, &to)).checked_sub(1) {
                 return Ok(Some((leaf, row)));
@@ -472,19 +476,20 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
         Err(at.damaged())
     }
 
-    /// The leaf that `choose` leads to, which is given the rows of each inner node on the way.
-    fn descend<'a>(
+    /// The leaf that `choose` leads to, which is given the rows of each inner node on the way; as it is read by `read`.
+    fn descend<'a, R: Reader<'a>>(
         &self,
-        at: &impl Reader<'a>,
+        at: &R,
         mut choose: impl FnMut(&Rows<'a, K, u64>) -> usize,
+        read: impl Fn(&R, Node) -> Result<&'a [u8], Interrupt>,
     ) -> Result<&'a [u8], Interrupt> {
-        let mut bytes = at.read(self.top)?;
+        let mut bytes = read(at, self.top)?;
         for level in (1..=rows::level(at, bytes)?).rev() {
             let rows = Rows::of(at, bytes, level)?;
             if rows.len() == 0 {
                 return Err(at.damaged());
             }
-            bytes = at.read(child(self.top, rows.value(choose(&rows))))?;
+            bytes = read(at, child(self.top, rows.value(choose(&rows))))?;
         }
         Ok(bytes)
     }

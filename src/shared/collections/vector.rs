@@ -272,19 +272,20 @@ impl<T: Pod> Vector<T> {
         Ok(Some(before))
     }
 
-    /// The right edge: inner nodes from the top on, and the last chunk.
+    /// The right edge: inner nodes from the top on, and the last chunk. For callers that have no use for what a cell
+    /// held once they write to it.
     #[expect(clippy::type_complexity, reason = "two parts, named by the callers")]
     fn edge<'a>(
         &self,
         at: &impl Reader<'a>,
     ) -> Result<(Vec<(Node, Inner<'a>)>, (Node, Chunk<'a, T>)), Interrupt> {
         let (mut above, mut here) = (Vec::new(), self.top);
-        let mut bytes = at.read(here)?;
+        let mut bytes = at.look(here)?;
         for level in (1..=rows::level(at, bytes)?).rev() {
             let rows = Self::inner(at, bytes, level)?;
             above.push((here, rows));
             here = child(here, rows.value(rows.len() - 1));
-            bytes = at.read(here)?;
+            bytes = at.look(here)?;
         }
         let chunk = Chunk::of(at, bytes, 0)?;
         if chunk.len() > Self::CHUNK { Err(at.damaged()) } else { Ok((above, (here, chunk))) }
