@@ -134,41 +134,48 @@ fn operations(
     Ok(Shared::remove(&path)?)
 }
 
-/// Insertions, many in one transaction. The region is that of one measurement: it grows in all of them.
+/// Insertions, many in one transaction: nanoseconds for each, of the hash map and of the tree, over the whole of a
+/// region that grows.
+fn batch(folder: &Path, batch: usize, keys: &[u64]) -> Result<(f64, f64), Failed> {
+    let path = folder.join("batches");
+    let shared = Shared::create(&path, &Options::new())?;
+    let hash: Map<u64, u64> = Map::root(&shared, "hash", 1)?;
+    let tree: OrderedMap<u64, u64> = OrderedMap::root(&shared, "tree")?;
+    let all = |keys: &[u64], map: &dyn Contender| -> Result<(), Failed> {
+        keys.chunks(batch).try_for_each(|keys| {
+            let insert =
+                |tx: &Transaction<'_>| keys.iter().try_for_each(|key| map.insert(tx, *key));
+            Ok(shared.atomically(insert)?)
+        })
+    };
+    let mut chunks = Vec::new();
+    both(keys, batch.max(CHUNK), &mut chunks, |keys| all(keys, &hash), |keys| all(keys, &tree))?;
+    let mean =
+        |pick: fn(&(f64, f64)) -> f64| chunks.iter().map(pick).sum::<f64>() / chunks.len() as f64;
+    let times = (mean(|it| it.0), mean(|it| it.1));
+    drop(shared);
+    Shared::remove(&path)?;
+    Ok(times)
+}
+
+/// All sizes of batches, in each round; and what each costs over what one by one costs in the same round.
 fn batches(folder: &Path, entries: usize) -> Result<(), Failed> {
-    let mut one_by_one = None;
-    for batch in BATCHES {
-        let mut times = Times::new();
-        let mut random = SmallRng::seed_from_u64(7);
-        for round in 0..3 {
-            let path = folder.join(format!("batches-{batch}-{round}"));
-            let shared = Shared::create(&path, &Options::new())?;
-            let hash: Map<u64, u64> = Map::root(&shared, "hash", 1)?;
-            let tree: OrderedMap<u64, u64> = OrderedMap::root(&shared, "tree")?;
-            let mut keys: Vec<u64> = (0..entries as u64).collect();
-            keys.shuffle(&mut random);
-            let all = |keys: &[u64], map: &dyn Contender| -> Result<(), Failed> {
-                keys.chunks(batch).try_for_each(|keys| {
-                    let insert =
-                        |tx: &Transaction<'_>| keys.iter().try_for_each(|key| map.insert(tx, *key));
-                    Ok(shared.atomically(insert)?)
-                })
-            };
-            let mut chunks = Vec::new();
-            let chunk = batch.max(CHUNK);
-            both(&keys, chunk, &mut chunks, |keys| all(keys, &hash), |keys| all(keys, &tree))?;
-            // Of the whole: a map that grows has chunks of all sizes.
-            let whole = |pick: fn(&(f64, f64)) -> f64| {
-                chunks.iter().map(pick).sum::<f64>() / chunks.len() as f64
-            };
-            times.entry("insert").or_default().push((whole(|it| it.0), whole(|it| it.1)));
-            drop(shared);
-            Shared::remove(&path)?;
-        }
-        print(&format!("{batch} in a transaction"), entries, &times);
-        let hash = median(times["insert"].iter().map(|it| it.0).collect());
-        let single = *one_by_one.get_or_insert(hash);
-        println!("| the same, over one by one | {entries} | insert | | | {:.2} | |", hash / single);
+    let mut random = SmallRng::seed_from_u64(7);
+    let mut keys: Vec<u64> = (0..entries as u64).collect();
+    let mut rounds = Vec::new();
+    for _ in 0..5 {
+        keys.shuffle(&mut random);
+        let sizes = BATCHES.iter().map(|size| batch(folder, *size, &keys));
+        rounds.push(sizes.collect::<Result<Vec<_>, _>>()?);
+    }
+    for (at, size) in BATCHES.into_iter().enumerate() {
+        let times = rounds.iter().map(|round| round[at]).collect();
+        print(&format!("{size} in a transaction"), entries, &Times::from([("insert", times)]));
+        let over = |pick: fn(&(f64, f64)) -> f64| {
+            median(rounds.iter().map(|round| pick(&round[at]) / pick(&round[0])).collect())
+        };
+        let (hash, tree) = (over(|it| it.0), over(|it| it.1));
+        println!("| the same, over one by one | {entries} | insert | {hash:.2} | {tree:.2} | | |");
     }
     Ok(())
 }
