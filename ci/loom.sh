@@ -3,7 +3,7 @@
 # One model: ci/loom.sh NAME
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export RUSTFLAGS="--cfg contempo_loom" CARGO_TARGET_DIR=target/loom RUST_BACKTRACE=0
+export RUSTFLAGS="--cfg contempo_loom --cfg contempo_models" CARGO_TARGET_DIR=target/loom RUST_BACKTRACE=0
 run() { # package, test binary
   timeout 600 cargo test -q -p "$1" --profile checker --test "$2" -- --nocapture --test-threads 1 "${filter[@]}"
 }

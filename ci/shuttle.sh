@@ -3,7 +3,7 @@
 # Longer: CONTEMPO_SCHEDULES=100000 ci/shuttle.sh; elsewhere: CONTEMPO_SEED=7 ci/shuttle.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export RUSTFLAGS="--cfg contempo_shuttle" CARGO_TARGET_DIR=target/shuttle RUST_BACKTRACE=0
+export RUSTFLAGS="--cfg contempo_shuttle --cfg contempo_models" CARGO_TARGET_DIR=target/shuttle RUST_BACKTRACE=0
 export SHUTTLE_SILENCE_WARNINGS=1
 log=/dev/null
 # What a whole run says is kept for ci/faults.sh.

@@ -93,4 +93,6 @@ pub mod orderings {}
 pub mod shared_memory {}
 
 #[doc = include_str!("../docs/checking.md")]
-pub mod checking {}
+pub mod checking {
+    pub use contempo_core::checking::{Explorer, explore, sync, thread};
+}

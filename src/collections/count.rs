@@ -3,20 +3,33 @@
 use super::reader::Reader;
 use contempo_core::{StmResult, TVar, Transaction};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Twice the threads that can run at once, so that few that do share a stripe.
+/// Twice the threads that can run at once, so that few that do share a stripe. (Two under a checker of
+/// programs, where each is a step of every count.)
 static STRIPES: LazyLock<usize> = LazyLock::new(|| {
+    if cfg!(any(contempo_loom, contempo_shuttle)) {
+        return 2;
+    }
     let threads = std::thread::available_parallelism().map_or(4, usize::from);
     (2 * threads).next_power_of_two().clamp(8, 64)
 });
 
+#[cfg(not(any(contempo_loom, contempo_shuttle)))]
 thread_local! {
     /// Threads are numbered as they first count.
     static THREAD: usize = {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         NEXT.fetch_add(1, Ordering::Relaxed)
     };
+}
+
+/// The number of this thread: under a checker, whose threads are not the system's, that of its slot.
+fn thread() -> usize {
+    #[cfg(any(contempo_loom, contempo_shuttle))]
+    return contempo_core::thread_number();
+    #[cfg(not(any(contempo_loom, contempo_shuttle)))]
+    THREAD.with(|thread| *thread)
 }
 
 struct Stripe {
@@ -56,7 +69,7 @@ impl Count {
         change: i64,
         level: u32,
     ) -> StmResult<Option<usize>> {
-        let stripe = &self.stripes[THREAD.with(|thread| *thread) % self.stripes.len()];
+        let stripe = &self.stripes[thread() % self.stripes.len()];
         let count = tx.read(&stripe.count)? + change;
         tx.write(&stripe.count, count)?;
         let interval = ((1_i64 << level) / (4 * self.stripes.len() as i64)).max(4);

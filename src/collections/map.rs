@@ -6,8 +6,14 @@ use super::directory::Directory;
 use super::reader::Reader;
 use contempo_core::TVar;
 use std::borrow::Borrow;
-use std::hash::{BuildHasher, Hash, RandomState};
+#[cfg(not(any(contempo_loom, contempo_shuttle)))]
+use std::hash::RandomState;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
+
+/// Under a checker every execution must hash alike.
+#[cfg(any(contempo_loom, contempo_shuttle))]
+type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
 /// A transactional hash map.
 ///
@@ -62,8 +68,9 @@ use std::sync::Arc;
 ///
 /// # Hashing
 ///
-/// With the default [`RandomState`] nobody can choose keys that collide. With another hasher the
-/// lowest bits should be well mixed; colliding keys share a bucket, and cost linear time.
+/// With the default [`RandomState`](std::hash::RandomState) nobody can choose keys that collide. With
+/// another hasher the lowest bits should be well mixed; colliding keys share a bucket, and cost linear
+/// time. ([Under a checker](crate::checking) the default has no random keys: every execution hashes alike.)
 pub struct TMap<K: Send + Sync + 'static, V: Send + Sync + 'static, S = RandomState> {
     pub(super) map: Arc<Map<K, V, S>>,
 }

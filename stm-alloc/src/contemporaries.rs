@@ -51,6 +51,37 @@ impl ReclaimDomain {
     }
 }
 
+#[cfg(any(contempo_loom, contempo_shuttle))]
+impl ReclaimDomain {
+    /// Retires a block on behalf of no thread: for a program under a checker, where the last handle of a cell
+    /// may be dropped when no thread can be asked for its reclaimer.
+    ///
+    /// # Safety
+    /// No transaction that begins from now on can reach the block, `stamp` is the clock of this moment or
+    /// later, and the block is retired once.
+    pub unsafe fn retire_for_anyone(&self, stamp: u64, block: Block) {
+        self.leftovers.leave(0, std::iter::once(Retired { stamp, block }));
+    }
+
+    /// Destroys what was left behind. To be called when no thread is left.
+    pub fn destroy_the_rest(&self) {
+        loop {
+            let rest = self.leftovers.take_below(u64::MAX);
+            if rest.is_empty() {
+                return;
+            }
+            for left in rest {
+                let mut next = Some(left.block);
+                while let Some(block) = next {
+                    // SAFETY: left behind, and no thread is left that could reach it.
+                    next = unsafe { block.destroy() };
+                    self.heap.bury(block.address, block.kind.shape);
+                }
+            }
+        }
+    }
+}
+
 impl Default for ReclaimDomain {
     fn default() -> Self {
         Self::new()

@@ -107,6 +107,16 @@ impl SharedHeap {
         }
     }
 
+    /// Keeps a block that nobody will access again until the heap is dropped.
+    #[cfg(any(contempo_loom, contempo_shuttle))]
+    pub(crate) fn bury(&self, block: NonNull<u8>, shape: Shape) {
+        if shape.layout.size() > 0 {
+            let mut quarantine =
+                self.quarantine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            quarantine.push((block.as_ptr().expose_provenance(), shape.layout));
+        }
+    }
+
     /// A new slab.
     fn slab(&self) -> NonNull<u8> {
         let slab = self.chunks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).slab();

@@ -11,6 +11,7 @@ use crate::wait::Batons;
 use crate::write_log::WriteLog;
 use contempo_alloc::reclaimer::Reclaimer;
 use contempo_alloc::retired::Block;
+use contempo_sched::checked::{Step, unwinding};
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::patience::Patience;
@@ -165,6 +166,12 @@ impl Context {
         self.bound.get()
     }
 
+    /// For a checker of the user's program.
+    #[inline(always)]
+    pub(crate) fn step(&self, step: Step) {
+        self.domain.steps().take(self.slot, step);
+    }
+
     #[inline(always)]
     pub(crate) fn is_running(&self) -> bool {
         self.inside.get() != Inside::NOTHING
@@ -189,7 +196,6 @@ impl Context {
 
     /// Will anything on a stack of this thread come back to this context? Then it may not go, even if its
     /// thread ends: a session runs, or user code was called that returns to us.
-    #[cfg(not(any(contempo_loom, contempo_shuttle)))] // Threads of models end when they return.
     fn is_in_use(&self) -> bool {
         self.is_running() || self.calls.get() > 0
     }
@@ -208,6 +214,7 @@ impl Context {
         code()
     }
 
+    #[cfg(not(all(any(contempo_loom, contempo_shuttle), not(contempo_models))))]
     /// A block was retired outside of any session: is it time to free something? Destructors run.
     pub(crate) fn has_retired(&self) {
         if !self.is_running() && self.reclaimer.is_due() {
@@ -253,6 +260,7 @@ impl Context {
     /// Begins an attempt.
     #[inline(always)]
     pub(crate) fn begin_attempt(&self) {
+        self.step(Step::Begin);
         let recent = self.wrote.get() && !self.turns.reserving.get();
         let bound = if recent { self.reclaimer.enter_recent() } else { self.reclaimer.enter() };
         self.recent.set(recent);
@@ -292,6 +300,7 @@ impl Context {
             self.descriptor.counters.read_only.add(1);
             return Ok(());
         }
+        self.step(Step::Commit);
         self.commit_writes(self.reads(), writes.entries(), null_mut()).map_err(|conflict| {
             for write in writes.entries().iter().filter(|write| !write.base.is_null()) {
                 // SAFETY: given back: no longer in its cell.
@@ -389,6 +398,9 @@ impl Context {
     #[cold]
     #[inline(never)]
     fn free_discarded(&self) {
+        if unwinding() {
+            return; // As above.
+        }
         self.has_discarded.set(false);
         // One at a time, none borrowed: a destructor may come back here.
         self.outside(|| {
@@ -502,82 +514,8 @@ fn nested() -> ! {
 mod local;
 
 #[cfg(any(contempo_loom, contempo_shuttle))]
-mod local {
-    use super::*;
-
-    use contempo_sched::primitives::thread_local;
-
-    use std::sync::Arc;
-
-    pub(crate) struct Kept {
-        context: Box<Context>,
-        domain: Arc<Native>,
-    }
-
-    impl Kept {
-        fn new(domain: Arc<Native>) -> Self {
-            // SAFETY: kept until the context is gone.
-            let kept: &'static Native = unsafe { &*Arc::as_ptr(&domain) };
-            Kept { context: Context::new(kept), domain }
-        }
-    }
-
-    impl Drop for Kept {
-        fn drop(&mut self) {
-            let outer = LEAVING.replace(Some(Arc::clone(&self.domain)));
-            let early = planted(Fault::SlotGivenBackEarly);
-            if early {
-                self.domain.table().give_back(self.context.slot);
-            }
-            self.context.reclaimer.leave();
-            LEAVING.set(outer);
-            // Given back last: until then the slot is the reclaimer's own.
-            if !early {
-                self.domain.table().give_back(self.context.slot);
-            }
-        }
-    }
-
-    thread_local! {
-        static CURRENT: Kept = Kept::new(crate::domain::native());
-    }
-
-    std::thread_local! {
-        /// The domain of a thread that is ending, for the transactions of the destructors that
-        /// run then. (A checker runs its threads one at a time on one thread of the system.)
-        static LEAVING: std::cell::RefCell<Option<Arc<Native>>> =
-            const { std::cell::RefCell::new(None) };
-    }
-
-    /// A thread's context, for one operation.
-    pub(crate) enum Local {
-        Kept(*const Context),
-        Temporary(Kept),
-    }
-
-    impl std::ops::Deref for Local {
-        type Target = Context;
-
-        fn deref(&self) -> &Context {
-            match self {
-                // SAFETY: kept until the thread ends.
-                Local::Kept(context) => unsafe { &**context },
-                Local::Temporary(kept) => &kept.context,
-            }
-        }
-    }
-
-    /// This thread's context, which is made if there is none; a temporary one if the thread is ending.
-    pub(crate) fn current() -> Local {
-        match CURRENT.try_with(|kept| std::ptr::from_ref::<Context>(&kept.context)) {
-            Ok(context) => Local::Kept(context),
-            Err(_) => {
-                let leaving = LEAVING.with_borrow(Clone::clone);
-                Local::Temporary(Kept::new(leaving.unwrap_or_else(crate::domain::native)))
-            }
-        }
-    }
-}
+#[path = "context/checked.rs"]
+mod local;
 
 pub(crate) use local::current;
 

@@ -9,6 +9,7 @@
 use crate::version::{CellHeader, VersionHeader};
 use crate::wait::announce_change;
 use contempo_alloc::reclaimer::ReclaimDomain;
+use contempo_sched::checked::Steps;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::contention::{ContentionReport, Names};
 use contempo_sched::descriptor::Descriptor;
@@ -123,6 +124,7 @@ pub struct Native {
     names: Names,
     turnover: Turnover,
     memory: ReclaimDomain,
+    steps: Steps,
 }
 
 impl Native {
@@ -138,6 +140,7 @@ impl Native {
                 names: Names::new(),
                 turnover: Turnover::new(),
                 memory: ReclaimDomain::new(),
+                steps: Steps::new(),
             }
         }
     }
@@ -145,6 +148,12 @@ impl Native {
     /// What the domain's threads share for memory.
     pub fn memory(&self) -> &ReclaimDomain {
         &self.memory
+    }
+
+    /// What a checker of the user's program sees of its transactions.
+    #[inline(always)]
+    pub fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     /// How often its threads have given processors away.
@@ -169,7 +178,13 @@ impl Native {
 
     /// A cell that had a name is gone.
     pub fn forget_name(key: usize) {
+        #[cfg(not(any(contempo_loom, contempo_shuttle)))]
         native().names.forget(key);
+        // The checker's statics may be gone.
+        #[cfg(any(contempo_loom, contempo_shuttle))]
+        if let Some(world) = world() {
+            world.names.forget(key);
+        }
     }
 
     /// The names of cells that have one.
@@ -229,13 +244,8 @@ pub fn native() -> &'static Native {
     &NATIVE
 }
 
-/// The domain of this model execution: made anew for each. Whoever holds the `Arc` keeps it, since
-/// the checkers drop their statics before the last thread's locals.
 #[cfg(any(contempo_loom, contempo_shuttle))]
-pub fn native() -> std::sync::Arc<Native> {
-    use contempo_sched::primitives::lazy_static;
-    lazy_static! {
-        static ref NATIVE: std::sync::Arc<Native> = std::sync::Arc::new(Native::new());
-    }
-    std::sync::Arc::clone(&NATIVE)
-}
+#[path = "domain/checked.rs"]
+mod checked;
+#[cfg(any(contempo_loom, contempo_shuttle))]
+pub use checked::{Holder, native, world};

@@ -20,6 +20,9 @@
 //!
 //! Users import the `contempo` crate, not this one.
 
+#[cfg(any(contempo_loom, contempo_shuttle))]
+#[doc(hidden)]
+pub mod checked_static;
 mod claim;
 #[doc(hidden)]
 pub mod commit;
@@ -56,6 +59,7 @@ pub mod version;
 mod wait;
 mod write_log;
 
+use contempo_sched::checked::Step;
 pub use contempo_sched::contention::{Conflicts, ContendedCell, ContentionReport, Waiter};
 #[doc(hidden)]
 pub use contempo_sched::guard;
@@ -69,6 +73,11 @@ pub use snapshot::{Snapshot, snapshot};
 pub use transaction::Transaction;
 pub use tvar::TVar;
 
+/// The harness for programs under a checker.
+pub mod checking {
+    pub use contempo_sched::checked::{Explorer, explore, sync, thread};
+}
+
 /// What the transactions of this process have done so far. Linear in the number of threads; costs
 /// the transactions nothing but a cached store each.
 ///
@@ -80,7 +89,10 @@ pub use tvar::TVar;
 /// assert_eq!(contempo::statistics().since(&before).commits, 1);
 /// ```
 pub fn statistics() -> Statistics {
-    context::with(|context| context.domain.statistics())
+    context::with(|context| {
+        context.step(Step::Ask);
+        context.domain.statistics()
+    })
 }
 
 /// The stamp of the last commit of this thread that wrote: what orders the versions of a cell. For those
@@ -99,6 +111,14 @@ pub fn last_stamp() -> u64 {
     context::with(|context| {
         context.descriptor.stamp.load(contempo_sched::primitives::Ordering::Relaxed)
     })
+}
+
+/// The number of this thread among those that run transactions, for a checker, whose threads are not the
+/// system's.
+#[cfg(any(contempo_loom, contempo_shuttle))]
+#[doc(hidden)]
+pub fn thread_number() -> usize {
+    context::with(|context| context.slot() as usize)
 }
 
 /// How conflicts are settled in this process now.
@@ -148,7 +168,10 @@ pub fn configure(settings: Settings) -> Result<(), SettingsError> {
 /// println!("{}", contempo::contention_report(10)); // `till` first, if there was any conflict
 /// ```
 pub fn contention_report(most: usize) -> ContentionReport {
-    context::with(|context| context.domain.contention(most))
+    context::with(|context| {
+        context.step(Step::Ask);
+        context.domain.contention(most)
+    })
 }
 
 /// Forgets the conflicts that [`contention_report`] has counted so far.

@@ -7,6 +7,7 @@ use crate::hooks::{Due, Hooks};
 use crate::transaction::Transaction;
 use crate::turns::Pause;
 use crate::wait;
+use contempo_sched::checked::instant;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::guard::{FirstPanic, Kept, contain, discard};
 use contempo_sched::statistics::Cause;
@@ -149,7 +150,7 @@ impl Builder {
     }
 
     fn bounds(self) -> Bounds {
-        let start = Instant::now();
+        let start = instant();
         let timeout = self.timeout.and_then(|timeout| start.checked_add(timeout));
         let deadline = match (timeout, self.deadline) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -229,9 +230,12 @@ impl Bounds {
             return Err(Exhausted::Attempts { attempts });
         }
         if let (Some(start), Some(deadline)) = (self.start, self.deadline)
-            && Instant::now() >= deadline
+            && instant() >= deadline
         {
-            return Err(Exhausted::Deadline { elapsed: start.elapsed(), attempts });
+            return Err(Exhausted::Deadline {
+                elapsed: instant().saturating_duration_since(start),
+                attempts,
+            });
         }
         Ok(())
     }
@@ -387,7 +391,7 @@ fn retreat(context: &Context, cause: Cause) -> Retreat {
         // It has seen a consistent state and asks for another: it does not starve.
         context.forget_turns();
         if context.waiting_since.get().is_none() {
-            context.waiting_since.set(Some(Instant::now()));
+            context.waiting_since.set(Some(instant()));
         }
         let wrote = !context.writes().is_untouched();
         BeforeNext::Change { enlisted: wait::enlist(context), wrote }

@@ -4,6 +4,7 @@ use crate::context::{self, Context};
 use crate::observe::newest_at;
 use crate::tvar::TVar;
 use crate::version::Version;
+use contempo_sched::checked::Step;
 use contempo_sched::guard::Kept;
 use contempo_sched::primitives::Ordering;
 use std::marker::PhantomData;
@@ -104,6 +105,7 @@ pub fn snapshot<R>(view: impl FnOnce(&Snapshot<'_>) -> R) -> R {
     if context.is_running() {
         return joined(context, view);
     }
+    context.step(Step::Begin);
     let bound = context.reclaimer.enter();
     context.begin_view(bound);
     let _leave = Leave(context);

@@ -8,12 +8,13 @@ use crate::observe::newest_at;
 use crate::tvar::TVar;
 use crate::version::{CellHeader, Version, VersionHeader};
 use contempo_alloc::retired::Block;
+use contempo_sched::checked::{Step, instant};
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
 use contempo_sched::statistics::Cause;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::domain::Native;
 
@@ -91,6 +92,7 @@ impl<'tx> Transaction<'tx> {
             }
             return Ok(context.writes().version(entry));
         }
+        context.step(Step::Read);
         // Acquire, partner: the claim that published the version.
         let version = cell.value.load(Ordering::Acquire);
         // SAFETY: the head of a cell is not freed before this attempt ends.
@@ -294,7 +296,7 @@ impl<'tx> Transaction<'tx> {
         if !context.is_open() {
             return Err(Interrupt::new());
         }
-        let now = Instant::now();
+        let now = instant();
         let since = context.waiting_since.get().unwrap_or(now);
         // A timeout beyond what the clock can name never ends.
         if let Some(end) = since.checked_add(timeout) {

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::domain::{Domain, Native};
 use crate::version::CellHeader;
 use contempo_sched::admission::Admission;
+use contempo_sched::checked::instant;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::policy::{FailureBid, HEAT_PER_FAILURE, Next, on_failure, rank};
@@ -475,7 +476,7 @@ impl Context {
         let slice = slice.min(settings.lease.max(settings.slice));
         let parker = &self.descriptor.parker;
         let until = |time: Duration| {
-            let end = Instant::now() + time;
+            let end = instant() + time;
             Some(deadline.map_or(end, |deadline| deadline.min(end)))
         };
         let Joined::As(turn, ahead) = waiting.joined else {

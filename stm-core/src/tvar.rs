@@ -7,6 +7,7 @@ use crate::observe::current;
 use crate::snapshot::Leave;
 use crate::version::{Cell, CellHeader, Version};
 use contempo_alloc::retired::Block;
+use contempo_sched::checked::Step;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::guard::Kept;
 use contempo_sched::primitives::{Ordering, fence};
@@ -205,6 +206,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
         let (look, local) = (Kept::new(look), context::current());
         let context: &Context = &local;
         context.begin_session();
+        context.step(Step::Begin);
         context.reclaimer.enter();
         let _leave = Leave(context);
         // SAFETY: inside a transaction; the cell is alive.
@@ -358,6 +360,9 @@ impl<T: Send + Sync + 'static> TVar<T> {
     ) -> R {
         loop {
             context.begin_session();
+            if !blind {
+                context.step(Step::Begin);
+            }
             if context.wrote.get() {
                 context.reclaimer.enter_recent();
             } else {
@@ -380,6 +385,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
                     return result(before);
                 };
                 let expected = if blind { null_mut() } else { seen };
+                context.step(Step::Commit);
                 // SAFETY: private, as `make` has given it out; we are inside a transaction.
                 match unsafe { fresh::commit::<T>(context, block, self.header(), expected) } {
                     Ok(replaced) => {
@@ -466,6 +472,14 @@ impl<T: Send + Sync + 'static> Drop for TVar<T> {
 #[cold]
 #[inline(never)]
 fn retire_cell(block: Block) {
+    // A program under a checker may drop handles when no thread can be asked for its context.
+    #[cfg(all(any(contempo_loom, contempo_shuttle), not(contempo_models)))]
+    if let Some(world) = crate::domain::world() {
+        let stamp = crate::domain::Domain::clock(&*world).now();
+        // SAFETY: no handle is left, so no transaction that begins from now on can reach the cell.
+        unsafe { world.memory().retire_for_anyone(stamp, block) };
+    }
+    #[cfg(not(all(any(contempo_loom, contempo_shuttle), not(contempo_models))))]
     context::with(|context| {
         // SAFETY: no handle is left, so no transaction that begins from now on can reach the cell.
         unsafe { context.reclaimer.retire_now(block) };
@@ -508,6 +522,7 @@ impl<T: std::fmt::Debug + Send + Sync + 'static> std::fmt::Debug for TVar<T> {
 /// SERVED.update(|n| n + 1);
 /// assert_eq!((SERVED.load(), LIMITS.load()), (1, (1, 10)));
 /// ```
+#[cfg(not(any(contempo_loom, contempo_shuttle)))]
 #[macro_export]
 macro_rules! static_tvar {
     ($($(#[$meta:meta])* $visibility:vis static $name:ident: $type:ty = $value:expr;)+) => {$(

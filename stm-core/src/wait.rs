@@ -7,13 +7,14 @@
 //!
 //! A change wakes few, so a woken thread that cannot use it passes it on: it holds a [`Baton`].
 
+use crate::commit::ReadEntry;
 use crate::context::Context;
 use crate::domain::{Domain, Native};
 use crate::observe::is_current;
 use crate::version::CellHeader;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
-use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::primitives::{CHECKED, Ordering, fence};
 use contempo_sched::watch::{Baton, Change, Outcome, Place, Sleeper, Woke, earlier};
 use std::time::Instant;
 
@@ -39,18 +40,13 @@ pub(crate) fn enlist(context: &Context) -> Enlisted {
     let wake_at = context.wake_at.take();
     let reads = context.reads();
     // Each cell once.
-    reads.sort_unstable_by_key(|read| read.cell.addr());
     let mut places = Vec::new();
-    let mut last = std::ptr::null();
-    for read in &*reads {
-        if read.cell != last {
-            last = read.cell;
-            // SAFETY: the attempt is still running, so the cells in its log are alive.
-            let cell = unsafe { &*read.cell };
-            let mark = || cell.mark_watched(true);
-            places.push(domain.watches().enlist(cell.key(), sleeper, mark));
-        }
-    }
+    each_once(reads, |cell| {
+        // SAFETY: the attempt is still running, so the cells in its log are alive.
+        let cell = unsafe { &*cell };
+        let mark = || cell.mark_watched(true);
+        places.push(domain.watches().enlist(cell.key(), sleeper, mark));
+    });
     // Ours first: the committer, whose decision is a SeqCst swap before its SeqCst load of the
     // mark, sees the mark. Theirs first: we see its claim and its decision below.
     if !planted(Fault::MarkWithoutFence) {
@@ -63,6 +59,27 @@ pub(crate) fn enlist(context: &Context) -> Enlisted {
         });
     let descriptor = context.descriptor;
     Enlisted { domain, descriptor, slot, seen, changed, places, wake_at }
+}
+
+/// Calls `visit` for each cell that was read, once, in the same order in every run if a checker runs us: not
+/// by their addresses then.
+fn each_once(reads: &mut [ReadEntry<Native>], mut visit: impl FnMut(*const CellHeader<Native>)) {
+    if CHECKED {
+        for (index, read) in reads.iter().enumerate() {
+            if reads[..index].iter().all(|earlier| earlier.cell != read.cell) {
+                visit(read.cell);
+            }
+        }
+        return;
+    }
+    reads.sort_unstable_by_key(|read| read.cell.addr());
+    let mut last = std::ptr::null();
+    for read in &*reads {
+        if read.cell != last {
+            last = read.cell;
+            visit(last);
+        }
+    }
 }
 
 impl Enlisted {

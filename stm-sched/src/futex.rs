@@ -1,12 +1,20 @@
 //! Sleeping on a word: the futex of Linux, or elsewhere, and under the checkers, what stands for it.
+//! (While a program is checked, that is the checker's own parking.)
 
 #[cfg_attr(
     all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))),
     path = "futex/linux.rs"
 )]
 #[cfg_attr(
-    not(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle)))),
+    any(
+        all(any(contempo_loom, contempo_shuttle), contempo_models),
+        not(any(target_os = "linux", contempo_loom, contempo_shuttle))
+    ),
     path = "futex/emulated.rs"
+)]
+#[cfg_attr(
+    all(any(contempo_loom, contempo_shuttle), not(contempo_models)),
+    path = "futex/checked.rs"
 )]
 mod imp;
 

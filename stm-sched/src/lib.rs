@@ -6,6 +6,7 @@
 //! | module | job |
 //! | --- | --- |
 //! | [`primitives`] | the one place that swaps std for loom or shuttle |
+//! | [`checked`] | the steps of a user's program that is being checked; the harness |
 //! | [`word`] | the packed words of the protocol, as types |
 //! | [`clock`] | the commit clock |
 //! | [`descriptor`] | the semi-private record of a thread |
@@ -34,6 +35,7 @@
 //! `contempo` crate, not this one.
 
 pub mod admission;
+pub mod checked;
 pub mod clock;
 pub mod contention;
 pub mod descriptor;

@@ -4,9 +4,10 @@
 //! is made of a mutex and a condition variable. Whoever unparks a thread that is awake makes no
 //! system call.
 
+use crate::checked::instant;
 use crate::fault::{Fault, planted};
 use crate::futex::Private;
-use crate::primitives::{AtomicU32, CHECKED, Ordering};
+use crate::primitives::{AtomicU32, CHECKED, Ordering, PROGRAM};
 use std::time::{Duration, Instant};
 
 /// Awake, no permit.
@@ -60,12 +61,20 @@ impl Parker {
             self.word.compare_exchange(EMPTY, PARKED, Ordering::Relaxed, Ordering::Relaxed);
         // Relaxed: as above.
         while parked.is_ok() && self.word.load(Ordering::Relaxed) == PARKED {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            // The checkers know no time: there a deadline has always come.
-            if left.is_some_and(|left| left.is_zero() || CHECKED) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(instant()));
+            // The checkers know no time: there a deadline has always come. (In a program that is checked,
+            // the others go first.)
+            if left.is_some_and(|left| left.is_zero() || (CHECKED && !PROGRAM)) {
                 break;
             }
             self.futex.wait(&self.word, PARKED, left);
+            #[cfg(any(contempo_loom, contempo_shuttle))]
+            if let Some(deadline) = deadline
+                && self.word.load(Ordering::Relaxed) == PARKED
+            {
+                crate::checked::pass_until(deadline);
+                break;
+            }
         }
         // Acquire, partner: the Release of `unpark`: what happened before it is visible now. A swap,
         // since a permit may have come after the deadline.
@@ -76,7 +85,7 @@ impl Parker {
     /// may call this.
     pub fn park_for(&self, time: Duration) -> bool {
         // A time beyond what the clock can name never ends.
-        self.park_until(Instant::now().checked_add(time))
+        self.park_until(instant().checked_add(time))
     }
 
     /// Leaves a permit and wakes the sleeper, if there is one.

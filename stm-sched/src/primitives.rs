@@ -2,8 +2,13 @@
 //!
 //! `--cfg contempo_loom` selects loom, `--cfg contempo_shuttle` selects shuttle. Everything that
 //! other threads can see goes through here; `ci/primitives.sh` looks that nothing goes around it.
+//!
+//! Who is checked? With `--cfg contempo_models` beside one of these flags it is contempo itself: each of
+//! its atomics and locks is the checker's. Without it, it is a user's program *on* contempo: what happens
+//! inside contempo then belongs to the step that the program makes, and the checker sees that step as one
+//! ([`checked`](crate::checked)). So its words are the standard library's, and cost no schedules.
 
-#[cfg(not(any(contempo_loom, contempo_shuttle)))]
+#[cfg(not(all(any(contempo_loom, contempo_shuttle), contempo_models)))]
 mod imp {
     pub use atomic::Atomic;
     #[cfg(not(contempo_tsan))]
@@ -12,7 +17,13 @@ mod imp {
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
     };
     pub use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+    #[cfg(not(any(contempo_loom, contempo_shuttle)))]
     pub use std::thread;
+
+    #[cfg(contempo_loom)]
+    pub use loom::{lazy_static, thread, thread_local};
+    #[cfg(contempo_shuttle)]
+    pub use shuttle::{lazy_static, thread, thread_local};
 
     /// A fence as ThreadSanitizer understands it: a read-modify-write of one word.
     #[cfg(contempo_tsan)]
@@ -24,11 +35,14 @@ mod imp {
     /// A hint that this thread spins; a scheduling point under a checker.
     #[inline(always)]
     pub fn spin() {
+        #[cfg(not(any(contempo_loom, contempo_shuttle)))]
         std::hint::spin_loop();
+        #[cfg(any(contempo_loom, contempo_shuttle))]
+        crate::checked::give_way();
     }
 }
 
-#[cfg(contempo_loom)]
+#[cfg(all(contempo_loom, contempo_models))]
 mod imp {
     pub use loom::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
@@ -42,7 +56,7 @@ mod imp {
     }
 }
 
-#[cfg(contempo_shuttle)]
+#[cfg(all(contempo_shuttle, contempo_models))]
 mod imp {
     pub use shuttle::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
@@ -60,14 +74,14 @@ pub use imp::*;
 
 /// A typed packed word under a checker: the interface of the `atomic` crate's `Atomic<T>` over
 /// the checker's own 64-bit atomic.
-#[cfg(any(contempo_loom, contempo_shuttle))]
+#[cfg(all(any(contempo_loom, contempo_shuttle), contempo_models))]
 #[derive(Debug)]
 pub struct Atomic<T> {
     bits: AtomicU64,
     _word: std::marker::PhantomData<T>,
 }
 
-#[cfg(any(contempo_loom, contempo_shuttle))]
+#[cfg(all(any(contempo_loom, contempo_shuttle), contempo_models))]
 #[expect(missing_docs, reason = "the interface of `atomic::Atomic`, documented there")]
 impl<T: bytemuck::Pod> Atomic<T> {
     pub fn new(value: T) -> Self {
@@ -102,6 +116,9 @@ impl<T: bytemuck::Pod> Atomic<T> {
 /// Are we running under a model checker? (Spin limits and batch sizes shrink there.)
 pub const CHECKED: bool = cfg!(any(contempo_loom, contempo_shuttle));
 
+/// Is it a user's program that the checker runs, and not a model of contempo's own parts?
+pub const PROGRAM: bool = CHECKED && !cfg!(contempo_models);
+
 /// Orders what this thread did before a sequentially consistent read-modify-write against the
 /// loads that follow it.
 ///
@@ -111,7 +128,7 @@ pub const CHECKED: bool = cfg!(any(contempo_loom, contempo_shuttle));
 /// `SeqCst` accesses as `AcqRel` and needs the fence to see that order.
 #[inline(always)]
 pub fn fence_after_sequential_swap() {
-    #[cfg(any(contempo_loom, contempo_shuttle))]
+    #[cfg(all(any(contempo_loom, contempo_shuttle), contempo_models))]
     fence(Ordering::SeqCst);
 }
 
@@ -129,13 +146,13 @@ macro_rules! const_unless_checked {
 
 /// The value of a version, which many threads read and one thread drops.
 ///
-/// Under std this costs nothing. Under the checkers each read is a scheduling point and is
+/// Under std this costs nothing. In models of contempo each read is a scheduling point and is
 /// reported to loom, so that a read that races with the reclaimer is found.
 #[derive(Debug)]
 pub struct DataCell<T> {
-    #[cfg(not(contempo_loom))]
+    #[cfg(not(all(contempo_loom, contempo_models)))]
     value: std::cell::UnsafeCell<T>,
-    #[cfg(contempo_loom)]
+    #[cfg(all(contempo_loom, contempo_models))]
     value: loom::cell::UnsafeCell<std::mem::MaybeUninit<T>>,
 }
 
@@ -144,14 +161,14 @@ pub struct DataCell<T> {
 unsafe impl<T: Send + Sync> Sync for DataCell<T> {}
 
 impl<T> DataCell<T> {
-    #[cfg(not(contempo_loom))]
+    #[cfg(not(all(contempo_loom, contempo_models)))]
     /// Wraps a value.
     #[inline(always)]
     pub const fn new(value: T) -> Self {
         DataCell { value: std::cell::UnsafeCell::new(value) }
     }
 
-    #[cfg(contempo_loom)]
+    #[cfg(all(contempo_loom, contempo_models))]
     /// Wraps a value.
     pub fn new(value: T) -> Self {
         DataCell { value: loom::cell::UnsafeCell::new(std::mem::MaybeUninit::new(value)) }
@@ -163,10 +180,10 @@ impl<T> DataCell<T> {
     /// The memory is ours alone.
     #[inline(always)]
     pub unsafe fn prepare(this: *mut Self) -> *mut T {
-        #[cfg(not(contempo_loom))]
+        #[cfg(not(all(contempo_loom, contempo_models)))]
         // SAFETY: our caller's promise.
         return std::cell::UnsafeCell::raw_get(unsafe { &raw const (*this).value });
-        #[cfg(contempo_loom)]
+        #[cfg(all(contempo_loom, contempo_models))]
         {
             let value = loom::cell::UnsafeCell::new(std::mem::MaybeUninit::uninit());
             // SAFETY: our caller's promise.
@@ -179,20 +196,20 @@ impl<T> DataCell<T> {
     /// The value, for reading.
     #[inline(always)]
     pub fn get(&self) -> *const T {
-        #[cfg(contempo_shuttle)]
+        #[cfg(all(contempo_shuttle, contempo_models))]
         spin();
-        #[cfg(not(contempo_loom))]
+        #[cfg(not(all(contempo_loom, contempo_models)))]
         return self.value.get();
-        #[cfg(contempo_loom)]
+        #[cfg(all(contempo_loom, contempo_models))]
         return self.value.with(|pointer| pointer.cast());
     }
 
     /// The value, for the only owner left: the private writer or the reclaimer.
     #[inline(always)]
     pub fn get_exclusive(&self) -> *mut T {
-        #[cfg(not(contempo_loom))]
+        #[cfg(not(all(contempo_loom, contempo_models)))]
         return self.value.get();
-        #[cfg(contempo_loom)]
+        #[cfg(all(contempo_loom, contempo_models))]
         return self.value.with_mut(|pointer| pointer.cast());
     }
 }

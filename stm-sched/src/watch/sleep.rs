@@ -2,6 +2,7 @@
 
 use super::nodes::State;
 use super::{Place, WatchList, Woke, rouse};
+use crate::checked::instant;
 use crate::parker::Parker;
 use crate::primitives::CHECKED;
 use crate::table::DescriptorTable;
@@ -33,7 +34,7 @@ impl WatchList {
             let parked = parker.park_until(earlier(until, pace_at));
             let mut look = self.look(places);
             if let Look::Pacer(_) = look
-                && (CHECKED || pace_at.is_some_and(|pace_at| pace_at <= Instant::now()))
+                && (CHECKED || pace_at.is_some_and(|pace_at| pace_at <= instant()))
             {
                 let woke = self.pace(places, table);
                 report(Woke { paced: woke.wakes, ..woke });
@@ -43,9 +44,9 @@ impl WatchList {
             match look {
                 Look::Woken => return true,
                 Look::Asleep => pace_at = None,
-                Look::Pacer(time) => pace_at = pace_at.or_else(|| Instant::now().checked_add(time)),
+                Look::Pacer(time) => pace_at = pace_at.or_else(|| instant().checked_add(time)),
             }
-            if !parked && until.is_some_and(|until| CHECKED || until <= Instant::now()) {
+            if !parked && until.is_some_and(|until| CHECKED || until <= instant()) {
                 return false;
             }
         }
