@@ -89,13 +89,23 @@ impl<K, V: Send + Sync + 'static> Bucket<K, V> {
         }
     }
 
-    /// Where `key` is.
+    /// Where `key` is, and whether keys were compared: then code of the user's has run, which may
+    /// have used the map.
     #[inline(always)]
-    pub(super) fn position<Q: Eq + ?Sized>(&self, hash: u64, key: &Q) -> Option<usize>
+    pub(super) fn search<Q: Eq + ?Sized>(&self, hash: u64, key: &Q) -> (Option<usize>, bool)
     where
         K: Borrow<Q>,
     {
-        self.slots().iter().position(|slot| slot.hash == hash && slot.entry.key.borrow() == key)
+        let mut compared = false;
+        for (position, slot) in self.slots().iter().enumerate() {
+            if slot.hash == hash {
+                compared = true;
+                if slot.entry.key.borrow() == key {
+                    return (Some(position), true);
+                }
+            }
+        }
+        (None, compared)
     }
 
     /// All slots and `added`.
@@ -153,8 +163,8 @@ mod tests {
     #[test]
     fn a_key_is_found_by_hash_and_equality() {
         let bucket = Bucket::empty(4).with(Slot::new(7, 1, ())).with(Slot::new(7, 2, ()));
-        assert_eq!(bucket.position(7, &2), Some(1));
-        assert_eq!(bucket.position(8, &2), None);
-        assert_eq!(bucket.position(7, &3), None);
+        assert_eq!(bucket.search(7, &2), (Some(1), true));
+        assert_eq!(bucket.search(8, &2), (None, false));
+        assert_eq!(bucket.search(7, &3), (None, true));
     }
 }

@@ -1,7 +1,9 @@
 //! What changes the map: operations of transactions.
 
 use super::bucket::{Bucket, Slot};
+use super::directory::MAX_LEVEL;
 use super::map::TMap;
+use super::place::Place;
 use contempo_core::{StmResult, Transaction};
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
@@ -34,11 +36,16 @@ where
         key: K,
         value: V,
     ) -> StmResult<Option<&'tx V>> {
-        self.upsert(tx, key, |_| value)
+        let hash = self.map.hasher.hash_one(&key);
+        let place = self.map.directory.find(tx, hash, &key)?;
+        self.set(tx, &place, hash, key, value)
     }
 
     /// Sets the value of `key` to what `make` makes of the present one, if there is one; returns
-    /// that. O(1) expected.
+    /// what it was. O(1) expected.
+    ///
+    /// `make` may use the map, in the same transaction. What it does comes first: this is
+    /// [`get`](Self::get), `make`, and [`insert`](Self::insert) of what that has made.
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
@@ -57,19 +64,20 @@ where
         key: K,
         make: impl FnOnce(Option<&'tx V>) -> V,
     ) -> StmResult<Option<&'tx V>> {
+        let directory = &self.map.directory;
         let hash = self.map.hasher.hash_one(&key);
-        let (index, bucket) = self.map.directory.locate(tx, hash)?;
-        if let Some(position) = bucket.position(hash, &key) {
-            let cell = &bucket.slots()[position].entry.value;
-            let before = tx.read(cell)?;
-            tx.write(cell, make(Some(before)))?;
-            return Ok(Some(before));
-        }
-        self.add(tx, index, bucket, Slot::new(hash, key, make(None)))?;
-        Ok(None)
+        let (place, _) = directory.look(tx, hash, &key)?;
+        let before = place.slot().map(|slot| tx.read(&slot.entry.value)).transpose()?;
+        let value = make(before);
+        let place = directory.find_again(tx, place, hash, &key)?;
+        self.set(tx, &place, hash, key, value)
     }
 
     /// The value of `key`, made first if there is none. O(1) expected.
+    ///
+    /// `make` may use the map, in the same transaction: a table of results that are made of each
+    /// other is filled so. If it inserts `key` itself, that value stays and is returned, and the one
+    /// that `make` returns is dropped: a value that is there is never replaced.
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
@@ -91,19 +99,27 @@ where
         key: K,
         make: impl FnOnce() -> V,
     ) -> StmResult<&'tx V> {
+        let directory = &self.map.directory;
         let hash = self.map.hasher.hash_one(&key);
-        let (index, bucket) = self.map.directory.locate(tx, hash)?;
-        if let Some(position) = bucket.position(hash, &key) {
-            return tx.read(&bucket.slots()[position].entry.value);
+        let (place, _) = directory.look(tx, hash, &key)?;
+        if let Some(there) = place.slot() {
+            return tx.read(&there.entry.value);
         }
         let slot = Slot::new(hash, key, make());
+        let place = directory.find_again(tx, place, hash, &slot.entry.key)?;
+        if let Some(there) = place.slot() {
+            return tx.read(&there.entry.value);
+        }
         let value = tx.read(&slot.entry.value)?;
-        self.add(tx, index, bucket, slot)?;
+        self.add(tx, &place, slot)?;
         Ok(value)
     }
 
     /// Replaces the value of `key`, if there is one, by what `change` makes of it; returns the
-    /// value before. O(1) expected; conflicts only with other uses of this key.
+    /// value that was replaced. O(1) expected; conflicts only with other uses of this key.
+    ///
+    /// `change` may use the map, in the same transaction. What it does comes first: if it removes
+    /// `key`, nothing is replaced.
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
@@ -123,10 +139,14 @@ where
     where
         K: Borrow<Q>,
     {
-        let Some(slot) = self.slot(tx, key)? else { return Ok(None) };
-        let before = tx.read(&slot.entry.value)?;
-        tx.write(&slot.entry.value, change(before))?;
-        Ok(Some(before))
+        let directory = &self.map.directory;
+        let hash = self.map.hasher.hash_one(key);
+        let (place, _) = directory.look(tx, hash, key)?;
+        let Some(slot) = place.slot() else { return Ok(None) };
+        let value = change(tx.read(&slot.entry.value)?);
+        let place = directory.find_again(tx, place, hash, key)?;
+        let Some(slot) = place.slot() else { return Ok(None) };
+        tx.replace(&slot.entry.value, value).map(Some)
     }
 
     /// Removes `key` and returns its value. O(1) expected.
@@ -150,21 +170,26 @@ where
     {
         let directory = &self.map.directory;
         let hash = self.map.hasher.hash_one(key);
-        let (index, bucket) = directory.locate(tx, hash)?;
-        let Some(position) = bucket.position(hash, key) else { return Ok(None) };
+        let Place { index, bucket, position } = directory.find(tx, hash, key)?;
+        let Some(position) = position else { return Ok(None) };
         let value = tx.read(&bucket.slots()[position].entry.value)?;
         tx.write(directory.cell(index), bucket.without(position))?;
-        self.map.count.add(tx, -1, directory.level())?;
+        self.counted(tx, -1)?;
+        if bucket.depth() > directory.level() {
+            directory.merge_around(tx, hash)?;
+        }
         Ok(Some(value))
     }
 
     /// Puts `slot` in the place of the one with this key, or adds it.
     pub(super) fn put(&self, tx: &Transaction<'_>, slot: Slot<K, V>) -> StmResult<()> {
         let directory = &self.map.directory;
-        let (index, bucket) = directory.locate(tx, slot.hash)?;
-        match bucket.position(slot.hash, &slot.entry.key) {
-            Some(position) => tx.write(directory.cell(index), bucket.with_replaced(position, slot)),
-            None => self.add(tx, index, bucket, slot),
+        let place = directory.find(tx, slot.hash, &slot.entry.key)?;
+        match place.position {
+            Some(position) => {
+                tx.write(directory.cell(place.index), place.bucket.with_replaced(position, slot))
+            }
+            None => self.add(tx, &place, slot),
         }
     }
 
@@ -172,27 +197,46 @@ where
     pub(super) fn new_slot(&self, key: K, value: V) -> Slot<K, V> {
         Slot::new(self.map.hasher.hash_one(&key), key, value)
     }
+}
 
-    /// Adds a slot whose key is not there to its bucket, and splits that until it is as deep as
-    /// all should be.
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
+    /// Makes `value` the value of `key`, whose place this is; returns what it was.
+    fn set<'tx>(
+        &self,
+        tx: &Transaction<'tx>,
+        place: &Place<'tx, K, V>,
+        hash: u64,
+        key: K,
+        value: V,
+    ) -> StmResult<Option<&'tx V>> {
+        match place.slot() {
+            Some(slot) => tx.replace(&slot.entry.value, value).map(Some),
+            None => self.add(tx, place, Slot::new(hash, key, value)).map(|()| None),
+        }
+    }
+
+    /// Adds a slot whose key is not there to its bucket, and splits that until it is as deep as it
+    /// should be.
     fn add(
         &self,
         tx: &Transaction<'_>,
-        mut index: usize,
-        bucket: &Bucket<K, V>,
+        place: &Place<'_, K, V>,
         slot: Slot<K, V>,
     ) -> StmResult<()> {
         let directory = &self.map.directory;
+        let Place { mut index, bucket, .. } = *place;
         let level = directory.level();
-        if bucket.depth() >= level {
+        let mut depth = bucket.depth();
+        if depth >= level && bucket.slots().len() < CROWD {
             tx.write(directory.cell(index), bucket.with(slot))?;
         } else {
             let hash = slot.hash;
             let mut slots = bucket.slots_and(slot);
-            for depth in bucket.depth()..level {
-                let is_high = |hash: u64| hash >> depth & 1 == 1;
+            while should_split(&slots, depth, level) {
+                let is_high = move |hash: u64| hash >> depth & 1 == 1;
                 let (high, low) = slots.into_iter().partition(|slot| is_high(slot.hash));
                 let child = index | 1 << depth;
+                depth += 1;
                 let (at, other_at, other);
                 if is_high(hash) {
                     (at, slots, other_at, other) = (child, high, index, low);
@@ -200,21 +244,26 @@ where
                     (at, slots, other_at, other) = (index, low, child, high);
                 }
                 // This half does not get the new slot, and is not split further.
-                tx.write(directory.cell(other_at), Bucket::with_slots(depth + 1, other))?;
+                tx.write(directory.cell(other_at), Bucket::with_slots(depth, other))?;
                 index = at;
             }
-            tx.write(directory.cell(index), Bucket::with_slots(level, slots))?;
+            tx.write(directory.cell(index), Bucket::with_slots(depth, slots))?;
         }
-        if let Some(entries) = self.map.count.add(tx, 1, level)? {
-            directory.raise(entries);
+        self.counted(tx, 1)
+    }
+
+    /// Counts what was added or removed, and now and then has the level follow.
+    #[inline]
+    fn counted(&self, tx: &Transaction<'_>, change: i64) -> StmResult<()> {
+        let directory = &self.map.directory;
+        if let Some(entries) = self.map.count.add(tx, change, directory.level())? {
+            directory.follow(entries);
         }
         Ok(())
     }
-}
 
-impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
-    /// Removes all entries. Linear in the number of buckets, which it keeps; conflicts with every
-    /// insertion, removal and look-up.
+    /// Removes all entries, and all buckets but those that it began with. Linear in the number of
+    /// buckets; conflicts with every insertion, removal and look-up.
     ///
     /// # Errors
     /// [`Interrupt`](crate::Interrupt) if the attempt must be repeated: pass it on with `?`.
@@ -226,19 +275,26 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     /// assert_eq!(map.count(), 0);
     /// ```
     pub fn clear(&self, tx: &Transaction<'_>) -> StmResult<()> {
-        let directory = &self.map.directory;
-        let mut removed = 0;
-        let mut walk = directory.walk(tx);
-        while let Some(found) = walk.next_bucket() {
-            let (index, bucket) = found?;
-            if !bucket.slots().is_empty() {
-                removed += bucket.slots().len() as i64;
-                tx.write(directory.cell(index), Bucket::empty(bucket.depth()))?;
-            }
-        }
-        if removed > 0 {
-            self.map.count.add(tx, -removed, directory.level())?;
-        }
+        self.map.directory.clear(tx)?;
+        self.map.count.clear(tx)?;
+        self.map.directory.follow(0);
         Ok(())
+    }
+}
+
+/// A bucket of so many entries is split although it is as deep as all should be: then the level is
+/// not what it should be (it is only a hint), or the hashes are not well mixed.
+const CROWD: usize = 8;
+
+/// Should a bucket with these slots be deeper?
+fn should_split<K, V: Send + Sync + 'static>(slots: &[Slot<K, V>], depth: u32, level: u32) -> bool {
+    if depth < level {
+        // One far above the level was merged, or cleared: it is split only for what is in it, so
+        // that a level that is too high makes no buckets.
+        slots.len() > 1 || depth + 2 >= level
+    } else {
+        slots.len() > CROWD
+            && depth < MAX_LEVEL
+            && slots.iter().any(|slot| (slot.hash ^ slots[0].hash) >> depth & 1 == 1)
     }
 }

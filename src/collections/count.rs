@@ -60,8 +60,23 @@ impl Count {
         Ok(usize::try_from(sum).expect("what is removed was inserted before"))
     }
 
+    /// Makes it 0: all that was counted is gone.
+    pub(super) fn clear(&self, tx: &Transaction<'_>) -> StmResult<()> {
+        for stripe in &self.stripes {
+            if *tx.read(&stripe.count)? != 0 {
+                tx.write(&stripe.count, 0)?;
+            }
+            // Relaxed: an estimate. Should this be rolled back, it is too low until the stripes
+            // count again.
+            stripe.published.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Adds `change`. Now and then, in a map with `2^level` buckets, returns about how many entries
-    /// there are: often enough that they are never a quarter more than at the last time.
+    /// there are: whenever a stripe is further from what it has published than its share of a
+    /// thirty-second of the buckets. So however the changes are distributed over the threads, the
+    /// estimate is off by no more than that (or a few for each stripe).
     #[inline]
     pub(super) fn add(
         &self,
@@ -72,13 +87,13 @@ impl Count {
         let stripe = &self.stripes[thread() % self.stripes.len()];
         let count = tx.read(&stripe.count)? + change;
         tx.write(&stripe.count, count)?;
-        let interval = ((1_i64 << level) / (4 * self.stripes.len() as i64)).max(4);
-        if count % interval != 0 {
+        let interval = ((1_i64 << level) / (32 * self.stripes.len() as i64)).max(4);
+        // Relaxed, here and below: an estimate.
+        if (count - stripe.published.load(Ordering::Relaxed)).abs() < interval {
             return Ok(None);
         }
-        // Relaxed: an estimate.
         stripe.published.store(count, Ordering::Relaxed);
         let about = |stripe: &Stripe| stripe.published.load(Ordering::Relaxed);
-        Ok(usize::try_from(self.stripes.iter().map(about).sum::<i64>()).ok())
+        Ok(Some(usize::try_from(self.stripes.iter().map(about).sum::<i64>()).unwrap_or(0)))
     }
 }

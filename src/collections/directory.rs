@@ -1,4 +1,4 @@
-//! Where the cell of a bucket is, and how the map grows without ever being rebuilt.
+//! Where the cell of a bucket is, and how the map grows and shrinks without ever being rebuilt.
 //!
 //! # The words
 //!
@@ -6,7 +6,8 @@
 //! whose index is below `2^base` is *born* with depth `base`; all others are *unborn* until their
 //! *parent* (their index without its highest bit) is split and gives them the half that is theirs.
 //! To split bucket `i` of depth `d` is to write two cells: `i`, now of depth `d + 1`, and its child
-//! `i + 2^d`, born with depth `d + 1`.
+//! `i + 2^d`, born with depth `d + 1`. To merge them is to write both again: `i`, now of depth `d`
+//! and with the entries of both, and its child, unborn again (`merge`).
 //!
 //! # The invariant
 //!
@@ -20,9 +21,12 @@
 //! `level` says from which depth to look for that bucket downwards, parent by parent, to the first
 //! that is born. It is a plain atomic, not a cell: if it is too high, a few unborn buckets are
 //! passed; if it is too low (somebody has grown the map since it was read), the first born bucket
-//! is too deep to hold the hash and says how deep to look instead. Raising it changes no bucket, so
+//! is too deep to hold the hash and says how deep to look instead. Changing it changes no bucket, so
 //! it conflicts with nothing and need not be undone when a transaction is; insertions then split
-//! the buckets that they write anyway.
+//! the buckets that they write anyway, and removals merge some around the one that they write.
+//! It follows the number of entries with a gap, so that a map whose size goes to and fro does not
+//! split and merge all the time: the level rises when there are more entries than `2^level`, and
+//! falls when there are fewer than an eighth of it.
 //!
 //! # Cells are made on demand
 //!
@@ -41,7 +45,7 @@ const CHUNK_BITS: u32 = 4;
 /// The least number of buckets of a map is `2^MIN_LEVEL`.
 const MIN_LEVEL: u32 = CHUNK_BITS;
 /// The most; beyond it buckets get longer.
-const MAX_LEVEL: u32 = if usize::BITS > 40 { 40 } else { usize::BITS - 4 };
+pub(super) const MAX_LEVEL: u32 = if usize::BITS > 40 { 40 } else { usize::BITS - 4 };
 
 type Chunk<K, V> = [TVar<Bucket<K, V>>; 1 << CHUNK_BITS];
 
@@ -57,7 +61,7 @@ pub(super) struct Directory<K: Send + Sync + 'static, V: Send + Sync + 'static> 
 
 /// The lowest `bits` bits.
 #[inline(always)]
-fn low(hash: u64, bits: u32) -> usize {
+pub(super) fn low(hash: u64, bits: u32) -> usize {
     // The truncation is meant: `bits` is at most `MAX_LEVEL`.
     hash as usize & ((1 << bits) - 1)
 }
@@ -83,9 +87,20 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
         self.level.load(Ordering::Relaxed)
     }
 
-    /// Wants a bucket for each of `entries`.
-    pub(super) fn raise(&self, entries: usize) {
-        self.level.fetch_max(length(entries.saturating_sub(1)).min(MAX_LEVEL), Ordering::Relaxed);
+    /// The least depth of a bucket.
+    pub(super) fn base(&self) -> u32 {
+        self.base
+    }
+
+    /// Wants about a bucket for each of `entries`.
+    pub(super) fn follow(&self, entries: usize) {
+        let level = self.level();
+        // Relaxed: hints. One that is lost because two follow at a time is found again by the next.
+        if entries > 1 << level {
+            self.level.fetch_max(length(entries - 1).min(MAX_LEVEL), Ordering::Relaxed);
+        } else if level > self.base && entries < 1 << (level - 3) {
+            self.level.store((length(entries) + 1).max(self.base), Ordering::Relaxed);
+        }
     }
 
     #[inline(always)]
@@ -114,7 +129,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
 
     /// The cell of a bucket that may be born.
     #[inline(always)]
-    fn probe(&self, index: usize) -> Option<&TVar<Bucket<K, V>>> {
+    pub(super) fn probe(&self, index: usize) -> Option<&TVar<Bucket<K, V>>> {
         let (segment, offset) = self.place(index);
         if segment == 0 {
             return Some(self.cell(index));
@@ -155,48 +170,16 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
         }
     }
 
-    /// Bits by which the children of a bucket differ from it.
-    fn children(&self, index: usize, depth: u32) -> impl Iterator<Item = usize> {
-        (length(index).max(self.base)..depth).map(move |bit| index | 1 << bit)
-    }
-
-    /// All buckets that are born, each once.
-    pub(super) fn walk<'m, 'a, R: Reader<'a>>(&'m self, at: &'m R) -> Walk<'m, R, K, V> {
-        Walk { directory: self, at, roots: 0..1 << self.base, stack: Vec::new() }
+    /// How many cells have been made: what takes memory, and does not go before the map does.
+    pub(super) fn cells(&self) -> usize {
+        let made = |chunks: &Segment<K, V>| chunks.iter().filter(|it| it.get().is_some()).count();
+        let chunks: usize = self.segments.iter().filter_map(OnceBox::get).map(made).sum();
+        chunks << CHUNK_BITS
     }
 }
 
 /// A bucket and its index.
 pub(super) type Found<'a, K, V> = (usize, &'a Bucket<K, V>);
-
-/// Visits every born bucket once: parents before their children.
-pub(super) struct Walk<'m, R, K: Send + Sync + 'static, V: Send + Sync + 'static> {
-    directory: &'m Directory<K, V>,
-    at: &'m R,
-    roots: std::ops::Range<usize>,
-    stack: Vec<usize>,
-}
-
-impl<'m, R, K: Send + Sync + 'static, V: Send + Sync + 'static> Walk<'m, R, K, V> {
-    /// The next bucket and its index; ends after an error.
-    pub(super) fn next_bucket<'a>(&mut self) -> Option<Result<Found<'a, K, V>, R::Error>>
-    where
-        R: Reader<'a>,
-    {
-        let index = self.stack.pop().or_else(|| self.roots.next())?;
-        match self.at.cell(self.directory.cell(index)) {
-            Ok(bucket) => {
-                self.stack.extend(self.directory.children(index, bucket.depth()));
-                Some(Ok((index, bucket)))
-            }
-            Err(error) => {
-                self.stack.clear();
-                self.roots = 0..0;
-                Some(Err(error))
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -215,6 +198,8 @@ mod tests {
 
     impl<'tx> sealed::Read<'tx> for Late<'_, 'tx> {
         type Error = Interrupt;
+
+        const WRITES: bool = true;
 
         fn cell<T: Send + Sync + 'static>(&self, cell: &TVar<T>) -> StmResult<&'tx T> {
             if let Some(moment) = self.moment.take() {
@@ -256,7 +241,7 @@ mod tests {
     fn a_split_between_probe_and_read_is_followed() {
         let map: TMap<u64, u64, BuildHasherDefault<Itself>> = TMap::default();
         let directory = &map.map.directory;
-        directory.raise(1 << (MIN_LEVEL + 1));
+        directory.follow(1 << (MIN_LEVEL + 1));
         let key = 1 << MIN_LEVEL;
         let others = || {
             std::thread::scope(|scope| {
@@ -268,7 +253,7 @@ mod tests {
             tx.write(&written, 1)?; // From now on reads are as late as they can be.
             let late = Late { tx, moment: Cell::new(Some(&others)) };
             let (index, bucket) = directory.locate(&late, key)?;
-            Ok((index, bucket.position(key, &key)))
+            Ok((index, bucket.search(key, &key).0))
         });
         assert_eq!(found, (key as usize, Some(0)));
     }
@@ -290,22 +275,20 @@ mod tests {
     }
 
     #[test]
-    fn the_level_only_rises() {
+    fn the_level_follows_with_a_gap() {
         let directory: Directory<(), ()> = Directory::new(0);
-        directory.raise(100);
-        assert_eq!(directory.level(), 7);
-        directory.raise(20);
-        assert_eq!(directory.level(), 7);
-        directory.raise(usize::MAX);
-        assert_eq!(directory.level(), MAX_LEVEL);
-    }
-
-    #[test]
-    fn children_are_those_whose_parent_it_is() {
-        let directory: Directory<(), ()> = Directory::new(0);
-        assert_eq!(directory.children(1, 7).collect::<Vec<_>>(), [17, 33, 65]);
-        assert_eq!(directory.children(17, 7).collect::<Vec<_>>(), [49, 81]);
-        assert_eq!(directory.children(1, 4).count(), 0);
+        let mut level = |entries| {
+            directory.follow(entries);
+            directory.level()
+        };
+        assert_eq!(
+            [100, 128, 129, 128, 32, 31, 60, 64, 65].map(&mut level),
+            [7, 7, 8, 8, 8, 6, 6, 6, 7]
+        );
+        assert_eq!([usize::MAX, 0].map(&mut level), [MAX_LEVEL, MIN_LEVEL]);
+        let roomy: Directory<(), ()> = Directory::new(1000);
+        roomy.follow(0);
+        assert_eq!(roomy.level(), 10);
     }
 
     /// What a thread meets that has read the level before others have grown the map: all that a
@@ -319,7 +302,7 @@ mod tests {
         let directory = &map.map.directory;
         let grown = directory.level();
         assert!(grown >= 9, "1000 entries have made it grow");
-        directory.raise(1 << (grown + 2));
+        directory.follow(1 << (grown + 2));
         for key in 0..300 {
             map.store(1000 + key, 1000 + key); // Deepens some buckets, not all.
         }

@@ -1,8 +1,8 @@
 //! The transactional hash map, and what reads it.
 
-use super::bucket::Slot;
 use super::count::Count;
 use super::directory::Directory;
+use super::place::Place;
 use super::reader::Reader;
 use contempo_core::TVar;
 use std::borrow::Borrow;
@@ -41,8 +41,8 @@ type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 /// | operation | expected time | cells read + written |
 /// | --- | --- | --- |
 /// | [`get`](Self::get) | O(1) | 2 + 0 |
-/// | [`insert`](Self::insert) of a new key, [`remove`](Self::remove) | O(1) | 2–3 + 2 |
-/// | [`insert`](Self::insert) over a value, [`update`](Self::update) | O(1) | 2 + 1 |
+/// | [`insert`](Self::insert) of a new key, [`remove`](Self::remove) | O(1), on average over those before | 2–4 + 2 |
+/// | [`insert`](Self::insert) over a value, [`update`](Self::update) | O(1) | 3 + 1 |
 /// | [`len`](Self::len), [`is_empty`](Self::is_empty) | O(threads that can run at once) | one per stripe |
 /// | [`iter`](Self::iter), [`clear`](Self::clear) | O(buckets + entries) | all |
 ///
@@ -63,8 +63,20 @@ type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 /// **Growing** is no event of its own. When there are more entries than buckets, later insertions
 /// each split the bucket that they write anyway; this conflicts with what the insertion itself
 /// conflicts with, and nothing else. The memory for buckets is made when it is first needed, in
-/// small pieces, apart from one array of n/16 words each time the number of buckets doubles. A map
-/// does not shrink; dropping its last handle frees everything, in linear time.
+/// small pieces, apart from one array of n/16 words each time the number of buckets doubles.
+///
+/// **Shrinking** is none either. When there are fewer entries than an eighth of the buckets, later
+/// removals merge the buckets around the one that they write, as far as hardly anything is in them;
+/// they conflict with the uses of those. So a map that was emptied has few buckets, but not fewer
+/// than the [capacity](Self::with_capacity) that it was made with, and its entries are walked in a
+/// time proportional to what is in it. The memory of a bucket, about 80 bytes, is kept for when the
+/// map grows again; dropping the last handle frees everything, in linear time.
+///
+/// # Code that uses the map while it is used
+///
+/// Closures that are passed to operations, comparisons of keys, and the loop around an iterator may use
+/// the same map in the same transaction. What they do comes first, and the operation then finds
+/// its place again.
 ///
 /// # Hashing
 ///
@@ -94,7 +106,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TMap<K, V> {
     }
 
     /// An empty map with this number of buckets, rounded up to a power of two: room for about as
-    /// many entries before it begins to grow. They are allocated as they are used.
+    /// many entries before it begins to grow. They are allocated as they are used. The map never
+    /// shrinks below that, and to walk it takes a time linear in it.
     ///
     /// ```
     /// use contempo::collections::TMap;
@@ -174,12 +187,14 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
         R::output(self.map.count.sum(at).map(|count| count == 0))
     }
 
-    /// All entries, in no particular order. Linear in the number of buckets and entries. In a
+    /// All entries, in no particular order. Linear in the number of entries (and the capacity). In a
     /// transaction that also writes it conflicts with every change of the map; in a snapshot with
     /// nothing.
     ///
     /// In a snapshot the items are `(&K, &V)`; in a transaction they are `StmResult<(&K, &V)>`, and
-    /// none follows an error.
+    /// none follows an error. There the loop may change the map: each entry that stays is visited
+    /// once, with the value that it has then; one that the loop has removed before is not; one that
+    /// it has added may be or not.
     ///
     /// ```
     /// use contempo::{atomically, collections::TMap, snapshot};
@@ -199,7 +214,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
         &'m self,
         at: &'m R,
     ) -> impl Iterator<Item = R::Output<(&'a K, &'a V)>> {
-        self.slots(at).map(move |slot| {
+        self.map.directory.slots(at).map(move |slot| {
             R::output(slot.and_then(|slot| {
                 let value = at.cell(&slot.entry.value)?;
                 Ok((&slot.entry.key, value))
@@ -218,7 +233,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
         &'m self,
         at: &'m R,
     ) -> impl Iterator<Item = R::Output<&'a K>> {
-        self.slots(at).map(|slot| R::output(slot.map(|slot| &slot.entry.key)))
+        self.map.directory.slots(at).map(|slot| R::output(slot.map(|slot| &slot.entry.key)))
     }
 
     /// All values; as [`iter`](Self::iter).
@@ -232,26 +247,30 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
         &'m self,
         at: &'m R,
     ) -> impl Iterator<Item = R::Output<&'a V>> {
-        self.slots(at).map(|slot| R::output(slot.and_then(|slot| at.cell(&slot.entry.value))))
+        self.map
+            .directory
+            .slots(at)
+            .map(|slot| R::output(slot.and_then(|slot| at.cell(&slot.entry.value))))
     }
 
-    fn slots<'m, 'a, R: Reader<'a>>(
-        &'m self,
-        at: &'m R,
-    ) -> impl Iterator<Item = Result<&'a Slot<K, V>, R::Error>> {
+    /// How many buckets a walk visits: for tests and measurements.
+    #[doc(hidden)]
+    pub fn buckets<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<usize> {
         let mut walk = self.map.directory.walk(at);
-        let mut rest: std::slice::Iter<'a, Slot<K, V>> = [].iter();
-        std::iter::from_fn(move || {
-            loop {
-                if let Some(slot) = rest.next() {
-                    return Some(Ok(slot));
-                }
-                match walk.next_bucket()? {
-                    Ok((_, bucket)) => rest = bucket.slots().iter(),
-                    Err(error) => return Some(Err(error)),
-                }
+        let mut buckets = 0;
+        R::output(loop {
+            match walk.next_bucket() {
+                Some(Ok(_)) => buckets += 1,
+                Some(Err(error)) => break Err(error),
+                None => break Ok(buckets),
             }
         })
+    }
+
+    /// How many buckets have memory: for tests and measurements.
+    #[doc(hidden)]
+    pub fn cells(&self) -> usize {
+        self.map.directory.cells()
     }
 }
 
@@ -281,7 +300,7 @@ where
     where
         K: Borrow<Q>,
     {
-        R::output(self.slot(at, key).and_then(|slot| match slot {
+        R::output(self.look_up(at, key).and_then(|place| match place.slot() {
             Some(slot) => at.cell(&slot.entry.value).map(Some),
             None => Ok(None),
         }))
@@ -307,7 +326,7 @@ where
     where
         K: Borrow<Q>,
     {
-        R::output(self.slot(at, key).map(|slot| slot.is_some()))
+        R::output(self.look_up(at, key).map(|place| place.slot().is_some()))
     }
 
     /// The cell of the value of `key`: to read and write it without looking it up again, or to
@@ -337,21 +356,24 @@ where
     where
         K: Borrow<Q>,
     {
-        R::output(self.slot(at, key).map(|slot| slot.map(|slot| &slot.entry.value)))
+        let hash = self.map.hasher.hash_one(key);
+        let found = self.map.directory.find(at, hash, key);
+        R::output(found.map(|place| place.slot().map(|slot| &slot.entry.value)))
     }
 
-    #[inline]
-    pub(super) fn slot<'a, R: Reader<'a>, Q: Eq + Hash + ?Sized>(
+    /// The place of `key`, to read what is there: what the comparing of keys may have changed
+    /// meanwhile comes after it.
+    #[inline(always)]
+    pub(super) fn look_up<'a, R: Reader<'a>, Q: Eq + Hash + ?Sized>(
         &self,
         at: &R,
         key: &Q,
-    ) -> Result<Option<&'a Slot<K, V>>, R::Error>
+    ) -> Result<Place<'a, K, V>, R::Error>
     where
         K: Borrow<Q>,
     {
         let hash = self.map.hasher.hash_one(key);
-        let (_, bucket) = self.map.directory.locate(at, hash)?;
-        Ok(bucket.position(hash, key).map(|position| &bucket.slots()[position]))
+        Ok(self.map.directory.look(at, hash, key)?.0)
     }
 }
 

@@ -23,7 +23,10 @@
 //! | --- | --- |
 //! | `reader` | one signature for reading in transactions and in snapshots |
 //! | `map`, `change`, `plain` | [`TMap`]: what reads it, what changes it, and outside of transactions |
+//! | `place` | where a key is, and what of that holds after code of the user's has run |
 //! | `directory` | where the cell of a bucket is, and how the map grows without being rebuilt |
+//! | `merge` | how it shrinks |
+//! | `walk` | all buckets and entries, each once |
 //! | `bucket` | the immutable values of those cells |
 //! | `count` | the number of entries, in stripes |
 
@@ -32,8 +35,11 @@ mod change;
 mod count;
 mod directory;
 mod map;
+mod merge;
+mod place;
 mod plain;
 mod reader;
+mod walk;
 
 pub use map::TMap;
 pub use reader::Reader;

@@ -123,8 +123,8 @@ where
     S: BuildHasher + Default,
 {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let entries = entries.into_iter();
-        let map = TMap::with_capacity_and_hasher(entries.size_hint().0, S::default());
+        // Without room for all of them: a map never has fewer buckets than it was made with.
+        let map = TMap::default();
         (&map).extend(entries);
         map
     }

@@ -51,11 +51,16 @@ pub(super) mod sealed {
     pub trait Read<'a> {
         type Error;
 
+        /// May what it reads change while it reads, by what the same thread writes?
+        const WRITES: bool;
+
         fn cell<T: Send + Sync + 'static>(&self, cell: &TVar<T>) -> Result<&'a T, Self::Error>;
     }
 
     impl<'tx> Read<'tx> for Transaction<'tx> {
         type Error = Interrupt;
+
+        const WRITES: bool = true;
 
         #[inline(always)]
         fn cell<T: Send + Sync + 'static>(&self, cell: &TVar<T>) -> Result<&'tx T, Interrupt> {
@@ -65,6 +70,8 @@ pub(super) mod sealed {
 
     impl<'s> Read<'s> for Snapshot<'s> {
         type Error = Infallible;
+
+        const WRITES: bool = false;
 
         #[inline(always)]
         fn cell<T: Send + Sync + 'static>(&self, cell: &TVar<T>) -> Result<&'s T, Infallible> {

@@ -1,0 +1,105 @@
+//! How the map shrinks: buckets merge again.
+//!
+//! When the level has fallen, each removal that meets a bucket deeper than the level merges the
+//! regions around it, as far as few entries are in them. A bucket is merged at most once for each
+//! time that it was split, and what a removal reads beyond that is bounded; so a removal still
+//! takes constant time, averaged over those before it. And by the time that the level falls again,
+//! most regions have been merged: a map that was emptied by removals has about as many buckets as
+//! it was made with. There is no event at which all conflicts with all: a removal conflicts with
+//! the uses of the regions that it merges, and with no others.
+
+use super::bucket::{Bucket, Slot};
+use super::directory::{Directory, low};
+use contempo_core::{StmResult, Transaction};
+
+/// Up to so many entries are merged into one bucket. So few, that a level that is too low (it is
+/// only a hint) makes no long buckets.
+const FEW: usize = 2;
+
+/// log2 of the number of regions that a removal merges, each for itself. Between two falls of the
+/// level there is one removal for about eight regions.
+const AROUND_BITS: u32 = 3;
+
+impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
+    /// Merges the buckets that are deeper than the level in the region of `hash`, and in some others.
+    #[cold]
+    pub(super) fn merge_around(&self, tx: &Transaction<'_>, hash: u64) -> StmResult<()> {
+        let level = self.level();
+        let shared = level.saturating_sub(AROUND_BITS).max(self.base());
+        for high in 0..1 << (level - shared) {
+            let index = low(hash, shared) | high << shared;
+            let Some(cell) = self.probe(index) else { continue };
+            if tx.read(cell)?.depth() > level
+                && let Some(slots) = self.gather(tx, index, level)?
+            {
+                tx.write(cell, Bucket::with_slots(level, slots))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries of the region of the hashes whose lowest `depth` bits are `index`, a born bucket,
+    /// if they are few. Then all buckets in it but this one are unborn afterwards, and this one is
+    /// for our caller to write. If they are not few, what could be merged is merged.
+    ///
+    /// Stops at the first that cannot be merged: so it reads no more than it merges and one path.
+    fn gather(
+        &self,
+        tx: &Transaction<'_>,
+        index: usize,
+        depth: u32,
+    ) -> StmResult<Option<Vec<Slot<K, V>>>> {
+        let bucket = tx.read(self.cell(index))?;
+        let mut slots = bucket.slots().to_vec();
+        let mut merged = bucket.depth();
+        while merged > depth {
+            let child = index | 1 << (merged - 1);
+            let Some(mut others) = self.gather(tx, child, merged)? else { break };
+            let fit = slots.len() + others.len() <= FEW;
+            if !fit {
+                self.settle(tx, child, merged, others)?;
+                break;
+            }
+            tx.write(self.cell(child), Bucket::UNBORN)?;
+            slots.append(&mut others);
+            merged -= 1;
+        }
+        if merged == depth {
+            return Ok(Some(slots));
+        }
+        self.settle(tx, index, merged, slots)?;
+        Ok(None)
+    }
+
+    /// Writes what was gathered in a bucket, if anything was.
+    fn settle(
+        &self,
+        tx: &Transaction<'_>,
+        index: usize,
+        depth: u32,
+        slots: Vec<Slot<K, V>>,
+    ) -> StmResult<()> {
+        let cell = self.cell(index);
+        if tx.read(cell)?.depth() == depth {
+            return Ok(());
+        }
+        tx.write(cell, Bucket::with_slots(depth, slots))
+    }
+
+    /// Removes all entries, and all buckets that have been born since the map was made.
+    pub(super) fn clear(&self, tx: &Transaction<'_>) -> StmResult<()> {
+        let base = self.base();
+        let mut walk = self.walk(tx);
+        // Its children are found before a bucket is written, and no other code runs meanwhile.
+        while let Some(found) = walk.next_bucket() {
+            let (_, place) = found?;
+            let cell = self.cell(place.index);
+            if place.index >> base != 0 {
+                tx.write(cell, Bucket::UNBORN)?;
+            } else if place.bucket.depth() > base || !place.bucket.slots().is_empty() {
+                tx.write(cell, Bucket::empty(base))?;
+            }
+        }
+        Ok(())
+    }
+}
