@@ -81,7 +81,8 @@ fn a_map_whose_size_comes_back_does_not_grow() {
 #[test]
 fn an_emptied_map_has_few_buckets() {
     let entries = scale(20_000);
-    let orders: [(&str, fn(u64) -> u64); 3] = [
+    type Order = fn(u64) -> u64;
+    let orders: [(&str, Order); 3] = [
         ("upwards", |n| n),
         ("downwards", |n| scale(20_000) - 1 - n),
         ("to and fro", |n| n * 7919 % scale(20_000)),

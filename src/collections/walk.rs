@@ -12,6 +12,9 @@ pub(super) struct Region {
     pub(super) depth: u32,
 }
 
+/// A region, and where its bucket is.
+pub(super) type Visited<'a, K, V> = (Region, Place<'a, K, V>);
+
 /// Visits all regions of the hashes, and the bucket of each: parents before their children.
 ///
 /// What is still to be visited is named by its hashes, not by its buckets: in a transaction, the
@@ -38,7 +41,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
 impl<'m, R, K: Send + Sync + 'static, V: Send + Sync + 'static> Walk<'m, R, K, V> {
     /// The next region and the place of its bucket, which may be one of a larger region; ends after
     /// an error.
-    pub(super) fn next_bucket<'a>(&mut self) -> Option<Result<(Region, Place<'a, K, V>), R::Error>>
+    pub(super) fn next_bucket<'a>(&mut self) -> Option<Result<Visited<'a, K, V>, R::Error>>
     where
         R: Reader<'a>,
     {

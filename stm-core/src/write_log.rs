@@ -186,12 +186,20 @@ fn block<D: Domain>(version: *mut VersionHeader<D>, kind: &'static BlockKind) ->
 }
 
 /// An open-addressing index from addresses to entries that is emptied in constant time: a slot
-/// counts only if it carries the current generation.
+/// counts only if it carries the current generation. Of an index that was large, a small log uses a
+/// small part.
 struct Index {
     slots: Vec<Slot>,
+    /// One less than the number of slots that are in use: a power of two.
+    mask: usize,
+    /// What brings a hash down to a slot.
+    shift: u32,
     used: usize,
     generation: u32,
 }
+
+/// Slots of a large index that a small log uses.
+const KEPT: usize = 4096;
 
 #[derive(Clone, Copy, Default)]
 struct Slot {
@@ -201,18 +209,18 @@ struct Slot {
 
 impl Index {
     const fn new() -> Self {
-        Index { slots: Vec::new(), used: 0, generation: 0 }
+        Index { slots: Vec::new(), mask: 0, shift: 0, used: 0, generation: 0 }
     }
 
     fn has_room(&self) -> bool {
-        (self.used + 1) * 2 <= self.slots.len()
+        (self.used + 1) * 2 <= self.mask + 1
     }
 
     #[inline(always)]
     fn start(&self, key: usize) -> usize {
-        // Fibonacci hashing: cells are blocks of some words, their low bits say little.
-        let mixed = (key as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        (mixed >> 32) as usize & (self.slots.len() - 1)
+        // Fibonacci hashing. It is the highest bits of the product that spread what lies in a row,
+        // and they do if the steps are small: cells are blocks of three words or more.
+        ((key as u64 >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
     }
 
     #[inline(always)]
@@ -226,14 +234,14 @@ impl Index {
             if is_it(slot.entry as usize) {
                 return Some(slot.entry as usize);
             }
-            at = (at + 1) & (self.slots.len() - 1);
+            at = (at + 1) & self.mask;
         }
     }
 
     fn insert(&mut self, key: usize, entry: usize) {
         let mut at = self.start(key);
         while self.slots[at].generation == self.generation {
-            at = (at + 1) & (self.slots.len() - 1);
+            at = (at + 1) & self.mask;
         }
         let entry = u32::try_from(entry).expect("fewer than 2^32 writes in one transaction");
         self.slots[at] = Slot { generation: self.generation, entry };
@@ -241,7 +249,10 @@ impl Index {
     }
 
     fn rebuild(&mut self, keys: impl ExactSizeIterator<Item = usize>) {
-        let wanted = (keys.len() * 4).next_power_of_two().max(64);
+        // What is there is used, so that the log is not indexed anew as it grows; but no more of it
+        // than a cache holds.
+        let kept = self.slots.len().clamp(64, KEPT);
+        let wanted = (keys.len() * 4).next_power_of_two().max(kept);
         if self.slots.len() < wanted {
             self.slots = vec![Slot::default(); wanted];
             self.generation = 0;
@@ -250,6 +261,8 @@ impl Index {
             self.slots.fill(Slot::default());
             self.generation = 0;
         }
+        self.mask = wanted - 1;
+        self.shift = u64::BITS - wanted.ilog2();
         self.generation += 1;
         self.used = 0;
         for (entry, key) in keys.enumerate() {
@@ -302,6 +315,35 @@ mod tests {
             log.clear(true, |_| handed_out += 1);
             assert_eq!(handed_out, 100 + 50 * 250);
             assert!(log.is_untouched());
+        }
+    }
+
+    /// Cells in a row, as a heap gives them out: few slots are looked at, however many there are.
+    #[test]
+    fn the_index_spreads_what_lies_in_a_row() {
+        let row =
+            |keys: usize, distance: usize| (0..keys).map(move |n| 0x7f12_3456_0040 + n * distance);
+        let sizes = [20, 60, 100, 300, 1_000, 5_000, 20_000, 200_000];
+        let rows = sizes.into_iter().flat_map(|size| [24, 32, 48, 64].map(|it| row(size, it)));
+        for keys in rows {
+            let keys: Vec<usize> = keys.collect();
+            let mut index = Index::new();
+            for (entry, key) in keys.iter().enumerate() {
+                if entry == 0 || !index.has_room() {
+                    index.rebuild(keys[..entry].iter().copied());
+                }
+                index.insert(*key, entry);
+            }
+            let mut steps = 0;
+            for (entry, key) in keys.iter().enumerate() {
+                assert_eq!(index.find(*key, |found| keys[found] == *key), Some(entry));
+                let mut at = index.start(*key);
+                while index.slots[at].entry as usize != entry {
+                    at = (at + 1) & index.mask;
+                    steps += 1;
+                }
+            }
+            assert!(steps * 2 < keys.len(), "{steps} steps for {} keys", keys.len());
         }
     }
 }
