@@ -17,12 +17,14 @@ if [[ "${1:-}" == --all ]]; then
   recoverers=(recoverers --seconds 900)
   attachers=(attachers --seconds 900)
   random=(random --kills 10000)
+  scale=(scale)
 else
   sweep=(sweep --seconds 30 --stride 23)
   room=(sweep --only room --seconds 30 --stride 4001)
   recoverers=(recoverers --seconds 40)
   attachers=(attachers --seconds 20 --stride 7)
   random=(random --kills 200)
+  scale=(scale --kills 10 --sizes 1,10)
 fi
 cargo build -q --release -p kills
 kills="${CARGO_TARGET_DIR:-target}/release/kills"
@@ -33,6 +35,7 @@ timeout 1000 "$kills" "${attachers[@]}"
 timeout 1000 "$kills" makers
 timeout 1000 "$kills" "${random[@]}"
 timeout 1000 "$kills" "${random[@]}" --crowded
+timeout 1000 "$kills" "${scale[@]}"
 
 # Each fault must make the verdict bad (status 1). A crash of the program itself is not a verdict.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/fault" RUSTFLAGS="--cfg contempo_fault"
@@ -65,3 +68,5 @@ must_show RestoredUnmarked sweep --seconds 30 --stride 13 --only parts
 must_show AliveTakenForDead random --kills 200
 must_show SlotTakenUncounted attachers --seconds 110
 must_show TakenFromTheActive random --kills 400 --crowded
+must_show RetiredUntraced sweep --seconds 60 --stride 13 --only transfer
+must_show OwnedForgotten sweep --seconds 60 --stride 13 --only transfer

@@ -13,6 +13,8 @@ mod overwrites;
 mod planted;
 #[path = "support/region.rs"]
 mod region;
+#[path = "support/reuse.rs"]
+mod reuse;
 use planted::{execution, succeeds_unless};
 
 #[test]
@@ -45,7 +47,7 @@ fn nobody_takes_what_is_in_use() {
                         scope.spawn(move || crowd::crowd(shared, seed, time))
                     })
                     .collect();
-                // Until their sessions are in the pool: what they hold is counted below.
+                // Until they have left: what they hold is counted below.
                 for thread in threads {
                     thread.join().unwrap();
                 }
@@ -54,5 +56,33 @@ fn nobody_takes_what_is_in_use() {
             let report = shared.check();
             assert!(report.is_sound() && report.retired == 0, "{report}");
         }
+    });
+}
+
+#[test]
+fn stale_handles_stay_stale_where_classes_change() {
+    let name = "stale_handles_stay_stale_where_classes_change";
+    succeeds_unless(name, &[Fault::GenerationsBegunAnew], || {
+        (0..6).for_each(|_| reuse::stale_handles_stay_stale(2, execution));
+    });
+}
+
+#[test]
+fn a_class_outlives_those_who_have_seen_it() {
+    succeeds_unless("a_class_outlives_those_who_have_seen_it", &[Fault::ReopenedAtOnce], || {
+        for _ in 0..11 {
+            execution();
+            reuse::a_class_outlives_those_who_have_seen_it();
+        }
+    });
+}
+
+#[test]
+fn what_the_dead_had_retired_is_found() {
+    let name = "what_the_dead_had_retired_is_found";
+    let faults = [Fault::RetiredUntraced, Fault::TraceOverwritten, Fault::OwnedForgotten];
+    let role = region::role().map(|(_, place)| place);
+    succeeds_unless(name, &faults, || {
+        reuse::what_the_dead_had_retired_is_found(name, role.as_deref(), execution);
     });
 }

@@ -118,7 +118,7 @@ fn a_handle_that_leaves_a_transaction_before_its_commit_does_no_harm() {
                         shared.atomically(|tx| tx.free(leaked)).unwrap();
                     }
                 });
-                // Until its session is in the pool, too: what it holds is counted below.
+                // Until it has left, too: what it holds is counted below.
                 other.join().unwrap();
             });
             tx.cancel()

@@ -315,7 +315,9 @@ fn fill(shared: &Shared) -> (u64, TransactionError) {
 fn a_full_file_system_is_an_error() {
     on_a_small_file_system("full", |folder| {
         let path = folder.join("region");
-        let shared = Shared::create(&path, &Options::new().threads(64).first_bytes(0)).unwrap();
+        let shared =
+            Shared::create(&path, &Options::new().most_bytes(16 << 20).threads(64).first_bytes(0))
+                .unwrap();
         let (made, full) = fill(&shared);
         assert!(matches!(full, TransactionError::NoBlock(_)), "{full}");
         assert!(made > 20, "{made}");
@@ -343,7 +345,9 @@ fn what_others_append_to_a_region_is_not_taken_for_room() {
     }
     on_a_small_file_system("appended", |folder| {
         let path = folder.join("region");
-        let shared = Shared::create(&path, &Options::new().threads(64).first_bytes(0)).unwrap();
+        let shared =
+            Shared::create(&path, &Options::new().most_bytes(16 << 20).threads(64).first_bytes(0))
+                .unwrap();
         // Longer, without any space for it.
         std::fs::File::options().write(true).open(&path).unwrap().set_len(8 << 20).unwrap();
         let mut other = play(name, "fills", &path);

@@ -109,7 +109,7 @@ fn room_that_idle_threads_of_the_same_process_hold_is_found() {
     let shared = Shared::create(&place, &options()).unwrap();
     shared.root("cell", 0_u64).unwrap(); // So that there is a superblock for small values.
     for looked_at in [false, true] {
-        // One that lives, and one whose session is in the pool.
+        // One that lives, and one that has ended.
         let barrier = Barrier::new(2);
         std::thread::scope(|scope| {
             let holder = scope.spawn(|| {
@@ -124,7 +124,7 @@ fn room_that_idle_threads_of_the_same_process_hold_is_found() {
             free(&shared, &made);
             shared.collect().unwrap();
             barrier.wait();
-            holder.join().unwrap(); // Until its session is in the pool.
+            holder.join().unwrap(); // Until it has left.
         });
     }
     shared.collect().unwrap();

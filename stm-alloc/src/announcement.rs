@@ -164,6 +164,13 @@ pub fn unlinked_at(clock: &CommitClock) -> u64 {
     clock.now()
 }
 
+/// Announces the present stamp, outside of a transaction: what is found in use after that stays until
+/// [`withdraw`].
+#[cold]
+pub fn announce_now(descriptor: &Descriptor, clock: &CommitClock) {
+    announce(descriptor, clock, &Cell::new(0));
+}
+
 /// Ends a transaction. Its announcement stays in force (module docs).
 #[inline(always)]
 pub fn end(descriptor: &Descriptor) {

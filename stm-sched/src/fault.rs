@@ -182,6 +182,16 @@ pub enum Fault {
     EndOfTermMissed,
     /// In a region: a slot is taken first and counted then.
     SlotTakenUncounted,
+    /// In a region: a block is retired without a note of its place.
+    RetiredUntraced,
+    /// In a region: the note of a block that still waits is written over, and its superblock not noted.
+    TraceOverwritten,
+    /// In a region: a superblock that was closed is given another class while somebody may still be there.
+    ReopenedAtOnce,
+    /// In a region: blocks of a superblock that has changed its class begin at the first generation.
+    GenerationsBegunAnew,
+    /// In a region: who clears up does not look at the superblocks that the dead one owned.
+    OwnedForgotten,
 }
 
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]

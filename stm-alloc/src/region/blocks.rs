@@ -1,4 +1,4 @@
-//! Blocks in superblocks of one size class; what a slot owns.
+//! The superblocks and free blocks of a slot.
 //!
 //! A superblock belongs to one slot, which alone takes blocks from it; anybody may free one. There are
 //! no lists in the region, so there is nothing that a death could leave half-linked:
@@ -8,214 +8,37 @@
 //! - **Hints** say where free blocks are: a bit map in the superblock's header, set by whoever frees a
 //!   block of a superblock that is another's. A hint may be wrong (then the meta word says so) or
 //!   missing (then [`Superblock::rebuild_hints`] sets it, when the superblock is given up, and whoever clears up
-//!   after a death looks at every block).
+//!   after a death looks at every block of the superblocks that the dead one owned).
 //! - **Caches** (lists of free blocks) are the process's private memory. With the process they are
 //!   gone, and the blocks in them are what their meta words say: free.
+//!
+//! A slot that has more superblocks than it has use for gives those up that have nothing free; one that is empty goes
+//! back to the common pool, and may be given another class (`superblock`).
 
 use crate::region::error::NoBlock;
 use crate::region::handle::{GRAIN, Handle, Kind, Meta, MetaWord};
-use crate::region::layout::{SUPERBLOCK, SUPERBLOCK_HEADER};
+use crate::region::layout::SUPERBLOCK;
 use crate::region::map::Map;
+use crate::region::superblock::{ENOUGH, RESERVE, Superblock};
 use crate::region::tenure::Tenure;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-/// Sizes of blocks.
-pub const SIZES: [usize; 21] = [
-    32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192,
-    16256, 32512,
-];
-/// The largest block.
-pub const LARGEST: usize = SIZES[SIZES.len() - 1];
-const HINT_WORDS: usize = (SUPERBLOCK - SUPERBLOCK_HEADER) / SIZES[0] / 64 + 1;
+pub use crate::region::superblock::{LARGEST, SIZES};
 
-/// The beginning of a superblock. Fresh ones are zero.
-#[derive(Debug)]
-#[repr(C)]
-pub struct SuperblockHeader {
-    /// The bits of the [`Tenure`] that owns it, plus 1; or 0.
-    ///
-    /// | from | to | by whom, by compare-and-swap |
-    /// | --- | --- | --- |
-    /// | 0 | a tenure | its slot's thread |
-    /// | a tenure | 0 | its slot's thread, when it leaves or begins another term; who clears up after its death; who needs the room, once the term has ended |
-    owner: AtomicU32,
-    /// The size class plus 1, or 0 if it has none yet. Only the owner writes.
-    class: AtomicU32,
-    /// How many of its blocks, from the first on, may ever have been in use. Only the owner writes, and
-    /// before it uses one: so nobody need look at the others.
-    used: AtomicU32,
-    hints: [AtomicU64; HINT_WORDS],
-}
-
-impl SuperblockHeader {
-    /// Is this its size class?
-    #[inline(always)]
-    pub fn is_of_class(&self, class: usize) -> bool {
-        // Relaxed: stored before any of its blocks was used, and never changed.
-        self.class.load(Ordering::Relaxed) == class as u32 + 1
-    }
-}
-
-const _: () = assert!(size_of::<SuperblockHeader>() <= SUPERBLOCK_HEADER);
-const _: () = {
-    let mut at = 0;
-    while at < SIZES.len() {
-        assert!(SIZES[at].is_multiple_of(GRAIN) && (at == 0 || SIZES[at] > SIZES[at - 1]));
-        at += 1;
-    }
-};
-
-/// One superblock.
-#[derive(Clone, Copy, Debug)]
-pub struct Superblock<'m> {
-    /// Its header.
-    pub header: &'m SuperblockHeader,
-    offset: usize,
-}
-
-impl<'m> Superblock<'m> {
-    /// The superblock at `offset`, if there is one.
-    pub fn at(map: &'m Map, offset: usize) -> Option<Self> {
-        let (_, at) = map.meta_at(offset / SUPERBLOCK * SUPERBLOCK)?;
-        // SAFETY: mapped for the length of a superblock, aligned; atomics, for which any bits do.
-        let header = unsafe { &*at.cast::<SuperblockHeader>() };
-        Some(Superblock { header, offset: offset / SUPERBLOCK * SUPERBLOCK })
-    }
-
-    /// All that there are.
-    pub fn all(map: &'m Map) -> impl Iterator<Item = Self> {
-        map.superblocks().filter_map(move |offset| Self::at(map, offset))
-    }
-
-    /// Its size class, if it has one (that makes sense).
-    pub fn class(&self) -> Option<usize> {
-        let class = self.header.class.load(Ordering::Relaxed).checked_sub(1)? as usize;
-        (class < SIZES.len()).then_some(class)
-    }
-
-    /// Who owns it.
-    pub fn owner(&self) -> Option<Tenure> {
-        // Acquire, partner: the release in `give_up`.
-        self.header.owner.load(Ordering::Acquire).checked_sub(1).map(Tenure::from_bits)
-    }
-
-    /// Gives it up, if this is still its owner.
-    pub fn give_up(&self, owner: Tenure) {
-        // Release, partner: the acquire in `SlotHeap::make_ours`. Who fails has been forestalled: another has given
-        // it up in the same owner's place.
-        let _ = self.header.owner.compare_exchange(
-            owner.bits() + 1,
-            0,
-            Ordering::Release,
-            Ordering::Relaxed,
-        );
-    }
-
-    /// Size and number of its blocks; no blocks if it has no class.
-    fn room(&self) -> (usize, usize) {
-        let size = self.class().map_or(SUPERBLOCK, |class| SIZES[class]);
-        (size, (SUPERBLOCK - SUPERBLOCK_HEADER) / size)
-    }
-
-    /// How many of its blocks may have been in use.
-    fn used(&self) -> usize {
-        // Acquire, partner: the release in `carve`.
-        (self.header.used.load(Ordering::Acquire) as usize).min(self.room().1)
-    }
-
-    /// Where the blocks lie that may have been in use.
-    pub fn blocks(&self) -> impl Iterator<Item = usize> + use<> {
-        let ((size, _), offset) = (self.room(), self.offset);
-        (0..self.used()).map(move |index| offset + SUPERBLOCK_HEADER + index * size)
-    }
-
-    /// Bytes of blocks that were never in use.
-    pub fn fresh_bytes(&self) -> usize {
-        let (size, count) = self.room();
-        (count - self.used()) * size
-    }
-
-    /// Takes some blocks that were never in use. Only for the owner.
-    fn carve(&self, found: &mut Vec<u32>) {
-        let ((size, count), used) = (self.room(), self.used());
-        let end = count.min(used + ENOUGH);
-        // Release, partner: the acquire in `used`. Before any of them is used: see the field.
-        self.header.used.store(end as u32, Ordering::Release);
-        let place = |index| ((self.offset + SUPERBLOCK_HEADER + index * size) / GRAIN) as u32;
-        found.extend((used..end).rev().map(place)); // The lowest is taken first.
-    }
-
-    fn index_of(&self, block: usize) -> Option<usize> {
-        let size = SIZES[self.class()?];
-        let inside = block.checked_sub(self.offset + SUPERBLOCK_HEADER)?;
-        (inside.is_multiple_of(size) && inside / size < HINT_WORDS * 64).then(|| inside / size)
-    }
-
-    /// Says that `block` is free.
-    fn hint(&self, block: usize) {
-        if let Some(index) = self.index_of(block) {
-            // Release, partner: the acquire in `take_hints`: the meta word is visible with the hint.
-            self.header.hints[index / 64].fetch_or(1 << (index % 64), Ordering::Release);
-        }
-    }
-
-    /// Takes the hints of one word at least, if there are any.
-    fn take_hints(&self, found: &mut Vec<u32>) {
-        let Some(class) = self.class() else { return };
-        for (word, hints) in self.header.hints.iter().enumerate() {
-            if hints.load(Ordering::Relaxed) == 0 {
-                continue;
-            }
-            // Acquire: see `hint`.
-            let mut bits = hints.swap(0, Ordering::Acquire);
-            while bits != 0 {
-                let index = word * 64 + bits.trailing_zeros() as usize;
-                bits &= bits - 1;
-                let block = self.offset + SUPERBLOCK_HEADER + index * SIZES[class];
-                if block + SIZES[class] <= self.offset + SUPERBLOCK {
-                    found.push((block / GRAIN) as u32);
-                }
-            }
-        }
-    }
-
-    /// Sets a hint for every free block. Hints for blocks in somebody's cache do no harm.
-    pub fn rebuild_hints(&self, map: &Map) {
-        if self.class().is_none() {
-            return;
-        }
-        for (index, block) in self.blocks().enumerate() {
-            // Acquire, partner: the release in `SlotHeap::free`.
-            let free = map.meta_at(block).is_some_and(|(meta, _)| {
-                Meta::from_bits(meta.load(Ordering::Acquire)).kind() == Kind::Free
-            });
-            if free {
-                self.hint_index(index);
-            }
-        }
-    }
-
-    /// Sets the hint for the block of this index, which the caller has seen to be free (Acquire), unless it is set.
-    pub fn hint_index(&self, index: usize) {
-        let Some(hints) = self.header.hints.get(index / 64) else { return };
-        let bit = 1 << (index % 64);
-        // Relaxed: if it is set, then whoever takes it later finds the block free, as we have seen it before. If it was
-        // taken before, we see that.
-        if hints.load(Ordering::Relaxed) & bit == 0 {
-            // Release: as in `hint`.
-            hints.fetch_or(bit, Ordering::Release);
-        }
-    }
-
-    /// Is a hint set for `block`?
-    pub fn is_hinted(&self, block: usize) -> bool {
-        self.index_of(block).is_some_and(|index| {
-            self.header.hints[index / 64].load(Ordering::Relaxed) >> (index % 64) & 1 == 1
-        })
-    }
-}
+/// One superblock of so many is reserved for those who free something,
+const RESERVED_PART: usize = 64;
+/// but not less than these,
+const LEAST_RESERVED: usize = SIZES.len() - RESERVE;
+/// and not more.
+const MOST_RESERVED: usize = 16;
+/// Bytes that are freed before it is worth a look which superblocks are empty: so many,
+const LEAST_FREED: usize = 1 << 20;
+/// and such a part of all.
+const FREED_PART: usize = 16;
+/// Superblocks that a slot keeps, though there is nothing free in them.
+const KEPT: usize = 64;
 
 /// One size class of one slot.
 #[derive(Debug, Default)]
@@ -234,6 +57,15 @@ pub struct SlotHeap {
     map: Arc<Map>,
     tenure: Cell<Tenure>,
     classes: [Class; SIZES.len()],
+    /// Superblocks that were closed, and wait for their contemporaries.
+    closed: RefCell<Vec<usize>>,
+    /// Is it worth while to look which superblocks are empty, or too many?
+    due: Cell<bool>,
+    /// Has the file grown, or was much freed, since we have looked which are empty?
+    changed: Cell<bool>,
+    /// Bytes that were freed since then, and after how many it is worth another look.
+    freed: Cell<usize>,
+    much: Cell<usize>,
 }
 
 /// A block that is free and ours: to be filled, and then put to use by [`SlotHeap::put_to_use`].
@@ -244,9 +76,6 @@ pub struct FreshBlock {
     offset: usize,
 }
 
-/// Hinted blocks that are enough for once.
-const ENOUGH: usize = 64;
-
 impl SlotHeap {
     /// The heap of a slot for this term, which owns no superblock yet.
     pub fn new(map: Arc<Map>, tenure: Tenure) -> Self {
@@ -254,6 +83,11 @@ impl SlotHeap {
             map,
             tenure: Cell::new(tenure),
             classes: std::array::from_fn(|_| Class::default()),
+            closed: RefCell::new(Vec::new()),
+            due: Cell::new(false),
+            changed: Cell::new(false),
+            freed: Cell::new(0),
+            much: Cell::new(LEAST_FREED),
         }
     }
 
@@ -275,7 +109,30 @@ impl SlotHeap {
     /// Why there is none.
     #[inline]
     pub fn take(&self, size: usize) -> Result<FreshBlock, NoBlock> {
-        let index = class_of(size)?;
+        self.take_of(class_of(size)?)
+    }
+
+    /// As [`take`](Self::take); if there is none, then a larger one, or one of the reserve. Says whether it is.
+    ///
+    /// # Errors
+    /// Why there is none.
+    #[cold]
+    pub fn take_in_need(&self, size: usize) -> Result<(FreshBlock, bool), NoBlock> {
+        let full = match self.take(size) {
+            Ok(block) => return Ok((block, false)),
+            Err(full) => full,
+        };
+        // What is at hand, then the reserve, then what others may have given up.
+        let larger = || (0..RESERVE).filter(|class| SIZES[*class] >= size);
+        let at_hand = larger().filter(|class| !self.classes[*class].free.borrow().is_empty());
+        let reserve = (RESERVE..SIZES.len()).filter(|class| SIZES[*class] >= size);
+        let mut all = at_hand.chain(reserve).chain(larger());
+        let found = all.find_map(|class| Some((self.take_of(class).ok()?, class >= RESERVE)));
+        found.ok_or(full)
+    }
+
+    #[inline]
+    fn take_of(&self, index: usize) -> Result<FreshBlock, NoBlock> {
         let class = &self.classes[index];
         loop {
             let Some(block) = class.free.borrow_mut().pop() else {
@@ -326,15 +183,25 @@ impl SlotHeap {
         std::sync::atomic::fence(Ordering::Release);
         let offset = at.addr() - self.map.base().addr();
         let Some(superblock) = Superblock::at(&self.map, offset) else { return true };
-        // Relaxed: only we make it ours, and only we give it up.
-        let ours = superblock.header.owner.load(Ordering::Relaxed) == self.tenure.get().bits() + 1;
-        match superblock.class() {
-            Some(class) if ours => {
+        // Only we make it ours, and only we give it up.
+        let state = superblock.state();
+        match state.class() {
+            Some(class) if state.owner() == Some(self.tenure.get()) => {
+                self.count_freed(SIZES[class]);
                 self.classes[class].free.borrow_mut().push((offset / GRAIN) as u32);
             }
             _ => superblock.hint(offset),
         }
         true
+    }
+
+    #[inline(always)]
+    fn count_freed(&self, bytes: usize) {
+        self.freed.set(self.freed.get() + bytes);
+        if self.freed.get() > self.much.get() {
+            self.changed.set(true);
+            self.due.set(true);
+        }
     }
 
     #[cold]
@@ -354,11 +221,13 @@ impl SlotHeap {
                     return Ok(());
                 }
             }
-        }
-        if let (true, Some(newest)) = (free.is_empty(), class.own.borrow().last())
-            && let Some(superblock) = Superblock::at(&self.map, *newest)
-        {
-            superblock.carve(&mut free);
+            for offset in own.iter().rev() {
+                if free.is_empty()
+                    && let Some(superblock) = Superblock::at(&self.map, *offset)
+                {
+                    superblock.carve(&mut free);
+                }
+            }
         }
         if !free.is_empty() {
             return Ok(());
@@ -369,84 +238,172 @@ impl SlotHeap {
                 return Ok(());
             }
             self.map.grow()?;
+            // Perhaps there was room in superblocks of another class.
+            self.changed.set(true);
+            self.due.set(true);
         }
     }
 
-    /// Makes a superblock ours that nobody owns: of this class, with something free, or a fresh one.
+    /// Makes a superblock ours that nobody owns: of this class, with something free, or one without a class. The last
+    /// of those are the reserve's.
     fn adopt(&self, index: usize) -> bool {
         let class = &self.classes[index];
-        let mut fresh = None;
-        for superblock in Superblock::all(&self.map) {
-            let header = superblock.header;
-            if header.owner.load(Ordering::Relaxed) != 0 {
-                continue;
-            }
-            match superblock.class() {
-                Some(other) if other != index => continue,
-                Some(_) => {
-                    let hinted =
-                        header.hints.iter().any(|hints| hints.load(Ordering::Relaxed) != 0);
-                    if !hinted && superblock.fresh_bytes() == 0 {
-                        continue;
-                    }
-                }
-                None => {
-                    fresh.get_or_insert(superblock);
-                    continue;
-                }
-            }
-            if self.make_ours(&superblock) {
-                class.own.borrow_mut().push(superblock.offset);
-                let mut free = class.free.borrow_mut();
-                superblock.take_hints(&mut free);
-                if free.is_empty() {
-                    superblock.carve(&mut free);
-                }
-                if !free.is_empty() {
+        loop {
+            let (mut fresh, mut all, mut reserved) = (None, 0, 0);
+            for superblock in Superblock::all(&self.map) {
+                let state = superblock.state();
+                all += 1;
+                reserved += usize::from(state.is_free() || state.is_reserve());
+                if state.is_free() {
+                    fresh.get_or_insert((superblock, state));
+                } else if state.owner().is_none()
+                    && state.is_of_class(index)
+                    && state.is_hinted()
+                    && superblock.take(state, self.tenure.get(), index)
+                    && self.begin_with(class, &superblock)
+                {
                     return true;
                 }
             }
-        }
-        let Some(superblock) = fresh else { return false };
-        if !self.make_ours(&superblock) {
-            return self.adopt(index); // Somebody else was faster: look again.
-        }
-        match superblock.class() {
-            None => {
-                // Relaxed: the blocks are free already (zero); a death before this store leaves a
-                // superblock without a class, and one after it, one with free blocks.
-                superblock.header.class.store(index as u32 + 1, Ordering::Relaxed);
+            let is_left = index >= RESERVE
+                || reserved > (all / RESERVED_PART).clamp(LEAST_RESERVED, MOST_RESERVED);
+            let Some((superblock, state)) = fresh.filter(|_| is_left) else { return false };
+            // Else somebody else was faster: look again.
+            if superblock.take(state, self.tenure.get(), index)
+                && self.begin_with(class, &superblock)
+            {
+                return true;
             }
-            // Its former owner gave it a class, and gave it up, since we looked.
-            Some(other) if other != index => {
-                superblock.give_up(self.tenure.get());
-                return self.adopt(index);
-            }
-            Some(_) => {}
         }
-        class.own.borrow_mut().push(superblock.offset);
-        superblock.carve(&mut class.free.borrow_mut());
-        true
     }
 
-    fn make_ours(&self, superblock: &Superblock<'_>) -> bool {
-        // Acquire, partner: the release by whoever gave it up, or cleared up after the owner's death.
-        superblock
-            .header
-            .owner
-            .compare_exchange(0, self.tenure.get().bits() + 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
+    /// Takes blocks of a superblock that has become ours. False if there are none.
+    fn begin_with(&self, class: &Class, superblock: &Superblock<'_>) -> bool {
+        let mut own = class.own.borrow_mut();
+        own.push(superblock.offset);
+        if own.len() > KEPT {
+            self.due.set(true);
+        }
+        let mut free = class.free.borrow_mut();
+        superblock.take_hints(&mut free);
+        if free.is_empty() {
+            superblock.carve(&mut free);
+        }
+        !free.is_empty()
+    }
+
+    /// Is it worth while to look which superblocks are empty, or too many?
+    #[inline(always)]
+    pub fn is_due(&self) -> bool {
+        self.due.get()
+    }
+
+    /// Gives superblocks up in which nothing is free, if there are many: so whoever clears up after our death has
+    /// less to look at. To be called outside a transaction: what that has made must lie in superblocks of ours. If
+    /// the file has grown since the last time, or much was freed, then what is empty is closed, as by
+    /// [`close_empty`](Self::close_empty), one of each class aside.
+    pub fn tidy(&self) -> Vec<usize> {
+        self.due.set(false);
+        for class in &self.classes {
+            let mut own = class.own.borrow_mut();
+            if own.len() <= KEPT {
+                continue;
+            }
+            let mut useful: Vec<usize> = class
+                .free
+                .borrow()
+                .iter()
+                .map(|place| *place as usize * GRAIN / SUPERBLOCK)
+                .collect();
+            useful.sort_unstable();
+            useful.dedup();
+            // The newest may have blocks that were never in use.
+            let newest = own.last().copied();
+            own.retain(|offset| {
+                let keep = Some(*offset) == newest
+                    || useful.len() <= KEPT && useful.binary_search(&(offset / SUPERBLOCK)).is_ok();
+                if !keep && let Some(superblock) = Superblock::at(&self.map, *offset) {
+                    superblock.rebuild_hints();
+                    superblock.give_up(self.tenure.get());
+                }
+                keep
+            });
+            let kept =
+                |place: &u32| own.contains(&(*place as usize * GRAIN / SUPERBLOCK * SUPERBLOCK));
+            class.free.borrow_mut().retain(kept);
+        }
+        if self.changed.replace(false) { self.close_empty(true) } else { Vec::new() }
+    }
+
+    /// Closes what is empty: superblocks of ours, and of nobody; with `sparing`, one of ours of each class is kept.
+    /// Returns where they are: they wait for their contemporaries, and then for [`finish`](Self::finish). To be
+    /// called outside a transaction.
+    pub fn close_empty(&self, sparing: bool) -> Vec<usize> {
+        let (tenure, mut closed) = (self.tenure.get(), Vec::new());
+        // So that the look is paid for by what was freed.
+        let bytes = self.map.superblocks().count() * SUPERBLOCK;
+        self.freed.set(0);
+        self.much.set(LEAST_FREED.max(bytes / FREED_PART));
+        for class in &self.classes {
+            let (before, mut spare) = (closed.len(), sparing);
+            class.own.borrow_mut().retain(|offset| {
+                let Some(superblock) = Superblock::at(&self.map, *offset) else { return false };
+                if !superblock.is_empty() || std::mem::replace(&mut spare, false) {
+                    return true;
+                }
+                let goes = superblock.close(tenure);
+                closed.extend(goes.then_some(*offset));
+                !goes
+            });
+            let gone = &closed[before..];
+            if !gone.is_empty() {
+                let stays = |place: &u32| {
+                    !gone.contains(&(*place as usize * GRAIN / SUPERBLOCK * SUPERBLOCK))
+                };
+                class.free.borrow_mut().retain(stays);
+            }
+        }
+        for superblock in Superblock::all(&self.map) {
+            let state = superblock.state();
+            let is_worth_a_look = state.is_closed()
+                || state.class().is_some() && state.is_hinted() && superblock.seems_empty();
+            if state.owner().is_some() || !is_worth_a_look || !superblock.take(state, tenure, 0) {
+                continue;
+            }
+            if state.is_closed() || superblock.close(tenure) {
+                closed.push(superblock.offset);
+            } else {
+                superblock.rebuild_hints();
+                superblock.give_up(tenure);
+            }
+        }
+        self.closed.borrow_mut().extend(&closed);
+        closed
+    }
+
+    /// Puts a superblock that we have closed into the common pool: all contemporaries of that have ended.
+    pub fn finish(&self, offset: usize) {
+        self.closed.borrow_mut().retain(|closed| *closed != offset);
+        if let Some(superblock) = Superblock::at(&self.map, offset) {
+            superblock.finish(self.tenure.get());
+        }
     }
 
     /// Gives every superblock up. To be called when the slot is given up.
     pub fn leave(&self) {
+        let tenure = self.tenure.get();
         for class in &self.classes {
             class.free.borrow_mut().clear();
             for offset in class.own.borrow_mut().drain(..) {
                 if let Some(superblock) = Superblock::at(&self.map, offset) {
-                    superblock.rebuild_hints(&self.map);
-                    superblock.give_up(self.tenure.get());
+                    superblock.rebuild_hints();
+                    superblock.give_up(tenure);
                 }
+            }
+        }
+        for offset in self.closed.borrow_mut().drain(..) {
+            if let Some(superblock) = Superblock::at(&self.map, offset) {
+                superblock.give_up(tenure);
             }
         }
     }
@@ -456,7 +413,7 @@ impl SlotHeap {
 #[inline]
 fn class_of(size: usize) -> Result<usize, NoBlock> {
     // A handful of comparisons; the common sizes come first.
-    SIZES
+    SIZES[..RESERVE]
         .iter()
         .position(|class| *class >= size)
         .ok_or(NoBlock::TooLarge { wanted: size, most: LARGEST })

@@ -74,6 +74,22 @@ impl Meta {
         Meta((self.0 >> GENERATION_SHIFT).wrapping_add(1) << GENERATION_SHIFT)
     }
 
+    /// Is it used for nothing?
+    pub const fn is_free(self) -> bool {
+        self.0 >> KIND_SHIFT & 3 == 0
+    }
+
+    /// A free block of this generation.
+    #[must_use]
+    pub const fn free_at(generation: u32) -> Self {
+        Meta((generation as u64) << GENERATION_SHIFT)
+    }
+
+    /// How often it was freed.
+    pub const fn generation(self) -> u32 {
+        (self.0 >> GENERATION_SHIFT) as u32
+    }
+
     /// The same block, retired by this one.
     #[must_use]
     pub const fn retired_by(self, tenure: Tenure) -> Self {

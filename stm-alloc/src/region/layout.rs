@@ -5,12 +5,15 @@
 //! 1024     ready         written last: the region is complete
 //! 2048     shared words  clock, length, wake-up words
 //! 8192     processes     one record each
-//!          slots         descriptors, one for each thread that takes part
+//!          slots         descriptors, one for each thread that takes part, and where it has retired something
+//!          table         one word for each superblock: whose it is, and of which size
 //! blocks   superblocks   64 KiB each, to the end; the last is never used (see `map`)
 //! ```
 
 use crate::region::error::{OpenError, Unusable, system};
+use crate::region::superblock::SIZES;
 use crate::region::tenure::AtomicTerm;
+use crate::region::trace::Traces;
 use bytemuck::{Pod, Zeroable};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
@@ -142,6 +145,8 @@ pub struct SlotRecord {
     pub process: AtomicU64,
     /// Whose memory it is ([`tenure`](super::tenure)).
     pub term: AtomicTerm,
+    /// Where it has retired something.
+    pub traces: Traces,
 }
 
 /// One process that is or was attached: the index of its record, and the generation of that.
@@ -171,12 +176,15 @@ impl Incarnation {
     }
 }
 
-/// Bytes from the beginning to the first superblock.
-pub const fn blocks_at(processes: u32, slots: u32) -> usize {
-    let end = PROCESSES_AT
-        + (processes as usize * size_of::<ProcessRecord>()).next_multiple_of(128)
-        + slots as usize * size_of::<SlotRecord>();
-    end.next_multiple_of(SUPERBLOCK)
+/// Bytes from the beginning to the first superblock, in a region that may have `most` bytes.
+pub const fn blocks_at(processes: u32, slots: u32, most: u64) -> usize {
+    let words = most as usize / SUPERBLOCK;
+    (table_at(processes, slots) + words * size_of::<AtomicU64>()).next_multiple_of(SUPERBLOCK)
+}
+
+/// Where the table of superblocks begins: a word for each `SUPERBLOCK` bytes of the whole file.
+pub const fn table_at(processes: u32, slots: u32) -> usize {
+    slots_at(processes) + slots as usize * size_of::<SlotRecord>()
 }
 
 /// Where the slots begin.
@@ -213,6 +221,7 @@ pub fn layout_hash(more: &[usize]) -> u64 {
         size_of::<SlotRecord>(),
         offset_of!(SlotRecord, process),
         offset_of!(SlotRecord, term),
+        offset_of!(SlotRecord, traces),
         size_of::<ProcessRecord>(),
         size_of::<Shared>(),
         offset_of!(Shared, clock),
@@ -225,7 +234,7 @@ pub fn layout_hash(more: &[usize]) -> u64 {
         SUPERBLOCK,
         SUPERBLOCK_HEADER,
     ];
-    let sizes = ours.iter().chain(&super::blocks::SIZES).chain(more);
+    let sizes = ours.iter().chain(&SIZES).chain(more);
     sizes.fold(0, |sum, size| hash(sum, &(*size as u64).to_le_bytes()))
 }
 
@@ -254,6 +263,11 @@ impl Identity {
             directory: 0,
             checksum: 0,
         }
+    }
+
+    /// Bytes to the first superblock.
+    pub const fn blocks_at(&self) -> usize {
+        blocks_at(self.processes, self.slots, self.most)
     }
 
     /// The checksum that it should have.
@@ -299,7 +313,7 @@ impl Identity {
         if !sensible {
             return Err(Unusable::Damaged);
         }
-        let expected = (blocks_at(self.processes, self.slots) + 2 * SUPERBLOCK) as u64;
+        let expected = (self.blocks_at() + 2 * SUPERBLOCK) as u64;
         if length < expected || self.most < expected {
             return Err(Unusable::Truncated { expected, found: length });
         }

@@ -23,7 +23,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// What the file grows by, unless there is less room.
 const GROWTH: u64 = 1024 * 1024;
@@ -126,7 +126,7 @@ impl Map {
     /// # Errors
     /// What the system says.
     pub fn create(file: File, identity: Identity, first: u64) -> Result<Self, OpenError> {
-        let begin = layout::blocks_at(identity.processes, identity.slots) as u64;
+        let begin = identity.blocks_at() as u64;
         let length = (begin + first).next_multiple_of(SUPERBLOCK as u64) + SUPERBLOCK as u64;
         let length = length.max(begin + 2 * SUPERBLOCK as u64).min(identity.most);
         allocate(&file, 0, length).map_err(system("allocate the region's space"))?;
@@ -180,7 +180,7 @@ impl Map {
         }
         map.check_length()?;
         let usable = map.refresh().map_err(system("look at the region's length"))?;
-        let least = layout::blocks_at(identity.processes, identity.slots) + SUPERBLOCK;
+        let least = identity.blocks_at() + SUPERBLOCK;
         if usable < least {
             return Err(Unusable::Damaged.into()); // The file is long enough, and does not say so.
         }
@@ -253,6 +253,21 @@ impl Map {
     #[inline(always)]
     pub fn slot(&self, slot: u32) -> Option<&SlotRecord> {
         (slot < self.identity.slots).then(|| self.slot_unchecked(slot))
+    }
+
+    /// The word of the table for the superblock of this place, if there may be one.
+    #[inline(always)]
+    pub fn state_of(&self, offset: usize) -> Option<&AtomicU64> {
+        // SAFETY: the table has a word for each whole superblock of `most` bytes, and lies before the first
+        // superblock; aligned; atomics, for which any bits do.
+        ((offset / SUPERBLOCK) < self.identity.most as usize / SUPERBLOCK)
+            .then(|| unsafe { &*self.states().add(offset / SUPERBLOCK) })
+    }
+
+    /// Where the table of superblocks lies: a word for each `SUPERBLOCK` bytes that the file may have.
+    pub fn states(&self) -> *const AtomicU64 {
+        let at = layout::table_at(self.identity.processes, self.identity.slots);
+        self.base().wrapping_add(at).cast()
     }
 
     /// The record of a process.
@@ -357,7 +372,7 @@ impl Map {
             Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => 0,
             _ => self.usable.load(Ordering::Relaxed), // If it cannot be told, then those that we know of.
         };
-        let begin = layout::blocks_at(self.identity.processes, self.identity.slots) / SUPERBLOCK;
+        let begin = self.identity.blocks_at() / SUPERBLOCK;
         (begin..end / SUPERBLOCK).map(|index| index * SUPERBLOCK)
     }
 

@@ -6,7 +6,9 @@
 //! | [`error`] | why a region cannot be made or opened |
 //! | [`map`] | the mapping: bounds, growth |
 //! | [`handle`] | references that mean the same in every process, checked when they are decoded |
-//! | [`blocks`] | blocks in superblocks of one size class; what a slot owns |
+//! | [`superblock`] | one superblock: whose it is, which class it has, how it changes that |
+//! | [`blocks`] | the superblocks and free blocks of a slot |
+//! | [`trace`] | where a slot has retired something |
 //! | [`tenure`] | whose memory it is, and until when |
 //! | [`power`] | has the machine gone down while the region was in use? |
 //!
@@ -20,4 +22,6 @@ pub mod handle;
 pub mod layout;
 pub mod map;
 pub mod power;
+pub mod superblock;
 pub mod tenure;
+pub mod trace;

@@ -11,8 +11,8 @@
 
 use crate::domain::Domain;
 use crate::region::domain::RegionDomain;
-use contempo_alloc::region::blocks::{SIZES, Superblock};
 use contempo_alloc::region::handle::{Handle, Kind};
+use contempo_alloc::region::superblock::{SIZES, Superblock};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::table::Descriptors;
@@ -42,7 +42,7 @@ pub fn check(domain: &RegionDomain) -> Report {
     report.dead = judge.dead();
     let (mut cells, mut suspects) = (HashSet::new(), Vec::new());
     for superblock in Superblock::all(&domain.map) {
-        let Some(class) = superblock.class() else {
+        let Some(class) = superblock.state().class() else {
             report.fresh += 1;
             continue;
         };

@@ -10,12 +10,12 @@ use crate::domain::{Domain, Link, Trail};
 use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
 use crate::region::recover::Recovered;
 use crate::version::{CellHeader, VersionHeader};
-use contempo_alloc::region::blocks::{SIZES, SuperblockHeader};
 use contempo_alloc::region::handle::{GRAIN, Handle, Kind, Meta};
 use contempo_alloc::region::layout::{
-    Incarnation, LINES, SUPERBLOCK, SUPERBLOCK_HEADER, WAKE_WORDS, blocks_at,
+    Incarnation, LINES, SUPERBLOCK, SUPERBLOCK_HEADER, WAKE_WORDS,
 };
 use contempo_alloc::region::map::Map;
+use contempo_alloc::region::superblock::{SIZES, State};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fork::ForkMark;
@@ -121,8 +121,8 @@ pub struct RegionDomain {
     /// The same as a pointer, and how much of it may be touched: beside each other, for reads.
     base: *mut u8,
     limit: AtomicUsize,
-    /// Where superblocks begin.
-    first: usize,
+    /// The table of superblocks: a word for each that there may be, so for each below `limit`.
+    states: *const AtomicU64,
     table: SlotTable,
     poison: Box<RegionVersion>,
     /// Tells whether this is still the process that attached, and has met nothing that no protocol writes.
@@ -167,7 +167,7 @@ impl RegionDomain {
         RegionDomain {
             base: map.base(),
             limit: AtomicUsize::new(0),
-            first: blocks_at(map.identity().processes, map.identity().slots),
+            states: map.states(),
             table: SlotTable { map: Arc::clone(&map), nobody: Descriptor::new() },
             map,
             poison: Box::new(RegionVersion {
@@ -202,15 +202,14 @@ impl RegionDomain {
     pub fn lens(&self) -> Lens<'_> {
         // As in handles: `layout::MOST_BYTES`.
         let limit = (self.limit.load(Ordering::Relaxed) / GRAIN) as u32;
-        Lens { base: self.base, limit, _domain: PhantomData }
+        self.lens_to(limit)
     }
 
     /// The block of this kind that a handle names: none if the handle is stale, made up, or another's.
     #[inline(always)]
     fn decode(&self, handle: Handle, kind: Kind) -> Option<*mut u8> {
         let offset = handle.offset();
-        // Relaxed: bytes below any value that this had are mapped for good.
-        if offset >= self.limit.load(Ordering::Relaxed) && !self.has_grown_to(offset) {
+        if !self.is_in_bounds(offset) {
             return None;
         }
         // SAFETY: below the limit, so it lies in the file and in the mapping, and a superblock more.
@@ -221,17 +220,22 @@ impl RegionDomain {
     }
 
     /// May a cell begin at this place, which is below the limit? Cells are alone in superblocks of their
-    /// class, and a class never changes: what has the meta word of a cell there was put to use as one.
+    /// class, and the class does not change while a transaction runs that has found it (`superblock`): what has the
+    /// meta word of a cell there was put to use as one. To be asked before that word is looked at.
     #[inline(always)]
     fn is_place_of_cell(&self, offset: usize) -> bool {
-        if offset < self.first || offset % SUPERBLOCK < SUPERBLOCK_HEADER {
-            return false;
-        }
-        // SAFETY: the superblock of a block below the limit: in the file and in the mapping.
-        let at = unsafe { self.base.add(offset / SUPERBLOCK * SUPERBLOCK) };
-        // SAFETY: as above; aligned, atomics, for which any bits do.
-        let header = unsafe { &*at.cast::<SuperblockHeader>() };
-        header.is_of_class(CELL_CLASS) && offset.is_multiple_of(SIZES[CELL_CLASS])
+        self.lens_to(0).is_place_of_cell(offset)
+    }
+
+    #[inline(always)]
+    fn lens_to(&self, limit: u32) -> Lens<'_> {
+        Lens { base: self.base, limit, states: self.states, _domain: PhantomData }
+    }
+
+    #[inline(always)]
+    fn is_in_bounds(&self, offset: usize) -> bool {
+        // Relaxed: bytes below any value that this had are mapped for good.
+        offset < self.limit.load(Ordering::Relaxed) || self.has_grown_to(offset)
     }
 
     #[cold]
@@ -283,10 +287,11 @@ impl RegionDomain {
     /// there must be a cell, and not data that look like one.
     #[inline(always)]
     pub fn find_cell(&self, handle: Handle) -> Option<&RegionCell> {
-        let at = self.decode(handle, Kind::Cell)?;
-        if !self.is_place_of_cell(handle.offset()) {
+        // Below the limit, and then of the right class, before the meta word is believed.
+        if !self.is_in_bounds(handle.offset()) || !self.is_place_of_cell(handle.offset()) {
             return None;
         }
+        let at = self.decode(handle, Kind::Cell)?;
         // SAFETY: as in `find_version`.
         Some(unsafe { &*at.cast() })
     }
@@ -374,6 +379,7 @@ pub struct Lens<'d> {
     base: *mut u8,
     /// How much of the region may be touched, in units of [`GRAIN`].
     limit: u32,
+    states: *const AtomicU64,
     _domain: PhantomData<&'d RegionDomain>,
 }
 
@@ -382,6 +388,18 @@ impl<'d> Lens<'d> {
     #[inline(always)]
     fn offset(&self, handle: Handle) -> Option<usize> {
         (handle.place() < self.limit).then_some(handle.offset())
+    }
+
+    /// May a cell begin at this place, which is in bounds?
+    #[inline(always)]
+    fn is_place_of_cell(&self, offset: usize) -> bool {
+        // SAFETY: the table has a word for each superblock that the file may have, so for one in bounds.
+        let state = unsafe { &*self.states.add(offset / SUPERBLOCK) };
+        // Relaxed: ordered behind our announcement by its fence, and before the looks at the cell that count by the
+        // fences there. Once found, it stays until we end (`superblock`). For what lies before the superblocks it is 0.
+        State::from_bits(state.load(Ordering::Relaxed)).is_of_class(CELL_CLASS)
+            && offset % SUPERBLOCK >= SUPERBLOCK_HEADER
+            && offset.is_multiple_of(SIZES[CELL_CLASS])
     }
 
     /// The cell and its newest version, if that was committed at or before `bound`, and the cell was in use
@@ -397,15 +415,7 @@ impl<'d> Lens<'d> {
         bound: u64,
     ) -> Option<(&'d RegionCell, &'d RegionVersion)> {
         let at = self.offset(handle)?;
-        // SAFETY: the superblock of a place in bounds: in the file and in the mapping, aligned; atomics, for
-        // which any bits do.
-        let header =
-            unsafe { &*self.base.add(at / SUPERBLOCK * SUPERBLOCK).cast::<SuperblockHeader>() };
-        if !header.is_of_class(CELL_CLASS)
-            || at % SUPERBLOCK < SUPERBLOCK_HEADER
-            || !at.is_multiple_of(SIZES[CELL_CLASS])
-            || !handle.may_name_a_cell()
-        {
+        if !self.is_place_of_cell(at) || !handle.may_name_a_cell() {
             return None;
         }
         // SAFETY: in bounds, so a superblock from here on is in the file and in the mapping; aligned, as handles

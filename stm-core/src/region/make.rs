@@ -47,7 +47,8 @@ fn check_sizes(options: &Options) -> Result<(), OpenError> {
     };
     check("processes", options.processes.into(), 1, layout::MOST_PROCESSES.into())?;
     check("threads", slots.into(), 1, layout::MOST_SLOTS.into())?;
-    let least = layout::blocks_at(options.processes, slots) + 2 * layout::SUPERBLOCK;
+    let most = options.most.min(layout::MOST_BYTES);
+    let least = layout::blocks_at(options.processes, slots, most) + 2 * layout::SUPERBLOCK;
     check("bytes", options.most, least as u64, layout::MOST_BYTES)?;
     check("bytes from the beginning", options.first, 0, options.most)
 }

@@ -8,10 +8,13 @@ use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
 use crate::region::domain::RegionDomain;
 use contempo_alloc::announcement::{self, Idle};
 use contempo_alloc::barrier;
-use contempo_alloc::region::blocks::{LARGEST, SlotHeap};
+use contempo_alloc::region::blocks::{FreshBlock, LARGEST, SlotHeap};
 use contempo_alloc::region::error::NoBlock;
 use contempo_alloc::region::handle::{Handle, Kind, Meta, MetaWord};
-use contempo_alloc::region::tenure::{AtomicTerm, Tenure};
+use contempo_alloc::region::layout::SlotRecord;
+use contempo_alloc::region::superblock::{Superblock, block_at};
+use contempo_alloc::region::tenure::Tenure;
+use contempo_alloc::region::trace::Tracer;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
@@ -21,6 +24,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::sync::Arc;
+
+mod superblocks;
+
+use superblocks::is_superblock;
 
 /// Units of retired blocks after which a session looks what it can free.
 const BATCH: usize = 128;
@@ -33,8 +40,13 @@ const BYTES_PER_UNIT: usize = 2048;
 #[derive(Debug)]
 pub struct Memory {
     slot: u32,
-    /// The slot's term, in the region, which `heap` keeps mapped.
-    term: Option<NonNull<AtomicTerm>>,
+    /// The slot's term and notes, in the region, which `heap` keeps mapped.
+    record: Option<NonNull<SlotRecord>>,
+    tracer: Tracer,
+    /// May the running transaction draw on the reserve?
+    pub(crate) in_need: Cell<bool>,
+    /// Has it?
+    pub(crate) has_drawn: Cell<bool>,
     heap: SlotHeap,
     /// Stamp and handle of what waits for its contemporaries, in order. What is in here, its meta word
     /// says too: after our death somebody finds it.
@@ -118,11 +130,14 @@ unsafe fn meta_of<'a>(at: *mut u8) -> &'a MetaWord {
 impl Memory {
     /// The memory of `slot` for its next term, which has nothing yet. For who has taken the slot.
     pub fn new(domain: &RegionDomain, slot: u32) -> Self {
-        let term = domain.map.slot(slot).map(|record| &record.term);
-        let tenure = term.map_or(Tenure::new(slot, 0), |term| term.next(slot));
+        let record = domain.map.slot(slot);
+        let tenure = record.map_or(Tenure::new(slot, 0), |record| record.term.next(slot));
         Memory {
             slot,
-            term: term.map(NonNull::from),
+            record: record.map(NonNull::from),
+            tracer: Tracer::new(),
+            in_need: Cell::new(false),
+            has_drawn: Cell::new(false),
             heap: SlotHeap::new(Arc::clone(&domain.map), tenure),
             retired: RefCell::new(VecDeque::new()),
             units: Cell::new(0),
@@ -138,35 +153,25 @@ impl Memory {
     /// needed the room, then what this slot had may be theirs (`tenure`).
     #[inline(always)]
     pub(crate) fn look_at_term(&self, domain: &RegionDomain) {
-        // SAFETY: in the region, which is mapped as long as we are there; an atomic.
-        let Some(term) = self.term.map(|term| unsafe { term.as_ref() }) else { return };
-        if !term.is(self.heap.tenure()) && !planted(Fault::EndOfTermMissed) {
-            self.begin_term(domain, term);
+        let Some(record) = self.record() else { return };
+        if !record.term.is(self.heap.tenure()) && !planted(Fault::EndOfTermMissed) {
+            self.announced(domain, || self.begin_term(domain, record));
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn begin_term(&self, domain: &RegionDomain, term: &AtomicTerm) {
-        let (last, next) = (self.heap.tenure(), term.next(self.slot));
-        self.heap.renew(next);
-        let mut units = 0;
-        self.retired.borrow_mut().retain(|(_, handle)| {
-            let Some((word, at)) = domain.map.meta_at(handle.offset()) else { return false };
-            let meta = Meta::from_bits(word.load(Ordering::Relaxed));
-            if !handle.fits(meta) || meta.retirer() != Some(last) {
-                return false; // Taken over.
-            }
-            // Release, partner: whoever finds it after our death. A swap: it may be taken over just now.
-            let ours = meta.retired_by(next).bits();
-            let kept =
-                word.compare_exchange(meta.bits(), ours, Ordering::Release, Ordering::Relaxed);
-            // SAFETY: a block of ours, retired.
-            units += kept.map_or(0, |_| unsafe { units_of(at, meta) });
-            kept.is_ok()
-        });
-        self.units.set(units);
-        self.look_at.set(0); // Somebody needs the room.
+    #[inline(always)]
+    fn record(&self) -> Option<&SlotRecord> {
+        // SAFETY: in the region, which is mapped as long as we are there; atomics.
+        self.record.map(|record| unsafe { record.as_ref() })
+    }
+
+    /// Notes where a block lies that is about to be retired.
+    #[inline(always)]
+    fn note(&self, domain: &RegionDomain, at: *mut u8) {
+        if let Some(record) = self.record() {
+            let offset = at.addr() - domain.map.base().addr();
+            self.tracer.note(&record.traces, offset, self.retired.borrow().len());
+        }
     }
 
     /// Makes the slot's thread active, outside a transaction, so that its memory is its own.
@@ -192,13 +197,28 @@ impl Memory {
         flags: u32,
         data: &[u8],
     ) -> Result<(*mut u8, Handle), NoBlock> {
-        let block = self.heap.take(VERSION_HEADER + data.len())?;
+        let block = if self.in_need.get() {
+            self.take_in_need(cell, VERSION_HEADER + data.len())?
+        } else {
+            self.heap.take(VERSION_HEADER + data.len())?
+        };
         // SAFETY: just taken, with room for the data.
         unsafe {
             RegionVersion::fill(block.at, who_when, WhoWhen::claim(owner), cell, flags, data);
         }
         // After it is filled: whoever finds it after our death knows by `writer` whose it is.
         Ok((block.at, self.heap.put_to_use(&block, Kind::Version)))
+    }
+
+    /// For a version of a cell that there is (`cell`), perhaps from the reserve.
+    #[cold]
+    fn take_in_need(&self, cell: Handle, size: usize) -> Result<FreshBlock, NoBlock> {
+        if cell == Handle::NULL {
+            return self.heap.take(size);
+        }
+        let (block, reserved) = self.heap.take_in_need(size)?;
+        self.has_drawn.set(self.has_drawn.get() | reserved);
+        Ok(block)
     }
 
     /// A new cell with a first version, private, made by `owner`.
@@ -239,6 +259,7 @@ impl Memory {
     /// version of a cell: see [`retire_first`](Self::retire_first).
     #[inline]
     pub unsafe fn retire(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
+        self.note(domain, at);
         if !planted(Fault::RetiredUnmarked) {
             // SAFETY: our caller's promise.
             let word = unsafe { meta_of(at) };
@@ -258,7 +279,7 @@ impl Memory {
     pub unsafe fn retire_first(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
         // SAFETY: passed on.
         unsafe {
-            if self.mark_retired(Whose::Nobodys, domain.map.encode(at), at) {
+            if self.mark_retired(domain, Whose::Nobodys, domain.map.encode(at), at) {
                 self.hold(domain, stamp, at);
             }
         }
@@ -269,7 +290,13 @@ impl Memory {
     ///
     /// # Safety
     /// A block of this region.
-    unsafe fn mark_retired(&self, whose: Whose, seen: Handle, at: *mut u8) -> bool {
+    unsafe fn mark_retired(
+        &self,
+        domain: &RegionDomain,
+        whose: Whose,
+        seen: Handle,
+        at: *mut u8,
+    ) -> bool {
         // SAFETY: our caller's promise.
         let word = unsafe { meta_of(at) };
         let meta = Meta::from_bits(word.load(Ordering::Relaxed));
@@ -280,12 +307,18 @@ impl Memory {
             return false;
         }
         let retired = meta.retired_by(own).bits();
+        // Before it is marked: what is marked is found.
+        self.note(domain, at);
         // Release, partner: whoever finds it after our death. A swap: whoever makes it frees the block,
         // and nobody else.
-        planted(Fault::RetiredUnmarked)
+        let marked = planted(Fault::RetiredUnmarked)
             || word
                 .compare_exchange(meta.bits(), retired, Ordering::Release, Ordering::Relaxed)
-                .is_ok()
+                .is_ok();
+        if !marked {
+            self.tracer.take_back();
+        }
+        marked
     }
 
     /// Remembers what this slot has retired.
@@ -328,10 +361,10 @@ impl Memory {
         if let Some(interlude) = self.before_marking.take() {
             interlude();
         }
+        // What was seen may be stale by now, and something else be there.
+        let Some((_, _, at)) = block_at(&domain.map, block.offset()) else { return false };
         // SAFETY: passed on.
-        let Some((_, at)) = domain.map.meta_at(block.offset()) else { return false };
-        // SAFETY: passed on.
-        if !unsafe { self.mark_retired(whose, block, at) } {
+        if !unsafe { self.mark_retired(domain, whose, block, at) } {
             return false;
         }
         // After the mark: a thread that announces itself later sees it.
@@ -355,7 +388,7 @@ impl Memory {
     /// Is there enough to be worth a look?
     #[inline(always)]
     pub fn is_due(&self) -> bool {
-        self.units.get() >= self.look_at.get()
+        self.units.get() >= self.look_at.get() || self.heap.is_due()
     }
 
     /// How many blocks are held.
@@ -368,6 +401,9 @@ impl Memory {
     #[cold]
     pub fn collect(&self, domain: &RegionDomain, idle: Idle) {
         let _work = self.work(domain);
+        if self.heap.is_due() {
+            self.wait_for(domain, &self.heap.tidy());
+        }
         loop {
             let before = self.held();
             let now = domain.clock().now();
@@ -422,6 +458,11 @@ impl Memory {
             }
             retired.pop_front();
             drop(retired);
+            if is_superblock(handle) {
+                self.units.set(self.units.get().saturating_sub(1));
+                self.heap.finish(handle.offset());
+                continue;
+            }
             let Some((word, at)) = domain.map.meta_at(handle.offset()) else { continue };
             let meta = Meta::from_bits(word.load(Ordering::Relaxed));
             // SAFETY: a block of the region.
@@ -434,6 +475,9 @@ impl Memory {
             }
             // SAFETY: retired by this slot in its term, and its contemporaries have finished (invariant 8).
             unsafe { self.destroy(domain, at) };
+        }
+        if let Some(record) = self.record() {
+            self.tracer.tidy(&record.traces, self.held());
         }
     }
 
@@ -456,11 +500,15 @@ impl Memory {
             }
             // One look: its retirer may free it meanwhile, and another use it again.
             if newest.kind() == Kind::Version
-                && let Some((word, version)) = domain.map.meta_at(newest.offset())
-                && newest.is_in_use(Meta::from_bits(word.load(Ordering::Acquire)))
+                && let Some((meta, _, version)) = block_at(&domain.map, newest.offset())
             {
-                // SAFETY: only the cell led to it.
-                unsafe { self.free_private(domain, version) };
+                if newest.is_in_use(meta) {
+                    // SAFETY: only the cell led to it.
+                    unsafe { self.free_private(domain, version) };
+                } else {
+                    // Perhaps somebody has died between freeing it and saying where.
+                    Superblock::hint_if_free(&domain.map, newest.offset());
+                }
             }
         }
         // SAFETY: our caller's promise.
@@ -469,6 +517,7 @@ impl Memory {
 
     /// Gives up every superblock. What is held is left to whoever clears up.
     pub fn leave(&self) {
+        self.retired.borrow_mut().retain(|(_, handle)| !is_superblock(*handle));
         self.heap.leave();
     }
 }

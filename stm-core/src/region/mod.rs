@@ -11,6 +11,7 @@
 //! | [`session`] | one thread's transactions: logs, attempts, commit |
 //! | [`memory`] | what a session allocates, retires and frees |
 //! | `turns` | what is done between two attempts |
+//! | `search` | where the blocks of some slots are |
 //! | `room` | a full region: taking over what others hold and do not use |
 //! | `press` | who has lost often goes first |
 //! | [`current`] | how a thread finds its session |
@@ -32,6 +33,7 @@ pub mod overview;
 mod press;
 pub mod recover;
 mod room;
+mod search;
 pub mod session;
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests;

@@ -6,19 +6,20 @@
 //!
 //! One process at a time clears a slot up: it holds the slot's lease, which the kernel takes back should
 //! it die too. The next one then begins from the start: every step can be repeated, and the slot is
-//! given up last. All slots that are found dead are cleared up together, in one pass over the region. The
-//! argument, step by step, is in `docs/shared.md`, "Clearing up".
+//! given up last. All slots that are found dead are cleared up together, in one pass over what they have
+//! (`search`). The argument, step by step, is in `docs/shared.md`, "Clearing up".
 
 use crate::domain::Domain;
 use crate::region::block::{Age, DISPLACED, FREES_CELL, RegionCell, RegionVersion, age};
 use crate::region::domain::RegionDomain;
 use crate::region::memory::Whose;
+use crate::region::search::{self, Found};
 use crate::region::session::Session;
 use crate::settle::{finish, settle, take_back};
 use contempo_alloc::announcement;
-use contempo_alloc::region::blocks::Superblock;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::{Incarnation, WAKE_WORDS};
+use contempo_alloc::region::superblock::Superblock;
 use contempo_alloc::region::tenure::Tenure;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::fault::{Fault, planted};
@@ -90,7 +91,7 @@ pub fn reap(session: &Session) -> Recovered {
     reap_some(session, usize::MAX)
 }
 
-/// Clears up after `most` slots of dead processes, all in one pass over the region.
+/// Clears up after `most` slots of dead processes, all in one pass over what they have.
 pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
     let domain = session.domain();
     let nothing = Recovered::default();
@@ -237,13 +238,15 @@ pub(crate) enum Fate {
 /// Clears up what the last owners of these slots have left. `session` adopts the blocks, and may be one of
 /// such a slot, if there is no other.
 ///
-/// The session is active, and has an announcement in force, or is of a dead slot, whose announcement is.
+/// The session is active, and has an announcement in force, or is of a dead slot, whose announcement is if it was in a
+/// transaction.
 pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
     let domain = session.domain();
-    let mut done = Recovered::default();
-    done.slots = dead.iter().filter(|dead| dead.owner != Incarnation::LEFT).count() as u64;
-    let mut last = vec![None; domain.map.identity().slots as usize];
-    for &Dead { slot, .. } in dead {
+    let died = dead.iter().filter(|dead| dead.owner != Incarnation::LEFT).count();
+    let mut done = Recovered { slots: died as u64, ..Recovered::default() };
+    let slots: Vec<u32> = dead.iter().map(|dead| dead.slot).collect();
+    let mut last = vec![None; slots.iter().max().map_or(0, |most| *most as usize + 1)];
+    for &slot in &slots {
         let descriptor = domain.table().descriptor(slot);
         let (state, aborted) = settle(descriptor);
         done.aborted += u64::from(aborted);
@@ -257,42 +260,19 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
         // SAFETY: only the dead would have freed it, and we hold their slots' leases.
         done.blocks += u64::from(unsafe { session.memory.take_over(domain, whose, block) });
     };
-    let mut given_up = Vec::new();
-    for superblock in Superblock::all(&domain.map) {
-        // Whatever a slot has made lies in superblocks that it owned; what it had retired may lie anywhere.
-        let owner = superblock.owner().and_then(|owner| Some((owner, of(owner)?)));
-        given_up.extend(owner.map(|(owner, _)| (superblock, owner)));
-        for (index, block) in superblock.blocks().enumerate() {
-            let Some((word, at)) = domain.map.meta_at(block) else { continue };
-            // Acquire, partner: the release in `put_to_use`, and in `SlotHeap::free`.
-            let meta = Meta::from_bits(word.load(Ordering::Acquire));
-            let seen = Handle::new(block, meta);
-            match (meta.kind(), owner) {
-                // Also one that is retired: whoever replaced a commit of the dead slot's has retired
-                // that, and knows nothing of what that had replaced.
-                (Kind::Version, Some((_, last)))
-                    if !planted(Fault::BasesOfReplacedForgotten) || !is_retired(meta) =>
-                {
-                    let adopt = |block| take(Whose::Nobodys, block);
-                    // SAFETY: a block in use as this, aligned, mapped.
-                    clear_version(domain, seen, unsafe { &*at.cast() }, last, adopt);
+    let given_up = session.memory.announced(domain, || {
+        search::blocks_of(
+            domain,
+            &slots,
+            |owner| of(owner).is_some(),
+            |found| {
+                clear_block(domain, &found, found.owner.and_then(of), &mut take);
+                if let Some(last) = found.meta.retirer().and_then(of) {
+                    take(Whose::Dead(last.slot), found.block);
                 }
-                (Kind::Cell, Some((_, last)))
-                    if !is_retired(meta)
-                        // SAFETY: as above.
-                        && was_never_born(unsafe { &*at.cast() }, last) =>
-                {
-                    take(Whose::Nobodys, seen);
-                }
-                // It may have died between freeing a block and saying where.
-                (Kind::Free, _) => superblock.hint_index(index),
-                _ => {}
-            }
-            if let Some(last) = meta.retirer().and_then(of) {
-                take(Whose::Dead(last.slot), seen);
-            }
-        }
-    }
+            },
+        )
+    });
     for (superblock, owner) in given_up {
         superblock.give_up(owner);
     }
@@ -301,6 +281,12 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
         // Release, partner: the acquire in `Memory::revoke`. The barrier that it wanted is not needed.
         let _ = shared.revoking.compare_exchange(slot + 1, 0, Ordering::Release, Ordering::Relaxed);
         descriptor.end_turn();
+        // All that it had retired is adopted, and noted by us. (If the slot is our own, then these notes are ours.)
+        if slot != session.slot
+            && let Some(record) = domain.map.slot(slot)
+        {
+            record.traces.clear_spilled();
+        }
         // What the dead one's next transaction had made (serial + 1) is retired, and may lie there for a
         // while yet. No transaction of the slot's next owner may be taken for that one. Release: whoever
         // sees this serial sees that the claims of the one before have their stamps, or are gone.
@@ -315,6 +301,38 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
     shared.recovered_finished.fetch_add(done.finished, Ordering::Relaxed);
     shared.recovered_blocks.fetch_add(done.blocks, Ordering::Relaxed);
     done
+}
+
+/// Finishes, or takes back, one block; `last` is that of the dead slot in whose superblock it lies, if it does.
+fn clear_block(
+    domain: &RegionDomain,
+    found: &Found,
+    last: Option<Last<'_>>,
+    take: &mut impl FnMut(Whose, Handle),
+) {
+    match (found.meta.kind(), last) {
+        // Also one that is retired: whoever replaced a commit of the dead slot's has retired that, and knows
+        // nothing of what that had replaced.
+        (Kind::Version, Some(last))
+            if !planted(Fault::BasesOfReplacedForgotten) || !is_retired(found.meta) =>
+        {
+            let adopt = |block| take(Whose::Nobodys, block);
+            // SAFETY: a block in use as this, aligned, mapped.
+            clear_version(domain, found.block, unsafe { &*found.at.cast() }, last, adopt);
+        }
+        (Kind::Cell, last) => {
+            // SAFETY: as above.
+            let cell: &RegionCell = unsafe { &*found.at.cast() };
+            if is_retired(found.meta) {
+                // Perhaps its last version was freed already, and nobody was told where.
+                let version = cell.header.value.handle(Ordering::Acquire);
+                Superblock::hint_if_free(&domain.map, version.offset());
+            } else if last.is_some_and(|last| was_never_born(cell, last)) {
+                take(Whose::Nobodys, found.block);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// What is to be done about one version in a superblock of a dead slot's: `own`, as it was seen. Changes nothing.

@@ -10,17 +10,16 @@
 
 use crate::domain::Domain;
 use crate::region::memory::Whose;
+use crate::region::search;
 use crate::region::session::Session;
 use contempo_alloc::barrier;
-use contempo_alloc::region::blocks::Superblock;
-use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::tenure::Tenure;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
 use contempo_sched::table::Descriptors;
 
 /// Takes over what inactive threads hold. True if there are active ones: they may give something up soon.
-/// To be called outside a transaction. Linear in the size of the region.
+/// To be called outside a transaction. Linear in what they hold, and in the number of superblocks.
 #[cold]
 pub(crate) fn take_over(session: &Session) -> bool {
     let domain = session.domain();
@@ -45,29 +44,22 @@ pub(crate) fn take_over(session: &Session) -> bool {
     };
     ended.retain(|ended| !is_active(ended));
     let some_are_active = ended.len() < before;
-    let mut by_slot = vec![None; domain.map.identity().slots as usize];
-    ended.iter().for_each(|ended| by_slot[ended.slot() as usize] = Some(*ended));
-    let is_ours = |tenure: &Tenure| by_slot.get(tenure.slot() as usize) == Some(&Some(*tenure));
-    for superblock in Superblock::all(&domain.map) {
-        let owner = superblock.owner().filter(is_ours);
-        for block in superblock.blocks() {
-            let Some((word, _)) = domain.map.meta_at(block) else { continue };
-            let meta = Meta::from_bits(word.load(Ordering::Acquire));
-            if meta.kind() == Kind::Free {
-                continue;
-            }
-            if let Some(retirer) = meta.retirer().filter(is_ours) {
+    let slots: Vec<u32> = ended.iter().map(|ended| ended.slot()).collect();
+    let is_ours = |tenure: Tenure| {
+        ended
+            .binary_search_by_key(&tenure.slot(), |it| it.slot())
+            .is_ok_and(|at| ended[at] == tenure)
+    };
+    let given_up = session.memory.announced(domain, || {
+        search::blocks_of(domain, &slots, is_ours, |found| {
+            if let Some(retirer) = found.meta.retirer().filter(|retirer| is_ours(*retirer)) {
                 // SAFETY: retired by a slot whose term we have ended, and whose thread was inactive after that.
-                unsafe {
-                    let seen = Handle::new(block, meta);
-                    session.memory.take_over(domain, Whose::Ended(retirer), seen)
-                };
+                unsafe { session.memory.take_over(domain, Whose::Ended(retirer), found.block) };
             }
-        }
-        if let Some(owner) = owner {
-            superblock.rebuild_hints(&domain.map);
-            superblock.give_up(owner);
-        }
+        })
+    });
+    for (superblock, owner) in given_up {
+        superblock.give_up(owner);
     }
     some_are_active
 }

@@ -126,6 +126,9 @@ pub struct Session {
     created: RefCell<Vec<(*mut u8, *mut u8)>>,
     /// Cells that go if it commits.
     freed: RefCell<Vec<*const RegionCell>>,
+    /// If it may draw on the reserve: bytes that it needs, less those that it gives back; and why it must.
+    need: Cell<isize>,
+    full: RefCell<Option<NoBlock>>,
     /// What to run once its outcome is known.
     hooks: RefCell<Hooks>,
     /// Is there any of that? (Asked at every end.)
@@ -172,6 +175,8 @@ impl Session {
             writes: RefCell::new(WriteLog::new()),
             created: RefCell::new(Vec::new()),
             freed: RefCell::new(Vec::new()),
+            need: Cell::new(0),
+            full: RefCell::new(None),
             hooks: RefCell::new(Hooks::new()),
             hooked: Cell::new(false),
         }

@@ -215,6 +215,7 @@ pub(crate) fn victim(path: &Path, kind: &str, seed: u64) -> ExitCode {
 fn run_victim(path: &Path, kind: &str, seed: u64) -> Result<(), Failed> {
     let mut random = SmallRng::seed_from_u64(seed);
     match kind {
+        "scale" => crate::scale::victim(path, seed)?,
         "recoverer" => {
             // Attaches, and so clears up after who has died before.
             nix::sys::ptrace::traceme()?;

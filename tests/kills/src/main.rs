@@ -2,7 +2,8 @@
 //!
 //! `sweep` kills a process at every instruction of a transaction, by single steps; `recoverers` kills one
 //! that clears up after such a death, before and after everything that it does to the region; `attachers` one
-//! that attaches, and `makers` one that makes a region; `random` kills many under load. After each death this process, which stays attached, looks:
+//! that attaches, and `makers` one that makes a region; `random` kills many under load, and `scale` measures how
+//! long survivors take, in small and in large regions. After each death this process, which stays attached, looks:
 //!
 //! | verdict | meaning |
 //! | --- | --- |
@@ -18,6 +19,8 @@ mod load;
 mod profile;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod random;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod scale;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod steps;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -85,6 +88,15 @@ enum Command {
         #[arg(long)]
         crowded: bool,
     },
+    /// What a death costs the survivors, in regions of these sizes.
+    Scale {
+        /// How many, in each.
+        #[arg(long, default_value_t = 100)]
+        kills: u64,
+        /// MB of values that the regions have.
+        #[arg(long, value_delimiter = ',', default_value = "1,10,1000")]
+        sizes: Vec<u64>,
+    },
     /// A process to be killed. (Started by the others.)
     #[command(hide = true)]
     Victim {
@@ -115,6 +127,7 @@ fn main() -> ExitCode {
         Command::Random { kills, processes, seed, crowded } => {
             random::random(kills, processes, seed.unwrap_or_else(rand::random), crowded, fault)
         }
+        Command::Scale { kills, sizes } => scale::scale(kills, &sizes),
         Command::Victim { path, kind, seed } => return load::victim(&path, &kind, seed),
     };
     match outcome {
@@ -143,6 +156,8 @@ fn plant(name: &str) -> Result<(), String> {
         Fault::AliveTakenForDead,
         Fault::SlotTakenUncounted,
         Fault::TakenFromTheActive,
+        Fault::RetiredUntraced,
+        Fault::OwnedForgotten,
         Fault::ClaimsKept,
         Fault::SkipValidation,
         Fault::FreeAtOnce,

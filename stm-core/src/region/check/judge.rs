@@ -7,9 +7,9 @@ use crate::region::block::{Age, FREES_CELL, RegionCell, RegionVersion, age};
 use crate::region::check::report::Wrong;
 use crate::region::domain::RegionDomain;
 use crate::region::recover::{Fate, Last, fate, is_dead, is_retired, was_never_born};
-use contempo_alloc::region::blocks::Superblock;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::Incarnation;
+use contempo_alloc::region::superblock::Superblock;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::table::Descriptors;
 use contempo_sched::word::Owner;
@@ -82,7 +82,7 @@ impl<'d> Judge<'d> {
     fn play_clearing_up(&mut self) {
         let domain = self.domain;
         for superblock in Superblock::all(&domain.map) {
-            let Some(slot) = superblock.owner().map(|owner| owner.slot()) else { continue };
+            let Some(slot) = superblock.state().owner().map(|owner| owner.slot()) else { continue };
             if self.holder(slot) != Holder::Dead {
                 continue;
             }
@@ -173,7 +173,8 @@ impl<'d> Judge<'d> {
     }
 
     fn judge_free(&self, superblock: &Superblock<'_>, block: usize) -> Verdict {
-        let owner = superblock.owner().map_or(Holder::Nobody, |owner| self.holder(owner.slot()));
+        let owner =
+            superblock.state().owner().map_or(Holder::Nobody, |owner| self.holder(owner.slot()));
         match owner {
             Holder::Alive => Verdict::Good,
             _ if superblock.is_hinted(block) => Verdict::Good,

@@ -2,7 +2,7 @@
 
 use crate::region::block::VERSION_HEADER;
 use crate::region::domain::RegionDomain;
-use contempo_alloc::region::blocks::SIZES;
+use contempo_alloc::region::blocks::LARGEST;
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::primitives::Ordering;
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ pub(super) fn unreachable(domain: &RegionDomain, mut cells: HashSet<u64>) -> usi
         let Some(cell) = domain.find_cell(Handle::from_bits(cell)) else { continue };
         let newest = cell.header.value.handle(Ordering::Acquire);
         let Some(version) = domain.find_version(newest) else { continue };
-        let most = SIZES[SIZES.len() - 1] - VERSION_HEADER;
+        let most = LARGEST - VERSION_HEADER;
         let length = (version.length.load(Ordering::Relaxed) as usize).min(most);
         for word in 0..length / 8 {
             // SAFETY: a block ends in its superblock, and a superblock more is mapped behind any

@@ -31,6 +31,7 @@ struct Savepoint<'s> {
     writes: WriteMark,
     created: usize,
     freed: usize,
+    need: isize,
     hooks: HookMark,
 }
 
@@ -42,6 +43,7 @@ impl<'s> Savepoint<'s> {
             writes: session.writes.borrow().mark(),
             created: session.created.borrow().len(),
             freed: session.freed.borrow().len(),
+            need: session.need.get(),
             hooks: session.hooks.borrow().mark(),
         }
     }
@@ -61,6 +63,7 @@ impl Drop for Savepoint<'_> {
         session.parts.set(session.parts.get() - 1);
         session.hooks.borrow_mut().roll_back(self.hooks);
         session.freed.borrow_mut().truncate(self.freed);
+        session.need.set(self.need);
         let (mut made, mut writes) = (session.created.borrow_mut(), session.writes.borrow_mut());
         if session.domain().fork.is_child() {
             // The blocks are the parent's.

@@ -78,6 +78,7 @@ impl Session {
         self.failures.set(0);
         self.forget_bad_luck(); // Of one that ended by a panic.
         self.updating.set(false);
+        self.memory.in_need.set(false);
         let mut room = 0;
         loop {
             let good = self.begin();
@@ -236,8 +237,10 @@ impl Session {
             {
                 self.between_attempts();
                 self.running.set(false);
+                // Once more at least: it may draw on the reserve then, if it gives back what it needs.
                 *room = if self.make_room(*room) { *room + 1 } else { ROOM.len() };
                 self.running.set(true);
+                self.be_in_need(why);
             }
             (why, _) => {
                 self.forget_bad_luck();
@@ -247,7 +250,15 @@ impl Session {
         if self.domain().is_corrupt() {
             return Err(Stopped::Corrupt);
         }
+        self.need.set(0);
+        self.memory.has_drawn.set(false);
         Ok(())
+    }
+
+    /// The next attempt may draw on the reserve.
+    fn be_in_need(&self, why: NoBlock) {
+        self.memory.in_need.set(true);
+        self.full.replace(Some(why));
     }
 
     /// Runs the hooks that are due at the end of the transaction, if there are any.
@@ -365,6 +376,9 @@ impl Session {
             crate::region::recover::reap(self);
             self.memory.collect(self.domain(), Idle::Inactive);
         }
+        // What is empty now, blocks of other sizes may have.
+        self.memory.close_empty(self.domain());
+        self.memory.collect(self.domain(), Idle::Inactive);
         others_are_active
     }
 

@@ -2,13 +2,15 @@
 //! attempt.
 
 use crate::commit::WriteEntry;
-use crate::region::block::{DISPLACED, FREES_CELL, LENT, RegionCell, RegionVersion};
+use crate::region::block::{
+    DISPLACED, FREES_CELL, LENT, RegionCell, RegionVersion, VERSION_HEADER,
+};
 use crate::region::domain::RegionDomain;
 use crate::region::session::{GENESIS, Interrupted, KIND, Session, Stopped};
 use crate::version::CellHeader;
 use contempo_alloc::announcement;
-use contempo_alloc::region::blocks::{SIZES, Superblock};
 use contempo_alloc::region::handle::Handle;
+use contempo_alloc::region::superblock::{LARGEST, SIZES, Superblock};
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
 use contempo_sched::statistics::Cause;
@@ -78,7 +80,7 @@ impl Session {
         let Some(version) = self.own_version(cell) else { return false };
         let (map, at) = (&self.domain().map, RegionVersion::at_header(version));
         let superblock = Superblock::at(map, at.addr() - map.base().addr());
-        let room = superblock.and_then(|it| it.class()).map_or(0, |class| SIZES[class]);
+        let room = superblock.and_then(|it| it.state().class()).map_or(0, |class| SIZES[class]);
         // SAFETY: pending, so private; in a block of that size. Whoever has a reference to its data and may still use
         // that has lent it (`lend`).
         unsafe { RegionVersion::write_over(at, room, data) }
@@ -86,6 +88,9 @@ impl Session {
 
     fn put(&self, cell: Handle, flags: u32, data: &[u8]) -> Result<(), Interrupted> {
         let header = &self.cell(cell)?.header;
+        if self.memory.in_need.get() {
+            self.count_need(cell, flags, data.len())?;
+        }
         if flags == 0 && self.is_written_over(header, data) {
             return Ok(());
         }
@@ -104,12 +109,29 @@ impl Session {
         Ok(())
     }
 
+    /// Counts what a new version of the cell needs, and what is given back for it.
+    #[cold]
+    fn count_need(&self, cell: Handle, flags: u32, length: usize) -> Result<(), Interrupted> {
+        // Not what blocks it has: where two nodes share their entries anew, one may come to a larger block.
+        let bytes = |length: usize| (VERSION_HEADER + length) as isize;
+        let replaced = self.read(cell)?.length.load(Ordering::Relaxed) as usize;
+        // What frees a cell goes with it.
+        let new =
+            if flags == FREES_CELL { -(size_of::<RegionCell>() as isize) } else { bytes(length) };
+        self.need.set(self.need.get() + new - bytes(replaced.min(LARGEST)));
+        Ok(())
+    }
+
     /// A new cell with this value.
     ///
     /// # Errors
     /// If the attempt cannot go on.
     pub fn create(&self, data: &[u8]) -> Result<Handle, Interrupted> {
         self.before_write()?;
+        if self.memory.in_need.get() {
+            let bytes = VERSION_HEADER + data.len() + size_of::<RegionCell>();
+            self.need.set(self.need.get() + bytes as isize);
+        }
         let made = self.memory.new_cell(self.domain(), self.me(), data);
         let (cell, version, handle) =
             made.map_err(|full| self.interrupt(Stopped::NoBlock(full)))?;
@@ -142,6 +164,14 @@ impl Session {
         }
         if domain.is_corrupt() {
             return Err(Stopped::Corrupt);
+        }
+        // The reserve is for those who give back what they need, or more.
+        if self.memory.in_need.get()
+            && self.memory.has_drawn.get()
+            && self.need.get() > 0
+            && let Some(full) = self.full.take()
+        {
+            return Err(Stopped::NoBlock(full));
         }
         if writes.is_empty() {
             // Nothing but new cells: the decision is this store. Release: see `Commit::run`.

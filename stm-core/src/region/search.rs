@@ -1,0 +1,72 @@
+//! Where the blocks of some slots are: what whoever clears up after a death, or takes memory over, has to look at.
+//!
+//! What a slot has *made* since its last transaction began lies in superblocks that it owns. What it has *retired* may
+//! lie anywhere; it has noted where (`contempo_alloc::region::trace`). So what is looked at grows with what the slots
+//! have, and with the size of the region only by one word for each superblock.
+
+use crate::region::domain::RegionDomain;
+use contempo_alloc::region::handle::{Handle, Meta};
+use contempo_alloc::region::superblock::{Superblock, block_at};
+use contempo_alloc::region::tenure::Tenure;
+use contempo_alloc::region::trace::Covered;
+use contempo_sched::fault::{Fault, planted};
+use contempo_sched::primitives::Ordering;
+
+/// A block that was found.
+pub(crate) struct Found {
+    /// It, as its meta word says.
+    pub(crate) block: Handle,
+    pub(crate) meta: Meta,
+    pub(crate) at: *mut u8,
+    /// Its superblock's owner, if that is one of those that were asked for.
+    pub(crate) owner: Option<Tenure>,
+}
+
+/// Calls `look` for every block that may have been made by these slots, or may be retired by them, some more than once;
+/// sets a hint for each one that is free. `is_owner` says which owners of superblocks count. Returns the superblocks
+/// that such an owner has, to be given up after that.
+///
+/// The caller has an announcement in force.
+pub(crate) fn blocks_of<'d>(
+    domain: &'d RegionDomain,
+    slots: &[u32],
+    is_owner: impl Fn(Tenure) -> bool,
+    mut look: impl FnMut(Found),
+) -> Vec<(Superblock<'d>, Tenure)> {
+    let traces = || slots.iter().filter_map(|slot| Some(&domain.map.slot(*slot)?.traces));
+    let mut covered = Covered::NOTHING;
+    traces().for_each(|traces| covered.add(traces));
+    // Before anything is adopted: one of the slots may be our own.
+    let noted: Vec<usize> = traces().flat_map(|traces| traces.places()).collect();
+    let mut owned = Vec::new();
+    for superblock in Superblock::all(&domain.map) {
+        let owner = superblock.state().owner().filter(|owner| is_owner(*owner));
+        if owner.is_none() && !covered.includes(superblock.offset)
+            || owner.is_some() && planted(Fault::OwnedForgotten)
+        {
+            continue;
+        }
+        owned.extend(owner.map(|owner| (superblock, owner)));
+        for (index, block) in superblock.blocks().enumerate() {
+            let Some((word, at)) = domain.map.meta_at(block) else { continue };
+            // Acquire, partner: the release in `put_to_use`, and in `SlotHeap::free`.
+            let meta = Meta::from_bits(word.load(Ordering::Acquire));
+            if meta.is_free() {
+                // It may have died between freeing a block and saying where.
+                superblock.hint_index(index);
+            } else {
+                look(Found { block: Handle::new(block, meta), meta, at, owner });
+            }
+        }
+    }
+    for place in noted {
+        match block_at(&domain.map, place) {
+            Some((meta, ..)) if meta.is_free() => Superblock::hint_if_free(&domain.map, place),
+            Some((meta, _, at)) => {
+                look(Found { block: Handle::new(place, meta), meta, at, owner: None });
+            }
+            None => {}
+        }
+    }
+    owned
+}
