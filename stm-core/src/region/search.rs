@@ -31,6 +31,30 @@ pub(crate) fn blocks_of<'d>(
     domain: &'d RegionDomain,
     slots: &[u32],
     is_owner: impl Fn(Tenure) -> bool,
+    look: impl FnMut(Found),
+) -> Vec<(Superblock<'d>, Tenure)> {
+    // It may have died between freeing a block and saying where.
+    let hint = |free: Free<'_>| match free {
+        Free::Here(superblock, index, _) => superblock.hint_index(index),
+        Free::Noted(place) => Superblock::hint_if_free(&domain.map, place),
+    };
+    visit(domain, slots, is_owner, hint, look)
+}
+
+/// A free block that was found.
+pub(crate) enum Free<'s> {
+    /// In this superblock, the block of this index, at this place.
+    Here(&'s Superblock<'s>, usize, usize),
+    /// At this place.
+    Noted(usize),
+}
+
+/// As [`blocks_of`], and changes nothing: calls `free` for each block that is free.
+pub(crate) fn visit<'d>(
+    domain: &'d RegionDomain,
+    slots: &[u32],
+    is_owner: impl Fn(Tenure) -> bool,
+    mut free: impl FnMut(Free<'_>),
     mut look: impl FnMut(Found),
 ) -> Vec<(Superblock<'d>, Tenure)> {
     let traces = || slots.iter().filter_map(|slot| Some(&domain.map.slot(*slot)?.traces));
@@ -52,8 +76,7 @@ pub(crate) fn blocks_of<'d>(
             // Acquire, partner: the release in `put_to_use`, and in `SlotHeap::free`.
             let meta = Meta::from_bits(word.load(Ordering::Acquire));
             if meta.is_free() {
-                // It may have died between freeing a block and saying where.
-                superblock.hint_index(index);
+                free(Free::Here(&superblock, index, block));
             } else {
                 look(Found { block: Handle::new(block, meta), meta, at, owner });
             }
@@ -61,7 +84,7 @@ pub(crate) fn blocks_of<'d>(
     }
     for place in noted {
         match block_at(&domain.map, place) {
-            Some((meta, ..)) if meta.is_free() => Superblock::hint_if_free(&domain.map, place),
+            Some((meta, ..)) if meta.is_free() => free(Free::Noted(place)),
             Some((meta, _, at)) => {
                 look(Found { block: Handle::new(place, meta), meta, at, owner: None });
             }

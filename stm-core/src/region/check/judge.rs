@@ -7,9 +7,11 @@ use crate::region::block::{Age, FREES_CELL, RegionCell, RegionVersion, age};
 use crate::region::check::report::Wrong;
 use crate::region::domain::RegionDomain;
 use crate::region::recover::{Fate, Last, fate, is_dead, is_retired, was_never_born};
+use crate::region::search::{self, Found, Free};
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::Incarnation;
 use contempo_alloc::region::superblock::Superblock;
+use contempo_alloc::region::tenure::Tenure;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::table::Descriptors;
 use contempo_sched::word::Owner;
@@ -48,6 +50,8 @@ pub(super) struct Judge<'d> {
     taken: HashSet<u64>,
     /// Claims that it finishes, and versions that it puts back into their cells.
     settled: HashSet<u64>,
+    /// Places of blocks that it looks at: of those that are free it says so.
+    visited: HashSet<usize>,
 }
 
 impl<'d> Judge<'d> {
@@ -61,8 +65,8 @@ impl<'d> Judge<'d> {
             }
         };
         let holders: Vec<Holder> = (0..domain.map.identity().slots).map(holder).collect();
-        let (taken, settled) = (HashSet::new(), HashSet::new());
-        let mut judge = Judge { domain, holders, taken, settled };
+        let (taken, settled, visited) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let mut judge = Judge { domain, holders, taken, settled, visited };
         if judge.dead() > 0 {
             judge.play_clearing_up();
         }
@@ -81,33 +85,42 @@ impl<'d> Judge<'d> {
     /// Goes through what `recover::clear_up` goes through, and changes nothing.
     fn play_clearing_up(&mut self) {
         let domain = self.domain;
-        for superblock in Superblock::all(&domain.map) {
-            let Some(slot) = superblock.state().owner().map(|owner| owner.slot()) else { continue };
-            if self.holder(slot) != Holder::Dead {
-                continue;
-            }
-            let last = Last::look(slot, domain.table().descriptor(slot));
-            for block in superblock.blocks() {
-                let Some((word, at)) = domain.map.meta_at(block) else { continue };
-                // Acquire, partner: the release in `put_to_use`.
-                let meta = Meta::from_bits(word.load(Ordering::Acquire));
-                let seen = Handle::new(block, meta);
-                match meta.kind() {
-                    Kind::Version => {
-                        // SAFETY: in use as a version: mapped, aligned, atomics.
-                        self.note(seen, fate(domain, seen, unsafe { &*at.cast() }, last));
-                    }
-                    Kind::Cell
-                        if !is_retired(meta)
-                            // SAFETY: in use as a cell: mapped, aligned, atomics.
-                            && was_never_born(unsafe { &*at.cast() }, last) =>
-                    {
-                        self.taken.insert(seen.bits());
-                    }
-                    _ => {}
+        let is_dead = |slot: &u32| self.holder(*slot) == Holder::Dead;
+        let dead: Vec<u32> = (0..domain.map.identity().slots).filter(is_dead).collect();
+        let (mut fates, mut taken, mut visited) = (Vec::new(), HashSet::new(), HashSet::new());
+        let mut free = Vec::new();
+        let look = |found: Found| {
+            visited.insert(found.block.offset());
+            let last = found.owner.map(|owner| owner.slot());
+            let last = last.map(|slot| Last::look(slot, domain.table().descriptor(slot)));
+            match (found.meta.kind(), last) {
+                (Kind::Version, Some(last)) => {
+                    // SAFETY: in use as a version: mapped, aligned, atomics.
+                    let fate = fate(domain, found.block, unsafe { &*found.at.cast() }, last);
+                    fates.push((found.block, fate));
                 }
+                (Kind::Cell, last) => {
+                    // SAFETY: in use as a cell: mapped, aligned, atomics.
+                    let cell: &RegionCell = unsafe { &*found.at.cast() };
+                    if is_retired(found.meta) {
+                        visited.insert(cell.header.value.handle(Ordering::Acquire).offset());
+                    } else if last.is_some_and(|last| was_never_born(cell, last)) {
+                        taken.insert(found.block.bits());
+                    }
+                }
+                _ => {}
             }
-        }
+        };
+        let note_free = |it: Free<'_>| {
+            let (Free::Here(.., place) | Free::Noted(place)) = it;
+            free.push(place);
+        };
+        let is_owner = |owner: Tenure| self.holder(owner.slot()) == Holder::Dead;
+        search::visit(domain, &dead, is_owner, note_free, look);
+        self.taken = taken;
+        self.visited = visited;
+        self.visited.extend(free);
+        fates.into_iter().for_each(|(own, fate)| self.note(own, fate));
     }
 
     fn note(&mut self, own: Handle, fate: Fate) {
@@ -166,8 +179,9 @@ impl<'d> Judge<'d> {
             }
             (_, Some(retirer)) => match self.holder(retirer.slot()) {
                 Holder::Alive => Verdict::Good,
-                Holder::Dead => Verdict::ToClear,
-                Holder::Nobody => Verdict::Wrong(Wrong::RetiredByNobody),
+                Holder::Dead if self.visited.contains(&block) => Verdict::ToClear,
+                // Who clears up would not find it.
+                Holder::Dead | Holder::Nobody => Verdict::Wrong(Wrong::RetiredByNobody),
             },
         }
     }
@@ -178,8 +192,7 @@ impl<'d> Judge<'d> {
         match owner {
             Holder::Alive => Verdict::Good,
             _ if superblock.is_hinted(block) => Verdict::Good,
-            // Who clears up sets all hints.
-            _ if self.dead() > 0 => Verdict::ToClear,
+            _ if self.visited.contains(&block) => Verdict::ToClear,
             _ => Verdict::Wrong(Wrong::LostFreeBlock),
         }
     }

@@ -135,17 +135,28 @@ fn what_the_dead_have_left_is_judged_as_after_clearing_up() {
         world.cell();
         in_a_child(|| run(&attach::open(&world.path).unwrap(), |session| die(session, cell)));
         // What nobody will take back is told whoever has died.
-        let lost = run(&domain, |session| {
+        let [lost, unnoted] = run(&domain, |session| {
             let owner = Owner { slot: session.slot, serial: 0 };
             let first = WhoWhen::committed(2);
-            session.memory.new_version(first, owner, cell, 0, &[]).unwrap().1
+            [(); 2].map(|()| session.memory.new_version(first, owner, cell, 0, &[]).unwrap().1)
         });
+        // And what one of them has retired, and not noted: who clears up does not find it.
+        let slots = 0..domain.map.identity().slots;
+        let dead = slots.into_iter().find(|slot| recover::is_slot_of_the_dead(&domain, *slot));
+        let (word, _) = domain.map.meta_at(unnoted.offset()).unwrap();
+        let meta = contempo_alloc::region::handle::Meta::from_bits(word.load(Ordering::SeqCst));
+        let theirs = contempo_alloc::region::tenure::Tenure::new(dead.unwrap(), 0);
+        word.store(meta.retired_by(theirs).bits(), Ordering::SeqCst);
         let before = std::fs::read(&world.path).unwrap();
         let report = check::check(&domain);
         assert_eq!(before, std::fs::read(&world.path).unwrap(), "{name}: the check has written");
         let is_lost = |report: &Report| {
-            let lost = (lost.offset(), Wrong::LostVersion);
-            report.problems.iter().map(|it| (it.offset, it.what)).eq([lost])
+            let lost = [(lost, Wrong::LostVersion), (unnoted, Wrong::RetiredByNobody)];
+            let mut found: Vec<_> = report.problems.iter().map(|it| (it.offset, it.what)).collect();
+            found.sort_by_key(|(offset, _)| *offset);
+            let mut expected = lost.map(|(block, what)| (block.offset(), what));
+            expected.sort_by_key(|(offset, _)| *offset);
+            found == expected
         };
         assert!(is_lost(&report), "{name}: {report}");
         assert!(report.dead == 1 && report.to_clear > 0, "{name}: {report}");
