@@ -23,8 +23,7 @@ fn outcomes<T: Ord + Clone + Send + 'static>(
         let outcome = program();
         seen.lock().unwrap().insert(outcome);
     });
-    let all = all.lock().unwrap().clone();
-    all
+    std::mem::take(&mut *all.lock().unwrap())
 }
 
 fn thorough() -> Explorer {
