@@ -97,9 +97,9 @@ fn removals_work_in_a_full_region() {
         }
     }
     println!("{made} entries, {} values", cells.len());
-    // Of what there is, nothing may grow; each may go, one at a time, in any order.
-    let grows = shared.atomically(|tx| map.insert(tx, u64::MAX, 1));
-    assert!(matches!(grows, Err(TransactionError::NoBlock(_))), "{grows:?}");
+    // There is no room; and each may go, one at a time, in any order.
+    let more = shared.atomically(|tx| tx.create(&[1; 2000][..]));
+    assert!(matches!(more, Err(TransactionError::NoBlock(_))), "{more:?}");
     for key in (0..made).rev() {
         let removed = shared.atomically(|tx| map.remove(tx, &key));
         assert_eq!(removed.unwrap_or_else(|why| panic!("entry {key}: {why}")), Some(key));
