@@ -285,3 +285,149 @@ fn a_transaction_that_waits_in_vain_does_not_pile_up_what_it_wrote() {
     });
     assert!(most < rounds / 2, "{most} values were alive at once, after {rounds} vain attempts");
 }
+
+#[test]
+fn what_is_written_over_unseen_is_dropped_at_once() {
+    let cage = Cage::new();
+    let (cell, other) = (TVar::new(cage.canary(0)), TVar::new(cage.canary(0)));
+    for _ in 0..2 {
+        atomically(|tx| {
+            for n in 1..=500 {
+                tx.write(&cell, cage.canary(n))?;
+                tx.modify(&other, |before| cage.canary(before.sing() + 1))?;
+                // What the first transaction has replaced, others may hold: tests run at the same time.
+                assert!(cage.alive() <= 8, "{} alive after {n} rounds", cage.alive());
+            }
+            Ok(())
+        });
+    }
+    assert_eq!((cell.with(Canary::sing), other.with(Canary::sing)), (500, 1000));
+    cage.settles_at(2);
+}
+
+#[test]
+fn a_vector_that_grows_in_one_transaction_is_there_once() {
+    // 20,000 vectors of 80 KB on average would be 1.6 GB.
+    let cage = Cage::new();
+    let cell: TVar<(Vec<u32>, Canary)> = TVar::new((Vec::new(), cage.canary(0)));
+    atomically(|tx| {
+        for n in 0..20_000 {
+            tx.modify(&cell, |(before, _)| {
+                let mut after = before.clone();
+                after.push(n);
+                (after, cage.canary(0))
+            })?;
+            assert!(cage.alive() <= 2);
+        }
+        Ok(())
+    });
+    assert_eq!(cell.with(|(vector, _)| vector.len()), 20_000);
+}
+
+#[test]
+fn what_a_failed_side_has_written_unseen_is_dropped_at_once() {
+    let cage = Cage::new();
+    let (cell, made) = (TVar::new(cage.canary(0)), TVar::new(0));
+    atomically(|tx| {
+        tx.write(&cell, cage.canary(1))?;
+        for n in 0..300 {
+            let failed = tx.nested(|tx| {
+                tx.write(&cell, cage.canary(2))?;
+                tx.modify(&cell, |before| cage.canary(before.sing() + 1))?;
+                Err::<(), _>(Abort::error(n))
+            })?;
+            assert_eq!(failed, Err(n));
+            tx.or_else(
+                |tx| {
+                    tx.write(&cell, cage.canary(4))?;
+                    tx.retry()
+                },
+                |_| Ok(()),
+            )?;
+            let sides = (0..3).map(|side| {
+                let (cell, cage) = (&cell, &cage);
+                move |tx: &contempo::Transaction<'_>| {
+                    tx.write(cell, cage.canary(5))?;
+                    tx.check(side == 2)?;
+                    // One that succeeds: what it wrote over goes.
+                    tx.modify(cell, |five| cage.canary(five.sing() - 4))
+                }
+            });
+            tx.first_of(sides)?;
+            tx.modify(&made, |n| n + 1)?;
+            assert!(cage.alive() <= 3, "{} alive after {n} rounds", cage.alive());
+        }
+        assert_eq!((tx.read(&cell)?.sing(), *tx.read(&made)?), (1, 300));
+        Ok(())
+    });
+    cage.settles_at(1);
+}
+
+#[test]
+fn what_was_seen_or_may_come_back_stays() {
+    let cage = Cage::new();
+    let (cell, other) = (TVar::new(cage.canary(0)), TVar::new(cage.canary(0)));
+    atomically(|tx| {
+        tx.write(&cell, cage.canary(1))?;
+        let one = tx.read(&cell)?;
+        tx.write(&cell, cage.canary(2))?;
+        let two = tx.replace(&cell, cage.canary(3))?;
+        tx.write(&other, cage.canary(10))?;
+        let failed: Result<(), ()> = tx.nested(|tx| {
+            tx.write(&other, cage.canary(11))?;
+            tx.nested(|tx| Ok::<_, Abort<()>>(tx.write(&other, cage.canary(12))?))?.unwrap();
+            tx.write(&other, cage.canary(13))?;
+            Err(Abort::error(()))
+        })?;
+        // While a closure looks at it, it is written over by that closure, and looked at by a second.
+        tx.modify(&cell, |three| {
+            tx.write(&cell, cage.canary(4)).unwrap();
+            tx.modify(&cell, |four| cage.canary(four.sing() + 1)).unwrap();
+            assert_eq!(three.sing(), 3);
+            cage.canary(tx.read(&cell).unwrap().sing() + 1)
+        })?;
+        tx.modify(&cell, |six| {
+            tx.modify(&cell, |again| cage.canary(again.sing() + 1)).unwrap();
+            cage.canary(six.sing() + 100)
+        })?;
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            tx.modify(&cell, |_| -> Canary { panic!("in the middle of a test") })
+        }));
+        assert!(panicked.is_err() && failed.is_err());
+        assert_eq!((one.sing(), two.sing()), (1, 2));
+        assert_eq!((tx.read(&other)?.sing(), tx.read(&cell)?.sing()), (10, 106));
+        Ok(())
+    });
+    cage.settles_at(2);
+    assert_eq!((other.load().sing(), cell.load().sing()), (10, 106));
+}
+
+#[test]
+fn a_destructor_in_the_middle_of_a_transaction_is_outside_of_it() {
+    let (drops, cell) = (TVar::new(0), TVar::new(None));
+    let seen = atomically(|tx| {
+        tx.write(&cell, Some(Teller(drops.clone())))?;
+        tx.write(&cell, Some(Teller(drops.clone())))?; // One drop, in a transaction of its own.
+        tx.write(&cell, None)?; // Another.
+        tx.read(&drops).copied()
+    });
+    assert_eq!((seen, drops.load()), (2, 2));
+}
+
+#[test]
+fn a_destructor_that_is_in_the_way_is_so_once() {
+    // The transaction has read what the destructor of its own value writes.
+    let (drops, cell) = (TVar::new(0), TVar::new(None));
+    let mut attempts = 0;
+    guarded("a transaction in conflict with its own destructors", move || {
+        atomically(|tx| {
+            attempts += 1;
+            let before = *tx.read(&drops)?;
+            tx.write(&cell, Some(Teller(drops.clone())))?;
+            tx.write(&cell, None)?;
+            tx.write(&drops, before + 100)
+        });
+        assert_eq!(attempts, 2);
+        support::settle("the second value", || drops.load() == 102);
+    });
+}

@@ -3,9 +3,10 @@
 //! contempo_fault`; each fault in a process of its own, as for the models.
 #![cfg(contempo_fault)]
 
-use contempo::{TVar, atomically, atomically_on, statistics};
+use contempo::{Abort, TVar, atomically, atomically_on, statistics};
 use contempo_core::domain::Domain;
 use contempo_sched::fault::Fault;
+use contempo_verify::canary::Cage;
 use contempo_verify::judge::Tally;
 use contempo_verify::plan::{Plan, Shape};
 use contempo_verify::settle::wait_until;
@@ -137,5 +138,30 @@ fn the_corpus_finds_faults() {
             let plan = Plan::decode(&std::fs::read(&path).expect("a file"), 1);
             plan.verify().unwrap_or_else(|wrong| panic!("{}: {wrong}", path.display()));
         }
+    });
+}
+
+#[test]
+fn what_a_transaction_may_still_see_of_its_own_is_not_dropped() {
+    let faults = [Fault::LentForgotten, Fault::BroughtBackForgotten];
+    succeeds_unless("what_a_transaction_may_still_see_of_its_own_is_not_dropped", &faults, || {
+        let cage = Cage::new();
+        for n in 0..20 {
+            execution();
+            let cell = TVar::new(cage.canary(n));
+            atomically(|tx| {
+                tx.write(&cell, cage.canary(n + 1))?;
+                let seen = tx.read(&cell)?;
+                tx.write(&cell, cage.canary(n + 2))?;
+                let failed = tx.nested(|tx| {
+                    tx.write(&cell, cage.canary(n + 3))?;
+                    Err::<(), _>(Abort::error(()))
+                })?;
+                assert!(failed.is_err());
+                assert_eq!((seen.sing(), tx.read(&cell)?.sing()), (n + 1, n + 2));
+                Ok(())
+            });
+        }
+        cage.settles_at(0);
     });
 }

@@ -15,6 +15,7 @@ use contempo_sched::checked::{Step, unwinding};
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::fault::{Fault, planted};
 use contempo_sched::patience::Patience;
+use contempo_sched::primitives::CHECKED;
 use contempo_sched::quantum::Quantum;
 use contempo_sched::statistics::Cause;
 use contempo_sched::turn::Rank;
@@ -75,6 +76,8 @@ pub(crate) struct Context {
     /// Private blocks to be freed once the logs are empty.
     discarded: RefCell<Vec<Block>>,
     has_discarded: Cell<bool>,
+    /// Has a destructor that ran in the middle of an attempt used cells?
+    has_been_apart: Cell<bool>,
 }
 
 /// What a thread is inside of: nothing, a transaction, or a snapshot at some bound.
@@ -145,6 +148,7 @@ impl Context {
             wake_at: Cell::new(None),
             discarded: RefCell::new(Vec::new()),
             has_discarded: Cell::new(false),
+            has_been_apart: Cell::new(false),
         };
         // Nor may its bad luck become ours.
         descriptor.end_turn();
@@ -363,6 +367,38 @@ impl Context {
     pub(crate) fn discard(&self, block: Block) {
         self.discarded.borrow_mut().push(block);
         self.has_discarded.set(true);
+    }
+
+    /// Frees a private version that nothing can reach, in the middle of the attempt: as an assignment drops
+    /// what was there. Its destructor runs as if this thread were in no transaction: one of its own is
+    /// another thread's to us.
+    ///
+    /// It might conflict with us, again and again. So from the second attempt on such values stay until
+    /// the end, if there has been a transaction in a destructor.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn let_go(&self, block: Block) {
+        // SAFETY: private, and out of reach.
+        let destroy = || unsafe { self.reclaimer.destroy(block) };
+        if !block.kind.has_destructor {
+            destroy();
+        } else if CHECKED
+            || std::thread::panicking()
+            || (self.turns.failures() > 0 && self.has_been_apart.get())
+        {
+            self.discard(block);
+        } else if local::apart(destroy) {
+            self.has_been_apart.set(true);
+        }
+    }
+
+    /// After a part of a transaction.
+    #[inline]
+    pub(crate) fn free_out_of_reach(&self) {
+        // One at a time, none borrowed: a destructor may do anything.
+        while let Some(block) = { self.writes().next_out_of_reach() } {
+            self.let_go(block);
+        }
     }
 
     /// Leaves the transaction or snapshot. Destructors may run, and transactions in them.

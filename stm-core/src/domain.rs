@@ -6,6 +6,7 @@
 //! encoded and decoded in [`Link`], at the edge, while the protocol goes on working with pointers into
 //! its own mapping.
 
+use crate::unpublished::Unpublished;
 use crate::version::{CellHeader, VersionHeader};
 use crate::wait::announce_change;
 use contempo_alloc::reclaimer::ReclaimDomain;
@@ -40,6 +41,21 @@ pub trait Domain: Sized + 'static {
     fn changed(&self, descriptor: &Descriptor, by: u32, cell: &CellHeader<Self>);
     /// The thread at `by` has aborted or revoked another transaction at `cell`.
     fn preempted_at(&self, by: u32, cell: &CellHeader<Self>);
+    /// The transaction has written `version` in part `part`.
+    ///
+    /// # Safety
+    /// The version is alive, and private.
+    #[inline(always)]
+    unsafe fn written_in(_part: usize, _version: *mut VersionHeader<Self>) {}
+    /// A version is written over or taken back. Can nothing reach it any more: is no reference to it out, and
+    /// was it written after part `part` began, which would bring it back otherwise? (That may not be known.)
+    ///
+    /// # Safety
+    /// As [`written_in`](Self::written_in).
+    #[inline(always)]
+    unsafe fn is_out_of_reach(_part: usize, _version: *mut VersionHeader<Self>) -> bool {
+        false
+    }
     /// Has a walk met something that no protocol writes? `here` is the stamp of the version that it has
     /// come to, if that has one. Then what to take for the version that it looks for. Never, where memory
     /// can be trusted.
@@ -229,6 +245,17 @@ impl Domain for Native {
 
     fn changed(&self, descriptor: &Descriptor, by: u32, cell: &CellHeader<Native>) {
         announce_change(self, descriptor, by, cell);
+    }
+
+    #[inline(always)]
+    unsafe fn written_in(part: usize, version: *mut VersionHeader<Native>) {
+        // SAFETY: our caller's promise.
+        Unpublished::written_in(part, unsafe { &*version });
+    }
+
+    unsafe fn is_out_of_reach(part: usize, version: *mut VersionHeader<Native>) -> bool {
+        // SAFETY: our caller's promise.
+        Unpublished::is_out_of_reach(part, unsafe { &*version })
     }
 
     fn preempted_at(&self, by: u32, cell: &CellHeader<Native>) {

@@ -10,7 +10,7 @@
 //! | `turns` | what a thread does between two attempts, and how it presses |
 //! | `context` | the private half of a thread's transactions |
 //! | `fresh` | a version on its way into a cell |
-//! | `write_log` | what a transaction will write, found again in constant time |
+//! | `write_log`, `unpublished` | what a transaction will write, found again in constant time, and what of it can go |
 //! | `transaction`, `nesting`, `run`, `declared`, `snapshot`, `tvar` | what users call |
 //! | `wait` | blocking `retry` |
 //! | [`settle`] | what anybody may do for a transaction whose thread will not come back |
@@ -54,6 +54,7 @@ mod snapshot;
 mod transaction;
 mod turns;
 mod tvar;
+mod unpublished;
 #[doc(hidden)]
 pub mod version;
 mod wait;

@@ -24,6 +24,8 @@ impl<'c> Savepoint<'c> {
 
     /// Keeps what was done since.
     fn keep(self) {
+        self.context.writes().keep(self.writes);
+        self.context.free_out_of_reach();
         std::mem::forget(self);
     }
 }
@@ -34,12 +36,19 @@ impl Drop for Savepoint<'_> {
     fn drop(&mut self) {
         self.context.writes().roll_back(self.writes);
         self.context.hooks.borrow_mut().roll_back(self.hooks);
+        self.context.free_out_of_reach();
     }
 }
 
 impl<'tx> Transaction<'tx> {
     /// Runs a guarded part. If it fails with an error of the user's, what it has written and
     /// hooked is undone, and only that; the error is returned and the transaction goes on.
+    ///
+    /// The values that a failed part has written are dropped when it has failed, but for those to which
+    /// [`read`](Self::read), [`replace`](Self::replace) or [`take`](Self::take) has given out a reference: the
+    /// error may hold that, so they stay to the end of the attempt. While a part runs, what was written
+    /// before it began stays, to be brought back. So in a loop of parts that fail, [`modify`](Self::modify)
+    /// keeps nothing, and `read` of one's own writes keeps each.
     ///
     /// # Errors
     /// [`Interrupt`] if the attempt must be repeated: pass it on with `?`.
@@ -86,7 +95,8 @@ impl<'tx> Transaction<'tx> {
     }
 
     /// Runs `first`; if that [retries](Self::retry), undoes it and runs `second`. If both retry,
-    /// the transaction sleeps until a cell that either has read changes.
+    /// the transaction sleeps until a cell that either has read changes. What the undone side has written
+    /// is kept or dropped as that of a failed [part](Self::nested).
     ///
     /// # Errors
     /// What the side that was decisive returns: an [`Interrupt`], or, in

@@ -6,6 +6,7 @@ use crate::error::{Interrupt, StmResult};
 use crate::fresh::prepare;
 use crate::observe::newest_at;
 use crate::tvar::TVar;
+use crate::unpublished::Unpublished;
 use crate::version::{CellHeader, Version, VersionHeader};
 use contempo_alloc::retired::Block;
 use contempo_sched::checked::{Step, instant};
@@ -90,7 +91,10 @@ impl<'tx> Transaction<'tx> {
             if !context.is_open() {
                 return Err(Interrupt::new());
             }
-            return Ok(context.writes().version(entry));
+            let version = context.writes().version(entry);
+            // SAFETY: in the log, so alive; and private.
+            Unpublished::lend(unsafe { &*version });
+            return Ok(version);
         }
         context.step(Step::Read);
         // Acquire, partner: the claim that published the version.
@@ -109,6 +113,18 @@ impl<'tx> Transaction<'tx> {
     ///
     /// A write of a cell that was not read depends on nothing: it cannot conflict with other
     /// writes that committed before.
+    ///
+    /// **What is kept, and for how long.** A value that this transaction has written itself, and writes over, is
+    /// dropped at once if nothing can see it: if [`read`](Self::read), [`replace`](Self::replace) or
+    /// [`take`](Self::take) has not given out a reference to it, and no part around ([`nested`](Self::nested),
+    /// [`or_else`](Self::or_else)) would bring it back by failing. Otherwise it stays until that part ends
+    /// or, if a reference was given out, until the attempt does. So does what an interrupted attempt is
+    /// given to write. What was committed is kept as [`TVar`] says.
+    ///
+    /// A value that is dropped at once is dropped as by an assignment: here, before `write` returns. A
+    /// transaction in its destructor is one of its own. It does not see what this one has written, and if it
+    /// changes what this one has read, this one has to repeat its attempt (and then keeps such values to its
+    /// end). A panic in a destructor is reported and goes no further.
     ///
     /// # Errors
     /// [`Interrupt`] if the attempt must be repeated: pass it on with `?`.
@@ -144,11 +160,26 @@ impl<'tx> Transaction<'tx> {
         if !ready {
             write_slow(context, cell.header(), Block { address: block, kind })?;
         }
-        context.writes().write(cell.header(), block.cast().as_ptr(), kind);
+        if let Some(over) = context.writes().write(cell.header(), block.cast().as_ptr(), kind) {
+            context.let_go(over);
+        }
         Ok(())
     }
 
     /// Replaces the value of `cell` by what `change` makes of it.
+    ///
+    /// The reference that `change` gets ends with it. So a value that this transaction has written itself is
+    /// dropped as soon as it is replaced ([`write`](Self::write) says when it is not): however often a
+    /// transaction modifies a cell, two of its values are there, and the committed one.
+    ///
+    /// ```compile_fail
+    /// # use contempo_core as contempo;
+    /// let cell = contempo::TVar::new(vec![1]);
+    /// contempo::atomically(|tx| {
+    ///     let mut kept = None;
+    ///     tx.modify(&cell, |before| { kept = Some(before); Vec::new() }) // does not compile: use `replace`
+    /// });
+    /// ```
     ///
     /// # Errors
     /// [`Interrupt`] if the attempt must be repeated: pass it on with `?`.
@@ -164,16 +195,48 @@ impl<'tx> Transaction<'tx> {
     pub fn modify<T: Send + Sync + 'static>(
         &self,
         cell: &TVar<T>,
-        change: impl FnOnce(&'tx T) -> T,
+        change: impl FnOnce(&T) -> T,
     ) -> StmResult<()> {
-        let value = change(self.read(cell)?);
+        let writes = self.context.writes();
+        let value = if !writes.is_empty()
+            && !planted(Fault::OwnWriteNotRead)
+            && let Some(entry) = writes.find(cell.header())
+        {
+            self.look_at_own(writes.version(entry), change)?
+        } else {
+            change(self.read(cell)?)
+        };
         let (block, place) = prepare::<T>(self.context, self.context.claim.get());
         // SAFETY: prepared for it.
         unsafe { place.write(value) };
         self.put(cell, block)
     }
 
-    /// Writes `value` and returns what was there before.
+    /// What `change` makes of a pending `version` of type `T`. No reference to it is given out: the one that
+    /// `change` gets ends with it.
+    #[inline(always)]
+    fn look_at_own<T: Send + Sync + 'static>(
+        &self,
+        version: *mut VersionHeader<Native>,
+        change: impl FnOnce(&T) -> T,
+    ) -> StmResult<T> {
+        if !self.context.is_open() {
+            return Err(Interrupt::new());
+        }
+        // SAFETY: in the log, so alive; and private.
+        let header = unsafe { &*version };
+        // It may be written over by `change`; then it stays, as everything that is in use. (If `change`
+        // panics, it is in use to the end.)
+        let first = Unpublished::begin_use(header);
+        // SAFETY: of type `T`, as we were told; it stays alive while it is in use.
+        let value = change(unsafe { Version::value(version) });
+        if first {
+            Unpublished::end_use(header);
+        }
+        Ok(value)
+    }
+
+    /// Writes `value` and returns what was there before, which stays to the end of the attempt.
     ///
     /// # Errors
     /// [`Interrupt`] if the attempt must be repeated: pass it on with `?`.

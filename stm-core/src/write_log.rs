@@ -10,8 +10,8 @@ use std::ptr::{NonNull, null_mut};
 /// Up to this many entries are searched one after the other; larger logs are indexed.
 const SCAN: usize = 16;
 
-/// A second write made an earlier pending version invisible. References to it may be out, so it
-/// stays until the attempt ends; and a rollback brings it back.
+/// A second write made an earlier pending version invisible. References to it may be out, or a rollback
+/// brings it back: so it stays, at most until the attempt ends.
 struct Displaced<D: Domain> {
     entry: usize,
     version: *mut VersionHeader<D>,
@@ -22,6 +22,8 @@ struct Displaced<D: Domain> {
 pub(crate) struct WriteMark {
     entries: usize,
     displaced: usize,
+    /// The part that was running.
+    part: usize,
 }
 
 /// Will a version be committed?
@@ -39,6 +41,12 @@ pub(crate) struct WriteLog<D: Domain> {
     displaced: Vec<Displaced<D>>,
     /// Versions of parts that were rolled back: private, but references may be out.
     discarded: Vec<Block>,
+    /// Versions of parts that have ended, which nothing can reach any more.
+    out_of_reach: Vec<Block>,
+    /// The part that is running (`nested`, `or_else`), by the number of its beginning; 0 if none is.
+    part: usize,
+    /// How many parts have begun.
+    parts: usize,
     index: Index,
     /// A bit for each entry's cell: most look-ups in small logs end here.
     filter: u64,
@@ -50,6 +58,9 @@ impl<D: Domain> WriteLog<D> {
             entries: Vec::new(),
             displaced: Vec::new(),
             discarded: Vec::new(),
+            out_of_reach: Vec::new(),
+            part: 0,
+            parts: 0,
             index: Index::new(),
             filter: 0,
         }
@@ -92,24 +103,38 @@ impl<D: Domain> WriteLog<D> {
         self.entries[entry].version
     }
 
-    /// Adds a write, or replaces the pending version of an earlier one.
+    /// Adds a write, or replaces the pending version of an earlier one; hands that out if nothing can
+    /// reach it any more.
     #[inline(always)]
     pub(crate) fn write(
         &mut self,
         cell: *const CellHeader<D>,
         version: *mut VersionHeader<D>,
         kind: &'static BlockKind,
-    ) {
+    ) -> Option<Block> {
+        if self.part != 0 {
+            // SAFETY: a new version, and private.
+            unsafe { D::written_in(self.part, version) };
+        }
         if let Some(entry) = self.find(cell) {
-            let displaced = std::mem::replace(&mut self.entries[entry].version, version);
-            self.displaced.push(Displaced { entry, version: displaced });
-            return;
+            return self.write_over(entry, version);
         }
         self.filter |= filter_bit(cell);
         self.entries.push(WriteEntry { cell, version, base: null_mut(), kind });
         if self.entries.len() > SCAN {
             self.index_newest();
         }
+        None
+    }
+
+    fn write_over(&mut self, entry: usize, version: *mut VersionHeader<D>) -> Option<Block> {
+        let displaced = std::mem::replace(&mut self.entries[entry].version, version);
+        // SAFETY: what is in the log and was not committed is alive and private.
+        if unsafe { D::is_out_of_reach(self.part, displaced) } {
+            return Some(block(displaced, self.entries[entry].kind));
+        }
+        self.displaced.push(Displaced { entry, version: displaced });
+        None
     }
 
     #[inline(never)]
@@ -123,8 +148,37 @@ impl<D: Domain> WriteLog<D> {
         }
     }
 
-    pub(crate) fn mark(&self) -> WriteMark {
-        WriteMark { entries: self.entries.len(), displaced: self.displaced.len() }
+    /// A part begins.
+    pub(crate) fn mark(&mut self) -> WriteMark {
+        let part = self.part;
+        self.parts += 1;
+        self.part = self.parts;
+        WriteMark { entries: self.entries.len(), displaced: self.displaced.len(), part }
+    }
+
+    /// The part that began at `mark` has succeeded. What it has written over need not come back for its
+    /// sake. Linear in that.
+    pub(crate) fn keep(&mut self, mark: WriteMark) {
+        self.part = mark.part;
+        if self.displaced.len() == mark.displaced {
+            return;
+        }
+        let (part, entries, out) = (self.part, &self.entries, &mut self.out_of_reach);
+        let since = self.displaced.split_off(mark.displaced);
+        self.displaced.extend(since.into_iter().filter(|displaced| {
+            // SAFETY: what is in the log and was not committed is alive and private.
+            let goes = unsafe { D::is_out_of_reach(part, displaced.version) };
+            if goes {
+                out.push(block(displaced.version, entries[displaced.entry].kind));
+            }
+            !goes
+        }));
+    }
+
+    /// A version that nothing can reach any more, if there is one. To be called until there is none, after
+    /// each part.
+    pub(crate) fn next_out_of_reach(&mut self) -> Option<Block> {
+        self.out_of_reach.pop()
     }
 
     /// Takes back everything since `mark`. Linear in what is taken back.
@@ -139,15 +193,22 @@ impl<D: Domain> WriteLog<D> {
         mark: WriteMark,
         mut tell: impl FnMut(*mut VersionHeader<D>, Pending),
     ) {
+        self.part = mark.part;
+        let (discarded, out) = (&mut self.discarded, &mut self.out_of_reach);
+        let mut take_back = |version, kind| {
+            // SAFETY: what is in the log and was not committed is alive and private.
+            let goes = unsafe { D::is_out_of_reach(0, version) };
+            (if goes { &mut *out } else { &mut *discarded }).push(block(version, kind));
+        };
         for Displaced { entry, version } in self.displaced.drain(mark.displaced..).rev() {
             let undone = std::mem::replace(&mut self.entries[entry].version, version);
             tell(undone, Pending::No);
             tell(version, Pending::Again);
-            self.discarded.push(block(undone, self.entries[entry].kind));
+            take_back(undone, self.entries[entry].kind);
         }
         for entry in self.entries.drain(mark.entries..) {
             tell(entry.version, Pending::No);
-            self.discarded.push(block(entry.version, entry.kind));
+            take_back(entry.version, entry.kind);
         }
     }
 
@@ -170,6 +231,8 @@ impl<D: Domain> WriteLog<D> {
         }
         self.entries.clear();
         self.filter = 0;
+        self.part = 0;
+        self.parts = 0;
     }
 }
 
@@ -275,8 +338,9 @@ impl Index {
 mod tests {
     use super::*;
     use crate::domain::{Link, Native};
+    use crate::unpublished::Unpublished;
     use crate::version::Version;
-    use contempo_sched::word::{AtomicLockWord, LockWord};
+    use contempo_sched::word::{AtomicLockWord, LockWord, WhoWhen};
 
     fn cells(count: usize) -> Vec<CellHeader<Native>> {
         let cell = || CellHeader {
@@ -286,9 +350,37 @@ mod tests {
         (0..count).map(|_| cell()).collect()
     }
 
-    /// A version address that is never followed.
-    fn fake(n: usize) -> *mut VersionHeader<Native> {
-        std::ptr::without_provenance_mut(n * 8)
+    /// A version that holds `n`.
+    fn version(n: u64) -> *mut VersionHeader<Native> {
+        crate::frozen::version(WhoWhen::committed(0), n)
+    }
+
+    fn value(of: *mut VersionHeader<Native>) -> u64 {
+        // SAFETY: such versions live as long as the process.
+        unsafe { *Version::<u64>::value(of) }
+    }
+
+    fn lend(version: *mut VersionHeader<Native>) {
+        // SAFETY: as in `value`.
+        Unpublished::lend(unsafe { &*version });
+    }
+
+    /// What the log gives away because nothing can reach it.
+    fn gone(log: &mut WriteLog<Native>) -> Vec<u64> {
+        std::iter::from_fn(|| log.next_out_of_reach())
+            .map(|block| value(block.address.as_ptr().cast()))
+            .collect()
+    }
+
+    /// Writes `n` to `cell`.
+    fn version_of(
+        log: &mut WriteLog<Native>,
+        cell: &CellHeader<Native>,
+        n: u64,
+    ) -> *mut VersionHeader<Native> {
+        let version = version(n);
+        assert!(log.write(cell, version, Version::<u64>::KIND).is_none());
+        version
     }
 
     #[test]
@@ -299,16 +391,17 @@ mod tests {
         for round in 0..3 {
             for (n, cell) in cells[..100].iter().enumerate() {
                 assert_eq!(log.find(cell), None, "round {round}");
-                log.write(cell, fake(n + 1), kind);
+                log.write(cell, version(n as u64 + 1), kind);
                 assert!((0..=n).all(|m| log.find(&cells[m]) == Some(m)));
             }
-            let mark = log.mark();
             for side in 0..50 {
+                let mark = log.mark();
                 for cell in &cells[50..] {
-                    log.write(cell, fake(1000 + side), kind);
+                    lend(version_of(&mut log, cell, 1000 + side));
                 }
                 log.roll_back(mark);
-                assert!((0..100).all(|n| log.version(log.find(&cells[n]).unwrap()) == fake(n + 1)));
+                let pending = |n: usize| value(log.version(log.find(&cells[n]).unwrap()));
+                assert!((0..100).all(|n| pending(n) == n as u64 + 1));
                 assert!((100..300).all(|n| log.find(&cells[n]).is_none()));
             }
             let mut handed_out = 0;
@@ -345,5 +438,56 @@ mod tests {
             }
             assert!(steps * 2 < keys.len(), "{steps} steps for {} keys", keys.len());
         }
+    }
+
+    #[test]
+    fn what_nothing_can_reach_goes_at_once() {
+        let kind = Version::<u64>::KIND;
+        let cells = cells(3);
+        let mut log = WriteLog::<Native>::new();
+        let write = |log: &mut WriteLog<Native>, cell: usize, n: u64| {
+            let over = log.write(&cells[cell], version(n), kind);
+            over.map(|block| value(block.address.as_ptr().cast()))
+        };
+        let pending = |log: &WriteLog<Native>, cell: usize| {
+            log.find(&cells[cell]).map(|entry| value(log.version(entry)))
+        };
+        // Nothing has seen the first; something has seen the second.
+        assert_eq!((write(&mut log, 0, 1), write(&mut log, 0, 2)), (None, Some(1)));
+        lend(log.version(0));
+        assert_eq!((write(&mut log, 0, 3), write(&mut log, 0, 4)), (None, Some(3)));
+        // A part fails: what it has written goes, and what it wrote over comes back.
+        let outer = log.mark();
+        assert_eq!((write(&mut log, 0, 5), write(&mut log, 0, 6)), (None, Some(5)));
+        assert_eq!((write(&mut log, 1, 7), write(&mut log, 1, 8)), (None, Some(7)));
+        let inner = log.mark();
+        assert_eq!((write(&mut log, 0, 9), write(&mut log, 0, 10)), (None, Some(9)));
+        assert_eq!((write(&mut log, 1, 11), write(&mut log, 2, 12)), (None, None));
+        lend(log.version(2));
+        log.roll_back(inner);
+        assert_eq!(gone(&mut log), [10, 11], "a reference to the twelfth is out");
+        assert_eq!([0, 1, 2].map(|cell| pending(&log, cell)), [Some(6), Some(8), None]);
+        // A part succeeds: what it wrote over goes, unless a part around it may bring that back.
+        let inner = log.mark();
+        assert_eq!((write(&mut log, 0, 13), write(&mut log, 1, 14)), (None, None));
+        log.keep(inner);
+        assert_eq!(gone(&mut log), [8, 6]);
+        log.roll_back(outer);
+        assert_eq!(gone(&mut log), [14, 13]);
+        assert_eq!([0, 1, 2].map(|cell| pending(&log, cell)), [Some(4), None, None]);
+        let part = log.mark();
+        assert_eq!(write(&mut log, 0, 15), None);
+        log.keep(part);
+        assert_eq!((gone(&mut log), write(&mut log, 0, 16)), (vec![4], Some(15)));
+        // A closure looks at one while it is written over.
+        // SAFETY: as in `value`.
+        let now = unsafe { &*log.version(0) };
+        assert!(Unpublished::begin_use(now) && !Unpublished::begin_use(now));
+        assert_eq!(write(&mut log, 0, 17), None);
+        Unpublished::end_use(now);
+        let mut private = Vec::new();
+        log.clear(true, |block| private.push(value(block.address.as_ptr().cast())));
+        private.sort_unstable();
+        assert_eq!(private, [2, 12, 16, 17]);
     }
 }

@@ -117,6 +117,10 @@ pub enum Fault {
     PacerGoesSilently,
     /// A transaction does not see what it has written itself.
     OwnWriteNotRead,
+    /// A transaction forgets that it has given out a reference to a value that it has written.
+    LentForgotten,
+    /// What a part of a transaction writes over does not come back when the part fails.
+    BroughtBackForgotten,
     /// A failed alternative's writes are kept.
     AlternativeKept,
     /// What a nested part has written is kept, although the part has failed.

@@ -45,6 +45,21 @@ pub(super) fn release() {
     domain.table().give_back(slot);
 }
 
+/// Runs `f` as if this thread had no context: what it does with cells has another one, which goes with
+/// it. Returns whether there was any. In the middle of an attempt, which knows nothing of it.
+pub(super) fn apart(f: impl FnOnce()) -> bool {
+    struct Back(*const Context);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            release();
+            CURRENT.set(self.0);
+        }
+    }
+    let _back = Back(CURRENT.replace(std::ptr::null()));
+    f();
+    !CURRENT.get().is_null()
+}
+
 /// A thread's context, for one operation.
 pub(crate) struct Local {
     context: *const Context,

@@ -40,7 +40,7 @@ impl<'s> Savepoint<'s> {
         session.parts.set(session.parts.get() + 1);
         Savepoint {
             session,
-            writes: session.writes.borrow().mark(),
+            writes: session.writes.borrow_mut().mark(),
             created: session.created.borrow().len(),
             freed: session.freed.borrow().len(),
             need: session.need.get(),
