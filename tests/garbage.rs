@@ -59,7 +59,8 @@ fn line() -> (TVar<Line>, Receiver<()>) {
 #[test]
 fn what_is_replaced_goes_with_the_transaction_that_replaced_it() {
     let _turn = alone();
-    let ways: [(&str, fn(&TVar<Line>)); 8] = [
+    type Way = (&'static str, fn(&TVar<Line>));
+    let ways: [Way; 8] = [
         ("store", |cell| cell.store(None)),
         ("swap", |cell| drop(cell.swap(None))),
         ("update", |cell| cell.update(|_| None)),

@@ -17,15 +17,18 @@ struct Savepoint<'c> {
 }
 
 impl<'c> Savepoint<'c> {
+    #[inline(always)]
     fn new(context: &'c Context) -> Self {
         let (writes, hooks) = (context.writes().mark(), context.hooks.borrow().mark());
         Savepoint { context, writes, hooks }
     }
 
     /// Keeps what was done since.
+    #[inline(always)]
     fn keep(self) {
-        self.context.writes().keep(self.writes);
-        self.context.free_out_of_reach();
+        if self.context.writes().keep(self.writes) {
+            self.context.free_out_of_reach();
+        }
         std::mem::forget(self);
     }
 }

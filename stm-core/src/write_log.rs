@@ -149,6 +149,7 @@ impl<D: Domain> WriteLog<D> {
     }
 
     /// A part begins.
+    #[inline(always)]
     pub(crate) fn mark(&mut self) -> WriteMark {
         let part = self.part;
         self.parts += 1;
@@ -157,12 +158,20 @@ impl<D: Domain> WriteLog<D> {
     }
 
     /// The part that began at `mark` has succeeded. What it has written over need not come back for its
-    /// sake. Linear in that.
-    pub(crate) fn keep(&mut self, mark: WriteMark) {
+    /// sake. Linear in that. Returns whether something may have gone [out of
+    /// reach](Self::next_out_of_reach).
+    #[inline(always)]
+    pub(crate) fn keep(&mut self, mark: WriteMark) -> bool {
         self.part = mark.part;
-        if self.displaced.len() == mark.displaced {
-            return;
+        let wrote_over = self.displaced.len() > mark.displaced;
+        if wrote_over {
+            self.keep_displaced(mark);
         }
+        wrote_over
+    }
+
+    #[inline(never)]
+    fn keep_displaced(&mut self, mark: WriteMark) {
         let (part, entries, out) = (self.part, &self.entries, &mut self.out_of_reach);
         let since = self.displaced.split_off(mark.displaced);
         self.displaced.extend(since.into_iter().filter(|displaced| {
@@ -470,14 +479,14 @@ mod tests {
         // A part succeeds: what it wrote over goes, unless a part around it may bring that back.
         let inner = log.mark();
         assert_eq!((write(&mut log, 0, 13), write(&mut log, 1, 14)), (None, None));
-        log.keep(inner);
+        assert!(log.keep(inner));
         assert_eq!(gone(&mut log), [8, 6]);
         log.roll_back(outer);
         assert_eq!(gone(&mut log), [14, 13]);
         assert_eq!([0, 1, 2].map(|cell| pending(&log, cell)), [Some(4), None, None]);
         let part = log.mark();
         assert_eq!(write(&mut log, 0, 15), None);
-        log.keep(part);
+        assert!(log.keep(part));
         assert_eq!((gone(&mut log), write(&mut log, 0, 16)), (vec![4], Some(15)));
         // A closure looks at one while it is written over.
         // SAFETY: as in `value`.
