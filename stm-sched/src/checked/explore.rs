@@ -126,13 +126,10 @@ mod telling {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Counts its runs, and tells of the last one if one fails.
-    pub(super) fn counted<P: Fn()>(
-        program: P,
+    pub(super) fn counted(
+        program: impl Fn() + Send + Sync + 'static,
         explore: impl FnOnce(Arc<dyn Fn() + Send + Sync>),
-    ) -> usize
-    where
-        P: Send + Sync + 'static,
-    {
+    ) -> usize {
         let runs = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&runs);
         let run: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
