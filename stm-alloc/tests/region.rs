@@ -99,15 +99,22 @@ fn what_others_append_to_the_file_is_allocated_before_it_is_used() {
 #[test]
 fn a_length_that_makes_no_sense_is_damage() {
     let place = Place::new("length");
-    let map = place.make(1 << 20);
+    let map = place.make(8 << 20);
     map.shared().length.store(SUPERBLOCK as u64, Ordering::Relaxed);
     let opened = Map::open(place.file(), LAYOUT);
     assert!(matches!(opened, Err(OpenError::Unusable(Unusable::Damaged))), "{opened:?}");
-    // Too long: what the system says counts.
+    // More than the region may have.
     map.shared().length.store(u64::MAX, Ordering::Relaxed);
-    let opened = Map::open(place.file(), LAYOUT).unwrap();
-    let length = opened.length().unwrap() as usize;
-    assert!(opened.superblocks().last().unwrap() + 2 * SUPERBLOCK <= length);
+    let opened = Map::open(place.file(), LAYOUT);
+    assert!(matches!(opened, Err(OpenError::Unusable(Unusable::Damaged))), "{opened:?}");
+    // More than the file has: it was cut off.
+    let found = map.length().unwrap();
+    map.shared().length.store(found + 1, Ordering::Relaxed);
+    let opened = Map::open(place.file(), LAYOUT).map(drop);
+    let Err(OpenError::Unusable(Unusable::Truncated { expected, found: said })) = opened else {
+        panic!("{opened:?}");
+    };
+    assert_eq!((expected, said), (found + 1, found));
 }
 
 #[test]

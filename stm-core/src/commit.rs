@@ -49,10 +49,8 @@ impl<D: Domain> WriteEntry<D> {
     unsafe fn base_block(&self) -> Block {
         // SAFETY: our caller's promise.
         let stamp = unsafe { &*self.base }.who_when.load(Ordering::Relaxed);
-        let kind = match self.kind.in_static {
-            Some(kind) if stamp == WhoWhen::committed(CommitClock::STATIC) => kind,
-            _ => self.kind,
-        };
+        let is_static = stamp == WhoWhen::committed(CommitClock::STATIC);
+        let kind = if is_static { self.kind.in_static.unwrap_or(self.kind) } else { self.kind };
         // SAFETY: as above.
         Block { address: unsafe { NonNull::new_unchecked(self.base.cast()) }, kind }
     }

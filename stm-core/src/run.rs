@@ -266,6 +266,8 @@ pub(crate) fn session<R, E>(
     let mut attempts = 0;
     context.begin_session();
     loop {
+        // Else addresses inside of the context, which most attempts do not need, are computed before the first.
+        let context = std::hint::black_box(context);
         context.begin_attempt();
         attempts += 1;
         let unwinding = Unwinding(context);

@@ -80,22 +80,37 @@ impl<'tx> Transaction<'tx> {
         })
     }
 
-    /// The version that this transaction sees.
+    /// The version that this transaction sees, which is lent if it is its own.
     #[inline(always)]
     fn version(&self, cell: &CellHeader<Native>) -> StmResult<*mut VersionHeader<Native>> {
-        let context = self.context;
-        if !context.writes().is_empty()
-            && !planted(Fault::OwnWriteNotRead)
-            && let Some(entry) = context.writes().find(cell)
-        {
-            if !context.is_open() {
-                return Err(Interrupt::new());
-            }
-            let version = context.writes().version(entry);
+        if let Some(version) = self.own(cell)? {
             // SAFETY: in the log, so alive; and private.
             Unpublished::lend(unsafe { &*version });
             return Ok(version);
         }
+        self.committed(cell)
+    }
+
+    /// The version that this transaction has written itself, if it has.
+    #[inline(always)]
+    fn own(&self, cell: &CellHeader<Native>) -> StmResult<Option<*mut VersionHeader<Native>>> {
+        let writes = self.context.writes();
+        if !writes.is_empty()
+            && !planted(Fault::OwnWriteNotRead)
+            && let Some(entry) = writes.find(cell)
+        {
+            if !self.context.is_open() {
+                return Err(Interrupt::new());
+            }
+            return Ok(Some(writes.version(entry)));
+        }
+        Ok(None)
+    }
+
+    /// The version that was committed before this transaction, as it sees it.
+    #[inline(always)]
+    fn committed(&self, cell: &CellHeader<Native>) -> StmResult<*mut VersionHeader<Native>> {
+        let context = self.context;
         context.step(Step::Read);
         // Acquire, partner: the claim that published the version.
         let version = cell.value.load(Ordering::Acquire);
@@ -197,43 +212,24 @@ impl<'tx> Transaction<'tx> {
         cell: &TVar<T>,
         change: impl FnOnce(&T) -> T,
     ) -> StmResult<()> {
-        let writes = self.context.writes();
-        let value = if !writes.is_empty()
-            && !planted(Fault::OwnWriteNotRead)
-            && let Some(entry) = writes.find(cell.header())
-        {
-            self.look_at_own(writes.version(entry), change)?
-        } else {
-            change(self.read(cell)?)
+        let (version, used) = match self.own(cell.header())? {
+            // It may be written over by `change`; then it stays, as everything that is in use. (If `change`
+            // panics, it is in use to the end.)
+            // SAFETY: in the log, so alive; and private.
+            Some(version) => (version, Unpublished::begin_use(unsafe { &*version })),
+            None => (self.committed(cell.header())?, false),
         };
+        // SAFETY: a version of this cell, so of type `T`. Its own stays while it is in use, and of what was committed
+        // this attempt is a contemporary.
+        let value = change(unsafe { Version::value(version) });
+        if used {
+            // SAFETY: in the log still, or among what it has written over.
+            Unpublished::end_use(unsafe { &*version });
+        }
         let (block, place) = prepare::<T>(self.context, self.context.claim.get());
         // SAFETY: prepared for it.
         unsafe { place.write(value) };
         self.put(cell, block)
-    }
-
-    /// What `change` makes of a pending `version` of type `T`. No reference to it is given out: the one that
-    /// `change` gets ends with it.
-    #[inline(always)]
-    fn look_at_own<T: Send + Sync + 'static>(
-        &self,
-        version: *mut VersionHeader<Native>,
-        change: impl FnOnce(&T) -> T,
-    ) -> StmResult<T> {
-        if !self.context.is_open() {
-            return Err(Interrupt::new());
-        }
-        // SAFETY: in the log, so alive; and private.
-        let header = unsafe { &*version };
-        // It may be written over by `change`; then it stays, as everything that is in use. (If `change`
-        // panics, it is in use to the end.)
-        let first = Unpublished::begin_use(header);
-        // SAFETY: of type `T`, as we were told; it stays alive while it is in use.
-        let value = change(unsafe { Version::value(version) });
-        if first {
-            Unpublished::end_use(header);
-        }
-        Ok(value)
     }
 
     /// Writes `value` and returns what was there before, which stays to the end of the attempt.

@@ -127,6 +127,7 @@ impl<D: Domain> WriteLog<D> {
         None
     }
 
+    #[inline(never)]
     fn write_over(&mut self, entry: usize, version: *mut VersionHeader<D>) -> Option<Block> {
         let displaced = std::mem::replace(&mut self.entries[entry].version, version);
         // SAFETY: what is in the log and was not committed is alive and private.
