@@ -5,7 +5,7 @@ mod support;
 
 use contempo::{Abort, Interrupt, TVar, atomically, try_atomically};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use support::canary::{Cage, Canary};
 use support::{alone, elsewhere, guarded, wait_until};
@@ -430,4 +430,52 @@ fn a_destructor_that_is_in_the_way_is_so_once() {
         assert_eq!(attempts, 2);
         support::settle("the second value", || drops.load() == 102);
     });
+}
+
+/// Updates a cell when it is dropped.
+struct Updates(Option<TVar<u64>>);
+
+impl Drop for Updates {
+    fn drop(&mut self) {
+        if let Some(cell) = self.0.take() {
+            cell.update(|n| n + 1);
+        }
+    }
+}
+
+/// How many attempts a transaction takes that writes over a value whose destructor is in its way.
+fn attempts_beside_a_destructor() -> u32 {
+    let (counter, x, y) = (TVar::new(0_u64), TVar::new(Updates(None)), TVar::new(0));
+    let mut attempts = 0;
+    atomically(|tx| {
+        attempts += 1;
+        if attempts == 100 {
+            return Ok(());
+        }
+        let n = *tx.read(&counter)?;
+        tx.write(&x, Updates(Some(counter.clone())))?;
+        tx.write(&x, Updates(None))?;
+        tx.write(&y, n)
+    });
+    attempts
+}
+
+#[test]
+fn a_destructor_that_is_in_the_way_of_a_thread_that_ends_is_so_once() {
+    static LATE: AtomicU32 = AtomicU32::new(0);
+    struct Late;
+    impl Drop for Late {
+        fn drop(&mut self) {
+            LATE.store(attempts_beside_a_destructor(), Ordering::SeqCst);
+        }
+    }
+    thread_local!(static KEPT: Late = const { Late });
+    assert_eq!(attempts_beside_a_destructor(), 2);
+    std::thread::spawn(|| {
+        KEPT.with(|_| ()); // Goes after contempo's own, which is registered later.
+        TVar::new(1).load();
+    })
+    .join()
+    .unwrap();
+    assert_eq!(LATE.load(Ordering::SeqCst), 2);
 }

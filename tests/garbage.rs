@@ -4,13 +4,13 @@
 
 mod support;
 
-use contempo::{Abort, TVar, atomically, snapshot};
+use contempo::{Abort, TVar, atomically, snapshot, statistics};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use support::canary::{Cage, Canary};
-use support::{alone, elsewhere, guarded};
+use support::{alone, elsewhere, guarded, wait_until};
 
 /// Counts the bytes of large blocks that are in use.
 struct Counting;
@@ -299,4 +299,62 @@ fn a_destructor_that_panics_keeps_nothing_else_alive() {
     });
     assert_eq!(cage.alive(), 1, "fields are dropped after a destructor that panics");
     assert_eq!(quiet.with(Canary::sing), 3);
+}
+
+/// Does something when it is dropped.
+struct OnDrop(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        if let Some(job) = self.0.take() {
+            job();
+        }
+    }
+}
+
+#[test]
+fn a_destructor_that_sleeps_lets_nothing_go_that_is_seen() {
+    // It runs in the middle of a collection, and hands over what its thread holds; what it replaces then is not the
+    // collection's to free.
+    let _turn = alone();
+    let (number, go) = (TVar::new(1_u64), TVar::new(false));
+    let ((sleeps, is_asleep), (hold, holds)) = (channel::<()>(), channel::<()>());
+    let (done, is_done) = channel::<()>();
+    let waits = statistics().waits;
+    let job = {
+        let (number, go) = (number.clone(), go.clone());
+        let sleeps = std::sync::Mutex::new(sleeps);
+        move || {
+            sleeps.lock().unwrap().send(()).unwrap();
+            atomically(|tx| tx.check(*tx.read(&go)?));
+            number.store(2);
+        }
+    };
+    let (first, plain) = (TVar::new(OnDrop(Some(Box::new(job)))), TVar::new(0_u64));
+    thread::scope(|scope| {
+        let (seen, still) = (&number, &go);
+        let reader = scope.spawn(move || {
+            is_asleep.recv().unwrap();
+            seen.with(|value| {
+                let before = *std::hint::black_box(value);
+                hold.send(()).unwrap();
+                is_done.recv().unwrap();
+                (before, *std::hint::black_box(value))
+            })
+        });
+        scope.spawn(move || {
+            holds.recv().unwrap();
+            wait_until("it sleeps", || statistics().waits > waits);
+            still.store(true);
+        });
+        atomically(|tx| {
+            tx.write(&plain, 5)?;
+            tx.write(&first, OnDrop(None))
+        });
+        // Blocks that were freed are used again.
+        let cells: Vec<_> = (0..1000).map(|_| TVar::new(7777_u64)).collect();
+        done.send(()).unwrap();
+        assert_eq!(reader.join().unwrap(), (1, 1), "a value has changed under a reference");
+        drop(cells);
+    });
 }

@@ -123,6 +123,9 @@ pub struct Reclaimer {
     /// How many transactions it had made when it was revoked last.
     revoked_at: Cell<u64>,
     collecting: Cell<bool>,
+    /// How often all of a queue was left to others. A destructor that sleeps does so in the middle of a
+    /// collection, whose counts mean nothing after that.
+    given_away: Cell<u64>,
 }
 
 impl Reclaimer {
@@ -153,6 +156,7 @@ impl Reclaimer {
             considerate: Cell::new(0),
             revoked_at: Cell::new(0),
             collecting: Cell::new(false),
+            given_away: Cell::new(0),
         }
     }
 
@@ -338,6 +342,7 @@ impl Reclaimer {
     fn collect_once(&self, idle: Idle) -> bool {
         // Only what was retired before the look may be freed by it.
         let candidates = Blocks { plain: self.retired.len(), weighty: self.weighty.len(), left: 0 };
+        let since = self.given_away.get();
         let leftovers = self.domain.leftovers.oldest();
         if candidates.none() && leftovers.all() == u64::MAX {
             return false;
@@ -347,14 +352,14 @@ impl Reclaimer {
         let weighs = candidates.weighty > 0 || leftovers.weighty < u64::MAX;
         let least = if weighs { Idle::Inactive } else { idle };
         let (horizon, idle_blocker) = announcement::oldest(self.table, self.slot, now, least);
-        let mut freed = self.free_all_below(horizon, candidates, leftovers.all());
+        let mut freed = self.free_all_below(since, horizon, candidates, leftovers.all());
         if idle_blocker && self.is_worth_a_barrier(idle, now, candidates, freed) {
             let (slot, asymmetric, revoking) = (self.slot, self.asymmetric, &self.domain.revoking);
             if announcement::revoke_idle(self.table, slot, now, least, asymmetric, revoking) {
                 self.descriptor.counters.barriers.add(1);
                 let (horizon, _) = announcement::oldest(self.table, self.slot, now, least);
                 let oldest = self.domain.leftovers.oldest().all();
-                freed += self.free_all_below(horizon, candidates - freed, oldest);
+                freed += self.free_all_below(since, horizon, candidates - freed, oldest);
             }
         }
         let newest = self.retired.newest().max(self.weighty.newest());
@@ -384,17 +389,25 @@ impl Reclaimer {
 
     /// Frees what was retired before `horizon`, of this thread at most `most`, and what others have left,
     /// the oldest of which is as old as that.
-    fn free_all_below(&self, horizon: u64, most: Blocks, oldest: u64) -> Blocks {
+    fn free_all_below(&self, since: u64, horizon: u64, most: Blocks, oldest: u64) -> Blocks {
         Blocks {
-            weighty: self.free_below(&self.weighty, horizon, most.weighty),
-            plain: self.free_below(&self.retired, horizon, most.plain),
+            weighty: self.free_counted(since, &self.weighty, horizon, most.weighty),
+            plain: self.free_counted(since, &self.retired, horizon, most.plain),
             left: if oldest < horizon { self.free_leftovers(horizon) } else { 0 },
         }
     }
 
-    /// Frees at most `most` blocks of `queue`, as far as they were retired before `horizon`.
+    /// The same of one queue, if nothing was given away since its blocks were counted: what was retired after that
+    /// was not there at the look that `horizon` comes from.
+    fn free_counted(&self, since: u64, queue: &Queue, horizon: u64, most: usize) -> usize {
+        if self.given_away.get() == since { self.free_below(queue, horizon, most) } else { 0 }
+    }
+
+    /// Frees at most `most` blocks of `queue`, as far as they were retired before `horizon`; fewer if a
+    /// destructor gives the queue away.
     #[inline(always)]
     fn free_below(&self, queue: &Queue, horizon: u64, most: usize) -> usize {
+        let since = self.given_away.get();
         let horizon = match () {
             () if planted(Fault::FreeAtOnce) => u64::MAX,
             () if planted(Fault::FreeOneStampEarly) => {
@@ -404,6 +417,7 @@ impl Reclaimer {
         };
         let mut freed = 0;
         while freed < most
+            && self.given_away.get() == since
             && let Some(retired) = queue.pop_below(horizon)
         {
             // SAFETY: every stamp announced at a moment after it was retired is above the one at
@@ -475,6 +489,7 @@ impl Reclaimer {
     }
 
     fn leave_all_of(&self, queue: &Queue) {
+        self.given_away.set(self.given_away.get() + 1);
         self.domain.leftovers.leave(self.slot, std::iter::from_fn(|| queue.pop_below(u64::MAX)));
         queue.compact();
     }

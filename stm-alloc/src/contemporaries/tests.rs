@@ -565,3 +565,27 @@ fn who_is_revoked_again_and_again_withdraws_by_itself() {
     assert_eq!(other.considerate.get(), 0);
     assert_eq!((destroyed(), barriers(own) - before), (vec![1, 1], 2));
 }
+
+#[test]
+fn what_is_retired_after_all_was_given_away_waits_for_a_new_look() {
+    for last in [NOTED, PLAIN, WEIGHTY] {
+        let world = World::new();
+        let own = world.reclaimer();
+        let now = world.clock.draw(1);
+        retire(own, now, 1, LOUD);
+        retire(own, now, 2, NOTED);
+        // The destructor of the first sleeps, so its thread hands over; a reader begins meanwhile, and then
+        // the destructor replaces what that reader sees.
+        ON_DESTROY.set(Some(Box::new(move || {
+            own.hand_over();
+            let before = world.clock.now();
+            world.running(before);
+            retire(own, world.clock.draw(1), 3, last);
+        })));
+        own.collect();
+        assert!(!destroyed().contains(&3), "a reader holds it: {last:?}");
+        let kept = own.retired.len() + own.weighty.len();
+        let left = own.domain.leftovers.oldest().all() < u64::MAX;
+        assert!(kept == 1 || left, "and it was not forgotten");
+    }
+}

@@ -7,6 +7,8 @@ use std::cell::Cell;
 thread_local! {
     /// Has no destructor, so that it can be asked at any time in the life of a thread.
     static CURRENT: Cell<*const Context> = const { Cell::new(std::ptr::null()) };
+    /// Has one been made since somebody asked last?
+    static MADE: Cell<bool> = const { Cell::new(false) };
     /// Ends the context when the thread ends.
     static KEEPER: Keeper = const { Keeper };
 }
@@ -49,6 +51,7 @@ pub(super) fn release() {
 /// it. Returns whether there was any. In the middle of an attempt, which knows nothing of it.
 pub(super) fn apart(f: impl FnOnce()) -> bool {
     struct Back(*const Context);
+    MADE.set(false);
     impl Drop for Back {
         fn drop(&mut self) {
             release();
@@ -57,7 +60,7 @@ pub(super) fn apart(f: impl FnOnce()) -> bool {
     }
     let _back = Back(CURRENT.replace(std::ptr::null()));
     f();
-    !CURRENT.get().is_null()
+    MADE.get() // Also where each operation had one of its own.
 }
 
 /// A thread's context, for one operation.
@@ -100,5 +103,6 @@ pub(crate) fn current() -> Local {
 fn make() -> Local {
     let context: *const Context = Box::into_raw(Context::new(crate::domain::native()));
     CURRENT.set(context);
+    MADE.set(true);
     Local { context, is_temporary: KEEPER.try_with(|_| ()).is_err() }
 }
