@@ -243,11 +243,24 @@ impl<'m> Superblock<'m> {
         if seen.owner() != Some(owner) || !seen.is_closed() {
             return;
         }
-        // Relaxed: the swap publishes both. Hints that come later are looked at by whoever takes them.
+        // Relaxed, all: the swap publishes them. Hints that come later are looked at by whoever takes them.
         self.header.used.store(0, Ordering::Relaxed);
         self.header.hints.iter().for_each(|hints| hints.store(0, Ordering::Relaxed));
-        // Nobody else changes what is ours in our term.
-        self.swap(seen, seen.unowned().with_code(0));
+        // What was data there must not look like a cell, should it become a superblock of cells: those are told by class
+        // and meta word, and places that are not carved yet have none.
+        for into in (SUPERBLOCK_HEADER..SUPERBLOCK).step_by(SIZES[0]) {
+            self.meta(self.offset + into).store(0, Ordering::Relaxed);
+        }
+        // A thread that has left a hint may say so in this word at any time.
+        loop {
+            let seen = self.state();
+            if seen.owner() != Some(owner) || !seen.is_closed() {
+                return;
+            }
+            if self.swap(seen, seen.unowned().with_code(0)) {
+                return;
+            }
+        }
     }
 
     /// Size and number of its blocks; no blocks if it has no class.

@@ -120,6 +120,10 @@ impl Tracer {
     /// The block that was noted last was not retired after all.
     pub fn take_back(&self) {
         self.noted.set(self.noted.get().wrapping_sub(1));
+        // Its note is in the place of another's that is not known: the next one there makes room, too.
+        if self.unknown.get() > 0 {
+            self.unknown.set((self.unknown.get() + 1).min(RECENT));
+        }
     }
 
     /// What waits is not what was noted last, in order: notes are kept until all was noted anew.
@@ -196,5 +200,21 @@ mod tests {
         let heir = Tracer::new();
         (0..500).for_each(|n| heir.note(&traces, (n + 2000) * SUPERBLOCK + 512, n));
         assert!((0..100).all(|n| covers(&traces, (n + 1) * SUPERBLOCK + 512)));
+    }
+
+    #[test]
+    fn an_heir_whose_swap_fails_keeps_what_it_finds() {
+        let (traces, first) = (traces(), Tracer::new());
+        first.tidy(&traces, 0);
+        (0..RECENT).for_each(|n| first.note(&traces, (n + 1) * SUPERBLOCK + 512, n));
+        let heir = Tracer::new();
+        for n in 0..RECENT {
+            heir.note(&traces, (n + 2000) * SUPERBLOCK + 512, n);
+            if n == 0 {
+                heir.take_back(); // Another was faster.
+                heir.note(&traces, (n + 3000) * SUPERBLOCK + 512, n);
+            }
+        }
+        (0..RECENT).for_each(|n| assert!(covers(&traces, (n + 1) * SUPERBLOCK + 512), "{n}"));
     }
 }

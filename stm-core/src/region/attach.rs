@@ -270,11 +270,16 @@ fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
         let heir = unsafe { Session::new(domain, slot) };
         raise(slot);
         let work = heir.memory.work(domain);
-        recover::clear_up(&heir, &[dead]);
+        // The slot's lease is held until the slot is ours: else another would find it dead, and clear it up under us.
+        let dead = [dead];
+        recover::clear_up(&heir, &dead);
         drop(work);
         heir.renew_serial();
+        #[cfg(test)]
+        before_slot_is_ours::run(slot);
         // Release, partner: the acquire in `Dead::find`.
         record.process.store(own, Ordering::Release);
+        drop(dead);
         return Ok(Some(heir));
     }
     Ok(None)
@@ -319,5 +324,27 @@ impl Drop for RegionDomain {
         attached.retain(|known| !std::ptr::eq(known.region.as_ptr(), own));
         drop(attached);
         list.left.notify_all();
+    }
+}
+
+/// What a test does when a dead slot has been cleared up and is about to be taken.
+#[cfg(test)]
+pub(crate) mod before_slot_is_ours {
+    use std::cell::RefCell;
+
+    type Interlude = Box<dyn FnOnce(u32)>;
+
+    std::thread_local! {
+        static INTERLUDE: RefCell<Option<Interlude>> = const { RefCell::new(None) };
+    }
+
+    pub(crate) fn set(interlude: impl FnOnce(u32) + 'static) {
+        INTERLUDE.set(Some(Box::new(interlude)));
+    }
+
+    pub(super) fn run(slot: u32) {
+        if let Some(interlude) = INTERLUDE.take() {
+            interlude(slot);
+        }
     }
 }

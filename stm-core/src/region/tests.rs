@@ -521,3 +521,60 @@ fn a_slot_that_is_being_cleared_up_is_waited_for() {
     newcomer.join().expect("it was told that there are too many threads").unwrap();
     assert_eq!(total(&domain, cell), 2);
 }
+
+/// Whoever takes a dead slot over holds its lease until the slot is its own.
+#[test]
+fn a_slot_is_found_dead_by_one_heir_at_a_time() {
+    let world = World::with(&Options { slots: Some(1), ..Options::default() });
+    let domain = Arc::clone(&world.domain);
+    // The one slot is as a thread leaves it that has ended and left something.
+    let left = contempo_alloc::region::layout::Incarnation::LEFT.bits();
+    domain.map.slot(0).unwrap().process.swap(left, Ordering::SeqCst);
+    elsewhere(move || {
+        let other = Arc::clone(&domain);
+        attach::before_slot_is_ours::set(move |slot| {
+            let found = recover::Dead::find(&other, slot).unwrap();
+            assert!(found.is_none(), "another finds it dead, and would clear it up under its heir");
+        });
+        let heir = attach::take_slot(&domain).unwrap();
+        assert!(heir.is_some());
+        std::mem::forget(heir);
+    });
+}
+
+/// A superblock that was used for data in between shows no cells where none were carved.
+#[test]
+fn what_was_never_carved_is_no_cell() {
+    let world = World::new();
+    let (domain, live) = (&world.domain, world.cell());
+    let make = |count: usize, data: &[u8]| -> Vec<Handle> {
+        let all = |session: &Session| (0..count).map(|_| session.create(data)).collect();
+        run(domain, |session| session.atomically(all).unwrap())
+    };
+    let free = |cells: &[Handle]| {
+        for some in cells.chunks(500) {
+            let all = |session: &Session| some.iter().try_for_each(|cell| session.free(*cell));
+            run(domain, |session| session.atomically(all)).unwrap();
+        }
+        run(domain, |session| {
+            for _ in 0..4 {
+                session.collect_thoroughly();
+                session.memory.close_empty(domain);
+                session.collect_thoroughly();
+            }
+        });
+    };
+    // Cells all over; then they go, and values come that hold handles, as nodes of collections do.
+    let stale: Vec<Handle> = (0..40).flat_map(|_| make(500, &0_u64.to_ne_bytes())).collect();
+    free(&stale);
+    let handles: Vec<u8> = std::iter::repeat_n(live.bits().to_ne_bytes(), 500).flatten().collect();
+    let large: Vec<Handle> = (0..60).flat_map(|_| make(10, &handles)).collect();
+    free(&large);
+    for _ in 0..400 {
+        make(50, &0_u64.to_ne_bytes());
+        let found = stale.iter().filter(|cell| domain.find_cell(**cell).is_some()).count();
+        assert_eq!(found, 0, "stale handles lead to what looks like cells");
+    }
+    let value = run(domain, |session| session.atomically(|session| value(session, live)));
+    assert_eq!(value.unwrap(), 0);
+}
