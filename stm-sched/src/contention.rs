@@ -203,11 +203,13 @@ impl ContentionReport {
         let mut waiters = Vec::new();
         let now = crate::time::now();
         for (slot, descriptor) in table.scan() {
+            // First what it waits for: why it does is counted before that.
+            let waiting = descriptor.conflicts.waiting();
             let counts = descriptor.conflicts.cells().clone();
             for (key, conflicts) in counts {
                 cells.entry(key).or_default().0.add(&conflicts);
             }
-            if let Some((key, behind, since)) = descriptor.conflicts.waiting() {
+            if let Some((key, behind, since)) = waiting {
                 cells.entry(key).or_default().1 += 1;
                 let waited = Duration::from_nanos(now.saturating_sub(since));
                 waiters.push(Waiter { thread: slot, cell: name(key), behind, waited });
