@@ -15,10 +15,12 @@ use contempo_sched::primitives::{AtomicBool, CHECKED};
 use contempo_sched::table::DescriptorTable;
 use leftovers::{Leftovers, Settled};
 use pace::Pace;
-use std::cell::{Cell, UnsafeCell};
+use queue::Queue;
+use std::cell::Cell;
 
 pub mod leftovers;
 mod pace;
+mod queue;
 
 /// Retired blocks that weigh nothing after which a thread looks what it can free.
 const BATCH: usize = if CHECKED { 1 } else { 128 };
@@ -550,80 +552,6 @@ impl std::ops::AddAssign for Blocks {
         self.plain += other.plain;
         self.weighty += other.weighty;
         self.left += other.left;
-    }
-}
-
-/// Retired blocks in order of their stamps: a vector whose consumed front is cut off now and then.
-/// Every method is short and calls nobody who could come back, so it may be used while destructors do.
-#[derive(Debug)]
-struct Queue {
-    blocks: UnsafeCell<Vec<Retired>>,
-    consumed: Cell<usize>,
-}
-
-impl Queue {
-    const fn new() -> Self {
-        Queue { blocks: UnsafeCell::new(Vec::new()), consumed: Cell::new(0) }
-    }
-
-    #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "private, one thread, never held across a call")]
-    fn blocks(&self) -> &mut Vec<Retired> {
-        // SAFETY: `!Sync`; each method lets go before it returns and calls nothing in between.
-        unsafe { &mut *self.blocks.get() }
-    }
-
-    #[inline(always)]
-    fn len(&self) -> usize {
-        self.blocks().len() - self.consumed.get()
-    }
-
-    fn newest(&self) -> u64 {
-        self.blocks().last().map_or(0, |last| last.stamp)
-    }
-
-    fn oldest(&self) -> u64 {
-        self.blocks().get(self.consumed.get()).map_or(u64::MAX, |first| first.stamp)
-    }
-
-    #[inline(always)]
-    fn push(&self, retired: Retired) {
-        self.blocks().push(retired);
-    }
-
-    #[inline(always)]
-    fn pop_below(&self, horizon: u64) -> Option<Retired> {
-        let consumed = self.consumed.get();
-        let &first = self.blocks().get(consumed)?;
-        if first.stamp >= horizon {
-            return None;
-        }
-        self.consumed.set(consumed + 1);
-        Some(first)
-    }
-
-    /// Hands out blocks with nothing to destroy, from the front, at most `most`: up to the first that
-    /// is not below `horizon`, or has a destructor. `release` does not come back here.
-    #[inline(always)]
-    fn drain_plain(&self, horizon: u64, most: usize, release: impl Fn(Block)) -> usize {
-        let consumed = self.consumed.get();
-        let plain = self.blocks()[consumed..]
-            .iter()
-            .take(most)
-            .take_while(|retired| retired.stamp < horizon && retired.block.kind.destroy.is_none())
-            .map(|retired| release(retired.block))
-            .count();
-        self.consumed.set(consumed + plain);
-        plain
-    }
-
-    /// Cuts off the consumed front once it is half: constant time for each block, on average.
-    fn compact(&self) {
-        let consumed = self.consumed.get();
-        if 2 * consumed >= self.blocks().len() {
-            self.blocks().drain(..consumed);
-            self.consumed.set(0);
-        }
     }
 }
 
