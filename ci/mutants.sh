@@ -13,8 +13,9 @@ if ! cargo mutants --version >/dev/null 2>&1; then
   exit 0
 fi
 files=("$@")
-[ $# -gt 0 ] || files=(stm-core/src/{observe,commit,claim,turns,declared}.rs stm-sched/src/{turn,queue,word}.rs
-  stm-alloc/src/{announcement,contemporaries}.rs)
+[ $# -gt 0 ] || files=(stm-core/src/protocol/{observe,commit,claim}.rs stm-core/src/local/{turns,declared}.rs
+  stm-sched/src/contention/{turn,queue}.rs stm-sched/src/words/mod.rs
+  stm-alloc/src/reclaim/{announcement,contemporaries}.rs)
 work=${CARGO_TARGET_DIR:-$PWD/target}/mutants
 tree=$work/tree
 mkdir -p "$work"
@@ -53,7 +54,7 @@ pass() {
   } >>"${out%/*}/passes.txt"
 }
 for file in "${files[@]}"; do
-  name=$(basename "$file" .rs)
+  name=$(basename "${file%/mod.rs}" .rs)
   out=$work/out/$name/mutants.out
   rm -rf "${out%/*}" && mkdir -p "${out%/*}"
   package=contempo-${file%%/*}
@@ -63,15 +64,15 @@ for file in "${files[@]}"; do
   fi
   pass quick "" 30 contempo --lib "${tests[@]/#/--test=}"
   case $file in
-  stm-sched/src/queue.rs) model=(loom "$package" --test=loom_queue) ;;
-  stm-alloc/src/announcement.rs) model=(loom "$package" --test=loom) ;;
+  stm-sched/src/contention/queue.rs) model=(loom "$package" --test=loom_queue) ;;
+  stm-alloc/src/reclaim/announcement.rs) model=(loom "$package" --test=loom) ;;
   *) model=(shuttle contempo-core --test=shuttle --test=shuttle_turns) ;;
   esac
   RUST_TEST_THREADS=1 pass checked "${model[0]}" 120 "${model[1]}" --profile=checker "${model[@]:2}"
 done
 status=0
 for file in "${files[@]}"; do
-  out=$work/out/$(basename "$file" .rs)
+  out=$work/out/$(basename "${file%/mod.rs}" .rs)
   echo "== $file"
   cat "$out/passes.txt"
   sed 's/^/missed: /' "$out/mutants.out/missed.txt"

@@ -11,7 +11,9 @@ use contempo::{TVar, atomically, snapshot};
 fn plant() {
     #[cfg(contempo_fault)]
     if std::env::var("CONTEMPO_FAULT").as_deref() == Ok("FreeAtOnce") {
-        contempo_sched::fault::plant(contempo_sched::fault::Fault::FreeAtOnce);
+        contempo_sched::primitives::fault::plant(
+            contempo_sched::primitives::fault::Fault::FreeAtOnce,
+        );
     }
 }
 

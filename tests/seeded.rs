@@ -5,7 +5,7 @@
 
 use contempo::{Abort, TVar, atomically, atomically_on, statistics};
 use contempo_core::domain::Domain;
-use contempo_sched::fault::Fault;
+use contempo_sched::primitives::fault::Fault;
 use contempo_verify::canary::Cage;
 use contempo_verify::judge::Tally;
 use contempo_verify::plan::{Plan, Shape};

@@ -2,7 +2,7 @@
 #![cfg(all(contempo_fault, target_os = "linux", target_pointer_width = "64"))]
 
 use contempo::shared::{Options, Shared};
-use contempo_sched::fault::{Fault, planted as planted_now};
+use contempo_sched::primitives::fault::{Fault, planted as planted_now};
 use std::time::Duration;
 
 #[path = "support/crowd.rs"]

@@ -137,7 +137,7 @@ fn what_stands_at_the_lease_files_place_is_neither_followed_nor_changed() {
     let (region, private) = (folder.join("region"), folder.join("private"));
     let lease = lease_path(&region);
     let options = Options::new().mode(0o666);
-    let contents: [&[u8]; 3] = [b"", b"a key", &contempo_sched::lease::MAGIC];
+    let contents: [&[u8]; 3] = [b"", b"a key", &contempo_alloc::region::lease::MAGIC];
     for (number, content) in contents.into_iter().enumerate() {
         std::fs::write(&private, content).unwrap();
         std::fs::set_permissions(&private, Permissions::from_mode(0o600)).unwrap();

@@ -3,17 +3,17 @@
 //! reader that walks back to its bound. Run by `ci/loom.sh`.
 #![cfg(contempo_loom)]
 
-use contempo_alloc::announcement::{
+use contempo_alloc::heap::Shape;
+use contempo_alloc::reclaim::announcement::{
     Idle, RENEW_AFTER, begin, begin_at, end, oldest, revoke_idle, withdraw,
 };
-use contempo_alloc::barrier::{heavy, light};
-use contempo_alloc::contemporaries::{ReclaimDomain, Reclaimer, leftovers::Leftovers};
-use contempo_alloc::heap::Shape;
-use contempo_alloc::retired::{Block, BlockKind, HEAVY, Retired};
+use contempo_alloc::reclaim::barrier::{heavy, light};
+use contempo_alloc::reclaim::contemporaries::{ReclaimDomain, Reclaimer, leftovers::Leftovers};
+use contempo_alloc::reclaim::retired::{Block, BlockKind, HEAVY, Retired};
 use contempo_sched::clock::CommitClock;
-use contempo_sched::fault::{Fault, planted as planted_fault};
+use contempo_sched::descriptor::table::DescriptorTable;
+use contempo_sched::primitives::fault::{Fault, planted as planted_fault};
 use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering};
-use contempo_sched::table::DescriptorTable;
 use loom::sync::Arc;
 use loom::thread;
 use std::cell::Cell;

@@ -2,8 +2,8 @@
 //! the hands of one thread at a time. Run by `ci/loom.sh`.
 #![cfg(contempo_loom)]
 
-use contempo_alloc::slab::{Free, FreeSlabs, HEADER, Magazine, SLAB, Slab};
-use contempo_sched::fault::Fault;
+use contempo_alloc::heap::slab::{Free, FreeSlabs, HEADER, Magazine, SLAB, Slab};
+use contempo_sched::primitives::fault::Fault;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;

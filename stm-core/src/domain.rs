@@ -6,22 +6,22 @@
 //! encoded and decoded in [`Link`], at the edge, while the protocol goes on working with pointers into
 //! its own mapping.
 
-use crate::unpublished::Unpublished;
-use crate::version::{CellHeader, VersionHeader};
-use crate::wait::announce_change;
-use contempo_alloc::reclaimer::ReclaimDomain;
-use contempo_sched::checked::Steps;
+use crate::local::unpublished::Unpublished;
+use crate::local::wait::announce_change;
+use crate::protocol::version::{CellHeader, VersionHeader};
+use contempo_alloc::reclaim::reclaimer::ReclaimDomain;
 use contempo_sched::clock::CommitClock;
-use contempo_sched::contention::{ContentionReport, Names};
+use contempo_sched::contention::policy::Policy;
+use contempo_sched::contention::quantum::Turnover;
+use contempo_sched::contention::queue::Queues;
+use contempo_sched::contention::report::{ContentionReport, Names};
+use contempo_sched::contention::settings::Knobs;
 use contempo_sched::descriptor::Descriptor;
-use contempo_sched::policy::Policy;
+use contempo_sched::descriptor::statistics::Statistics;
+use contempo_sched::descriptor::table::{DescriptorTable, Descriptors};
+use contempo_sched::primitives::checked::Steps;
 use contempo_sched::primitives::{AtomicPtr, Ordering};
-use contempo_sched::quantum::Turnover;
-use contempo_sched::queue::Queues;
-use contempo_sched::settings::Knobs;
-use contempo_sched::statistics::Statistics;
-use contempo_sched::table::{DescriptorTable, Descriptors};
-use contempo_sched::watch::WatchList;
+use contempo_sched::wait::watch::WatchList;
 
 /// A clock and a descriptor table, the kind of link that its cells use, and what the protocol asks of
 /// the rest.

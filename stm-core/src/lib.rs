@@ -1,44 +1,21 @@
 //! Cells and transactions: the protocol of contempo.
 //!
-//! | module | job |
+//! | room | job |
 //! | --- | --- |
 //! | [`domain`] | what the protocol is generic over: links, clock, table |
-//! | [`version`] | versions and cells as they lie in memory |
-//! | [`observe`] | which version of a cell belongs to a stamp: reads and validation |
-//! | [`commit`] | claim all or none, decide by one word |
-//! | `claim` | claiming a cell, and meeting somebody else there |
-//! | `turns` | what a thread does between two attempts, and how it presses |
-//! | `context` | the private half of a thread's transactions |
-//! | `fresh` | a version on its way into a cell |
-//! | `write_log`, `unpublished` | what a transaction will write, found again in constant time, and what of it can go |
-//! | `transaction`, `nesting`, `run`, `declared`, `snapshot`, `tvar` | what users call |
-//! | `wait` | blocking `retry` |
-//! | [`settle`] | what anybody may do for a transaction whose thread will not come back |
+//! | [`protocol`] | versions and cells as they lie in memory; read, claim, commit, settle; the write log |
+//! | `session` | hooks, events, errors: what every world's transactions end with |
+//! | `local` | this process: its domain, thread context, `TVar`, transactions, snapshots |
 //! | `region` | the same protocol in memory that processes share (Linux) |
-//! | `hooks`, `events` | what runs, or is reported, after the outcome |
-//! | `error` | how a transaction leaves before its end |
 //!
 //! Users import the `contempo` crate, not this one.
 
-#[cfg(any(contempo_loom, contempo_shuttle))]
-#[doc(hidden)]
-pub mod checked_static;
-mod claim;
-#[doc(hidden)]
-pub mod commit;
-mod context;
-mod declared;
 #[doc(hidden)]
 pub mod domain;
-mod error;
-mod events;
-mod fresh;
-#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
-mod frozen;
-mod hooks;
-mod nesting;
 #[doc(hidden)]
-pub mod observe;
+pub mod local;
+#[doc(hidden)]
+pub mod protocol;
 #[cfg(all(
     target_os = "linux",
     target_pointer_width = "64",
@@ -47,36 +24,25 @@ pub mod observe;
 ))]
 #[doc(hidden)]
 pub mod region;
-mod run;
-#[doc(hidden)]
-pub mod settle;
-mod snapshot;
-mod transaction;
-mod turns;
-mod tvar;
-mod unpublished;
-#[doc(hidden)]
-pub mod version;
-mod wait;
-mod write_log;
+mod session;
 
-use contempo_sched::checked::Step;
-pub use contempo_sched::contention::{Conflicts, ContendedCell, ContentionReport, Waiter};
+pub use contempo_sched::contention::policy::Policy;
+pub use contempo_sched::contention::report::{Conflicts, ContendedCell, ContentionReport, Waiter};
+pub use contempo_sched::contention::settings::{Settings, SettingsError};
+pub use contempo_sched::descriptor::statistics::{Cause, Statistics};
+use contempo_sched::primitives::checked::Step;
 #[doc(hidden)]
-pub use contempo_sched::guard;
-pub use contempo_sched::policy::Policy;
-pub use contempo_sched::settings::{Settings, SettingsError};
-pub use contempo_sched::statistics::{Cause, Statistics};
-pub use declared::{AccessSet, atomically_on};
-pub use error::{Abort, Exhausted, Interrupt, StmResult, TryError};
-pub use run::{Builder, atomically, try_atomically};
-pub use snapshot::{Snapshot, snapshot};
-pub use transaction::Transaction;
-pub use tvar::TVar;
+pub use contempo_sched::primitives::guard;
+pub use local::declared::{AccessSet, atomically_on};
+pub use local::run::{Builder, atomically, try_atomically};
+pub use local::snapshot::{Snapshot, snapshot};
+pub use local::transaction::Transaction;
+pub use local::tvar::TVar;
+pub use session::error::{Abort, Exhausted, Interrupt, StmResult, TryError};
 
 /// The harness for programs under a checker.
 pub mod checking {
-    pub use contempo_sched::checked::{Explorer, explore, sync, thread};
+    pub use contempo_sched::primitives::checked::{Explorer, explore, sync, thread};
 }
 
 /// What the transactions of this process have done so far. Linear in the number of threads; costs
@@ -90,7 +56,7 @@ pub mod checking {
 /// assert_eq!(contempo::statistics().since(&before).commits, 1);
 /// ```
 pub fn statistics() -> Statistics {
-    context::with(|context| {
+    local::context::with(|context| {
         context.step(Step::Ask);
         context.domain.statistics()
     })
@@ -109,7 +75,7 @@ pub fn statistics() -> Statistics {
 #[doc(hidden)]
 pub fn last_stamp() -> u64 {
     // Relaxed: written by this thread only.
-    context::with(|context| {
+    local::context::with(|context| {
         context.descriptor.stamp.load(contempo_sched::primitives::Ordering::Relaxed)
     })
 }
@@ -119,7 +85,7 @@ pub fn last_stamp() -> u64 {
 #[cfg(any(contempo_loom, contempo_shuttle))]
 #[doc(hidden)]
 pub fn thread_number() -> usize {
-    context::with(|context| context.slot() as usize)
+    local::context::with(|context| context.slot() as usize)
 }
 
 /// How conflicts are settled in this process now.
@@ -129,7 +95,7 @@ pub fn thread_number() -> usize {
 /// assert_eq!(contempo::settings(), contempo::Settings::default());
 /// ```
 pub fn settings() -> Settings {
-    context::with(|context| context.domain.knobs().get())
+    local::context::with(|context| context.domain.knobs().get())
 }
 
 /// Changes how conflicts are settled in this process. Holds for attempts that fail from now on.
@@ -149,7 +115,7 @@ pub fn settings() -> Settings {
 /// # Ok::<(), contempo::SettingsError>(())
 /// ```
 pub fn configure(settings: Settings) -> Result<(), SettingsError> {
-    context::with(|context| context.domain.knobs().set(settings))
+    local::context::with(|context| context.domain.knobs().set(settings))
 }
 
 /// The `most` cells at which the most attempts have failed since the process began (or since
@@ -169,7 +135,7 @@ pub fn configure(settings: Settings) -> Result<(), SettingsError> {
 /// println!("{}", contempo::contention_report(10)); // `till` first, if there was any conflict
 /// ```
 pub fn contention_report(most: usize) -> ContentionReport {
-    context::with(|context| {
+    local::context::with(|context| {
         context.step(Step::Ask);
         context.domain.contention(most)
     })
@@ -182,7 +148,7 @@ pub fn contention_report(most: usize) -> ContentionReport {
 /// assert!(contempo_core::contention_report(1).waiters.is_empty());
 /// ```
 pub fn reset_contention() {
-    context::with(|context| ContentionReport::reset(domain::Domain::table(context.domain)));
+    local::context::with(|context| ContentionReport::reset(domain::Domain::table(context.domain)));
 }
 
 /// Frees, outside any transaction, what this thread has replaced, and what others have left that they
@@ -201,7 +167,7 @@ pub fn reset_contention() {
 /// contempo_core::collect();
 /// ```
 pub fn collect() {
-    context::with(|context| {
+    local::context::with(|context| {
         context.begin_session();
         context.end_session();
         context.outside(|| context.reclaimer.collect_thoroughly());

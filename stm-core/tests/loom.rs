@@ -9,7 +9,7 @@
 #![cfg(contempo_loom)]
 
 use contempo_core::{Interrupt, TVar, Transaction, atomically, snapshot};
-use contempo_sched::fault::Fault;
+use contempo_sched::primitives::fault::Fault;
 use loom::thread;
 
 mod planted;

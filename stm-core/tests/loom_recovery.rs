@@ -8,11 +8,11 @@
 
 use contempo_core::domain::Link;
 use contempo_core::domain::{Domain, Native};
-use contempo_core::settle::{finish, settle, take_back};
-use contempo_core::version::CellHeader;
-use contempo_sched::fault::Fault;
+use contempo_core::protocol::settle::{finish, settle, take_back};
+use contempo_core::protocol::version::CellHeader;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::word::{Owner, Phase, StateWord, WhoWhen};
+use contempo_sched::primitives::fault::Fault;
+use contempo_sched::words::{Owner, Phase, StateWord, WhoWhen};
 use loom::sync::Arc;
 use loom::thread;
 

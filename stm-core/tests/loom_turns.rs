@@ -3,7 +3,7 @@
 #![cfg(contempo_loom)]
 
 use contempo_core::{Interrupt, TVar, Transaction, atomically, atomically_on};
-use contempo_sched::fault::Fault;
+use contempo_sched::primitives::fault::Fault;
 use loom::thread;
 
 mod planted;

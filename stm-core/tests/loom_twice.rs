@@ -8,11 +8,11 @@
 #![cfg(contempo_loom)]
 
 use contempo_core::domain::{Domain, Native};
-use contempo_core::observe::{current, is_current};
-use contempo_core::version::{CellHeader, Version};
-use contempo_sched::fault::Fault;
+use contempo_core::protocol::observe::{current, is_current};
+use contempo_core::protocol::version::{CellHeader, Version};
+use contempo_sched::primitives::fault::Fault;
 use contempo_sched::primitives::{Ordering, fence};
-use contempo_sched::word::WhoWhen;
+use contempo_sched::words::WhoWhen;
 use loom::sync::Arc;
 use loom::thread;
 

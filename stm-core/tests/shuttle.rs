@@ -6,7 +6,7 @@
 #![cfg(contempo_shuttle)]
 
 use contempo_core::{Abort, Interrupt, TVar, Transaction, atomically, snapshot, try_atomically};
-use contempo_sched::fault::Fault;
+use contempo_sched::primitives::fault::Fault;
 use shuttle::thread;
 
 mod planted;

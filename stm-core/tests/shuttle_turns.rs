@@ -3,7 +3,7 @@
 #![cfg(contempo_shuttle)]
 
 use contempo_core::{Interrupt, TVar, Transaction, atomically, atomically_on, snapshot};
-use contempo_sched::fault::Fault;
+use contempo_sched::primitives::fault::Fault;
 use shuttle::thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -14,7 +14,9 @@ const TIMES: u64 = if cfg!(miri) { 6 } else { 200 };
 fn plant() {
     #[cfg(contempo_fault)]
     if std::env::var("CONTEMPO_FAULT").as_deref() == Ok("FreeAtOnce") {
-        contempo_sched::fault::plant(contempo_sched::fault::Fault::FreeAtOnce);
+        contempo_sched::primitives::fault::plant(
+            contempo_sched::primitives::fault::Fault::FreeAtOnce,
+        );
     }
 }
 

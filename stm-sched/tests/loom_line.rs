@@ -2,8 +2,8 @@
 //! `ci/loom.sh`. A time-out can come at any moment here: who waits passes over at once whom it does not wait for.
 #![cfg(contempo_loom)]
 
-use contempo_sched::fault::Fault;
-use contempo_sched::line::Line;
+use contempo_sched::contention::line::Line;
+use contempo_sched::primitives::fault::Fault;
 use contempo_sched::primitives::spin;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};

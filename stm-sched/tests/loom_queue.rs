@@ -3,11 +3,11 @@
 //! here, so a wake-up that is lost is a deadlock.
 #![cfg(contempo_loom)]
 
-use contempo_sched::fault::Fault;
+use contempo_sched::contention::queue::{Joined, Queues};
+use contempo_sched::descriptor::table::DescriptorTable;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::queue::{Joined, Queues};
-use contempo_sched::table::DescriptorTable;
-use contempo_sched::word::{Reservation, TurnPhase, TurnWord};
+use contempo_sched::primitives::fault::Fault;
+use contempo_sched::words::{Reservation, TurnPhase, TurnWord};
 use loom::sync::Arc;
 use loom::thread;
 

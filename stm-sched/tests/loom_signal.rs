@@ -2,8 +2,8 @@
 //! wake-up that is lost is a deadlock.
 #![cfg(contempo_loom)]
 
-use contempo_sched::fault::Fault;
-use contempo_sched::signal::Signal;
+use contempo_sched::primitives::fault::Fault;
+use contempo_sched::primitives::signal::Signal;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;

@@ -7,10 +7,10 @@
 //! lost shows as a deadlock.
 #![cfg(contempo_loom)]
 
-use contempo_sched::fault::Fault;
+use contempo_sched::descriptor::table::DescriptorTable;
+use contempo_sched::primitives::fault::Fault;
 use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering, fence};
-use contempo_sched::table::DescriptorTable;
-use contempo_sched::watch::{Baton, Change, Outcome, Place, Sleeper, WatchList, Woke};
+use contempo_sched::wait::watch::{Baton, Change, Outcome, Place, Sleeper, WatchList, Woke};
 use loom::sync::Arc;
 use loom::thread;
 use std::sync::atomic::Ordering::Relaxed;

@@ -10,6 +10,9 @@
 //! | [`blocks`] | the superblocks and free blocks of a slot |
 //! | [`trace`] | where a slot has retired something |
 //! | [`tenure`] | whose memory it is, and until when |
+//! | [`file`] | files that are ours: opened without following links, removed by what they are |
+//! | [`lease`] | which processes are alive |
+//! | [`fork`] | what a forked child is to leave alone |
 //! | [`power`] | has the machine gone down while the region was in use? |
 //!
 //! What survives a death at any instruction, and why, is in `docs/design.md`, "Shared memory". The
@@ -18,8 +21,11 @@
 
 pub mod blocks;
 pub mod error;
+pub mod file;
+pub mod fork;
 pub mod handle;
 pub mod layout;
+pub mod lease;
 pub mod map;
 pub mod power;
 pub mod superblock;

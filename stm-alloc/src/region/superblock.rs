@@ -14,13 +14,13 @@
 //! - *Generations go on.* Blocks of the new class begin at a generation above all that the superblock has ever
 //!   had. So a handle of old is stale at each place where a block begins; where none begins, it is stale by that.
 //!
-//! [`retire_now`]: crate::reclaimer::Reclaimer::retire_now
+//! [`retire_now`]: crate::reclaim::reclaimer::Reclaimer::retire_now
 
 use crate::region::handle::{GRAIN, Kind, Meta, MetaWord};
 use crate::region::layout::{SUPERBLOCK, SUPERBLOCK_HEADER};
 use crate::region::map::Map;
 use crate::region::tenure::Tenure;
-use contempo_sched::fault::{Fault, planted};
+use contempo_sched::primitives::fault::{Fault, planted};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Sizes of blocks. The last two are those of the reserve.

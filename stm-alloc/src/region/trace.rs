@@ -9,7 +9,7 @@
 
 use crate::region::handle::GRAIN;
 use crate::region::layout::SUPERBLOCK;
-use contempo_sched::fault::{Fault, planted};
+use contempo_sched::primitives::fault::{Fault, planted};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

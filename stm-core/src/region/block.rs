@@ -8,12 +8,12 @@
 //! `writer`, `cell` and `born` are for whoever finds the block after a death: whose it is, and where it
 //! was to go. They never change.
 
+use crate::protocol::version::{CellHeader, VersionHeader};
 use crate::region::domain::{RegionDomain, RegionLink};
-use crate::version::{CellHeader, VersionHeader};
 use contempo_alloc::region::handle::Handle;
-use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
-use contempo_sched::word::{AtomicLockWord, AtomicWhoWhen, LockWord, Owner, WhoWhen};
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::words::{AtomicLockWord, AtomicWhoWhen, LockWord, Owner, WhoWhen};
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -201,7 +201,7 @@ pub enum Age {
 pub fn age(transaction: Owner, last_serial: u64) -> Age {
     if transaction.serial == last_serial {
         Age::Last
-    } else if transaction.serial == contempo_sched::word::StateWord::next_serial(last_serial) {
+    } else if transaction.serial == contempo_sched::words::StateWord::next_serial(last_serial) {
         Age::Ahead
     } else {
         Age::Past

@@ -7,23 +7,23 @@
 //! transaction fails with an error. Correct processes, dead ones included, never leave a bad link.
 
 use crate::domain::{Domain, Link, Trail};
+use crate::protocol::version::{CellHeader, VersionHeader};
 use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
 use crate::region::recover::Recovered;
-use crate::version::{CellHeader, VersionHeader};
+use contempo_alloc::region::fork::ForkMark;
 use contempo_alloc::region::handle::{GRAIN, Handle, Kind, Meta};
 use contempo_alloc::region::layout::{
     Incarnation, LINES, SUPERBLOCK, SUPERBLOCK_HEADER, WAKE_WORDS,
 };
+use contempo_alloc::region::lease::LeaseFile;
 use contempo_alloc::region::map::Map;
 use contempo_alloc::region::superblock::{SIZES, State};
 use contempo_sched::clock::CommitClock;
+use contempo_sched::contention::policy::Policy;
 use contempo_sched::descriptor::Descriptor;
-use contempo_sched::fork::ForkMark;
-use contempo_sched::lease::LeaseFile;
-use contempo_sched::policy::Policy;
+use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
-use contempo_sched::table::Descriptors;
-use contempo_sched::word::WhoWhen;
+use contempo_sched::words::WhoWhen;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -181,7 +181,7 @@ impl RegionDomain {
             fork,
             leases,
             own,
-            asymmetric: contempo_alloc::barrier::register_everywhere(),
+            asymmetric: contempo_alloc::reclaim::barrier::register_everywhere(),
             recovering: Mutex::new(()),
             cleared_up: OnceLock::new(),
             left_behind: AtomicBool::new(false),
@@ -321,8 +321,8 @@ impl RegionDomain {
     }
 }
 
-fn first() -> contempo_sched::word::AtomicWhoWhen {
-    contempo_sched::word::AtomicWhoWhen::new(WhoWhen::committed(0))
+fn first() -> contempo_sched::words::AtomicWhoWhen {
+    contempo_sched::words::AtomicWhoWhen::new(WhoWhen::committed(0))
 }
 
 impl Domain for RegionDomain {

@@ -6,8 +6,8 @@
 use crate::domain::Domain;
 use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
 use crate::region::domain::RegionDomain;
-use contempo_alloc::announcement::{self, Idle};
-use contempo_alloc::barrier;
+use contempo_alloc::reclaim::announcement::{self, Idle};
+use contempo_alloc::reclaim::barrier;
 use contempo_alloc::region::blocks::{FreshBlock, LARGEST, SlotHeap};
 use contempo_alloc::region::error::NoBlock;
 use contempo_alloc::region::handle::{Handle, Kind, Meta, MetaWord};
@@ -16,10 +16,10 @@ use contempo_alloc::region::superblock::{Superblock, block_at};
 use contempo_alloc::region::tenure::Tenure;
 use contempo_alloc::region::trace::Tracer;
 use contempo_sched::descriptor::Descriptor;
-use contempo_sched::fault::{Fault, planted};
+use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::table::Descriptors;
-use contempo_sched::word::{Owner, WhoWhen};
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::words::{Owner, WhoWhen};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ptr::NonNull;
@@ -255,7 +255,7 @@ impl Memory {
     /// store, and not a swap that would wait for the version's cache line.
     ///
     /// # Safety
-    /// As `contempo_alloc::reclaimer::Reclaimer::retire`; the block lies in this region. It is not the first
+    /// As `contempo_alloc::reclaim::reclaimer::Reclaimer::retire`; the block lies in this region. It is not the first
     /// version of a cell: see [`retire_first`](Self::retire_first).
     #[inline]
     pub unsafe fn retire(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
@@ -339,7 +339,7 @@ impl Memory {
     /// finds it not retired, is a contemporary of its retirement, so that cell and head stay until it ends.
     ///
     /// # Safety
-    /// As `contempo_alloc::reclaimer::Reclaimer::retire_now`; the block lies in this region.
+    /// As `contempo_alloc::reclaim::reclaimer::Reclaimer::retire_now`; the block lies in this region.
     pub unsafe fn retire_now(&self, domain: &RegionDomain, at: *mut u8) {
         // SAFETY: passed on.
         unsafe { self.take_over(domain, Whose::Nobodys, domain.map.encode(at)) };

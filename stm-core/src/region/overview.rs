@@ -4,9 +4,9 @@ use crate::region::domain::RegionDomain;
 use crate::region::recover::{Recovered, is_dead};
 use contempo_alloc::region::layout::Incarnation;
 use contempo_sched::descriptor::Descriptor;
+use contempo_sched::descriptor::statistics::Statistics;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::statistics::Statistics;
-use contempo_sched::word::Phase;
+use contempo_sched::words::Phase;
 use std::fmt;
 
 /// A momentary view of a region.

@@ -10,22 +10,22 @@
 //! (`search`). The argument, step by step, is in `docs/shared.md`, "Clearing up".
 
 use crate::domain::Domain;
+use crate::protocol::settle::{finish, settle, take_back};
 use crate::region::block::{Age, DISPLACED, FREES_CELL, RegionCell, RegionVersion, age};
 use crate::region::domain::RegionDomain;
 use crate::region::memory::Whose;
 use crate::region::search::{self, Found};
 use crate::region::session::Session;
-use crate::settle::{finish, settle, take_back};
-use contempo_alloc::announcement;
+use contempo_alloc::reclaim::announcement;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::{Incarnation, WAKE_WORDS};
 use contempo_alloc::region::superblock::Superblock;
 use contempo_alloc::region::tenure::Tenure;
 use contempo_sched::descriptor::Descriptor;
-use contempo_sched::fault::{Fault, planted};
+use contempo_sched::descriptor::table::Descriptors;
+use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{Ordering, fence};
-use contempo_sched::table::Descriptors;
-use contempo_sched::word::{Owner, Phase, StateWord, WhoWhen};
+use contempo_sched::words::{Owner, Phase, StateWord, WhoWhen};
 use std::fmt;
 use std::io;
 use std::sync::TryLockError;

@@ -12,11 +12,11 @@ use crate::domain::Domain;
 use crate::region::memory::Whose;
 use crate::region::search;
 use crate::region::session::Session;
-use contempo_alloc::barrier;
+use contempo_alloc::reclaim::barrier;
 use contempo_alloc::region::tenure::Tenure;
-use contempo_sched::fault::{Fault, planted};
+use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::table::Descriptors;
+use contempo_sched::primitives::fault::{Fault, planted};
 
 /// Takes over what inactive threads hold. True if there are active ones: they may give something up soon.
 /// To be called outside a transaction. Linear in what they hold, and in the number of superblocks.

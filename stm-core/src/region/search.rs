@@ -9,8 +9,8 @@ use contempo_alloc::region::handle::{Handle, Meta};
 use contempo_alloc::region::superblock::{Superblock, block_at};
 use contempo_alloc::region::tenure::Tenure;
 use contempo_alloc::region::trace::Covered;
-use contempo_sched::fault::{Fault, planted};
 use contempo_sched::primitives::Ordering;
+use contempo_sched::primitives::fault::{Fault, planted};
 
 /// A block that was found.
 pub(crate) struct Found {

@@ -2,30 +2,30 @@
 //!
 //! This is the region's form of what `context` does in one process.
 
-use crate::commit::{Commit, Conflict, ReadEntry};
 use crate::domain::Domain;
-use crate::hooks::Hooks;
-use crate::observe::{Standing, newest_at, standing};
+use crate::protocol::commit::{Commit, Conflict, ReadEntry};
+use crate::protocol::observe::{Standing, newest_at, standing};
+use crate::protocol::version::{CellHeader, VersionHeader};
+use crate::protocol::write_log::WriteLog;
 use crate::region::block::{FREES_CELL, RegionCell, RegionVersion};
 use crate::region::domain::{Lens, RegionDomain};
 use crate::region::memory::Memory;
 use crate::region::press::Press;
 use crate::region::turns::Turns;
-use crate::version::{CellHeader, VersionHeader};
-use crate::write_log::WriteLog;
-use contempo_alloc::announcement;
+use crate::session::hooks::Hooks;
 use contempo_alloc::heap::Shape;
+use contempo_alloc::reclaim::announcement;
+use contempo_alloc::reclaim::retired::BlockKind;
 use contempo_alloc::region::error::NoBlock;
 use contempo_alloc::region::handle::{Handle, Meta};
-use contempo_alloc::retired::BlockKind;
 use contempo_sched::clock::CommitClock;
+use contempo_sched::contention::quantum::Quantum;
 use contempo_sched::descriptor::Descriptor;
-use contempo_sched::patience::Patience;
+use contempo_sched::descriptor::statistics::Cause;
+use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
-use contempo_sched::quantum::Quantum;
-use contempo_sched::statistics::Cause;
-use contempo_sched::table::Descriptors;
-use contempo_sched::word::{Owner, StateWord, WhoWhen};
+use contempo_sched::wait::patience::Patience;
+use contempo_sched::words::{Owner, StateWord, WhoWhen};
 use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
 

@@ -1,7 +1,7 @@
 //! Moments that are too short to be met by chance: brought about step by step, from inside.
 
-use crate::commit::Conflict;
 use crate::domain::Domain;
+use crate::protocol::commit::Conflict;
 use crate::region::attach::{self, Options};
 use crate::region::block::RegionVersion;
 use crate::region::current;
@@ -11,13 +11,13 @@ use crate::region::memory::Whose;
 use crate::region::session::{Session, Stopped};
 use crate::region::turns::{LEASE, Pause};
 use crate::region::{recover, room};
-use contempo_alloc::announcement::Idle;
+use contempo_alloc::reclaim::announcement::Idle;
+use contempo_sched::contention::turn::{Rank, revoke_silent};
+use contempo_sched::descriptor::statistics::Cause;
+use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::statistics::Cause;
-use contempo_sched::table::Descriptors;
-use contempo_sched::time;
-use contempo_sched::turn::{Rank, revoke_silent};
-use contempo_sched::word::{Owner, Phase, StateWord, WhoWhen};
+use contempo_sched::primitives::time;
+use contempo_sched::words::{Owner, Phase, StateWord, WhoWhen};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -475,14 +475,14 @@ fn the_first_version_of_a_cell_is_freed_once() {
         // As `room::take_over`, which stops after the cell.
         let work = session.memory.work(&domain);
         let ended = domain.map.slot(slot).unwrap().term.end(slot);
-        assert!(contempo_alloc::barrier::heavy_everywhere());
+        assert!(contempo_alloc::reclaim::barrier::heavy_everywhere());
         // SAFETY: its term has ended, and its thread waits.
         assert!(unsafe { session.memory.take_over(&domain, Whose::Ended(ended), cell) });
         drop(work);
         for _ in 0..100 {
             domain.clock().draw(1);
         }
-        contempo_alloc::announcement::withdraw(session.descriptor());
+        contempo_alloc::reclaim::announcement::withdraw(session.descriptor());
         let ours = Arc::clone(&domain);
         session.memory.before_last_look.set(move || {
             let domain = Arc::clone(&ours);

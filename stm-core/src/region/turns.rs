@@ -1,20 +1,22 @@
 //! Taking turns: what a session does between two attempts.
 //!
 //! As in one process (`turns`), by the same policy: a loser tries again, then waits its turn at the cell where it has
-//! lost, then presses (`press`). It waits in a line of tickets (`contempo_sched::line`), since a queue of one process
+//! lost, then presses (`press`). It waits in a line of tickets (`contempo_sched::contention::line`), since a queue of one process
 //! cannot lie in a region. Cells share 32 lines: who waits for another cell of the same line is waited for as well.
 
-use crate::commit::Conflict;
+use crate::protocol::commit::Conflict;
 use crate::region::domain::RegionDomain;
 use crate::region::recover::is_slot_of_the_dead;
 use crate::region::session::Session;
-use contempo_alloc::announcement;
-use contempo_sched::line::Line;
-use contempo_sched::policy::{FailureBid, HEAT_PER_FAILURE, Lease, Next, Policy, on_failure};
+use contempo_alloc::reclaim::announcement;
+use contempo_sched::contention::line::Line;
+use contempo_sched::contention::policy::{
+    FailureBid, HEAT_PER_FAILURE, Lease, Next, Policy, on_failure,
+};
+use contempo_sched::contention::settings::Settings;
 use contempo_sched::primitives::spin;
-use contempo_sched::settings::Settings;
-use contempo_sched::time;
-use contempo_sched::word::Reservation;
+use contempo_sched::primitives::time;
+use contempo_sched::words::Reservation;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use std::cell::{Cell, RefCell};

@@ -9,13 +9,13 @@
 //! A committer may die between its decision and the wake. So nobody sleeps for longer than [`NAP`]
 //! without looking again, and whoever clears up after a death wakes everybody.
 
-use crate::observe::is_current;
+use crate::protocol::observe::is_current;
 use crate::region::domain::RegionDomain;
 use crate::region::session::Session;
-use contempo_sched::fault::{Fault, planted};
-use contempo_sched::patience::Patience;
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::signal::Seen;
 use contempo_sched::primitives::{Ordering, fence};
-use contempo_sched::signal::Seen;
+use contempo_sched::wait::patience::Patience;
 use std::time::Duration;
 
 /// The longest sleep without a look: what a dead waker can cost.

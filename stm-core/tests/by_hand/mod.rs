@@ -1,13 +1,13 @@
 //! Commits by hand, on cells of a domain of their own whose versions live as long as the process.
 //! (Reclamation is modelled elsewhere.)
 
-use contempo_core::commit::{Commit, Conflict, ReadEntry, WriteEntry};
 use contempo_core::domain::{Domain, Native};
-use contempo_core::observe::newest_at;
-use contempo_core::version::{CellHeader, Version, VersionHeader};
+use contempo_core::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
+use contempo_core::protocol::observe::newest_at;
+use contempo_core::protocol::version::{CellHeader, Version, VersionHeader};
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::primitives::{AtomicPtr, Ordering};
-use contempo_sched::word::{AtomicLockWord, LockWord, Owner, StateWord, WhoWhen};
+use contempo_sched::words::{AtomicLockWord, LockWord, Owner, StateWord, WhoWhen};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null_mut};

@@ -4,7 +4,7 @@
 //! the same test binary: it exits with [`CAUGHT`] at the first panic. Anything else (a crash, a
 //! time-out, a success) means that the fault was not caught.
 
-use contempo_sched::fault::{Fault, plant};
+use contempo_sched::primitives::fault::{Fault, plant};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! A shared counter.
 
-use crate::fault::{Fault, planted};
+use crate::primitives::fault::{Fault, planted};
 use crate::primitives::{AtomicU64, CHECKED, Ordering};
 
 /// Stamps are handed out from here, each once, in order.

@@ -144,7 +144,7 @@ fn main() -> ExitCode {
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", contempo_fault))]
 fn plant(name: &str) -> Result<(), String> {
-    use contempo_sched::fault::{Fault, plant};
+    use contempo_sched::primitives::fault::{Fault, plant};
     let faults = [
         Fault::RetiredUnmarked,
         Fault::BasesForgotten,

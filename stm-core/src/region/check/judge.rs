@@ -12,9 +12,9 @@ use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::Incarnation;
 use contempo_alloc::region::superblock::Superblock;
 use contempo_alloc::region::tenure::Tenure;
+use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
-use contempo_sched::table::Descriptors;
-use contempo_sched::word::Owner;
+use contempo_sched::words::Owner;
 use std::collections::HashSet;
 
 /// How often a block is looked at that changes meanwhile.

@@ -3,13 +3,13 @@
 use crate::domain::Domain;
 use crate::region::domain::RegionDomain;
 use crate::region::memory::{Memory, units_of};
-use contempo_alloc::announcement;
+use contempo_alloc::reclaim::announcement;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::SlotRecord;
 use contempo_alloc::region::superblock::block_at;
-use contempo_sched::fault::{Fault, planted};
+use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::table::Descriptors;
+use contempo_sched::primitives::fault::{Fault, planted};
 
 /// What stands for a superblock among retired blocks.
 fn superblock(offset: usize) -> Handle {

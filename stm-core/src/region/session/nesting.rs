@@ -1,5 +1,5 @@
 //! Parts of a transaction that can fail on their own, and what to run after its end: as in one process
-//! (`crate::nesting`, `crate::hooks`).
+//! (`crate::local::nesting`, `crate::session::hooks`).
 //!
 //! What is different in a region is what a *death* after that finds. A part that has failed leaves
 //!
@@ -10,14 +10,14 @@
 //!
 //! Before the commit neither matters, since all blocks of the transaction are taken back then.
 
-use crate::error::{Abort, Interrupt, Reason};
-use crate::hooks::{Due, HookMark};
+use crate::protocol::write_log::{Pending, WriteMark};
 use crate::region::block::{DISPLACED, RegionVersion};
 use crate::region::session::{Interrupted, Session, Stopped};
-use crate::write_log::{Pending, WriteMark};
-use contempo_sched::fault::{Fault, planted};
-use contempo_sched::guard::discard;
+use crate::session::error::{Abort, Interrupt, Reason};
+use crate::session::hooks::{Due, HookMark};
 use contempo_sched::primitives::Ordering;
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::guard::discard;
 
 impl<E> From<Interrupted> for Abort<E> {
     fn from(_: Interrupted) -> Self {

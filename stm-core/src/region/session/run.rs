@@ -1,14 +1,14 @@
 //! Attempt after attempt, until one commits; and what comes after a transaction.
 
-use crate::error::{Abort, Reason};
 use crate::region::session::{Interrupted, Session, Stopped};
 use crate::region::turns::{Pause, SETTINGS};
 use crate::region::wait::{self, Waiting};
-use contempo_alloc::announcement::{self, Idle};
+use crate::session::error::{Abort, Reason};
+use contempo_alloc::reclaim::announcement::{self, Idle};
 use contempo_alloc::region::error::NoBlock;
-use contempo_sched::guard::{FirstPanic, Kept, contain, discard};
+use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::statistics::Cause;
+use contempo_sched::primitives::guard::{FirstPanic, Kept, contain, discard};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -405,7 +405,7 @@ impl Session {
         self.give_way();
     }
 
-    /// Once in a hundred writes or so, between transactions: see `contempo_sched::quantum`.
+    /// Once in a hundred writes or so, between transactions: see `contempo_sched::contention::quantum`.
     fn give_way(&self) {
         let least = SETTINGS.quantum.as_nanos() as u64;
         if self.quantum.is_over(least) {

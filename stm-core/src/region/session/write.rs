@@ -1,20 +1,20 @@
 //! What a transaction writes: versions and cells, private until it commits; the commit; and the end of an
 //! attempt.
 
-use crate::commit::WriteEntry;
+use crate::protocol::commit::WriteEntry;
+use crate::protocol::version::CellHeader;
 use crate::region::block::{
     DISPLACED, FREES_CELL, LENT, RegionCell, RegionVersion, VERSION_HEADER,
 };
 use crate::region::domain::RegionDomain;
 use crate::region::session::{GENESIS, Interrupted, KIND, Session, Stopped};
-use crate::version::CellHeader;
-use contempo_alloc::announcement;
+use contempo_alloc::reclaim::announcement;
 use contempo_alloc::region::handle::Handle;
 use contempo_alloc::region::superblock::{LARGEST, SIZES, Superblock};
-use contempo_sched::fault::{Fault, planted};
+use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::statistics::Cause;
-use contempo_sched::word::{Phase, StateWord, WhoWhen};
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::words::{Phase, StateWord, WhoWhen};
 
 impl Session {
     /// Before anything of a transaction is written to the region.
@@ -180,7 +180,7 @@ impl Session {
             self.serial.set(StateWord::next_serial(self.serial.get()));
             return Ok(());
         }
-        let replaced = |stamp, block: contempo_alloc::retired::Block| {
+        let replaced = |stamp, block: contempo_alloc::reclaim::retired::Block| {
             let at = RegionVersion::at_header(block.address.as_ptr().cast());
             // SAFETY: replaced by this commit at its final stamp, which no longer changes.
             unsafe {

@@ -1,0 +1,309 @@
+//! Slabs: where blocks are carved from, and where those that a thread does not need come together
+//! again.
+//!
+//! Blocks that are freed in another order than they were made lie in lists all over memory, and
+//! whoever takes from such a list gets a block in another page each time. So what a thread passes
+//! on is not kept as it is: its blocks go back to their slabs, and whoever needs blocks takes those
+//! of one slab after the other. A slab is aligned to its size, so a block knows its slab.
+//!
+//! # The protocol
+//!
+//! | word of a slab | meaning |
+//! | --- | --- |
+//! | `free` | its free blocks that nobody has: the first, and how many |
+//! | `fresh` | where its part begins that was never carved and that nobody has, or 0 |
+//! | `listed` | is it in the list of slabs to take from, or on its way there? |
+//!
+//! Whoever puts blocks back pushes them, and then lists the slab unless it is listed. Whoever takes
+//! removes a slab from the list, says that it is no longer listed, and then takes all that is there,
+//! in this order: what is pushed too late for it finds the slab unlisted, and lists it again. A
+//! listed slab may so have nothing to take.
+//!
+//! Putting never waits. One thread takes at a time: a second one that finds it busy after some spins
+//! goes away with nothing, and carves a new slab. With one taker at a time a plain linked list will
+//! do: the first slab that a taker has read cannot go and come back before its swap.
+
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::{
+    Atomic, AtomicBool, AtomicPtr, AtomicU32, CHECKED, Ordering, spin,
+};
+use std::ptr::{NonNull, null_mut};
+
+/// Bytes of a slab, and what it is aligned to.
+pub const SLAB: usize = 64 * 1024;
+/// Bytes before the first block: a cache line.
+pub const HEADER: usize = if CHECKED { 1024 } else { 64 };
+/// The place of no block, where one is asked for.
+const NOTHING: u32 = 0;
+/// Looks at a busy list before a taker goes away.
+const LOOKS: u32 = if CHECKED { 1 } else { 100 };
+
+/// A free block: its first word links to the next.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Free {
+    /// The next one of its list, or null.
+    pub next: *mut Free,
+}
+
+/// A list of free blocks of one class.
+#[derive(Clone, Copy, Debug)]
+pub struct Magazine {
+    /// The first block, or null.
+    pub head: *mut Free,
+    /// How many.
+    pub count: usize,
+}
+
+impl Magazine {
+    /// No blocks.
+    pub const EMPTY: Magazine = Magazine { head: null_mut(), count: 0 };
+}
+
+/// The free blocks of a slab: in one word, so that the count is always that of the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(8))]
+struct FreeWord {
+    /// Bytes from the slab's beginning to the first free block, or [`NOTHING`].
+    first: u32,
+    count: u32,
+}
+
+#[cfg(not(any(contempo_loom, contempo_shuttle)))]
+const _: () = assert!(Atomic::<FreeWord>::is_lock_free());
+
+impl FreeWord {
+    const EMPTY: FreeWord = FreeWord { first: NOTHING, count: 0 };
+}
+
+/// The head of a slab.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Slab {
+    free: Atomic<FreeWord>,
+    fresh: AtomicU32,
+    listed: AtomicBool,
+    /// The next in the list of slabs to take from.
+    next: AtomicPtr<Slab>,
+}
+
+const _: () = assert!(size_of::<Slab>() <= HEADER);
+
+impl Slab {
+    /// Makes a slab of this memory, none of which is listed: all of it is the caller's to carve, from
+    /// [`HEADER`] on.
+    ///
+    /// # Safety
+    /// [`SLAB`] bytes, aligned to that, ours alone and for ever.
+    pub unsafe fn init(memory: NonNull<u8>) {
+        let slab = Slab {
+            free: Atomic::new(FreeWord::EMPTY),
+            fresh: AtomicU32::new(NOTHING),
+            listed: AtomicBool::new(false),
+            next: AtomicPtr::new(null_mut()),
+        };
+        // SAFETY: large and aligned enough (asserted above), and ours alone.
+        unsafe { memory.cast::<Slab>().write(slab) };
+    }
+
+    /// The slab that a place in it belongs to.
+    #[inline(always)]
+    fn of<T>(place: *mut T) -> *mut Slab {
+        place.map_addr(|address| address & !(SLAB - 1)).cast()
+    }
+
+    /// Adds a chain of its own blocks.
+    ///
+    /// # Safety
+    /// From `first` to `last` they are `count` linked free blocks of one slab, and nobody else's.
+    unsafe fn push(first: *mut Free, last: *mut Free, count: u32) {
+        let slab = Slab::of(first);
+        let word = {
+            // SAFETY: our caller's promise; slabs are never given back.
+            unsafe { &(*slab).free }
+        };
+        // Relaxed: nothing behind it is looked at.
+        let mut free = word.load(Ordering::Relaxed);
+        loop {
+            let next = Slab::at(slab, free.first).cast();
+            // SAFETY: ours until the swap below.
+            unsafe { (*last).next = next };
+            let pushed = FreeWord { first: offset_of(first), count: free.count + count };
+            // Release, partner: the Acquire of `take`: the links, and all that was done with the
+            // blocks, happen before they are used again. Acquire, partner: the Release there: if the
+            // taker did not see these blocks, we see that the slab is no longer listed.
+            match word.compare_exchange(free, pushed, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => free = now,
+            }
+        }
+    }
+
+    /// The place so many bytes from its beginning; null for [`NOTHING`]. (From a
+    /// pointer, not a reference: that would be one to the head only.)
+    fn at(slab: *mut Slab, offset: u32) -> *mut u8 {
+        if offset == NOTHING { null_mut() } else { slab.cast::<u8>().wrapping_add(offset as usize) }
+    }
+}
+
+/// Bytes from the beginning of its slab.
+fn offset_of<T>(place: *mut T) -> u32 {
+    (place.addr() & (SLAB - 1)) as u32
+}
+
+/// What was taken of one slab.
+#[derive(Debug)]
+pub struct Taken {
+    /// Blocks that were given back.
+    pub free: Magazine,
+    /// Where the part begins that was never carved, or null.
+    pub fresh: *mut u8,
+}
+
+/// The slabs of one class from which something can be taken.
+#[derive(Debug)]
+pub struct FreeSlabs {
+    first: AtomicPtr<Slab>,
+    /// Is somebody taking?
+    taking: AtomicBool,
+}
+
+impl FreeSlabs {
+    contempo_sched::const_unless_checked! {
+        /// None.
+        pub fn new() -> Self {
+            FreeSlabs { first: AtomicPtr::new(null_mut()), taking: AtomicBool::new(false) }
+        }
+    }
+
+    /// Takes these blocks back to their slabs. Linear in their number; never waits.
+    ///
+    /// # Safety
+    /// They are free blocks of slabs of this class, and nobody else's.
+    pub unsafe fn put(&self, magazine: Magazine) {
+        let mut block = magazine.head;
+        while !block.is_null() {
+            let slab = Slab::of(block);
+            let (first, mut last, mut count) = (block, block, 1);
+            // Those that follow it and lie in the same slab go with it.
+            loop {
+                // SAFETY: a free block links to the next.
+                block = unsafe { (*last).next };
+                if block.is_null() || Slab::of(block) != slab {
+                    break;
+                }
+                last = block;
+                count += 1;
+            }
+            // SAFETY: walked above.
+            unsafe { Slab::push(first, last, count) };
+            // SAFETY: our caller's promise.
+            unsafe { self.list(slab) };
+        }
+    }
+
+    /// Takes back the part of a slab that begins at `fresh` and was never carved. Never waits.
+    ///
+    /// # Safety
+    /// It is the caller's, of a slab of this class, and not empty.
+    pub unsafe fn put_fresh(&self, fresh: *mut u8) {
+        let slab = Slab::of(fresh);
+        // SAFETY: our caller's promise; slabs are never given back.
+        let word = unsafe { &(*slab).fresh };
+        // AcqRel: as in `push`. A swap, for the same reason.
+        let before = word.swap(offset_of(fresh), Ordering::AcqRel);
+        debug_assert_eq!(before, NOTHING, "a slab has one part that was never carved");
+        // SAFETY: our caller's promise.
+        unsafe { self.list(slab) };
+    }
+
+    /// Adds a slab, unless it is there.
+    ///
+    /// # Safety
+    /// It is one of this class.
+    unsafe fn list(&self, listed: *mut Slab) {
+        // SAFETY: our caller's promise; slabs are never given back.
+        let slab = unsafe { &*listed };
+        // Relaxed, first: most often it is; ordered after the push by that swap's Acquire. AcqRel,
+        // second: after the taker's, which has removed it from the list.
+        if slab.listed.load(Ordering::Relaxed) || slab.listed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut first = self.first.load(Ordering::Relaxed);
+        loop {
+            slab.next.store(first, Ordering::Relaxed);
+            // Release, partner: the Acquire in `remove`: it sees `next`.
+            match self.first.compare_exchange(first, listed, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => first = now,
+            }
+        }
+    }
+
+    /// Removes a slab from the list. By one taker at a time.
+    fn remove(&self) -> *mut Slab {
+        // Acquire, partner: the Release in `list`; as on failure below.
+        let mut first = self.first.load(Ordering::Acquire);
+        loop {
+            // SAFETY: slabs are never given back.
+            let Some(slab) = (unsafe { first.as_ref() }) else { return null_mut() };
+            // Still the right one if the swap succeeds: only a taker removes slabs, and that is us.
+            let next = slab.next.load(Ordering::Relaxed);
+            match self.first.compare_exchange(first, next, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => return first,
+                Err(now) => first = now,
+            }
+        }
+    }
+
+    /// What is to be had of one slab; none if there is none, or if another thread is taking.
+    pub fn take(&self) -> Option<Taken> {
+        let mut looks = 0;
+        // Acquire, partner: the Release at the end: one taker after the other.
+        while self
+            .taking
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            looks += 1;
+            if looks >= LOOKS {
+                return None;
+            }
+            spin();
+        }
+        let taken = self.take_alone();
+        self.taking.store(false, Ordering::Release);
+        taken
+    }
+
+    fn take_alone(&self) -> Option<Taken> {
+        loop {
+            let removed = self.remove();
+            // SAFETY: slabs are never given back.
+            let slab = unsafe { removed.as_ref()? };
+            let late = planted(Fault::SlabUnlistedLate);
+            // AcqRel swaps, in this order: see the module's description and `push`.
+            if !late {
+                slab.listed.swap(false, Ordering::AcqRel);
+            }
+            let free = slab.free.swap(FreeWord::EMPTY, Ordering::AcqRel);
+            let fresh = slab.fresh.swap(NOTHING, Ordering::AcqRel);
+            if late {
+                slab.listed.swap(false, Ordering::AcqRel);
+            }
+            if free != FreeWord::EMPTY || fresh != NOTHING {
+                let head = Slab::at(removed, free.first).cast();
+                return Some(Taken {
+                    free: Magazine { head, count: free.count as usize },
+                    fresh: Slab::at(removed, fresh),
+                });
+            }
+        }
+    }
+}
+
+impl Default for FreeSlabs {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,476 @@
+//! Which stamps a thread may still read at, and how reclaimers learn it.
+//!
+//! A thread *announces* a stamp: "nothing that was replaced later than this may be freed". The
+//! textbook way announces at every begin, with a full fence each time (or an asymmetric one, whose
+//! other side here costs the reclaimer 13 µs per batch). We do neither: **announcements are
+//! sticky**. A stamp once announced stays in force between transactions. Begin only looks whether
+//! it has become old, and renews it, with the fence, once in [`RENEW_AFTER`] ticks of the clock.
+//! A stale announcement is merely conservative: it holds a few versions longer than needed.
+//!
+//! What remains is the thread that goes idle with an old announcement. A reclaimer that it keeps
+//! from freeing *revokes* it: marks the announcement, imposes a barrier on all threads
+//! ([`barrier`]), and if the thread is then still inactive, clears it. The thread's next begin sees
+//! the mark or the cleared word and announces anew. So the barrier is paid once per idle period of
+//! a thread, not once per batch.
+//!
+//! | word `announced` | meaning |
+//! | --- | --- |
+//! | [`NOTHING`] | holds nothing back |
+//! | stamp | holds back what was replaced at or after that stamp |
+//! | stamp, [`MARK`] | the same, being revoked |
+
+use crate::reclaim::barrier;
+use contempo_sched::clock::CommitClock;
+use contempo_sched::descriptor::Descriptor;
+use contempo_sched::descriptor::table::Descriptors;
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::{AtomicBool, CHECKED, Ordering, fence};
+use std::cell::Cell;
+
+/// Bit of an announcement that is being revoked.
+pub const MARK: u64 = Descriptor::NOTHING_ANNOUNCED;
+/// The announcement of a thread that holds nothing back.
+pub const NOTHING: u64 = Descriptor::NOTHING_ANNOUNCED;
+/// Clock ticks after which a thread renews its announcement.
+pub const RENEW_AFTER: u64 = CommitClock::RENEWAL;
+/// Clock ticks after which an announcement that was not renewed belongs to an idle thread. (Wrong
+/// guesses cost a barrier, nothing else.)
+const OVERDUE: u64 = if CHECKED { 4 } else { 32 } * RENEW_AFTER;
+// Else those that run would be taken for idle.
+const _: () = assert!(OVERDUE > 2 * RENEW_AFTER);
+
+/// Begins a transaction: returns its bound, the newest stamp that it may read.
+///
+/// Everything replaced at a stamp above the bound stays in memory until [`end`].
+#[inline(always)]
+pub fn begin(
+    descriptor: &Descriptor,
+    clock: &CommitClock,
+    asymmetric: bool,
+    recent: &Cell<u64>,
+) -> u64 {
+    begin_telling(descriptor, clock, asymmetric, recent, |_| ())
+}
+
+/// The same. If it has to announce, it tells what was announced before.
+#[inline(always)]
+pub fn begin_telling(
+    descriptor: &Descriptor,
+    clock: &CommitClock,
+    asymmetric: bool,
+    recent: &Cell<u64>,
+    announced_over: impl FnOnce(u64),
+) -> u64 {
+    // Relaxed: ordered against the loads below by `light`, partner `heavy` in `revoke_idle`.
+    descriptor.active.store(true, Ordering::Relaxed);
+    if !planted(Fault::ActiveWithoutFence) {
+        barrier::light(asymmetric);
+    }
+    // Relaxed: our own word; a mark that we miss here is one whose revoker sees us active.
+    let announced = descriptor.announced.load(Ordering::Relaxed);
+    let now = clock.now();
+    if planted(Fault::StaleBound) && announced & MARK == 0 {
+        return announced;
+    }
+    // A marked or missing announcement is above every stamp, and wraps to a huge age.
+    if now.wrapping_sub(announced) < RENEW_AFTER {
+        now
+    } else {
+        let (bound, before) = announce(descriptor, clock, recent);
+        announced_over(before);
+        bound
+    }
+}
+
+/// Begins a transaction that will look at the clock only if it must: its bound is `recent`, the stamp
+/// that this thread has drawn last, or the bound that it has announced under if that is newer. So the clock's cache line, which
+/// every commit of another core takes away, is not waited for.
+///
+/// Everything replaced at a stamp above `recent` stays in memory until [`end`].
+#[inline(always)]
+pub fn begin_at(
+    descriptor: &Descriptor,
+    clock: &CommitClock,
+    asymmetric: bool,
+    recent: &Cell<u64>,
+) -> u64 {
+    begin_at_telling(descriptor, clock, asymmetric, recent, |_| ())
+}
+
+/// The same. If it has to announce, it tells what was announced before.
+#[inline(always)]
+pub fn begin_at_telling(
+    descriptor: &Descriptor,
+    clock: &CommitClock,
+    asymmetric: bool,
+    recent: &Cell<u64>,
+    announced_over: impl FnOnce(u64),
+) -> u64 {
+    // Relaxed, all: as in `begin`.
+    descriptor.active.store(true, Ordering::Relaxed);
+    if !planted(Fault::ActiveWithoutFence) {
+        barrier::light(asymmetric);
+    }
+    let announced = descriptor.announced.load(Ordering::Relaxed);
+    let bound = recent.get();
+    let unannounced = planted(Fault::BoundUnannounced) && announced == NOTHING;
+    if bound.wrapping_sub(announced) < RENEW_AFTER || unannounced {
+        bound
+    } else {
+        let (bound, before) = announce(descriptor, clock, recent);
+        announced_over(before);
+        bound
+    }
+}
+
+/// Renews the announcement: announce, full fence, then sample the bound, in this order. Returns the
+/// bound, and what was announced before.
+#[cold]
+#[inline(never)]
+fn announce(descriptor: &Descriptor, clock: &CommitClock, recent: &Cell<u64>) -> (u64, u64) {
+    let since = clock.now();
+    if planted(Fault::BoundBeforeAnnouncement) {
+        let bound = clock.now();
+        let before = descriptor.announced.swap(clock.now(), Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        return (bound, before);
+    }
+    // Release half, partner: the acquire in `oldest`: what we read under the old announcement
+    // happens before what a reclaimer frees after it has seen the new one.
+    let before = descriptor.announced.swap(since, Ordering::SeqCst);
+    // Pairs with the fence in `oldest`. Ours first: the reclaimer sees the announcement. Theirs
+    // first: we see the clock and the cells as they were when it retired, so our bound is at or
+    // above the stamp of everything that it frees, and we cannot reach it.
+    if !planted(Fault::AnnouncementWithoutFence) {
+        fence(Ordering::SeqCst);
+    }
+    let bound = clock.now();
+    // The argument above is about this bound: no later one under this announcement may be lower.
+    if !planted(Fault::RecentNotRaised) {
+        recent.set(bound);
+    }
+    (bound, before)
+}
+
+/// The stamp at which a block is retired that the caller has just made unreachable by other means than a
+/// commit: a claim that was given back, a cell that was dropped. The clock of this moment.
+#[inline]
+pub fn unlinked_at(clock: &CommitClock) -> u64 {
+    // Pairs with the fence in `announce`. Ours first: whoever announces later sees that the block is
+    // unlinked. Theirs first: we read a clock at or above what they announced, so the block waits for them.
+    if !planted(Fault::UnlinkedWithoutFence) {
+        fence(Ordering::SeqCst);
+    }
+    clock.now()
+}
+
+/// Announces the present stamp, outside of a transaction: what is found in use after that stays until
+/// [`withdraw`].
+#[cold]
+pub fn announce_now(descriptor: &Descriptor, clock: &CommitClock) {
+    announce(descriptor, clock, &Cell::new(0));
+}
+
+/// Ends a transaction. Its announcement stays in force (module docs).
+#[inline(always)]
+pub fn end(descriptor: &Descriptor) {
+    // Release, partner: the acquire of `active` in `revoke_idle`: our reads happen before what it
+    // lets be freed.
+    descriptor.active.store(false, Ordering::Release);
+}
+
+/// Withdraws the announcement of a thread that leaves, or that is about to give the processor away.
+/// To be called outside a transaction: the next one finds nothing announced, and announces.
+pub fn withdraw(descriptor: &Descriptor) {
+    // Release, partner: the acquire in `oldest`: what we have read happens before what that frees. A
+    // revoker that is at this word at the same time fails to mark it, or to clear its mark.
+    descriptor.announced.store(NOTHING, Ordering::Release);
+}
+
+/// The oldest stamp announced by any thread but `own`, and whether a thread is `idle` as seen from
+/// the stamp `now`. What was retired *before* the oldest stamp is out of reach.
+pub fn oldest(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64, bool) {
+    // Pairs with the fence in `announce`.
+    if !planted(Fault::LookWithoutFence) {
+        fence(Ordering::SeqCst);
+    }
+    let mut oldest = u64::MAX;
+    let mut idle_blocker = false;
+    for (slot, descriptor) in table.each() {
+        if slot == own {
+            continue;
+        }
+        // Acquire, partner: the release in `announce`, `withdraw` and `revoke_idle`.
+        let announced = descriptor.announced.load(Ordering::Acquire);
+        if announced == NOTHING {
+            continue;
+        }
+        let stamp = announced & !MARK;
+        oldest = oldest.min(stamp);
+        idle_blocker |= idle.includes(stamp, now) && !descriptor.active.load(Ordering::Relaxed);
+    }
+    (oldest, idle_blocker)
+}
+
+/// The oldest stamp announced by any thread but `own` that is inside a transaction: what was retired
+/// before it would be out of reach if nobody idle were in the way. A guess, for what decides is a look
+/// after the barrier.
+#[cold]
+pub fn oldest_running(table: &impl Descriptors, own: u32) -> u64 {
+    let others = table.each().filter(|(slot, _)| *slot != own);
+    // Relaxed, both: a guess.
+    let running = others.filter(|(_, other)| other.active.load(Ordering::Relaxed));
+    let stamps = running.map(|(_, other)| other.announced.load(Ordering::Relaxed));
+    stamps.map(|stamp| if stamp == NOTHING { 0 } else { stamp & !MARK }).min().unwrap_or(u64::MAX)
+}
+
+/// Which inactive threads count as idle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Idle {
+    /// Those whose announcement a running thread would have renewed by now.
+    Overdue,
+    /// All of them: a barrier is worth it.
+    Inactive,
+}
+
+impl Idle {
+    fn includes(self, announced: u64, now: u64) -> bool {
+        self == Idle::Inactive || now.saturating_sub(announced) >= OVERDUE
+    }
+}
+
+/// Clears the announcements of threads that are `idle`. `revoking` lets one revoker in at a time: clearing
+/// rests on a barrier imposed after *this* revoker's marks. Returns whether a barrier was paid.
+#[cold]
+pub fn revoke_idle(
+    table: &impl Descriptors,
+    own: u32,
+    now: u64,
+    idle: Idle,
+    asymmetric: bool,
+    revoking: &AtomicBool,
+) -> bool {
+    // Acquire, partner: the release below: marks and clearings of two revokers do not mix.
+    if revoking.swap(true, Ordering::Acquire) {
+        return false;
+    }
+    let imposed = revoke_alone(table, own, now, idle, || barrier::heavy(asymmetric));
+    revoking.store(false, Ordering::Release);
+    imposed
+}
+
+/// [`revoke_idle`] for a caller that knows itself to be the only revoker: `heavy` imposes a barrier on
+/// every thread of the domain, or returns false.
+#[cold]
+pub fn revoke_alone(
+    table: &impl Descriptors,
+    own: u32,
+    now: u64,
+    idle: Idle,
+    heavy: impl FnOnce() -> bool,
+) -> bool {
+    let mut marked = Vec::new();
+    for (slot, descriptor) in table.each() {
+        let announced = descriptor.announced.load(Ordering::Relaxed);
+        if slot == own
+            || announced == NOTHING
+            || !idle.includes(announced & !MARK, now)
+            || descriptor.active.load(Ordering::Relaxed)
+        {
+            continue;
+        }
+        // Relaxed: the barrier below publishes the mark; it may be there already.
+        let _ = descriptor.announced.compare_exchange(
+            announced,
+            announced | MARK,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        marked.push((slot, announced | MARK));
+    }
+    let imposed = !marked.is_empty() && heavy();
+    if imposed {
+        for (slot, announced) in marked {
+            let descriptor = table.descriptor(slot);
+            // Ours first: the thread began before the barrier, we see it active and leave it.
+            // Theirs first: it begins after the barrier, sees the mark and announces anew.
+            // Acquire, partner: the release in `end`.
+            let look = !planted(Fault::RevokeWithoutLooking);
+            if !(look && descriptor.active.load(Ordering::Acquire)) {
+                // Release, partner: the acquire in `oldest`, which passes the edge from `end` on.
+                let _ = descriptor.announced.compare_exchange(
+                    announced,
+                    NOTHING,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                );
+            }
+        }
+    }
+    imposed
+}
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests {
+    use super::*;
+    use contempo_sched::descriptor::table::DescriptorTable;
+
+    const OWN: u32 = 0;
+
+    /// A table whose slots from 1 on have announced these stamps, and run nothing.
+    fn announced(stamps: &[u64]) -> DescriptorTable {
+        let table = DescriptorTable::new();
+        assert_eq!(table.take().unwrap().0, OWN);
+        for &stamp in stamps {
+            table.take().unwrap().1.announced.store(stamp, Ordering::Relaxed);
+        }
+        table
+    }
+
+    fn announcements(table: &DescriptorTable) -> Vec<u64> {
+        table.each().map(|(_, one)| one.announced.load(Ordering::Relaxed)).collect()
+    }
+
+    #[test]
+    fn an_announcement_is_renewed_when_it_is_old_and_not_before() {
+        let (clock, recent, one) = (CommitClock::new(), Cell::new(7), Descriptor::new());
+        let announcement = || one.announced.load(Ordering::Relaxed);
+        let first = begin(&one, &clock, false, &recent);
+        assert!(one.active.load(Ordering::Relaxed));
+        assert_eq!((first, announcement(), recent.get()), (clock.now(), first, first));
+        end(&one);
+        assert!(!one.active.load(Ordering::Relaxed));
+        assert_eq!(announcement(), first, "it stays");
+        let last = clock.draw(RENEW_AFTER - 1);
+        assert_eq!((begin(&one, &clock, false, &recent), announcement()), (last, first));
+        assert_eq!(recent.get(), first, "nothing was announced");
+        let old = clock.draw(1);
+        assert_eq!((begin(&one, &clock, false, &recent), announcement()), (old, old));
+        assert_eq!(recent.get(), old);
+        // One that is being revoked, and none, are renewed at once.
+        one.announced.store(old | MARK, Ordering::Relaxed);
+        let now = clock.draw(1);
+        assert_eq!((begin(&one, &clock, false, &recent), announcement()), (now, now));
+        withdraw(&one);
+        assert_eq!(announcement(), NOTHING);
+        assert_eq!((begin(&one, &clock, false, &recent), announcement()), (now, now));
+    }
+
+    #[test]
+    fn a_recent_bound_is_kept_while_its_announcement_is_young() {
+        let (clock, one) = (CommitClock::new(), Descriptor::new());
+        let recent = Cell::new(clock.now());
+        let announcement = || one.announced.load(Ordering::Relaxed);
+        let first = begin_at(&one, &clock, false, &recent);
+        assert!(one.active.load(Ordering::Relaxed));
+        assert_eq!((first, announcement(), recent.get()), (clock.now(), first, first));
+        // Whatever the clock says, the bound is what this thread has drawn.
+        recent.set(first + 3);
+        clock.draw(2 * RENEW_AFTER);
+        assert_eq!((begin_at(&one, &clock, false, &recent), announcement()), (first + 3, first));
+        recent.set(first + RENEW_AFTER - 1);
+        assert_eq!(begin_at(&one, &clock, false, &recent), recent.get());
+        recent.set(first + RENEW_AFTER);
+        let renewed = begin_at(&one, &clock, false, &recent);
+        assert_eq!((renewed, announcement(), recent.get()), (clock.now(), renewed, renewed));
+        // Below what is announced: what it would read there may have been freed.
+        recent.set(renewed - 1);
+        clock.draw(1);
+        assert_eq!(begin_at(&one, &clock, false, &recent), clock.now());
+        withdraw(&one);
+        recent.set(renewed);
+        assert_eq!(begin_at(&one, &clock, false, &recent), clock.now(), "nothing is announced");
+    }
+
+    #[test]
+    fn the_oldest_is_that_of_others_marked_or_not() {
+        let (now, look) = (OVERDUE + 100, Idle::Overdue);
+        let table = announced(&[]);
+        table.get(OWN).announced.store(5, Ordering::Relaxed);
+        assert_eq!(oldest(&table, OWN, now, look), (u64::MAX, false), "one's own does not count");
+        let table = announced(&[NOTHING, NOTHING]);
+        assert_eq!(oldest(&table, OWN, now, Idle::Inactive), (u64::MAX, false));
+        for stamps in [[20, 10, 30], [20, 10 | MARK, NOTHING], [10 | MARK, 20 | MARK, 30]] {
+            let table = announced(&stamps);
+            assert_eq!(oldest(&table, OWN, now, look), (10, true), "{stamps:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_idle_depends_on_the_look() {
+        for (stamp, overdue) in [(100, true), (101, false), (OVERDUE + 200, false)] {
+            for marked in [stamp, stamp | MARK] {
+                let table = announced(&[marked]);
+                let seen = |idle| oldest(&table, OWN, OVERDUE + 100, idle);
+                assert_eq!(seen(Idle::Overdue), (stamp, overdue));
+                assert_eq!(seen(Idle::Inactive), (stamp, true));
+                table.get(1).active.store(true, Ordering::Relaxed);
+                assert_eq!(seen(Idle::Overdue), (stamp, false), "it runs");
+                assert_eq!(seen(Idle::Inactive), (stamp, false), "it runs");
+            }
+        }
+        // One that is idle is enough.
+        let table = announced(&[100, 101]);
+        assert_eq!(oldest(&table, OWN, OVERDUE + 100, Idle::Overdue), (100, true));
+    }
+
+    #[test]
+    fn those_who_are_idle_lose_their_announcements() {
+        let stamps = [100, 100 | MARK, 101, 101 | MARK, 100, NOTHING];
+        let table = announced(&stamps);
+        table.get(OWN).announced.store(100, Ordering::Relaxed);
+        table.get(5).active.store(true, Ordering::Relaxed);
+        let now = OVERDUE + 100;
+        let during = Cell::new(Vec::new());
+        let heavy = || {
+            during.set(announcements(&table));
+            true
+        };
+        assert!(revoke_alone(&table, OWN, now, Idle::Overdue, heavy));
+        let marked = [100, 100 | MARK, 100 | MARK, 101, 101 | MARK, 100, NOTHING];
+        assert_eq!(during.take(), marked, "marked before the barrier");
+        let after = [100, NOTHING, NOTHING, 101, 101 | MARK, 100, NOTHING];
+        assert_eq!(announcements(&table), after);
+        assert!(revoke_alone(&table, OWN, now, Idle::Inactive, || true));
+        let after = [100, NOTHING, NOTHING, NOTHING, NOTHING, 100, NOTHING];
+        assert_eq!(announcements(&table), after, "who runs keeps it");
+        let nobody = || panic!("a barrier for nobody");
+        assert!(!revoke_alone(&table, OWN, now, Idle::Inactive, nobody));
+    }
+
+    #[test]
+    fn who_begins_before_the_barrier_keeps_its_announcement() {
+        let table = announced(&[100, 100, 100, 100]);
+        let heavy = || {
+            // Begins, and has looked at its announcement before that was marked.
+            table.get(1).active.store(true, Ordering::Relaxed);
+            // Announces anew, and has ended again.
+            table.get(2).announced.store(150, Ordering::Relaxed);
+            withdraw(table.get(3));
+            true
+        };
+        assert!(revoke_alone(&table, OWN, 200, Idle::Inactive, heavy));
+        assert_eq!(announcements(&table), [NOTHING, 100 | MARK, 150, NOTHING, NOTHING]);
+    }
+
+    #[test]
+    fn without_a_barrier_nothing_is_revoked() {
+        let table = announced(&[100]);
+        assert!(!revoke_alone(&table, OWN, 200, Idle::Inactive, || false));
+        assert_eq!(announcements(&table), [NOTHING, 100 | MARK], "it holds as before");
+        assert_eq!(oldest(&table, OWN, 200, Idle::Overdue).0, 100);
+    }
+
+    #[test]
+    fn one_revokes_at_a_time() {
+        let (table, revoking) = (announced(&[100]), AtomicBool::new(true));
+        let asymmetric = barrier::register();
+        let revoke = || revoke_idle(&table, OWN, 200, Idle::Inactive, asymmetric, &revoking);
+        assert!(!revoke() && revoking.load(Ordering::Relaxed), "somebody else is at it");
+        assert_eq!(announcements(&table), [NOTHING, 100]);
+        revoking.store(false, Ordering::Relaxed);
+        assert!(revoke() && !revoking.load(Ordering::Relaxed));
+        assert_eq!(announcements(&table), [NOTHING, NOTHING]);
+        assert!(!revoke() && !revoking.load(Ordering::Relaxed), "nobody is left");
+    }
+}

@@ -1,0 +1,568 @@
+//! Frees a retired block when its contemporaries have finished.
+//!
+//! Each thread keeps what it retired in order of stamps and frees the prefix that lies below every
+//! announced stamp; freed blocks go to its own cache. Destructors run here, outside any
+//! transaction of this thread, and may run transactions of their own.
+
+use crate::heap::{BlockCache, SharedHeap};
+use crate::reclaim::announcement::{self, Idle, MARK};
+use crate::reclaim::barrier;
+use crate::reclaim::retired::{Block, HEAVY, Retired};
+use contempo_sched::clock::CommitClock;
+use contempo_sched::descriptor::Descriptor;
+use contempo_sched::descriptor::table::DescriptorTable;
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::{AtomicBool, CHECKED};
+use leftovers::{Leftovers, Settled};
+use pace::Pace;
+use queue::Queue;
+use std::cell::Cell;
+
+pub mod leftovers;
+mod pace;
+mod queue;
+
+/// Retired blocks that weigh nothing after which a thread looks what it can free.
+const BATCH: usize = if CHECKED { 1 } else { 128 };
+/// Held blocks after which a thread pays for a barrier to revoke idle threads' announcements.
+const REVOKE_AT: usize = if CHECKED { 2 } else { 1024 };
+/// A thread that was revoked twice within so many transactions withdraws its announcement by itself after
+/// each of the next ones, as many: else each could cost another thread a barrier, which is as dear.
+const CONSIDERATE: u64 = if CHECKED { 1 } else { 512 };
+
+/// What the threads of a domain share for reclamation.
+#[derive(Debug)]
+pub struct ReclaimDomain {
+    /// Blocks: where they come from.
+    pub heap: SharedHeap,
+    /// What threads could not free, and have left to the others.
+    leftovers: Leftovers,
+    revoking: AtomicBool,
+}
+
+impl ReclaimDomain {
+    contempo_sched::const_unless_checked! {
+        /// Nothing retired yet.
+        pub fn new() -> Self {
+            ReclaimDomain {
+                heap: SharedHeap::new(),
+                leftovers: Leftovers::new(),
+                revoking: AtomicBool::new(false),
+            }
+        }
+    }
+}
+
+#[cfg(any(contempo_loom, contempo_shuttle))]
+impl ReclaimDomain {
+    /// Retires a block on behalf of no thread: for a program under a checker, where the last handle of a cell
+    /// may be dropped when no thread can be asked for its reclaimer.
+    ///
+    /// # Safety
+    /// No transaction that begins from now on can reach the block, `stamp` is the clock of this moment or
+    /// later, and the block is retired once.
+    pub unsafe fn retire_for_anyone(&self, stamp: u64, block: Block) {
+        self.leftovers.leave(0, std::iter::once(Retired { stamp, block }));
+    }
+
+    /// Destroys what was left behind. To be called when no thread is left.
+    pub fn destroy_the_rest(&self) {
+        loop {
+            let rest = self.leftovers.take_below(u64::MAX);
+            if rest.is_empty() {
+                return;
+            }
+            for left in rest {
+                let mut next = Some(left.block);
+                while let Some(block) = next {
+                    // SAFETY: left behind, and no thread is left that could reach it.
+                    next = unsafe { block.destroy() };
+                    self.heap.bury(block.address, block.kind.shape);
+                }
+            }
+        }
+    }
+}
+
+impl Default for ReclaimDomain {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One thread's side of reclamation.
+#[derive(Debug)]
+pub struct Reclaimer {
+    domain: &'static ReclaimDomain,
+    table: &'static DescriptorTable,
+    clock: &'static CommitClock,
+    descriptor: &'static Descriptor,
+    slot: u32,
+    asymmetric: bool,
+    /// The newest stamp that this thread has drawn or announced under.
+    recent: Cell<u64>,
+    /// Where this thread's blocks come from and go to.
+    pub blocks: BlockCache,
+    /// What was retired and weighs nothing: small, and nothing in it to drop.
+    retired: Queue,
+    /// What was retired and weighs: it stays here until the session ends, or [`HEAVY`] bytes.
+    weighty: Queue,
+    /// How much that is.
+    weight: Cell<usize>,
+    /// The length of `retired` at which the end of a transaction is not the plain case: 0 if there is
+    /// something else to do.
+    look_at: Cell<usize>,
+    /// The length of `retired` at which a look is worth it.
+    batch_at: Cell<usize>,
+    /// Looks for the sake of what weighs since the last whole batch.
+    looks: Cell<usize>,
+    /// How often this thread looks in vain.
+    pace: Pace,
+    /// Has this thread withdrawn its announcement itself?
+    withdrawn: Cell<bool>,
+    /// For so many transactions it does.
+    considerate: Cell<u64>,
+    /// How many transactions it had made when it was revoked last.
+    revoked_at: Cell<u64>,
+    collecting: Cell<bool>,
+    /// How often all of a queue was left to others. A destructor that sleeps does so in the middle of a
+    /// collection, whose counts mean nothing after that.
+    given_away: Cell<u64>,
+}
+
+impl Reclaimer {
+    /// The reclaimer of the thread that owns `slot`.
+    pub fn new(
+        domain: &'static ReclaimDomain,
+        table: &'static DescriptorTable,
+        clock: &'static CommitClock,
+        slot: u32,
+    ) -> Self {
+        Reclaimer {
+            domain,
+            table,
+            clock,
+            descriptor: table.get(slot),
+            slot,
+            asymmetric: barrier::register(),
+            recent: Cell::new(0),
+            blocks: BlockCache::new(&domain.heap),
+            retired: Queue::new(),
+            weighty: Queue::new(),
+            weight: Cell::new(0),
+            look_at: Cell::new(BATCH),
+            batch_at: Cell::new(BATCH),
+            looks: Cell::new(0),
+            pace: Pace::new(),
+            withdrawn: Cell::new(true),
+            considerate: Cell::new(0),
+            revoked_at: Cell::new(0),
+            collecting: Cell::new(false),
+            given_away: Cell::new(0),
+        }
+    }
+
+    /// Begins a transaction: returns the newest stamp that it may read. Until
+    /// [`exit`](Self::exit), nothing that was replaced above that stamp is freed.
+    #[inline(always)]
+    pub fn enter(&self) -> u64 {
+        let (one, over) = (self.descriptor, |before| self.has_announced(before));
+        announcement::begin_telling(one, self.clock, self.asymmetric, &self.recent, over)
+    }
+
+    /// Begins a transaction without looking at the clock, if that can be: its bound is the stamp that
+    /// this thread has drawn last, or a newer one. Until [`exit`](Self::exit), nothing that was
+    /// replaced above that stamp is freed.
+    #[inline(always)]
+    pub fn enter_recent(&self) -> u64 {
+        let (one, over) = (self.descriptor, |before| self.has_announced(before));
+        announcement::begin_at_telling(one, self.clock, self.asymmetric, &self.recent, over)
+    }
+
+    /// This thread has announced, over what was there `before`. Was that revoked? Then another thread
+    /// has paid a barrier, because this one was idle with an announcement in force. It might again.
+    #[cold]
+    #[inline(never)]
+    fn has_announced(&self, before: u64) {
+        if !self.withdrawn.replace(false) && before & MARK != 0 {
+            let counters = &self.descriptor.counters;
+            let made = counters.commits.get() + counters.read_only.get();
+            if made.wrapping_sub(self.revoked_at.replace(made)) <= CONSIDERATE {
+                self.considerate.set(CONSIDERATE);
+                self.look_at.set(0);
+            }
+        }
+    }
+
+    /// This thread has drawn `stamp`.
+    #[inline(always)]
+    pub fn has_drawn(&self, stamp: u64) {
+        self.recent.set(stamp);
+    }
+
+    /// Ends the transaction.
+    #[inline(always)]
+    pub fn exit(&self) {
+        announcement::end(self.descriptor);
+        // Orders the look at what others have left (`is_due`) after this end, where `heavy`, in
+        // `collect_from`, can impose that. Elsewhere who ends at that very moment may miss it.
+        barrier::keep_order();
+    }
+
+    /// Retires a block that was replaced by the commit at `stamp`. (The caller counts these, once
+    /// per commit.)
+    ///
+    /// # Safety
+    /// No transaction whose bound is `stamp` or more can reach the block, and it is retired once.
+    #[inline(always)]
+    pub unsafe fn retire(&self, stamp: u64, block: Block) {
+        if block.kind.weight == 0 {
+            self.retired.push(Retired { stamp, block });
+        } else {
+            self.retire_weighty(Retired { stamp, block });
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn retire_weighty(&self, retired: Retired) {
+        self.weighty.push(retired);
+        self.weight.set(self.weight.get() + retired.block.kind.weight);
+        if self.weight.get() >= HEAVY {
+            self.look_at.set(0);
+        }
+    }
+
+    /// Retires a block that has just been made unreachable by other means than a commit (a claim
+    /// that was given back, a cell that was dropped): at the clock of this moment.
+    ///
+    /// # Safety
+    /// No transaction that begins from now on can reach the block, and it is retired once.
+    #[inline(always)]
+    pub unsafe fn retire_now(&self, block: Block) {
+        // SAFETY: passed on; bounds of that stamp or less began before this moment.
+        unsafe { self.retire(announcement::unlinked_at(self.clock), block) };
+        self.descriptor.counters.retired.add(1);
+    }
+
+    /// Is there something to [`tidy`](Self::tidy)? Checked after every transaction.
+    #[inline(always)]
+    pub fn is_due(&self) -> bool {
+        self.retired.len() >= self.look_at.get() || self.domain.leftovers.are_waiting()
+    }
+
+    /// After a transaction, if [`is_due`](Self::is_due): frees what can be freed of what this thread has
+    /// retired, and of what others have left; leaves to others what weighs and cannot be freed. Returns
+    /// whether about a batch of blocks has come together since that was last the case. Must be called
+    /// outside a transaction; runs destructors.
+    #[cold]
+    #[inline(never)]
+    pub fn tidy(&self) -> bool {
+        if self.collecting.get() {
+            return false; // A destructor's transaction: whoever runs it comes round to what it left.
+        }
+        let batch = self.retired.len() >= self.batch_at.get();
+        let weighty = self.weight.get() >= HEAVY;
+        let mut waiting = !batch && self.domain.leftovers.are_waiting();
+        let looks =
+            batch || ((weighty || waiting) && self.pace.allows_a_look(waiting, self.table.len()));
+        if looks {
+            waiting = self.collect_from(Idle::Overdue);
+        } else if weighty {
+            self.leave_weighty();
+        }
+        if self.considerate.get() > 0 {
+            self.considerate.set(self.considerate.get() - 1);
+            self.withdraw();
+        } else if looks && waiting {
+            self.withdraw(); // Those who look for it need no barrier for us.
+        }
+        self.aim();
+        self.looks.set(if batch { 0 } else { self.looks.get() + usize::from(weighty) });
+        batch || (self.looks.get() >= BATCH && self.looks.replace(0) > 0)
+    }
+
+    /// In place of [`tidy`](Self::tidy), where no destructor may run: leaves to others what weighs.
+    #[cold]
+    pub fn set_aside(&self) {
+        if !self.collecting.get() {
+            self.leave_weighty();
+            self.aim();
+        }
+    }
+
+    /// Frees what can be freed. Must be called outside a transaction; runs destructors.
+    #[cold]
+    #[inline(never)]
+    pub fn collect(&self) {
+        self.collect_from(Idle::Overdue);
+    }
+
+    /// Frees everything that no *running* transaction holds, if need be by a barrier.
+    pub fn collect_thoroughly(&self) {
+        self.collect_from(Idle::Inactive);
+    }
+
+    /// Returns whether something that weighs is left.
+    fn collect_from(&self, idle: Idle) -> bool {
+        if self.collecting.replace(true) {
+            return false; // Called by a destructor that we run: the loop below comes round to it.
+        }
+        let _reset = Reset(&self.collecting);
+        let waiting = loop {
+            // Destructors may retire more (the next node of a list): look again while that helps.
+            while self.collect_once(idle) {}
+            let first = self.leave_weighty();
+            let Settled { waiting, just_left } = self.domain.leftovers.settle();
+            if !(first || just_left) || planted(Fault::LeftWithoutLookingAgain) {
+                break waiting;
+            }
+            // Those who hold it look for it when they end. Ours first: they end after this barrier, and
+            // see that something waits. Theirs first: we see that they have ended, in another round.
+            // (Where the barrier is too dear now, one that ends at this very moment may miss it: then it
+            // goes with the next collection of anybody.)
+            if self.pace.pays_a_barrier() && barrier::heavy(self.asymmetric) {
+                self.descriptor.counters.barriers.add(u64::from(self.asymmetric));
+            }
+        };
+        self.weight.set(0);
+        self.pace.has_looked(waiting, self.table.len());
+        // A look costs one step per thread: make sure that it can free as many.
+        let least = BATCH.max(if CHECKED { 0 } else { 2 * self.table.len() });
+        self.batch_at.set(self.retired.len() + least);
+        self.aim();
+        waiting
+    }
+
+    /// When is the end of a transaction not the plain case?
+    fn aim(&self) {
+        let attention = self.considerate.get() > 0 || self.weight.get() >= HEAVY;
+        self.look_at.set(if attention { 0 } else { self.batch_at.get() });
+    }
+
+    /// One look at the announcements; returns whether anything was freed.
+    fn collect_once(&self, idle: Idle) -> bool {
+        // Only what was retired before the look may be freed by it.
+        let candidates = Blocks { plain: self.retired.len(), weighty: self.weighty.len(), left: 0 };
+        let since = self.given_away.get();
+        let leftovers = self.domain.leftovers.oldest();
+        if candidates.none() && leftovers.all() == u64::MAX {
+            return false;
+        }
+        let now = self.clock.now();
+        // What weighs is worth a barrier, if that frees it.
+        let weighs = candidates.weighty > 0 || leftovers.weighty < u64::MAX;
+        let least = if weighs { Idle::Inactive } else { idle };
+        let (horizon, idle_blocker) = announcement::oldest(self.table, self.slot, now, least);
+        let mut freed = self.free_all_below(since, horizon, candidates, leftovers.all());
+        if idle_blocker && self.is_worth_a_barrier(idle, now, candidates, freed) {
+            let (slot, asymmetric, revoking) = (self.slot, self.asymmetric, &self.domain.revoking);
+            if announcement::revoke_idle(self.table, slot, now, least, asymmetric, revoking) {
+                self.descriptor.counters.barriers.add(1);
+                let (horizon, _) = announcement::oldest(self.table, self.slot, now, least);
+                let oldest = self.domain.leftovers.oldest().all();
+                freed += self.free_all_below(since, horizon, candidates - freed, oldest);
+            }
+        }
+        let newest = self.retired.newest().max(self.weighty.newest());
+        if freed.none() && !candidates.none() && newest >= now {
+            // Somebody holds everything back, and nobody commits: let time pass, so that running
+            // threads renew their announcements and idle ones become overdue.
+            self.clock.draw(announcement::RENEW_AFTER);
+        }
+        !freed.none()
+    }
+
+    /// A look has freed so many of the candidates. Would it pay to revoke the announcements of those who
+    /// are `idle`?
+    fn is_worth_a_barrier(&self, idle: Idle, now: u64, candidates: Blocks, freed: Blocks) -> bool {
+        let left = candidates - freed;
+        let leftovers = self.domain.leftovers.oldest();
+        if idle == Idle::Inactive {
+            return left.plain + left.weighty > 0 || leftovers.all() < u64::MAX;
+        }
+        let oldest = self.weighty.oldest().min(leftovers.weighty);
+        // What weighs is worth one, if nobody who runs holds it, too.
+        (oldest < u64::MAX
+            && oldest < announcement::oldest_running(self.table, self.slot)
+            && self.pace.pays_a_barrier())
+            || (left.plain >= REVOKE_AT && announcement::oldest(self.table, self.slot, now, idle).1)
+    }
+
+    /// Frees what was retired before `horizon`, of this thread at most `most`, and what others have left,
+    /// the oldest of which is as old as that.
+    fn free_all_below(&self, since: u64, horizon: u64, most: Blocks, oldest: u64) -> Blocks {
+        Blocks {
+            weighty: self.free_counted(since, &self.weighty, horizon, most.weighty),
+            plain: self.free_counted(since, &self.retired, horizon, most.plain),
+            left: if oldest < horizon { self.free_leftovers(horizon) } else { 0 },
+        }
+    }
+
+    /// The same of one queue, if nothing was given away since its blocks were counted: what was retired after that
+    /// was not there at the look that `horizon` comes from.
+    fn free_counted(&self, since: u64, queue: &Queue, horizon: u64, most: usize) -> usize {
+        if self.given_away.get() == since { self.free_below(queue, horizon, most) } else { 0 }
+    }
+
+    /// Frees at most `most` blocks of `queue`, as far as they were retired before `horizon`; fewer if a
+    /// destructor gives the queue away.
+    #[inline(always)]
+    fn free_below(&self, queue: &Queue, horizon: u64, most: usize) -> usize {
+        let since = self.given_away.get();
+        let horizon = match () {
+            () if planted(Fault::FreeAtOnce) => u64::MAX,
+            () if planted(Fault::FreeOneStampEarly) => {
+                horizon.saturating_add(1 + announcement::RENEW_AFTER)
+            }
+            () => horizon,
+        };
+        let mut freed = 0;
+        while freed < most
+            && self.given_away.get() == since
+            && let Some(retired) = queue.pop_below(horizon)
+        {
+            // SAFETY: every stamp announced at a moment after it was retired is above the one at
+            // which it became unreachable: its contemporaries have finished (invariant 8).
+            unsafe { self.destroy(retired.block) };
+            freed += 1;
+            if retired.block.kind.destroy.is_none() {
+                // So are those that follow it, most often.
+                freed += queue.drain_plain(horizon, most - freed, |block| {
+                    // SAFETY: as above, and there is nothing in it to destroy.
+                    unsafe { self.blocks.release(block.address, block.kind.shape) };
+                });
+            }
+        }
+        queue.compact();
+        self.descriptor.counters.reclaimed.add(freed as u64);
+        freed
+    }
+
+    /// Destroys a block at once and takes its memory back. A panic in a destructor ends here: it
+    /// has been reported by the panic hook, and belongs to no transaction that happens to be the
+    /// one after which memory is reclaimed. What is in the block then leaks.
+    ///
+    /// # Safety
+    /// Nobody else can reach the block.
+    #[inline(always)]
+    pub unsafe fn destroy(&self, block: Block) {
+        let mut next = Some(block);
+        while let Some(block) = next {
+            // SAFETY: our caller's promise; it extends to blocks that only this one referred to.
+            next = unsafe { block.destroy() };
+            // SAFETY: destroyed above; allocated with this shape by the domain's heap.
+            unsafe { self.blocks.release(block.address, block.kind.shape) };
+        }
+    }
+
+    /// Frees what other threads have left, if some of it was retired before `horizon`.
+    fn free_leftovers(&self, horizon: u64) -> usize {
+        let taken = self.domain.leftovers.take_below(horizon);
+        if taken.is_empty() {
+            return 0;
+        }
+        // They may have been retired after the look that `horizon` comes from: look again.
+        let horizon = if planted(Fault::OrphansByAnOldLook) {
+            horizon
+        } else {
+            announcement::oldest(self.table, self.slot, 0, Idle::Overdue).0
+        };
+        let (free, held): (Vec<_>, Vec<_>) =
+            taken.into_iter().partition(|leftover| leftover.stamp < horizon);
+        self.domain.leftovers.leave(self.slot, held.into_iter());
+        for leftover in &free {
+            // SAFETY: as in `free_below`; whoever left it there gave it up.
+            unsafe { self.destroy(leftover.block) };
+        }
+        self.descriptor.counters.reclaimed.add(free.len() as u64);
+        free.len()
+    }
+
+    /// Leaves what weighs to whoever can free it first. Was there nothing that waited before?
+    fn leave_weighty(&self) -> bool {
+        if self.weighty.len() == 0 {
+            return false;
+        }
+        let first = !self.domain.leftovers.are_waiting();
+        self.leave_all_of(&self.weighty);
+        self.weight.set(0);
+        first
+    }
+
+    fn leave_all_of(&self, queue: &Queue) {
+        self.given_away.set(self.given_away.get() + 1);
+        self.domain.leftovers.leave(self.slot, std::iter::from_fn(|| queue.pop_below(u64::MAX)));
+        queue.compact();
+    }
+
+    /// Holds nothing back until the next transaction, which announces anew. Must be called outside a
+    /// transaction.
+    pub fn withdraw(&self) {
+        announcement::withdraw(self.descriptor);
+        self.withdrawn.set(true);
+    }
+
+    /// The thread ends: frees what it can and leaves the rest to the others.
+    pub fn leave(&self) {
+        self.hand_over();
+    }
+
+    /// The thread ends or sleeps for long: frees what it can, leaves the rest to the others, and holds
+    /// nothing back.
+    pub fn hand_over(&self) {
+        self.collect();
+        self.leave_weighty();
+        if self.retired.len() > 0 {
+            self.leave_all_of(&self.retired);
+        }
+        // Destructors may have run transactions, which announce.
+        self.withdraw();
+    }
+}
+
+/// How many blocks, and where they were.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Blocks {
+    plain: usize,
+    weighty: usize,
+    /// Left by others.
+    left: usize,
+}
+
+impl Blocks {
+    fn none(self) -> bool {
+        self.plain + self.weighty + self.left == 0
+    }
+}
+
+impl std::ops::Sub for Blocks {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Blocks {
+            plain: self.plain.saturating_sub(other.plain),
+            weighty: self.weighty.saturating_sub(other.weighty),
+            left: self.left.saturating_sub(other.left),
+        }
+    }
+}
+
+impl std::ops::AddAssign for Blocks {
+    fn add_assign(&mut self, other: Self) {
+        self.plain += other.plain;
+        self.weighty += other.weighty;
+        self.left += other.left;
+    }
+}
+
+/// Clears a flag, also when a destructor panics.
+struct Reset<'a>(&'a Cell<bool>);
+
+impl Drop for Reset<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests;

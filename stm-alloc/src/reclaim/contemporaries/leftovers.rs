@@ -1,0 +1,216 @@
+//! What threads have retired, could not free, and have left to whoever can free it first.
+
+use crate::reclaim::retired::Retired;
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::{
+    AtomicBool, AtomicU32, AtomicU64, CHECKED, Mutex, Ordering, fence,
+};
+use std::collections::VecDeque;
+
+/// So many lists, that threads which leave something at the same time do not meet.
+const SHELVES: usize = if CHECKED { 1 } else { 16 };
+
+/// The lists.
+#[derive(Debug)]
+pub struct Leftovers {
+    shelves: [Shelf; SHELVES],
+    /// Is there something for the end of a transaction: something that weighs, or what was left since
+    /// somebody looked last?
+    waiting: AtomicBool,
+    /// A bit for each list that is not empty: those of what weighs, and above them the others. Changed
+    /// under the mutex of the list; read without it, as a hint.
+    filled: AtomicU32,
+}
+
+/// What weighs, and what does not: each in order of stamps.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shelf {
+    lists: Mutex<[VecDeque<Retired>; 2]>,
+    /// The oldest stamp in each, or `u64::MAX`. Changed under the mutex; read without it, as a hint.
+    oldest: [AtomicU64; 2],
+}
+
+const WEIGHTY: usize = 0;
+const PLAIN: usize = 1;
+
+impl Shelf {
+    contempo_sched::const_unless_checked! {
+        fn new() -> Self {
+            Shelf {
+                lists: Mutex::new([VecDeque::new(), VecDeque::new()]),
+                oldest: [AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)],
+            }
+        }
+    }
+
+    fn oldest_of(&self, list: usize) -> u64 {
+        self.oldest[list].load(Ordering::Relaxed)
+    }
+}
+
+/// The oldest stamps of what was left, or `u64::MAX`.
+#[derive(Clone, Copy, Debug)]
+pub struct Oldest {
+    /// Of what weighs.
+    pub weighty: u64,
+    /// Of the rest.
+    pub plain: u64,
+}
+
+impl Oldest {
+    /// The oldest of all.
+    pub fn all(self) -> u64 {
+        self.weighty.min(self.plain)
+    }
+}
+
+/// What there was after a look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settled {
+    /// Something that weighs.
+    pub waiting: bool,
+    /// It was left just now: those who hold it may have looked for it in vain at that moment, so whoever
+    /// has looked has to look once more.
+    pub just_left: bool,
+}
+
+/// The bit of one list of a shelf.
+const fn bit(shelf: usize, list: usize) -> u32 {
+    1 << (shelf + list * SHELVES)
+}
+
+impl Default for Leftovers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Leftovers {
+    contempo_sched::const_unless_checked! {
+        /// Nothing left.
+        pub fn new() -> Self {
+            Leftovers {
+                #[cfg(not(any(contempo_loom, contempo_shuttle)))]
+                shelves: [const { Shelf::new() }; SHELVES],
+                #[cfg(any(contempo_loom, contempo_shuttle))]
+                shelves: std::array::from_fn(|_| Shelf::new()),
+                waiting: AtomicBool::new(false),
+                filled: AtomicU32::new(0),
+            }
+        }
+    }
+
+    /// Should whoever ends a transaction look here?
+    #[inline(always)]
+    pub fn are_waiting(&self) -> bool {
+        // Relaxed: on a line that is rarely written. Ordered against the end of the transaction by
+        // `light`, partner: `heavy`, by whoever left something while that transaction ran.
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// The oldest stamps of what is here. A hint.
+    #[inline]
+    pub fn oldest(&self) -> Oldest {
+        // Relaxed, here and below: hints; where one decides, in `settle`, a fence orders.
+        let filled = self.filled.load(Ordering::Relaxed);
+        let of = |list: usize| {
+            if filled & (bit(SHELVES, 0) - 1) << (list * SHELVES) == 0 {
+                return u64::MAX;
+            }
+            self.shelves.iter().map(|shelf| shelf.oldest_of(list)).min().unwrap_or(u64::MAX)
+        };
+        Oldest { weighty: of(WEIGHTY), plain: of(PLAIN) }
+    }
+
+    /// After a change of a shelf, under its mutex.
+    fn note(&self, index: usize, lists: &[VecDeque<Retired>; 2]) {
+        for (which, list) in lists.iter().enumerate() {
+            let stamp = list.front().map_or(u64::MAX, |first| first.stamp);
+            let before = self.shelves[index].oldest_of(which);
+            self.shelves[index].oldest[which].store(stamp, Ordering::Relaxed);
+            match (before, stamp) {
+                (u64::MAX, u64::MAX) => (),
+                (u64::MAX, _) => drop(self.filled.fetch_or(bit(index, which), Ordering::Relaxed)),
+                (_, u64::MAX) => drop(self.filled.fetch_and(!bit(index, which), Ordering::Relaxed)),
+                _ => (),
+            }
+        }
+    }
+
+    /// Leaves these. `by` says where, so that threads meet less.
+    pub fn leave(&self, by: u32, rest: impl Iterator<Item = Retired>) {
+        let mut rest = rest.peekable();
+        if rest.peek().is_none() {
+            return;
+        }
+        let own = by as usize % SHELVES;
+        // Where somebody takes something at this moment, or was stopped, any other will do.
+        let mut around = (own..SHELVES).chain(0..own);
+        let free = around.find_map(|at| Some((at, self.shelves[at].lists.try_lock().ok()?)));
+        let (at, mut lists) = free.unwrap_or_else(|| {
+            let lists = self.shelves[own].lists.lock();
+            (own, lists.unwrap_or_else(|poisoned| poisoned.into_inner()))
+        });
+        for left in rest {
+            let list = &mut lists[if left.block.kind.weight > 0 { WEIGHTY } else { PLAIN }];
+            // At the end, most often: stamps grow.
+            let after = list.iter().rposition(|other| other.stamp <= left.stamp);
+            list.insert(after.map_or(0, |after| after + 1), left);
+        }
+        self.note(at, &lists);
+        drop(lists);
+        // Pairs with the fence in `settle`. Ours first: that one sees what we have left. Theirs first:
+        // we see that it has cleared the word, and set it.
+        fence(Ordering::SeqCst);
+        if !self.are_waiting() {
+            self.waiting.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes away what was retired before `horizon`, as far as nobody else is at it.
+    pub fn take_below(&self, horizon: u64) -> Vec<Retired> {
+        let mut taken = Vec::new();
+        for (index, shelf) in self.shelves.iter().enumerate() {
+            if shelf.oldest_of(WEIGHTY).min(shelf.oldest_of(PLAIN)) >= horizon {
+                continue;
+            }
+            let Ok(mut lists) = shelf.lists.try_lock() else { continue };
+            for list in lists.iter_mut() {
+                let below = list.partition_point(|left| left.stamp < horizon);
+                taken.extend(list.drain(..below));
+            }
+            self.note(index, &lists);
+        }
+        taken
+    }
+
+    /// After a look: whoever ends a transaction need not look again, unless something is here that
+    /// weighs.
+    pub fn settle(&self) -> Settled {
+        let cleared_late = planted(Fault::WaitingClearedAfterTheLook);
+        if !self.are_waiting() {
+            return Settled { waiting: false, just_left: false };
+        }
+        if cleared_late || self.weighs() {
+            let waiting = !cleared_late || self.weighs();
+            if !waiting {
+                self.waiting.store(false, Ordering::Relaxed);
+            }
+            return Settled { waiting, just_left: false };
+        }
+        self.waiting.store(false, Ordering::Relaxed);
+        // Pairs with the fence in `leave`. Ours first: whoever leaves something sees the word cleared,
+        // and sets it. Theirs first: we see what was left.
+        fence(Ordering::SeqCst);
+        let just_left = self.weighs();
+        if just_left {
+            self.waiting.store(true, Ordering::Relaxed);
+        }
+        Settled { waiting: just_left, just_left }
+    }
+
+    fn weighs(&self) -> bool {
+        self.oldest().weighty < u64::MAX
+    }
+}

@@ -1,0 +1,78 @@
+//! What one thread has retired and not freed yet.
+
+use crate::reclaim::retired::{Block, Retired};
+use std::cell::{Cell, UnsafeCell};
+
+/// Retired blocks in order of their stamps: a vector whose consumed front is cut off now and then.
+/// Every method is short and calls nobody who could come back, so it may be used while destructors do.
+#[derive(Debug)]
+pub(super) struct Queue {
+    blocks: UnsafeCell<Vec<Retired>>,
+    consumed: Cell<usize>,
+}
+
+impl Queue {
+    pub(super) const fn new() -> Self {
+        Queue { blocks: UnsafeCell::new(Vec::new()), consumed: Cell::new(0) }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "private, one thread, never held across a call")]
+    pub(super) fn blocks(&self) -> &mut Vec<Retired> {
+        // SAFETY: `!Sync`; each method lets go before it returns and calls nothing in between.
+        unsafe { &mut *self.blocks.get() }
+    }
+
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.blocks().len() - self.consumed.get()
+    }
+
+    pub(super) fn newest(&self) -> u64 {
+        self.blocks().last().map_or(0, |last| last.stamp)
+    }
+
+    pub(super) fn oldest(&self) -> u64 {
+        self.blocks().get(self.consumed.get()).map_or(u64::MAX, |first| first.stamp)
+    }
+
+    #[inline(always)]
+    pub(super) fn push(&self, retired: Retired) {
+        self.blocks().push(retired);
+    }
+
+    #[inline(always)]
+    pub(super) fn pop_below(&self, horizon: u64) -> Option<Retired> {
+        let consumed = self.consumed.get();
+        let &first = self.blocks().get(consumed)?;
+        if first.stamp >= horizon {
+            return None;
+        }
+        self.consumed.set(consumed + 1);
+        Some(first)
+    }
+
+    /// Hands out blocks with nothing to destroy, from the front, at most `most`: up to the first that
+    /// is not below `horizon`, or has a destructor. `release` does not come back here.
+    #[inline(always)]
+    pub(super) fn drain_plain(&self, horizon: u64, most: usize, release: impl Fn(Block)) -> usize {
+        let consumed = self.consumed.get();
+        let plain = self.blocks()[consumed..]
+            .iter()
+            .take(most)
+            .take_while(|retired| retired.stamp < horizon && retired.block.kind.destroy.is_none())
+            .map(|retired| release(retired.block))
+            .count();
+        self.consumed.set(consumed + plain);
+        plain
+    }
+
+    /// Cuts off the consumed front once it is half: constant time for each block, on average.
+    pub(super) fn compact(&self) {
+        let consumed = self.consumed.get();
+        if 2 * consumed >= self.blocks().len() {
+            self.blocks().drain(..consumed);
+            self.consumed.set(0);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The interface of [`contemporaries`](crate::reclaim::contemporaries) over crossbeam-epoch, for comparison.
+//!
+//! A transaction pins an epoch; what it replaces is deferred until every thread pinned now has
+//! unpinned. That protects the same things, since whoever can reach a version has been pinned since
+//! before it was replaced, but frees them epochs later, in bags, when they are no longer in cache.
+
+use crate::heap::{BlockCache, SharedHeap};
+use crate::reclaim::retired::{Block, HEAVY, Retired};
+use contempo_sched::clock::CommitClock;
+use contempo_sched::descriptor::Descriptor;
+use contempo_sched::descriptor::table::DescriptorTable;
+use crossbeam_epoch::{Collector, Guard, LocalHandle};
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+/// What the threads of a domain share for reclamation.
+#[derive(Debug)]
+pub struct ReclaimDomain {
+    /// Blocks: where they come from.
+    pub heap: SharedHeap,
+    collector: OnceLock<Collector>,
+    /// Blocks whose time has come, to be destroyed outside any transaction.
+    ready: Mutex<Vec<Retired>>,
+    /// How many are retired and not destroyed, of those that weigh.
+    weighty: AtomicUsize,
+}
+
+impl ReclaimDomain {
+    /// Nothing retired yet.
+    pub const fn new() -> Self {
+        ReclaimDomain {
+            heap: SharedHeap::new(),
+            collector: OnceLock::new(),
+            ready: Mutex::new(Vec::new()),
+            weighty: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Default for ReclaimDomain {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One thread's side of reclamation.
+#[derive(Debug)]
+pub struct Reclaimer {
+    clock: &'static CommitClock,
+    descriptor: &'static Descriptor,
+    handle: LocalHandle,
+    pinned: RefCell<Option<Guard>>,
+    /// Where this thread's blocks come from and go to.
+    pub blocks: BlockCache,
+    domain: &'static ReclaimDomain,
+    retired: Cell<usize>,
+    /// The weight of what it has retired in this session, or since it looked last.
+    weight: Cell<usize>,
+    /// After so many transactions it asks again for what others hold, and how many it has made since.
+    patience: Cell<usize>,
+    waited: Cell<usize>,
+    collecting: Cell<bool>,
+}
+
+/// Retired blocks after which a thread asks for a collection.
+const BATCH: usize = 128;
+/// The most transactions after which a thread asks again whether what weighs can be freed, if it could
+/// not the last time.
+const MOST_PATIENCE: usize = 64;
+/// Attempts in a row to advance the epoch that free whatever no pinned thread holds.
+const THOROUGH: u32 = 4;
+
+impl Reclaimer {
+    /// The reclaimer of the thread that owns `slot`.
+    pub fn new(
+        domain: &'static ReclaimDomain,
+        table: &'static DescriptorTable,
+        clock: &'static CommitClock,
+        slot: u32,
+    ) -> Self {
+        Reclaimer {
+            clock,
+            descriptor: table.get(slot),
+            handle: domain.collector.get_or_init(Collector::new).register(),
+            pinned: RefCell::new(None),
+            blocks: BlockCache::new(&domain.heap),
+            domain,
+            retired: Cell::new(0),
+            weight: Cell::new(0),
+            patience: Cell::new(0),
+            waited: Cell::new(0),
+            collecting: Cell::new(false),
+        }
+    }
+
+    /// Begins a transaction: returns the newest stamp that it may read.
+    #[inline]
+    pub fn enter(&self) -> u64 {
+        // Pins with a full fence, and then samples the bound: in this order.
+        *self.pinned.borrow_mut() = Some(self.handle.pin());
+        self.clock.now()
+    }
+
+    /// As [`enter`](Self::enter): the pin is what costs here.
+    #[inline]
+    pub fn enter_recent(&self) -> u64 {
+        self.enter()
+    }
+
+    /// This thread has drawn `stamp`.
+    #[inline]
+    pub fn has_drawn(&self, _stamp: u64) {}
+
+    /// Ends the transaction.
+    #[inline]
+    pub fn exit(&self) {
+        *self.pinned.borrow_mut() = None;
+    }
+
+    /// Retires a block that was replaced by a commit. (The caller counts these, once per commit.)
+    ///
+    /// # Safety
+    /// No transaction that begins from now on can reach the block, and it is retired once.
+    #[inline]
+    pub unsafe fn retire(&self, _stamp: u64, block: Block) {
+        self.retired.set(self.retired.get() + 1);
+        if block.kind.weight > 0 {
+            self.weight.set(self.weight.get() + block.kind.weight);
+            // Relaxed, as everywhere: a hint.
+            self.domain.weighty.fetch_add(1, Ordering::Relaxed);
+        }
+        let (domain, retired) = (self.domain, Retired { stamp: 0, block });
+        let ready = move || {
+            let mut list = domain.ready.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            list.push(retired);
+        };
+        // SAFETY: our caller's promise; blocks hold `Send` values.
+        unsafe { self.handle.pin().defer_unchecked(ready) };
+    }
+
+    /// As [`retire`](Self::retire), for what was made unreachable by other means than a commit.
+    ///
+    /// # Safety
+    /// As [`retire`](Self::retire).
+    pub unsafe fn retire_now(&self, block: Block) {
+        // SAFETY: passed on.
+        unsafe { self.retire(0, block) };
+        self.descriptor.counters.retired.add(1);
+    }
+
+    /// Is there something to [`tidy`](Self::tidy)? Checked after every transaction.
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        self.retired.get() >= BATCH || self.domain.weighty.load(Ordering::Relaxed) > 0
+    }
+
+    /// After a transaction, if [`is_due`](Self::is_due): frees what can be freed. If what weighs could not
+    /// be freed, it asks again after more and more transactions. Returns whether a batch has come
+    /// together.
+    #[cold]
+    pub fn tidy(&self) -> bool {
+        let batch = self.retired.get() >= BATCH;
+        let own = self.weight.get() >= HEAVY;
+        if !batch && !own && self.waited.get() < self.patience.get() {
+            self.waited.set(self.waited.get() + 1);
+            return false;
+        }
+        self.waited.set(0);
+        self.collect_after(if batch && !own { 1 } else { THOROUGH });
+        let held = self.domain.weighty.load(Ordering::Relaxed) > 0;
+        self.patience.set(if held { MOST_PATIENCE.min(2 * self.patience.get() + 1) } else { 0 });
+        batch
+    }
+
+    /// In place of [`tidy`](Self::tidy), where no destructor may run.
+    pub fn set_aside(&self) {}
+
+    /// Asks the collector what can be freed, and frees that. Must be called outside a transaction;
+    /// may run destructors.
+    #[cold]
+    pub fn collect(&self) {
+        self.collect_after(1);
+    }
+
+    /// As [`collect`](Self::collect), trying to advance the epoch a few times.
+    pub fn collect_thoroughly(&self) {
+        self.collect_after(THOROUGH);
+    }
+
+    /// Goes on as long as one of `flushes` attempts in a row yields something.
+    fn collect_after(&self, flushes: u32) {
+        if self.collecting.replace(true) {
+            return; // Called by a destructor that we run: the loop below comes round to it.
+        }
+        self.retired.set(0);
+        self.weight.set(0);
+        let mut vain = 0;
+        while vain < flushes {
+            self.handle.pin().flush();
+            vain += 1;
+            while let Some(retired) = self.next_ready() {
+                vain = 0;
+                self.descriptor.counters.reclaimed.add(1);
+                if retired.block.kind.weight > 0 {
+                    self.domain.weighty.fetch_sub(1, Ordering::Relaxed);
+                }
+                // SAFETY: handed out by the collector: nobody can reach it any more.
+                unsafe { destroy(&self.blocks, retired.block) };
+            }
+        }
+        self.collecting.set(false); // (A panic of a destructor ends in `destroy`.)
+    }
+
+    fn next_ready(&self) -> Option<Retired> {
+        self.domain.ready.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop()
+    }
+
+    /// Destroys a block at once and takes its memory back.
+    ///
+    /// # Safety
+    /// Nobody else can reach the block.
+    pub unsafe fn destroy(&self, block: Block) {
+        // SAFETY: passed on.
+        unsafe { destroy(&self.blocks, block) };
+    }
+
+    /// Between transactions nothing is pinned.
+    pub fn withdraw(&self) {}
+
+    /// The thread ends.
+    pub fn leave(&self) {
+        self.hand_over();
+    }
+
+    /// The thread ends or sleeps for long. What it cannot free is with the collector, for others.
+    pub fn hand_over(&self) {
+        if self.domain.weighty.load(Ordering::Relaxed) > 0 {
+            self.collect_thoroughly();
+        } else {
+            self.collect();
+        }
+    }
+}
+
+/// # Safety
+/// Nobody else can reach the block.
+unsafe fn destroy(blocks: &BlockCache, block: Block) {
+    let mut next = Some(block);
+    while let Some(block) = next {
+        // SAFETY: our caller's promise; it extends to blocks that only this one referred to.
+        next = unsafe { block.destroy() };
+        // SAFETY: destroyed above; allocated with this shape by the domain's heap.
+        unsafe { blocks.release(block.address, block.kind.shape) };
+    }
+}

@@ -1,0 +1,80 @@
+//! What waits to be freed: a block, and how to destroy what is in it.
+
+use crate::heap::{LARGEST, Shape};
+use std::ptr::NonNull;
+
+/// How blocks of one type are laid out and destroyed. One constant per type.
+#[derive(Debug)]
+pub struct BlockKind {
+    /// Size and alignment of the block, and where such blocks come from.
+    pub shape: Shape,
+    /// Destroys what is in the block, or nothing to do. May run user code (a destructor), which
+    /// may panic or run transactions of its own. May name another block that only this one
+    /// referred to, to be destroyed next.
+    pub destroy: Option<unsafe fn(NonNull<u8>) -> Option<Block>>,
+    /// The same kind for blocks that lie in a static of the program: destroyed, but not returned.
+    pub in_static: Option<&'static BlockKind>,
+    /// How much it matters that such a block goes soon: see [`weight`].
+    pub weight: usize,
+    /// May destroying such a block run user code?
+    pub has_destructor: bool,
+}
+
+/// Retired weight for which a thread looks at once whether it can free it.
+pub const HEAVY: usize = 64 * 1024;
+
+/// The weight of a block that takes so many bytes: nothing if it is small, and there is nothing in it to
+/// drop. Its size if it is not small. Always heavy if something in it is to be dropped, since that may
+/// hold anything: a file, a sender, a gigabyte.
+pub const fn weight(size: usize, has_destructor: bool) -> usize {
+    if has_destructor && size < HEAVY {
+        HEAVY
+    } else if size > LARGEST {
+        size
+    } else {
+        0
+    }
+}
+
+/// A block and its kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    /// Where it is.
+    pub address: NonNull<u8>,
+    /// What it is.
+    pub kind: &'static BlockKind,
+}
+
+impl Block {
+    /// Destroys what is in the block, and names the block that only this one referred to. A panic
+    /// of the destructor ends here.
+    ///
+    /// # Safety
+    /// Nobody else can reach the block, and it is destroyed once.
+    #[inline(always)]
+    pub unsafe fn destroy(self) -> Option<Block> {
+        let destroy = self.kind.destroy?;
+        let run = || {
+            // SAFETY: our caller's promise.
+            unsafe { destroy(self.address) }
+        };
+        // Under a checker a failed assertion is the checker's to see.
+        if contempo_sched::primitives::CHECKED {
+            return run();
+        }
+        contempo_sched::primitives::guard::contain(run).flatten()
+    }
+}
+
+/// A block that nobody can newly reach, and the stamp at which that became so.
+#[derive(Clone, Copy, Debug)]
+pub struct Retired {
+    /// Free it when every announced stamp is above this one.
+    pub stamp: u64,
+    /// What to free.
+    pub block: Block,
+}
+
+// SAFETY: the values in blocks are `Send` (the cell's bound on `T`), and a retired block has one
+// owner: the list that it is in.
+unsafe impl Send for Retired {}

@@ -1,0 +1,565 @@
+//! The private half of a thread's transactions: logs, memory, hooks; and how a thread finds it.
+
+use crate::domain::{Domain, Native};
+use crate::local::turns::{History, Turns};
+use crate::local::wait::Batons;
+use crate::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
+use crate::protocol::observe::replaced_at;
+use crate::protocol::version::VersionHeader;
+use crate::protocol::write_log::WriteLog;
+use crate::session::error::Interrupt;
+use crate::session::hooks::Hooks;
+use contempo_alloc::reclaim::reclaimer::Reclaimer;
+use contempo_alloc::reclaim::retired::Block;
+use contempo_sched::contention::quantum::Quantum;
+use contempo_sched::contention::turn::Rank;
+use contempo_sched::descriptor::ThreadDescriptor;
+use contempo_sched::descriptor::statistics::Cause;
+use contempo_sched::primitives::CHECKED;
+use contempo_sched::primitives::checked::{Step, unwinding};
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::wait::patience::Patience;
+use contempo_sched::words::{Owner, StateWord, WhoWhen};
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::ptr::null_mut;
+use std::time::Instant;
+
+/// One thread's transactions.
+///
+/// Access rules: only its own thread touches it (`!Sync`). The logs are borrowed for the length of
+/// a method, never while user code (a closure, a hook, a destructor) runs; so user code may come
+/// back here.
+pub(crate) struct Context {
+    /// What a fast read compares with: the stamp that the running attempt reads at; but 0 once it is
+    /// interrupted, and while it presses, so that every access goes the slow way.
+    pub(crate) fast_bound: Cell<u64>,
+    /// The stamp that the running attempt reads at.
+    pub(crate) bound: Cell<u64>,
+    /// Is that from before the attempt began? (`docs/design.md`, "A recent bound".)
+    pub(crate) recent: Cell<bool>,
+    /// Did this thread's last transaction write? Then this one probably will.
+    pub(crate) wrote: Cell<bool>,
+    /// The claim that the running attempt's versions carry.
+    pub(crate) claim: Cell<WhoWhen>,
+    /// What this thread is inside of.
+    inside: Cell<Inside>,
+    /// Calls of user code outside of any session that come back to this context, one inside the other.
+    calls: Cell<u32>,
+    /// Has the attempt read a version that was already superseded (and so may not write)?
+    pub(crate) stale: Cell<bool>,
+    /// Has this transaction turned out to write? Then it reads the newest, moving its bound.
+    pub(crate) updating: Cell<bool>,
+    /// Why the attempt is interrupted.
+    pub(crate) interrupted: Cell<Option<Cause>>,
+    reads: UnsafeCell<Vec<ReadEntry<Native>>>,
+    writes: UnsafeCell<WriteLog<Native>>,
+    pub(crate) hooks: RefCell<Hooks>,
+    /// Is there anything to run or to forget at the end: hooks, a time-out? (Asked at every end.)
+    pub(crate) eventful: Cell<bool>,
+    /// Its bad luck, and its reservations.
+    pub(crate) turns: Turns,
+    pub(crate) reclaimer: Reclaimer,
+    /// How long this thread has run.
+    quantum: Quantum,
+    /// How long it spins before it sleeps in `retry`.
+    pub(crate) patience: Patience,
+    pub(crate) descriptor: &'static ThreadDescriptor,
+    pub(crate) domain: &'static Native,
+    slot: u32,
+    serial: Cell<u64>,
+    /// What this transaction was woken for and has to pass on.
+    pub(crate) batons: RefCell<Batons>,
+    /// When this transaction first blocked in `retry`.
+    pub(crate) waiting_since: Cell<Option<Instant>>,
+    /// When its shortest `retry_timeout` of this attempt ends.
+    pub(crate) wake_at: Cell<Option<Instant>>,
+    /// Private blocks to be freed once the logs are empty.
+    discarded: RefCell<Vec<Block>>,
+    has_discarded: Cell<bool>,
+    /// Has a destructor that ran in the middle of an attempt used cells?
+    has_been_apart: Cell<bool>,
+}
+
+/// What a thread is inside of: nothing, a transaction, or a snapshot at some bound.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inside(u64);
+
+impl Inside {
+    pub(crate) const NOTHING: Inside = Inside(0);
+    /// A transaction, or an operation on a single cell.
+    pub(crate) const TRANSACTION: Inside = Inside(1);
+
+    /// A snapshot at `bound`. (Every bound is above 1: the clock begins there.)
+    #[inline(always)]
+    fn snapshot(bound: u64) -> Self {
+        debug_assert!(bound > Inside::TRANSACTION.0);
+        Inside(bound)
+    }
+
+    /// The bound, if it is a snapshot.
+    fn view(self) -> Option<u64> {
+        (self.0 > Inside::TRANSACTION.0).then_some(self.0)
+    }
+}
+
+/// What of a transaction lasts longer than an attempt.
+pub(crate) struct Suspended {
+    updating: bool,
+    history: History,
+    waiting_since: Option<Instant>,
+    /// Passed on when dropped.
+    pub(crate) batons: Batons,
+}
+
+impl Context {
+    pub(crate) fn new(domain: &'static Native) -> Box<Self> {
+        domain.clock().check();
+        let (slot, descriptor) = match domain.table().take() {
+            Ok(taken) => taken,
+            Err(full) => panic!("contempo: {full}; end some threads, or share them in a pool"),
+        };
+        // The slot's last owner may have left in the middle of its count.
+        let serial = descriptor.state.load(contempo_sched::primitives::Ordering::Acquire).serial();
+        let context = Context {
+            fast_bound: Cell::new(0),
+            bound: Cell::new(0),
+            recent: Cell::new(false),
+            wrote: Cell::new(false),
+            claim: Cell::new(WhoWhen::committed(0)),
+            inside: Cell::new(Inside::NOTHING),
+            calls: Cell::new(0),
+            stale: Cell::new(false),
+            updating: Cell::new(false),
+            interrupted: Cell::new(None),
+            reads: UnsafeCell::new(Vec::new()),
+            writes: UnsafeCell::new(WriteLog::new()),
+            hooks: RefCell::new(Hooks::new()),
+            eventful: Cell::new(false),
+            turns: Turns::new(slot),
+            reclaimer: Reclaimer::new(domain.memory(), domain.table(), domain.clock(), slot),
+            quantum: Quantum::new(),
+            patience: Patience::new(),
+            descriptor,
+            domain,
+            slot,
+            serial: Cell::new(serial),
+            batons: RefCell::new(Batons::none(domain, descriptor, slot)),
+            waiting_since: Cell::new(None),
+            wake_at: Cell::new(None),
+            discarded: RefCell::new(Vec::new()),
+            has_discarded: Cell::new(false),
+            has_been_apart: Cell::new(false),
+        };
+        // Nor may its bad luck become ours.
+        descriptor.end_turn();
+        descriptor.rank.store(Rank::NONE, contempo_sched::primitives::Ordering::Relaxed);
+        if planted(Fault::SlotReusedWithItsSerial) {
+            context.claim.set(WhoWhen::claim(Owner { slot, serial }));
+        } else {
+            context.next_serial();
+        }
+        Box::new(context)
+    }
+
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// The bound of the attempt that was interrupted: it saw every change up to this stamp.
+    pub(crate) fn interrupted_bound(&self) -> u64 {
+        self.bound.get()
+    }
+
+    /// For a checker of the user's program.
+    #[inline(always)]
+    pub(crate) fn step(&self, step: Step) {
+        self.domain.steps().take(self.slot, step);
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_running(&self) -> bool {
+        self.inside.get() != Inside::NOTHING
+    }
+
+    /// Enters a snapshot that reads at `bound`. This thread is inside of nothing.
+    #[inline(always)]
+    pub(crate) fn begin_view(&self, bound: u64) {
+        self.inside.set(Inside::snapshot(bound));
+    }
+
+    /// The bound of the snapshot that this thread is inside of.
+    ///
+    /// # Panics
+    /// If it is inside of something else.
+    pub(crate) fn view_bound(&self) -> u64 {
+        match self.inside.get().view() {
+            Some(bound) => bound,
+            None => nested(),
+        }
+    }
+
+    /// Will anything on a stack of this thread come back to this context? Then it may not go, even if its
+    /// thread ends: a session runs, or user code was called that returns to us.
+    fn is_in_use(&self) -> bool {
+        self.is_running() || self.calls.get() > 0
+    }
+
+    /// Calls user code outside of any session, which may never return, and whatever ends its thread
+    /// meanwhile.
+    pub(crate) fn outside<R>(&self, code: impl FnOnce() -> R) -> R {
+        struct Call<'c>(&'c Cell<u32>);
+        impl Drop for Call<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() - 1);
+            }
+        }
+        self.calls.set(self.calls.get() + 1);
+        let _call = Call(&self.calls);
+        code()
+    }
+
+    #[cfg(not(all(any(contempo_loom, contempo_shuttle), not(contempo_models))))]
+    /// A block was retired outside of any session: is it time to free something? Destructors run.
+    pub(crate) fn has_retired(&self) {
+        if !self.is_running() && self.reclaimer.is_due() {
+            self.tidy_up();
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn next_serial(&self) {
+        let serial = StateWord::next_serial(self.serial.get());
+        self.serial.set(serial);
+        self.claim.set(WhoWhen::claim(Owner { slot: self.slot, serial }));
+    }
+
+    /// The read log. Not to be held while user code runs (struct docs).
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "one thread, short borrows: see the struct's rules")]
+    pub(crate) fn reads(&self) -> &mut Vec<ReadEntry<Native>> {
+        // SAFETY: one thread; every caller lets go before it calls anything that could come here.
+        unsafe { &mut *self.reads.get() }
+    }
+
+    /// The write log. Not to be held while user code runs (struct docs).
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "one thread, short borrows: see the struct's rules")]
+    pub(crate) fn writes(&self) -> &mut WriteLog<Native> {
+        // SAFETY: as in `reads`.
+        unsafe { &mut *self.writes.get() }
+    }
+
+    /// Enters a transaction or snapshot.
+    ///
+    /// # Panics
+    /// If this thread is inside one already.
+    #[inline(always)]
+    pub(crate) fn begin_session(&self) {
+        if self.inside.get() != Inside::NOTHING {
+            nested();
+        }
+        self.inside.set(Inside::TRANSACTION);
+    }
+
+    /// Begins an attempt.
+    #[inline(always)]
+    pub(crate) fn begin_attempt(&self) {
+        self.step(Step::Begin);
+        let recent = self.wrote.get() && !self.turns.reserving.get();
+        let bound = if recent { self.reclaimer.enter_recent() } else { self.reclaimer.enter() };
+        self.recent.set(recent);
+        self.bound.set(bound);
+        self.fast_bound.set(bound);
+        self.stale.set(false);
+        if self.turns.reserving.get() {
+            self.fast_bound.set(0);
+            self.updating.set(true); // It reads the newest.
+        }
+    }
+
+    /// May the attempt go on?
+    pub(crate) fn is_open(&self) -> bool {
+        self.interrupted.get().is_none()
+    }
+
+    #[inline(always)]
+    pub(crate) fn commit_of(&self, expected: *mut VersionHeader<Native>) -> Commit<'_, Native> {
+        Commit {
+            domain: self.domain,
+            descriptor: self.descriptor,
+            me: Owner { slot: self.slot, serial: self.serial.get() },
+            bound: self.bound.get(),
+            failures: self.turns.failures(),
+            expected,
+        }
+    }
+
+    /// Commits the running attempt. Versions that others could see and that did not commit are
+    /// retired; those that nobody saw stay in the log.
+    #[inline(always)]
+    pub(crate) fn commit(&self) -> Result<(), Cause> {
+        let writes = self.writes();
+        if writes.is_empty() {
+            self.wrote.set(false);
+            self.descriptor.counters.read_only.add(1);
+            return Ok(());
+        }
+        self.step(Step::Commit);
+        self.commit_writes(self.reads(), writes.entries(), null_mut()).map_err(|conflict| {
+            for write in writes.entries().iter().filter(|write| !write.base.is_null()) {
+                // SAFETY: given back: no longer in its cell.
+                unsafe { self.reclaimer.retire_now(write.version_block()) };
+            }
+            let cause = conflict.cause;
+            self.turns.meet(conflict);
+            cause
+        })
+    }
+
+    /// Commits these writes, provided that these reads still hold, and that what they replace is
+    /// `expected` (unless null). What they replaced is retired.
+    #[inline(always)]
+    pub(crate) fn commit_writes(
+        &self,
+        reads: &[ReadEntry<Native>],
+        writes: &mut [WriteEntry<Native>],
+        expected: *mut VersionHeader<Native>,
+    ) -> Result<(), Conflict<Native>> {
+        let replaced = |stamp, base| {
+            // SAFETY: replaced by this commit at its final stamp, by us alone.
+            unsafe { self.reclaimer.retire(stamp, base) }
+        };
+        // SAFETY: we are inside the transaction that found the cells and versions; the new
+        // versions carry its claim.
+        let outcome = unsafe { self.commit_of(expected).run(reads, writes, replaced) };
+        // Also after a failure: others may have met our claims, and look at our state word later.
+        if outcome.is_ok() || !planted(Fault::SerialKeptAfterFailure) {
+            self.next_serial();
+        }
+        let stamp = outcome?;
+        self.reclaimer.has_drawn(stamp);
+        self.wrote.set(true);
+        self.descriptor.counters.commits.add(1);
+        self.descriptor.counters.retired.add(writes.len() as u64);
+        Ok(())
+    }
+
+    /// Ends an attempt: empties the logs and leaves the contemporaries. Destructors do not run
+    /// yet.
+    #[inline(always)]
+    pub(crate) fn end_attempt(&self, failed: bool) {
+        if failed {
+            self.wrote.set(false); // The next one looks at the clock, and renews its announcement.
+        }
+        self.reads().clear();
+        let writes = self.writes();
+        if !writes.is_untouched() {
+            writes.clear(failed, |block| {
+                if !(failed && planted(Fault::DiscardedForgotten)) {
+                    self.discard(block);
+                }
+            });
+        }
+        self.reclaimer.exit();
+    }
+
+    /// Keeps a private block until the session ends.
+    pub(crate) fn discard(&self, block: Block) {
+        self.discarded.borrow_mut().push(block);
+        self.has_discarded.set(true);
+    }
+
+    /// Frees a private version that nothing can reach, in the middle of the attempt: as an assignment drops
+    /// what was there. Its destructor runs as if this thread were in no transaction: one of its own is
+    /// another thread's to us.
+    ///
+    /// It might conflict with us, again and again. So from the second attempt on such values stay until
+    /// the end, if there has been a transaction in a destructor.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn let_go(&self, block: Block) {
+        // SAFETY: private, and out of reach.
+        let destroy = || unsafe { self.reclaimer.destroy(block) };
+        if !block.kind.has_destructor {
+            destroy();
+        } else if CHECKED
+            || std::thread::panicking()
+            || (self.turns.failures() > 0 && self.has_been_apart.get())
+        {
+            self.discard(block);
+        } else if local::apart(destroy) {
+            self.has_been_apart.set(true);
+        }
+    }
+
+    /// After a part of a transaction.
+    #[inline]
+    pub(crate) fn free_out_of_reach(&self) {
+        // One at a time, none borrowed: a destructor may do anything.
+        while let Some(block) = { self.writes().next_out_of_reach() } {
+            self.let_go(block);
+        }
+    }
+
+    /// Leaves the transaction or snapshot. Destructors may run, and transactions in them.
+    #[inline(always)]
+    pub(crate) fn end_session(&self) {
+        debug_assert!(!self.turns.reserving.get(), "reservations outlive their session");
+        self.inside.set(Inside::NOTHING);
+        if self.reclaimer.is_due() {
+            self.tidy_up();
+        }
+        if self.has_discarded.get() {
+            self.free_discarded();
+        }
+    }
+
+    /// Between transactions: once in a hundred writes or so, or when something is to be dropped.
+    #[cold]
+    #[inline(never)]
+    fn tidy_up(&self) {
+        if std::thread::panicking() {
+            return self.reclaimer.set_aside(); // No destructor runs now: others see to it.
+        }
+        if self.outside(|| self.reclaimer.tidy())
+            && let Some(least) = self.domain.knobs().quantum()
+            && self.quantum.is_over(least)
+        {
+            self.descriptor.counters.yields.add(1);
+            self.reclaimer.withdraw();
+            self.quantum.give_way(self.domain.turnover(), least);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_discarded(&self) {
+        if unwinding() {
+            return; // As above.
+        }
+        self.has_discarded.set(false);
+        // One at a time, none borrowed: a destructor may come back here.
+        self.outside(|| {
+            while let Some(block) = { self.discarded.borrow_mut().pop() } {
+                // SAFETY: private to an attempt that has ended.
+                unsafe { self.reclaimer.destroy(block) };
+            }
+        });
+    }
+
+    /// What lasts longer than an attempt, taken away so that transactions in hooks and destructors
+    /// start afresh.
+    pub(crate) fn suspend(&self) -> Suspended {
+        self.wake_at.set(None);
+        Suspended {
+            updating: self.updating.take(),
+            history: self.suspend_turns(),
+            waiting_since: self.waiting_since.take(),
+            batons: self.batons.borrow_mut().take(),
+        }
+    }
+
+    /// Goes on with a transaction.
+    pub(crate) fn go_on(&self, suspended: Suspended) {
+        self.updating.set(suspended.updating);
+        self.resume_turns(suspended.history);
+        self.waiting_since.set(suspended.waiting_since);
+        self.batons.borrow_mut().put(suspended.batons);
+    }
+
+    /// Interrupts the attempt: from now on every operation of it fails.
+    #[cold]
+    pub(crate) fn interrupt(&self, cause: Cause) -> Interrupt {
+        if self.interrupted.get().is_none() {
+            self.interrupted.set(Some(cause));
+            self.fast_bound.set(0);
+        }
+        Interrupt::new()
+    }
+
+    /// Takes an interruption back, whose effects have been rolled back.
+    pub(crate) fn resume(&self) {
+        self.interrupted.set(None);
+        if !self.turns.trusting.get() {
+            self.fast_bound.set(self.bound.get());
+        }
+    }
+
+    /// Moves the bound forward to the newest commit, if everything read still holds there.
+    #[cold]
+    pub(crate) fn extend(&self) -> bool {
+        let bound = self.domain.clock().now();
+        if self.turns.trusting.get()
+            || self.turns.reserving.get() && planted(Fault::TrustedUnreserved)
+        {
+            // All that was read is reserved: if it still is, whoever changes it draws later.
+            if !self.still_presses() {
+                self.turns.meet(Conflict::PREEMPTED);
+                return false;
+            }
+        } else if planted(Fault::ExtendedUnchecked) {
+            self.fast_bound.set(bound);
+        } else {
+            // SAFETY: inside the transaction that filled the log.
+            let valid = unsafe { self.commit_of(null_mut()).validate(self.reads(), bound) };
+            if let Err(conflict) = valid {
+                self.turns.meet(conflict);
+                return false;
+            }
+            self.fast_bound.set(bound);
+        }
+        self.descriptor.counters.extensions.add(1);
+        self.bound.set(bound);
+        self.recent.set(false);
+        true
+    }
+
+    /// Finds, in retrospect, a bound that is not from before this attempt's begin, for one that has
+    /// only read so far: everything that it has read is the newest there. Cannot fail.
+    ///
+    /// Everything was read from the head of its cell. So whoever has replaced one of those versions
+    /// has claimed after that, and drawn after our begin: the moment before the first of them is
+    /// not before our begin.
+    #[cold]
+    pub(crate) fn refresh(&self) {
+        let now = self.domain.clock().now();
+        let first_replaced = self.reads().iter().filter_map(|read| {
+            // SAFETY: inside the transaction that filled the log.
+            unsafe { replaced_at(self.domain, &*read.cell, read.version, now, self.claim.get()) }
+        });
+        let bound = first_replaced.map(|stamp| stamp - 1).min().unwrap_or(now);
+        self.stale.set(bound < now);
+        self.recent.set(false);
+        self.bound.set(bound);
+        self.fast_bound.set(bound);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn nested() -> ! {
+    panic!(
+        "contempo: `atomically`, `snapshot` or a single-cell operation was called inside a \
+         transaction of the same thread. Transactions compose by passing the handle on: call \
+         `f(tx)?` and use `tx.read`, `tx.write` and `tx.nested` there; for effects outside the \
+         transaction use `tx.on_commit`"
+    );
+}
+
+#[cfg(not(any(contempo_loom, contempo_shuttle)))]
+mod local;
+
+#[cfg(any(contempo_loom, contempo_shuttle))]
+#[path = "context/checked.rs"]
+mod local;
+
+pub(crate) use local::current;
+
+/// Runs `f` with this thread's context.
+#[inline(always)]
+pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
+    f(&current())
+}
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests;

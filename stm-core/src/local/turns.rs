@@ -1,0 +1,526 @@
+//! Taking turns: what a thread does between two attempts, and how it presses.
+//!
+//! A failed attempt asks the policy what to do next: try again, wait in the queue of the cell where it
+//! lost, or press. A transaction that presses reserves every cell before it reads or writes it, so
+//! that nobody younger commits to it from then on; its attempt can only lose to an older one.
+//! `docs/design.md`, "Scheduling", has the whole.
+
+use crate::domain::{Domain, Native};
+use crate::local::context::Context;
+use crate::protocol::commit::Conflict;
+use crate::protocol::version::CellHeader;
+use contempo_sched::contention::admission::Admission;
+use contempo_sched::contention::policy::{FailureBid, HEAT_PER_FAILURE, Next, on_failure, rank};
+use contempo_sched::contention::queue::Joined;
+use contempo_sched::contention::turn::{Rank, pressing, revoke, revoke_silent};
+use contempo_sched::descriptor::Descriptor;
+use contempo_sched::descriptor::statistics::Cause;
+use contempo_sched::primitives::checked::instant;
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::time;
+use contempo_sched::primitives::{CHECKED, Ordering, spin, thread};
+use contempo_sched::words::{Reservation, TurnPhase, TurnWord};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::time::{Duration, Instant};
+
+/// What a thread remembers about its turns. (Touched after a failure only, but for the first two.)
+pub(crate) struct Turns {
+    /// Has this transaction failed, or does it press: is there anything to forget at its end?
+    pub(crate) unlucky: Cell<bool>,
+    /// Does the running attempt press: has it reservations that count?
+    pub(crate) reserving: Cell<bool>,
+    /// Does it reserve all that it touches, and so trust that nothing of it changes?
+    pub(crate) trusting: Cell<bool>,
+    /// The cells that it has reserved. Good until the session ends.
+    reserved: UnsafeCell<Vec<*const CellHeader<Native>>>,
+    /// Its turn.
+    turn: Cell<TurnWord>,
+    /// The cell in whose queue it has waited: the first there has its own timer, and is not called, or
+    /// nobody would have the cell for longer than one transaction.
+    hot: Cell<usize>,
+    /// Where the attempt that has just failed met another.
+    met: Cell<Option<Conflict<Native>>>,
+    /// What lasts longer than an attempt.
+    history: Cell<History>,
+    /// How often this thread has failed lately, against how often it has committed.
+    heat: Cell<u32>,
+    /// Its commits at its last failure.
+    commits_before: Cell<u64>,
+    /// Whom this thread has given way to lately. Lasts longer than its transactions: those that give
+    /// up early must not each begin to wait anew.
+    respected: RefCell<Vec<Respected>>,
+    /// What it has learned about declared transactions.
+    pub(crate) admission: Admission,
+    /// Jitter.
+    random: RefCell<SmallRng>,
+}
+
+/// What of a transaction's bad luck lasts longer than an attempt.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct History {
+    /// Failed attempts.
+    pub(crate) failures: u32,
+    /// When the first attempt failed, or a declared transaction was admitted; or 0.
+    since: u64,
+    /// Accesses of failed attempts.
+    lost: u64,
+    /// Waits in queues.
+    waits: u32,
+    /// Press in the next attempt?
+    press: bool,
+}
+
+/// A turn that this thread has given way to: the sign of life that it gave then, and when.
+#[derive(Clone, Copy)]
+struct Respected {
+    turn: Reservation,
+    sign: u64,
+    since: u64,
+}
+
+/// How many a thread remembers. With more that are stopped at once it forgets the oldest, and the
+/// lease of that one begins anew.
+const RESPECTED: usize = 32;
+
+/// What to do before the next attempt.
+pub(crate) enum Pause {
+    /// Spin for at most so many pauses.
+    Spin(u32),
+    /// Give the processor away at most so many times.
+    Yield(u32),
+    /// Nothing.
+    Press,
+    /// Wait for our turn in a queue that we have joined.
+    Queue(Waiting),
+}
+
+/// A place in a queue. Given up when dropped, wherever the transaction goes from there.
+pub(crate) struct Waiting {
+    domain: &'static Native,
+    descriptor: &'static Descriptor,
+    slot: u32,
+    key: usize,
+    joined: Joined,
+    by: Option<Reservation>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let Joined::As(turn, _) = self.joined else { return };
+        if self.descriptor.turn.load(Ordering::Relaxed).ticket() == turn.ticket() {
+            self.descriptor.end_turn();
+        }
+        // Whoever is next lets us pass for a slice.
+        let own = Reservation { slot: self.slot, ticket: turn.ticket() };
+        self.domain.queues().leave(self.key, own, self.domain.table());
+    }
+}
+
+impl Turns {
+    pub(crate) fn new(seed: u32) -> Self {
+        Turns {
+            unlucky: Cell::new(false),
+            reserving: Cell::new(false),
+            trusting: Cell::new(false),
+            reserved: UnsafeCell::new(Vec::new()),
+            turn: Cell::new(TurnWord::new(0, TurnPhase::Idle)),
+            hot: Cell::new(0),
+            met: Cell::new(None),
+            history: Cell::new(History::default()),
+            heat: Cell::new(0),
+            commits_before: Cell::new(0),
+            respected: RefCell::new(Vec::new()),
+            admission: Admission::new(),
+            random: RefCell::new(SmallRng::seed_from_u64(u64::from(seed))),
+        }
+    }
+
+    /// The attempt that is about to end met another transaction here.
+    pub(crate) fn meet(&self, conflict: Conflict<Native>) {
+        self.met.set(Some(conflict));
+    }
+
+    pub(crate) fn failures(&self) -> u32 {
+        self.history.get().failures
+    }
+
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "one thread, never held across a call")]
+    fn reserved(&self) -> &mut Vec<*const CellHeader<Native>> {
+        // SAFETY: `!Sync`; each use lets go before it calls anything.
+        unsafe { &mut *self.reserved.get() }
+    }
+
+    /// A random number from 1 to `most`.
+    fn jitter(&self, most: u32) -> u32 {
+        self.random.borrow_mut().random_range(1..=most.max(1))
+    }
+}
+
+impl Context {
+    /// Takes this transaction's bad luck away, so that those that hooks and destructors run start
+    /// afresh.
+    pub(crate) fn suspend_turns(&self) -> History {
+        let history = self.turns.history.take();
+        self.turns.unlucky.set(false);
+        if history.since != 0 {
+            self.descriptor.rank.store(Rank::NONE, Ordering::Relaxed);
+        }
+        history
+    }
+
+    /// Goes on with a transaction.
+    pub(crate) fn resume_turns(&self, history: History) {
+        if history.since != 0 {
+            self.descriptor.rank.store(self.rank_of(&history), Ordering::Relaxed);
+        }
+        self.turns.unlucky.set(history.since != 0);
+        self.turns.history.set(history);
+    }
+
+    fn rank_of(&self, history: &History) -> u64 {
+        rank(self.domain.knobs().policy(), history.since, history.lost)
+    }
+
+    /// Begins to press, if this transaction has come to that.
+    pub(crate) fn press_if_due(&self) {
+        let history = self.turns.history.get();
+        if history.press && !self.turns.reserving.get() {
+            self.press();
+        }
+    }
+
+    /// Presses, perhaps although nothing has failed yet: for a transaction that declares what it will access.
+    /// Its age counts from its first failure, or else from now, its admission.
+    pub(crate) fn press_declared(&self) {
+        self.eventful.set(true);
+        let mut history = self.turns.history.get();
+        if history.since == 0 {
+            history.since = time::now();
+            self.turns.unlucky.set(true);
+            self.turns.history.set(history);
+            self.descriptor.rank.store(self.rank_of(&history), Ordering::Relaxed);
+            self.descriptor.reset_lease();
+        }
+        if !self.turns.reserving.get() {
+            self.press();
+        }
+    }
+
+    /// Begins a turn whose reservations count.
+    #[cold]
+    fn press(&self) {
+        let turn = self.descriptor.next_turn(TurnPhase::Pressing);
+        self.turns.turn.set(turn);
+        self.turns.reserving.set(true);
+        self.turns.trusting.set(true);
+        self.descriptor.counters.pressed.add(1);
+    }
+
+    /// The attempt has reserved what its transaction declares, and read nothing yet. From now on it reads and writes as one
+    /// that does not press, at this moment's bound: what is reserved does not change, and what was not declared is
+    /// validated as ever.
+    pub(crate) fn stop_reserving(&self) {
+        debug_assert!(self.reads().is_empty() && self.writes().is_empty());
+        self.turns.trusting.set(false);
+        let bound = self.domain.clock().now();
+        self.bound.set(bound);
+        self.fast_bound.set(bound);
+    }
+
+    /// Is everything that this attempt has reserved still reserved? Then nothing that it has read has
+    /// changed since.
+    pub(crate) fn still_presses(&self) -> bool {
+        // SeqCst, partner: the swap of whoever revokes it, which comes before their claims count.
+        planted(Fault::RevocationMissed)
+            || self.descriptor.turn.load(Ordering::SeqCst) == self.turns.turn.get()
+    }
+
+    /// Reserves a cell: from now on nobody younger commits to it.
+    ///
+    /// # Errors
+    /// Why not: an older transaction has it, or has ended our turn.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn reserve(&self, cell: &CellHeader<Native>) -> Result<(), Cause> {
+        let (slot, table) = (self.slot(), self.domain.table());
+        let own = Reservation { slot, ticket: self.turns.turn.get().ticket() };
+        let life = &self.descriptor.sign_of_life;
+        // Relaxed: read by who waits for us, who only looks whether it has changed.
+        life.store(life.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        if !self.still_presses() {
+            return Err(self.met_at(Conflict::at(Cause::Preempted, cell)));
+        }
+        let mut lock = cell.lock.load(Ordering::SeqCst);
+        loop {
+            match lock.reservation() {
+                Some(other) if other == own => return Ok(()),
+                Some(other) => {
+                    if let Some(rank) = pressing(table, other) {
+                        if rank < self.descriptor.rank(slot) {
+                            let by = Some(other);
+                            return Err(self.met_at(Conflict { cause: Cause::Reserved, cell, by }));
+                        }
+                        if !self.still_presses() {
+                            return Err(self.met_at(Conflict::at(Cause::Preempted, cell)));
+                        }
+                        if !planted(Fault::TakenWithoutRevoking) && revoke(table, other) {
+                            self.descriptor.counters.revoked.add(1);
+                            self.descriptor.conflicts.note(cell.key(), |cell| cell.preempted += 1);
+                        }
+                    }
+                }
+                None => {}
+            }
+            // SeqCst, partner: the load of this word after a claim (`Commit::place`).
+            match cell.lock.compare_exchange(
+                lock,
+                lock.reserved(own),
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            ) {
+                Ok(_) => break,
+                Err(current) => lock = current,
+            }
+        }
+        self.turns.reserved().push(cell);
+        // SAFETY: inside an attempt; the cell is alive, as we were given it.
+        unsafe { self.commit_of(std::ptr::null_mut()).clear_of_claims(cell) }
+            .map_err(|conflict| self.met_at(conflict))
+    }
+
+    fn met_at(&self, conflict: Conflict<Native>) -> Cause {
+        let cause = conflict.cause;
+        self.turns.meet(conflict);
+        cause
+    }
+
+    /// Ends the turn: gives every reservation back, and calls whoever waits for one of the cells. Must
+    /// be called before the session ends.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn release(&self) {
+        let turns = &self.turns;
+        if !turns.reserving.replace(false) {
+            return;
+        }
+        turns.trusting.set(false);
+        let own = Reservation { slot: self.slot(), ticket: turns.turn.get().ticket() };
+        if planted(Fault::ReservationsKept) {
+            turns.reserved().clear();
+            return;
+        }
+        self.descriptor.end_turn();
+        for index in 0..turns.reserved().len() {
+            // SAFETY: reserved in this session, so the cell is alive.
+            let cell = unsafe { &*turns.reserved()[index] };
+            let mut lock = cell.lock.load(Ordering::Relaxed);
+            while lock.reservation() == Some(own) {
+                // SeqCst, as every change of the word; it is stale already, this saves others the
+                // look at our turn.
+                match cell.lock.compare_exchange(
+                    lock,
+                    lock.unreserved(),
+                    Ordering::SeqCst,
+                    Ordering::Relaxed,
+                ) {
+                    Ok(_) => break,
+                    Err(current) => lock = current,
+                }
+            }
+            if lock.has_queue() && cell.key() != turns.hot.get() {
+                let unmark = || cell.mark_queued(false);
+                let woken =
+                    self.domain.queues().call_first(cell.key(), self.domain.table(), unmark);
+                self.descriptor.counters.called.add(woken.min(1));
+            }
+        }
+        turns.reserved().clear();
+    }
+
+    /// The transaction is over, one way or another: nothing is left of its bad luck.
+    #[cold]
+    pub(crate) fn forget_turns(&self) {
+        self.release();
+        let turns = &self.turns;
+        turns.unlucky.set(false);
+        if turns.history.take().since != 0 {
+            self.descriptor.rank.store(Rank::NONE, Ordering::Relaxed);
+        }
+        turns.hot.set(0);
+        turns.met.set(None);
+    }
+
+    /// An attempt has failed by a conflict: what to do before the next one. Must be called before the
+    /// session ends.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn lost(&self, cause: Cause, accesses: usize) -> Pause {
+        let (turns, knobs, now) = (&self.turns, self.domain.knobs(), time::now());
+        self.wrote.set(false); // The next attempt begins at the newest stamp.
+        if turns.trusting.get() {
+            self.descriptor.lengthen_lease(knobs.lease(), now);
+        } else if turns.reserving.get() && !self.still_presses() {
+            turns.admission.was_slow();
+        }
+        self.release();
+        let mut history = turns.history.get();
+        history.press = false;
+        history.failures = history.failures.saturating_add(1);
+        if history.since == 0 {
+            history.since = now;
+            turns.unlucky.set(true);
+            self.descriptor.reset_lease();
+        }
+        history.lost += accesses as u64;
+        let commits = self.descriptor.counters.commits.get();
+        let since_last = commits.wrapping_sub(turns.commits_before.replace(commits));
+        let cooled = turns.heat.get().saturating_sub(since_last.try_into().unwrap_or(u32::MAX));
+        let heat = (cooled + HEAT_PER_FAILURE).min(8 * HEAT_PER_FAILURE);
+        turns.heat.set(heat);
+        let policy = knobs.policy();
+        self.descriptor.rank.store(self.rank_of(&history), Ordering::Relaxed);
+        let met = turns.met.take().filter(|met| !met.cell.is_null());
+        // SAFETY: met in this session, so the cell is alive.
+        let cell = met.as_ref().map(|met| unsafe { &*met.cell });
+        if let Some(cell) = cell {
+            self.descriptor.conflicts.note(cell.key(), |at| {
+                at.failed += 1;
+                at.gave_way += u64::from(cause == Cause::Reserved);
+            });
+        }
+        let by = met.as_ref().and_then(|met| met.by);
+        let must_wait = by.is_some_and(|by| self.respects(by, now));
+        let bid = FailureBid {
+            failures: history.failures,
+            elapsed: now.saturating_sub(history.since),
+            lost: history.lost,
+            heat,
+            must_wait,
+            patience: knobs.patience(),
+        };
+        let pause = match (on_failure(policy, bid), cell) {
+            (Next::Queue, Some(cell)) => {
+                history.waits += 1;
+                self.descriptor.counters.queued.add(1);
+                let (key, mark) = (cell.key(), || cell.mark_queued(true));
+                let joined = self.domain.queues().join(key, self.slot(), self.domain.table(), mark);
+                let (domain, descriptor, slot) = (self.domain, self.descriptor, self.slot());
+                Pause::Queue(Waiting { domain, descriptor, slot, key, joined, by })
+            }
+            (Next::Queue, None) => Pause::Yield(1),
+            (Next::Press, _) => {
+                history.press = true;
+                Pause::Press
+            }
+            (Next::Again(most), _) => Pause::Spin(most),
+            (Next::Yield(most), _) => Pause::Yield(most),
+        };
+        turns.history.set(history);
+        pause
+    }
+
+    /// Does the owner of this reservation deserve to be waited for? If it has given no sign of life
+    /// for as long as its lease, we end its turn.
+    fn respects(&self, turn: Reservation, now: u64) -> bool {
+        let owner = self.domain.table().get(turn.slot);
+        let sign = owner.sign_of_life.load(Ordering::Relaxed);
+        let mut respected = self.turns.respected.borrow_mut();
+        let Some(at) = respected.iter().position(|known| known.turn.slot == turn.slot) else {
+            if respected.len() == RESPECTED {
+                respected.remove(0);
+            }
+            respected.push(Respected { turn, sign, since: now });
+            return true;
+        };
+        let known = &mut respected[at];
+        if (known.turn, known.sign) != (turn, sign) {
+            *known = Respected { turn, sign, since: now };
+            return true;
+        }
+        let lease = owner.current_lease(self.domain.knobs().lease());
+        if now.saturating_sub(known.since) < lease || CHECKED {
+            return true;
+        }
+        respected.remove(at);
+        if revoke_silent(self.domain.table(), turn, now) {
+            self.descriptor.counters.revoked.add(1);
+        }
+        false
+    }
+
+    /// Does what `lost` has said, outside any session.
+    #[cold]
+    pub(crate) fn pause(&self, pause: Pause, deadline: Option<Instant>) {
+        match pause {
+            Pause::Press => {}
+            Pause::Spin(_) | Pause::Yield(_) if CHECKED => spin(),
+            Pause::Spin(most) => (0..self.turns.jitter(most)).for_each(|_| spin()),
+            Pause::Yield(most) => (0..self.turns.jitter(most)).for_each(|_| thread::yield_now()),
+            Pause::Queue(waiting) => {
+                self.descriptor.conflicts.begin_wait(waiting.key, waiting.by, time::now());
+                self.await_turn(&waiting, deadline);
+                self.descriptor.conflicts.end_wait(time::now());
+            }
+        }
+    }
+
+    /// Waits until we are called, or until we have been the first of the queue for a slice.
+    fn await_turn(&self, waiting: &Waiting, deadline: Option<Instant>) {
+        let settings = self.domain.knobs().get();
+        let mut history = self.turns.history.get();
+        // A transaction that waits again and again (for a long one) looks less and less often.
+        let slice = settings.slice.saturating_mul(1 << history.waits.min(16).saturating_sub(1));
+        let slice = slice.min(settings.lease.max(settings.slice));
+        let parker = &self.descriptor.parker;
+        let until = |time: Duration| {
+            let end = instant() + time;
+            Some(deadline.map_or(end, |deadline| deadline.min(end)))
+        };
+        let Joined::As(turn, ahead) = waiting.joined else {
+            if !CHECKED {
+                parker.park_until(until(slice));
+            }
+            return;
+        };
+        let mut first_until = None;
+        loop {
+            // Acquire, partner: whoever calls us, or makes us the first.
+            let now = self.descriptor.turn.load(Ordering::Acquire);
+            if now.ticket() != turn.ticket() {
+                break; // A hook has run a transaction that queued: that was another turn.
+            }
+            match now.phase() {
+                TurnPhase::Waiting => {
+                    // Wakes are the queue's to give; the time-out is for a thread that stops before
+                    // it gives one.
+                    let theirs = settings.slice.saturating_mul(4 * ahead as u32);
+                    let fallback =
+                        if CHECKED { None } else { until(settings.lease.saturating_add(theirs)) };
+                    if !parker.park_until(fallback) {
+                        break;
+                    }
+                }
+                TurnPhase::First if CHECKED => {
+                    spin();
+                    break;
+                }
+                TurnPhase::First => {
+                    let end = *first_until.get_or_insert_with(|| until(slice));
+                    if !parker.park_until(end) {
+                        break;
+                    }
+                }
+                _ => break,
+            }
+        }
+        self.turns.hot.set(waiting.key);
+        history.press = self.descriptor.turn.load(Ordering::Relaxed).phase() != TurnPhase::Called;
+        self.turns.history.set(history);
+    }
+}
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests;

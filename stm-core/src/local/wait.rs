@@ -1,0 +1,239 @@
+//! Blocking `retry`: sleeping until a cell that was read changes.
+//!
+//! The sleeper marks every cell that it has read, enlists, and looks at the cells once more before
+//! it sleeps; a committer looks at the mark after it has committed. One of the two sees the other,
+//! so no wake-up is lost. While it sleeps, the thread is outside any transaction: it holds no claim
+//! and no memory.
+//!
+//! A change wakes few, so a woken thread that cannot use it passes it on: it holds a [`Baton`].
+
+use crate::domain::{Domain, Native};
+use crate::local::context::Context;
+use crate::protocol::commit::ReadEntry;
+use crate::protocol::observe::is_current;
+use crate::protocol::version::CellHeader;
+use contempo_sched::descriptor::Descriptor;
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::{CHECKED, Ordering, fence};
+use contempo_sched::wait::watch::{Baton, Change, Outcome, Place, Sleeper, Woke, earlier};
+use std::time::Instant;
+
+/// A thread that is about to sleep, enlisted for every cell that its attempt has read. Taken off
+/// the list when dropped.
+pub(crate) struct Enlisted {
+    domain: &'static Native,
+    descriptor: &'static Descriptor,
+    slot: u32,
+    /// The bound of the attempt.
+    seen: u64,
+    /// A cell had changed by the time that all were marked: do not sleep.
+    changed: bool,
+    places: Vec<Place>,
+    wake_at: Option<Instant>,
+}
+
+/// Enlists the running attempt's thread for every cell that the attempt has read.
+pub(crate) fn enlist(context: &Context) -> Enlisted {
+    let domain = context.domain;
+    let (slot, seen) = (context.slot(), context.interrupted_bound());
+    let sleeper = Sleeper { slot, seen, since: context.batons.borrow_mut().since(seen) };
+    let wake_at = context.wake_at.take();
+    let reads = context.reads();
+    // Each cell once.
+    let mut places = Vec::new();
+    each_once(reads, |cell| {
+        // SAFETY: the attempt is still running, so the cells in its log are alive.
+        let cell = unsafe { &*cell };
+        let mark = || cell.mark_watched(true);
+        places.push(domain.watches().enlist(cell.key(), sleeper, mark));
+    });
+    // Ours first: the committer, whose decision is a SeqCst swap before its SeqCst load of the
+    // mark, sees the mark. Theirs first: we see its claim and its decision below.
+    if !planted(Fault::MarkWithoutFence) {
+        fence(Ordering::SeqCst);
+    }
+    let changed = !planted(Fault::NoSecondLook)
+        && !reads.iter().all(|read| {
+            // SAFETY: as above; the version was found by this attempt.
+            unsafe { is_current(domain, &*read.cell, read.version) }
+        });
+    let descriptor = context.descriptor;
+    Enlisted { domain, descriptor, slot, seen, changed, places, wake_at }
+}
+
+/// Calls `visit` for each cell that was read, once, in the same order in every run if a checker runs us: not
+/// by their addresses then.
+fn each_once(reads: &mut [ReadEntry<Native>], mut visit: impl FnMut(*const CellHeader<Native>)) {
+    if CHECKED {
+        for (index, read) in reads.iter().enumerate() {
+            if reads[..index].iter().all(|earlier| earlier.cell != read.cell) {
+                visit(read.cell);
+            }
+        }
+        return;
+    }
+    reads.sort_unstable_by_key(|read| read.cell.addr());
+    let mut last = std::ptr::null();
+    for read in &*reads {
+        if read.cell != last {
+            last = read.cell;
+            visit(last);
+        }
+    }
+}
+
+impl Enlisted {
+    /// Sleeps until a watched cell changes, or until `deadline`. May wake early. False, at once, if
+    /// nothing could ever wake this thread.
+    pub(crate) fn sleep(mut self, context: &Context, deadline: Option<Instant>) -> bool {
+        if self.changed || planted(Fault::RetryDoesNotSleep) {
+            return true;
+        }
+        let until = earlier(self.wake_at, deadline);
+        if self.places.is_empty() && until.is_none() {
+            return false;
+        }
+        // A permit may be left from an earlier sleep, or taken by one in a hook since we enlisted.
+        // Whoever wakes us from now on finds us lying, and leaves a permit after that.
+        self.descriptor.parker.reset();
+        let mut batons = Batons::none(self.domain, self.descriptor, self.slot);
+        if self.domain.watches().lie_down(&self.places) {
+            // Not earlier: if a cell has changed, the next attempt may use what we were woken for.
+            context.batons.borrow_mut().blocked(self.seen);
+            self.descriptor.counters.waits.add(1);
+            let descriptor = self.descriptor;
+            context.patience.spin_until(|| descriptor.parker.has_permit());
+            let (watches, table) = (self.domain.watches(), self.domain.table());
+            let report = |woke| count(descriptor, woke);
+            batons.woken = watches.sleep(&self.places, &descriptor.parker, until, table, report);
+        }
+        self.leave(&mut batons);
+        context.batons.borrow_mut().put(batons);
+        true
+    }
+
+    /// Takes all entries off the list.
+    fn leave(&mut self, batons: &mut Batons) {
+        let places = std::mem::take(&mut self.places);
+        let table = self.domain.table();
+        count(self.descriptor, self.domain.watches().leave(&places, table, &mut batons.list));
+    }
+}
+
+impl Drop for Enlisted {
+    fn drop(&mut self) {
+        if !self.places.is_empty() {
+            // Passed on when dropped.
+            let mut batons = Batons::none(self.domain, self.descriptor, self.slot);
+            self.leave(&mut batons);
+        }
+    }
+}
+
+/// What a transaction was woken for. Passed on when dropped.
+pub(crate) struct Batons {
+    domain: &'static Native,
+    descriptor: &'static Descriptor,
+    slot: u32,
+    list: Vec<Baton>,
+    /// Has it been woken, since it last blocked?
+    woken: bool,
+    /// The bound of its first attempt that blocked, or 0.
+    since: u64,
+}
+
+impl Batons {
+    pub(crate) fn none(
+        domain: &'static Native,
+        descriptor: &'static Descriptor,
+        slot: u32,
+    ) -> Self {
+        Batons { domain, descriptor, slot, list: Vec::new(), woken: false, since: 0 }
+    }
+
+    /// Takes everything out.
+    pub(crate) fn take(&mut self) -> Batons {
+        let none = Batons::none(self.domain, self.descriptor, self.slot);
+        let taken = std::mem::replace(self, none);
+        if !taken.list.is_empty() {
+            self.announce();
+        }
+        taken
+    }
+
+    /// Adds what `other` has.
+    pub(crate) fn put(&mut self, mut other: Batons) {
+        self.woken |= other.woken;
+        self.since = self.since.max(other.since); // One of them is 0.
+        if !other.list.is_empty() {
+            self.list.append(&mut other.list);
+            self.announce();
+        }
+    }
+
+    /// Lets `announce_change` know for which cell this transaction was woken; of several, the last.
+    fn announce(&self) {
+        let key = self.list.last().map_or(0, |baton| baton.key);
+        // Relaxed: read by this thread only.
+        self.descriptor.woken_for.store(key, Ordering::Relaxed);
+    }
+
+    /// The bound of the transaction's first attempt that blocked, which may be this one.
+    fn since(&mut self, bound: u64) -> u64 {
+        if self.since == 0 {
+            self.since = bound;
+        }
+        self.since
+    }
+
+    /// The transaction has blocked again, having seen all changes up to `seen`.
+    fn blocked(&mut self, seen: u64) {
+        self.descriptor.counters.wakes_in_vain.add(u64::from(self.woken));
+        self.woken = false;
+        if !self.list.is_empty() {
+            self.pass(Outcome::Blocked(seen));
+            self.announce();
+        }
+    }
+
+    /// The transaction has committed.
+    pub(crate) fn went_on(mut self) {
+        self.pass(Outcome::WentOn);
+    }
+
+    fn pass(&mut self, outcome: Outcome) {
+        for baton in self.list.drain(..) {
+            let (watches, table) = (self.domain.watches(), self.domain.table());
+            count(self.descriptor, watches.pass(self.slot, baton, outcome, table));
+        }
+    }
+}
+
+impl Drop for Batons {
+    fn drop(&mut self) {
+        self.pass(Outcome::Left);
+    }
+}
+
+/// Tells the watch list that `cell` has changed, by a commit of the thread at `by` at the stamp that it
+/// drew last.
+pub(crate) fn announce_change(
+    domain: &Native,
+    descriptor: &Descriptor,
+    by: u32,
+    cell: &CellHeader<Native>,
+) {
+    let key = cell.key();
+    // Relaxed, both: written by this thread only.
+    let stamp = descriptor.stamp.load(Ordering::Relaxed);
+    let woken = descriptor.woken_for.load(Ordering::Relaxed) == key;
+    let change = Change { stamp, by, woken };
+    let unmark = || cell.mark_watched(false);
+    count(descriptor, domain.watches().changed(key, change, domain.table(), unmark));
+}
+
+fn count(descriptor: &Descriptor, woke: Woke) {
+    descriptor.counters.wakes.add(woke.wakes);
+    descriptor.counters.paced.add(woke.paced);
+    descriptor.counters.nudges.add(woke.nudges);
+}

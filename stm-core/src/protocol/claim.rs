@@ -1,0 +1,260 @@
+//! Claiming cells, and what happens when somebody else has claimed or reserved one.
+
+use crate::domain::{Domain, Link, Trail};
+use crate::protocol::commit::{Commit, Conflict, WriteEntry};
+use crate::protocol::version::{CellHeader, VersionHeader};
+use contempo_sched::contention::policy::{ClaimBid, Verdict, on_claimed};
+use contempo_sched::contention::turn::{pressing, revoke};
+use contempo_sched::descriptor::Descriptor;
+use contempo_sched::descriptor::statistics::Cause;
+use contempo_sched::descriptor::table::Descriptors;
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::{Ordering, fence_after_sequential_swap, spin};
+use contempo_sched::words::{Owner, Phase, Reservation, StateWord, TurnPhase, WhoWhen};
+
+impl<D: Domain> Commit<'_, D> {
+    /// Claims one cell: one compare-and-swap on its value, from the committed head.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[inline(always)]
+    pub(crate) unsafe fn claim(&self, write: &mut WriteEntry<D>) -> Result<(), Conflict<D>> {
+        // SAFETY: the cell is alive (our caller's promise).
+        let cell = unsafe { &*write.cell };
+        // Acquire, partner: the release of the claim that published it.
+        let head = cell.value.load(self.domain, Ordering::Acquire);
+        // SAFETY: the head of a cell is not freed before we end.
+        let who_when = unsafe { &*head }.who_when.load(Ordering::Acquire);
+        if who_when.stamp().is_none() {
+            // SAFETY: passed on.
+            return unsafe { self.claim_slow(write) };
+        }
+        // SAFETY: passed on.
+        if unsafe { self.place(write, head, head) }? {
+            return Ok(());
+        }
+        // SAFETY: passed on.
+        unsafe { self.claim_slow(write) }
+    }
+
+    /// Puts our claim in the place of `found`, on top of the committed version `base`. False if
+    /// the cell has moved on.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run); `base` is what `found` stands for.
+    #[inline(always)]
+    unsafe fn place(
+        &self,
+        write: &mut WriteEntry<D>,
+        found: *mut VersionHeader<D>,
+        base: *mut VersionHeader<D>,
+    ) -> Result<bool, Conflict<D>> {
+        if !self.expected.is_null() && self.expected != base {
+            return Err(Conflict::at(Cause::Changed, write.cell));
+        }
+        // SAFETY: our version is private until the swap below succeeds.
+        unsafe { &*write.version }.prev.store(self.domain, base, Ordering::Relaxed);
+        // SAFETY: the cell is alive.
+        let cell = unsafe { &*write.cell };
+        // SeqCst: release publishes the version and the state word; the total order is for the
+        // sleeper that looks at the cell a second time (`wait`), and for whoever reserves the cell.
+        if !cell.value.replace(self.domain, found, write.version, Ordering::SeqCst) {
+            return Ok(false);
+        }
+        write.base = base;
+        // The claim was a SeqCst swap and this is a SeqCst load; a reserver swaps the lock pointer
+        // and then looks at the value. Ours first: it sees our claim. Theirs first: we see its
+        // reservation.
+        fence_after_sequential_swap();
+        if cell.lock.load(Ordering::SeqCst).is_reserved() {
+            self.respect(cell)?;
+        }
+        Ok(true)
+    }
+
+    /// Somebody has reserved a cell that we have claimed: gives way if it presses and is older.
+    #[cold]
+    #[inline(never)]
+    fn respect(&self, cell: &CellHeader<D>) -> Result<(), Conflict<D>> {
+        let table = self.domain.table();
+        let lock = cell.lock.load(Ordering::SeqCst);
+        let Some(reservation) = lock.reservation() else { return Ok(()) };
+        if reservation.slot == self.me.slot || planted(Fault::ReservationIgnored) {
+            return Ok(());
+        }
+        match pressing(table, reservation) {
+            None => {
+                // Stale. Release: whoever sees it cleared does not look at the turn word, and must have
+                // what we have seen there happen before (partner: their load after their claim).
+                let _ = cell.lock.compare_exchange(
+                    lock,
+                    lock.unreserved(),
+                    Ordering::Release,
+                    Ordering::Relaxed,
+                );
+                Ok(())
+            }
+            Some(rank) if self.presses() && self.descriptor.rank(self.me.slot) < rank => {
+                if revoke(table, reservation) {
+                    self.descriptor.counters.revoked.add(1);
+                    self.domain.preempted_at(self.me.slot, cell);
+                }
+                Ok(())
+            }
+            Some(_) => Err(Conflict { cause: Cause::Reserved, cell, by: Some(reservation) }),
+        }
+    }
+
+    /// Do our own reservations count?
+    fn presses(&self) -> bool {
+        // Relaxed: ours, unless somebody has just revoked it; then we lose a little later.
+        self.descriptor.turn.load(Ordering::Relaxed).phase() == TurnPhase::Pressing
+    }
+
+    /// Claims a cell that somebody else has claimed, or is about to.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[cold]
+    #[inline(never)]
+    unsafe fn claim_slow(&self, write: &mut WriteEntry<D>) -> Result<(), Conflict<D>> {
+        // SAFETY: the cell is alive (our caller's promise).
+        let cell = unsafe { &*write.cell };
+        let (mut spins, mut trail) = (0, Trail::default());
+        loop {
+            trail.look();
+            if self.domain.astray(&mut trail, None).is_some() {
+                return Err(Conflict::at(Cause::Changed, cell));
+            }
+            let head = cell.value.load(self.domain, Ordering::Acquire);
+            // SAFETY: the head of a cell is not freed before we end.
+            let header = unsafe { &*head };
+            let who_when = header.who_when.load(Ordering::Acquire);
+            let Some(owner) = who_when.owner() else {
+                // SAFETY: passed on.
+                if unsafe { self.place(write, head, head) }? {
+                    return Ok(());
+                }
+                continue;
+            };
+            let descriptor = self.domain.table().descriptor(owner.slot);
+            let state = descriptor.state.load(Ordering::Acquire);
+            if state.serial() != owner.serial && !planted(Fault::ClaimerIgnoresSerial) {
+                continue; // It has ended and cleaned up.
+            }
+            match state.phase() {
+                Phase::Committed => {
+                    // Acquire: keeps the second look at `state` behind this load.
+                    let stamp = descriptor.stamp.load(Ordering::Acquire);
+                    if descriptor.state.load(Ordering::Relaxed).serial() == owner.serial
+                        || planted(Fault::FinisherLooksOnce)
+                    {
+                        if self.domain.astray(&mut trail, Some(stamp)).is_some() {
+                            return Err(Conflict::at(Cause::Changed, cell));
+                        }
+                        // Finish its commit: the same store as its own. Release: as there.
+                        header.who_when.store(WhoWhen::committed(stamp), Ordering::Release);
+                    }
+                }
+                Phase::Aborted => {
+                    // Replace the claim: nobody has swung the cell back yet.
+                    let base = header.prev.load(self.domain, Ordering::Acquire);
+                    if self.domain.astray(&mut trail, None).is_some() {
+                        return Err(Conflict::at(Cause::Changed, cell));
+                    }
+                    // SAFETY: passed on; `base` is the committed version under the claim, if that
+                    // is still in the cell when we replace it.
+                    if unsafe { self.place(write, head, base) }? {
+                        return Ok(());
+                    }
+                }
+                Phase::Active | Phase::Deciding => {
+                    if planted(Fault::ClaimOverClaim) {
+                        let base = header.prev.load(self.domain, Ordering::Acquire);
+                        // SAFETY: none: a planted fault.
+                        if unsafe { self.place(write, head, base) }? {
+                            return Ok(());
+                        }
+                    }
+                    self.meet(cell, owner, descriptor, state, &mut spins)?;
+                }
+            }
+        }
+    }
+
+    /// Another transaction's live claim is in the way at `cell`: waits a pause, or aborts it from
+    /// outside, or gives way.
+    fn meet(
+        &self,
+        cell: &CellHeader<D>,
+        owner: Owner,
+        descriptor: &Descriptor,
+        state: StateWord,
+        spins: &mut u32,
+    ) -> Result<(), Conflict<D>> {
+        let owner_turn = descriptor.turn.load(Ordering::Relaxed);
+        let bid = ClaimBid {
+            ranks: (self.descriptor.rank(self.me.slot), descriptor.rank(owner.slot)),
+            press: (self.presses(), owner_turn.phase() == TurnPhase::Pressing),
+            failures: self.failures,
+            spins: *spins,
+            owner_deciding: state.phase() == Phase::Deciding,
+        };
+        match on_claimed(self.domain.policy(), bid) {
+            Verdict::Spin => {
+                *spins += 1;
+                spin();
+            }
+            Verdict::GiveBack => {
+                // Both press, and the owner is older. It may have stopped with its claim: then nothing else
+                // tells us whose turn we wait for.
+                let turn = Reservation { slot: owner.slot, ticket: owner_turn.ticket() };
+                let by = (bid.press.0 && bid.press.1).then_some(turn);
+                return Err(Conflict { cause: Cause::Claimed, cell, by });
+            }
+            Verdict::TakeOver => {
+                if descriptor.abort_from_outside(state) {
+                    self.descriptor.counters.takeovers.add(1);
+                    self.domain.preempted_at(self.me.slot, cell);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for whoever has claimed `cell`, which we have just reserved, to decide, or decides for
+    /// them: from then on nobody who is younger commits to it.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    pub(crate) unsafe fn clear_of_claims(&self, cell: &CellHeader<D>) -> Result<(), Conflict<D>> {
+        // The reservation was a SeqCst swap, and this is a SeqCst load: see `place`.
+        fence_after_sequential_swap();
+        let (mut spins, mut trail) = (0, Trail::default());
+        while !planted(Fault::ReservedWithoutLooking) {
+            trail.look();
+            if self.domain.astray(&mut trail, None).is_some() {
+                return Err(Conflict::at(Cause::Changed, cell));
+            }
+            let head = cell.value.load(self.domain, Ordering::SeqCst);
+            // SAFETY: the head of a cell is not freed before we end.
+            let who_when = unsafe { &*head }.who_when.load(Ordering::Acquire);
+            let Some(owner) = who_when.owner() else { break };
+            let descriptor = self.domain.table().descriptor(owner.slot);
+            let state = descriptor.state.load(Ordering::Acquire);
+            if state.serial() != owner.serial {
+                continue; // It has ended and cleaned up.
+            }
+            match state.phase() {
+                Phase::Committed | Phase::Aborted => break,
+                Phase::Active | Phase::Deciding => {
+                    self.meet(cell, owner, descriptor, state, &mut spins)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests;

@@ -1,0 +1,368 @@
+//! Commit: claim all or none (`claim`), decide by one word, finish or give back.
+
+use crate::domain::{Domain, Link};
+use crate::protocol::observe::newest_at;
+use crate::protocol::version::{CellHeader, VersionHeader};
+use contempo_alloc::reclaim::retired::{Block, BlockKind};
+use contempo_sched::clock::CommitClock;
+use contempo_sched::contention::policy::BUMPS_BEFORE_FIRM;
+use contempo_sched::descriptor::Descriptor;
+use contempo_sched::descriptor::statistics::Cause;
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::{CHECKED, Ordering, fence_after_sequential_swap, thread};
+use contempo_sched::words::{LockWord, Owner, Phase, Reservation, StateWord, WhoWhen};
+use std::ptr::{NonNull, null};
+
+/// A read to be validated: this version of this cell.
+pub struct ReadEntry<D: Domain> {
+    /// The cell that was read.
+    pub cell: *const CellHeader<D>,
+    /// The version that was found.
+    pub version: *mut VersionHeader<D>,
+}
+
+/// A write to be made: this version into this cell.
+pub struct WriteEntry<D: Domain> {
+    /// The cell to be written.
+    pub cell: *const CellHeader<D>,
+    /// The new version, private until claimed.
+    pub version: *mut VersionHeader<D>,
+    /// The committed version that our claim replaced; null while not claimed.
+    pub base: *mut VersionHeader<D>,
+    /// How to free the version, and the base.
+    pub kind: &'static BlockKind,
+}
+
+impl<D: Domain> WriteEntry<D> {
+    /// The new version as a block.
+    #[inline(always)]
+    pub fn version_block(&self) -> Block {
+        // SAFETY: an entry has a version.
+        Block { address: unsafe { NonNull::new_unchecked(self.version.cast()) }, kind: self.kind }
+    }
+
+    /// The replaced version as a block.
+    ///
+    /// # Safety
+    /// The entry was claimed, and the caller's transaction still runs.
+    #[inline(always)]
+    unsafe fn base_block(&self) -> Block {
+        // SAFETY: our caller's promise.
+        let stamp = unsafe { &*self.base }.who_when.load(Ordering::Relaxed);
+        let is_static = stamp == WhoWhen::committed(CommitClock::STATIC);
+        let kind = if is_static { self.kind.in_static.unwrap_or(self.kind) } else { self.kind };
+        // SAFETY: as above.
+        Block { address: unsafe { NonNull::new_unchecked(self.base.cast()) }, kind }
+    }
+}
+
+/// Why an attempt failed, and where.
+pub struct Conflict<D: Domain> {
+    /// Why.
+    pub cause: Cause,
+    /// The cell where it met another transaction, or null. Good until the session ends.
+    pub cell: *const CellHeader<D>,
+    /// The reservation that it gave way to, if it did.
+    pub by: Option<Reservation>,
+}
+
+impl<D: Domain> Conflict<D> {
+    /// Aborted from outside: nobody knows where.
+    pub const PREEMPTED: Self = Conflict { cause: Cause::Preempted, cell: null(), by: None };
+
+    /// A conflict at `cell`.
+    pub const fn at(cause: Cause, cell: *const CellHeader<D>) -> Self {
+        Conflict { cause, cell, by: None }
+    }
+}
+
+/// One attempt to commit.
+pub struct Commit<'a, D: Domain> {
+    /// Where.
+    pub domain: &'a D,
+    /// Whose.
+    pub descriptor: &'a Descriptor,
+    /// This transaction.
+    pub me: Owner,
+    /// The stamp that its reads belong to.
+    pub bound: u64,
+    /// How often its transaction has failed before.
+    pub failures: u32,
+    /// The only version that its writes may replace, or null if any will do.
+    pub expected: *mut VersionHeader<D>,
+}
+
+/// Writes of one transaction for which the clock advances by one tick more.
+const WRITES_PER_TICK: usize = if CHECKED { 1 } else { 16 };
+
+/// Write sets up to this size enter Deciding before they claim, which saves a compare-and-swap;
+/// larger ones claim first, so that readers that meet their claims need not bump them.
+const DECIDE_EARLY: usize = if CHECKED { 1 } else { 4 };
+
+/// Commits to cells that others queue for, after which a thread gives the processor away once.
+const YIELD_AFTER_PASSING: u64 = 1024;
+
+impl<D: Domain> Commit<'_, D> {
+    /// Commits `writes`, provided that `reads` still hold. Hands out what they replaced, to be
+    /// retired at the stamp that is given with it, and wakes whoever sleeps until one of the
+    /// written cells changes. Returns the stamp.
+    ///
+    /// On failure every claim has been given back; entries with a `base` were visible to others
+    /// and must be retired, the others are still private.
+    ///
+    /// # Safety
+    /// The caller is inside the transaction that filled the logs, so that cells and versions in
+    /// them are alive; the new versions carry the claim `me` and are private.
+    #[inline(always)]
+    pub unsafe fn run(
+        &self,
+        reads: &[ReadEntry<D>],
+        writes: &mut [WriteEntry<D>],
+        mut replaced: impl FnMut(u64, Block),
+    ) -> Result<u64, Conflict<D>> {
+        let early = writes.len() <= DECIDE_EARLY;
+        let mut state =
+            StateWord::new(self.me.serial, if early { Phase::Deciding } else { Phase::Active });
+        // A commit that took the serial of another, also of one that has failed, would be taken for it by
+        // whoever has met a claim of that.
+        debug_assert!(
+            self.me.serial != self.descriptor.state.load(Ordering::Relaxed).serial(),
+            "a commit with the serial of the one before"
+        );
+        // Release, partner: the loads of `state` in `observe` and `claim`: whoever sees this serial
+        // sees that the claims of the one before have their stamps. Ordered before our claims by
+        // their release. A plain store: no claim of ours is out, so nobody may decide for us.
+        self.descriptor.state.store(state, Ordering::Release);
+        if planted(Fault::ValidateBeforeClaim) {
+            // SAFETY: our caller's promise.
+            let valid = unsafe { self.validate(reads, self.domain.clock().now()) };
+            if let Err(conflict) = valid {
+                // SAFETY: as above.
+                return Err(unsafe { self.give_back(writes, conflict) });
+            }
+        }
+        let drawn_early = planted(Fault::DrawBeforeClaim).then(|| self.domain.clock().draw(1));
+        for index in 0..writes.len() {
+            // SAFETY: our caller's promise.
+            if let Err(conflict) = unsafe { self.claim(&mut writes[index]) } {
+                // SAFETY: as above.
+                return Err(unsafe { self.give_back(writes, conflict) });
+            }
+        }
+        if !early {
+            let deciding = state.with_phase(Phase::Deciding);
+            // AcqRel: in competition with `abort_from_outside`.
+            if self
+                .descriptor
+                .state
+                .compare_exchange(state, deciding, Ordering::AcqRel, Ordering::Relaxed)
+                .is_err()
+            {
+                // SAFETY: as above.
+                return Err(unsafe { self.give_back(writes, Conflict::PREEMPTED) });
+            }
+            state = deciding;
+        }
+        let mut bumps = 0;
+        let mut drawn_before = drawn_early;
+        let weight = 1 + (writes.len() / WRITES_PER_TICK) as u64;
+        let stamp = loop {
+            let stamp = match drawn_before {
+                Some(stamp) => stamp, // Only under a planted fault.
+                None => self.domain.clock().draw(weight),
+            };
+            if planted(Fault::OldStampAfterBump) {
+                drawn_before = Some(stamp);
+            }
+            // Release: read by others between two loads of `state`.
+            self.descriptor.stamp.store(stamp, Ordering::Release);
+            // Nobody drew a stamp between our bound and ours: nothing that we read can have
+            // changed, because whoever changes it draws later, and who drew earlier and was not
+            // committed when we read was bumped.
+            if !reads.is_empty()
+                && !planted(Fault::ValidateBeforeClaim)
+                && !self.domain.clock().is_next(self.bound, stamp, weight)
+            {
+                // SAFETY: as above.
+                if let Err(conflict) = unsafe { self.validate(reads, stamp) } {
+                    // SAFETY: as above.
+                    return Err(unsafe { self.give_back(writes, conflict) });
+                }
+            }
+            if planted(Fault::WakeBeforeDecision) {
+                self.wake_all(writes);
+            }
+            if planted(Fault::PublishedBeforeDecision) {
+                for write in &*writes {
+                    // SAFETY: ours, and claimed: nobody frees it before we end.
+                    let version = unsafe { &*write.version };
+                    version.who_when.store(WhoWhen::committed(stamp), Ordering::Release);
+                }
+            }
+            // The decision. SeqCst: release for our stamp; and one side of the store–load pairs
+            // with watchers (`wake_watchers`) and with `abort_from_outside`.
+            match self.descriptor.state.compare_exchange(
+                state,
+                state.with_phase(Phase::Committed),
+                Ordering::SeqCst,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => break stamp,
+                Err(current) => {
+                    bumps += 1;
+                    match self.after_bump(current, bumps) {
+                        Some(next) => state = next,
+                        // SAFETY: as above.
+                        None => return Err(unsafe { self.give_back(writes, Conflict::PREEMPTED) }),
+                    }
+                }
+            }
+        };
+        // The decision was a SeqCst swap and the look at the mark below is a SeqCst load; a watcher
+        // marks the cell by a SeqCst swap and then looks at our state. Ours first: the watcher
+        // sees the change. Theirs first: we see the mark.
+        fence_after_sequential_swap();
+        for write in &*writes {
+            // Release, partner: the readers' acquire. This is the unlock. Others may have finished
+            // it for us: the same value.
+            // SAFETY: ours, and if it was replaced already, we are still its contemporary.
+            unsafe { &*write.version }.who_when.store(WhoWhen::committed(stamp), Ordering::Release);
+            // SAFETY: claimed, and our transaction still runs.
+            let base = unsafe { write.base_block() };
+            if planted(Fault::RetiredTwice) {
+                replaced(stamp, base);
+            }
+            if planted(Fault::RetiredAtItsOwnStamp) {
+                // SAFETY: as above.
+                let own = unsafe { &*write.base }.who_when.load(Ordering::Relaxed).stamp();
+                replaced(own.unwrap_or(stamp), base);
+            } else {
+                replaced(stamp, base);
+            }
+            // SAFETY: the cell is alive (our caller's promise).
+            let cell = unsafe { &*write.cell };
+            let lock = cell.lock.load(Ordering::SeqCst);
+            if lock.is_awaited() {
+                self.awaited(cell, lock);
+            }
+        }
+        Ok(stamp)
+    }
+
+    /// A reader or validator wants us to commit later than its bound (or somebody has aborted
+    /// us: `None`). The next state to decide from.
+    #[cold]
+    fn after_bump(&self, current: StateWord, bumps: u32) -> Option<StateWord> {
+        if current.phase() == Phase::Aborted || planted(Fault::BumpAborts) {
+            return None;
+        }
+        debug_assert!(current.is_bumped());
+        self.descriptor.counters.bumps.add(1);
+        let mut next = current.with_phase(Phase::Deciding);
+        if bumps >= BUMPS_BEFORE_FIRM {
+            next = next.firm();
+        }
+        // AcqRel: cleared before the next draw; see `standing`.
+        let cleared = self.descriptor.state.compare_exchange(
+            current,
+            next,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        cleared.is_ok().then_some(next)
+    }
+
+    /// Is every read version still the newest at `bound`, our own claims aside?
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[inline(never)]
+    pub unsafe fn validate(&self, reads: &[ReadEntry<D>], bound: u64) -> Result<(), Conflict<D>> {
+        if planted(Fault::SkipValidation) {
+            return Ok(());
+        }
+        let own = WhoWhen::claim(self.me);
+        for read in reads {
+            // SAFETY: cells in the log are alive.
+            let cell = unsafe { &*read.cell };
+            // Still at the head: whoever writes it, claims it later and so draws later than
+            // `bound`. Acquire, as everywhere.
+            let head = cell.value.load(self.domain, Ordering::Acquire);
+            if head == read.version {
+                continue;
+            }
+            // SAFETY: the head of a cell is not freed before we end.
+            let header = unsafe { &*head };
+            let now = if header.who_when.load(Ordering::Acquire) == own {
+                // Read and written: our claim is on top of what was there when it was placed.
+                header.prev.load(self.domain, Ordering::Relaxed)
+            } else {
+                // SAFETY: passed on.
+                unsafe { newest_at(self.domain, cell, bound, own) }.version
+            };
+            if now != read.version {
+                return Err(Conflict::at(Cause::Changed, cell));
+            }
+        }
+        Ok(())
+    }
+
+    /// Aborts, and swings every claimed cell back.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[cold]
+    unsafe fn give_back(&self, writes: &[WriteEntry<D>], conflict: Conflict<D>) -> Conflict<D> {
+        loop {
+            let state = self.descriptor.state.load(Ordering::Acquire);
+            // Committed: nobody but we commits it, and we have not. In memory that others can write anything is there.
+            if matches!(state.phase(), Phase::Aborted | Phase::Committed)
+                || self.descriptor.abort_from_outside(state)
+            {
+                break;
+            }
+        }
+        if planted(Fault::ClaimsKept) {
+            return conflict;
+        }
+        for write in writes.iter().filter(|write| !write.base.is_null()) {
+            // SAFETY: the cell is alive. If the swap fails, somebody has replaced our claim.
+            let cell = unsafe { &*write.cell };
+            // AcqRel: as a claim.
+            cell.value.replace(self.domain, write.version, write.base, Ordering::AcqRel);
+        }
+        conflict
+    }
+
+    /// Somebody sleeps until this cell changes, or has queued up for it.
+    #[cold]
+    #[inline(never)]
+    fn awaited(&self, cell: &CellHeader<D>, lock: LockWord) {
+        let counters = &self.descriptor.counters;
+        let skipped = planted(Fault::WatchersForgotten) || planted(Fault::WakeBeforeDecision);
+        if lock.has_watchers() && !skipped {
+            self.domain.changed(self.descriptor, self.me.slot, cell);
+        }
+        if lock.has_queue() {
+            counters.passed.add(1);
+            // The first in the queue may be ready to press, on this very core: what would end our
+            // time here is the scheduler's next tick, some milliseconds off.
+            if counters.passed.get().is_multiple_of(YIELD_AFTER_PASSING) {
+                thread::yield_now();
+            }
+        }
+    }
+
+    /// Only under a planted fault: tells the watch list of all cells, too early.
+    #[cold]
+    fn wake_all(&self, writes: &[WriteEntry<D>]) {
+        for write in writes {
+            // SAFETY: the cell is alive: we are inside the transaction that has written it.
+            let cell = unsafe { &*write.cell };
+            self.domain.changed(self.descriptor, self.me.slot, cell);
+        }
+    }
+}
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests;

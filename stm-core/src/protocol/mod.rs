@@ -1,0 +1,17 @@
+//! The protocol, written once over [`Domain`](crate::domain::Domain).
+//!
+//! | module | job |
+//! | --- | --- |
+//! | [`version`] | versions and cells as they lie in memory |
+//! | [`observe`] | which version of a cell belongs to a stamp: reads and validation |
+//! | [`commit`] | claim all or none, decide by one word |
+//! | `claim` | claiming a cell, and meeting another transaction there |
+//! | [`settle`] | what any thread may do for a transaction whose thread will not come back |
+//! | `write_log` | what a transaction will write, found again in constant time |
+
+mod claim;
+pub mod commit;
+pub mod observe;
+pub mod settle;
+pub mod version;
+pub(crate) mod write_log;

@@ -1,0 +1,288 @@
+//! Queues for locks that they know nothing about: a key, and turns.
+//!
+//! A transaction that has lost waits in the queue of one cell, outside any transaction, holding
+//! nothing. The first of a queue lets others pass for a while, by its own timer, and then presses
+//! ([`turn`](crate::contention::turn)); so nobody need be told to hand over, and a release wakes at most two: the
+//! one that it calls, and the one that is first after that. Everyone else sleeps.
+//!
+//! A queue is a list behind a mutex that is only ever *tried*, for a bounded time. It is a hint:
+//! whoever cannot get at it waits for a bounded time without it, and everyone in it has a time-out.
+//! So a thread that stops inside delays others, and stops nobody.
+
+use crate::descriptor::table::DescriptorTable;
+use crate::primitives::fault::{Fault, planted};
+use crate::primitives::{CHECKED, Mutex, MutexGuard, Ordering, spin, thread};
+use crate::words::{Reservation, TurnPhase, TurnWord};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::TryLockError;
+
+const STRIPES: usize = if CHECKED { 1 } else { 64 };
+/// Attempts at a stripe that spin, and those after them that yield the processor.
+const SPINS: u32 = 64;
+const YIELDS: u32 = 4;
+
+type Waiters = BTreeMap<usize, VecDeque<Reservation>>;
+
+/// The queues of one domain, found by key. Cells with the same stripe share a mutex, not a queue.
+#[derive(Debug)]
+pub struct Queues {
+    stripes: [Mutex<Waiters>; STRIPES],
+}
+
+/// How joining a queue went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Joined {
+    /// The turn to wait by, in phase First or Waiting, and how many are ahead.
+    As(TurnWord, usize),
+    /// Somebody was at the list for too long: wait a little without it.
+    Not,
+}
+
+impl Queues {
+    crate::const_unless_checked! {
+        /// Nobody waits for anything.
+        pub fn new() -> Self {
+            #[cfg(not(any(contempo_loom, contempo_shuttle)))]
+            let stripes = [const { Mutex::new(BTreeMap::new()) }; STRIPES];
+            #[cfg(any(contempo_loom, contempo_shuttle))]
+            let stripes = std::array::from_fn(|_| Mutex::new(BTreeMap::new()));
+            Queues { stripes }
+        }
+    }
+
+    fn stripe(&self, key: usize) -> Option<MutexGuard<'_, Waiters>> {
+        let stripe = &self.stripes[stripe_of(key)];
+        if CHECKED {
+            // Here nobody stops for ever, and to spin would only add schedules.
+            return stripe.lock().ok();
+        }
+        for attempt in 0..SPINS + YIELDS {
+            match stripe.try_lock() {
+                Ok(waiters) => return Some(waiters),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if attempt < SPINS => spin(),
+                Err(TryLockError::WouldBlock) => thread::yield_now(),
+            }
+        }
+        None
+    }
+
+    /// Puts `slot` at the end of the queue of `key`, with its next turn. `mark` runs while nobody
+    /// else is at the list, and must set the cell's "has a queue" flag.
+    pub fn join(
+        &self,
+        key: usize,
+        slot: u32,
+        table: &DescriptorTable,
+        mark: impl FnOnce(),
+    ) -> Joined {
+        let Some(mut waiters) = self.stripe(key) else { return Joined::Not };
+        let queue = waiters.entry(key).or_default();
+        let first = make_first(queue, table);
+        let phase = if queue.is_empty() { TurnPhase::First } else { TurnPhase::Waiting };
+        let ahead = queue.len();
+        let turn = table.get(slot).next_turn(phase);
+        queue.push_back(Reservation { slot, ticket: turn.ticket() });
+        mark();
+        drop(waiters);
+        wake(first, table);
+        Joined::As(turn, ahead)
+    }
+
+    /// Takes `waiter` off the front of the queue of `key`, if it is there, and makes the next one the
+    /// first. (Who leaves from elsewhere is recognised by its turn word when it comes to the front.)
+    /// Returns how many it woke.
+    pub fn leave(&self, key: usize, waiter: Reservation, table: &DescriptorTable) -> u64 {
+        let Some(mut waiters) = self.stripe(key) else { return 0 };
+        let Some(queue) = waiters.get_mut(&key) else { return 0 };
+        if queue.front() == Some(&waiter) {
+            queue.pop_front();
+        }
+        let first = make_first(queue, table);
+        if queue.is_empty() {
+            waiters.remove(&key);
+        }
+        drop(waiters);
+        wake(first, table)
+    }
+
+    /// Calls the first waiter of `key` out of the queue, and makes the next one the first. `unmark`
+    /// runs if nobody is left, and must clear the cell's flag. Returns how many it woke.
+    pub fn call_first(&self, key: usize, table: &DescriptorTable, unmark: impl FnOnce()) -> u64 {
+        let Some(mut waiters) = self.stripe(key) else { return 0 };
+        let queue = waiters.entry(key).or_default();
+        let mut called = None;
+        while let Some(waiter) = queue.pop_front() {
+            if is_waiting(table, waiter) && advance(table, waiter, TurnPhase::Called) {
+                called = Some(waiter);
+                break;
+            }
+        }
+        let first = make_first(queue, table);
+        if queue.is_empty() {
+            unmark();
+            waiters.remove(&key);
+        }
+        drop(waiters);
+        if planted(Fault::CalledNotWoken) {
+            called = None;
+        }
+        wake(called, table) + wake(first, table)
+    }
+}
+
+/// Fibonacci hashing of an address: the high bits are well mixed.
+fn stripe_of(key: usize) -> usize {
+    let mixed = (key as u64 >> 3).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 58) as usize % STRIPES
+}
+
+/// Makes whoever is at the front the first. Who has given up is taken off on the way.
+fn make_first(queue: &mut VecDeque<Reservation>, table: &DescriptorTable) -> Option<Reservation> {
+    while let Some(&front) = queue.front() {
+        if is_waiting(table, front) {
+            let promoted = advance(table, front, TurnPhase::First);
+            return (promoted && !planted(Fault::NextNotWoken)).then_some(front);
+        }
+        queue.pop_front();
+    }
+    None
+}
+
+/// Does this waiter still wait?
+fn is_waiting(table: &DescriptorTable, waiter: Reservation) -> bool {
+    // Acquire, partner: the release of whoever stored it. Only the owner takes it out of these
+    // phases while we are at the list.
+    let turn = table.get(waiter.slot).turn.load(Ordering::Acquire);
+    let same = turn.ticket() == waiter.ticket || planted(Fault::TicketIgnored);
+    let waits = matches!(turn.phase(), TurnPhase::Waiting | TurnPhase::First);
+    same && (waits || planted(Fault::GivenUpCalled))
+}
+
+/// Moves a waiter on to `phase`; false if it is there already, or waits no more.
+fn advance(table: &DescriptorTable, waiter: Reservation, phase: TurnPhase) -> bool {
+    let descriptor = table.get(waiter.slot);
+    let turn = descriptor.turn.load(Ordering::Relaxed);
+    let same = turn.ticket() == waiter.ticket || planted(Fault::TicketIgnored);
+    same && turn.phase() != phase && descriptor.advance_turn(turn, phase)
+}
+
+fn wake(waiter: Option<Reservation>, table: &DescriptorTable) -> u64 {
+    waiter.map_or(0, |waiter| {
+        table.get(waiter.slot).parker.unpark();
+        1
+    })
+}
+
+impl Default for Queues {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    const KEY: usize = 64;
+
+    /// A table with this many slots taken, and queues in which nobody waits.
+    fn world<const WAITERS: usize>() -> (DescriptorTable, Queues, [u32; WAITERS]) {
+        let table = DescriptorTable::new();
+        let slots = [(); WAITERS].map(|()| table.take().unwrap().0);
+        (table, Queues::new(), slots)
+    }
+
+    fn join(queues: &Queues, table: &DescriptorTable, slot: u32) -> (Reservation, usize) {
+        let mut marked = false;
+        match queues.join(KEY, slot, table, || marked = true) {
+            Joined::As(turn, ahead) => {
+                assert!(marked && turn == table.get(slot).turn.load(Ordering::Relaxed));
+                let expected = if ahead == 0 { TurnPhase::First } else { TurnPhase::Waiting };
+                assert_eq!(turn.phase(), expected);
+                (Reservation { slot, ticket: turn.ticket() }, ahead)
+            }
+            Joined::Not => panic!("nobody is at the list"),
+        }
+    }
+
+    fn phase(table: &DescriptorTable, slot: u32) -> TurnPhase {
+        table.get(slot).turn.load(Ordering::Relaxed).phase()
+    }
+
+    /// Was this one woken since it was asked last?
+    fn woken(table: &DescriptorTable, slot: u32) -> bool {
+        table.get(slot).parker.park_until(Some(Instant::now()))
+    }
+
+    #[test]
+    fn the_first_is_known_to_be_first_whoever_leaves() {
+        let (table, queues, slots) = world::<4>();
+        let joined = slots.map(|slot| join(&queues, &table, slot));
+        assert_eq!(joined.map(|(_, ahead)| ahead), [0, 1, 2, 3]);
+        // One leaves from the middle: it is taken off when it comes to the front.
+        table.get(slots[2]).next_turn(TurnPhase::Idle);
+        assert_eq!(queues.leave(KEY, joined[2].0, &table), 0, "the first is that already");
+        // The first gives up, the second becomes first.
+        assert_eq!(queues.leave(KEY, joined[0].0, &table), 1);
+        assert_eq!(phase(&table, slots[1]), TurnPhase::First);
+        assert_eq!(slots.map(|slot| woken(&table, slot)), [false, true, false, false]);
+        // The second is called, and the fourth becomes first.
+        assert_eq!(queues.call_first(KEY, &table, || panic!("somebody is left")), 2);
+        assert_eq!(phase(&table, slots[1]), TurnPhase::Called);
+        assert_eq!(phase(&table, slots[3]), TurnPhase::First);
+        assert_eq!(phase(&table, slots[2]), TurnPhase::Idle, "it waits no more");
+        assert_eq!(slots.map(|slot| woken(&table, slot)), [false, true, false, true]);
+        let mut unmarked = false;
+        assert_eq!(queues.call_first(KEY, &table, || unmarked = true), 1);
+        assert!(unmarked && woken(&table, slots[3]));
+        assert_eq!(queues.call_first(KEY, &table, || ()), 0);
+        assert_eq!(queues.leave(KEY, joined[3].0, &table), 0, "nobody is left");
+    }
+
+    #[test]
+    fn who_has_given_up_is_passed_over_by_calls_and_by_those_who_join() {
+        let (table, queues, slots) = world::<3>();
+        let first = join(&queues, &table, slots[0]).0;
+        join(&queues, &table, slots[1]);
+        // The same ticket, but its turn is over: it has not left yet.
+        table.get(slots[0]).end_turn();
+        assert_eq!(join(&queues, &table, slots[2]).1, 1, "one of the two waits");
+        assert_eq!(slots.map(|slot| woken(&table, slot)), [false, true, false]);
+        assert_eq!(phase(&table, slots[1]), TurnPhase::First);
+        table.get(slots[1]).end_turn();
+        assert_eq!(queues.call_first(KEY, &table, || ()), 1);
+        let phases = slots.map(|slot| phase(&table, slot));
+        assert_eq!(phases, [TurnPhase::Idle, TurnPhase::Idle, TurnPhase::Called]);
+        assert_eq!(queues.leave(KEY, first, &table), 0);
+        // Its next turn is in another queue: a call here does not reach it.
+        join(&queues, &table, slots[0]);
+        let elsewhere = table.get(slots[0]).next_turn(TurnPhase::Waiting);
+        assert_eq!(queues.call_first(KEY, &table, || ()), 0);
+        assert_eq!(table.get(slots[0]).turn.load(Ordering::Relaxed), elsewhere);
+    }
+
+    #[test]
+    fn who_cannot_get_at_the_list_goes_on_without_it() {
+        let (table, queues, slots) = world::<2>();
+        let first = join(&queues, &table, slots[0]).0;
+        let list = queues.stripe(KEY).expect("nobody is at the list");
+        assert_eq!(queues.join(KEY, slots[1], &table, || panic!("not joined")), Joined::Not);
+        assert_eq!(queues.leave(KEY, first, &table), 0);
+        assert_eq!(queues.call_first(KEY, &table, || panic!("somebody waits")), 0);
+        drop(list);
+        assert_eq!(phase(&table, slots[0]), TurnPhase::First);
+        assert_eq!(queues.call_first(KEY, &table, || ()), 1);
+    }
+
+    #[test]
+    fn cells_side_by_side_are_spread_over_the_stripes() {
+        for distance in [8, 24, 64, 4096] {
+            let mut hit = [0; STRIPES];
+            (0..16 * STRIPES).for_each(|n| hit[stripe_of(0x7F00_0000_1000 + distance * n)] += 1);
+            let most = hit.into_iter().max().unwrap();
+            assert!(most <= 64, "{most} of 1,024 cells, {distance} bytes apart, in one stripe");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The knobs of a domain's scheduling.
+
+use crate::contention::policy::{Lease, MOST_LEASES, Policy};
+use crate::primitives::CHECKED;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How a domain schedules its transactions. The defaults are what was found by measuring
+/// (`docs/design.md`, "Scheduling").
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// How conflicts are settled.
+    pub policy: Policy,
+    /// How long after its first failed attempt a transaction begins to press: to reserve what it
+    /// touches, so that whoever is younger gives way.
+    pub patience: Duration,
+    /// How long the first in a queue lets others pass before it presses. Longer is better for
+    /// throughput (whoever has the cell keeps it hot), shorter is better for latency.
+    pub slice: Duration,
+    /// How long a transaction that presses is respected without a sign of life (an access, or an
+    /// attempt). Longer for the rest of a transaction that has come to its next access too late: by twice the time by
+    /// which it came too late, and up to sixteen leases (160 ms by default).
+    ///
+    /// So a transaction that computes for longer than that between two accesses may be overtaken again and again by
+    /// those that wait for it, and may starve while they keep coming: set a longer lease then. And a transaction that
+    /// waits, inside its closure, for something outside (it joins a thread, reads from a socket) that needs what it has
+    /// reserved holds both up for a lease at each conflict, and for sixteen at most.
+    pub lease: Duration,
+    /// How long a thread that writes runs before it gives the processor away, between two
+    /// transactions, to whoever waits for it; zero: never. Longer, but at most 2 ms if this is less,
+    /// while it shares its core with somebody who does not. Should be shorter than the system's time
+    /// slice: whoever is descheduled inside a transaction holds back the memory of what others replace
+    /// meanwhile ([`quantum`](crate::contention::quantum)).
+    pub quantum: Duration,
+}
+
+impl Settings {
+    /// The defaults.
+    pub const DEFAULT: Settings = Settings {
+        policy: Policy::Turns,
+        patience: Duration::from_micros(100),
+        slice: Duration::from_micros(100),
+        lease: Duration::from_millis(10),
+        quantum: Duration::from_micros(200),
+    };
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings::DEFAULT
+    }
+}
+
+/// A setting is out of its range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// A duration is more than an hour, or (for a lease) less than a millisecond.
+    OutOfRange {
+        /// Which setting.
+        setting: &'static str,
+        /// What was asked for.
+        asked: Duration,
+        /// The least that is possible.
+        least: Duration,
+        /// The most that is possible.
+        most: Duration,
+    },
+}
+
+impl std::fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let SettingsError::OutOfRange { setting, asked, least, most } = self;
+        write!(f, "`{setting}` of {asked:?} is out of range: it can be from {least:?} to {most:?}")
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The settings of a domain, as its threads read them: after a failed attempt only.
+// Not part of the protocol: a knob that is read a moment late does no harm, and must not add to a
+// checker's state space. All Relaxed for the same reason.
+#[derive(Debug)]
+pub struct Knobs {
+    policy: AtomicU8,
+    patience: AtomicU64,
+    slice: AtomicU64,
+    lease: AtomicU64,
+    quantum: AtomicU64,
+}
+
+impl Knobs {
+    /// The defaults.
+    pub const fn new() -> Self {
+        let settings = Settings::DEFAULT;
+        Knobs {
+            policy: AtomicU8::new(settings.policy as u8),
+            patience: AtomicU64::new(settings.patience.as_nanos() as u64),
+            slice: AtomicU64::new(settings.slice.as_nanos() as u64),
+            lease: AtomicU64::new(settings.lease.as_nanos() as u64),
+            quantum: AtomicU64::new(settings.quantum.as_nanos() as u64),
+        }
+    }
+
+    /// Changes the settings. Transactions that are waiting now go on waiting by the old ones.
+    ///
+    /// # Errors
+    /// [`SettingsError`] if one is out of its range; nothing is changed then.
+    pub fn set(&self, settings: Settings) -> Result<(), SettingsError> {
+        let check = |setting, asked: Duration, least| {
+            if asked < least || asked > HOUR {
+                return Err(SettingsError::OutOfRange { setting, asked, least, most: HOUR });
+            }
+            Ok(asked.as_nanos() as u64)
+        };
+        let patience = check("patience", settings.patience, Duration::ZERO)?;
+        let slice = check("slice", settings.slice, Duration::ZERO)?;
+        let lease = check("lease", settings.lease, Duration::from_millis(1))?;
+        let quantum = check("quantum", settings.quantum, Duration::ZERO)?;
+        self.policy.store(settings.policy as u8, Ordering::Relaxed);
+        self.patience.store(patience, Ordering::Relaxed);
+        self.slice.store(slice, Ordering::Relaxed);
+        self.lease.store(lease, Ordering::Relaxed);
+        self.quantum.store(quantum, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The settings in force.
+    pub fn get(&self) -> Settings {
+        Settings {
+            policy: self.policy(),
+            patience: Duration::from_nanos(self.patience()),
+            slice: Duration::from_nanos(self.slice.load(Ordering::Relaxed)),
+            lease: Duration::from_nanos(self.lease().least()),
+            quantum: Duration::from_nanos(self.quantum.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// The policy in force.
+    #[inline]
+    pub fn policy(&self) -> Policy {
+        Policy::from_number(self.policy.load(Ordering::Relaxed))
+    }
+
+    /// The patience in nanoseconds. Under the checkers, where time stands still, it never ends: a
+    /// transaction presses after it has queued.
+    #[inline]
+    pub fn patience(&self) -> u64 {
+        if CHECKED { u64::MAX } else { self.patience.load(Ordering::Relaxed) }
+    }
+
+    /// The lease.
+    #[inline]
+    pub fn lease(&self) -> Lease {
+        Lease::new(self.lease.load(Ordering::Relaxed), MOST_LEASES)
+    }
+
+    /// The quantum in nanoseconds, if there is one. Under the checkers there is none.
+    #[inline]
+    pub fn quantum(&self) -> Option<u64> {
+        let quantum = self.quantum.load(Ordering::Relaxed);
+        // Miri has no processors to give away, and does not know which one it is.
+        (quantum > 0 && !CHECKED && !cfg!(miri)).then_some(quantum)
+    }
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_is_read_and_what_is_out_of_range_changes_nothing() {
+        let knobs = Knobs::new();
+        assert_eq!(knobs.get(), Settings::default());
+        for policy in Policy::ALL {
+            let wanted = Settings { policy, slice: Duration::ZERO, ..Settings::default() };
+            knobs.set(wanted).unwrap();
+            assert_eq!(knobs.get(), wanted);
+        }
+        let before = knobs.get();
+        let error = knobs.set(Settings { lease: Duration::ZERO, ..before }).unwrap_err();
+        assert!(error.to_string().contains("`lease` of 0ns is out of range"), "{error}");
+        assert_eq!(knobs.get(), before);
+    }
+}

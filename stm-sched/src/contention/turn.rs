@@ -1,0 +1,139 @@
+//! Turns: whose reservations count, and who is older.
+//!
+//! A transaction that has lost for too long *presses*: it reserves every cell that it touches, by
+//! putting a reference to its turn into the cell's lock pointer, and whoever is younger gives way.
+//! Whether a reservation counts is not written in the cell but in the one turn word of the
+//! descriptor that it names. So to take back all reservations of a turn, by their owner at its end,
+//! by an older transaction, or by whoever finds that the owner shows no sign of life, is one store or
+//! one compare-and-swap; lock pointers that still name it are stale, and are cleared by whoever meets
+//! them.
+
+use crate::contention::policy::{Lease, lease_needed};
+use crate::descriptor::Descriptor;
+use crate::descriptor::table::Descriptors;
+use crate::primitives::Ordering;
+use crate::words::{Reservation, TurnPhase, TurnWord};
+
+/// Who goes first: the lower rank, and of equals the lower slot. By default the rank is the time of
+/// the first failed attempt, so the older goes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Rank {
+    /// The policy's number, lower is stronger.
+    pub value: u64,
+    /// Settles ties.
+    pub slot: u32,
+}
+
+impl Rank {
+    /// The rank of a transaction that has not failed yet: after all others.
+    pub const NONE: u64 = u64::MAX;
+}
+
+impl Descriptor {
+    /// The rank of the transaction that runs on this descriptor, which is `slot`.
+    ///
+    /// Relaxed: a rank that is out of date gives a turn to the wrong one of two, once.
+    pub fn rank(&self, slot: u32) -> Rank {
+        Rank { value: self.rank.load(Ordering::Relaxed), slot }
+    }
+
+    /// Begins the next turn, in `phase`. Only the owner may. What named the turn before is stale.
+    pub fn next_turn(&self, phase: TurnPhase) -> TurnWord {
+        let current = self.turn.load(Ordering::Relaxed);
+        let next = TurnWord::new(current.next_ticket(), phase);
+        // SeqCst, partner: the load in `pressing`: who presses stores this and then looks at the
+        // cell's value; who claims swaps that value and then looks here.
+        self.turn.store(next, Ordering::SeqCst);
+        next
+    }
+
+    /// Ends the turn.
+    pub fn end_turn(&self) {
+        let current = self.turn.load(Ordering::Relaxed);
+        // Release: what was done under the turn happens before what is done by those who see that it
+        // has ended.
+        self.turn.store(current.with_phase(TurnPhase::Idle), Ordering::Release);
+    }
+
+    /// A transaction begins to have bad luck: nothing is known about the lease that it needs.
+    pub fn reset_lease(&self) {
+        // Relaxed, both: policy. What is out of date makes somebody wait for the wrong time, once.
+        self.lease.store(0, Ordering::Relaxed);
+        self.revoked_at.store(0, Ordering::Relaxed);
+    }
+
+    /// An attempt of this thread's has failed at `now`, and its turn has not been ended yet. If others have revoked it
+    /// for want of a sign of life, it needs a longer lease.
+    pub fn lengthen_lease(&self, lease: Lease, now: u64) {
+        // SeqCst, partner: `advance_turn` of whoever revokes it, which comes after the store of `revoked_at`.
+        if self.turn.load(Ordering::SeqCst).phase() != TurnPhase::Revoked {
+            return;
+        }
+        let revoked_at = self.revoked_at.load(Ordering::Relaxed);
+        if revoked_at == 0 {
+            return; // By an older one that presses.
+        }
+        self.revoked_at.store(0, Ordering::Relaxed);
+        let lease = self.current_lease(lease);
+        let needed = lease_needed(lease, now.saturating_sub(revoked_at));
+        self.lease.store(needed, Ordering::Relaxed);
+    }
+
+    /// For how long it is to be respected without a sign of life, in nanoseconds.
+    pub fn current_lease(&self, lease: Lease) -> u64 {
+        lease.of(self.lease.load(Ordering::Relaxed))
+    }
+
+    /// Moves the turn `from` on to `phase` from outside; false if it has moved on already.
+    pub fn advance_turn(&self, from: TurnWord, phase: TurnPhase) -> bool {
+        // SeqCst, partner: the owner's load after the time for which it trusted its reservations.
+        self.turn
+            .compare_exchange(from, from.with_phase(phase), Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok()
+    }
+}
+
+/// The rank of whoever presses by this reservation, if it is in force.
+pub fn pressing(table: &impl Descriptors, reservation: Reservation) -> Option<Rank> {
+    let descriptor = table.descriptor(reservation.slot);
+    // SeqCst: see `next_turn`.
+    let turn = descriptor.turn.load(Ordering::SeqCst);
+    (turn == TurnWord::new(reservation.ticket, TurnPhase::Pressing))
+        .then(|| descriptor.rank(reservation.slot))
+}
+
+/// Ends the force of a reservation from outside; true if that was our doing.
+pub fn revoke(table: &impl Descriptors, reservation: Reservation) -> bool {
+    let pressing = TurnWord::new(reservation.ticket, TurnPhase::Pressing);
+    table.descriptor(reservation.slot).advance_turn(pressing, TurnPhase::Revoked)
+}
+
+/// As [`revoke`], at `now`, since its owner has given no sign of life.
+pub fn revoke_silent(table: &impl Descriptors, reservation: Reservation, now: u64) -> bool {
+    // Relaxed: released by the swap in `revoke`. Should that fail, then the turn has ended, and this says too late a
+    // time to whoever revokes the next one.
+    table.descriptor(reservation.slot).revoked_at.store(now, Ordering::Relaxed);
+    revoke(table, reservation)
+}
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::descriptor::table::DescriptorTable;
+
+    #[test]
+    fn a_reservation_counts_while_its_turn_does() {
+        let table = DescriptorTable::new();
+        let (slot, descriptor) = table.take().unwrap();
+        let turn = descriptor.next_turn(TurnPhase::Pressing);
+        let reservation = Reservation { slot, ticket: turn.ticket() };
+        assert_eq!(pressing(&table, reservation), Some(Rank { value: Rank::NONE, slot }));
+        assert!(revoke(&table, reservation) && !revoke(&table, reservation));
+        assert_eq!(pressing(&table, reservation), None);
+        let next = descriptor.next_turn(TurnPhase::Pressing);
+        assert_ne!(next.ticket(), turn.ticket());
+        assert_eq!(pressing(&table, reservation), None, "another turn of the same thread");
+        descriptor.end_turn();
+        assert_eq!(pressing(&table, Reservation { slot, ticket: next.ticket() }), None);
+    }
+}

@@ -1,0 +1,13 @@
+//! The semi-private half of a thread: what other threads may ask about its transaction.
+//!
+//! | module | job |
+//! | --- | --- |
+//! | `record` | the descriptor of a thread, made of words |
+//! | [`table`] | the growing table of descriptors |
+//! | [`statistics`] | per-thread counters, added up on demand |
+
+mod record;
+pub mod statistics;
+pub mod table;
+
+pub use record::*;

@@ -1,0 +1,65 @@
+//! What stands for the futex while a user's program is checked: the checker's own parking. Between two
+//! scheduling points a thread is alone, so nothing can come between a look at the word and the sleep.
+
+use crate::primitives::checked;
+use crate::primitives::{AtomicU32, Mutex, MutexGuard, Ordering, thread};
+use std::time::Duration;
+
+/// Where those sleep who wait for one word.
+#[derive(Default)]
+pub(crate) struct Futex<const SHARED: bool> {
+    sleepers: Mutex<Vec<thread::Thread>>,
+}
+
+impl<const SHARED: bool> std::fmt::Debug for Futex<SHARED> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Futex").finish_non_exhaustive()
+    }
+}
+
+impl<const SHARED: bool> Futex<SHARED> {
+    crate::const_unless_checked! {
+        pub(crate) fn new() -> Self {
+            Futex { sleepers: Mutex::new(Vec::new()) }
+        }
+    }
+
+    fn sleepers(&self) -> MutexGuard<'_, Vec<thread::Thread>> {
+        self.sleepers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Sleeps if `word` is `value`. With a time limit it lets the others go first, once: the time is up
+    /// when it comes back.
+    pub(crate) fn wait(&self, word: &AtomicU32, value: u32, left: Option<Duration>) {
+        // Relaxed, here and below: only one thread runs at a time, and a permit is taken by the caller.
+        if left.is_some() {
+            checked::give_way();
+            return;
+        }
+        if word.load(Ordering::Relaxed) != value {
+            return;
+        }
+        self.sleepers().push(thread::current());
+        let mut foreign = false;
+        while word.load(Ordering::Relaxed) == value {
+            thread::park();
+            // Woken, and the word is as it was? Then the permit was not ours: it is the program's.
+            foreign |= word.load(Ordering::Relaxed) == value;
+        }
+        if foreign {
+            checked::unpark(&thread::current());
+        }
+    }
+
+    /// Wakes the owner of `word`, which the caller has just changed.
+    pub(crate) fn wake(&self, word: &AtomicU32) {
+        self.wake_all(word);
+    }
+
+    /// Wakes everybody who sleeps on the word, which the caller has just changed.
+    pub(crate) fn wake_all(&self, _word: &AtomicU32) {
+        // Taken out first: others may run while one is unparked.
+        let sleepers = std::mem::take(&mut *self.sleepers());
+        sleepers.iter().for_each(checked::unpark);
+    }
+}

@@ -1,0 +1,23 @@
+//! What everything else is made of: the primitives of std, loom or shuttle, and what stands directly on them.
+//!
+//! | module | job |
+//! | --- | --- |
+//! | `swap` | the one place that swaps std for loom or shuttle; its names are those of this module |
+//! | [`checked`] | the steps of a user's program that is being checked; the harness |
+//! | `futex` | sleeping on a word |
+//! | [`parker`] | putting a thread to sleep and waking it |
+//! | [`signal`] | a word that processes share, to sleep on |
+//! | [`time`] | the monotonic clock, read after failures, and now and then between transactions |
+//! | [`guard`] | calling and dropping what belongs to users, which may panic |
+//! | [`fault`] | protocol bugs on demand, for the checks that must find them |
+
+pub mod checked;
+pub mod fault;
+mod futex;
+pub mod guard;
+pub mod parker;
+pub mod signal;
+mod swap;
+pub mod time;
+
+pub use swap::*;

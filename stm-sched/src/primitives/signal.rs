@@ -1,0 +1,112 @@
+//! A word that processes share, to sleep on until somebody raises it.
+//!
+//! Whoever raises it makes a system call only if somebody sleeps: sleepers say so in the word, before they sleep.
+//!
+//! | bits | meaning | changed by |
+//! | --- | --- | --- |
+//! | 31–1 | how often it was raised; wraps | whoever raises it, who also clears bit 0 |
+//! | 0 | somebody sleeps, or did | who is about to sleep sets it |
+//!
+//! A sleeper that dies leaves the bit set; that costs one system call.
+
+use crate::primitives::fault::{Fault, planted};
+use crate::primitives::futex::Shared;
+use crate::primitives::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// A word to sleep on. All zero is a new one.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Signal {
+    word: AtomicU32,
+    futex: Shared,
+}
+
+const SLEEPER: u32 = 1;
+
+/// How often a signal had been raised when it was looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seen(u32);
+
+impl Signal {
+    /// How often it was raised. To be called before a look at what it is raised for.
+    pub fn look(&self) -> Seen {
+        // SeqCst, partner: `raise`: if that comes first, then what was changed before it is seen by who looks now;
+        // else it is raised after this.
+        Seen(self.word.load(Ordering::SeqCst) & !SLEEPER)
+    }
+
+    /// Was it raised since?
+    pub fn was_raised_since(&self, seen: Seen) -> bool {
+        self.look() != seen
+    }
+
+    /// Sleeps until it is raised, if it was not raised since; for at most `time`. May return early.
+    pub fn sleep(&self, seen: Seen, time: Option<Duration>) {
+        let asleep = seen.0 | SLEEPER;
+        if planted(Fault::SleeperUnannounced) {
+            self.futex.wait(&self.word, seen.0, time);
+            return;
+        }
+        // Relaxed: all is one word. Either whoever raises it sees the bit, and wakes us, or we see, here or in the
+        // kernel, that it was raised.
+        match self.word.compare_exchange(seen.0, asleep, Ordering::Relaxed, Ordering::Relaxed) {
+            Err(current) if current != asleep => {}
+            _ => self.futex.wait(&self.word, asleep, time),
+        }
+    }
+
+    /// Wakes everybody who sleeps until then. To be called after the change that they wait for.
+    pub fn raise(&self) {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let next = (word | SLEEPER).wrapping_add(1);
+            // SeqCst: see `look`.
+            match self.word.compare_exchange(word, next, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(current) => word = current,
+            }
+        }
+        if word & SLEEPER != 0 {
+            self.futex.wake_all(&self.word);
+        }
+    }
+}
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_seen_it_raised_does_not_sleep() {
+        let signal = Signal::default();
+        let seen = signal.look();
+        assert!(!signal.was_raised_since(seen));
+        signal.sleep(seen, Some(Duration::from_millis(1)));
+        signal.raise();
+        assert!(signal.was_raised_since(seen));
+        signal.sleep(seen, None);
+        assert_eq!(signal.word.load(Ordering::Relaxed), 2, "raised once, nobody sleeps");
+    }
+
+    #[test]
+    fn all_who_sleep_are_woken() {
+        let (signal, over) = (Signal::default(), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    loop {
+                        let seen = signal.look();
+                        if over.load(Ordering::SeqCst) == 1 {
+                            break;
+                        }
+                        signal.sleep(seen, None);
+                    }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(2));
+            over.store(1, Ordering::SeqCst);
+            signal.raise();
+        });
+    }
+}

@@ -1,0 +1,558 @@
+//! Who waits for one cell, and who of them is woken when: the rules of `docs/design.md`, "Waking
+//! few", without threads and locks. Every method runs under the lock of the cell's bucket.
+
+use super::nodes::{Id, Links, NONE, Nodes, State, Wake, Why};
+use crate::primitives::CHECKED;
+use crate::primitives::fault::{Fault, planted};
+use std::time::Duration;
+
+/// The pacer's first interval, and how often it may double.
+const INTERVAL: Duration = Duration::from_micros(250);
+const DOUBLINGS: u32 = 4;
+
+/// How many are woken at once for one state of a cell, to begin with; and the most that is learned.
+const FIRST_EAGER: u32 = if CHECKED { 1 } else { 4 };
+const MOST_EAGER: u32 = if CHECKED { 2 } else { 1 << 12 };
+
+/// A walk along a list stops after so many steps, and does with what it has found: no operation may
+/// take time in proportion to the number of sleepers.
+const STEPS: u32 = 16;
+
+/// What earlier wake-ups for a cell have taught.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Learned {
+    /// How many to wake at once, one after the other, for one state of the cell.
+    eager: u32,
+    /// Is it worth while to wake somebody at once for what a woken thread has left behind? It is
+    /// if positive; down to `PARTNER`, for those who saw the state that it has replaced.
+    relay: i32,
+    /// Whom to wake first: those who saw the replaced state, or the oldest of all? The one for
+    /// changes by woken threads, the other for those by others.
+    group_first: [bool; 2],
+    /// How often in a row the pacer has woken somebody in vain.
+    calm: u32,
+}
+
+/// The range of [`Learned::relay`], where it begins, and the limit for those who saw the state that
+/// was replaced.
+const RELAY: std::ops::RangeInclusive<i32> = -4..=4;
+const FIRST_RELAY: i32 = if CHECKED { 0 } else { 2 };
+const PARTNER: i32 = if CHECKED { 0 } else { -4 };
+
+impl Learned {
+    pub(super) const NOTHING: Learned =
+        Learned { eager: FIRST_EAGER, relay: FIRST_RELAY, group_first: [true; 2], calm: 0 };
+
+    fn relay_by(&mut self, more: i32) {
+        self.relay = (self.relay + more).clamp(*RELAY.start(), *RELAY.end());
+    }
+}
+
+/// The duty of a woken thread: to pass on what it cannot use.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "whoever has a baton must pass it on"]
+pub struct Baton {
+    /// The cell.
+    pub key: usize,
+    /// The newest change when the thread came back from its sleep: its next attempt sees it.
+    pub(super) seen: u64,
+    wake: Wake,
+}
+
+/// What became of a thread that held a baton.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome {
+    /// It has blocked again, in an attempt that had seen every change up to this stamp.
+    Blocked(u64),
+    /// It has committed.
+    WentOn,
+    /// It has ended without a commit: an error, a panic, a bound.
+    Left,
+}
+
+/// A change of a cell.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    /// The stamp of the commit.
+    pub stamp: u64,
+    /// The slot of the committer.
+    pub by: u32,
+    /// Did the committer hold a baton for this cell?
+    pub woken: bool,
+}
+
+/// Whom to unpark after the bucket is unlocked.
+#[derive(Default, Debug)]
+pub(super) struct Rouse {
+    /// To make an attempt.
+    pub(super) wakes: [Option<u32>; 2],
+    /// To learn that it is the pacer now.
+    pub(super) nudge: Option<u32>,
+}
+
+/// The sleepers of one cell.
+///
+/// Those asleep form two lists. One is by age: since when their transaction has been blocked. The
+/// other is as they came, after their last look at the cell:
+///
+/// ```text
+/// first ──► owed … ──► group ──► owed … ──► fresh ──► … ──► last
+/// ```
+///
+/// From `fresh` on they have seen the newest change; a change begins a new *era*. All before it are
+/// *owed* a look at the cell. Those from `group` on had seen the state that was replaced last.
+///
+/// While somebody is owed, somebody is on duty: a thread with a baton, or the pacer. (In ordinary
+/// builds always the pacer; the checkers make do with one of the two, so that they find out if a
+/// baton is lost.)
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// All that are asleep, by age.
+    head: Id,
+    tail: Id,
+    asleep: u32,
+    /// Everyone before this one is fresh.
+    cursor: Id,
+    /// All that are asleep, as they came.
+    first: Id,
+    last: Id,
+    /// The first of those who have seen the newest change.
+    fresh: Id,
+    fresh_count: u32,
+    /// The first of those who had seen the state before.
+    group: Id,
+    /// One of the owed, who sleeps with a time limit.
+    pacer: Id,
+    /// How many have enlisted and are not asleep yet.
+    rising: u32,
+    /// How many have been woken and have not come back.
+    on_the_way: u32,
+    /// Those, and the batons that are out.
+    out: u32,
+    /// Counts the changes.
+    era: u64,
+    /// The newest change that we know of, the one before it, and who made it.
+    changed: u64,
+    before: u64,
+    by: u32,
+    /// Did a woken thread make it? And the one before it?
+    woken: bool,
+    woken_before: bool,
+    /// How many have been woken since.
+    hops: u32,
+    /// Has somebody been woken in vain since? And as many as are woken at once?
+    rejected: bool,
+    exhausted: bool,
+    /// Had somebody been woken in vain for the state before?
+    rejected_before: bool,
+    /// Changes for which nobody was woken because somebody was on the way.
+    pending: u32,
+    /// Changes by others than woken threads for which somebody was woken.
+    firsts: u32,
+    pub(super) learned: Learned,
+}
+
+impl Queue {
+    pub(super) const fn new(learned: Learned) -> Self {
+        Queue {
+            head: NONE,
+            tail: NONE,
+            asleep: 0,
+            cursor: NONE,
+            first: NONE,
+            last: NONE,
+            fresh: NONE,
+            fresh_count: 0,
+            group: NONE,
+            pacer: NONE,
+            rising: 0,
+            on_the_way: 0,
+            out: 0,
+            era: 0,
+            changed: 0,
+            before: 0,
+            by: u32::MAX,
+            woken: false,
+            woken_before: false,
+            hops: 0,
+            rejected: false,
+            exhausted: false,
+            rejected_before: false,
+            pending: 0,
+            firsts: 0,
+            learned,
+        }
+    }
+
+    /// Does nobody sleep, or intend to? Then commits need not come here.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.asleep == 0 && self.rising == 0
+    }
+
+    /// Nobody refers to this any more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_deserted() && self.out == 0
+    }
+
+    fn owed(&self) -> u32 {
+        self.asleep - self.fresh_count
+    }
+
+    /// The oldest of the owed, if there are any.
+    fn oldest(&mut self, nodes: &Nodes) -> Id {
+        // Whoever is passed over is passed over once in this era.
+        while self.cursor != NONE && nodes[self.cursor].era == self.era {
+            self.cursor = nodes[self.cursor].all.next;
+        }
+        self.cursor
+    }
+
+    /// Puts a fresh sleeper into the lists, according to its age as far as that is soon found: those
+    /// who have just blocked for the first time belong to the end, those who have been woken in vain
+    /// to the front.
+    fn link(&mut self, nodes: &mut Nodes, id: Id) {
+        let since = nodes[id].sleeper.since;
+        let (mut next, mut previous) = (self.head, self.tail);
+        for _ in 0..STEPS {
+            if previous == NONE || nodes[previous].sleeper.since <= since {
+                next = if previous == NONE { self.head } else { nodes[previous].all.next };
+                break;
+            }
+            if nodes[next].sleeper.since > since {
+                break;
+            }
+            (next, previous) = (nodes[next].all.next, nodes[previous].all.previous);
+        }
+        let previous = if next == NONE { self.tail } else { nodes[next].all.previous };
+        nodes[id].all = Links { previous, next };
+        match previous {
+            NONE => self.head = id,
+            previous => nodes[previous].all.next = id,
+        }
+        match next {
+            NONE => self.tail = id,
+            next => nodes[next].all.previous = id,
+        }
+        nodes[id].era = self.era;
+        nodes[id].came = Links { previous: self.last, next: NONE };
+        match self.last {
+            NONE => self.first = id,
+            last => nodes[last].came.next = id,
+        }
+        self.last = id;
+        if self.fresh == NONE {
+            self.fresh = id;
+        }
+        self.asleep += 1;
+        self.fresh_count += 1;
+    }
+
+    fn unlink(&mut self, nodes: &mut Nodes, id: Id) {
+        let Links { previous, next } = nodes[id].all;
+        match previous {
+            NONE => self.head = next,
+            previous => nodes[previous].all.next = next,
+        }
+        match next {
+            NONE => self.tail = previous,
+            next => nodes[next].all.previous = previous,
+        }
+        if self.cursor == id {
+            self.cursor = next;
+        }
+        let Links { previous, next } = nodes[id].came;
+        match previous {
+            NONE => self.first = next,
+            previous => nodes[previous].came.next = next,
+        }
+        match next {
+            NONE => self.last = previous,
+            next => nodes[next].came.previous = previous,
+        }
+        if self.fresh == id {
+            self.fresh = next;
+        }
+        if self.group == id {
+            self.group = if next == self.fresh { NONE } else { next };
+        }
+        if self.pacer == id {
+            self.pacer = NONE;
+        }
+        self.asleep -= 1;
+        self.fresh_count -= u32::from(nodes[id].era == self.era);
+    }
+
+    /// Takes a sleeper off the list, to be woken.
+    fn wake(&mut self, nodes: &mut Nodes, id: Id, why: Why) -> u32 {
+        // If it is both, or neither, that teaches nothing.
+        let (oldest, group) = (id == self.cursor, id == self.group);
+        let group = (oldest != group).then_some(group);
+        self.unlink(nodes, id);
+        nodes[id].state = State::Woken(Wake { hop: self.hops, why, group });
+        self.hops += 1;
+        self.on_the_way += 1;
+        self.out += 1;
+        nodes[id].sleeper.slot
+    }
+
+    /// Wakes the next of the owed: the oldest, or the first of those who saw the state that was
+    /// replaced last. Mostly the one that has been right lately.
+    fn wake_next(&mut self, nodes: &mut Nodes, why: Why) -> Option<u32> {
+        if self.owed() == 0 {
+            return None;
+        }
+        let mut prefer_group = self.learned.group_first[usize::from(self.woken)];
+        if self.hops % 4 == 1 {
+            prefer_group = !prefer_group;
+        } else if self.hops == 0 && !self.woken {
+            // So that the backlog does not wait behind two who hand the cell to each other.
+            self.firsts = self.firsts.wrapping_add(1);
+            prefer_group &= !self.firsts.is_multiple_of(8);
+        }
+        let oldest = self.oldest(nodes);
+        let id = if prefer_group && self.group != NONE { self.group } else { oldest };
+        Some(self.wake(nodes, id, why))
+    }
+
+    /// A thread enlists.
+    pub(super) fn rise(&mut self) {
+        self.rising += 1;
+    }
+
+    /// An enlisted thread is about to sleep. False if the cell has changed: it must look again.
+    pub(super) fn lie_down(&mut self, nodes: &mut Nodes, id: Id) -> bool {
+        debug_assert_eq!(nodes[id].state, State::Rising);
+        if nodes[id].sleeper.seen < self.changed && !planted(Fault::SleepOnWithoutLooking) {
+            return false;
+        }
+        self.rising -= 1;
+        nodes[id].state = State::Asleep;
+        self.link(nodes, id);
+        true
+    }
+
+    /// The cell has changed.
+    pub(super) fn change(&mut self, nodes: &mut Nodes, change: Change) -> Rouse {
+        let mut rouse = Rouse::default();
+        if change.stamp <= self.changed {
+            return rouse; // A later commit has been here first, and did what was to be done.
+        }
+        self.before = std::mem::replace(&mut self.changed, change.stamp);
+        self.by = change.by;
+        self.woken_before = std::mem::replace(&mut self.woken, change.woken);
+        self.hops = 0;
+        self.rejected_before = std::mem::take(&mut self.rejected);
+        self.exhausted = false;
+        self.era += 1;
+        self.cursor = self.head;
+        // The last ones may have seen it already: it was decided before we got here.
+        let (mut fresh, mut count, mut at) = (NONE, 0, self.last);
+        while at != NONE && count < STEPS && nodes[at].sleeper.seen >= change.stamp {
+            nodes[at].era = self.era;
+            (fresh, count, at) = (at, count + 1, nodes[at].came.previous);
+        }
+        let replaced_was_seen = self.fresh != fresh;
+        if replaced_was_seen {
+            self.group = self.fresh;
+        }
+        (self.fresh, self.fresh_count) = (fresh, count);
+        if self.on_the_way > 0 {
+            self.pending = self.pending.saturating_add(u32::from(!change.woken));
+        } else {
+            let alone = self.asleep == 1;
+            let pending = std::mem::take(&mut self.pending);
+            let partner = replaced_was_seen && self.learned.relay > PARTNER;
+            if !change.woken || pending > 0 {
+                rouse.wakes[0] = self.wake_next(nodes, Why::Change);
+            } else if alone || partner || self.learned.relay > 0 {
+                rouse.wakes[0] = self.wake_next(nodes, Why::Chain);
+            }
+            if change.woken {
+                self.pending = pending.saturating_sub(1);
+            }
+        }
+        rouse.nudge = self.ensure_duty(nodes);
+        rouse
+    }
+
+    /// If somebody is owed and nobody is on duty, makes the last of them the pacer.
+    fn ensure_duty(&mut self, nodes: &Nodes) -> Option<u32> {
+        let by_baton = CHECKED && self.out > 0;
+        if self.owed() == 0 || self.pacer != NONE || by_baton || planted(Fault::NoPacer) {
+            return None;
+        }
+        let pacer = if self.fresh == NONE { self.last } else { nodes[self.fresh].came.previous };
+        self.pacer = pacer;
+        Some(nodes[pacer].sleeper.slot)
+    }
+
+    /// If `id` is the pacer: how long it is to sleep.
+    pub(super) fn interval(&self, id: Id) -> Option<Duration> {
+        (self.pacer == id).then(|| INTERVAL * (1 << self.learned.calm))
+    }
+
+    /// The pacer's time is up: wakes the one of the owed whose last look was longest ago, so that all
+    /// have their turn, however fast changes come. If that is the pacer itself, it needs a successor.
+    pub(super) fn pace(&mut self, nodes: &mut Nodes, id: Id) -> Rouse {
+        let mut rouse = Rouse::default();
+        if self.pacer != id {
+            return rouse;
+        }
+        if self.owed() == 0 {
+            self.pacer = NONE;
+            return rouse;
+        }
+        let next = self.first;
+        self.learned.calm = (self.learned.calm + 1).min(DOUBLINGS);
+        rouse.wakes[0] = Some(self.wake(nodes, next, Why::Paced));
+        if CHECKED {
+            self.pacer = NONE; // The baton is the duty now.
+        }
+        rouse.nudge = self.ensure_duty(nodes);
+        rouse
+    }
+
+    /// The thread of this entry is awake and goes. If it was woken for this cell, it may get a baton.
+    pub(super) fn leave(&mut self, nodes: &mut Nodes, id: Id) -> (Option<Baton>, Option<u32>) {
+        let node = &nodes[id];
+        let mut baton = None;
+        match node.state {
+            State::Rising => self.rising -= 1,
+            State::Asleep => self.unlink(nodes, id),
+            State::Woken(wake) => {
+                self.on_the_way -= 1;
+                if wake.why != Why::Change {
+                    // It takes what came while it was on the way, if anything did.
+                    self.pending = self.pending.saturating_sub(1);
+                }
+                if self.owed() > 0 {
+                    baton = Some(Baton { key: node.key, seen: self.changed, wake });
+                } else {
+                    self.out -= 1;
+                    self.pending = 0;
+                }
+            }
+        }
+        nodes.free(id);
+        if planted(Fault::PacerGoesSilently) {
+            return (baton, None);
+        }
+        (baton, self.ensure_duty(nodes))
+    }
+
+    /// A baton comes back.
+    pub(super) fn pass(
+        &mut self,
+        nodes: &mut Nodes,
+        by: u32,
+        baton: Baton,
+        outcome: Outcome,
+    ) -> Rouse {
+        let mut rouse = Rouse::default();
+        self.out -= 1;
+        match outcome {
+            // If it has changed since, then whoever changed it had the duty.
+            Outcome::Blocked(seen) if self.changed <= seen => rouse.wakes[0] = self.hop(nodes),
+            Outcome::Left if planted(Fault::LeaverHandsOnNothing) => {}
+            Outcome::WentOn | Outcome::Left if self.changed <= baton.seen => {
+                // It sleeps no more, and leaves everything as it was: others, perhaps, have waited for the same.
+                // That it was an error for this one says nothing about the next: "shut down" is one for all.
+                self.hops = 0;
+                rouse.wakes = [(); 2].map(|()| self.wake_next(nodes, Why::Chain));
+            }
+            Outcome::WentOn if self.by == by => self.learn(baton),
+            Outcome::Blocked(_) | Outcome::Left | Outcome::WentOn => {}
+        }
+        rouse.nudge = self.ensure_duty(nodes);
+        rouse
+    }
+
+    /// The holder of a baton could not use the newest state: wakes the next, within limits.
+    fn hop(&mut self, nodes: &mut Nodes) -> Option<u32> {
+        self.pending = 0;
+        if self.on_the_way > 0 {
+            return None; // Who is on the way will see this state.
+        }
+        self.hops = self.hops.max(1); // It counts, although it was woken for an earlier state.
+        let at_once = !self.woken || self.learned.relay > 0;
+        if !std::mem::replace(&mut self.rejected, true) && self.woken {
+            self.learned.relay_by(-1);
+        }
+        if at_once && self.hops < self.learned.eager {
+            return self.wake_next(nodes, Why::Chain);
+        }
+        if at_once && !std::mem::replace(&mut self.exhausted, true) {
+            let eager = self.learned.eager;
+            self.learned.eager = (eager - eager.div_ceil(4)).max(1);
+        }
+        None
+    }
+
+    /// The holder of this baton has used it.
+    fn learn(&mut self, baton: Baton) {
+        if self.before != baton.seen {
+            return; // Something came between the state that it was woken for and its own change.
+        }
+        let paced = baton.wake.why == Why::Paced;
+        if let Some(group) = baton.wake.group {
+            self.learned.group_first[usize::from(self.woken_before)] = group;
+        }
+        if self.rejected_before {
+            // It was worth while to wake more than the first.
+            let hops = baton.wake.hop.saturating_add(1).saturating_mul(2);
+            self.learned.eager = self.learned.eager.max(hops.min(MOST_EAGER));
+        }
+        if self.woken_before {
+            // Somebody should be woken at once for what a woken thread leaves behind.
+            let relay = self.learned.relay;
+            self.learned.relay_by(if paced { (1 - relay).max(2) } else { 2 });
+        }
+        if paced && (self.rejected_before || self.woken_before) {
+            self.learned.calm = 0;
+        }
+    }
+}
+
+/// For the simulation.
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+impl Queue {
+    /// All that are asleep, having checked the links between them.
+    pub(super) fn sleepers(&self, nodes: &Nodes) -> Vec<Id> {
+        let (mut all, mut at, mut previous, mut owed_seen) = (Vec::new(), self.head, NONE, false);
+        while at != NONE {
+            assert_eq!(nodes[at].all.previous, previous);
+            owed_seen |= at == self.cursor;
+            assert!(owed_seen || self.is_fresh(nodes, at), "the cursor has passed one of the owed");
+            all.push(at);
+            (previous, at) = (at, nodes[at].all.next);
+        }
+        assert_eq!(previous, self.tail);
+        let (mut at, mut previous, mut count, mut fresh) = (self.first, NONE, 0, false);
+        while at != NONE {
+            assert_eq!(nodes[at].came.previous, previous);
+            fresh |= at == self.fresh;
+            assert_eq!(self.is_fresh(nodes, at), fresh, "the fresh are the last");
+            (previous, at, count) = (at, nodes[at].came.next, count + 1);
+        }
+        assert_eq!((previous, count), (self.last, all.len()));
+        all
+    }
+
+    pub(super) fn is_fresh(&self, nodes: &Nodes, id: Id) -> bool {
+        nodes[id].era == self.era
+    }
+
+    pub(super) fn check_counts(&self, asleep: usize, fresh: usize) {
+        assert_eq!((self.asleep as usize, self.fresh_count as usize), (asleep, fresh));
+        assert_eq!(self.fresh == NONE, fresh == 0);
+    }
+
+    pub(super) fn group_start(&self) -> Id {
+        self.group
+    }
+
+    /// The pacer, if it is one of the owed.
+    pub(super) fn on_duty(&self) -> Id {
+        self.pacer
+    }
+}

@@ -1,0 +1,96 @@
+//! How an enlisted thread sleeps, and keeps time for others if it has to.
+
+use super::nodes::State;
+use super::{Place, WatchList, Woke, rouse};
+use crate::descriptor::table::DescriptorTable;
+use crate::primitives::CHECKED;
+use crate::primitives::checked::instant;
+use crate::primitives::parker::Parker;
+use std::time::{Duration, Instant};
+
+/// What a parked thread finds when it looks.
+enum Look {
+    /// Nothing has happened.
+    Asleep,
+    /// Nothing has happened, and it is the pacer of a cell: it must look again after this time.
+    Pacer(Duration),
+    /// It has been woken.
+    Woken,
+}
+
+impl WatchList {
+    /// Parks the thread of these entries, all of which have lain down, until it is woken (true) or
+    /// until `until`. Meanwhile it may be a pacer, and reports whom it wakes.
+    pub fn sleep(
+        &self,
+        places: &[Place],
+        parker: &Parker,
+        until: Option<Instant>,
+        table: &DescriptorTable,
+        report: impl Fn(Woke),
+    ) -> bool {
+        let mut pace_at = None;
+        loop {
+            let parked = parker.park_until(earlier(until, pace_at));
+            let mut look = self.look(places);
+            if let Look::Pacer(_) = look
+                && (CHECKED || pace_at.is_some_and(|pace_at| pace_at <= instant()))
+            {
+                let woke = self.pace(places, table);
+                report(Woke { paced: woke.wakes, ..woke });
+                pace_at = None;
+                look = self.look(places);
+            }
+            match look {
+                Look::Woken => return true,
+                Look::Asleep => pace_at = None,
+                Look::Pacer(time) => pace_at = pace_at.or_else(|| instant().checked_add(time)),
+            }
+            if !parked && until.is_some_and(|until| CHECKED || until <= instant()) {
+                return false;
+            }
+        }
+    }
+
+    fn look(&self, places: &[Place]) -> Look {
+        let mut look = Look::Asleep;
+        for place in places {
+            let mut bucket = self.bucket(place.bucket as usize);
+            if bucket.nodes[place.id].state != State::Asleep {
+                return Look::Woken;
+            }
+            if let Some(interval) = bucket.queue_of(place.id).0.interval(place.id) {
+                look = match look {
+                    Look::Pacer(other) => Look::Pacer(interval.min(other)),
+                    _ => Look::Pacer(interval),
+                };
+            }
+        }
+        look
+    }
+
+    /// Wakes one thread for each cell of which this one is the pacer; perhaps itself.
+    fn pace(&self, places: &[Place], table: &DescriptorTable) -> Woke {
+        let mut woke = Woke::default();
+        for place in places {
+            let whom = {
+                let mut bucket = self.bucket(place.bucket as usize);
+                if bucket.nodes[place.id].state != State::Asleep {
+                    continue;
+                }
+                let (queue, nodes) = bucket.queue_of(place.id);
+                queue.pace(nodes, place.id)
+            };
+            woke += rouse(table, whom);
+        }
+        woke
+    }
+}
+
+/// The earlier of two times; `None` is never.
+pub fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
