@@ -14,8 +14,8 @@ struct Node<T> {
 
 // SAFETY: zero is a null handle and a zeroed value.
 unsafe impl<T: Zeroable> Zeroable for Node<T> {}
-// SAFETY: `repr(C)`; the handle has 16 bytes, and a value whose size is a multiple of 8 (`Queue::new`
-// checks that) follows without padding, nor is there any behind it.
+// SAFETY: `repr(C)`; the handle has 16 bytes, and a value whose size is a multiple of 8
+// (`Queue::CHECKED`, asserted where a queue is put together) follows without padding, nor is there any behind it.
 unsafe impl<T: Pod> Pod for Node<T> {}
 
 /// A first-in, first-out queue of plain data. [`pop`](Queue::pop) sleeps until another process, or thread,

@@ -423,7 +423,7 @@ impl Reclaimer {
             && let Some(retired) = queue.pop_below(horizon)
         {
             // SAFETY: every stamp announced at a moment after it was retired is above the one at
-            // which it became unreachable: its contemporaries have finished (invariant 8).
+            // which it became unreachable: its contemporaries have finished (Lemma C).
             unsafe { self.destroy(retired.block) };
             freed += 1;
             if retired.block.kind.destroy.is_none() {

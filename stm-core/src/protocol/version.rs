@@ -93,7 +93,7 @@ impl<T, D: Domain> Version<T, D> {
     ///
     /// # Safety
     /// `header` is that of a `Version<T, D>`, and the caller's transaction keeps it from being
-    /// freed for `'a` (invariant 8: the caller is a contemporary).
+    /// freed for `'a` (Lemma C: the caller is a contemporary).
     #[inline(always)]
     pub unsafe fn value<'a>(header: *const VersionHeader<D>) -> &'a T {
         // SAFETY: our caller's promise; `repr(C)` puts the header first.

@@ -1,7 +1,7 @@
 //! What a session allocates, retires and frees.
 //!
-//! The order of steps is what makes a death between any two of them harmless: `docs/design.md`,
-//! "Shared memory", has the table.
+//! The order of steps is what makes a death between any two of them harmless: `docs/shared.md`, "Death at any
+//! instruction", has the table.
 
 use crate::domain::Domain;
 use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
@@ -473,7 +473,7 @@ impl Memory {
                 domain.note_corrupt(); // No protocol changes what is retired by a term that has not ended.
                 continue;
             }
-            // SAFETY: retired by this slot in its term, and its contemporaries have finished (invariant 8).
+            // SAFETY: retired by this slot in its term, and its contemporaries have finished (Lemma C).
             unsafe { self.destroy(domain, at) };
         }
         if let Some(record) = self.record() {
