@@ -56,7 +56,8 @@
 //!
 //! **Checking.** Your own programs on contempo run under loom and shuttle: see [`checking`].
 //!
-//! The documents of the repository: [`readme`], [`design`], [`orderings`], [`checking`].
+//! More: the [`guide`], with limits and guarantees; [`checking`]; the [`readme`]. How contempo works is told in the
+//! folder `docs` of the repository.
 
 pub mod collections;
 #[cfg(all(
@@ -77,20 +78,8 @@ pub use contempo_core::{
 #[doc = include_str!("../README.md")]
 pub mod readme {}
 
-#[doc = include_str!("../docs/design.md")]
-pub mod design {}
-
-#[doc = include_str!("../docs/orderings.md")]
-pub mod orderings {}
-
-#[cfg(all(
-    target_os = "linux",
-    target_pointer_width = "64",
-    not(feature = "clock-tsc"),
-    not(any(contempo_loom, contempo_shuttle))
-))]
-#[doc = include_str!("../docs/shared.md")]
-pub mod shared_memory {}
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
 
 #[doc = include_str!("../docs/checking.md")]
 pub mod checking {

@@ -1,5 +1,5 @@
 //! No starvation: attempts are counted, not timed. A transaction that presses loses an attempt only to
-//! an older one that presses too, and each of those once: the bound of `docs/design.md`, "Bounded
+//! an older one that presses too, and each of those once: the bound of `docs/proofs.md`, "Bounded
 //! bypass".
 
 mod support;

@@ -149,7 +149,7 @@ mod sealed {
 ///
 /// Any bits in a region are a value of plain data, whoever wrote them. That nobody changes them while they are
 /// read rests on the processes that map the region: they follow the protocol, which never changes a value in
-/// place. (Whoever may write to the file can do otherwise: see `docs/shared.md`, "What is trusted".) Pointers
+/// place. (Whoever may write to the file can do otherwise: see `docs/regions.md`, "What is trusted".) Pointers
 /// and references are not plain data, as they mean nothing to another process; handles ([`Cell`]) are.
 ///
 /// ```compile_fail

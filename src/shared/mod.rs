@@ -46,7 +46,7 @@
 //! **fork.** A child is not attached: what it tries with its parent's [`Shared`] fails with
 //! [`TransactionError::Forked`], also in the middle of a transaction. It opens the region anew.
 //!
-//! **What is not there yet** is said in the document [`crate::shared_memory`].
+//! **What is not there yet**, and known limits, are listed at the end of [`crate::guide`].
 
 mod cell;
 pub mod collections;

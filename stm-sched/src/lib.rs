@@ -12,7 +12,7 @@
 //! | [`contention`] | what to do about a conflict: policy, settings, turns, queues, yielding, the report |
 //! | [`wait`] | which threads sleep until which cell changes; spinning before sleeping |
 //!
-//! The whole protocol is described in `docs/design.md` of the repository. Users import the
+//! The whole protocol is described in `docs/protocol.md` of the repository. Users import the
 //! `contempo` crate, not this one.
 
 pub mod clock;

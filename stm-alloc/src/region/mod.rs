@@ -15,7 +15,7 @@
 //! | [`fork`] | what a forked child is to leave alone |
 //! | [`power`] | has the machine gone down while the region was in use? |
 //!
-//! What survives a death at any instruction, and why, is in `docs/shared.md`, "Death at any instruction". The
+//! What survives a death at any instruction, and why, is in `docs/regions.md`, "Death at any instruction". The
 //! rule for every change here: the *truth* about a block is its one meta word; everything else (hints,
 //! caches) may be lost, late or wrong, and is checked against that word.
 

@@ -35,7 +35,7 @@ pub(crate) struct Context {
     pub(crate) fast_bound: Cell<u64>,
     /// The stamp that the running attempt reads at.
     pub(crate) bound: Cell<u64>,
-    /// Is that from before the attempt began? (`docs/design.md`, "A recent bound".)
+    /// Is that from before the attempt began? (`docs/proofs.md`, "A recent bound".)
     pub(crate) recent: Cell<bool>,
     /// Did this thread's last transaction write? Then this one probably will.
     pub(crate) wrote: Cell<bool>,

@@ -3,7 +3,7 @@
 //! A failed attempt asks the policy what to do next: try again, wait in the queue of the cell where it
 //! lost, or press. A transaction that presses reserves every cell before it reads or writes it, so
 //! that nobody younger commits to it from then on; its attempt can only lose to an older one.
-//! `docs/design.md`, "Scheduling", has the whole.
+//! `docs/scheduling.md` has the whole.
 
 use crate::domain::{Domain, Native};
 use crate::local::context::Context;

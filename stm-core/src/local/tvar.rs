@@ -23,7 +23,7 @@ use std::ptr::{NonNull, null_mut};
 /// can be moved into closures, threads, other cells' values and data structures. Handles are
 /// counted when they are cloned and dropped, never when the cell is accessed: a cell whose last
 /// handle goes is handed to reclamation, and lives on until every transaction that could refer to
-/// it has ended (`docs/design.md`, "How cells stay alive").
+/// it has ended (`docs/decisions/cell-handles.md`).
 ///
 /// Values are immutable: a write makes a new one. The old one is dropped outside any transaction, and
 /// no destructor of one stops another. When:

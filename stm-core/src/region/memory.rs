@@ -1,6 +1,6 @@
 //! What a session allocates, retires and frees.
 //!
-//! The order of steps is what makes a death between any two of them harmless: `docs/shared.md`, "Death at any
+//! The order of steps is what makes a death between any two of them harmless: `docs/regions.md`, "Death at any
 //! instruction", has the table.
 
 use crate::domain::Domain;

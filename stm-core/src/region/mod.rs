@@ -20,7 +20,7 @@
 //! | [`check`] | the full consistency check |
 //! | [`overview`] | who is attached, and what they hold |
 //!
-//! What survives a death at any instruction, and why, is in `docs/shared.md`, "Death at any instruction".
+//! What survives a death at any instruction, and why, is in `docs/regions.md`, "Death at any instruction".
 
 pub mod attach;
 pub mod block;

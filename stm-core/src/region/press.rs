@@ -1,7 +1,7 @@
 //! Who has lost often goes first.
 //!
 //! A transaction that has come to that (`turns`) reserves, before its next attempt, the cells that the last one has
-//! touched, in the way of one process (`docs/design.md`, "Scheduling"): a reference to its turn in each cell's lock
+//! touched, in the way of one process (`docs/scheduling.md`): a reference to its turn in each cell's lock
 //! word, and whoever is younger gives way. Between processes the turn word of a dead or stopped one would keep
 //! others away for ever; so who has given way to the same turn for a lease, without a new attempt of its owner's,
 //! revokes it. Nothing rests on a reservation but speed: an attempt that presses validates as any other.

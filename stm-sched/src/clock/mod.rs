@@ -5,7 +5,7 @@
 //! | `counter` (default) | 5 ns alone; 40–80 ns when another core drew last | no: its cache line travels |
 //! | `cycles` (feature `clock-tsc`, x86-64) | 14 ns, and every begin some 20 ns more | with the cores |
 //!
-//! Figures of the 2-core machine that contempo grew up on; `docs/design.md`, "The clock", has the
+//! Figures of the 2-core machine that contempo grew up on; `docs/decisions/clock.md` has the
 //! measurements behind the choice.
 //!
 //! What the protocol needs of a clock:

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How a domain schedules its transactions. The defaults are what was found by measuring
-/// (`docs/design.md`, "Scheduling").
+/// (`docs/scheduling.md`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Settings {

@@ -3,7 +3,7 @@
 //!
 //! A *reference* to a transaction is a pair (slot, serial): the slot of its thread's descriptor
 //! and the number of the transaction on that slot. It means the same in every process, and a
-//! stale one is recognised because the serial has moved on (`docs/design.md`, "Words").
+//! stale one is recognised because the serial has moved on (`docs/protocol.md`, "Words").
 
 use crate::primitives::Atomic;
 use bytemuck::{Pod, Zeroable};

@@ -1,4 +1,4 @@
-//! Who waits for one cell, and who of them is woken when: the rules of `docs/design.md`, "Waking
+//! Who waits for one cell, and who of them is woken when: the rules of `docs/scheduling.md`, "Waking
 //! few", without threads and locks. Every method runs under the lock of the cell's bucket.
 
 use super::nodes::{Id, Links, NONE, Nodes, State, Wake, Why};
