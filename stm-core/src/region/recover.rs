@@ -7,7 +7,7 @@
 //! One process at a time clears a slot up: it holds the slot's lease, which the kernel takes back should
 //! it die too. The next one then begins from the start: every step can be repeated, and the slot is
 //! given up last. All slots that are found dead are cleared up together, in one pass over what they have
-//! (`search`). The argument, step by step, is in `docs/regions.md`, "Clearing up".
+//! (`search`). The argument, step by step, is in `docs/regions.md`, "Recovery".
 
 use crate::domain::Domain;
 use crate::protocol::settle::{finish, settle, take_back};
