@@ -10,7 +10,7 @@
 //! | [`blocks`] | the superblocks and free blocks of a slot |
 //! | [`trace`] | where a slot has retired something |
 //! | [`tenure`] | whose memory it is, and until when |
-//! | [`file`] | files that are ours: opened without following links, removed by what they are |
+//! | [`mod@file`] | files that are ours: opened without following links, removed by what they are |
 //! | [`lease`] | which processes are alive |
 //! | [`fork`] | what a forked child is to leave alone |
 //! | [`power`] | has the machine gone down while the region was in use? |
