@@ -170,7 +170,7 @@ fn a_transaction_in_a_transaction_says_what_to_do() {
 }
 
 #[test]
-#[should_panic(expected = "Pass every `Err` on")]
+#[should_panic(expected = "pass every `Err(Interrupt)` on")]
 fn a_swallowed_signal_cannot_commit() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();

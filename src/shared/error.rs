@@ -1,32 +1,11 @@
 //! Why something did not work.
 
-use contempo_core::Abort;
-use contempo_core::region::session::{Failed, Interrupted, Stopped};
+use contempo_core::Exhausted;
+pub use contempo_core::Interrupt;
+use contempo_core::region::session::Stopped;
 pub use contempo_core::region::{NoBlock, OpenError, Unusable};
+use contempo_core::session::attempts::Failed;
 use std::fmt;
-
-/// The signal that an attempt cannot go on. Pass it on with `?`.
-///
-/// It is opaque: a conflict is repeated, and anything else comes out of
-/// [`Shared::atomically`](crate::shared::Shared::atomically) as a [`TransactionError`].
-#[derive(Debug)]
-#[must_use = "an interrupted attempt cannot go on: pass the signal on with `?`"]
-pub struct Interrupt {
-    pub(crate) inner: Interrupted,
-}
-
-impl From<Interrupted> for Interrupt {
-    fn from(inner: Interrupted) -> Self {
-        Interrupt { inner }
-    }
-}
-
-impl<E> From<Interrupt> for Abort<E> {
-    #[inline]
-    fn from(interrupt: Interrupt) -> Self {
-        Abort::from(interrupt.inner)
-    }
-}
 
 /// Why a transaction that may fail with an error of the user's came to nothing:
 /// [`Shared::try_atomically`](crate::shared::Shared::try_atomically).
@@ -70,11 +49,14 @@ impl<E> From<TransactionError> for TryError<E> {
     }
 }
 
-impl<E> From<Failed<E>> for TryError<E> {
-    fn from(failed: Failed<E>) -> Self {
+impl<E> From<Failed<E, Stopped>> for TryError<E> {
+    fn from(failed: Failed<E, Stopped>) -> Self {
         match failed {
             Failed::Stopped(why) => TryError::Transaction(why.into()),
             Failed::User(error) => TryError::User(error),
+            Failed::Exhausted(exhausted) => {
+                TryError::Transaction(TransactionError::Exhausted(exhausted))
+            }
         }
     }
 }
@@ -104,6 +86,8 @@ pub enum TransactionError {
     Forked,
     /// The region holds something that contempo does not write: it was damaged.
     Corrupt,
+    /// It did not commit within its bounds ([`Shared::builder`](crate::shared::Shared::builder)).
+    Exhausted(Exhausted),
     /// As many threads as the region has slots for have used it and not ended.
     TooManyThreads,
     /// The system does not say which processes are alive.
@@ -126,6 +110,7 @@ impl fmt::Display for TransactionError {
                 "this process was forked from the one that opened the region: open it again"
             ),
             TransactionError::Corrupt => write!(f, "the region is damaged"),
+            TransactionError::Exhausted(exhausted) => exhausted.fmt(f),
             TransactionError::TooManyThreads => write!(f, "too many threads use the region"),
             TransactionError::Leases(why) => why.fmt(f),
         }
@@ -137,6 +122,7 @@ impl std::error::Error for TransactionError {
         match self {
             TransactionError::NoBlock(why) => Some(why),
             TransactionError::Leases(why) => Some(why),
+            TransactionError::Exhausted(exhausted) => Some(exhausted),
             _ => None,
         }
     }

@@ -39,7 +39,8 @@
 //! ([`Transaction::nested`]) that is undone.
 //!
 //! **Waiting.** [`Transaction::retry`] sleeps until another process, or thread, changes a cell that was read;
-//! [`Transaction::or_else`] and [`Transaction::first_of`] try something else first.
+//! [`Transaction::or_else`] and [`Transaction::first_of`] try something else first; bounds come from
+//! [`Shared::builder`] and [`Transaction::retry_timeout`].
 //!
 //! **Effects** outside of cells belong into [`Transaction::on_commit`].
 //!
@@ -48,6 +49,7 @@
 //!
 //! **What is not there yet**, and known limits, are listed at the end of [`crate::guide`].
 
+mod bounds;
 mod cell;
 pub mod collections;
 mod error;
@@ -57,6 +59,7 @@ mod region;
 mod root;
 mod transaction;
 
+pub use bounds::Builder;
 pub use bytemuck;
 pub use cell::{Cell, Value};
 pub use contempo_core::Abort;

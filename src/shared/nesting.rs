@@ -4,7 +4,6 @@
 use crate::shared::error::Interrupt;
 use crate::shared::transaction::Transaction;
 use contempo_core::Abort;
-use contempo_core::guard::Kept;
 
 impl<'tx> Transaction<'tx> {
     /// Runs a guarded part. If it fails with an error of the user's, what it has written, made, freed and hooked
@@ -36,7 +35,7 @@ impl<'tx> Transaction<'tx> {
         &self,
         part: impl FnOnce(&Transaction<'tx>) -> Result<R, Abort<E>>,
     ) -> Result<Result<R, E>, Interrupt> {
-        Ok(self.session.nested(|| part(self))?)
+        self.session.nested(|| part(self))
     }
 
     /// Runs `first`; if that [retries](Self::retry), undoes it and runs `second`. If both retry, the transaction
@@ -64,11 +63,7 @@ impl<'tx> Transaction<'tx> {
         first: impl FnOnce(&Transaction<'tx>) -> Result<R, X>,
         second: impl FnOnce(&Transaction<'tx>) -> Result<R, X>,
     ) -> Result<R, X> {
-        let second = Kept::new(second);
-        match self.alternative(first) {
-            Some(decisive) => decisive,
-            None => second.into_inner()(self),
-        }
+        self.session.or_else(|| first(self), || second(self))
     }
 
     /// Runs the first of `sides` that does not [retry](Self::retry), undoing those that do. If all retry (or
@@ -103,20 +98,7 @@ impl<'tx> Transaction<'tx> {
         X: From<Interrupt>,
         F: FnOnce(&Transaction<'tx>) -> Result<R, X>,
     {
-        let mut sides = Kept::new(sides.into_iter());
-        for side in &mut *sides {
-            if let Some(decisive) = self.alternative(side) {
-                return decisive;
-            }
-        }
-        Ok(self.retry()?)
-    }
-
-    fn alternative<R, X: From<Interrupt>>(
-        &self,
-        side: impl FnOnce(&Transaction<'tx>) -> Result<R, X>,
-    ) -> Option<Result<R, X>> {
-        self.session.alternative::<R, X, Interrupt>(|| side(self))
+        self.session.first_of(sides, |side| side(self))
     }
 
     /// Runs `hook` after this transaction has committed, outside of it, on this thread: it may use the region.

@@ -74,14 +74,14 @@ pub(crate) mod sealed {
     impl Sealed for Transaction<'_> {
         #[cold]
         fn damaged(&self) -> Interrupt {
-            self.session.interrupt(Stopped::Corrupt).into()
+            self.session.interrupt(Stopped::Corrupt)
         }
     }
 
     impl Sealed for Snapshot<'_> {
         #[cold]
         fn damaged(&self) -> Interrupt {
-            self.session.interrupt(Stopped::Corrupt).into()
+            self.session.interrupt(Stopped::Corrupt)
         }
     }
 }

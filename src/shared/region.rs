@@ -202,7 +202,7 @@ impl Shared {
     }
 
     #[inline(always)]
-    fn with<R, X: From<TransactionError>>(
+    pub(crate) fn with<R, X: From<TransactionError>>(
         &self,
         f: impl FnOnce(&Session) -> Result<R, X>,
     ) -> Result<R, X> {
@@ -248,10 +248,7 @@ impl Shared {
     ) -> Result<R, TransactionError> {
         let mut body = Kept::new(body);
         self.with(|session| {
-            let run = |session: &Session| {
-                (*body)(&Transaction::new(session, self.region))
-                    .map_err(|interrupt| interrupt.inner)
-            };
+            let run = |session: &Session| (*body)(&Transaction::new(session, self.region));
             session.atomically(run).map_err(TransactionError::from)
         })
     }
@@ -328,9 +325,7 @@ impl Shared {
         body: impl FnOnce(&Snapshot<'_>) -> Result<R, Interrupt>,
     ) -> Result<R, TransactionError> {
         self.with(|session| {
-            let look = |session: &Session| {
-                body(&Snapshot::new(session, self.region)).map_err(|interrupt| interrupt.inner)
-            };
+            let look = |session: &Session| body(&Snapshot::new(session, self.region));
             session.snapshot(look).map_err(TransactionError::from)
         })
     }
@@ -421,6 +416,11 @@ impl Shared {
     /// ```
     pub fn overview(&self) -> Overview {
         overview::overview(&self.domain)
+    }
+
+    /// What tells its cells from those of other regions.
+    pub(crate) fn number(&self) -> u64 {
+        self.region
     }
 
     pub(crate) fn directory(&self) -> crate::shared::Cell<[u8]> {

@@ -9,6 +9,7 @@ use contempo_core::region::handle::Handle;
 use contempo_core::region::session::{Session, Stopped};
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// A running transaction of a region, as its closure sees it.
 ///
@@ -30,7 +31,7 @@ pub struct Transaction<'tx> {
 #[cold]
 fn other_region<T: ?Sized>(session: &Session, cell: Cell<T>) -> Interrupt {
     let why = if cell.is_null() { Stopped::NoSuchCell } else { Stopped::OtherRegion };
-    session.interrupt(why).into()
+    session.interrupt(why)
 }
 
 /// The value of a version.
@@ -46,7 +47,7 @@ fn value<'a, T: Value + ?Sized>(
     // SAFETY: the version's block lies in the region, and a superblock more is mapped behind whatever
     // begins there; versions do not change while an announced transaction can reach them; data begin at
     // a multiple of 8.
-    unsafe { T::read(version, length) }.map_err(|why| session.interrupt(why).into())
+    unsafe { T::read(version, length) }.map_err(|why| session.interrupt(why))
 }
 
 /// The length of a value, if there is one of this type.
@@ -120,7 +121,7 @@ impl<'tx> Transaction<'tx> {
             return Ok(());
         }
         let why = NoBlock::BeyondLimit { wanted, limit };
-        Err(self.session.interrupt(Stopped::NoBlock(why)).into())
+        Err(self.session.interrupt(Stopped::NoBlock(why)))
     }
 
     /// Makes `value` the value of `cell` when this transaction commits.
@@ -142,7 +143,7 @@ impl<'tx> Transaction<'tx> {
     /// ```
     #[inline]
     pub fn write<T: Value + ?Sized>(&self, cell: Cell<T>, value: &T) -> Result<(), Interrupt> {
-        Ok(self.session.write(self.handle(cell)?, value.bytes())?)
+        self.session.write(self.handle(cell)?, value.bytes())
     }
 
     /// Replaces the value of `cell` by what `change` makes of it.
@@ -215,7 +216,7 @@ impl<'tx> Transaction<'tx> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn free<T: ?Sized>(&self, cell: Cell<T>) -> Result<(), Interrupt> {
-        Ok(self.session.free(self.handle(cell)?)?)
+        self.session.free(self.handle(cell)?)
     }
 
     /// Gives up this attempt and sleeps until a cell that it has read changes, by whatever process; then
@@ -249,7 +250,7 @@ impl<'tx> Transaction<'tx> {
     /// ```
     #[cold]
     pub fn retry<R>(&self) -> Result<R, Interrupt> {
-        Err(self.session.interrupt(Stopped::Retry).into())
+        Err(self.session.interrupt(Stopped::Retry))
     }
 
     /// Goes on if `condition` holds, else [retries](Self::retry).
@@ -275,6 +276,36 @@ impl<'tx> Transaction<'tx> {
         if condition { Ok(()) } else { self.retry() }
     }
 
+    /// [Retries](Self::retry), but for at most `timeout` from the first time that this transaction had to wait;
+    /// after that it returns `Ok`, and the closure can do without.
+    ///
+    /// # Errors
+    /// [`Interrupt`] while there is time: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// use std::time::Duration;
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-timeout-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let inbox = shared.root("inbox", 0_u64)?;
+    /// let mail = shared.atomically(|tx| match tx.read(inbox)? {
+    ///     0 => {
+    ///         tx.retry_timeout(Duration::from_millis(5))?;
+    ///         Ok(None) // nothing came in time
+    ///     }
+    ///     mail => Ok(Some(mail)),
+    /// })?;
+    /// assert_eq!(mail, None);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cold]
+    pub fn retry_timeout(&self, timeout: Duration) -> Result<(), Interrupt> {
+        self.session.retry_timeout(timeout)
+    }
+
     /// Ends the transaction without effect: it fails with [`Cancelled`](crate::shared::TransactionError::Cancelled).
     ///
     /// # Errors
@@ -297,7 +328,7 @@ impl<'tx> Transaction<'tx> {
     /// ```
     #[cold]
     pub fn cancel<R>(&self) -> Result<R, Interrupt> {
-        Err(self.session.interrupt(Stopped::Cancelled).into())
+        Err(self.session.interrupt(Stopped::Cancelled))
     }
 }
 

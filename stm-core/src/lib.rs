@@ -24,7 +24,8 @@ pub mod protocol;
 ))]
 #[doc(hidden)]
 pub mod region;
-mod session;
+#[doc(hidden)]
+pub mod session;
 
 pub use contempo_sched::contention::policy::Policy;
 pub use contempo_sched::contention::report::{Conflicts, ContendedCell, ContentionReport, Waiter};

@@ -7,6 +7,7 @@ use crate::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
 use crate::protocol::observe::replaced_at;
 use crate::protocol::version::VersionHeader;
 use crate::protocol::write_log::WriteLog;
+use crate::session::bounds::Timeouts;
 use crate::session::error::Interrupt;
 use crate::session::hooks::Hooks;
 use contempo_alloc::reclaim::reclaimer::Reclaimer;
@@ -69,10 +70,8 @@ pub(crate) struct Context {
     serial: Cell<u64>,
     /// What this transaction was woken for and has to pass on.
     pub(crate) batons: RefCell<Batons>,
-    /// When this transaction first blocked in `retry`.
-    pub(crate) waiting_since: Cell<Option<Instant>>,
-    /// When its shortest `retry_timeout` of this attempt ends.
-    pub(crate) wake_at: Cell<Option<Instant>>,
+    /// How long it waits in `retry`.
+    pub(crate) timeouts: Timeouts,
     /// Private blocks to be freed once the logs are empty.
     discarded: RefCell<Vec<Block>>,
     has_discarded: Cell<bool>,
@@ -144,8 +143,7 @@ impl Context {
             slot,
             serial: Cell::new(serial),
             batons: RefCell::new(Batons::none(domain, descriptor, slot)),
-            waiting_since: Cell::new(None),
-            wake_at: Cell::new(None),
+            timeouts: Timeouts::new(),
             discarded: RefCell::new(Vec::new()),
             has_discarded: Cell::new(false),
             has_been_apart: Cell::new(false),
@@ -275,11 +273,6 @@ impl Context {
             self.fast_bound.set(0);
             self.updating.set(true); // It reads the newest.
         }
-    }
-
-    /// May the attempt go on?
-    pub(crate) fn is_open(&self) -> bool {
-        self.interrupted.get().is_none()
     }
 
     #[inline(always)]
@@ -450,11 +443,10 @@ impl Context {
     /// What lasts longer than an attempt, taken away so that transactions in hooks and destructors
     /// start afresh.
     pub(crate) fn suspend(&self) -> Suspended {
-        self.wake_at.set(None);
         Suspended {
             updating: self.updating.take(),
             history: self.suspend_turns(),
-            waiting_since: self.waiting_since.take(),
+            waiting_since: self.timeouts.suspend(),
             batons: self.batons.borrow_mut().take(),
         }
     }
@@ -463,7 +455,7 @@ impl Context {
     pub(crate) fn go_on(&self, suspended: Suspended) {
         self.updating.set(suspended.updating);
         self.resume_turns(suspended.history);
-        self.waiting_since.set(suspended.waiting_since);
+        self.timeouts.go_on(suspended.waiting_since);
         self.batons.borrow_mut().put(suspended.batons);
     }
 
@@ -475,14 +467,6 @@ impl Context {
             self.fast_bound.set(0);
         }
         Interrupt::new()
-    }
-
-    /// Takes an interruption back, whose effects have been rolled back.
-    pub(crate) fn resume(&self) {
-        self.interrupted.set(None);
-        if !self.turns.trusting.get() {
-            self.fast_bound.set(self.bound.get());
-        }
     }
 
     /// Moves the bound forward to the newest commit, if everything read still holds there.

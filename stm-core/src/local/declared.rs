@@ -8,10 +8,11 @@
 
 use crate::domain::Native;
 use crate::local::context::{self, Context};
-use crate::local::run::{Bounds, session};
+use crate::local::run::session;
 use crate::local::transaction::Transaction;
 use crate::local::tvar::TVar;
 use crate::protocol::version::CellHeader;
+use crate::session::bounds::Bounds;
 use crate::session::error::{Abort, StmResult, TryError};
 use contempo_sched::primitives::guard::Kept;
 use std::convert::Infallible;

@@ -3,43 +3,58 @@
 use crate::local::context::Context;
 use crate::local::transaction::Transaction;
 use crate::protocol::write_log::WriteMark;
-use crate::session::error::{Abort, Interrupt, Reason, StmResult};
+use crate::session::error::{Abort, Interrupt, StmResult};
 use crate::session::hooks::HookMark;
+use crate::session::parts::{self, Parts};
 use contempo_sched::descriptor::statistics::Cause;
-use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::primitives::guard::{Kept, discard};
 
-/// A place in a transaction to roll back to; rolls back by itself if a panic passes.
-struct Savepoint<'c> {
-    context: &'c Context,
+/// A place in a transaction to roll back to.
+pub(crate) struct Mark {
     writes: WriteMark,
     hooks: HookMark,
 }
 
-impl<'c> Savepoint<'c> {
+impl Parts for Context {
+    type Mark = Mark;
+
     #[inline(always)]
-    fn new(context: &'c Context) -> Self {
-        let (writes, hooks) = (context.writes().mark(), context.hooks.borrow().mark());
-        Savepoint { context, writes, hooks }
+    fn mark(&self) -> Mark {
+        Mark { writes: self.writes().mark(), hooks: self.hooks.borrow().mark() }
     }
 
-    /// Keeps what was done since.
     #[inline(always)]
-    fn keep(self) {
-        if self.context.writes().keep(self.writes) {
-            self.context.free_out_of_reach();
+    fn keep(&self, mark: &Mark) {
+        if self.writes().keep(mark.writes) {
+            self.free_out_of_reach();
         }
-        std::mem::forget(self);
     }
-}
 
-impl Drop for Savepoint<'_> {
-    /// Takes back what was written and hooked since. What was read stays in the log: the failure
-    /// itself depends on it.
-    fn drop(&mut self) {
-        self.context.writes().roll_back(self.writes);
-        self.context.hooks.borrow_mut().roll_back(self.hooks);
-        self.context.free_out_of_reach();
+    fn roll_back(&self, mark: &Mark) {
+        self.writes().roll_back(mark.writes);
+        self.hooks.borrow_mut().roll_back(mark.hooks);
+        self.free_out_of_reach();
+    }
+
+    #[inline(always)]
+    fn is_open(&self) -> bool {
+        self.interrupted.get().is_none()
+    }
+
+    #[inline(always)]
+    fn wants_to_wait(&self) -> bool {
+        self.interrupted.get() == Some(Cause::Retry)
+    }
+
+    fn resume(&self) {
+        self.interrupted.set(None);
+        if !self.turns.trusting.get() {
+            self.fast_bound.set(self.bound.get());
+        }
+    }
+
+    #[cold]
+    fn wait(&self) -> Interrupt {
+        self.interrupt(Cause::Retry)
     }
 }
 
@@ -74,27 +89,7 @@ impl<'tx> Transaction<'tx> {
         &self,
         part: impl FnOnce(&Transaction<'tx>) -> Result<R, Abort<E>>,
     ) -> StmResult<Result<R, E>> {
-        let savepoint = Savepoint::new(self.context);
-        match part(self) {
-            Ok(value) => {
-                savepoint.keep();
-                Ok(Ok(value))
-            }
-            Err(Abort(Reason::User(error))) if self.context.interrupted.get().is_none() => {
-                if planted(Fault::NestedKept) {
-                    savepoint.keep();
-                } else {
-                    drop(savepoint);
-                }
-                Ok(Err(error))
-            }
-            Err(Abort(Reason::Interrupt(interrupt))) => Err(interrupt),
-            // The part has swallowed the signal and made an error of it: the signal counts.
-            Err(Abort(Reason::User(error))) => {
-                discard(error);
-                Err(Interrupt::new())
-            }
-        }
+        parts::nested(self.context, || part(self))
     }
 
     /// Runs `first`; if that [retries](Self::retry), undoes it and runs `second`. If both retry,
@@ -125,11 +120,7 @@ impl<'tx> Transaction<'tx> {
         first: impl FnOnce(&Transaction<'tx>) -> Result<R, X>,
         second: impl FnOnce(&Transaction<'tx>) -> Result<R, X>,
     ) -> Result<R, X> {
-        let second = Kept::new(second);
-        match self.alternative(first) {
-            Some(decisive) => decisive,
-            None => second.into_inner()(self),
-        }
+        parts::or_else(self.context, || first(self), || second(self))
     }
 
     /// Runs the first of `sides` that does not [retry](Self::retry), undoing those that do. If
@@ -158,40 +149,6 @@ impl<'tx> Transaction<'tx> {
         X: From<Interrupt>,
         F: FnOnce(&Transaction<'tx>) -> Result<R, X>,
     {
-        let mut sides = Kept::new(sides.into_iter());
-        for side in &mut *sides {
-            if let Some(decisive) = self.alternative(side) {
-                return decisive;
-            }
-        }
-        Err(self.retry::<R>().err().unwrap_or_else(Interrupt::new).into())
-    }
-
-    /// Runs one side: `None` if it retried and was undone.
-    fn alternative<R, X: From<Interrupt>>(
-        &self,
-        side: impl FnOnce(&Transaction<'tx>) -> Result<R, X>,
-    ) -> Option<Result<R, X>> {
-        if self.context.interrupted.get().is_some() {
-            return Some(Err(Interrupt::new().into())); // Interrupted before: not ours to undo.
-        }
-        let savepoint = Savepoint::new(self.context);
-        let result = side(self);
-        match result {
-            rejected @ Err(_) if self.context.interrupted.get() == Some(Cause::Retry) => {
-                discard(rejected);
-                if planted(Fault::AlternativeKept) {
-                    savepoint.keep();
-                } else {
-                    drop(savepoint);
-                }
-                self.context.resume();
-                None
-            }
-            decisive => {
-                savepoint.keep();
-                Some(decisive)
-            }
-        }
+        parts::first_of(self.context, sides, |side| side(self))
     }
 }

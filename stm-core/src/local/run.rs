@@ -4,13 +4,14 @@ use crate::local::context::{self, Context, Suspended};
 use crate::local::transaction::Transaction;
 use crate::local::turns::Pause;
 use crate::local::wait;
-use crate::session::error::{Abort, Exhausted, Reason, StmResult, TryError};
-use crate::session::events;
+use crate::session::attempts::{self, Attempts, Failed, would_sleep_for_ever};
+use crate::session::bounds::{Bounds, Limits};
+use crate::session::error::{Abort, Exhausted, StmResult, TryError};
 use crate::session::hooks::{Due, Hooks};
+use crate::session::parts::Parts;
 use contempo_sched::descriptor::statistics::Cause;
-use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::primitives::guard::{FirstPanic, Kept, contain, discard};
+use contempo_sched::primitives::guard::Kept;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
@@ -123,40 +124,26 @@ pub fn try_atomically<R, E>(
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use = "a builder does nothing until `run` or `try_run`"]
-pub struct Builder {
-    max_attempts: Option<u32>,
-    timeout: Option<Duration>,
-    deadline: Option<Instant>,
-}
+pub struct Builder(Limits);
 
 impl Builder {
     /// Make at most `attempts` attempts (at least one). Sleeping in `retry` counts as one.
     pub const fn max_attempts(mut self, attempts: u32) -> Self {
-        self.max_attempts = Some(attempts);
+        self.0.max_attempts = Some(attempts);
         self
     }
 
     /// Give up after `timeout`, counted from `run`. Time is looked at between attempts and while
     /// sleeping; a closure that computes is not interrupted.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.0.timeout = Some(timeout);
         self
     }
 
     /// Give up at `deadline`.
     pub const fn deadline(mut self, deadline: Instant) -> Self {
-        self.deadline = Some(deadline);
+        self.0.deadline = Some(deadline);
         self
-    }
-
-    fn bounds(self) -> Bounds {
-        let start = instant();
-        let timeout = self.timeout.and_then(|timeout| start.checked_add(timeout));
-        let deadline = match (timeout, self.deadline) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        Bounds { start: Some(start), deadline, max_attempts: self.max_attempts, ..Bounds::NONE }
     }
 
     /// Runs `body` like [`atomically`] within these bounds.
@@ -172,7 +159,7 @@ impl Builder {
     ) -> Result<R, Exhausted> {
         let mut body = Kept::new(body);
         let run = |tx: &Transaction<'_>| (*body)(tx).map_err(Abort::<Infallible>::from);
-        match context::with(|context| session(context, self.bounds(), run)) {
+        match context::with(|context| session(context, Bounds::from_now(self.0), run)) {
             Ok(value) => Ok(value),
             Err(TryError::User(never)) => match never {},
             Err(TryError::Exhausted(exhausted)) => Err(exhausted),
@@ -192,7 +179,7 @@ impl Builder {
         body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
     ) -> Result<R, TryError<E>> {
         let mut body = Kept::new(body);
-        context::with(|context| session(context, self.bounds(), &mut *body))
+        context::with(|context| session(context, Bounds::from_now(self.0), &mut *body))
     }
 }
 
@@ -211,168 +198,25 @@ impl Transaction<'_> {
     }
 }
 
-#[derive(Clone, Copy)]
-pub(crate) struct Bounds {
-    start: Option<Instant>,
-    deadline: Option<Instant>,
-    max_attempts: Option<u32>,
-    /// Press after the first failure.
-    declared: bool,
-}
-
-impl Bounds {
-    const NONE: Bounds =
-        Bounds { start: None, deadline: None, max_attempts: None, declared: false };
-    pub(crate) const DECLARED: Bounds = Bounds { declared: true, ..Bounds::NONE };
-
-    fn check(&self, attempts: u32) -> Result<(), Exhausted> {
-        if self.max_attempts.is_some_and(|most| attempts >= most) {
-            return Err(Exhausted::Attempts { attempts });
-        }
-        if let (Some(start), Some(deadline)) = (self.start, self.deadline)
-            && instant() >= deadline
-        {
-            return Err(Exhausted::Deadline {
-                elapsed: instant().saturating_duration_since(start),
-                attempts,
-            });
-        }
-        Ok(())
-    }
-}
-
-/// Cleans up if the closure panics.
-struct Unwinding<'c>(&'c Context);
-
-impl Drop for Unwinding<'_> {
-    #[cold]
-    fn drop(&mut self) {
-        let due = fail(self.0);
-        // A second panic while unwinding would end the process.
-        contain(|| self.0.outside(|| due.run()));
-    }
-}
-
-/// Makes attempts until one ends it.
-///
-/// User code (hooks, destructors of the closure's result) runs only after the attempt has ended and
-/// the session is left: it may panic, and may run transactions of its own.
+/// Makes attempts of `body` until one ends the transaction.
 #[inline(always)]
 pub(crate) fn session<R, E>(
     context: &Context,
     bounds: Bounds,
     mut body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
 ) -> Result<R, TryError<E>> {
-    let mut attempts = 0;
-    context.begin_session();
-    loop {
-        // Else addresses inside of the context, which most attempts do not need, are computed before the first.
-        let context = std::hint::black_box(context);
-        context.begin_attempt();
-        attempts += 1;
-        let unwinding = Unwinding(context);
-        let result = body(&Transaction::new(context));
-        std::mem::forget(unwinding);
-        let retreat = match (result, context.interrupted.get()) {
-            (Ok(value), None) => match context.commit() {
-                Ok(()) => {
-                    if attempts > 1 || context.eventful.get() {
-                        let value = Kept::new(value);
-                        finish(context, attempts);
-                        return Ok(value.into_inner());
-                    } else {
-                        context.end_attempt(false);
-                        context.updating.set(false);
-                        context.end_session();
-                    }
-                    return Ok(value);
-                }
-                Err(cause) => retreat(context, cause).dropping(context, value),
-            },
-            (Err(Abort(Reason::User(error))), None) => {
-                let error = Kept::new(error);
-                leave(context);
-                return Err(TryError::User(error.into_inner()));
-            }
-            (Err(rejected), Some(cause)) => retreat(context, cause).dropping(context, rejected),
-            (Ok(value), Some(_)) => {
-                let value = Kept::new(value);
-                leave(context);
-                discard(value.into_inner());
-                swallowed();
-            }
-            (Err(_), None) => {
-                leave(context);
-                foreign_signal();
-            }
-        };
-        if let Err(exhausted) = again(context, retreat, attempts, bounds) {
-            return Err(TryError::Exhausted(exhausted));
-        }
+    match attempts::run(context, bounds, |context| body(&Transaction::new(context))) {
+        Ok(value) => Ok(value),
+        Err(Failed::User(error)) => Err(TryError::User(error)),
+        Err(Failed::Exhausted(exhausted)) => Err(TryError::Exhausted(exhausted)),
+        Err(Failed::Stopped(never)) => match never {},
     }
-}
-
-/// After a commit that was not the plain case.
-#[cold]
-#[inline(never)]
-fn finish(context: &Context, attempts: u32) {
-    context.forget_turns();
-    context.end_attempt(false);
-    let due = context.hooks.borrow_mut().take(true);
-    context.eventful.set(false);
-    context.suspend().batons.went_on();
-    context.end_session();
-    context.outside(|| {
-        events::committed(attempts);
-        due.run();
-    });
-}
-
-/// After an error of the user's, a panic or a misuse: ends the transaction. The hooks that are due
-/// are the caller's to run.
-#[cold]
-#[inline(never)]
-fn fail(context: &Context) -> Due {
-    context.interrupted.set(None);
-    context.descriptor.counters.count_abort(Cause::User);
-    context.forget_turns();
-    context.end_attempt(true);
-    let due = context.hooks.borrow_mut().take(false);
-    context.eventful.set(false);
-    context.suspend();
-    context.end_session();
-    due
-}
-
-/// The same, and runs them.
-#[cold]
-#[inline(never)]
-fn leave(context: &Context) {
-    let due = fail(context);
-    context.outside(|| due.run());
 }
 
 /// Between two attempts of a transaction.
-struct Retreat {
-    cause: Cause,
+pub(crate) struct Retreat {
     before_next: BeforeNext,
-    due: Due,
     suspended: Suspended,
-}
-
-impl Retreat {
-    /// Drops what the closure has returned. If that panics, the hooks run all the same, and the panic
-    /// ends the transaction.
-    fn dropping<T>(mut self, context: &Context, value: T) -> Self {
-        let mut panics = FirstPanic::new();
-        context.outside(|| panics.drop(value));
-        if panics.happened() {
-            let due = std::mem::replace(&mut self.due, Due::nothing());
-            contain(|| context.outside(|| due.run()));
-        }
-        panics.go_on();
-        self
-    }
 }
 
 /// What to wait for before the next attempt.
@@ -383,105 +227,119 @@ enum BeforeNext {
     Turn(Pause),
 }
 
-/// After an attempt that was interrupted or could not commit: ends it and leaves the session.
-#[cold]
-#[inline(never)]
-fn retreat(context: &Context, cause: Cause) -> Retreat {
-    context.interrupted.set(None);
-    context.descriptor.counters.count_abort(cause);
-    let before_next = if cause == Cause::Retry {
-        // It has seen a consistent state and asks for another: it does not starve.
-        context.forget_turns();
-        if context.waiting_since.get().is_none() {
-            context.waiting_since.set(Some(instant()));
-        }
-        let wrote = !context.writes().is_untouched();
-        BeforeNext::Change { enlisted: wait::enlist(context), wrote }
-    } else {
-        let accesses = context.reads().len() + context.writes().entries().len();
-        BeforeNext::Turn(context.lost(cause, accesses))
-    };
-    context.end_attempt(true);
-    let due = if planted(Fault::HooksLeftForTheNextAttempt) {
-        Hooks::leave()
-    } else {
-        context.hooks.borrow_mut().take(false)
-    };
-    context.eventful.set(false);
-    let suspended = context.suspend();
-    context.end_session();
-    Retreat { cause, before_next, due, suspended }
-}
+impl Attempts for Context {
+    type End = Infallible;
+    type Retreat<'s> = Retreat;
 
-/// Runs what is due, waits as the cause of the retreat demands, and enters the session again.
-#[cold]
-#[inline(never)]
-fn again(
-    context: &Context,
-    retreat: Retreat,
-    attempts: u32,
-    bounds: Bounds,
-) -> Result<(), Exhausted> {
-    context.outside(|| {
-        events::aborted(retreat.cause);
-        retreat.due.run();
-    });
-    bounds.check(attempts)?;
-    if matches!(retreat.before_next, BeforeNext::Change { .. }) {
-        // Destructors may run, and transactions in them.
-        context.outside(|| context.reclaimer.hand_over());
+    #[inline(always)]
+    fn enter(&self) -> Result<(), Infallible> {
+        self.begin_session();
+        Ok(())
     }
-    context.go_on(retreat.suspended);
-    match retreat.before_next {
-        BeforeNext::Change { enlisted, wrote } => {
-            if !enlisted.sleep(context, bounds.deadline) {
-                context.suspend();
-                would_sleep_for_ever(wrote);
+
+    #[inline(always)]
+    fn begin(&self) -> Result<(), Infallible> {
+        self.begin_attempt();
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn commit(&self) -> Result<(), ()> {
+        Context::commit(self).map_err(|cause| self.interrupted.set(Some(cause)))
+    }
+
+    #[inline(always)]
+    fn is_plain(&self, attempts: u32) -> bool {
+        attempts == 1 && !self.eventful.get()
+    }
+
+    #[inline(always)]
+    fn end(&self) {
+        self.end_attempt(false);
+        self.updating.set(false);
+        self.end_session();
+    }
+
+    fn finish(&self) -> Due {
+        self.forget_turns();
+        self.end_attempt(false);
+        let due = self.hooks.borrow_mut().take(true);
+        self.eventful.set(false);
+        self.suspend().batons.went_on();
+        self.end_session();
+        due
+    }
+
+    fn fail(&self) -> Due {
+        self.interrupted.set(None);
+        self.descriptor.counters.count_abort(Cause::User);
+        self.forget_turns();
+        self.end_attempt(true);
+        let due = self.hooks.borrow_mut().take(false);
+        self.eventful.set(false);
+        self.suspend();
+        self.end_session();
+        due
+    }
+
+    fn may_fail(&self) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn retreat(&self) -> (Cause, Due, Retreat) {
+        debug_assert!(!self.is_open(), "nothing has interrupted the attempt");
+        let cause = self.interrupted.take().unwrap_or(Cause::Changed);
+        self.descriptor.counters.count_abort(cause);
+        let before_next = if cause == Cause::Retry {
+            // It has seen a consistent state and asks for another: it does not starve.
+            self.forget_turns();
+            let wrote = !self.writes().is_untouched();
+            BeforeNext::Change { enlisted: wait::enlist(self), wrote }
+        } else {
+            let accesses = self.reads().len() + self.writes().entries().len();
+            BeforeNext::Turn(self.lost(cause, accesses))
+        };
+        self.end_attempt(true);
+        let due = if planted(Fault::HooksLeftForTheNextAttempt) {
+            Hooks::leave()
+        } else {
+            self.hooks.borrow_mut().take(false)
+        };
+        self.eventful.set(false);
+        let suspended = self.suspend();
+        self.end_session();
+        (cause, due, Retreat { before_next, suspended })
+    }
+
+    fn is_over(&self, _: &mut Retreat) -> Option<Infallible> {
+        None
+    }
+
+    fn go_on(&self, retreat: Retreat, bounds: Bounds) -> Result<(), Infallible> {
+        if matches!(retreat.before_next, BeforeNext::Change { .. }) {
+            // Destructors may run, and transactions in them.
+            self.outside(|| self.reclaimer.hand_over());
+        }
+        Context::go_on(self, retreat.suspended);
+        match retreat.before_next {
+            BeforeNext::Change { enlisted, wrote } => {
+                if !enlisted.sleep(self, bounds.deadline) {
+                    self.suspend();
+                    would_sleep_for_ever(wrote);
+                }
             }
+            BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
         }
-        BeforeNext::Turn(pause) => context.pause(pause, bounds.deadline),
+        if bounds.declared && self.turns.failures() > 0 {
+            self.press_declared();
+        } else {
+            self.press_if_due();
+        }
+        self.begin_session();
+        Ok(())
     }
-    if bounds.declared && context.turns.failures() > 0 {
-        context.press_declared();
-    } else {
-        context.press_if_due();
+
+    fn outside<R>(&self, code: impl FnOnce() -> R) -> R {
+        Context::outside(self, code)
     }
-    context.begin_session();
-    Ok(())
-}
-
-#[cold]
-#[inline(never)]
-fn would_sleep_for_ever(wrote: bool) -> ! {
-    if wrote {
-        panic!(
-            "contempo: `retry` in a transaction that has read no cell but those that it had written itself would \
-             sleep for ever: what it reads there is its own value, which nobody else can change. Read the cells \
-             whose change it waits for before writing to them, and before calling `retry` (`modify` and `replace` \
-             read first); or wait in a transaction of its own"
-        );
-    }
-    panic!(
-        "contempo: `retry` in a transaction that has read no cell would sleep for ever: read the cells whose \
-         change it waits for before calling `retry`"
-    );
-}
-
-#[cold]
-#[inline(never)]
-fn swallowed() -> ! {
-    panic!(
-        "contempo: the transaction's closure returned `Ok` although one of its operations had \
-         been interrupted. The closure has swallowed an `Interrupt`, so what it computed is not \
-         based on what it asked for: pass every `Err(Interrupt)` on with `?`"
-    );
-}
-
-#[cold]
-#[inline(never)]
-fn foreign_signal() -> ! {
-    panic!(
-        "contempo: the transaction's closure returned an `Interrupt` although no operation of this \
-         attempt was interrupted: it was kept from another attempt"
-    );
 }

@@ -8,10 +8,11 @@ use crate::protocol::commit::ReadEntry;
 use crate::protocol::observe::newest_at;
 use crate::protocol::version::{CellHeader, Version, VersionHeader};
 use crate::session::error::{Interrupt, StmResult};
+use crate::session::parts::Parts;
 use contempo_alloc::reclaim::retired::Block;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::primitives::checked::{Step, instant};
+use contempo_sched::primitives::checked::Step;
 use contempo_sched::primitives::fault::{Fault, planted};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -355,19 +356,10 @@ impl<'tx> Transaction<'tx> {
         if !context.is_open() {
             return Err(Interrupt::new());
         }
-        let now = instant();
-        let since = context.waiting_since.get().unwrap_or(now);
-        // A timeout beyond what the clock can name never ends.
-        if let Some(end) = since.checked_add(timeout) {
-            if end <= now {
-                return Ok(());
-            }
-            let earlier = context.wake_at.get().is_none_or(|wake_at| end < wake_at);
-            if earlier {
-                context.wake_at.set(Some(end));
-                context.eventful.set(true);
-            }
+        if context.timeouts.is_over(timeout) {
+            return Ok(());
         }
+        context.eventful.set(true);
         self.retry()
     }
 

@@ -37,7 +37,7 @@ pub(crate) fn enlist(context: &Context) -> Enlisted {
     let domain = context.domain;
     let (slot, seen) = (context.slot(), context.interrupted_bound());
     let sleeper = Sleeper { slot, seen, since: context.batons.borrow_mut().since(seen) };
-    let wake_at = context.wake_at.take();
+    let wake_at = context.timeouts.begin_to_wait();
     let reads = context.reads();
     // Each cell once.
     let mut places = Vec::new();

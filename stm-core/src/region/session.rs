@@ -12,7 +12,10 @@ use crate::region::domain::{Lens, RegionDomain};
 use crate::region::memory::Memory;
 use crate::region::press::Press;
 use crate::region::turns::Turns;
+use crate::session::bounds::Timeouts;
+use crate::session::error::Interrupt;
 use crate::session::hooks::Hooks;
+use crate::session::parts::Parts;
 use contempo_alloc::heap::Shape;
 use contempo_alloc::reclaim::announcement;
 use contempo_alloc::reclaim::retired::BlockKind;
@@ -33,12 +36,7 @@ mod nesting;
 mod run;
 mod write;
 
-pub use run::Failed;
 pub(crate) use run::Running;
-
-/// An attempt cannot go on; the session knows why.
-#[derive(Debug)]
-pub struct Interrupted;
 
 /// Why a transaction has ended without a commit.
 #[derive(Debug)]
@@ -129,6 +127,10 @@ pub struct Session {
     /// If it may draw on the reserve: bytes that it needs, less those that it gives back; and why it must.
     need: Cell<isize>,
     full: RefCell<Option<NoBlock>>,
+    /// How often this transaction has made room in a full region.
+    room: Cell<usize>,
+    /// How long it waits in `retry`.
+    pub(crate) timeouts: Timeouts,
     /// What to run once its outcome is known.
     hooks: RefCell<Hooks>,
     /// Is there any of that? (Asked at every end.)
@@ -177,6 +179,8 @@ impl Session {
             freed: RefCell::new(Vec::new()),
             need: Cell::new(0),
             full: RefCell::new(None),
+            room: Cell::new(0),
+            timeouts: Timeouts::new(),
             hooks: RefCell::new(Hooks::new()),
             hooked: Cell::new(false),
         }
@@ -276,19 +280,14 @@ impl Session {
 
     /// Interrupts the attempt.
     #[cold]
-    pub fn interrupt(&self, why: Stopped) -> Interrupted {
+    pub fn interrupt(&self, why: Stopped) -> Interrupt {
         self.stopped.borrow_mut().get_or_insert(why);
         self.fast_bound.set(0);
-        Interrupted
+        Interrupt::new()
     }
 
-    #[inline(always)]
-    fn is_open(&self) -> bool {
-        self.fast_bound.get() != 0
-    }
-
-    fn check_open(&self) -> Result<(), Interrupted> {
-        if self.is_open() { Ok(()) } else { Err(Interrupted) }
+    fn check_open(&self) -> Result<(), Interrupt> {
+        if self.is_open() { Ok(()) } else { Err(Interrupt::new()) }
     }
 
     /// The cell that a handle names.
@@ -296,7 +295,7 @@ impl Session {
     /// # Errors
     /// If there is none.
     #[inline(always)]
-    fn cell(&self, cell: Handle) -> Result<&RegionCell, Interrupted> {
+    fn cell(&self, cell: Handle) -> Result<&RegionCell, Interrupt> {
         self.domain().find_cell(cell).ok_or_else(|| self.interrupt(Stopped::NoSuchCell))
     }
 
@@ -305,7 +304,7 @@ impl Session {
     /// # Errors
     /// If the attempt cannot go on.
     #[inline(always)]
-    pub fn see(&self, lens: Lens<'_>, cell: Handle) -> Result<&RegionVersion, Interrupted> {
+    pub fn see(&self, lens: Lens<'_>, cell: Handle) -> Result<&RegionVersion, Interrupt> {
         let version = self.version(lens, cell)?;
         // SAFETY: given out by a link, or made by us.
         Ok(unsafe { RegionVersion::of(version) })
@@ -315,7 +314,7 @@ impl Session {
     ///
     /// # Errors
     /// If the attempt cannot go on, or the cell was freed.
-    pub fn read(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
+    pub fn read(&self, cell: Handle) -> Result<&RegionVersion, Interrupt> {
         let version = self.see(self.domain().lens(), cell)?;
         if version.has(FREES_CELL) {
             return Err(self.interrupt(Stopped::NoSuchCell));
@@ -324,7 +323,7 @@ impl Session {
     }
 
     #[inline(always)]
-    fn version(&self, lens: Lens<'_>, cell: Handle) -> Result<*mut Header, Interrupted> {
+    fn version(&self, lens: Lens<'_>, cell: Handle) -> Result<*mut Header, Interrupt> {
         if self.wrote.get()
             && let Some(own) = self.own_version(&self.cell(cell)?.header)
         {
@@ -423,7 +422,7 @@ impl Session {
 
     #[cold]
     #[inline(never)]
-    fn version_slow(&self, handle: Handle) -> Result<*mut Header, Interrupted> {
+    fn version_slow(&self, handle: Handle) -> Result<*mut Header, Interrupt> {
         let cell = self.cell(handle)?;
         self.check_open()?;
         self.meet(cell, handle).map_err(|why| self.interrupt(why))?;
@@ -462,7 +461,7 @@ impl Session {
     /// If there is no such cell.
     #[cold]
     #[inline(never)]
-    pub fn look(&self, cell: Handle) -> Result<&RegionVersion, Interrupted> {
+    pub fn look(&self, cell: Handle) -> Result<&RegionVersion, Interrupt> {
         let domain = self.domain();
         let found = self.cell(cell)?;
         self.meet(found, cell).map_err(|why| self.interrupt(why))?;

@@ -128,7 +128,7 @@ fn in_a_child(f: impl FnOnce()) {
     assert_eq!(status, 0);
 }
 
-fn value(session: &Session, cell: Handle) -> Result<u64, crate::region::session::Interrupted> {
+fn value(session: &Session, cell: Handle) -> Result<u64, crate::session::error::Interrupt> {
     let version = session.read(cell)?;
     // SAFETY: values of these cells have 8 bytes.
     Ok(unsafe { version.data().cast::<u64>().read() })

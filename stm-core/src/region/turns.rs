@@ -14,13 +14,14 @@ use contempo_sched::contention::policy::{
     FailureBid, HEAT_PER_FAILURE, Lease, Next, Policy, on_failure,
 };
 use contempo_sched::contention::settings::Settings;
+use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::spin;
 use contempo_sched::primitives::time;
 use contempo_sched::words::Reservation;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use std::cell::{Cell, RefCell};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a region's conflicts are settled.
 pub(crate) const SETTINGS: Settings = Settings::DEFAULT;
@@ -181,7 +182,7 @@ impl Session {
 
     /// Does what `lost` has said, outside of any transaction.
     #[cold]
-    pub(crate) fn pause(&self, pause: Pause<'_>) {
+    pub(crate) fn pause(&self, pause: Pause<'_>, deadline: Option<Instant>) {
         match pause {
             Pause::Press => {}
             Pause::Spin(most) => (0..self.turns.jitter(most)).for_each(|_| spin()),
@@ -191,13 +192,13 @@ impl Session {
             Pause::Line(place) => {
                 // Nothing is to be held back for one who sleeps.
                 announcement::withdraw(self.descriptor());
-                self.await_turn(place.line, place.ticket);
+                self.await_turn(place.line, place.ticket, deadline);
             }
         }
     }
 
-    /// Waits until we have been the first of the line for a slice. Leaving it is the caller's.
-    fn await_turn(&self, line: &Line, ticket: u32) {
+    /// Waits until we have been the first of the line for a slice, or until `deadline`. Leaving it is the caller's.
+    fn await_turn(&self, line: &Line, ticket: u32, deadline: Option<Instant>) {
         // A transaction that waits again and again (for a long one) looks less and less often.
         let doublings = self.turns.history.get().waits.min(16).saturating_sub(1);
         let slice = SETTINGS.slice.saturating_mul(1 << doublings).min(SETTINGS.lease);
@@ -213,6 +214,9 @@ impl Session {
                 if line.jump(ticket) {
                     line.wake_first();
                 }
+                return;
+            }
+            if deadline.is_some_and(|deadline| instant() >= deadline) {
                 return;
             }
             let still = now - standing.1;

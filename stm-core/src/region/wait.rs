@@ -12,11 +12,13 @@
 use crate::protocol::observe::is_current;
 use crate::region::domain::RegionDomain;
 use crate::region::session::Session;
+use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::signal::Seen;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::wait::patience::Patience;
-use std::time::Duration;
+use contempo_sched::wait::watch::earlier;
+use std::time::{Duration, Instant};
 
 /// The longest sleep without a look: what a dead waker can cost.
 pub const NAP: Duration = Duration::from_millis(20);
@@ -28,6 +30,8 @@ pub(crate) struct Waiting {
     seen: Seen,
     changed: bool,
     for_nothing: bool,
+    /// When a time-out of the attempt ends.
+    wake_at: Option<Instant>,
 }
 
 /// Marks every cell that the running attempt has read, and looks whether one has changed.
@@ -58,21 +62,32 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
             // SAFETY: as above; the version was found by this attempt.
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
-    Waiting { word, seen, changed, for_nothing }
+    let wake_at = session.timeouts.begin_to_wait();
+    Waiting { word, seen, changed, for_nothing, wake_at }
 }
 
 impl Waiting {
-    /// Has the attempt read no cell? Then nothing can wake it.
-    pub(crate) fn is_for_nothing(&self) -> bool {
-        self.for_nothing
+    /// Has the attempt read no cell, and is there neither a time-out nor a deadline? Then nothing can wake it.
+    pub(crate) fn is_for_nothing(&self, deadline: Option<Instant>) -> bool {
+        self.for_nothing && self.wake_at.is_none() && deadline.is_none()
     }
 
-    /// Waits until the word changes, or for a [`NAP`]. Spins first.
-    pub(crate) fn sleep(self, domain: &RegionDomain, patience: &Patience) {
+    /// Waits until the word changes, or until a time-out or the deadline ends; for a [`NAP`] at most. Spins first.
+    pub(crate) fn sleep(
+        self,
+        domain: &RegionDomain,
+        patience: &Patience,
+        deadline: Option<Instant>,
+    ) {
         let word = &domain.map.shared().wake[self.word];
         if self.changed || patience.spin_until(|| word.was_raised_since(self.seen)) {
             return;
         }
-        word.sleep(self.seen, Some(NAP));
+        let left =
+            earlier(self.wake_at, deadline).map(|end| end.saturating_duration_since(instant()));
+        let longest = left.map_or(NAP, |left| left.min(NAP));
+        if !longest.is_zero() {
+            word.sleep(self.seen, Some(longest));
+        }
     }
 }

@@ -2,10 +2,16 @@
 //!
 //! | module | job |
 //! | --- | --- |
+//! | [`attempts`] | the one loop that makes attempts until one ends the transaction |
+//! | `parts` | closed nesting and alternatives |
+//! | [`bounds`] | attempts, time, time-outs |
 //! | `hooks` | what runs after the outcome |
 //! | `events` | what is reported of it |
 //! | `error` | how a transaction leaves before its end |
 
+pub mod attempts;
+pub mod bounds;
 pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod hooks;
+pub(crate) mod parts;

@@ -12,22 +12,15 @@
 
 use crate::protocol::write_log::{Pending, WriteMark};
 use crate::region::block::{DISPLACED, RegionVersion};
-use crate::region::session::{Interrupted, Session, Stopped};
-use crate::session::error::{Abort, Interrupt, Reason};
+use crate::region::session::{Session, Stopped};
+use crate::session::error::{Abort, Interrupt};
 use crate::session::hooks::{Due, HookMark};
+use crate::session::parts::{self, Parts};
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::primitives::guard::discard;
 
-impl<E> From<Interrupted> for Abort<E> {
-    fn from(_: Interrupted) -> Self {
-        Abort(Reason::Interrupt(Interrupt::new()))
-    }
-}
-
-/// A place in a transaction to roll back to; rolls back by itself if a panic passes.
-struct Savepoint<'s> {
-    session: &'s Session,
+/// A place in a transaction to roll back to.
+pub(crate) struct Mark {
     writes: WriteMark,
     created: usize,
     freed: usize,
@@ -35,43 +28,38 @@ struct Savepoint<'s> {
     hooks: HookMark,
 }
 
-impl<'s> Savepoint<'s> {
-    fn new(session: &'s Session) -> Self {
-        session.parts.set(session.parts.get() + 1);
-        Savepoint {
-            session,
-            writes: session.writes.borrow_mut().mark(),
-            created: session.created.borrow().len(),
-            freed: session.freed.borrow().len(),
-            need: session.need.get(),
-            hooks: session.hooks.borrow().mark(),
+impl Parts for Session {
+    type Mark = Mark;
+
+    fn mark(&self) -> Mark {
+        self.parts.set(self.parts.get() + 1);
+        Mark {
+            writes: self.writes.borrow_mut().mark(),
+            created: self.created.borrow().len(),
+            freed: self.freed.borrow().len(),
+            need: self.need.get(),
+            hooks: self.hooks.borrow().mark(),
         }
     }
 
-    /// Keeps what was done since.
-    fn keep(self) {
-        self.session.parts.set(self.session.parts.get() - 1);
-        std::mem::forget(self);
+    fn keep(&self, _: &Mark) {
+        self.parts.set(self.parts.get() - 1);
     }
-}
 
-impl Drop for Savepoint<'_> {
-    /// Takes back what was written, made, freed and hooked since. What was read stays in the log: the failure
-    /// itself depends on it.
-    fn drop(&mut self) {
-        let session = self.session;
-        session.parts.set(session.parts.get() - 1);
-        session.hooks.borrow_mut().roll_back(self.hooks);
-        session.freed.borrow_mut().truncate(self.freed);
-        session.need.set(self.need);
-        let (mut made, mut writes) = (session.created.borrow_mut(), session.writes.borrow_mut());
-        if session.domain().fork.is_child() {
+    /// What was made and freed is taken back, too.
+    fn roll_back(&self, mark: &Mark) {
+        self.parts.set(self.parts.get() - 1);
+        self.hooks.borrow_mut().roll_back(mark.hooks);
+        self.freed.borrow_mut().truncate(mark.freed);
+        self.need.set(mark.need);
+        let (mut made, mut writes) = (self.created.borrow_mut(), self.writes.borrow_mut());
+        if self.domain().fork.is_child() {
             // The blocks are the parent's.
-            made.truncate(self.created);
-            writes.roll_back(self.writes);
+            made.truncate(mark.created);
+            writes.roll_back(mark.writes);
             return;
         }
-        writes.roll_back_telling(self.writes, |version, pending| {
+        writes.roll_back_telling(mark.writes, |version, pending| {
             // SAFETY: ours, and private.
             let flags = unsafe { &RegionVersion::of(version).flags };
             // Relaxed: read by others after our death only.
@@ -82,7 +70,25 @@ impl Drop for Savepoint<'_> {
                 Pending::Again => flags.fetch_and(!DISPLACED, Ordering::Relaxed),
             };
         });
-        session.retire_made(made.drain(self.created..));
+        self.retire_made(made.drain(mark.created..));
+    }
+
+    #[inline(always)]
+    fn is_open(&self) -> bool {
+        self.fast_bound.get() != 0
+    }
+
+    fn wants_to_wait(&self) -> bool {
+        matches!(*self.stopped.borrow(), Some(Stopped::Retry))
+    }
+
+    fn resume(&self) {
+        self.stopped.take();
+        self.fast_bound.set(self.bound.get());
+    }
+
+    fn wait(&self) -> Interrupt {
+        self.interrupt(Stopped::Retry)
     }
 }
 
@@ -94,58 +100,32 @@ impl Session {
     pub fn nested<R, E>(
         &self,
         part: impl FnOnce() -> Result<R, Abort<E>>,
-    ) -> Result<Result<R, E>, Interrupted> {
-        let savepoint = Savepoint::new(self);
-        match part() {
-            Ok(value) => {
-                savepoint.keep();
-                Ok(Ok(value))
-            }
-            Err(Abort(Reason::User(error))) if self.stopped.borrow().is_none() => {
-                if planted(Fault::NestedKept) {
-                    savepoint.keep();
-                } else {
-                    drop(savepoint);
-                }
-                Ok(Err(error))
-            }
-            Err(Abort(Reason::Interrupt(_))) => Err(Interrupted),
-            // The part has swallowed the signal and made an error of it: the signal counts.
-            Err(Abort(Reason::User(error))) => {
-                discard(error);
-                Err(Interrupted)
-            }
-        }
+    ) -> Result<Result<R, E>, Interrupt> {
+        parts::nested(self, part)
     }
 
-    /// Runs one side of alternatives: `None` if it has asked to retry and was undone.
-    pub fn alternative<R, X: From<I>, I: From<Interrupted>>(
+    /// Runs `first`; if that asks to wait, undoes it and runs `second`.
+    ///
+    /// # Errors
+    /// What the side that was decisive returns.
+    pub fn or_else<R, X: From<Interrupt>>(
         &self,
-        side: impl FnOnce() -> Result<R, X>,
-    ) -> Option<Result<R, X>> {
-        if self.stopped.borrow().is_some() {
-            return Some(Err(I::from(Interrupted).into())); // Interrupted before: not ours to undo.
-        }
-        let savepoint = Savepoint::new(self);
-        let result = side();
-        let retries = matches!(*self.stopped.borrow(), Some(Stopped::Retry));
-        match result {
-            rejected @ Err(_) if retries => {
-                discard(rejected);
-                if planted(Fault::AlternativeKept) {
-                    savepoint.keep();
-                } else {
-                    drop(savepoint);
-                }
-                self.stopped.take();
-                self.fast_bound.set(self.bound.get());
-                None
-            }
-            decisive => {
-                savepoint.keep();
-                Some(decisive)
-            }
-        }
+        first: impl FnOnce() -> Result<R, X>,
+        second: impl FnOnce() -> Result<R, X>,
+    ) -> Result<R, X> {
+        parts::or_else(self, first, second)
+    }
+
+    /// Runs the first of `sides`, called by `run`, that does not ask to wait, undoing those that do.
+    ///
+    /// # Errors
+    /// What the side that was decisive returns.
+    pub fn first_of<R, X: From<Interrupt>, F>(
+        &self,
+        sides: impl IntoIterator<Item = F>,
+        run: impl Fn(F) -> Result<R, X>,
+    ) -> Result<R, X> {
+        parts::first_of(self, sides, run)
     }
 
     /// Runs `hook` after the transaction has committed, unless what registers it is undone.

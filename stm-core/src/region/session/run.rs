@@ -1,16 +1,21 @@
 //! Attempt after attempt, until one commits; and what comes after a transaction.
 
-use crate::region::session::{Interrupted, Session, Stopped};
+use crate::region::press::BadLuck;
+use crate::region::session::{Session, Stopped};
 use crate::region::turns::{Pause, SETTINGS};
 use crate::region::wait::{self, Waiting};
-use crate::session::error::{Abort, Reason};
+use crate::session::attempts::{self, Attempts, Failed, would_sleep_for_ever};
+use crate::session::bounds::{Bounds, Limits};
+use crate::session::error::{Abort, Interrupt};
+use crate::session::hooks::Due;
+use crate::session::parts::Parts;
 use contempo_alloc::reclaim::announcement::{self, Idle};
 use contempo_alloc::region::error::NoBlock;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::primitives::guard::{FirstPanic, Kept, contain, discard};
+use contempo_sched::primitives::guard::Kept;
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often one that has found no room makes some and tries again, and what it waits before: who is in a
 /// transaction gives nothing up before that ends.
@@ -22,21 +27,6 @@ const ROOM: [Duration; 6] = [
     Duration::from_millis(4),
     Duration::from_millis(8),
 ];
-
-/// Why a transaction that may fail has ended without a commit.
-#[derive(Debug)]
-pub enum Failed<E> {
-    /// It was stopped.
-    Stopped(Stopped),
-    /// Its closure has returned this error.
-    User(E),
-}
-
-impl<E> From<Stopped> for Failed<E> {
-    fn from(why: Stopped) -> Self {
-        Failed::Stopped(why)
-    }
-}
 
 impl Session {
     /// Runs `body` until it commits.
@@ -50,12 +40,13 @@ impl Session {
     #[inline]
     pub fn atomically<R>(
         &self,
-        mut body: impl FnMut(&Session) -> Result<R, Interrupted>,
+        mut body: impl FnMut(&Session) -> Result<R, Interrupt>,
     ) -> Result<R, Stopped> {
         let run = |session: &Session| body(session).map_err(Abort::<Infallible>::from);
         self.try_atomically(run).map_err(|failed| match failed {
             Failed::Stopped(why) => why,
             Failed::User(never) => match never {},
+            Failed::Exhausted(_) => unreachable!("no bounds were set"),
         })
     }
 
@@ -69,100 +60,41 @@ impl Session {
     #[inline]
     pub fn try_atomically<R, E>(
         &self,
-        mut body: impl FnMut(&Session) -> Result<R, Abort<E>>,
-    ) -> Result<R, Failed<E>> {
-        // Before `running`, so that it is dropped after that.
-        let mut unwinding = Unwinding(None);
-        let running = self.enter()?;
-        unwinding.0 = Some(self);
-        self.failures.set(0);
-        self.forget_bad_luck(); // Of one that ended by a panic.
-        self.updating.set(false);
-        self.memory.in_need.set(false);
-        let mut room = 0;
-        loop {
-            let good = self.begin();
-            self.memory.look_at_term(self.domain());
-            let attempt = Attempt(self);
-            if !good {
-                return Err(Stopped::Corrupt.into());
-            }
-            self.press_if_due();
-            let (why, rejected) = match body(self) {
-                Ok(value) if self.is_open() => {
-                    if self.has_only_read() {
-                        std::mem::forget(attempt);
-                        self.end_reading();
-                        drop(running);
-                        return Ok(self.finish(value));
-                    }
-                    match self.commit() {
-                        Ok(()) => {
-                            std::mem::forget(attempt);
-                            self.end_attempt(true);
-                            self.forget_bad_luck();
-                            drop(running);
-                            return Ok(self.finish(value));
-                        }
-                        Err(why) => (why, Ok(value)),
-                    }
-                }
-                Err(Abort(Reason::User(error)))
-                    if self.is_open() && !self.domain().fork.is_child() =>
-                {
-                    drop(attempt);
-                    self.descriptor().counters.count_abort(Cause::User);
-                    self.forget_bad_luck();
-                    drop(running);
-                    let error = Kept::new(error);
-                    self.run_due_hooks(false);
-                    return Err(Failed::User(error.into_inner()));
-                }
-                rejected => match self.stopped.take() {
-                    Some(_) if rejected.is_ok() => {
-                        drop(attempt);
-                        drop(running);
-                        discard(rejected);
-                        swallowed();
-                    }
-                    why => (why.unwrap_or(Stopped::Cancelled), rejected),
-                },
-            };
-            let next = self.has_failed(&why);
-            drop(attempt);
-            self.drop_between(rejected);
-            if let Err(why) = self.before_next(why, next, &mut room) {
-                drop(running);
-                self.run_due_hooks(false);
-                return Err(why.into());
-            }
-        }
+        body: impl FnMut(&Session) -> Result<R, Abort<E>>,
+    ) -> Result<R, Failed<E, Stopped>> {
+        attempts::run(self, Bounds::NONE, body)
     }
 
-    /// After a transaction that has committed `value`: runs its hooks.
-    #[inline(always)]
-    fn finish<R>(&self, value: R) -> R {
-        if !self.hooked.get() {
-            return value;
-        }
-        let value = Kept::new(value);
-        self.run_due_hooks(true);
-        value.into_inner()
+    /// As [`try_atomically`](Self::try_atomically), within `limits`, which count from now.
+    ///
+    /// # Errors
+    /// Why it did not commit.
+    ///
+    /// # Panics
+    /// As [`atomically`](Self::atomically).
+    pub fn try_within<R, E>(
+        &self,
+        limits: Limits,
+        body: impl FnMut(&Session) -> Result<R, Abort<E>>,
+    ) -> Result<R, Failed<E, Stopped>> {
+        attempts::run(self, Bounds::from_now(limits), body)
     }
 
-    /// Drops what the closure of an attempt that has failed has returned, between the attempts. If that panics, the
-    /// panic ends the transaction.
-    #[inline(always)]
-    fn drop_between<T>(&self, rejected: T) {
-        if !std::mem::needs_drop::<T>() {
-            return;
+    /// Asks to wait for a change, but for at most `timeout` from the first time that this transaction had to
+    /// wait: then it goes on.
+    ///
+    /// # Errors
+    /// While there is time.
+    #[cold]
+    pub fn retry_timeout(&self, timeout: Duration) -> Result<(), Interrupt> {
+        if !self.is_open() {
+            return Err(Interrupt::new());
         }
-        if self.domain().fork.is_child() {
-            return discard(rejected); // What is put aside is the parent's.
+        if self.timeouts.is_over(timeout) {
+            return Ok(());
         }
-        let mut panics = FirstPanic::new();
-        self.aside(|| panics.drop(rejected));
-        panics.go_on();
+        self.hooked.set(true); // There is something to forget at the end.
+        Err(self.wait())
     }
 
     /// Has the attempt done nothing but read, and its transaction had no bad luck?
@@ -182,123 +114,10 @@ impl Session {
         }
     }
 
-    /// An attempt fails: what is to be done before the next one, found out while it still runs.
-    #[cold]
-    #[inline(never)]
-    fn has_failed(&self, why: &Stopped) -> Option<Before<'_>> {
-        if self.domain().fork.is_child() {
-            return None; // The closure has forked: what follows is the parent's.
-        }
-        match why {
-            Stopped::Retry => Some(Before::Sleep(wait::enlist(self))),
-            Stopped::Conflict(_) => Some(Before::Pause(self.lost())),
-            _ => None,
-        }
-    }
-
-    /// An attempt has failed. Waits until there may be a point in another one.
-    ///
-    /// # Errors
-    /// Why there is none.
-    #[cold]
-    #[inline(never)]
-    fn before_next(
-        &self,
-        why: Stopped,
-        next: Option<Before<'_>>,
-        room: &mut usize,
-    ) -> Result<(), Stopped> {
-        if self.domain().fork.is_child() {
-            return Err(Stopped::Forked);
-        }
-        match (why, next) {
-            (Stopped::Retry, Some(Before::Sleep(waiting))) => {
-                if waiting.is_for_nothing() {
-                    would_sleep_for_ever();
-                }
-                self.descriptor().counters.waits.add(1);
-                self.between_attempts();
-                self.running.set(false);
-                self.after();
-                // Nothing is to be held back for one who sleeps.
-                announcement::withdraw(self.descriptor());
-                waiting.sleep(self.domain(), &self.patience);
-                self.running.set(true);
-            }
-            (Stopped::Conflict(cause), Some(Before::Pause(pause))) => {
-                self.descriptor().counters.count_abort(cause);
-                self.between_attempts();
-                self.pause(pause);
-            }
-            // What this process holds back, or others do, may be all that is missing.
-            (Stopped::NoBlock(why), _)
-                if *room < ROOM.len()
-                    && !matches!(why, NoBlock::TooLarge { .. } | NoBlock::BeyondLimit { .. }) =>
-            {
-                self.between_attempts();
-                self.running.set(false);
-                // Once more at least: it may draw on the reserve then, if it gives back what it needs.
-                *room = if self.make_room(*room) { *room + 1 } else { ROOM.len() };
-                self.running.set(true);
-                self.be_in_need(why);
-            }
-            (why, _) => {
-                self.forget_bad_luck();
-                return Err(why);
-            }
-        }
-        if self.domain().is_corrupt() {
-            return Err(Stopped::Corrupt);
-        }
-        self.need.set(0);
-        self.memory.has_drawn.set(false);
-        Ok(())
-    }
-
     /// The next attempt may draw on the reserve.
     fn be_in_need(&self, why: NoBlock) {
         self.memory.in_need.set(true);
         self.full.replace(Some(why));
-    }
-
-    /// Runs the hooks that are due at the end of the transaction, if there are any.
-    #[inline(always)]
-    fn run_due_hooks(&self, committed: bool) {
-        if self.hooked.get() {
-            self.due_hooks(committed).run();
-        }
-    }
-
-    /// Runs the hooks of an attempt that was rolled back and is to be repeated. They may run transactions of
-    /// this thread.
-    #[inline(always)]
-    fn between_attempts(&self) {
-        if self.hooked.get() {
-            let due = self.due_hooks(false);
-            self.aside(|| due.run());
-        }
-    }
-
-    /// Calls user code between two attempts: outside of the transaction, with nothing of it in force.
-    #[cold]
-    fn aside(&self, code: impl FnOnce()) {
-        struct Call<'s>(&'s Session);
-        impl Drop for Call<'_> {
-            fn drop(&mut self) {
-                self.0.calls.set(self.0.calls.get() - 1);
-            }
-        }
-        let (failures, updating) = (self.failures.get(), self.updating.get());
-        let bad_luck = self.put_bad_luck_aside();
-        self.running.set(false);
-        self.calls.set(self.calls.get() + 1);
-        let call = Call(self);
-        code();
-        drop(call);
-        self.running.set(true);
-        self.failures.set(failures);
-        self.updating.set(updating);
-        self.take_bad_luck_up(bad_luck);
     }
 
     /// Calls `body` with a view of one moment: that of the snapshot that runs already, if one does.
@@ -311,7 +130,7 @@ impl Session {
     #[inline]
     pub fn snapshot<R>(
         &self,
-        body: impl FnOnce(&Session) -> Result<R, Interrupted>,
+        body: impl FnOnce(&Session) -> Result<R, Interrupt>,
     ) -> Result<R, Stopped> {
         if self.viewing.get() {
             return self.join(body);
@@ -330,7 +149,7 @@ impl Session {
 
     /// A snapshot inside of a snapshot: the outer one goes on as if this had not been, whatever it has met.
     #[cold]
-    fn join<R>(&self, body: impl FnOnce(&Session) -> Result<R, Interrupted>) -> Result<R, Stopped> {
+    fn join<R>(&self, body: impl FnOnce(&Session) -> Result<R, Interrupt>) -> Result<R, Stopped> {
         struct Outer<'s>(&'s Session, Option<Stopped>, u64);
         impl Drop for Outer<'_> {
             fn drop(&mut self) {
@@ -416,28 +235,239 @@ impl Session {
     }
 }
 
-#[cold]
-#[inline(never)]
-fn would_sleep_for_ever() -> ! {
-    panic!(
-        "contempo: `retry` in a transaction of a shared region that has read no cell would sleep for ever: read \
-         the cells whose change it waits for before calling `retry`"
-    )
+/// Between two attempts of a transaction.
+pub(crate) struct Retreat<'s> {
+    /// Why the last attempt has failed.
+    why: Stopped,
+    before_next: BeforeNext<'s>,
+    suspended: Suspended,
 }
 
-#[cold]
-#[inline(never)]
-fn swallowed() -> ! {
-    panic!(
-        "contempo: the closure has returned `Ok` although an operation of its transaction had failed. \
-         Pass every `Err` on with `?`"
-    )
+/// What to wait for before the next attempt.
+enum BeforeNext<'s> {
+    /// A change of what was read.
+    Change { waiting: Waiting, wrote: bool },
+    /// After a conflict: a pause, or our turn.
+    Turn(Pause<'s>),
+    /// Room for what it writes.
+    Room,
+    /// Nothing: it is over, or in a forked child.
+    Nothing,
 }
 
-/// What is to be done before the next attempt.
-enum Before<'s> {
-    Sleep(Waiting),
-    Pause(Pause<'s>),
+/// What of a transaction lasts longer than an attempt. The thread may run others meanwhile.
+struct Suspended {
+    failures: u32,
+    updating: bool,
+    room: usize,
+    in_need: bool,
+    full: Option<NoBlock>,
+    waiting_since: Option<Instant>,
+    bad_luck: BadLuck,
+}
+
+impl Session {
+    /// A transaction begins: what another has left in this session, which ended by a panic, is forgotten.
+    #[inline(always)]
+    fn begin_afresh(&self) {
+        debug_assert!(self.reads.borrow().is_empty() && self.writes.borrow_mut().is_empty());
+        self.failures.set(0);
+        self.forget_bad_luck();
+        self.updating.set(false);
+        self.room.set(0);
+        self.memory.in_need.set(false);
+    }
+
+    /// Puts aside what lasts longer than an attempt, so that transactions in hooks and destructors start afresh.
+    fn suspend(&self) -> Suspended {
+        Suspended {
+            failures: self.failures.get(),
+            updating: self.updating.get(),
+            room: self.room.get(),
+            in_need: self.memory.in_need.get(),
+            full: self.full.take(),
+            waiting_since: self.timeouts.suspend(),
+            bad_luck: self.put_bad_luck_aside(),
+        }
+    }
+
+    /// The transaction goes on.
+    fn resume_transaction(&self, suspended: Suspended) {
+        self.failures.set(suspended.failures);
+        self.updating.set(suspended.updating);
+        self.room.set(suspended.room);
+        self.memory.in_need.set(suspended.in_need);
+        self.full.replace(suspended.full);
+        self.timeouts.go_on(suspended.waiting_since);
+        self.forget_bad_luck();
+        self.take_bad_luck_up(suspended.bad_luck);
+        self.need.set(0);
+        self.memory.has_drawn.set(false);
+    }
+
+    /// Leaves the transaction.
+    #[inline(always)]
+    fn leave(&self) {
+        drop(Running(self));
+    }
+}
+
+impl Attempts for Session {
+    type End = Stopped;
+    type Retreat<'s> = Retreat<'s>;
+
+    #[inline(always)]
+    fn enter(&self) -> Result<(), Stopped> {
+        std::mem::forget(Session::enter(self)?);
+        self.begin_afresh();
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn begin(&self) -> Result<(), Stopped> {
+        let good = Session::begin(self);
+        self.memory.look_at_term(self.domain());
+        if !good {
+            return Err(Stopped::Corrupt);
+        }
+        self.press_if_due();
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn commit(&self) -> Result<(), ()> {
+        if self.has_only_read() {
+            return Ok(());
+        }
+        self.commit_all().map_err(|why| drop(self.interrupt(why)))
+    }
+
+    #[inline(always)]
+    fn is_plain(&self, attempts: u32) -> bool {
+        attempts == 1 && !self.hooked.get()
+    }
+
+    #[inline(always)]
+    fn end(&self) {
+        if self.has_only_read() {
+            self.end_reading();
+        } else {
+            self.end_attempt(true);
+            self.forget_bad_luck();
+        }
+        self.leave();
+    }
+
+    fn finish(&self) -> Due {
+        let due = self.due_hooks(true);
+        self.timeouts.suspend();
+        self.end();
+        due
+    }
+
+    fn fail(&self) -> Due {
+        self.stopped.take();
+        self.timeouts.suspend();
+        self.end_attempt(false);
+        self.forget_bad_luck();
+        if !self.domain().fork.is_child() {
+            self.descriptor().counters.count_abort(Cause::User);
+        }
+        let due = self.due_hooks(false);
+        self.leave();
+        due
+    }
+
+    fn may_fail(&self) -> Result<(), Stopped> {
+        if self.domain().fork.is_child() { Err(Stopped::Forked) } else { Ok(()) }
+    }
+
+    fn retreat(&self) -> (Cause, Due, Retreat<'_>) {
+        let mut why = self.stopped.take().unwrap_or(Stopped::Cancelled);
+        let is_child = self.domain().fork.is_child();
+        if is_child {
+            why = Stopped::Forked; // The closure has forked: what follows is the parent's.
+        }
+        let (cause, before_next) = match why {
+            Stopped::Retry => {
+                let wrote = self.wrote.get();
+                (Cause::Retry, BeforeNext::Change { waiting: wait::enlist(self), wrote })
+            }
+            Stopped::Conflict(cause) => (cause, BeforeNext::Turn(self.lost())),
+            Stopped::NoBlock(NoBlock::TooLarge { .. } | NoBlock::BeyondLimit { .. }) => {
+                (Cause::User, BeforeNext::Nothing)
+            }
+            Stopped::NoBlock(_) => (Cause::User, BeforeNext::Room),
+            _ => (Cause::User, BeforeNext::Nothing),
+        };
+        if !is_child {
+            self.descriptor().counters.count_abort(cause);
+        }
+        self.end_attempt(false);
+        let due = self.due_hooks(false);
+        let suspended = self.suspend();
+        self.leave();
+        (cause, due, Retreat { why, before_next, suspended })
+    }
+
+    fn is_over(&self, retreat: &mut Retreat<'_>) -> Option<Stopped> {
+        if self.domain().fork.is_child() {
+            return Some(Stopped::Forked);
+        }
+        if self.domain().is_corrupt() {
+            return Some(Stopped::Corrupt);
+        }
+        // What this process holds back, or others do, may be all that is missing: a few times.
+        let over = match retreat.before_next {
+            BeforeNext::Change { .. } | BeforeNext::Turn(_) => false,
+            BeforeNext::Room => retreat.suspended.room >= ROOM.len(),
+            BeforeNext::Nothing => true,
+        };
+        over.then(|| std::mem::replace(&mut retreat.why, Stopped::Cancelled))
+    }
+
+    fn go_on(&self, retreat: Retreat<'_>, bounds: Bounds) -> Result<(), Stopped> {
+        let Retreat { why, before_next, suspended } = retreat;
+        if let BeforeNext::Change { waiting, wrote } = &before_next
+            && waiting.is_for_nothing(bounds.deadline)
+        {
+            would_sleep_for_ever(*wrote);
+        }
+        self.resume_transaction(suspended);
+        match before_next {
+            BeforeNext::Change { waiting, .. } => {
+                self.descriptor().counters.waits.add(1);
+                // Nothing is to be held back for a thread that sleeps.
+                announcement::withdraw(self.descriptor());
+                waiting.sleep(self.domain(), &self.patience, bounds.deadline);
+            }
+            BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
+            // Once more at least: it may draw on the reserve then, if it gives back what it needs.
+            BeforeNext::Room => {
+                let times = self.room.get();
+                let more = self.make_room(times);
+                self.room.set(if more { times + 1 } else { ROOM.len() });
+            }
+            BeforeNext::Nothing => {}
+        }
+        if let Stopped::NoBlock(why) = why {
+            self.be_in_need(why);
+        }
+        std::mem::forget(Session::enter(self)?);
+        Ok(())
+    }
+
+    fn outside<R>(&self, code: impl FnOnce() -> R) -> R {
+        struct Call<'s>(&'s Session);
+        impl Drop for Call<'_> {
+            fn drop(&mut self) {
+                self.0.calls.set(self.0.calls.get() - 1);
+            }
+        }
+        self.calls.set(self.calls.get() + 1);
+        let _call = Call(self);
+        code()
+    }
 }
 
 /// Leaves the transaction when dropped.
@@ -459,22 +489,6 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Runs the hooks that are due when a panic of the closure has ended the transaction.
-struct Unwinding<'s>(Option<&'s Session>);
-
-impl Drop for Unwinding<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(session) = self.0
-            && session.hooked.get()
-        {
-            let due = session.due_hooks(false);
-            // A second panic while unwinding would end the process.
-            contain(|| due.run());
-        }
-    }
-}
-
 /// Ends a snapshot when dropped, also by a panic.
 struct View<'s>(&'s Session);
 
@@ -486,15 +500,5 @@ impl Drop for View<'_> {
             self.0.stopped.take();
         }
         self.0.end_reading();
-    }
-}
-
-/// Ends an attempt that has not committed when dropped, also by a panic.
-struct Attempt<'s>(&'s Session);
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        self.0.stopped.take();
-        self.0.end_attempt(false);
     }
 }

@@ -7,7 +7,9 @@ use crate::region::block::{
     DISPLACED, FREES_CELL, LENT, RegionCell, RegionVersion, VERSION_HEADER,
 };
 use crate::region::domain::RegionDomain;
-use crate::region::session::{GENESIS, Interrupted, KIND, Session, Stopped};
+use crate::region::session::{GENESIS, KIND, Session, Stopped};
+use crate::session::error::Interrupt;
+use crate::session::parts::Parts;
 use contempo_alloc::reclaim::announcement;
 use contempo_alloc::region::handle::Handle;
 use contempo_alloc::region::superblock::{LARGEST, SIZES, Superblock};
@@ -18,7 +20,7 @@ use contempo_sched::words::{Phase, StateWord, WhoWhen};
 
 impl Session {
     /// Before anything of a transaction is written to the region.
-    fn before_write(&self) -> Result<(), Interrupted> {
+    fn before_write(&self) -> Result<(), Interrupt> {
         self.check_open()?;
         if self.domain().fork.is_child() {
             return Err(self.interrupt(Stopped::Forked));
@@ -36,7 +38,7 @@ impl Session {
     /// # Errors
     /// If the attempt cannot go on.
     #[inline]
-    pub fn write(&self, cell: Handle, data: &[u8]) -> Result<(), Interrupted> {
+    pub fn write(&self, cell: Handle, data: &[u8]) -> Result<(), Interrupt> {
         // Read first, so that a cell that was freed meanwhile shows, here or at the commit. Mostly that
         // has just been done.
         let header = &self.cell(cell)?.header;
@@ -86,7 +88,7 @@ impl Session {
         unsafe { RegionVersion::write_over(at, room, data) }
     }
 
-    fn put(&self, cell: Handle, flags: u32, data: &[u8]) -> Result<(), Interrupted> {
+    fn put(&self, cell: Handle, flags: u32, data: &[u8]) -> Result<(), Interrupt> {
         let header = &self.cell(cell)?.header;
         if self.memory.in_need.get() {
             self.count_need(cell, flags, data.len())?;
@@ -111,7 +113,7 @@ impl Session {
 
     /// Counts what a new version of the cell needs, and what is given back for it.
     #[cold]
-    fn count_need(&self, cell: Handle, flags: u32, length: usize) -> Result<(), Interrupted> {
+    fn count_need(&self, cell: Handle, flags: u32, length: usize) -> Result<(), Interrupt> {
         // Not what blocks it has: where two nodes share their entries anew, one may come to a larger block.
         let bytes = |length: usize| (VERSION_HEADER + length) as isize;
         let replaced = self.read(cell)?.length.load(Ordering::Relaxed) as usize;
@@ -126,7 +128,7 @@ impl Session {
     ///
     /// # Errors
     /// If the attempt cannot go on.
-    pub fn create(&self, data: &[u8]) -> Result<Handle, Interrupted> {
+    pub fn create(&self, data: &[u8]) -> Result<Handle, Interrupt> {
         self.before_write()?;
         if self.memory.in_need.get() {
             let bytes = VERSION_HEADER + data.len() + size_of::<RegionCell>();
@@ -143,7 +145,7 @@ impl Session {
     ///
     /// # Errors
     /// If the attempt cannot go on.
-    pub fn free(&self, cell: Handle) -> Result<(), Interrupted> {
+    pub fn free(&self, cell: Handle) -> Result<(), Interrupt> {
         self.read(cell)?;
         self.before_write()?;
         self.put(cell, FREES_CELL, &[])?;
@@ -152,7 +154,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn commit(&self) -> Result<(), Stopped> {
+    pub(super) fn commit_all(&self) -> Result<(), Stopped> {
         let domain = self.domain();
         let mut writes = self.writes.borrow_mut();
         if domain.fork.is_child() {

@@ -1,0 +1,107 @@
+//! Transactions of a region with bounds: a number of attempts, a time.
+
+use crate::shared::error::{Interrupt, TransactionError, TryError};
+use crate::shared::region::Shared;
+use crate::shared::transaction::Transaction;
+use contempo_core::Abort;
+use contempo_core::guard::Kept;
+use contempo_core::region::session::Session;
+use contempo_core::session::bounds::Limits;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+/// Runs transactions of a region within bounds. Made by [`Shared::builder`]; names and meaning are those of
+/// one process ([`crate::Builder`]).
+#[derive(Clone, Copy, Debug)]
+#[must_use = "a builder does nothing until `run` or `try_run`"]
+pub struct Builder<'s> {
+    shared: &'s Shared,
+    limits: Limits,
+}
+
+impl Shared {
+    /// A transaction with bounds: a number of attempts, a time.
+    ///
+    /// ```
+    /// use contempo::Exhausted;
+    /// use contempo::shared::{Options, Shared, TransactionError};
+    /// use std::time::Duration;
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-builder-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let inbox = shared.root("inbox", 0_u64)?;
+    /// let mail = shared.builder().timeout(Duration::from_millis(5)).run(|tx| match tx.read(inbox)? {
+    ///     0 => tx.retry(), // nobody ever writes
+    ///     mail => Ok(mail),
+    /// });
+    /// assert!(matches!(mail, Err(TransactionError::Exhausted(Exhausted::Deadline { .. }))));
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder(&self) -> Builder<'_> {
+        Builder { shared: self, limits: Limits::default() }
+    }
+}
+
+impl Builder<'_> {
+    /// Make at most `attempts` attempts (at least one). Sleeping in `retry` counts as one, and so does each look
+    /// after 20 ms of it.
+    pub const fn max_attempts(mut self, attempts: u32) -> Self {
+        self.limits.max_attempts = Some(attempts);
+        self
+    }
+
+    /// Give up after `timeout`, counted from `run`. Time is looked at between attempts and while
+    /// sleeping; a closure that computes is not interrupted.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.limits.timeout = Some(timeout);
+        self
+    }
+
+    /// Give up at `deadline`.
+    pub const fn deadline(mut self, deadline: Instant) -> Self {
+        self.limits.deadline = Some(deadline);
+        self
+    }
+
+    /// Runs `body` like [`Shared::atomically`] within these bounds.
+    ///
+    /// # Errors
+    /// [`TransactionError::Exhausted`] if it did not commit within them, and what [`Shared::atomically`] fails
+    /// with. Nothing has changed then.
+    ///
+    /// # Panics
+    /// As [`Shared::atomically`].
+    pub fn run<R>(
+        self,
+        body: impl FnMut(&Transaction<'_>) -> Result<R, Interrupt>,
+    ) -> Result<R, TransactionError> {
+        let mut body = Kept::new(body);
+        let run = |tx: &Transaction<'_>| (*body)(tx).map_err(Abort::<Infallible>::from);
+        self.try_run(run).map_err(|failed| match failed {
+            TryError::Transaction(why) => why,
+            TryError::User(never) => match never {},
+        })
+    }
+
+    /// Runs `body` like [`Shared::try_atomically`] within these bounds.
+    ///
+    /// # Errors
+    /// [`TransactionError::Exhausted`] if it did not commit within them, and what [`Shared::try_atomically`] fails
+    /// with. Nothing has changed then.
+    ///
+    /// # Panics
+    /// As [`Shared::atomically`].
+    pub fn try_run<R, E>(
+        self,
+        body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
+    ) -> Result<R, TryError<E>> {
+        let mut body = Kept::new(body);
+        let region = self.shared.number();
+        self.shared.with(|session| {
+            let run = |session: &Session| (*body)(&Transaction::new(session, region));
+            session.try_within(self.limits, run).map_err(TryError::from)
+        })
+    }
+}

@@ -1,0 +1,251 @@
+//! The one loop that makes attempts until one ends the transaction, for every world.
+//!
+//! User code (hooks, what the closure has captured, destructors of its results) runs only after the attempt
+//! has ended and the transaction is left: it may panic, and may run transactions of its own.
+
+use crate::session::bounds::Bounds;
+use crate::session::error::{Abort, Exhausted, Reason};
+use crate::session::events;
+use crate::session::hooks::Due;
+use crate::session::parts::Parts;
+use contempo_sched::descriptor::statistics::Cause;
+use contempo_sched::primitives::guard::{FirstPanic, Kept, contain, discard};
+
+/// One thread's transactions in some world, as the loop drives them.
+///
+/// The loop calls: [`enter`](Self::enter), then for each attempt [`begin`](Self::begin), and after the closure
+/// has returned either [`commit`](Self::commit) and, if that succeeds, [`end`](Self::end) or
+/// [`finish`](Self::finish); or [`fail`](Self::fail), if the transaction ends without a commit; or
+/// [`retreat`](Self::retreat), and [`go_on`](Self::go_on) before the next attempt. After `end`, `finish`,
+/// `fail` and `retreat` the thread is outside of the transaction.
+pub(crate) trait Attempts: Parts {
+    /// Why a transaction can end, beside the user's errors and bounds.
+    type End;
+    /// What a failed attempt leaves to be done before the next one. What it holds is given up when dropped.
+    type Retreat<'s>
+    where
+        Self: 's;
+
+    /// Enters a transaction.
+    ///
+    /// # Panics
+    /// If this thread is inside one of this world already.
+    fn enter(&self) -> Result<(), Self::End>;
+    /// Begins an attempt. An error ends the transaction, and is followed by [`fail`](Self::fail).
+    fn begin(&self) -> Result<(), Self::End>;
+    /// Commits the running attempt. An error means that it is interrupted: [`retreat`](Self::retreat) follows.
+    fn commit(&self) -> Result<(), ()>;
+    /// Is nothing to be run or told after a commit of attempt number `attempts`?
+    fn is_plain(&self, attempts: u32) -> bool;
+    /// Leaves a transaction that has committed and [is plain](Self::is_plain).
+    fn end(&self);
+    /// Leaves any transaction that has committed: the hooks that are due.
+    fn finish(&self) -> Due;
+    /// Rolls the attempt back and leaves the transaction, by an error of the user's, a panic or a misuse: the
+    /// hooks that are due.
+    fn fail(&self) -> Due;
+    /// May the closure's own error be returned? (Not by a forked child, whose parent's transaction it was.)
+    fn may_fail(&self) -> Result<(), Self::End>;
+    /// Rolls an interrupted attempt back and leaves the transaction: why it was interrupted, the hooks that are
+    /// due, and what is to be done before the next attempt.
+    fn retreat(&self) -> (Cause, Due, Self::Retreat<'_>);
+    /// Does the reason for the retreat end the transaction?
+    fn is_over(&self, retreat: &mut Self::Retreat<'_>) -> Option<Self::End>;
+    /// Waits until there may be a point in another attempt, and enters the transaction again.
+    fn go_on(&self, retreat: Self::Retreat<'_>, bounds: Bounds) -> Result<(), Self::End>;
+    /// Calls user code outside of the transaction: it may come back to this thread's session, and may never
+    /// return.
+    fn outside<R>(&self, code: impl FnOnce() -> R) -> R;
+}
+
+/// Why a transaction has ended without a commit.
+#[derive(Debug)]
+pub enum Failed<E, End> {
+    /// Its closure has returned this error.
+    User(E),
+    /// It did not commit within its bounds.
+    Exhausted(Exhausted),
+    /// The world has ended it.
+    Stopped(End),
+}
+
+/// Cleans up if the closure panics.
+struct Unwinding<'s, S: Attempts>(&'s S);
+
+impl<S: Attempts> Drop for Unwinding<'_, S> {
+    #[cold]
+    fn drop(&mut self) {
+        let due = self.0.fail();
+        // A second panic while unwinding would end the process.
+        contain(|| self.0.outside(|| due.run()));
+    }
+}
+
+/// Makes attempts until one ends the transaction.
+#[inline(always)]
+pub(crate) fn run<S: Attempts, R, E>(
+    session: &S,
+    bounds: Bounds,
+    mut body: impl FnMut(&S) -> Result<R, Abort<E>>,
+) -> Result<R, Failed<E, S::End>> {
+    let mut attempts = 0;
+    session.enter().map_err(Failed::Stopped)?;
+    loop {
+        // Else addresses inside of the session, which most attempts do not need, are computed before the first.
+        let session = std::hint::black_box(session);
+        if let Err(end) = session.begin() {
+            leave(session);
+            return Err(Failed::Stopped(end));
+        }
+        attempts += 1;
+        let unwinding = Unwinding(session);
+        let result = body(session);
+        std::mem::forget(unwinding);
+        let retreat = match (result, session.is_open()) {
+            (Ok(value), true) => match session.commit() {
+                Ok(()) if session.is_plain(attempts) => {
+                    session.end();
+                    return Ok(value);
+                }
+                Ok(()) => {
+                    let value = Kept::new(value);
+                    finish(session, attempts);
+                    return Ok(value.into_inner());
+                }
+                Err(()) => Retreat::dropping(session, value),
+            },
+            (Err(Abort(Reason::User(error))), true) => {
+                let error = Kept::new(error);
+                let refused = session.may_fail();
+                leave(session);
+                let error = error.into_inner();
+                return Err(match refused {
+                    Ok(()) => Failed::User(error),
+                    Err(end) => {
+                        discard(error);
+                        Failed::Stopped(end)
+                    }
+                });
+            }
+            (Err(rejected), false) => Retreat::dropping(session, rejected),
+            (Ok(value), false) => {
+                let value = Kept::new(value);
+                leave(session);
+                discard(value.into_inner());
+                swallowed();
+            }
+            (Err(_), true) => {
+                leave(session);
+                foreign_signal();
+            }
+        };
+        again(session, retreat, attempts, bounds)?;
+    }
+}
+
+/// After a commit that was not the plain case.
+#[cold]
+#[inline(never)]
+fn finish<S: Attempts>(session: &S, attempts: u32) {
+    let due = session.finish();
+    session.outside(|| {
+        events::committed(attempts);
+        due.run();
+    });
+}
+
+/// Ends the transaction without a commit, and runs what is due.
+#[cold]
+#[inline(never)]
+fn leave<S: Attempts>(session: &S) {
+    let due = session.fail();
+    session.outside(|| due.run());
+}
+
+/// Between two attempts of a transaction.
+struct Retreat<'s, S: Attempts + 's> {
+    cause: Cause,
+    due: Due,
+    rest: S::Retreat<'s>,
+}
+
+impl<'s, S: Attempts> Retreat<'s, S> {
+    fn new(session: &'s S) -> Self {
+        let (cause, due, rest) = session.retreat();
+        Retreat { cause, due, rest }
+    }
+
+    /// Retreats, and drops what the closure has returned. If that panics, the hooks run all the same, and the
+    /// panic ends the transaction.
+    #[cold]
+    #[inline(never)]
+    fn dropping<T>(session: &'s S, value: T) -> Self {
+        let value = Kept::new(value);
+        let mut retreat = Self::new(session);
+        let mut panics = FirstPanic::new();
+        session.outside(|| panics.drop(value.into_inner()));
+        if panics.happened() {
+            let due = std::mem::replace(&mut retreat.due, Due::nothing());
+            contain(|| session.outside(|| due.run()));
+        }
+        panics.go_on();
+        retreat
+    }
+}
+
+/// Runs what is due, waits as the cause of the retreat demands, and enters the transaction again.
+#[cold]
+#[inline(never)]
+fn again<S: Attempts, E>(
+    session: &S,
+    mut retreat: Retreat<'_, S>,
+    attempts: u32,
+    bounds: Bounds,
+) -> Result<(), Failed<E, S::End>> {
+    session.outside(|| {
+        events::aborted(retreat.cause);
+        retreat.due.run();
+    });
+    if let Some(end) = session.is_over(&mut retreat.rest) {
+        return Err(Failed::Stopped(end));
+    }
+    bounds.check(attempts).map_err(Failed::Exhausted)?;
+    session.go_on(retreat.rest, bounds).map_err(Failed::Stopped)
+}
+
+/// An attempt asks to wait, and has read no cell whose change could wake it.
+#[cold]
+#[inline(never)]
+pub(crate) fn would_sleep_for_ever(wrote: bool) -> ! {
+    if wrote {
+        panic!(
+            "contempo: `retry` in a transaction that has read no cell but those that it had written itself would \
+             sleep for ever: what it reads there is its own value, which nobody else can change. Read the cells \
+             whose change it waits for before writing to them, and before calling `retry` (`modify` and `replace` \
+             read first); or wait in a transaction of its own"
+        );
+    }
+    panic!(
+        "contempo: `retry` in a transaction that has read no cell would sleep for ever: read the cells whose \
+         change it waits for before calling `retry`"
+    );
+}
+
+#[cold]
+#[inline(never)]
+fn swallowed() -> ! {
+    panic!(
+        "contempo: the transaction's closure returned `Ok` although one of its operations had \
+         been interrupted. The closure has swallowed an `Interrupt`, so what it computed is not \
+         based on what it asked for: pass every `Err(Interrupt)` on with `?`"
+    );
+}
+
+#[cold]
+#[inline(never)]
+fn foreign_signal() -> ! {
+    panic!(
+        "contempo: the transaction's closure returned an `Interrupt` although no operation of this \
+         attempt was interrupted: it was kept from another attempt"
+    );
+}
