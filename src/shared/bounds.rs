@@ -69,7 +69,8 @@ impl Builder<'_> {
     ///
     /// # Errors
     /// [`TransactionError::Exhausted`] if it did not commit within them, and what [`Shared::atomically`] fails
-    /// with. Nothing has changed then.
+    /// with: of a full region [`NoBlock`](TransactionError::NoBlock), also if its last attempt found that. Nothing
+    /// has changed then.
     ///
     /// # Panics
     /// As [`Shared::atomically`].

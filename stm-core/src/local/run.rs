@@ -286,6 +286,14 @@ impl Attempts for Context {
         Ok(())
     }
 
+    fn may_run_hooks(&self) -> bool {
+        true
+    }
+
+    fn foreign_interrupt(&self) -> Option<Infallible> {
+        None
+    }
+
     fn retreat(&self) -> (Cause, Due, Retreat) {
         debug_assert!(!self.is_open(), "nothing has interrupted the attempt");
         let cause = self.interrupted.take().unwrap_or(Cause::Changed);
@@ -311,7 +319,7 @@ impl Attempts for Context {
         (cause, due, Retreat { before_next, suspended })
     }
 
-    fn is_over(&self, _: &mut Retreat) -> Option<Infallible> {
+    fn is_over(&self, _: &mut Retreat, _: bool) -> Option<Infallible> {
         None
     }
 

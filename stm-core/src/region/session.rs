@@ -36,7 +36,7 @@ mod nesting;
 mod run;
 mod write;
 
-pub(crate) use run::Running;
+pub(crate) use run::{Running, at_most};
 
 /// Why a transaction has ended without a commit.
 #[derive(Debug)]

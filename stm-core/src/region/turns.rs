@@ -7,7 +7,7 @@
 use crate::protocol::commit::Conflict;
 use crate::region::domain::RegionDomain;
 use crate::region::recover::is_slot_of_the_dead;
-use crate::region::session::Session;
+use crate::region::session::{Session, at_most};
 use contempo_alloc::reclaim::announcement;
 use contempo_sched::contention::line::Line;
 use contempo_sched::contention::policy::{
@@ -229,9 +229,13 @@ impl Session {
                 }
                 continue;
             }
-            line.wait(ticket, head, Duration::from_nanos(NAP.min(STANDSTILL - still)));
+            let nap = Duration::from_nanos(NAP.min(STANDSTILL - still));
+            line.wait(ticket, head, at_most(nap, deadline));
         }
         // Nobody wakes us: our own leaving would.
-        line.wait(ticket, ticket, slice);
+        let slice = at_most(slice, deadline);
+        if !slice.is_zero() {
+            line.wait(ticket, ticket, slice);
+        }
     }
 }

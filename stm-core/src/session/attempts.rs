@@ -46,11 +46,17 @@ pub(crate) trait Attempts: Parts {
     fn fail(&self) -> Due;
     /// May the closure's own error be returned? (Not by a forked child, whose parent's transaction it was.)
     fn may_fail(&self) -> Result<(), Self::End>;
+    /// May hooks run here? (Not in a forked child: they are its parent's.)
+    fn may_run_hooks(&self) -> bool;
+    /// The closure has returned an [`Interrupt`] that is none of this attempt's: how that ends the transaction.
+    /// Nothing, if it is to panic.
+    fn foreign_interrupt(&self) -> Option<Self::End>;
     /// Rolls an interrupted attempt back and leaves the transaction: why it was interrupted, the hooks that are
     /// due, and what is to be done before the next attempt.
     fn retreat(&self) -> (Cause, Due, Self::Retreat<'_>);
-    /// Does the reason for the retreat end the transaction?
-    fn is_over(&self, retreat: &mut Self::Retreat<'_>) -> Option<Self::End>;
+    /// Does the reason for the retreat end the transaction, or would it if this was the `last` attempt that its
+    /// bounds allow?
+    fn is_over(&self, retreat: &mut Self::Retreat<'_>, last: bool) -> Option<Self::End>;
     /// Waits until there may be a point in another attempt, and enters the transaction again.
     fn go_on(&self, retreat: Self::Retreat<'_>, bounds: Bounds) -> Result<(), Self::End>;
     /// Calls user code outside of the transaction: it may come back to this thread's session, and may never
@@ -75,10 +81,17 @@ struct Unwinding<'s, S: Attempts>(&'s S);
 impl<S: Attempts> Drop for Unwinding<'_, S> {
     #[cold]
     fn drop(&mut self) {
-        let due = self.0.fail();
-        // A second panic while unwinding would end the process.
-        contain(|| self.0.outside(|| due.run()));
+        leave_by_panic(self.0);
     }
+}
+
+/// Ends the transaction since its closure has panicked, or since its misuse is about to. A panic of a hook is
+/// reported and goes no further: the first one counts, and a second one while unwinding would end the process.
+#[cold]
+#[inline(never)]
+fn leave_by_panic<S: Attempts>(session: &S) {
+    let due = session.fail();
+    contain(|| session.outside(|| due.run(|| session.may_run_hooks())));
 }
 
 /// Makes attempts until one ends the transaction.
@@ -88,7 +101,7 @@ pub(crate) fn run<S: Attempts, R, E>(
     bounds: Bounds,
     mut body: impl FnMut(&S) -> Result<R, Abort<E>>,
 ) -> Result<R, Failed<E, S::End>> {
-    let mut attempts = 0;
+    let mut attempts = 0_u32;
     session.enter().map_err(Failed::Stopped)?;
     loop {
         // Else addresses inside of the session, which most attempts do not need, are computed before the first.
@@ -97,7 +110,7 @@ pub(crate) fn run<S: Attempts, R, E>(
             leave(session);
             return Err(Failed::Stopped(end));
         }
-        attempts += 1;
+        attempts = u32::saturating_add(attempts, 1);
         let unwinding = Unwinding(session);
         let result = body(session);
         std::mem::forget(unwinding);
@@ -129,15 +142,20 @@ pub(crate) fn run<S: Attempts, R, E>(
             }
             (Err(rejected), false) => Retreat::dropping(session, rejected),
             (Ok(value), false) => {
-                let value = Kept::new(value);
-                leave(session);
-                discard(value.into_inner());
+                leave_by_panic(session);
+                discard(value);
                 swallowed();
             }
-            (Err(_), true) => {
-                leave(session);
-                foreign_signal();
-            }
+            (Err(_), true) => match session.foreign_interrupt() {
+                Some(end) => {
+                    leave(session);
+                    return Err(Failed::Stopped(end));
+                }
+                None => {
+                    leave_by_panic(session);
+                    foreign_interrupt();
+                }
+            },
         };
         again(session, retreat, attempts, bounds)?;
     }
@@ -150,7 +168,7 @@ fn finish<S: Attempts>(session: &S, attempts: u32) {
     let due = session.finish();
     session.outside(|| {
         events::committed(attempts);
-        due.run();
+        due.run(|| session.may_run_hooks());
     });
 }
 
@@ -159,7 +177,7 @@ fn finish<S: Attempts>(session: &S, attempts: u32) {
 #[inline(never)]
 fn leave<S: Attempts>(session: &S) {
     let due = session.fail();
-    session.outside(|| due.run());
+    session.outside(|| due.run(|| session.may_run_hooks()));
 }
 
 /// Between two attempts of a transaction.
@@ -186,7 +204,7 @@ impl<'s, S: Attempts> Retreat<'s, S> {
         session.outside(|| panics.drop(value.into_inner()));
         if panics.happened() {
             let due = std::mem::replace(&mut retreat.due, Due::nothing());
-            contain(|| session.outside(|| due.run()));
+            contain(|| session.outside(|| due.run(|| session.may_run_hooks())));
         }
         panics.go_on();
         retreat
@@ -204,12 +222,13 @@ fn again<S: Attempts, E>(
 ) -> Result<(), Failed<E, S::End>> {
     session.outside(|| {
         events::aborted(retreat.cause);
-        retreat.due.run();
+        retreat.due.run(|| session.may_run_hooks());
     });
-    if let Some(end) = session.is_over(&mut retreat.rest) {
+    let exhausted = bounds.check(attempts);
+    if let Some(end) = session.is_over(&mut retreat.rest, exhausted.is_err()) {
         return Err(Failed::Stopped(end));
     }
-    bounds.check(attempts).map_err(Failed::Exhausted)?;
+    exhausted.map_err(Failed::Exhausted)?;
     session.go_on(retreat.rest, bounds).map_err(Failed::Stopped)
 }
 
@@ -243,9 +262,10 @@ fn swallowed() -> ! {
 
 #[cold]
 #[inline(never)]
-fn foreign_signal() -> ! {
+fn foreign_interrupt() -> ! {
     panic!(
         "contempo: the transaction's closure returned an `Interrupt` although no operation of this \
-         attempt was interrupted: it was kept from another attempt"
+         attempt was interrupted: it was kept from another attempt, or it belongs to a transaction of a \
+         region that runs around this one. Such a signal has to leave that transaction's closure"
     );
 }

@@ -91,11 +91,15 @@ impl Due {
     }
 
     /// Runs every hook, and drops the others. If some of that panics, the first panic goes on when all is
-    /// done.
-    pub(crate) fn run(mut self) {
+    /// done. `may_run` is asked before each hook: user code may have forked, and in the child none runs.
+    pub(crate) fn run(mut self, may_run: impl Fn() -> bool) {
         let mut panics = FirstPanic::new();
         for hook in take(&mut self.due) {
-            panics.call(hook);
+            if may_run() {
+                panics.call(hook);
+            } else {
+                discard(hook);
+            }
         }
         for hook in take(&mut self.forgotten) {
             panics.drop(hook);

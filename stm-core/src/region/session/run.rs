@@ -13,6 +13,7 @@ use contempo_alloc::reclaim::announcement::{self, Idle};
 use contempo_alloc::region::error::NoBlock;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::Ordering;
+use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::guard::Kept;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -187,8 +188,8 @@ impl Session {
     /// There was no block: frees all that can be freed now, at first what this process and the dead hold, then
     /// what others do. True if there may be more the next time.
     #[cold]
-    fn make_room(&self, times: usize) -> bool {
-        std::thread::sleep(ROOM[times]);
+    fn make_room(&self, times: usize, deadline: Option<Instant>) -> bool {
+        std::thread::sleep(at_most(ROOM[times], deadline));
         let others_are_active = times == 0 || crate::region::room::take_over(self);
         self.memory.collect(self.domain(), Idle::Inactive);
         if times == 0 {
@@ -267,7 +268,7 @@ struct Suspended {
 }
 
 impl Session {
-    /// A transaction begins: what another has left in this session, which ended by a panic, is forgotten.
+    /// A transaction begins: its bad luck is its own. (What else an attempt changes, its end has reset.)
     #[inline(always)]
     fn begin_afresh(&self) {
         debug_assert!(self.reads.borrow().is_empty() && self.writes.borrow_mut().is_empty());
@@ -382,6 +383,15 @@ impl Attempts for Session {
         if self.domain().fork.is_child() { Err(Stopped::Forked) } else { Ok(()) }
     }
 
+    fn may_run_hooks(&self) -> bool {
+        !self.domain().fork.is_child()
+    }
+
+    /// It may be that of a transaction of another region, which runs around this one and repeats.
+    fn foreign_interrupt(&self) -> Option<Stopped> {
+        Some(Stopped::Cancelled)
+    }
+
     fn retreat(&self) -> (Cause, Due, Retreat<'_>) {
         let mut why = self.stopped.take().unwrap_or(Stopped::Cancelled);
         let is_child = self.domain().fork.is_child();
@@ -410,20 +420,20 @@ impl Attempts for Session {
         (cause, due, Retreat { why, before_next, suspended })
     }
 
-    fn is_over(&self, retreat: &mut Retreat<'_>) -> Option<Stopped> {
+    fn is_over(&self, retreat: &mut Retreat<'_>, last: bool) -> Option<Stopped> {
         if self.domain().fork.is_child() {
             return Some(Stopped::Forked);
-        }
-        if self.domain().is_corrupt() {
-            return Some(Stopped::Corrupt);
         }
         // What this process holds back, or others do, may be all that is missing: a few times.
         let over = match retreat.before_next {
             BeforeNext::Change { .. } | BeforeNext::Turn(_) => false,
-            BeforeNext::Room => retreat.suspended.room >= ROOM.len(),
+            BeforeNext::Room => last || retreat.suspended.room >= ROOM.len(),
             BeforeNext::Nothing => true,
         };
-        over.then(|| std::mem::replace(&mut retreat.why, Stopped::Cancelled))
+        if over {
+            return Some(std::mem::replace(&mut retreat.why, Stopped::Cancelled));
+        }
+        self.domain().is_corrupt().then_some(Stopped::Corrupt)
     }
 
     fn go_on(&self, retreat: Retreat<'_>, bounds: Bounds) -> Result<(), Stopped> {
@@ -445,7 +455,7 @@ impl Attempts for Session {
             // Once more at least: it may draw on the reserve then, if it gives back what it needs.
             BeforeNext::Room => {
                 let times = self.room.get();
-                let more = self.make_room(times);
+                let more = self.make_room(times, bounds.deadline);
                 self.room.set(if more { times + 1 } else { ROOM.len() });
             }
             BeforeNext::Nothing => {}
@@ -453,7 +463,13 @@ impl Attempts for Session {
         if let Stopped::NoBlock(why) = why {
             self.be_in_need(why);
         }
-        std::mem::forget(Session::enter(self)?);
+        match Session::enter(self) {
+            Ok(running) => std::mem::forget(running),
+            Err(why) => {
+                drop(self.suspend());
+                return Err(why);
+            }
+        }
         Ok(())
     }
 
@@ -468,6 +484,11 @@ impl Attempts for Session {
         let _call = Call(self);
         code()
     }
+}
+
+/// So long, or until `deadline` if that comes before.
+pub(crate) fn at_most(time: Duration, deadline: Option<Instant>) -> Duration {
+    deadline.map_or(time, |end| time.min(end.saturating_duration_since(instant())))
 }
 
 /// Leaves the transaction when dropped.
