@@ -86,3 +86,12 @@ fn what_the_dead_had_retired_is_found() {
         reuse::what_the_dead_had_retired_is_found(name, role.as_deref(), execution);
     });
 }
+
+#[test]
+fn updates_do_not_use_up_the_room_for_removals() {
+    let name = "updates_do_not_use_up_the_room_for_removals";
+    succeeds_unless(name, &[Fault::ReserveTakenForWhole], || {
+        execution();
+        reuse::updates_do_not_use_up_the_room_for_removals();
+    });
+}

@@ -118,3 +118,8 @@ fn removals_work_in_a_full_region() {
     let made = fill(&shared, &[1; 1000]).len();
     assert!(made > 800, "{made} values");
 }
+
+#[test]
+fn updates_do_not_use_up_the_room_for_removals() {
+    reuse::updates_do_not_use_up_the_room_for_removals();
+}

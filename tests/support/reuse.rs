@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use crate::region::{Place, play};
+use contempo::shared::collections::Map;
 use contempo::shared::{Cell, NoBlock, Options, Shared, TransactionError, bytemuck};
 use std::path::Path;
 use std::sync::Barrier;
@@ -171,4 +172,61 @@ pub(crate) fn what_the_dead_had_retired_is_found(
         assert!(report.is_sound() && report.retired == 0, "{report}");
         assert_eq!(report.cells, before.cells - 200, "{report}");
     }
+}
+
+/// Makes values of all sizes until there is room for none, not even the smallest.
+fn stuff(shared: &Shared) -> Vec<Cell<[u8]>> {
+    let mut cells = Vec::new();
+    for size in [2000, 500, 100, 20, 8, 0] {
+        while let Ok(cell) = shared.atomically(|tx| tx.create(&vec![7; size][..])) {
+            cells.push(cell);
+        }
+    }
+    cells
+}
+
+/// A full region is written to for long, by updates that need no more than they give back; and whatever those give
+/// back, others take at once. After that everything can be removed and freed as ever.
+pub(crate) fn updates_do_not_use_up_the_room_for_removals() {
+    let (_place, shared) = small();
+    let map = Map::<u64, u64>::root(&shared, "map", 4).unwrap();
+    let mut made = 0;
+    while made < 4000 {
+        shared.atomically(|tx| map.insert(tx, made, made)).unwrap();
+        made += 1;
+    }
+    let mut cells = Vec::new();
+    for size in [3000, 2000, 500, 100, 20, 8, 0] {
+        cells.extend(fill(&shared, &vec![7; size]));
+    }
+    cells.extend(stuff(&shared));
+    let (mut written, mut refused) = (0, 0);
+    for round in 0..1500_usize {
+        let cell = cells[round * 7919 % cells.len()];
+        let write = shared.atomically(|tx| {
+            let new = tx.read(cell)?.iter().map(|byte| byte ^ 1).collect::<Vec<_>>();
+            tx.write(cell, &new[..])
+        });
+        let insert = shared.atomically(|tx| map.insert(tx, round as u64 % made, 0));
+        written += usize::from(write.is_ok()) + usize::from(insert.is_ok());
+        refused += usize::from(write.is_err()) + usize::from(insert.is_err());
+        // What was given back is wanted by others.
+        if round % 3 == 0 {
+            cells.extend(stuff(&shared));
+        }
+    }
+    println!("{} values; {written} updates, {refused} refused", cells.len());
+    for key in (0..made).rev() {
+        let removed = shared.atomically(|tx| map.remove(tx, &key));
+        assert!(removed.unwrap_or_else(|why| panic!("entry {key}: {why}")).is_some());
+    }
+    for (number, cell) in cells.into_iter().enumerate() {
+        let freed = shared.atomically(|tx| tx.free(cell));
+        freed.unwrap_or_else(|why| panic!("value {number}: {why}"));
+    }
+    shared.collect().unwrap();
+    let report = shared.check();
+    assert!(report.is_sound() && report.retired == 0, "{report}");
+    let made = fill(&shared, &[1; 1000]).len();
+    assert!(made > 800, "{made} values");
 }

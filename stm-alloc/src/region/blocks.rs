@@ -19,6 +19,7 @@ use crate::region::error::NoBlock;
 use crate::region::handle::{GRAIN, Handle, Kind, Meta, MetaWord};
 use crate::region::layout::SUPERBLOCK;
 use crate::region::map::Map;
+use crate::region::reserve::{FREEING, Room, VALUES};
 use crate::region::superblock::{ENOUGH, RESERVE, Superblock};
 use crate::region::tenure::Tenure;
 use std::cell::{Cell, RefCell};
@@ -27,12 +28,6 @@ use std::sync::atomic::Ordering;
 
 pub use crate::region::superblock::{LARGEST, SIZES};
 
-/// One superblock of so many is reserved for those who free something,
-const RESERVED_PART: usize = 64;
-/// but not less than these,
-const LEAST_RESERVED: usize = SIZES.len() - RESERVE;
-/// and not more.
-const MOST_RESERVED: usize = 16;
 /// Bytes that are freed before it is worth a look which superblocks are empty: so many,
 const LEAST_FREED: usize = 1 << 20;
 /// and such a part of all.
@@ -66,6 +61,30 @@ pub struct SlotHeap {
     /// Bytes that were freed since then, and after how many it is worth another look.
     freed: Cell<usize>,
     much: Cell<usize>,
+    /// Have we drawn on the reserve, and it was not found whole since? Then what we free is not ours to take again.
+    short: Cell<bool>,
+}
+
+/// What a transaction in need wants a block for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Need {
+    /// To say that a cell is freed.
+    Free,
+    /// For a new value of a cell.
+    Value,
+    /// For a value that lies in the reserve: not from there.
+    Move,
+}
+
+/// Where a block was found by one in need.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// Anybody might have had it.
+    Anywhere,
+    /// Only those who give back as much may have it, and it comes back by itself.
+    Reserve,
+    /// The same, and it is on loan: see [`SlotHeap::note_draw`].
+    Loan,
 }
 
 /// A block that is free and ours: to be filled, and then put to use by [`SlotHeap::put_to_use`].
@@ -88,6 +107,7 @@ impl SlotHeap {
             changed: Cell::new(false),
             freed: Cell::new(0),
             much: Cell::new(LEAST_FREED),
+            short: Cell::new(false),
         }
     }
 
@@ -109,34 +129,49 @@ impl SlotHeap {
     /// Why there is none.
     #[inline]
     pub fn take(&self, size: usize) -> Result<FreshBlock, NoBlock> {
-        self.take_of(class_of(size)?)
+        self.take_of::<false>(class_of(size)?)
     }
 
-    /// As [`take`](Self::take); if there is none, then a larger one, or one of the reserve. Says whether it is.
+    /// As [`take`](Self::take), for a transaction that gives back what it takes; if there is none, then a larger one,
+    /// or one of the reserve. Says where it was found.
     ///
     /// # Errors
     /// Why there is none.
     #[cold]
-    pub fn take_in_need(&self, size: usize) -> Result<(FreshBlock, bool), NoBlock> {
-        let full = match self.take(size) {
-            Ok(block) => return Ok((block, false)),
+    pub fn take_in_need(&self, size: usize, need: Need) -> Result<(FreshBlock, Origin), NoBlock> {
+        // What is at hand while the reserve is short may be what was given back for a loan.
+        let ours = match self.map.shared().draws.is_settled() {
+            false if need != Need::Move => Origin::Reserve,
+            _ => Origin::Anywhere,
+        };
+        let full = match self.take_of::<true>(class_of(size)?) {
+            Ok(block) => return Ok((block, ours)),
             Err(full) => full,
         };
         // What is at hand, then the reserve, then what others may have given up.
         let larger = || (0..RESERVE).filter(|class| SIZES[*class] >= size);
         let at_hand = larger().filter(|class| !self.classes[*class].free.borrow().is_empty());
-        let reserve = (RESERVE..SIZES.len()).filter(|class| SIZES[*class] >= size);
-        let mut all = at_hand.chain(reserve).chain(larger());
-        let found = all.find_map(|class| Some((self.take_of(class).ok()?, class >= RESERVE)));
+        let reserve = match need {
+            Need::Free => FREEING..SIZES.len(),
+            Need::Value => VALUES..SIZES.len(),
+            Need::Move => 0..0,
+        };
+        let mut all = at_hand.chain(reserve.filter(|class| SIZES[*class] >= size)).chain(larger());
+        let origin = |class| match (class, need) {
+            (VALUES, Need::Value) => Origin::Loan,
+            (FREEING | VALUES, _) => Origin::Reserve,
+            _ => ours,
+        };
+        let found = all.find_map(|class| Some((self.take_of::<true>(class).ok()?, origin(class))));
         found.ok_or(full)
     }
 
     #[inline]
-    fn take_of(&self, index: usize) -> Result<FreshBlock, NoBlock> {
+    fn take_of<const IN_NEED: bool>(&self, index: usize) -> Result<FreshBlock, NoBlock> {
         let class = &self.classes[index];
         loop {
             let Some(block) = class.free.borrow_mut().pop() else {
-                self.refill(index)?;
+                self.refill(index, IN_NEED)?;
                 continue;
             };
             let offset = block as usize * GRAIN;
@@ -186,7 +221,7 @@ impl SlotHeap {
         // Only we make it ours, and only we give it up.
         let state = superblock.state();
         match state.class() {
-            Some(class) if state.owner() == Some(self.tenure.get()) => {
+            Some(class) if state.owner() == Some(self.tenure.get()) && !self.short.get() => {
                 self.count_freed(SIZES[class]);
                 self.classes[class].free.borrow_mut().push((offset / GRAIN) as u32);
             }
@@ -206,7 +241,10 @@ impl SlotHeap {
 
     #[cold]
     #[inline(never)]
-    fn refill(&self, index: usize) -> Result<(), NoBlock> {
+    fn refill(&self, index: usize, in_need: bool) -> Result<(), NoBlock> {
+        if !in_need {
+            self.wait_for_reserve()?;
+        }
         let class = &self.classes[index];
         let mut free = class.free.borrow_mut();
         {
@@ -244,16 +282,30 @@ impl SlotHeap {
         }
     }
 
+    /// While values lie in the reserve that should not, nobody takes what was given back for them.
+    fn wait_for_reserve(&self) -> Result<(), NoBlock> {
+        let draws = &self.map.shared().draws;
+        while !draws.settle(|| Room::of(&self.map).is_whole()) {
+            self.map.grow()?;
+        }
+        self.short.set(false);
+        Ok(())
+    }
+
+    /// A block that was on loan was put to use: its value stays there until it is moved.
+    pub fn note_draw(&self) {
+        self.short.set(true);
+        self.map.shared().draws.note();
+    }
+
     /// Makes a superblock ours that nobody owns: of this class, with something free, or one without a class. The last
     /// of those are the reserve's.
     fn adopt(&self, index: usize) -> bool {
         let class = &self.classes[index];
         loop {
-            let (mut fresh, mut all, mut reserved) = (None, 0, 0);
+            let mut fresh = None;
             for superblock in Superblock::all(&self.map) {
                 let state = superblock.state();
-                all += 1;
-                reserved += usize::from(state.is_free() || state.is_reserve());
                 if state.is_free() {
                     fresh.get_or_insert((superblock, state));
                 } else if state.owner().is_none()
@@ -265,9 +317,8 @@ impl SlotHeap {
                     return true;
                 }
             }
-            let is_left = index >= RESERVE
-                || reserved > (all / RESERVED_PART).clamp(LEAST_RESERVED, MOST_RESERVED);
-            let Some((superblock, state)) = fresh.filter(|_| is_left) else { return false };
+            let may_take = |_: &_| Room::of(&self.map).may_give(index);
+            let Some((superblock, state)) = fresh.filter(may_take) else { return false };
             // Else somebody else was faster: look again.
             if superblock.take(state, self.tenure.get(), index)
                 && self.begin_with(class, &superblock)

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::region::error::{OpenError, Unusable, system};
+use crate::region::reserve::Draws;
 use crate::region::superblock::SIZES;
 use crate::region::tenure::AtomicTerm;
 use crate::region::trace::Traces;
@@ -29,7 +30,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 /// How a region begins.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CONTEMPO");
 /// Changes with every change of what this file describes.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 const ENDIAN: u32 = 0x0102_0304;
 /// What [`Shared::ready`] holds once the region is complete.
 pub const READY: u64 = 0x5245_4144_595f_5f21;
@@ -108,7 +109,9 @@ pub struct Shared {
     pub attachments: AtomicU64,
     /// What [`attachments`](Self::attachments) was when nobody was attached and all had been written to the disk.
     pub clean: AtomicU64,
-    _to_words: [u64; 4],
+    /// Values in the reserve of a full region.
+    pub draws: Draws,
+    _to_words: [u64; 2],
     /// Changed and woken when a watched cell changes; the first for all cells.
     pub wake: [Signal; WAKE_WORDS],
     /// Who waits its turn at which cells: found by hashing.
@@ -231,6 +234,7 @@ pub fn layout_hash(more: &[usize]) -> u64 {
         offset_of!(Shared, length),
         offset_of!(Shared, boot),
         offset_of!(Shared, clean),
+        offset_of!(Shared, draws),
         SUPERBLOCK,
         SUPERBLOCK_HEADER,
     ];

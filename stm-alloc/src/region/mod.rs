@@ -8,6 +8,7 @@
 //! | [`handle`] | references that mean the same in every process, checked when they are decoded |
 //! | [`superblock`] | one superblock: whose it is, which class it has, how it changes that |
 //! | [`blocks`] | the superblocks and free blocks of a slot |
+//! | [`reserve`] | room that is left in a full region for those who give back |
 //! | [`trace`] | where a slot has retired something |
 //! | [`tenure`] | whose memory it is, and until when |
 //! | [`mod@file`] | files that are ours: opened without following links, removed by what they are |
@@ -28,6 +29,7 @@ pub mod layout;
 pub mod lease;
 pub mod map;
 pub mod power;
+pub mod reserve;
 pub mod superblock;
 pub mod tenure;
 pub mod trace;

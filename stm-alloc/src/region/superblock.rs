@@ -23,13 +23,12 @@ use crate::region::tenure::Tenure;
 use contempo_sched::primitives::fault::{Fault, planted};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-/// Sizes of blocks. The last two are those of the reserve.
+/// Sizes of blocks. The last two are those of the reserve ([`reserve`](super::reserve)).
 pub const SIZES: [usize; 23] = [
     32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192,
     16256, 32512, 48, 4096,
 ];
-/// The first class of superblocks that only those take blocks from who give back more than they need: so that there is
-/// always room to free something.
+/// The first class of the reserve.
 pub const RESERVE: usize = SIZES.len() - 2;
 /// The largest block.
 pub const LARGEST: usize = SIZES[RESERVE - 1];
@@ -99,11 +98,6 @@ impl State {
     #[inline(always)]
     pub const fn is_of_class(self, class: usize) -> bool {
         (self.0 >> CLASS_SHIFT) as u8 == class as u8 + 1
-    }
-
-    /// Is it of the reserve?
-    pub const fn is_reserve(self) -> bool {
-        matches!(self.class(), Some(class) if class >= RESERVE)
     }
 
     /// Has it no class, so that it may be given any?
@@ -280,6 +274,19 @@ impl<'m> Superblock<'m> {
         let ((size, count), offset) = (self.room(), self.offset);
         let used = self.used().min(count);
         (0..used).map(move |index| offset + SUPERBLOCK_HEADER + index * size)
+    }
+
+    /// How many blocks of this class a superblock has.
+    pub(super) const fn most_blocks(class: usize) -> usize {
+        (SUPERBLOCK - SUPERBLOCK_HEADER) / SIZES[class]
+    }
+
+    /// How many of its blocks are free, in use by nobody yet or again.
+    pub(super) fn free_blocks(&self) -> usize {
+        // Acquire, partner: the release in `put_to_use` and `SlotHeap::free`.
+        let is_free =
+            |block: &usize| Meta::from_bits(self.meta(*block).load(Ordering::Acquire)).is_free();
+        self.room().1.saturating_sub(self.used()) + self.blocks().filter(is_free).count()
     }
 
     /// Bytes of blocks that were never in use.

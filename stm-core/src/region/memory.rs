@@ -4,11 +4,11 @@
 //! instruction", has the table.
 
 use crate::domain::Domain;
-use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
+use crate::region::block::{FREES_CELL, RegionCell, RegionVersion, VERSION_HEADER};
 use crate::region::domain::RegionDomain;
 use contempo_alloc::reclaim::announcement::{self, Idle};
 use contempo_alloc::reclaim::barrier;
-use contempo_alloc::region::blocks::{FreshBlock, LARGEST, SlotHeap};
+use contempo_alloc::region::blocks::{FreshBlock, LARGEST, Need, Origin, SlotHeap};
 use contempo_alloc::region::error::NoBlock;
 use contempo_alloc::region::handle::{Handle, Kind, Meta, MetaWord};
 use contempo_alloc::region::layout::SlotRecord;
@@ -47,6 +47,8 @@ pub struct Memory {
     pub(crate) in_need: Cell<bool>,
     /// Has it?
     pub(crate) has_drawn: Cell<bool>,
+    /// Does it move a value out of the reserve?
+    pub(crate) moves: Cell<bool>,
     heap: SlotHeap,
     /// Stamp and handle of what waits for its contemporaries, in order. What is in here, its meta word
     /// says too: after our death somebody finds it.
@@ -138,6 +140,7 @@ impl Memory {
             tracer: Tracer::new(),
             in_need: Cell::new(false),
             has_drawn: Cell::new(false),
+            moves: Cell::new(false),
             heap: SlotHeap::new(Arc::clone(&domain.map), tenure),
             retired: RefCell::new(VecDeque::new()),
             units: Cell::new(0),
@@ -197,28 +200,43 @@ impl Memory {
         flags: u32,
         data: &[u8],
     ) -> Result<(*mut u8, Handle), NoBlock> {
-        let block = if self.in_need.get() {
-            self.take_in_need(cell, VERSION_HEADER + data.len())?
-        } else {
-            self.heap.take(VERSION_HEADER + data.len())?
+        let fill = |block: FreshBlock| {
+            // SAFETY: just taken, with room for the data.
+            unsafe {
+                RegionVersion::fill(block.at, who_when, WhoWhen::claim(owner), cell, flags, data);
+            }
+            // After it is filled: whoever finds it after our death knows by `writer` whose it is.
+            (block.at, self.heap.put_to_use(&block, Kind::Version))
         };
-        // SAFETY: just taken, with room for the data.
-        unsafe {
-            RegionVersion::fill(block.at, who_when, WhoWhen::claim(owner), cell, flags, data);
+        let size = VERSION_HEADER + data.len();
+        // What belongs to no cell yet is not for the reserve.
+        if self.in_need.get() && cell != Handle::NULL {
+            return self.new_version_in_need(size, flags, fill);
         }
-        // After it is filled: whoever finds it after our death knows by `writer` whose it is.
-        Ok((block.at, self.heap.put_to_use(&block, Kind::Version)))
+        Ok(fill(self.heap.take(size)?))
     }
 
-    /// For a version of a cell that there is (`cell`), perhaps from the reserve.
+    /// A version of a cell that there is, perhaps from the reserve.
     #[cold]
-    fn take_in_need(&self, cell: Handle, size: usize) -> Result<FreshBlock, NoBlock> {
-        if cell == Handle::NULL {
-            return self.heap.take(size);
+    #[inline(never)]
+    fn new_version_in_need(
+        &self,
+        size: usize,
+        flags: u32,
+        fill: impl FnOnce(FreshBlock) -> (*mut u8, Handle),
+    ) -> Result<(*mut u8, Handle), NoBlock> {
+        let need = match flags {
+            _ if self.moves.get() => Need::Move,
+            FREES_CELL => Need::Free,
+            _ => Need::Value,
+        };
+        let (block, origin) = self.heap.take_in_need(size, need)?;
+        self.has_drawn.set(self.has_drawn.get() | (origin != Origin::Anywhere));
+        let version = fill(block);
+        if origin == Origin::Loan {
+            self.heap.note_draw(); // After it was put to use: who looks because of this sees it.
         }
-        let (block, reserved) = self.heap.take_in_need(size)?;
-        self.has_drawn.set(self.has_drawn.get() | reserved);
-        Ok(block)
+        Ok(version)
     }
 
     /// A new cell with a first version, private, made by `owner`.

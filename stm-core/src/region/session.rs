@@ -33,6 +33,7 @@ use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
 
 mod nesting;
+mod reserve;
 mod run;
 mod write;
 

@@ -196,6 +196,8 @@ pub enum Fault {
     GenerationsBegunAnew,
     /// In a region: who clears up does not look at the superblocks that the dead one owned.
     OwnedForgotten,
+    /// In a full region: what was given back for values that lie in the reserve is anybody's.
+    ReserveTakenForWhole,
 }
 
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]

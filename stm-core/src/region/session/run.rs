@@ -183,6 +183,7 @@ impl Session {
         }
         // Outside: it may clear up after the dead, for which the session enters.
         self.collect(Idle::Inactive);
+        self.pay_back();
     }
 
     /// There was no block: frees all that can be freed now, at first what this process and the dead hold, then
@@ -456,6 +457,9 @@ impl Attempts for Session {
             BeforeNext::Room => {
                 let times = self.room.get();
                 let more = self.make_room(times, bounds.deadline);
+                let suspended = self.suspend();
+                self.pay_back();
+                self.resume_transaction(suspended);
                 self.room.set(if more { times + 1 } else { ROOM.len() });
             }
             BeforeNext::Nothing => {}

@@ -1,0 +1,166 @@
+//! The reserve of a full region: room for those who give back at least as much as they take.
+//!
+//! To free a cell, or to write it anew, takes a block before another is given back. So the last superblocks without a
+//! class are kept for that. They get one of two classes that nothing else takes blocks from:
+//!
+//! - [`FREEING`]: for what says that a cell is freed. That goes with its cell, so these blocks always come back, and
+//!   one superblock of them is kept whatever else is short;
+//! - [`VALUES`]: for new values of cells that there are. Such a value *stays*; what it has replaced is given back
+//!   somewhere else. That is a loan: it is paid back when the value is moved to where there is room (`stm-core`,
+//!   `session::reserve`). What was given back is the room for that, and must not be gone by then. So a thread that finds
+//!   the reserve short ([`Room::is_whole`]) takes nothing but by a transaction in need, and a thread that has drawn on
+//!   it leaves what it frees to that rule, too: as hints, and not in its caches.
+//!
+//! Whether somebody has drawn is told by two counts ([`Draws`]), so that nobody looks at the blocks of the reserve
+//! while it is whole.
+
+use crate::region::map::Map;
+use crate::region::superblock::{RESERVE, SIZES, Superblock};
+use contempo_sched::primitives::fault::{Fault, planted};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The class for what frees a cell.
+pub const FREEING: usize = RESERVE;
+/// The class for new values of cells.
+pub const VALUES: usize = RESERVE + 1;
+const _: () = assert!(VALUES + 1 == SIZES.len());
+
+/// One superblock of so many is reserved,
+const RESERVED_PART: usize = 64;
+/// but not less than these: one of each class,
+const LEAST_RESERVED: usize = SIZES.len() - RESERVE;
+/// and not more.
+const MOST_RESERVED: usize = 16;
+
+/// Has somebody put values into the reserve since it was last found whole?
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Draws {
+    /// Values that were ever put there.
+    drawn: AtomicU64,
+    /// How many that were when the reserve was last found whole.
+    settled: AtomicU64,
+}
+
+impl Draws {
+    /// A value lies in the reserve now. To be called after its block was put to use.
+    pub fn note(&self) {
+        // Release, partner: the acquire in `settle`: who counts this one finds its block in use.
+        self.drawn.fetch_add(1, Ordering::Release);
+    }
+
+    /// Was the reserve whole, and nobody has drawn on it since?
+    pub fn is_settled(&self) -> bool {
+        // Relaxed, both: one that has not heard of the last draws takes what it finds at that moment, once.
+        self.drawn.load(Ordering::Relaxed) == self.settled.load(Ordering::Relaxed)
+    }
+
+    /// Is the reserve whole? It is looked at only if somebody has drawn on it since it was.
+    pub fn settle(&self, is_whole: impl FnOnce() -> bool) -> bool {
+        // Acquire, partner: the release in `note`. Before the look: one that draws after this is not settled by it.
+        let drawn = self.drawn.load(Ordering::Acquire);
+        if drawn == self.settled.load(Ordering::Relaxed) {
+            return true;
+        }
+        let whole = is_whole() || planted(Fault::ReserveTakenForWhole);
+        if whole {
+            // Relaxed: nothing is published. An older count than another has just stored only means another look.
+            self.settled.store(drawn, Ordering::Relaxed);
+        }
+        whole
+    }
+}
+
+/// What there is of the reserve.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Room {
+    /// Superblocks of any kind.
+    all: usize,
+    /// Those without a class.
+    fresh: usize,
+    /// Those of [`FREEING`] in which something is free.
+    freeing: usize,
+    /// Free blocks of [`VALUES`].
+    values: usize,
+}
+
+impl Room {
+    /// Looks at all superblocks, and at each block of the reserve.
+    pub(super) fn of(map: &Map) -> Self {
+        let mut room = Room::default();
+        for superblock in Superblock::all(map) {
+            let state = superblock.state();
+            room.all += 1;
+            room.fresh += usize::from(state.is_free());
+            match state.class() {
+                Some(FREEING) => room.freeing += usize::from(superblock.free_blocks() > 0),
+                Some(VALUES) => room.values += superblock.free_blocks(),
+                _ => {}
+            }
+        }
+        room
+    }
+
+    /// How many superblocks without a class are missing where there is none of them.
+    fn missing(self) -> usize {
+        let reserved = (self.all / RESERVED_PART).clamp(LEAST_RESERVED, MOST_RESERVED);
+        let each = Superblock::most_blocks(VALUES);
+        // Half a superblock of values may be out on loan.
+        let values = ((reserved - 1) * each).saturating_sub(self.values + each / 2).div_ceil(each);
+        values + usize::from(self.freeing == 0)
+    }
+
+    /// Is there as much as there should be?
+    pub(super) fn is_whole(self) -> bool {
+        self.fresh >= self.missing()
+    }
+
+    /// May a superblock without a class be given this one?
+    pub(super) fn may_give(self, class: usize) -> bool {
+        match class {
+            FREEING => true,
+            VALUES => self.fresh > usize::from(self.freeing == 0),
+            _ => self.fresh > self.missing(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_takes_the_last_room_for_those_who_free() {
+        let last = Room { all: 60, fresh: 1, freeing: 0, values: 15 };
+        assert!(last.may_give(FREEING) && !last.may_give(VALUES) && !last.may_give(0));
+        let one_more = Room { fresh: 2, values: 0, ..last };
+        assert!(one_more.may_give(VALUES) && !one_more.may_give(0) && one_more.is_whole());
+        assert!(Room { fresh: 3, ..one_more }.may_give(0));
+    }
+
+    #[test]
+    fn values_on_loan_are_missing() {
+        let lent = Room { all: 60, fresh: 0, freeing: 1, values: 15 };
+        assert!(lent.is_whole());
+        assert!(Room { values: 8, ..lent }.is_whole());
+        assert!(!Room { values: 7, ..lent }.is_whole());
+        assert!(Room { values: 7, fresh: 1, ..lent }.is_whole(), "there is another superblock");
+        assert!(!Room { freeing: 0, ..lent }.is_whole(), "nothing is left for those who free");
+        assert_eq!(Room { all: 1 << 20, fresh: 0, freeing: 1, values: 0 }.missing(), 15);
+    }
+
+    #[test]
+    fn draws_are_settled_by_a_look_after_them() {
+        let draws = Draws::default();
+        assert!(draws.is_settled() && draws.settle(|| unreachable!()));
+        draws.note();
+        assert!(!draws.is_settled() && !draws.settle(|| false) && !draws.is_settled());
+        // Another draws during the look.
+        assert!(draws.settle(|| {
+            draws.note();
+            true
+        }));
+        assert!(!draws.is_settled(), "nobody has looked since the last draw");
+        assert!(draws.settle(|| true) && draws.is_settled());
+    }
+}
