@@ -14,7 +14,7 @@ use crate::protocol::settle::{finish, settle, take_back};
 use crate::region::block::{Age, DISPLACED, FREES_CELL, RegionCell, RegionVersion, age};
 use crate::region::domain::RegionDomain;
 use crate::region::memory::Whose;
-use crate::region::search::{self, Found};
+use crate::region::search::{self, Found, Free, Seen};
 use crate::region::session::Session;
 use contempo_alloc::reclaim::announcement;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
@@ -216,7 +216,7 @@ impl<'d> Last<'d> {
 
 /// What is to be done about a version in a superblock of a dead slot's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fate {
+enum Fate {
     /// Nothing: it is no business of the slot's last transaction.
     Stays,
     /// It was private, or written over by its own transaction: taken.
@@ -254,25 +254,10 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
         last[slot as usize] = Some(Last { slot, state, descriptor });
     }
     let of = |tenure: Tenure| last.get(tenure.slot() as usize).copied().flatten();
-    // What was seen, by its generation: one who needs room may take over, free and use again what the dead had
-    // retired or freed before we announced ourselves (`room`).
-    let mut take = |whose: Whose, block: Handle| {
-        // SAFETY: only the dead would have freed it, and we hold their slots' leases.
-        done.blocks += u64::from(unsafe { session.memory.take_over(domain, whose, block) });
-    };
-    let given_up = session.memory.announced(domain, || {
-        search::blocks_of(
-            domain,
-            &slots,
-            |owner| of(owner).is_some(),
-            |found| {
-                clear_block(domain, &found, found.owner.and_then(of), &mut take);
-                if let Some(last) = found.meta.retirer().and_then(of) {
-                    take(Whose::Dead(last.slot), found.block);
-                }
-            },
-        )
-    });
+    let mut recoverer = Recoverer { session, blocks: 0 };
+    let given_up =
+        session.memory.announced(domain, || go_through(domain, &slots, of, &mut recoverer));
+    done.blocks = recoverer.blocks;
     for (superblock, owner) in given_up {
         superblock.give_up(owner);
     }
@@ -303,12 +288,50 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
     done
 }
 
-/// Finishes, or takes back, one block; `last` is that of the dead slot in whose superblock it lies, if it does.
+/// What clearing up does about what it finds. Whoever clears up does it ([`Recoverer`]); the check only notes it: so the
+/// two cannot disagree on what is found, and on what it means.
+pub(crate) trait ClearingUp {
+    /// A free block: whoever looks for one is to find it.
+    fn free(&mut self, free: &Free<'_>);
+    /// There may be a free block at this place.
+    fn perhaps_free(&mut self, place: usize);
+    /// The claim of this version counts as committed, by its owner's last transaction: it gets its stamp. False if that
+    /// makes no sense, and nothing more is to be done about it.
+    fn finish(&mut self, own: Handle, version: &RegionVersion, last: Last<'_>) -> bool;
+    /// The cell gets back the version that it had before this one, if it has this one.
+    fn give_back(&mut self, own: Handle, cell: Handle, base: Handle);
+    /// This block is taken.
+    fn take(&mut self, whose: Whose, block: Handle);
+}
+
+/// Goes through all that these slots have made or retired, and says what is to be done about it. `last_of` gives the last
+/// transaction of a dead slot. Returns superblocks that belong to the dead, to be given up after that.
+///
+/// The caller has an announcement in force, if it changes anything.
+pub(crate) fn go_through<'d>(
+    domain: &'d RegionDomain,
+    slots: &[u32],
+    last_of: impl Fn(Tenure) -> Option<Last<'d>>,
+    clearing_up: &mut impl ClearingUp,
+) -> Vec<(Superblock<'d>, Tenure)> {
+    let is_owner = |owner: Tenure| last_of(owner).is_some();
+    search::visit(domain, slots, is_owner, |seen| match seen {
+        Seen::Free(free) => clearing_up.free(&free),
+        Seen::InUse(found) => {
+            clear_block(domain, &found, found.owner.and_then(&last_of), clearing_up);
+            if let Some(last) = found.meta.retirer().and_then(&last_of) {
+                clearing_up.take(Whose::Dead(last.slot), found.block);
+            }
+        }
+    })
+}
+
+/// One block; `last` is that of the dead slot in whose superblock it lies, if it does.
 fn clear_block(
     domain: &RegionDomain,
     found: &Found,
     last: Option<Last<'_>>,
-    take: &mut impl FnMut(Whose, Handle),
+    clearing_up: &mut impl ClearingUp,
 ) {
     match (found.meta.kind(), last) {
         // Also one that is retired: whoever replaced a commit of the dead slot's has retired that, and knows
@@ -316,27 +339,97 @@ fn clear_block(
         (Kind::Version, Some(last))
             if !planted(Fault::BasesOfReplacedForgotten) || !is_retired(found.meta) =>
         {
-            let adopt = |block| take(Whose::Nobodys, block);
             // SAFETY: a block in use as this, aligned, mapped.
-            clear_version(domain, found.block, unsafe { &*found.at.cast() }, last, adopt);
+            let version: &RegionVersion = unsafe { &*found.at.cast() };
+            clear_version(domain, found.block, version, last, clearing_up);
         }
         (Kind::Cell, last) => {
-            // SAFETY: as above.
+            // SAFETY: a block in use as a cell, aligned, mapped.
             let cell: &RegionCell = unsafe { &*found.at.cast() };
             if is_retired(found.meta) {
                 // Perhaps its last version was freed already, and nobody was told where.
                 let version = cell.header.value.handle(Ordering::Acquire);
-                Superblock::hint_if_free(&domain.map, version.offset());
+                clearing_up.perhaps_free(version.offset());
             } else if last.is_some_and(|last| was_never_born(cell, last)) {
-                take(Whose::Nobodys, found.block);
+                clearing_up.take(Whose::Nobodys, found.block);
             }
         }
         _ => {}
     }
 }
 
+/// One version of the dead slot's: `own`, as it was seen.
+fn clear_version(
+    domain: &RegionDomain,
+    own: Handle,
+    version: &RegionVersion,
+    last: Last<'_>,
+    clearing_up: &mut impl ClearingUp,
+) {
+    match fate(domain, own, version, last) {
+        Fate::Stays => {}
+        Fate::Taken => clearing_up.take(Whose::Nobodys, own),
+        Fate::Finished { base, cell } => {
+            if clearing_up.finish(own, version, last) && !planted(Fault::BasesForgotten) {
+                let gone = base.into_iter().chain(cell);
+                gone.for_each(|block| clearing_up.take(Whose::Nobodys, block));
+            }
+        }
+        Fate::GivenBack { to } => {
+            if let Some((cell, base)) = to {
+                clearing_up.give_back(own, cell, base);
+            }
+            clearing_up.take(Whose::Nobodys, own);
+        }
+    }
+}
+
+/// Whoever clears up.
+struct Recoverer<'s> {
+    session: &'s Session,
+    /// How many it has taken.
+    blocks: u64,
+}
+
+impl ClearingUp for Recoverer<'_> {
+    fn free(&mut self, free: &Free<'_>) {
+        free.hint(self.session.domain());
+    }
+
+    fn perhaps_free(&mut self, place: usize) {
+        Superblock::hint_if_free(&self.session.domain().map, place);
+    }
+
+    fn finish(&mut self, _: Handle, version: &RegionVersion, last: Last<'_>) -> bool {
+        let domain = self.session.domain();
+        // Acquire, partner: the owner's store of the stamp, which it had drawn from the clock.
+        if last.descriptor.stamp.load(Ordering::Acquire) > domain.clock().now() {
+            domain.note_corrupt();
+            return false;
+        }
+        let claim = Owner { slot: last.slot, serial: last.state.serial() };
+        finish(last.descriptor, &version.header, WhoWhen::claim(claim));
+        true
+    }
+
+    fn give_back(&mut self, own: Handle, cell: Handle, base: Handle) {
+        if let Some(cell) = self.session.domain().find_cell(cell) {
+            take_back(|| cell.header.value.swing(own, base));
+        }
+    }
+
+    /// As it was seen, by its generation: one who needs room may take over, free and use again what the dead had retired
+    /// or freed before we announced ourselves (`room`).
+    fn take(&mut self, whose: Whose, block: Handle) {
+        let session = self.session;
+        // SAFETY: only the dead would have freed it, and we hold their slots' leases.
+        let taken = unsafe { session.memory.take_over(session.domain(), whose, block) };
+        self.blocks += u64::from(taken);
+    }
+}
+
 /// What is to be done about one version in a superblock of a dead slot's: `own`, as it was seen. Changes nothing.
-pub(crate) fn fate(
+fn fate(
     domain: &RegionDomain,
     own: Handle,
     version: &RegionVersion,
@@ -377,46 +470,12 @@ pub(crate) fn fate(
     }
 }
 
-/// Finishes, or takes back, one version of the dead slot's: `own`, as it was seen.
-fn clear_version(
-    domain: &RegionDomain,
-    own: Handle,
-    version: &RegionVersion,
-    last: Last<'_>,
-    mut adopt: impl FnMut(Handle),
-) {
-    match fate(domain, own, version, last) {
-        Fate::Stays => {}
-        Fate::Taken => adopt(own),
-        Fate::Finished { base, cell } => {
-            // Acquire, partner: the owner's store of the stamp, which it had drawn from the clock.
-            if last.descriptor.stamp.load(Ordering::Acquire) > domain.clock().now() {
-                return domain.note_corrupt();
-            }
-            let claim = Owner { slot: last.slot, serial: last.state.serial() };
-            finish(last.descriptor, &version.header, WhoWhen::claim(claim));
-            if planted(Fault::BasesForgotten) {
-                return;
-            }
-            base.into_iter().chain(cell).for_each(adopt);
-        }
-        Fate::GivenBack { to } => {
-            if let Some((cell, base)) = to
-                && let Some(found) = domain.find_cell(cell)
-            {
-                take_back(|| found.header.value.swing(own, base));
-            }
-            adopt(own);
-        }
-    }
-}
-
-pub(crate) fn is_retired(meta: Meta) -> bool {
+fn is_retired(meta: Meta) -> bool {
     meta.retirer().is_some()
 }
 
 /// Was this cell made by a transaction of the dead slot that has not committed?
-pub(crate) fn was_never_born(cell: &RegionCell, Last { slot, state, .. }: Last<'_>) -> bool {
+fn was_never_born(cell: &RegionCell, Last { slot, state, .. }: Last<'_>) -> bool {
     let Some(maker) = cell.born.load(Ordering::Relaxed).owner() else { return false };
     maker.slot == slot
         && match age(maker, state.serial()) {

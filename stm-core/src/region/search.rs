@@ -31,14 +31,12 @@ pub(crate) fn blocks_of<'d>(
     domain: &'d RegionDomain,
     slots: &[u32],
     is_owner: impl Fn(Tenure) -> bool,
-    look: impl FnMut(Found),
+    mut look: impl FnMut(Found),
 ) -> Vec<(Superblock<'d>, Tenure)> {
-    // It may have died between freeing a block and saying where.
-    let hint = |free: Free<'_>| match free {
-        Free::Here(superblock, index, _) => superblock.hint_index(index),
-        Free::Noted(place) => Superblock::hint_if_free(&domain.map, place),
-    };
-    visit(domain, slots, is_owner, hint, look)
+    visit(domain, slots, is_owner, |seen| match seen {
+        Seen::Free(free) => free.hint(domain),
+        Seen::InUse(found) => look(found),
+    })
 }
 
 /// A free block that was found.
@@ -49,13 +47,34 @@ pub(crate) enum Free<'s> {
     Noted(usize),
 }
 
-/// As [`blocks_of`], and changes nothing: calls `free` for each block that is free.
+impl Free<'_> {
+    /// Says that it is free: one that has died may have freed it, and not said where.
+    pub(crate) fn hint(&self, domain: &RegionDomain) {
+        match *self {
+            Free::Here(superblock, index, _) => superblock.hint_index(index),
+            Free::Noted(place) => Superblock::hint_if_free(&domain.map, place),
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn place(&self) -> usize {
+        let (Free::Here(.., place) | Free::Noted(place)) = *self;
+        place
+    }
+}
+
+/// A block that was visited.
+pub(crate) enum Seen<'s> {
+    Free(Free<'s>),
+    InUse(Found),
+}
+
+/// As [`blocks_of`], and changes nothing.
 pub(crate) fn visit<'d>(
     domain: &'d RegionDomain,
     slots: &[u32],
     is_owner: impl Fn(Tenure) -> bool,
-    mut free: impl FnMut(Free<'_>),
-    mut look: impl FnMut(Found),
+    mut look: impl FnMut(Seen<'_>),
 ) -> Vec<(Superblock<'d>, Tenure)> {
     let traces = || slots.iter().filter_map(|slot| Some(&domain.map.slot(*slot)?.traces));
     let mut covered = Covered::NOTHING;
@@ -76,17 +95,19 @@ pub(crate) fn visit<'d>(
             // Acquire, partner: the release in `put_to_use`, and in `SlotHeap::free`.
             let meta = Meta::from_bits(word.load(Ordering::Acquire));
             if meta.is_free() {
-                free(Free::Here(&superblock, index, block));
+                look(Seen::Free(Free::Here(&superblock, index, block)));
             } else {
-                look(Found { block: Handle::new(block, meta), meta, at, owner });
+                let block = Handle::new(block, meta);
+                look(Seen::InUse(Found { block, meta, at, owner }));
             }
         }
     }
     for place in noted {
         match block_at(&domain.map, place) {
-            Some((meta, ..)) if meta.is_free() => free(Free::Noted(place)),
+            Some((meta, ..)) if meta.is_free() => look(Seen::Free(Free::Noted(place))),
             Some((meta, _, at)) => {
-                look(Found { block: Handle::new(place, meta), meta, at, owner: None });
+                let block = Handle::new(place, meta);
+                look(Seen::InUse(Found { block, meta, at, owner: None }));
             }
             None => {}
         }

@@ -1,13 +1,15 @@
 //! Is this block as it should be, once what the dead have left is cleared up?
 //!
-//! What clearing up would do is found by the function that it goes by itself (`recover::fate`).
+//! What clearing up would do is found by the search that it makes itself (`recover::go_through`), which tells here what
+//! it would do instead of doing it.
 
 use crate::domain::Domain;
 use crate::region::block::{Age, FREES_CELL, RegionCell, RegionVersion, age};
 use crate::region::check::report::Wrong;
 use crate::region::domain::RegionDomain;
-use crate::region::recover::{Fate, Last, fate, is_dead, is_retired, was_never_born};
-use crate::region::search::{self, Found, Free};
+use crate::region::memory::Whose;
+use crate::region::recover::{ClearingUp, Last, go_through, is_dead};
+use crate::region::search::Free;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::Incarnation;
 use contempo_alloc::region::superblock::Superblock;
@@ -46,12 +48,47 @@ pub(super) enum Verdict {
 pub(super) struct Judge<'d> {
     domain: &'d RegionDomain,
     holders: Vec<Holder>,
+    plan: Plan,
+}
+
+/// What clearing up would do, noted and not done.
+#[derive(Default)]
+struct Plan {
     /// Blocks that it takes back.
     taken: HashSet<u64>,
+    /// Blocks that the dead had retired, and that it adopts.
+    adopted: HashSet<u64>,
     /// Claims that it finishes, and versions that it puts back into their cells.
     settled: HashSet<u64>,
-    /// Places of blocks that it looks at: of those that are free it says so.
-    visited: HashSet<usize>,
+    /// Where it says that a block is free.
+    told: HashSet<usize>,
+}
+
+impl ClearingUp for Plan {
+    fn free(&mut self, free: &Free<'_>) {
+        self.told.insert(free.place());
+    }
+
+    fn perhaps_free(&mut self, place: usize) {
+        self.told.insert(place);
+    }
+
+    fn finish(&mut self, own: Handle, _: &RegionVersion, _: Last<'_>) -> bool {
+        self.settled.insert(own.bits());
+        true
+    }
+
+    fn give_back(&mut self, _: Handle, _: Handle, base: Handle) {
+        self.settled.insert(base.bits());
+    }
+
+    fn take(&mut self, whose: Whose, block: Handle) {
+        let set = match whose {
+            Whose::Nobodys => &mut self.taken,
+            Whose::Dead(_) | Whose::Ended(_) => &mut self.adopted,
+        };
+        set.insert(block.bits());
+    }
 }
 
 impl<'d> Judge<'d> {
@@ -65,8 +102,7 @@ impl<'d> Judge<'d> {
             }
         };
         let holders: Vec<Holder> = (0..domain.map.identity().slots).map(holder).collect();
-        let (taken, settled, visited) = (HashSet::new(), HashSet::new(), HashSet::new());
-        let mut judge = Judge { domain, holders, taken, settled, visited };
+        let mut judge = Judge { domain, holders, plan: Plan::default() };
         if judge.dead() > 0 {
             judge.play_clearing_up();
         }
@@ -82,60 +118,17 @@ impl<'d> Judge<'d> {
         self.holders.get(slot as usize).copied().unwrap_or(Holder::Nobody)
     }
 
-    /// Goes through what `recover::clear_up` goes through, and changes nothing.
+    /// Finds what clearing up would do.
     fn play_clearing_up(&mut self) {
-        let domain = self.domain;
+        let (domain, mut plan) = (self.domain, Plan::default());
         let is_dead = |slot: &u32| self.holder(*slot) == Holder::Dead;
         let dead: Vec<u32> = (0..domain.map.identity().slots).filter(is_dead).collect();
-        let (mut fates, mut taken, mut visited) = (Vec::new(), HashSet::new(), HashSet::new());
-        let mut free = Vec::new();
-        let look = |found: Found| {
-            visited.insert(found.block.offset());
-            let last = found.owner.map(|owner| owner.slot());
-            let last = last.map(|slot| Last::look(slot, domain.table().descriptor(slot)));
-            match (found.meta.kind(), last) {
-                (Kind::Version, Some(last)) => {
-                    // SAFETY: in use as a version: mapped, aligned, atomics.
-                    let fate = fate(domain, found.block, unsafe { &*found.at.cast() }, last);
-                    fates.push((found.block, fate));
-                }
-                (Kind::Cell, last) => {
-                    // SAFETY: in use as a cell: mapped, aligned, atomics.
-                    let cell: &RegionCell = unsafe { &*found.at.cast() };
-                    if is_retired(found.meta) {
-                        visited.insert(cell.header.value.handle(Ordering::Acquire).offset());
-                    } else if last.is_some_and(|last| was_never_born(cell, last)) {
-                        taken.insert(found.block.bits());
-                    }
-                }
-                _ => {}
-            }
+        let last_of = |tenure: Tenure| {
+            let slot = Some(tenure.slot()).filter(is_dead)?;
+            Some(Last::look(slot, domain.table().descriptor(slot)))
         };
-        let note_free = |it: Free<'_>| {
-            let (Free::Here(.., place) | Free::Noted(place)) = it;
-            free.push(place);
-        };
-        let is_owner = |owner: Tenure| self.holder(owner.slot()) == Holder::Dead;
-        search::visit(domain, &dead, is_owner, note_free, look);
-        self.taken = taken;
-        self.visited = visited;
-        self.visited.extend(free);
-        fates.into_iter().for_each(|(own, fate)| self.note(own, fate));
-    }
-
-    fn note(&mut self, own: Handle, fate: Fate) {
-        match fate {
-            Fate::Stays => {}
-            Fate::Taken => drop(self.taken.insert(own.bits())),
-            Fate::Finished { base, cell } => {
-                self.settled.insert(own.bits());
-                self.taken.extend(base.into_iter().chain(cell).map(Handle::bits));
-            }
-            Fate::GivenBack { to } => {
-                self.taken.insert(own.bits());
-                self.settled.extend(to.map(|(_, base)| base.bits()));
-            }
-        }
+        go_through(domain, &dead, last_of, &mut plan);
+        self.plan = plan;
     }
 
     /// Looks at a block until it has not changed meanwhile. None if there is no such block.
@@ -179,7 +172,7 @@ impl<'d> Judge<'d> {
             }
             (_, Some(retirer)) => match self.holder(retirer.slot()) {
                 Holder::Alive => Verdict::Good,
-                Holder::Dead if self.visited.contains(&block) => Verdict::ToClear,
+                Holder::Dead if self.plan.adopted.contains(&handle.bits()) => Verdict::ToClear,
                 // Who clears up would not find it.
                 Holder::Dead | Holder::Nobody => Verdict::Wrong(Wrong::RetiredByNobody),
             },
@@ -192,7 +185,7 @@ impl<'d> Judge<'d> {
         match owner {
             Holder::Alive => Verdict::Good,
             _ if superblock.is_hinted(block) => Verdict::Good,
-            _ if self.visited.contains(&block) => Verdict::ToClear,
+            _ if self.plan.told.contains(&block) => Verdict::ToClear,
             _ => Verdict::Wrong(Wrong::LostFreeBlock),
         }
     }
@@ -208,10 +201,10 @@ impl<'d> Judge<'d> {
         if self.is_ahead(version) {
             return Verdict::Wrong(Wrong::StampAboveClock);
         }
-        if self.taken.contains(&handle.bits()) {
+        if self.plan.taken.contains(&handle.bits()) {
             return Verdict::Taken;
         }
-        if self.settled.contains(&handle.bits()) {
+        if self.plan.settled.contains(&handle.bits()) {
             return Verdict::ToClear;
         }
         #[cfg(test)]
@@ -241,11 +234,11 @@ impl<'d> Judge<'d> {
     }
 
     fn judge_cell(&self, cell: &RegionCell, handle: Handle) -> Verdict {
-        if self.taken.contains(&handle.bits()) {
+        if self.plan.taken.contains(&handle.bits()) {
             return Verdict::Taken;
         }
         let newest = cell.header.value.handle(Ordering::Acquire);
-        if self.taken.contains(&newest.bits()) {
+        if self.plan.taken.contains(&newest.bits()) {
             return Verdict::ToClear; // It gets back what it had before.
         }
         let Some(version) = self.domain.find_version(newest) else {
