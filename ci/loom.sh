@@ -18,6 +18,7 @@ log=/dev/null
   run contempo-sched loom_watch
   run contempo-alloc loom
   run contempo-alloc loom_slabs
+  run contempo-alloc loom_superblocks
   run contempo-core loom_recovery
   run contempo-core loom_twice
   run contempo-core loom_turns

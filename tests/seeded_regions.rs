@@ -91,7 +91,6 @@ fn what_the_dead_had_retired_is_found() {
 fn updates_do_not_use_up_the_room_for_removals() {
     let name = "updates_do_not_use_up_the_room_for_removals";
     succeeds_unless(name, &[Fault::ReserveTakenForWhole], || {
-        execution();
-        reuse::updates_do_not_use_up_the_room_for_removals();
+        reuse::updates_do_not_use_up_the_room_for_removals(execution);
     });
 }

@@ -11,9 +11,5 @@
 
 pub mod heap;
 pub mod reclaim;
-#[cfg(all(
-    target_os = "linux",
-    target_pointer_width = "64",
-    not(any(contempo_loom, contempo_shuttle))
-))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(contempo_shuttle)))]
 pub mod region;

@@ -187,7 +187,7 @@ fn stuff(shared: &Shared) -> Vec<Cell<[u8]>> {
 
 /// A full region is written to for long, by updates that need no more than they give back; and whatever those give
 /// back, others take at once. After that everything can be removed and freed as ever.
-pub(crate) fn updates_do_not_use_up_the_room_for_removals() {
+pub(crate) fn updates_do_not_use_up_the_room_for_removals(mut each: impl FnMut()) {
     let (_place, shared) = small();
     let map = Map::<u64, u64>::root(&shared, "map", 4).unwrap();
     let mut made = 0;
@@ -212,6 +212,7 @@ pub(crate) fn updates_do_not_use_up_the_room_for_removals() {
         refused += usize::from(write.is_err()) + usize::from(insert.is_err());
         // What was given back is wanted by others.
         if round % 3 == 0 {
+            each();
             cells.extend(stuff(&shared));
         }
     }

@@ -16,7 +16,7 @@
 //! back to the common pool, and may be given another class (`superblock`).
 
 use crate::region::error::NoBlock;
-use crate::region::handle::{GRAIN, Handle, Kind, Meta, MetaWord};
+use crate::region::handle::{self, GRAIN, Handle, Kind, MetaWord};
 use crate::region::layout::SUPERBLOCK;
 use crate::region::map::Map;
 use crate::region::reserve::{FREEING, Room, VALUES};
@@ -24,7 +24,6 @@ use crate::region::superblock::{ENOUGH, RESERVE, Superblock};
 use crate::region::tenure::Tenure;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 pub use crate::region::superblock::{LARGEST, SIZES};
 
@@ -176,11 +175,8 @@ impl SlotHeap {
             };
             let offset = block as usize * GRAIN;
             let Some((meta, at)) = self.map.meta_at(offset) else { continue };
-            // Acquire, partner: the release in `free`: contemporaries have finished with it. A hint
-            // may have been wrong, and a block may have come here twice.
-            if Meta::from_bits(meta.load(Ordering::Acquire)).kind() == Kind::Free {
-                // As in `free`, which another thread may have called: before whatever we store there.
-                std::sync::atomic::fence(Ordering::Release);
+            // A hint may have been wrong, and a block may have come here twice.
+            if handle::may_fill(meta) {
                 return Ok(FreshBlock { at, offset });
             }
         }
@@ -191,10 +187,7 @@ impl SlotHeap {
     pub fn put_to_use(&self, block: &FreshBlock, kind: Kind) -> Handle {
         // SAFETY: given out by `meta_at`: mapped, aligned.
         let word = unsafe { &*block.at.cast::<MetaWord>() };
-        let meta = Meta::from_bits(word.load(Ordering::Relaxed)).in_use(kind);
-        // Release, partner: whoever finds the block after our death, or by a handle.
-        word.store(meta.bits(), Ordering::Release);
-        Handle::new(block.offset, meta)
+        Handle::new(block.offset, handle::put_to_use(word, kind))
     }
 
     /// Frees the block that begins at `at`. False, and nothing is done, if it is free already: no protocol
@@ -207,15 +200,9 @@ impl SlotHeap {
     pub unsafe fn free(&self, at: *mut u8) -> bool {
         // SAFETY: our caller's promise.
         let word = unsafe { &*at.cast::<MetaWord>() };
-        let meta = Meta::from_bits(word.load(Ordering::Relaxed));
-        if meta.kind() == Kind::Free {
+        if !handle::free(word) {
             return false;
         }
-        // Release, partner: the acquire in `take`.
-        word.store(meta.freed().bits(), Ordering::Release);
-        // Before whatever is stored there next: who reads that by a stale handle, and then looks at the meta
-        // word again (after an acquire fence), sees that the block was freed.
-        std::sync::atomic::fence(Ordering::Release);
         let offset = at.addr() - self.map.base().addr();
         let Some(superblock) = Superblock::at(&self.map, offset) else { return true };
         // Only we make it ours, and only we give it up.

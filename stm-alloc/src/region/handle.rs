@@ -13,7 +13,8 @@
 //! kept, outside any transaction, over a multiple of 2^30 uses of its block would be taken for good.
 
 use crate::region::tenure::Tenure;
-use std::sync::atomic::AtomicU64;
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::{AtomicU64, Ordering, fence};
 
 /// Blocks begin at multiples of this.
 pub const GRAIN: usize = 16;
@@ -178,6 +179,46 @@ impl Handle {
 
 /// The first word of a block.
 pub type MetaWord = AtomicU64;
+
+/// Is the block free, so that whoever alone may take it can fill it now?
+#[inline(always)]
+pub fn may_fill(word: &MetaWord) -> bool {
+    // Acquire, partner: the release in `free`: contemporaries have finished with it.
+    if !Meta::from_bits(word.load(Ordering::Acquire)).is_free() && !planted(Fault::HintTrusted) {
+        return false;
+    }
+    if !planted(Fault::FilledWithoutFence) {
+        // As in `free`, which another thread may have called: before whatever is stored there.
+        fence(Ordering::Release);
+    }
+    true
+}
+
+/// Puts a block to use that was filled.
+#[inline(always)]
+pub fn put_to_use(word: &MetaWord, kind: Kind) -> Meta {
+    let meta = Meta::from_bits(word.load(Ordering::Relaxed)).in_use(kind);
+    // Release, partner: whoever finds the block after our death, or by a handle.
+    word.store(meta.bits(), Ordering::Release);
+    meta
+}
+
+/// Frees a block that is ours to free. False, and nothing is done, if it is free already.
+#[inline(always)]
+#[must_use]
+pub fn free(word: &MetaWord) -> bool {
+    let meta = Meta::from_bits(word.load(Ordering::Relaxed));
+    if meta.is_free() {
+        return false;
+    }
+    // Release, partner: the acquire in `may_fill`.
+    let order = if planted(Fault::FreedUnordered) { Ordering::Relaxed } else { Ordering::Release };
+    word.store(meta.freed().bits(), order);
+    // Before whatever is stored there next: who reads that by a stale handle, and then looks at the meta
+    // word again (after an acquire fence), sees that the block was freed.
+    fence(Ordering::Release);
+    true
+}
 
 #[cfg(test)]
 mod tests {

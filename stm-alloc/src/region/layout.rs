@@ -10,9 +10,9 @@
 //! blocks   superblocks   64 KiB each, to the end; the last is never used (see `map`)
 //! ```
 
+use crate::region::draws::Draws;
 use crate::region::error::{OpenError, Unusable, system};
-use crate::region::reserve::Draws;
-use crate::region::superblock::SIZES;
+use crate::region::sizes::SIZES;
 use crate::region::tenure::AtomicTerm;
 use crate::region::trace::Traces;
 use bytemuck::{Pod, Zeroable};
@@ -27,6 +27,8 @@ use std::mem::{offset_of, size_of};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+pub use crate::region::sizes::{MOST_SLOTS, SUPERBLOCK, SUPERBLOCK_HEADER};
+
 /// How a region begins.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CONTEMPO");
 /// Changes with every change of what this file describes.
@@ -35,10 +37,6 @@ const ENDIAN: u32 = 0x0102_0304;
 /// What [`Shared::ready`] holds once the region is complete.
 pub const READY: u64 = 0x5245_4144_595f_5f21;
 
-/// Superblocks begin at multiples of this.
-pub const SUPERBLOCK: usize = 64 * 1024;
-/// Where the part of a superblock that holds blocks begins.
-pub const SUPERBLOCK_HEADER: usize = 512;
 /// Where processes' records begin.
 pub const PROCESSES_AT: usize = 8192;
 /// Words to sleep on.
@@ -378,8 +376,6 @@ impl Unchecked {
 
 /// The most processes that a region can have room for.
 pub const MOST_PROCESSES: u32 = 1024;
-/// The most threads that a region can have room for.
-pub const MOST_SLOTS: u32 = 4096;
 /// The largest region: what a handle can name.
 pub const MOST_BYTES: u64 = 1 << 36;
 

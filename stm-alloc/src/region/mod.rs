@@ -6,9 +6,12 @@
 //! | [`error`] | why a region cannot be made or opened |
 //! | [`map`] | the mapping: bounds, growth |
 //! | [`handle`] | references that mean the same in every process, checked when they are decoded |
-//! | [`superblock`] | one superblock: whose it is, which class it has, how it changes that |
+//! | [`superblock`] | one superblock: which class it has, how it changes that |
+//! | [`ownership`] | whose it is, and hints at its free blocks |
+//! | [`sizes`] | of superblocks and blocks |
 //! | [`blocks`] | the superblocks and free blocks of a slot |
 //! | [`reserve`] | room that is left in a full region for those who give back |
+//! | [`draws`] | has somebody drawn on that? |
 //! | [`trace`] | where a slot has retired something |
 //! | [`tenure`] | whose memory it is, and until when |
 //! | [`mod@file`] | files that are ours: opened without following links, removed by what they are |
@@ -20,16 +23,31 @@
 //! rule for every change here: the *truth* about a block is its one meta word; everything else (hints,
 //! caches) may be lost, late or wrong, and is checked against that word.
 
-pub mod blocks;
-pub mod error;
-pub mod file;
-pub mod fork;
+// Words, and what is done with each: no mapping, so models run them as they are.
+pub mod draws;
 pub mod handle;
-pub mod layout;
-pub mod lease;
-pub mod map;
-pub mod power;
-pub mod reserve;
-pub mod superblock;
+pub mod ownership;
+pub mod sizes;
 pub mod tenure;
 pub mod trace;
+
+#[cfg(not(contempo_loom))]
+pub mod blocks;
+#[cfg(not(contempo_loom))]
+pub mod error;
+#[cfg(not(contempo_loom))]
+pub mod file;
+#[cfg(not(contempo_loom))]
+pub mod fork;
+#[cfg(not(contempo_loom))]
+pub mod layout;
+#[cfg(not(contempo_loom))]
+pub mod lease;
+#[cfg(not(contempo_loom))]
+pub mod map;
+#[cfg(not(contempo_loom))]
+pub mod power;
+#[cfg(not(contempo_loom))]
+pub mod reserve;
+#[cfg(not(contempo_loom))]
+pub mod superblock;

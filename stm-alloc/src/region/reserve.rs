@@ -11,13 +11,11 @@
 //!   the reserve short ([`Room::is_whole`]) takes nothing but by a transaction in need, and a thread that has drawn on
 //!   it leaves what it frees to that rule, too: as hints, and not in its caches.
 //!
-//! Whether somebody has drawn is told by two counts ([`Draws`]), so that nobody looks at the blocks of the reserve
+//! Whether somebody has drawn is told by two counts ([`Draws`](super::draws::Draws)), so that nobody looks at the blocks of the reserve
 //! while it is whole.
 
 use crate::region::map::Map;
 use crate::region::superblock::{RESERVE, SIZES, Superblock};
-use contempo_sched::primitives::fault::{Fault, planted};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The class for what frees a cell.
 pub const FREEING: usize = RESERVE;
@@ -31,45 +29,6 @@ const RESERVED_PART: usize = 64;
 const LEAST_RESERVED: usize = SIZES.len() - RESERVE;
 /// and not more.
 const MOST_RESERVED: usize = 16;
-
-/// Has somebody put values into the reserve since it was last found whole?
-#[derive(Debug, Default)]
-#[repr(C)]
-pub struct Draws {
-    /// Values that were ever put there.
-    drawn: AtomicU64,
-    /// How many that were when the reserve was last found whole.
-    settled: AtomicU64,
-}
-
-impl Draws {
-    /// A value lies in the reserve now. To be called after its block was put to use.
-    pub fn note(&self) {
-        // Release, partner: the acquire in `settle`: who counts this one finds its block in use.
-        self.drawn.fetch_add(1, Ordering::Release);
-    }
-
-    /// Was the reserve whole, and nobody has drawn on it since?
-    pub fn is_settled(&self) -> bool {
-        // Relaxed, both: one that has not heard of the last draws takes what it finds at that moment, once.
-        self.drawn.load(Ordering::Relaxed) == self.settled.load(Ordering::Relaxed)
-    }
-
-    /// Is the reserve whole? It is looked at only if somebody has drawn on it since it was.
-    pub fn settle(&self, is_whole: impl FnOnce() -> bool) -> bool {
-        // Acquire, partner: the release in `note`. Before the look: one that draws after this is not settled by it.
-        let drawn = self.drawn.load(Ordering::Acquire);
-        if drawn == self.settled.load(Ordering::Relaxed) {
-            return true;
-        }
-        let whole = is_whole() || planted(Fault::ReserveTakenForWhole);
-        if whole {
-            // Relaxed: nothing is published. An older count than another has just stored only means another look.
-            self.settled.store(drawn, Ordering::Relaxed);
-        }
-        whole
-    }
-}
 
 /// What there is of the reserve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -147,20 +106,5 @@ mod tests {
         assert!(Room { values: 7, fresh: 1, ..lent }.is_whole(), "there is another superblock");
         assert!(!Room { freeing: 0, ..lent }.is_whole(), "nothing is left for those who free");
         assert_eq!(Room { all: 1 << 20, fresh: 0, freeing: 1, values: 0 }.missing(), 15);
-    }
-
-    #[test]
-    fn draws_are_settled_by_a_look_after_them() {
-        let draws = Draws::default();
-        assert!(draws.is_settled() && draws.settle(|| unreachable!()));
-        draws.note();
-        assert!(!draws.is_settled() && !draws.settle(|| false) && !draws.is_settled());
-        // Another draws during the look.
-        assert!(draws.settle(|| {
-            draws.note();
-            true
-        }));
-        assert!(!draws.is_settled(), "nobody has looked since the last draw");
-        assert!(draws.settle(|| true) && draws.is_settled());
     }
 }

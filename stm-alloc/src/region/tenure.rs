@@ -19,12 +19,13 @@
 //! is active since before the barrier. Terms have 19 bits and wrap: one who is stopped while it takes memory over,
 //! for half a million terms of the same slot, would take the memory of a wrong one.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::{AtomicU32, Ordering};
 
-/// Bits of a slot (`layout::MOST_SLOTS`).
+/// Bits of a slot (`sizes::MOST_SLOTS`).
 const SLOT_BITS: u32 = 12;
 const TERM_BITS: u32 = 19;
-const _: () = assert!(super::layout::MOST_SLOTS <= 1 << SLOT_BITS);
+const _: () = assert!(super::sizes::MOST_SLOTS <= 1 << SLOT_BITS);
 
 /// A slot, for a term. As bits: 31 of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,11 +64,17 @@ pub struct AtomicTerm(AtomicU32);
 const ENDED: u32 = 1;
 
 impl AtomicTerm {
+    /// The word of a slot that was never taken.
+    pub fn new() -> Self {
+        AtomicTerm(AtomicU32::new(0))
+    }
+
     /// Is this the term, and has it not ended? To be asked by the slot's thread, while it is active.
     #[inline(always)]
     pub fn is(&self, tenure: Tenure) -> bool {
         // Relaxed: ordered behind `active` by `barrier::light`, partner `heavy` of whoever ends terms.
         self.0.load(Ordering::Relaxed) == tenure.0 >> SLOT_BITS << 1
+            || planted(Fault::EndOfTermMissed)
     }
 
     /// Ends the term, for a while or for ever: until the slot's thread begins the next one. Returns the tenure
@@ -84,6 +91,12 @@ impl AtomicTerm {
         // overwritten: it touches what belongs to that, and nobody else does without looking.
         self.0.store(next.0 >> SLOT_BITS << 1, Ordering::Relaxed);
         next
+    }
+}
+
+impl Default for AtomicTerm {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

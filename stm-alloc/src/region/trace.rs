@@ -8,14 +8,15 @@
 //! Only the slot's thread writes; its heirs do, and who clears up once all is adopted.
 
 use crate::region::handle::GRAIN;
-use crate::region::layout::SUPERBLOCK;
+use crate::region::sizes::SUPERBLOCK;
 use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::{AtomicU32, AtomicU64, Ordering};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Places that are noted one by one.
-pub const RECENT: usize = 128;
-const WORDS: usize = 64;
+/// (A model has few.)
+pub const RECENT: usize = if cfg!(contempo_loom) { 2 } else { 128 };
+const WORDS: usize = if cfg!(contempo_loom) { 1 } else { 64 };
 const BITS: usize = WORDS * 64;
 
 /// What a slot's record has for that.
@@ -56,6 +57,14 @@ impl Covered {
 }
 
 impl Traces {
+    /// No notes.
+    pub fn new() -> Self {
+        Traces {
+            recent: std::array::from_fn(|_| AtomicU32::new(0)),
+            spilled: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+
     /// The places that were noted one by one, in bytes.
     pub fn places(&self) -> impl Iterator<Item = usize> {
         // Relaxed: as in `Covered::add`.
@@ -74,6 +83,12 @@ impl Traces {
     /// Forgets what is covered by superblocks.
     pub fn clear_spilled(&self) {
         self.spilled.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -152,13 +167,6 @@ impl Default for Tracer {
 mod tests {
     use super::*;
 
-    fn traces() -> Traces {
-        Traces {
-            recent: std::array::from_fn(|_| AtomicU32::new(0)),
-            spilled: std::array::from_fn(|_| AtomicU64::new(0)),
-        }
-    }
-
     fn covers(traces: &Traces, offset: usize) -> bool {
         let mut covered = Covered::NOTHING;
         covered.add(traces);
@@ -167,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_covered_and_what_was_freed_is_forgotten() {
-        let (traces, tracer) = (traces(), Tracer::new());
+        let (traces, tracer) = (Traces::new(), Tracer::new());
         tracer.tidy(&traces, 0);
         let place = |n: usize| (n + 3) * 17 * SUPERBLOCK + 512 + 32 * n;
         let mut waiting = std::collections::VecDeque::new();
@@ -195,7 +203,7 @@ mod tests {
 
     #[test]
     fn an_heir_keeps_what_it_finds_until_it_is_tidy() {
-        let (traces, first) = (traces(), Tracer::new());
+        let (traces, first) = (Traces::new(), Tracer::new());
         (0..100).for_each(|n| first.note(&traces, (n + 1) * SUPERBLOCK + 512, n));
         let heir = Tracer::new();
         (0..500).for_each(|n| heir.note(&traces, (n + 2000) * SUPERBLOCK + 512, n));
@@ -204,7 +212,7 @@ mod tests {
 
     #[test]
     fn an_heir_whose_swap_fails_keeps_what_it_finds() {
-        let (traces, first) = (traces(), Tracer::new());
+        let (traces, first) = (Traces::new(), Tracer::new());
         first.tidy(&traces, 0);
         (0..RECENT).for_each(|n| first.note(&traces, (n + 1) * SUPERBLOCK + 512, n));
         let heir = Tracer::new();

@@ -157,7 +157,7 @@ impl Memory {
     #[inline(always)]
     pub(crate) fn look_at_term(&self, domain: &RegionDomain) {
         let Some(record) = self.record() else { return };
-        if !record.term.is(self.heap.tenure()) && !planted(Fault::EndOfTermMissed) {
+        if !record.term.is(self.heap.tenure()) {
             self.announced(domain, || self.begin_term(domain, record));
         }
     }

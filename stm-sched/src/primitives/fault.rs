@@ -198,6 +198,22 @@ pub enum Fault {
     OwnedForgotten,
     /// In a full region: what was given back for values that lie in the reserve is anybody's.
     ReserveTakenForWhole,
+    /// In a region: who gives a superblock up does not look again whether somebody has left a hint there.
+    GivenUpUnlooked,
+    /// In a region: who leaves a hint in a superblock that nobody owns does not say so in its word.
+    HintUnnoted,
+    /// In a region: a superblock goes to the common pool unless somebody changes its word at that moment.
+    FinishedOnce,
+    /// In a region: who looks where a block may begin does not look again whether the class is the same.
+    ClassSeenOnce,
+    /// In a region: a block is filled without a fence behind the look whether it is free.
+    FilledWithoutFence,
+    /// In a region: a block that a hint leads to is taken without a look whether it is free.
+    HintTrusted,
+    /// In a region: a block is freed without an order behind the last use of it.
+    FreedUnordered,
+    /// In a full region: who looks whether the reserve is whole counts the draws on it after that look.
+    DrawsCountedLate,
 }
 
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]
