@@ -185,6 +185,25 @@ fn stuff(shared: &Shared) -> Vec<Cell<[u8]>> {
     cells
 }
 
+/// Runs `f` while another thread is inside a snapshot.
+fn while_somebody_reads(shared: &Shared, f: impl FnOnce()) {
+    let barrier = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let view = shared.snapshot(|_| {
+                barrier.wait();
+                barrier.wait();
+                Ok(())
+            });
+            view.unwrap();
+        });
+        barrier.wait();
+        f();
+        barrier.wait();
+        reader.join().unwrap();
+    });
+}
+
 /// A full region is written to for long, by updates that need no more than they give back; and whatever those give
 /// back, others take at once. After that everything can be removed and freed as ever.
 pub(crate) fn updates_do_not_use_up_the_room_for_removals(mut each: impl FnMut()) {
@@ -200,16 +219,26 @@ pub(crate) fn updates_do_not_use_up_the_room_for_removals(mut each: impl FnMut()
         cells.extend(fill(&shared, &vec![7; size]));
     }
     cells.extend(stuff(&shared));
-    let (mut written, mut refused) = (0, 0);
-    for round in 0..1500_usize {
-        let cell = cells[round * 7919 % cells.len()];
+    let write = |cell: Cell<[u8]>| {
         let write = shared.atomically(|tx| {
             let new = tx.read(cell)?.iter().map(|byte| byte ^ 1).collect::<Vec<_>>();
             tx.write(cell, &new[..])
         });
-        let insert = shared.atomically(|tx| map.insert(tx, round as u64 % made, 0));
-        written += usize::from(write.is_ok()) + usize::from(insert.is_ok());
-        refused += usize::from(write.is_err()) + usize::from(insert.is_err());
+        write.is_ok()
+    };
+    let (mut written, mut refused) = (0, 0);
+    let mut count = |done| *(if done { &mut written } else { &mut refused }) += 1;
+    for round in 0..1500_usize {
+        count(write(cells[round * 7919 % cells.len()]));
+        count(shared.atomically(|tx| map.insert(tx, round as u64 % made, 0)).is_ok());
+        if round % 60 == 0 {
+            // What is given back comes late, all of it at once: while somebody reads, none.
+            while_somebody_reads(&shared, || {
+                let some = cells.iter().skip(round).step_by(31).take(12);
+                some.for_each(|cell| count(write(*cell)));
+            });
+            cells.extend(stuff(&shared));
+        }
         // What was given back is wanted by others.
         if round % 3 == 0 {
             each();

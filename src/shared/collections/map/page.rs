@@ -198,7 +198,7 @@ impl<K, V> Sizes<K, V> {
     };
 
     /// Bytes of the value of a bucket with so many entries.
-    fn room(count: usize) -> usize {
+    pub(super) fn room(count: usize) -> usize {
         let needed = Self::needed(count);
         ROOMS.into_iter().find(|room| *room >= needed).unwrap_or(needed)
     }
@@ -234,6 +234,11 @@ impl<'a, K: Pod, V: Pod> Bucket<'a, K, V> {
             && u32::from(*bytes.get(DEPTH)?) <= NODE_BITS
             && bytes.len() == Sizes::<K, V>::room(count);
         good.then_some(Bucket { bytes, count, _entries: PhantomData })
+    }
+
+    /// How many bytes its value has.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -10,6 +10,7 @@ use crate::shared::collections::rows::{Node, child};
 use crate::shared::reader::sealed::Sealed as _;
 use crate::shared::{Interrupt, Reader, Transaction};
 use bytemuck::Pod;
+use contempo_core::region::block::VERSION_HEADER;
 
 /// A bucket of a list, and its cell.
 type Listed<'a, K, V> = (Node, Bucket<'a, K, V>);
@@ -99,13 +100,16 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
             return Ok(false);
         }
         let buddy = Bucket::parse(bytes).ok_or_else(|| tx.damaged())?;
-        let few = bucket.len() + buddy.len() <= most / 2 && buddy.next() == 0;
+        let count = bucket.len() + buddy.len();
+        // A removal gives back at least what it takes, whatever it makes of the rest: it is to work in a full region.
+        let is_less = Sizes::<K, V>::room(count) <= bucket.size() + buddy.size() + VERSION_HEADER;
+        let few = count <= most / 2 && buddy.next() == 0 && is_less;
         if buddy.depth() != depth || !few {
             return Ok(false);
         }
         let both = (0..bucket.len()).map(|entry| (bucket, entry));
         let both = both.chain((0..buddy.len()).map(|entry| (buddy, entry)));
-        let gathered = |depth| gather(depth, bucket.len() + buddy.len(), both.clone());
+        let gathered = |depth| gather(depth, count, both.clone());
         if depth == 1 {
             // There is nothing else below the node: it becomes the bucket, in a node that has 256 children, if any.
             let its_depth = if bits == NODE_BITS { 0 } else { NODE_BITS };
