@@ -214,8 +214,11 @@ pub(crate) fn updates_do_not_use_up_the_room_for_removals(mut each: impl FnMut()
         shared.atomically(|tx| map.insert(tx, made, made)).unwrap();
         made += 1;
     }
-    let mut cells = Vec::new();
-    for size in [3000, 2000, 500, 100, 20, 8, 0] {
+    let make = |size: usize| shared.atomically(|tx| tx.create(&vec![7; size][..]));
+    let mut empty: Vec<_> = (0..600).map(|_| make(0).unwrap()).collect();
+    let large = fill(&shared, &[7; 3000]);
+    let mut cells = large.clone();
+    for size in [2000, 500, 100, 20, 8, 0] {
         cells.extend(fill(&shared, &vec![7; size]));
     }
     cells.extend(stuff(&shared));
@@ -226,18 +229,25 @@ pub(crate) fn updates_do_not_use_up_the_room_for_removals(mut each: impl FnMut()
         });
         write.is_ok()
     };
+    let free = |cell| shared.atomically(|tx| tx.free(cell)).unwrap();
     let (mut written, mut refused) = (0, 0);
     let mut count = |done| *(if done { &mut written } else { &mut refused }) += 1;
     for round in 0..1500_usize {
         count(write(cells[round * 7919 % cells.len()]));
         count(shared.atomically(|tx| map.insert(tx, round as u64 % made, 0)).is_ok());
         if round % 60 == 0 {
-            // What is given back comes late, all of it at once: while somebody reads, none.
+            // What is given back comes late, all of it at once: while somebody reads, none. And nobody is in need then.
+            empty.drain(500..).for_each(free);
+            shared.collect().unwrap();
             while_somebody_reads(&shared, || {
-                let some = cells.iter().skip(round).step_by(31).take(12);
+                let some = large.iter().cycle().skip(round).step_by(31).take(12);
                 some.for_each(|cell| count(write(*cell)));
             });
-            cells.extend(stuff(&shared));
+            empty.drain(400..).for_each(free);
+            while let Ok(cell) = make(3000) {
+                cells.push(cell);
+            }
+            empty.extend((0..200).map_while(|_| make(0).ok()));
         }
         // What was given back is wanted by others.
         if round % 3 == 0 {
@@ -245,6 +255,7 @@ pub(crate) fn updates_do_not_use_up_the_room_for_removals(mut each: impl FnMut()
             cells.extend(stuff(&shared));
         }
     }
+    cells.extend(empty);
     println!("{} values; {written} updates, {refused} refused", cells.len());
     for key in (0..made).rev() {
         let removed = shared.atomically(|tx| map.remove(tx, &key));

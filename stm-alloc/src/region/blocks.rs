@@ -382,11 +382,18 @@ impl SlotHeap {
         let bytes = self.map.superblocks().count() * SUPERBLOCK;
         self.freed.set(0);
         self.much.set(LEAST_FREED.max(bytes / FREED_PART));
-        for class in &self.classes {
+        let mut room = None;
+        let mut may_close = |class: usize| {
+            class < RESERVE || room.get_or_insert_with(|| Room::of(&self.map)).may_close(class)
+        };
+        for (index, class) in self.classes.iter().enumerate() {
             let (before, mut spare) = (closed.len(), sparing);
             class.own.borrow_mut().retain(|offset| {
                 let Some(superblock) = Superblock::at(&self.map, *offset) else { return false };
-                if !superblock.is_empty() || std::mem::replace(&mut spare, false) {
+                if !superblock.is_empty()
+                    || std::mem::replace(&mut spare, false)
+                    || !may_close(index)
+                {
                     return true;
                 }
                 let goes = superblock.close(tenure);
@@ -404,7 +411,9 @@ impl SlotHeap {
         for superblock in Superblock::all(&self.map) {
             let state = superblock.state();
             let is_worth_a_look = state.is_closed()
-                || state.class().is_some() && state.is_hinted() && superblock.seems_empty();
+                || state.is_hinted()
+                    && superblock.seems_empty()
+                    && state.class().is_some_and(&mut may_close);
             if state.owner().is_some() || !is_worth_a_look || !superblock.take(state, tenure, 0) {
                 continue;
             }

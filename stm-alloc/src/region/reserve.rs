@@ -74,6 +74,24 @@ impl Room {
         self.fresh >= self.missing()
     }
 
+    /// May an empty superblock of this class be closed? Then it is of no use for a while: until all that run now have
+    /// ended. If so, it is not counted any more.
+    pub(super) fn may_close(&mut self, class: usize) -> bool {
+        let without = match class {
+            FREEING => Room { freeing: self.freeing.saturating_sub(1), ..*self },
+            VALUES => Room {
+                values: self.values.saturating_sub(Superblock::most_blocks(VALUES)),
+                ..*self
+            },
+            _ => return true,
+        };
+        let may = without.is_whole();
+        if may {
+            *self = without;
+        }
+        may
+    }
+
     /// May a superblock without a class be given this one?
     pub(super) fn may_give(self, class: usize) -> bool {
         match class {
@@ -105,6 +123,10 @@ mod tests {
         assert!(!Room { values: 7, ..lent }.is_whole());
         assert!(Room { values: 7, fresh: 1, ..lent }.is_whole(), "there is another superblock");
         assert!(!Room { freeing: 0, ..lent }.is_whole(), "nothing is left for those who free");
+        let mut last = lent;
+        assert!(last.may_close(0) && !last.may_close(VALUES) && !last.may_close(FREEING));
+        let mut two = Room { values: 30, ..lent };
+        assert!(two.may_close(VALUES) && two == lent && !two.may_close(VALUES));
         assert_eq!(Room { all: 1 << 20, fresh: 0, freeing: 1, values: 0 }.missing(), 15);
     }
 }
