@@ -228,6 +228,9 @@ const LINKED: &BlockKind = &BlockKind {
     has_destructor: false,
 };
 
+/// The same, of what is to go at the end of the transaction that has replaced it.
+const WEIGHTY_LINKED: &BlockKind = &BlockKind { weight: HEAVY, has_destructor: true, ..*LINKED };
+
 unsafe fn destroy_linked(at: NonNull<u8>) -> Option<Block> {
     // SAFETY: of this type, and alive to the end of the model.
     let linked = unsafe { at.cast::<Linked>().as_ref() };
@@ -263,6 +266,43 @@ fn what_is_unlinked_is_held_for_those_that_may_stand_on_it() {
             std::mem::forget(reclaimer); // Its blocks are the matter of `loom_slabs`.
         });
         clock.draw(3); // Commits that the retirer does not know of.
+        let descriptor = table.get(READER);
+        begin(descriptor, clock, false, &Cell::new(0));
+        if linked.link.load(Ordering::Acquire) {
+            // SAFETY: loom looks that nobody destroys it meanwhile.
+            linked.value.with(|value| assert_eq!(unsafe { *value }, 7));
+        }
+        end(descriptor);
+        retirer.join().unwrap();
+    });
+}
+
+#[test]
+fn what_weighs_is_held_for_those_that_may_stand_on_it() {
+    // It goes at the end of the commit that has replaced it, by a look without a fence of its own.
+    let faults = [Fault::LookWithoutFence, Fault::AnnouncementWithoutFence];
+    holds_unless("what_weighs_is_held_for_those_that_may_stand_on_it", 3, &faults, || {
+        // A reclaimer refers to its domain for ever.
+        let domain: &'static ReclaimDomain = Box::leak(Box::default());
+        let table: &'static DescriptorTable = Box::leak(Box::default());
+        let clock: &'static CommitClock = Box::leak(Box::default());
+        assert_eq!(table.take().unwrap().0, READER);
+        assert_eq!(table.take().unwrap().0, WRITER);
+        let linked =
+            Arc::new(Linked { link: AtomicBool::new(true), value: loom::cell::UnsafeCell::new(7) });
+        let theirs = Arc::clone(&linked);
+        let retirer = thread::spawn(move || {
+            let reclaimer = Reclaimer::new(domain, table, clock, WRITER);
+            // As a commit claims a cell, draws its stamp, and decides. SeqCst: as there.
+            theirs.link.swap(false, Ordering::SeqCst);
+            let stamp = clock.draw(1);
+            let address = NonNull::from(&*theirs).cast();
+            // SAFETY: unlinked above, and retired once.
+            unsafe { reclaimer.retire(stamp, Block { address, kind: WEIGHTY_LINKED }) };
+            assert!(reclaimer.is_due());
+            reclaimer.tidy();
+            std::mem::forget(reclaimer); // Its blocks are the matter of `loom_slabs`.
+        });
         let descriptor = table.get(READER);
         begin(descriptor, clock, false, &Cell::new(0));
         if linked.link.load(Ordering::Acquire) {

@@ -24,7 +24,9 @@ use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::primitives::{AtomicBool, CHECKED, Ordering, fence};
+use contempo_sched::primitives::{
+    AtomicBool, CHECKED, Ordering, fence, fence_after_sequential_swap,
+};
 use std::cell::Cell;
 
 /// Bit of an announcement that is being revoked.
@@ -194,14 +196,36 @@ pub fn oldest(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64,
     if !planted(Fault::LookWithoutFence) {
         fence(Ordering::SeqCst);
     }
+    look(table, own, now, idle)
+}
+
+/// The oldest stamp announced by any thread but `own`, for what this thread itself has made unreachable: by
+/// sequentially consistent swaps (a commit's claims, its draw and its decision), or before a fence
+/// ([`unlinked_at`]). There is no fence here: it is for the end of every transaction that has replaced a value with
+/// a destructor.
+#[inline(always)]
+pub fn oldest_since_swap(table: &impl Descriptors, own: u32) -> u64 {
+    // The swaps, and the loads below, are in one total order with the swap and the fence in `announce`. Ours first,
+    // that is, a load misses the announcement: then every swap of ours comes before that fence, and what follows it
+    // sees the clock and the cells as they were after the swaps. Theirs first: we see the announcement.
+    if !planted(Fault::LookWithoutFence) {
+        fence_after_sequential_swap();
+    }
+    look(table, own, 0, Idle::Overdue).0
+}
+
+/// The look itself, behind what orders it.
+#[inline(always)]
+fn look(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64, bool) {
     let mut oldest = u64::MAX;
     let mut idle_blocker = false;
     for (slot, descriptor) in table.each() {
         if slot == own {
             continue;
         }
-        // Acquire, partner: the release in `announce`, `withdraw` and `revoke_idle`.
-        let announced = descriptor.announced.load(Ordering::Acquire);
+        // SeqCst: behind swaps without a fence (`oldest_since_swap`), partner: the swap in `announce`. Acquire half,
+        // partner: the release in `announce`, `withdraw` and `revoke_idle`.
+        let announced = descriptor.announced.load(Ordering::SeqCst);
         if announced == NOTHING {
             continue;
         }

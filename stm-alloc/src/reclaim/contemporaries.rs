@@ -18,6 +18,7 @@ use pace::Pace;
 use queue::Queue;
 use std::cell::Cell;
 
+mod at_once;
 pub mod leftovers;
 mod pace;
 mod queue;
@@ -223,8 +224,7 @@ impl Reclaimer {
         }
     }
 
-    #[cold]
-    #[inline(never)]
+    #[inline(always)]
     fn retire_weighty(&self, retired: Retired) {
         self.weighty.push(retired);
         self.weight.set(self.weight.get() + retired.block.kind.weight);
@@ -255,12 +255,18 @@ impl Reclaimer {
     /// retired, and of what others have left; leaves to others what weighs and cannot be freed. Returns
     /// whether about a batch of blocks has come together since that was last the case. Must be called
     /// outside a transaction; runs destructors.
-    #[cold]
-    #[inline(never)]
+    #[inline(always)]
     pub fn tidy(&self) -> bool {
         if self.collecting.get() {
             return false; // A destructor's transaction: whoever runs it comes round to what it left.
         }
+        if self.free_at_once() { self.counts_a_look() } else { self.tidy_thoroughly() }
+    }
+
+    /// The same, where others hold something, or much is to be done.
+    #[cold]
+    #[inline(never)]
+    fn tidy_thoroughly(&self) -> bool {
         let batch = self.retired.len() >= self.batch_at.get();
         let weighty = self.weight.get() >= HEAVY;
         let mut waiting = !batch && self.domain.leftovers.are_waiting();
@@ -278,8 +284,18 @@ impl Reclaimer {
             self.withdraw(); // Those who look for it need no barrier for us.
         }
         self.aim();
-        self.looks.set(if batch { 0 } else { self.looks.get() + usize::from(weighty) });
-        batch || (self.looks.get() >= BATCH && self.looks.replace(0) > 0)
+        if batch {
+            self.looks.set(0);
+        }
+        batch || (weighty && self.counts_a_look())
+    }
+
+    /// One more look for the sake of what weighs: is it a batch of them?
+    #[inline(always)]
+    fn counts_a_look(&self) -> bool {
+        let looks = self.looks.get() + 1;
+        self.looks.set(if looks < BATCH { looks } else { 0 });
+        looks >= BATCH
     }
 
     /// In place of [`tidy`](Self::tidy), where no destructor may run: leaves to others what weighs.
@@ -558,7 +574,16 @@ impl std::ops::AddAssign for Blocks {
 /// Clears a flag, also when a destructor panics.
 struct Reset<'a>(&'a Cell<bool>);
 
+impl<'a> Reset<'a> {
+    #[inline(always)]
+    fn set(flag: &'a Cell<bool>) -> Self {
+        flag.set(true);
+        Reset(flag)
+    }
+}
+
 impl Drop for Reset<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
         self.0.set(false);
     }

@@ -25,6 +25,7 @@ impl Descriptors for DescriptorTable {
         self.get(slot)
     }
 
+    #[inline]
     fn each(&self) -> impl Iterator<Item = (u32, &Descriptor)> {
         self.scan().map(|(slot, thread)| (slot, &**thread))
     }
@@ -58,6 +59,7 @@ impl std::fmt::Display for TableFull {
 impl std::error::Error for TableFull {}
 
 /// Chunk and index within it of a slot: chunk k holds `FIRST_CHUNK << k` slots.
+#[inline]
 const fn locate(slot: usize) -> (usize, usize) {
     let chunk = (slot / FIRST_CHUNK + 1).ilog2() as usize;
     (chunk, slot - FIRST_CHUNK * ((1 << chunk) - 1))
@@ -163,12 +165,14 @@ impl DescriptorTable {
     }
 
     /// Every descriptor that was ever taken, with its slot.
+    #[inline]
     pub fn scan(&self) -> impl Iterator<Item = (u32, &ThreadDescriptor)> {
         let end = self.high_water.load(Ordering::SeqCst);
         (0..end as u32).map(|slot| (slot, self.get(slot)))
     }
 
     /// How many slots a scan visits.
+    #[inline]
     pub fn len(&self) -> usize {
         self.high_water.load(Ordering::Relaxed)
     }

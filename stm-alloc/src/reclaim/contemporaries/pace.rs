@@ -17,7 +17,7 @@ const MOST_SKIPPED: u32 = 31;
 const FOR_A_BARRIER: Duration = Duration::from_micros(250);
 const MOST_BARRIERS: u32 = 16;
 /// So many threads are looked at without asking the clock.
-const FEW: usize = 64;
+pub(super) const FEW: usize = 64;
 
 /// What a thread remembers of its looks. The clock is read only where something is held.
 #[derive(Debug)]

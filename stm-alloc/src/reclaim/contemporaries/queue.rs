@@ -28,6 +28,7 @@ impl Queue {
         self.blocks().len() - self.consumed.get()
     }
 
+    #[inline(always)]
     pub(super) fn newest(&self) -> u64 {
         self.blocks().last().map_or(0, |last| last.stamp)
     }
@@ -52,6 +53,15 @@ impl Queue {
         Some(first)
     }
 
+    /// The only block, if there is one and no more.
+    #[inline(always)]
+    pub(super) fn only(&self) -> Option<Retired> {
+        match self.blocks()[..] {
+            [only] if self.consumed.get() == 0 => Some(only),
+            _ => None,
+        }
+    }
+
     /// Hands out blocks with nothing to destroy, from the front, at most `most`: up to the first that
     /// is not below `horizon`, or has a destructor. `release` does not come back here.
     #[inline(always)]
@@ -67,10 +77,21 @@ impl Queue {
         plain
     }
 
+    /// Forgets all.
+    #[inline(always)]
+    pub(super) fn clear(&self) {
+        self.blocks().clear();
+        self.consumed.set(0);
+    }
+
     /// Cuts off the consumed front once it is half: constant time for each block, on average.
+    #[inline(always)]
     pub(super) fn compact(&self) {
         let consumed = self.consumed.get();
-        if 2 * consumed >= self.blocks().len() {
+        if consumed == self.blocks().len() {
+            // Nothing is left, as after most transactions that have replaced what weighs.
+            self.clear();
+        } else if 2 * consumed >= self.blocks().len() {
             self.blocks().drain(..consumed);
             self.consumed.set(0);
         }
