@@ -331,7 +331,7 @@ fn numbered(number: usize, stamp: u64) -> Retired {
 fn sweep(world: &World, leftovers: &Leftovers, own: u32) -> usize {
     let (horizon, _) = oldest(&world.table, own, 0, Idle::Overdue);
     let freed = leftovers.take_below(horizon).len();
-    assert!(!leftovers.settle().just_left, "nobody else leaves anything");
+    assert!(!leftovers.settle(|| true).just_left, "nobody else leaves anything");
     freed
 }
 
@@ -354,7 +354,7 @@ fn what_was_left_goes_when_the_last_who_holds_it_ends() {
                 count.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            theirs.leave(WRITER, std::iter::once(numbered(1, stamp)));
+            let _ = theirs.leave(WRITER, std::iter::once(numbered(1, stamp)));
             if !planted_fault(Fault::LeftWithoutLookingAgain) {
                 heavy(false);
                 if oldest(&other.table, WRITER, stamp, Idle::Inactive).1 {
@@ -383,18 +383,94 @@ fn whatever_is_left_is_known_to_wait() {
     let faults = [Fault::WaitingClearedAfterTheLook];
     holds_unless("whatever_is_left_is_known_to_wait", 3, &faults, || {
         let leftovers = Arc::new(Leftovers::new());
-        leftovers.leave(0, std::iter::once(numbered(1, 1)));
+        let _ = leftovers.leave(0, std::iter::once(numbered(1, 1)));
         let theirs = Arc::clone(&leftovers);
         let other = thread::spawn(move || theirs.leave(1, std::iter::once(numbered(2, 2))));
         let mut taken = leftovers.take_below(u64::MAX).len();
-        leftovers.settle();
+        leftovers.settle(|| true);
         other.join().unwrap();
         assert!(taken == 2 || leftovers.are_waiting(), "nobody looks for what was left");
         taken += leftovers.take_below(u64::MAX).len();
-        leftovers.settle();
+        leftovers.settle(|| true);
         assert_eq!(
             (taken, leftovers.are_waiting(), leftovers.oldest().all()),
             (2, false, u64::MAX)
         );
+    });
+}
+
+/// Counts that it was destroyed.
+const COUNTED: &BlockKind = &BlockKind { destroy: Some(count), ..*WEIGHTY_LINKED };
+
+unsafe fn count(at: NonNull<u8>) -> Option<Block> {
+    // SAFETY: such a number, which lives as long as the process. It is none of the model's.
+    let times = unsafe { at.cast::<std::sync::atomic::AtomicUsize>().as_ref() };
+    times.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    None
+}
+
+/// A reader holds what was left before, and what a writer replaces at this moment; both end. Then each of it is gone,
+/// although no transaction comes after them.
+fn the_last_to_end_frees_all(waits_already: bool, too_early: bool) {
+    let domain: &'static ReclaimDomain = Box::leak(Box::default());
+    let table: &'static DescriptorTable = Box::leak(Box::default());
+    let clock: &'static CommitClock = Box::leak(Box::default());
+    let destroyed: &'static [std::sync::atomic::AtomicUsize; 2] = Box::leak(Box::default());
+    let block = |at: usize| Block { address: NonNull::from(&destroyed[at]).cast(), kind: COUNTED };
+    assert_eq!(table.take().unwrap().0, READER);
+    assert_eq!(table.take().unwrap().0, WRITER);
+    let reader = Reclaimer::new(domain, table, clock, READER);
+    reader.enter();
+    let stamp = clock.draw(1);
+    if waits_already {
+        // SAFETY: nobody can reach what is no cell.
+        unsafe { domain.retire_for_anyone(stamp, block(0)) };
+    }
+    let end = move |one: &Reclaimer| {
+        if too_early {
+            one.looks_too_early();
+        }
+        one.exit();
+        light(false); // As where there is no `membarrier`.
+        if one.is_due() {
+            one.tidy();
+        }
+    };
+    let writer = thread::spawn(move || {
+        let writer = Reclaimer::new(domain, table, clock, WRITER);
+        writer.enter();
+        // SAFETY: as above.
+        unsafe { writer.retire(clock.draw(1), block(1)) };
+        end(&writer);
+        std::mem::forget(writer); // Its blocks are the matter of `loom_slabs`.
+    });
+    end(&reader);
+    writer.join().unwrap();
+    let times = destroyed.each_ref().map(|times| times.load(std::sync::atomic::Ordering::Relaxed));
+    assert_eq!(times, [usize::from(waits_already), 1], "what was left waits for somebody");
+    std::mem::forget(reader);
+}
+
+#[test]
+fn what_is_left_is_looked_at_again() {
+    let faults = [Fault::LeftWithoutLookingAgain];
+    holds_unless("what_is_left_is_looked_at_again", 3, &faults, || {
+        the_last_to_end_frees_all(false, false);
+    });
+}
+
+#[test]
+fn what_is_left_while_something_waits_is_looked_at_again() {
+    let name = "what_is_left_while_something_waits_is_looked_at_again";
+    holds_unless(name, 3, &[Fault::LeftWithoutLookingAgain], || {
+        the_last_to_end_frees_all(true, false);
+    });
+}
+
+#[test]
+fn a_look_is_skipped_only_while_another_runs() {
+    let faults = [Fault::LookSkippedByTheLast];
+    holds_unless("a_look_is_skipped_only_while_another_runs", 3, &faults, || {
+        the_last_to_end_frees_all(true, true);
     });
 }

@@ -264,7 +264,8 @@ impl Idle {
 }
 
 /// Clears the announcements of threads that are `idle`. `revoking` lets one revoker in at a time: clearing
-/// rests on a barrier imposed after *this* revoker's marks. Returns whether a barrier was paid.
+/// rests on a barrier imposed after *this* revoker's marks. Returns whether a barrier was paid; nothing if another thread
+/// revokes at this moment.
 #[cold]
 pub fn revoke_idle(
     table: &impl Descriptors,
@@ -273,14 +274,14 @@ pub fn revoke_idle(
     idle: Idle,
     asymmetric: bool,
     revoking: &AtomicBool,
-) -> bool {
+) -> Option<bool> {
     // Acquire, partner: the release below: marks and clearings of two revokers do not mix.
     if revoking.swap(true, Ordering::Acquire) {
-        return false;
+        return None;
     }
     let imposed = revoke_alone(table, own, now, idle, || barrier::heavy(asymmetric));
     revoking.store(false, Ordering::Release);
-    imposed
+    Some(imposed)
 }
 
 /// [`revoke_idle`] for a caller that knows itself to be the only revoker: `heavy` imposes a barrier on
@@ -490,11 +491,11 @@ mod tests {
         let (table, revoking) = (announced(&[100]), AtomicBool::new(true));
         let asymmetric = barrier::register();
         let revoke = || revoke_idle(&table, OWN, 200, Idle::Inactive, asymmetric, &revoking);
-        assert!(!revoke() && revoking.load(Ordering::Relaxed), "somebody else is at it");
+        assert!(revoke().is_none() && revoking.load(Ordering::Relaxed), "somebody else is at it");
         assert_eq!(announcements(&table), [NOTHING, 100]);
         revoking.store(false, Ordering::Relaxed);
-        assert!(revoke() && !revoking.load(Ordering::Relaxed));
+        assert!(revoke() == Some(true) && !revoking.load(Ordering::Relaxed));
         assert_eq!(announcements(&table), [NOTHING, NOTHING]);
-        assert!(!revoke() && !revoking.load(Ordering::Relaxed), "nobody is left");
+        assert!(revoke() == Some(false) && !revoking.load(Ordering::Relaxed), "nobody is left");
     }
 }

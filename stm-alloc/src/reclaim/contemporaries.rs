@@ -8,20 +8,23 @@ use crate::heap::{BlockCache, SharedHeap};
 use crate::reclaim::announcement::{self, Idle, MARK};
 use crate::reclaim::barrier;
 use crate::reclaim::retired::{Block, HEAVY, Retired};
+use blocks::Blocks;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::DescriptorTable;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::primitives::{AtomicBool, CHECKED};
+use contempo_sched::primitives::{AtomicBool, CHECKED, Ordering, fence};
 use leftovers::{Leftovers, Settled};
 use pace::Pace;
 use queue::Queue;
 use std::cell::Cell;
 
 mod at_once;
+mod blocks;
 pub mod leftovers;
 mod pace;
 mod queue;
+mod tidy;
 
 /// Retired blocks that weigh nothing after which a thread looks what it can free.
 const BATCH: usize = if CHECKED { 1 } else { 128 };
@@ -30,6 +33,8 @@ const REVOKE_AT: usize = if CHECKED { 2 } else { 1024 };
 /// A thread that was revoked twice within so many transactions withdraws its announcement by itself after
 /// each of the next ones, as many: else each could cost another thread a barrier, which is as dear.
 const CONSIDERATE: u64 = if CHECKED { 1 } else { 512 };
+/// The most: it doubles each time that the thread is revoked soon after.
+const MOST_CONSIDERATE: u64 = if CHECKED { 1 } else { 64 * 1024 };
 
 /// What the threads of a domain share for reclamation.
 #[derive(Debug)]
@@ -63,7 +68,7 @@ impl ReclaimDomain {
     /// No transaction that begins from now on can reach the block, `stamp` is the clock of this moment or
     /// later, and the block is retired once.
     pub unsafe fn retire_for_anyone(&self, stamp: u64, block: Block) {
-        self.leftovers.leave(0, std::iter::once(Retired { stamp, block }));
+        let _ = self.leftovers.leave(0, std::iter::once(Retired { stamp, block }));
     }
 
     /// Destroys what was left behind. To be called when no thread is left.
@@ -123,12 +128,29 @@ pub struct Reclaimer {
     withdrawn: Cell<bool>,
     /// For so many transactions it does.
     considerate: Cell<u64>,
+    /// For so many it was the last time.
+    considerate_for: Cell<u64>,
     /// How many transactions it had made when it was revoked last.
     revoked_at: Cell<u64>,
     collecting: Cell<bool>,
     /// How often all of a queue was left to others. A destructor that sleeps does so in the middle of a
     /// collection, whose counts mean nothing after that.
     given_away: Cell<u64>,
+    /// What this thread has left since its last look.
+    has_left: Cell<Left>,
+    /// Has it had something in its hands since it asked whether another missed that?
+    has_held: Cell<bool>,
+    /// A thread that was inside a transaction when this one asked last.
+    running: Cell<u32>,
+}
+
+/// What a thread has left to the others since its last look.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Left {
+    Nothing,
+    Something,
+    /// And nothing had waited before.
+    First,
 }
 
 impl Reclaimer {
@@ -157,9 +179,13 @@ impl Reclaimer {
             pace: Pace::new(),
             withdrawn: Cell::new(true),
             considerate: Cell::new(0),
+            considerate_for: Cell::new(0),
             revoked_at: Cell::new(0),
             collecting: Cell::new(false),
             given_away: Cell::new(0),
+            has_left: Cell::new(Left::Nothing),
+            has_held: Cell::new(false),
+            running: Cell::new(slot),
         }
     }
 
@@ -188,8 +214,12 @@ impl Reclaimer {
         if !self.withdrawn.replace(false) && before & MARK != 0 {
             let counters = &self.descriptor.counters;
             let made = counters.commits.get() + counters.read_only.get();
-            if made.wrapping_sub(self.revoked_at.replace(made)) <= CONSIDERATE {
-                self.considerate.set(CONSIDERATE);
+            let since = made.wrapping_sub(self.revoked_at.replace(made));
+            let before = self.considerate_for.replace(0);
+            if since <= CONSIDERATE + before {
+                let next = (2 * before).clamp(CONSIDERATE, MOST_CONSIDERATE);
+                self.considerate_for.set(next);
+                self.considerate.set(next);
                 self.look_at.set(0);
             }
         }
@@ -245,66 +275,16 @@ impl Reclaimer {
         self.descriptor.counters.retired.add(1);
     }
 
+    /// For models: this thread has always looked in vain just now.
+    #[cfg(contempo_loom)]
+    pub fn looks_too_early(&self) {
+        self.pace.is_always_early();
+    }
+
     /// Is there something to [`tidy`](Self::tidy)? Checked after every transaction.
     #[inline(always)]
     pub fn is_due(&self) -> bool {
         self.retired.len() >= self.look_at.get() || self.domain.leftovers.are_waiting()
-    }
-
-    /// After a transaction, if [`is_due`](Self::is_due): frees what can be freed of what this thread has
-    /// retired, and of what others have left; leaves to others what weighs and cannot be freed. Returns
-    /// whether about a batch of blocks has come together since that was last the case. Must be called
-    /// outside a transaction; runs destructors.
-    #[inline(always)]
-    pub fn tidy(&self) -> bool {
-        if self.collecting.get() {
-            return false; // A destructor's transaction: whoever runs it comes round to what it left.
-        }
-        if self.free_at_once() { self.counts_a_look() } else { self.tidy_thoroughly() }
-    }
-
-    /// The same, where others hold something, or much is to be done.
-    #[cold]
-    #[inline(never)]
-    fn tidy_thoroughly(&self) -> bool {
-        let batch = self.retired.len() >= self.batch_at.get();
-        let weighty = self.weight.get() >= HEAVY;
-        let mut waiting = !batch && self.domain.leftovers.are_waiting();
-        let looks =
-            batch || ((weighty || waiting) && self.pace.allows_a_look(waiting, self.table.len()));
-        if looks {
-            waiting = self.collect_from(Idle::Overdue);
-        } else if weighty {
-            self.leave_weighty();
-        }
-        if self.considerate.get() > 0 {
-            self.considerate.set(self.considerate.get() - 1);
-            self.withdraw();
-        } else if looks && waiting {
-            self.withdraw(); // Those who look for it need no barrier for us.
-        }
-        self.aim();
-        if batch {
-            self.looks.set(0);
-        }
-        batch || (weighty && self.counts_a_look())
-    }
-
-    /// One more look for the sake of what weighs: is it a batch of them?
-    #[inline(always)]
-    fn counts_a_look(&self) -> bool {
-        let looks = self.looks.get() + 1;
-        self.looks.set(if looks < BATCH { looks } else { 0 });
-        looks >= BATCH
-    }
-
-    /// In place of [`tidy`](Self::tidy), where no destructor may run: leaves to others what weighs.
-    #[cold]
-    pub fn set_aside(&self) {
-        if !self.collecting.get() {
-            self.leave_weighty();
-            self.aim();
-        }
     }
 
     /// Frees what can be freed. Must be called outside a transaction; runs destructors.
@@ -328,17 +308,23 @@ impl Reclaimer {
         let waiting = loop {
             // Destructors may retire more (the next node of a list): look again while that helps.
             while self.collect_once(idle) {}
-            let first = self.leave_weighty();
-            let Settled { waiting, just_left } = self.domain.leftovers.settle();
-            if !(first || just_left) || planted(Fault::LeftWithoutLookingAgain) {
-                break waiting;
+            self.leave_weighty();
+            let left = self.has_left.replace(Left::Nothing);
+            let Settled { waiting, just_left } =
+                self.domain.leftovers.settle(|| self.pace.pays_a_barrier());
+            let again = left > Left::Nothing && !planted(Fault::LeftWithoutLookingAgain);
+            if left == Left::First || just_left {
+                // Those who hold it look for it when they end. Ours first: they end after this barrier, and
+                // see that something waits. Theirs first: we see that they have ended, in another round.
+                // (It was paid for when nothing waited any more.)
+                if barrier::heavy(self.asymmetric) {
+                    self.descriptor.counters.barriers.add(u64::from(self.asymmetric));
+                }
             }
-            // Those who hold it look for it when they end. Ours first: they end after this barrier, and
-            // see that something waits. Theirs first: we see that they have ended, in another round.
-            // (Where the barrier is too dear now, one that ends at this very moment may miss it: then it
-            // goes with the next collection of anybody.)
-            if self.pace.pays_a_barrier() && barrier::heavy(self.asymmetric) {
-                self.descriptor.counters.barriers.add(u64::from(self.asymmetric));
+            // Where something waited already, those who hold it see that. They may have looked before it was
+            // there: then we see, behind the fence in `leave`, that they have ended.
+            if !(again || just_left || self.was_missed()) {
+                break waiting;
             }
         };
         self.weight.set(0);
@@ -350,6 +336,11 @@ impl Reclaimer {
         waiting
     }
 
+    /// Has another thread missed what this one had in its hands?
+    fn was_missed(&self) -> bool {
+        self.has_held.take() && self.domain.leftovers.was_missed()
+    }
+
     /// When is the end of a transaction not the plain case?
     fn aim(&self) {
         let attention = self.considerate.get() > 0 || self.weight.get() >= HEAVY;
@@ -358,6 +349,9 @@ impl Reclaimer {
 
     /// One look at the announcements; returns whether anything was freed.
     fn collect_once(&self, idle: Idle) -> bool {
+        // Our transaction has ended before we look what others have left. Partner: the fence in `leave`. Ours first:
+        // that thread looks after it, and sees that. Theirs first: we see what it has left.
+        fence(Ordering::SeqCst);
         // Only what was retired before the look may be freed by it.
         let candidates = Blocks { plain: self.retired.len(), weighty: self.weighty.len(), left: 0 };
         let since = self.given_away.get();
@@ -372,13 +366,22 @@ impl Reclaimer {
         let (horizon, idle_blocker) = announcement::oldest(self.table, self.slot, now, least);
         let mut freed = self.free_all_below(since, horizon, candidates, leftovers.all());
         if idle_blocker && self.is_worth_a_barrier(idle, now, candidates, freed) {
-            let (slot, asymmetric, revoking) = (self.slot, self.asymmetric, &self.domain.revoking);
-            if announcement::revoke_idle(self.table, slot, now, least, asymmetric, revoking) {
-                self.descriptor.counters.barriers.add(1);
-                let (horizon, _) = announcement::oldest(self.table, self.slot, now, least);
-                let oldest = self.domain.leftovers.oldest().all();
-                freed += self.free_all_below(since, horizon, candidates - freed, oldest);
-            }
+            let revoke = || {
+                let (asymmetric, revoking) = (self.asymmetric, &self.domain.revoking);
+                announcement::revoke_idle(self.table, self.slot, now, least, asymmetric, revoking)
+            };
+            let revoked = revoke().or_else(|| {
+                // Another thread revokes: it looks again, or we do, if it has just finished.
+                self.domain.leftovers.note_miss();
+                revoke()
+            });
+            let Some(imposed) = revoked else { return !freed.none() };
+            self.descriptor.counters.barriers.add(u64::from(imposed));
+            // Also where none was revoked: those who were idle may have withdrawn by themselves.
+            self.has_held.set(true);
+            let (horizon, _) = announcement::oldest(self.table, self.slot, now, least);
+            let oldest = self.domain.leftovers.oldest().all();
+            freed += self.free_all_below(since, horizon, candidates - freed, oldest);
         }
         let newest = self.retired.newest().max(self.weighty.newest());
         if freed.none() && !candidates.none() && newest >= now {
@@ -398,10 +401,10 @@ impl Reclaimer {
             return left.plain + left.weighty > 0 || leftovers.all() < u64::MAX;
         }
         let oldest = self.weighty.oldest().min(leftovers.weighty);
-        // What weighs is worth one, if nobody who runs holds it, too.
-        (oldest < u64::MAX
-            && oldest < announcement::oldest_running(self.table, self.slot)
-            && self.pace.pays_a_barrier())
+        // What weighs is worth one, if nobody who runs holds it, too. If nobody runs at all, nobody would come to it
+        // after us; those whose announcements are revoked see to it that this is rare (`has_announced`).
+        let running = announcement::oldest_running(self.table, self.slot);
+        (oldest < running && (running == u64::MAX || self.pace.pays_a_barrier()))
             || (left.plain >= REVOKE_AT && announcement::oldest(self.table, self.slot, now, idle).1)
     }
 
@@ -478,6 +481,7 @@ impl Reclaimer {
         if taken.is_empty() {
             return 0;
         }
+        self.has_held.set(true);
         // They may have been retired after the look that `horizon` comes from: look again.
         let horizon = if planted(Fault::OrphansByAnOldLook) {
             horizon
@@ -486,7 +490,7 @@ impl Reclaimer {
         };
         let (free, held): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|leftover| leftover.stamp < horizon);
-        self.domain.leftovers.leave(self.slot, held.into_iter());
+        self.leave_to_all(held.into_iter());
         for leftover in &free {
             // SAFETY: as in `free_below`; whoever left it there gave it up.
             unsafe { self.destroy(leftover.block) };
@@ -495,20 +499,28 @@ impl Reclaimer {
         free.len()
     }
 
-    /// Leaves what weighs to whoever can free it first. Was there nothing that waited before?
-    fn leave_weighty(&self) -> bool {
-        if self.weighty.len() == 0 {
-            return false;
+    /// Leaves what weighs to whoever can free it first.
+    fn leave_weighty(&self) {
+        if self.weighty.len() > 0 {
+            self.leave_all_of(&self.weighty);
+            self.weight.set(0);
         }
-        let first = !self.domain.leftovers.are_waiting();
-        self.leave_all_of(&self.weighty);
-        self.weight.set(0);
-        first
+    }
+
+    /// Leaves these to whoever can free them first, and remembers that.
+    fn leave_to_all(&self, rest: impl Iterator<Item = Retired>) {
+        let mut rest = rest.peekable();
+        if rest.peek().is_some() {
+            let first = self.domain.leftovers.leave(self.slot, rest);
+            let left = if first { Left::First } else { Left::Something };
+            self.has_left.set(self.has_left.get().max(left));
+        }
     }
 
     fn leave_all_of(&self, queue: &Queue) {
         self.given_away.set(self.given_away.get() + 1);
-        self.domain.leftovers.leave(self.slot, std::iter::from_fn(|| queue.pop_below(u64::MAX)));
+        self.has_held.set(true);
+        self.leave_to_all(std::iter::from_fn(|| queue.pop_below(u64::MAX)));
         queue.compact();
     }
 
@@ -532,42 +544,11 @@ impl Reclaimer {
         if self.retired.len() > 0 {
             self.leave_all_of(&self.retired);
         }
+        if self.was_missed() {
+            self.collect();
+        }
         // Destructors may have run transactions, which announce.
         self.withdraw();
-    }
-}
-
-/// How many blocks, and where they were.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Blocks {
-    plain: usize,
-    weighty: usize,
-    /// Left by others.
-    left: usize,
-}
-
-impl Blocks {
-    fn none(self) -> bool {
-        self.plain + self.weighty + self.left == 0
-    }
-}
-
-impl std::ops::Sub for Blocks {
-    type Output = Self;
-    fn sub(self, other: Self) -> Self {
-        Blocks {
-            plain: self.plain.saturating_sub(other.plain),
-            weighty: self.weighty.saturating_sub(other.weighty),
-            left: self.left.saturating_sub(other.left),
-        }
-    }
-}
-
-impl std::ops::AddAssign for Blocks {
-    fn add_assign(&mut self, other: Self) {
-        self.plain += other.plain;
-        self.weighty += other.weighty;
-        self.left += other.left;
     }
 }
 

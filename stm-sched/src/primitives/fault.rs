@@ -37,6 +37,9 @@ pub enum Fault {
     /// Who leaves something that a running transaction holds does not look whether that has ended
     /// meanwhile.
     LeftWithoutLookingAgain,
+    /// A thread that has looked in vain before leaves what it replaces without looking whether another runs that
+    /// will look.
+    LookSkippedByTheLast,
     /// Who finds nothing left says so after the look, although somebody may have left something since.
     WaitingClearedAfterTheLook,
     /// A version is retired at the stamp that it bears, not at the one at which it was replaced.

@@ -3,7 +3,7 @@
 use crate::reclaim::retired::Retired;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{
-    AtomicBool, AtomicU32, AtomicU64, CHECKED, Mutex, Ordering, fence,
+    AtomicBool, AtomicU32, AtomicU64, CHECKED, Mutex, MutexGuard, Ordering, fence,
 };
 use std::collections::VecDeque;
 
@@ -20,6 +20,8 @@ pub struct Leftovers {
     /// A bit for each list that is not empty: those of what weighs, and above them the others. Changed
     /// under the mutex of the list; read without it, as a hint.
     filled: AtomicU32,
+    /// Has a thread that looked found something in another's hands? Then that one looks again.
+    missed: AtomicBool,
 }
 
 /// What weighs, and what does not: each in order of stamps.
@@ -97,6 +99,7 @@ impl Leftovers {
                 shelves: std::array::from_fn(|_| Shelf::new()),
                 waiting: AtomicBool::new(false),
                 filled: AtomicU32::new(0),
+                missed: AtomicBool::new(false),
             }
         }
     }
@@ -138,11 +141,14 @@ impl Leftovers {
         }
     }
 
-    /// Leaves these. `by` says where, so that threads meet less.
-    pub fn leave(&self, by: u32, rest: impl Iterator<Item = Retired>) {
+    /// Leaves these. `by` says where, so that threads meet less. A thread that leaves what weighs looks once more
+    /// after that: those that held it may have ended since its last look. Returns whether nothing waited before:
+    /// then a thread that ends at this moment may not see that something does, but behind a barrier.
+    #[must_use = "whoever begins it must look again behind a barrier"]
+    pub fn leave(&self, by: u32, rest: impl Iterator<Item = Retired>) -> bool {
         let mut rest = rest.peekable();
         if rest.peek().is_none() {
-            return;
+            return false;
         }
         let own = by as usize % SHELVES;
         // Where somebody takes something at this moment, or was stopped, any other will do.
@@ -163,9 +169,11 @@ impl Leftovers {
         // Pairs with the fence in `settle`. Ours first: that one sees what we have left. Theirs first:
         // we see that it has cleared the word, and set it.
         fence(Ordering::SeqCst);
-        if !self.are_waiting() {
+        let begins = !self.are_waiting();
+        if begins {
             self.waiting.store(true, Ordering::Relaxed);
         }
+        begins
     }
 
     /// Takes away what was retired before `horizon`, as far as nobody else is at it.
@@ -175,7 +183,7 @@ impl Leftovers {
             if shelf.oldest_of(WEIGHTY).min(shelf.oldest_of(PLAIN)) >= horizon {
                 continue;
             }
-            let Ok(mut lists) = shelf.lists.try_lock() else { continue };
+            let Some(mut lists) = self.try_to_open(shelf) else { continue };
             for list in lists.iter_mut() {
                 let below = list.partition_point(|left| left.stamp < horizon);
                 taken.extend(list.drain(..below));
@@ -185,9 +193,34 @@ impl Leftovers {
         taken
     }
 
+    /// The lists of a shelf, if no other thread is at it. Else that one looks again.
+    fn try_to_open<'s>(&self, shelf: &'s Shelf) -> Option<MutexGuard<'s, [VecDeque<Retired>; 2]>> {
+        shelf.lists.try_lock().ok().or_else(|| {
+            self.note_miss();
+            shelf.lists.try_lock().ok()
+        })
+    }
+
+    /// A thread that looks has found something in another's hands: a list, or the right to revoke. It tries once
+    /// more after this, and goes.
+    pub fn note_miss(&self) {
+        // Pairs with the fence in `was_missed`. Ours first: the other sees this, after it has let go. Theirs first: it
+        // has let go, and our second attempt finds that. Release, partner: the swap there: the end of our
+        // transaction is seen by the look that follows.
+        self.missed.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    /// After this thread has let go of everything: has another missed something meanwhile? Then look again.
+    pub fn was_missed(&self) -> bool {
+        fence(Ordering::SeqCst); // Pairs with the one in `note_miss`.
+        // Acquire, partner: the release in `note_miss`.
+        self.missed.load(Ordering::Relaxed) && self.missed.swap(false, Ordering::Acquire)
+    }
+
     /// After a look: whoever ends a transaction need not look again, unless something is here that
-    /// weighs.
-    pub fn settle(&self) -> Settled {
+    /// weighs; or the barrier is not `paid` that it will take when something begins to wait again.
+    pub fn settle(&self, paid: impl FnOnce() -> bool) -> Settled {
         let cleared_late = planted(Fault::WaitingClearedAfterTheLook);
         if !self.are_waiting() {
             return Settled { waiting: false, just_left: false };
@@ -198,6 +231,9 @@ impl Leftovers {
                 self.waiting.store(false, Ordering::Relaxed);
             }
             return Settled { waiting, just_left: false };
+        }
+        if !paid() {
+            return Settled { waiting: false, just_left: false };
         }
         self.waiting.store(false, Ordering::Relaxed);
         // Pairs with the fence in `leave`. Ours first: whoever leaves something sees the word cleared,
@@ -212,5 +248,43 @@ impl Leftovers {
 
     fn weighs(&self) -> bool {
         self.oldest().weighty < u64::MAX
+    }
+}
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::reclaim::retired::{Block, BlockKind};
+    use std::ptr::NonNull;
+
+    #[test]
+    fn what_is_in_anothers_hands_is_looked_for_again_by_that_one() {
+        // (loom does not look into what follows an attempt at a lock that fails.)
+        const KIND: &BlockKind = &BlockKind {
+            shape: crate::heap::Shape::NOT_OURS,
+            destroy: None,
+            in_static: None,
+            weight: crate::reclaim::retired::HEAVY,
+            has_destructor: true,
+        };
+        let leftovers = Leftovers::new();
+        let block = Block { address: NonNull::dangling(), kind: KIND };
+        assert!(leftovers.leave(0, std::iter::once(Retired { stamp: 1, block })));
+        assert!(
+            !leftovers.leave(0, std::iter::once(Retired { stamp: 2, block })),
+            "it waits already"
+        );
+        let shelf = leftovers.shelves.iter().find(|shelf| shelf.oldest_of(WEIGHTY) == 1).unwrap();
+        let theirs = shelf.lists.lock().unwrap();
+        assert!(leftovers.take_below(u64::MAX).is_empty(), "another is at it");
+        drop(theirs);
+        assert!(leftovers.was_missed() && !leftovers.was_missed(), "and is told once");
+        assert_eq!(leftovers.take_below(u64::MAX).len(), 2);
+        assert!(!leftovers.was_missed());
+        // What is cleared was paid for.
+        leftovers.settle(|| false);
+        assert!(leftovers.are_waiting());
+        leftovers.settle(|| true);
+        assert!(!leftovers.are_waiting());
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Pace {
     /// How many barriers it may pay, as of that time.
     credit: Cell<u32>,
     credited: Cell<Option<Instant>>,
+    /// For models, which have no time: is every look too early?
+    early: Cell<bool>,
 }
 
 impl Pace {
@@ -40,13 +42,23 @@ impl Pace {
             skipped: Cell::new(0),
             credit: Cell::new(MOST_BARRIERS),
             credited: Cell::new(None),
+            early: Cell::new(false),
         }
+    }
+
+    /// For models: from now on every look is too early.
+    #[cfg(contempo_loom)]
+    pub(super) fn is_always_early(&self) {
+        self.early.set(true);
     }
 
     /// Is a look worth it now, among so many threads? `waiting`: does something of those who have looked
     /// before still wait?
     pub(super) fn allows_a_look(&self, waiting: bool, threads: usize) -> bool {
-        if CHECKED || (threads <= FEW && !waiting) {
+        if CHECKED {
+            return !(waiting && self.early.get());
+        }
+        if threads <= FEW && !waiting {
             return true;
         }
         if self.skipped.get() < self.skips.get() {

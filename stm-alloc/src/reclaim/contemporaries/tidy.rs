@@ -1,0 +1,85 @@
+//! What a thread does at the end of a transaction.
+
+use super::{BATCH, Reclaimer};
+use crate::reclaim::announcement::Idle;
+use crate::reclaim::retired::HEAVY;
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::{Ordering, fence};
+
+impl Reclaimer {
+    /// After a transaction, if [`is_due`](Self::is_due): frees what can be freed of what this thread has
+    /// retired, and of what others have left; leaves to others what weighs and cannot be freed. Returns
+    /// whether about a batch of blocks has come together since that was last the case. Must be called
+    /// outside a transaction; runs destructors.
+    #[inline(always)]
+    pub fn tidy(&self) -> bool {
+        if self.collecting.get() {
+            return false; // A destructor's transaction: whoever runs it comes round to what it left.
+        }
+        if self.free_at_once() { self.counts_a_look() } else { self.tidy_thoroughly() }
+    }
+
+    /// The same, where others hold something, or much is to be done.
+    #[cold]
+    #[inline(never)]
+    fn tidy_thoroughly(&self) -> bool {
+        let batch = self.retired.len() >= self.batch_at.get();
+        let weighty = self.weight.get() >= HEAVY;
+        let mut waiting = !batch && self.domain.leftovers.are_waiting();
+        let due = weighty || waiting;
+        let mut looks = batch || (due && self.pace.allows_a_look(waiting, self.table.len()));
+        if !looks {
+            self.leave_weighty();
+            // Only if another thread is inside a transaction, which looks at its end; or, among many, if it was
+            // the first to leave something, for a look would take long.
+            looks = waiting && !planted(Fault::LookSkippedByTheLast) && !self.another_runs();
+        }
+        if looks {
+            waiting = self.collect_from(Idle::Overdue);
+        }
+        if self.considerate.get() > 0 {
+            self.considerate.set(self.considerate.get() - 1);
+            self.withdraw();
+        } else if waiting {
+            self.withdraw(); // Those who look for it need no barrier for us.
+        }
+        self.aim();
+        if batch {
+            self.looks.set(0);
+        }
+        batch || (weighty && self.counts_a_look())
+    }
+
+    /// Is another thread inside a transaction, one at whose end something waits? Linear in the threads, if it is
+    /// not the one that was there the last time.
+    fn another_runs(&self) -> bool {
+        // Pairs with itself, of another thread. Both have ended their transactions. Ours first: the other sees that
+        // we have ended, and looks if no third runs. Theirs first: we see that it has.
+        fence(Ordering::SeqCst);
+        // Relaxed, all: ordered by that fence.
+        let runs =
+            |slot: u32| slot != self.slot && self.table.get(slot).active.load(Ordering::Relaxed);
+        runs(self.running.get())
+            || self.table.scan().any(|(slot, _)| {
+                self.running.set(slot);
+                runs(slot)
+            })
+    }
+
+    /// One more look for the sake of what weighs: is it a batch of them?
+    #[inline(always)]
+    fn counts_a_look(&self) -> bool {
+        let looks = self.looks.get() + 1;
+        self.looks.set(if looks < BATCH { looks } else { 0 });
+        looks >= BATCH
+    }
+
+    /// In place of [`tidy`](Self::tidy), where no destructor may run: leaves to others what weighs.
+    #[cold]
+    pub fn set_aside(&self) {
+        if !self.collecting.get() {
+            self.leave_weighty();
+            self.aim();
+        }
+    }
+}
