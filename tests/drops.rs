@@ -479,3 +479,80 @@ fn a_destructor_that_is_in_the_way_of_a_thread_that_ends_is_so_once() {
     .unwrap();
     assert_eq!(LATE.load(Ordering::SeqCst), 2);
 }
+
+#[test]
+fn what_a_failed_scoped_part_has_written_and_read_goes_with_it() {
+    let _turn = alone();
+    let cage = Cage::new();
+    let (cell, other) = (TVar::new(cage.canary(0)), TVar::new(cage.canary(0)));
+    let mut most = 0;
+    atomically(|tx| {
+        for n in 1..500 {
+            let failed = tx.nested_scoped(|tx| {
+                tx.write(&cell, cage.canary(n))?;
+                assert_eq!(tx.read(&cell)?.sing(), n); // Lent, to the end of the part.
+                tx.write(&cell, cage.canary(n + 1))?;
+                let inside = tx.nested_scoped(|tx| {
+                    tx.write(&other, cage.canary(n))?;
+                    Ok::<_, Abort<u64>>(tx.read(&other)?.sing())
+                })?;
+                Err::<(), _>(Abort::error(tx.read(&cell)?.sing() + inside.unwrap()))
+            })?;
+            assert_eq!(failed, Err(2 * n + 1));
+            most = most.max(cage.alive());
+        }
+        Ok(())
+    });
+    assert_eq!(most, 2, "the two that were committed before");
+    // A side that retries, the same.
+    let mut most = 0;
+    atomically(|tx| {
+        for n in 0..100 {
+            tx.or_else(
+                |tx| {
+                    let failed = tx.nested_scoped(|tx| {
+                        tx.write(&cell, cage.canary(n))?;
+                        tx.check(tx.read(&cell)?.sing() != n)?;
+                        Ok::<_, Abort<()>>(())
+                    })?;
+                    failed.map_err(|()| unreachable!("it retries"))
+                },
+                |_| Ok(()),
+            )?;
+            most = most.max(cage.alive());
+        }
+        Ok(())
+    });
+    assert_eq!((most, cage.alive()), (2, 2));
+}
+
+#[test]
+fn what_is_read_by_the_handle_from_outside_a_scoped_part_stays() {
+    let _turn = alone();
+    let cage = Cage::new();
+    let cell = TVar::new(cage.canary(0));
+    atomically(|tx| {
+        let mut kept = Vec::new();
+        for n in 1..100 {
+            let failed = tx.nested_scoped(|inner| {
+                inner.write(&cell, cage.canary(n))?;
+                inner.read(&cell)?;
+                kept.push(tx.read(&cell)?); // Lives as long as the attempt.
+                inner.read(&cell)?;
+                inner
+                    .nested_scoped(|_| {
+                        inner.write(&cell, cage.canary(n + 1000))?;
+                        kept.push(tx.read(&cell)?);
+                        Err::<(), _>(Abort::error(()))
+                    })?
+                    .unwrap_err();
+                Err::<(), _>(Abort::error(()))
+            })?;
+            assert!(failed.is_err());
+        }
+        let seen = kept.iter().map(|canary| canary.sing());
+        assert!(seen.eq((1..100).flat_map(|n| [n, n + 1000])), "dropped under a reference");
+        Ok(())
+    });
+    assert_eq!(cage.alive(), 1);
+}

@@ -142,7 +142,7 @@ fn the_corpus_finds_faults() {
 
 #[test]
 fn what_a_transaction_may_still_see_of_its_own_is_not_dropped() {
-    let faults = [Fault::LentForgotten, Fault::BroughtBackForgotten];
+    let faults = [Fault::LentForgotten, Fault::BroughtBackForgotten, Fault::LentBeyondThePart];
     succeeds_unless("what_a_transaction_may_still_see_of_its_own_is_not_dropped", &faults, || {
         let cage = Cage::new();
         for n in 0..20 {
@@ -158,6 +158,14 @@ fn what_a_transaction_may_still_see_of_its_own_is_not_dropped() {
                 })?;
                 assert!(failed.is_err());
                 assert_eq!((seen.sing(), tx.read(&cell)?.sing()), (n + 1, n + 2));
+                let mut outer = None;
+                let failed = tx.nested_scoped(|inner| {
+                    inner.write(&cell, cage.canary(n + 3))?;
+                    outer = Some(tx.read(&cell)?);
+                    Err::<(), _>(Abort::error(()))
+                })?;
+                assert!(failed.is_err());
+                assert_eq!(outer.map(|seen| seen.sing()), Some(n + 3));
                 Ok(())
             });
         }

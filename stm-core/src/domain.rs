@@ -56,6 +56,15 @@ pub trait Domain: Sized + 'static {
     unsafe fn is_out_of_reach(_part: usize, _version: *mut VersionHeader<Self>) -> bool {
         false
     }
+    /// A version is taken back that was written in part `failed`, or in one inside it, which has failed. Can nothing
+    /// reach it any more? (That may not be known.)
+    ///
+    /// # Safety
+    /// As [`written_in`](Self::written_in).
+    #[inline(always)]
+    unsafe fn is_gone_with(_failed: usize, _version: *mut VersionHeader<Self>) -> bool {
+        false
+    }
     /// Has a walk met something that no protocol writes? `here` is the stamp of the version that it has
     /// come to, if that has one. Then what to take for the version that it looks for. Never, where memory
     /// can be trusted.
@@ -256,6 +265,11 @@ impl Domain for Native {
     unsafe fn is_out_of_reach(part: usize, version: *mut VersionHeader<Native>) -> bool {
         // SAFETY: our caller's promise.
         Unpublished::is_out_of_reach(part, unsafe { &*version })
+    }
+
+    unsafe fn is_gone_with(failed: usize, version: *mut VersionHeader<Native>) -> bool {
+        // SAFETY: our caller's promise.
+        Unpublished::is_gone_with(failed, unsafe { &*version })
     }
 
     fn preempted_at(&self, by: u32, cell: &CellHeader<Native>) {

@@ -64,7 +64,8 @@ impl<'tx> Transaction<'tx> {
     ///
     /// The values that a failed part has written are dropped when it has failed, but for those to which
     /// [`read`](Self::read), [`replace`](Self::replace) or [`take`](Self::take) has given out a reference: the
-    /// error may hold that, so they stay to the end of the attempt. While a part runs, what was written
+    /// error may hold that, so they stay to the end of the attempt ([`nested_scoped`](Self::nested_scoped) drops those, too).
+    /// While a part runs, what was written
     /// before it began stays, to be brought back. So in a loop of parts that fail, [`modify`](Self::modify)
     /// keeps nothing, and `read` of one's own writes keeps each.
     ///
@@ -90,6 +91,57 @@ impl<'tx> Transaction<'tx> {
         part: impl FnOnce(&Transaction<'tx>) -> Result<R, Abort<E>>,
     ) -> StmResult<Result<R, E>> {
         parts::nested(self.context, || part(self))
+    }
+
+    /// Runs a guarded part out of which no reference can get. As [`nested`](Self::nested), but for what is
+    /// kept: the part has a handle of its own, whose references end with it, so if it fails, all that it has written is
+    /// dropped there and then, however often it has read its own writes. (Not what was read by the handle from outside,
+    /// and not what was kept by a failed [`nested`](Self::nested) inside it: that stays to the end of the attempt.)
+    ///
+    /// Use it in loops of parts that fail, and read what they have written. Around a side of
+    /// [`or_else`](Self::or_else), which fails by [`retry`](Self::retry), it does the same: pass the [`Interrupt`] on.
+    ///
+    /// # Errors
+    /// [`Interrupt`] if the attempt must be repeated: pass it on with `?`.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{Abort, TVar, atomically};
+    /// let (text, longest) = (TVar::new(String::new()), 5);
+    /// let accepted = atomically(|tx| {
+    ///     for word in ["a", "list", "of-candidates", "b"] {
+    ///         let fits = tx.nested_scoped(|tx| {
+    ///             tx.modify(&text, |text| format!("{text}{word}"))?;
+    ///             // A reference to what was written here. It cannot leave the part; its length can.
+    ///             let length = tx.read(&text)?.len();
+    ///             if length > longest { Err(Abort::error(length)) } else { Ok(()) }
+    ///         })?;
+    ///         if let Err(length) = fits {
+    ///             return Ok(length);
+    ///         }
+    ///     }
+    ///     Ok(0)
+    /// });
+    /// assert_eq!((accepted, text.load().as_str()), (18, "alist"));
+    /// ```
+    ///
+    /// ```compile_fail
+    /// # use contempo_core as contempo;
+    /// # use contempo::{Abort, TVar, atomically};
+    /// let cell = TVar::new(1);
+    /// atomically(|tx| {
+    ///     let mut kept = None;
+    ///     tx.nested_scoped(|tx| {
+    ///         kept = Some(tx.read(&cell)?); // does not compile
+    ///         Err::<(), _>(Abort::error(()))
+    ///     })
+    /// });
+    /// ```
+    pub fn nested_scoped<R, E>(
+        &self,
+        part: impl for<'part> FnOnce(&Transaction<'part>) -> Result<R, Abort<E>>,
+    ) -> StmResult<Result<R, E>> {
+        parts::nested(self.context, || part(&Transaction::scoped(self.context)))
     }
 
     /// Runs `first`; if that [retries](Self::retry), undoes it and runs `second`. If both retry,

@@ -42,6 +42,8 @@ use crate::domain::Native;
 /// ```
 pub struct Transaction<'tx> {
     pub(crate) context: &'tx Context,
+    /// The part at whose end its references end; 0 if they live as long as the attempt.
+    scope: usize,
     /// Invariant in `'tx`; not `Send`, not `Sync`.
     _attempt: PhantomData<(std::cell::Cell<&'tx ()>, *const ())>,
 }
@@ -49,7 +51,12 @@ pub struct Transaction<'tx> {
 impl<'tx> Transaction<'tx> {
     #[inline(always)]
     pub(crate) fn new(context: &'tx Context) -> Self {
-        Transaction { context, _attempt: PhantomData }
+        Transaction { context, scope: 0, _attempt: PhantomData }
+    }
+
+    /// For the part that is running: what it gives out ends with that.
+    pub(super) fn scoped(context: &'tx Context) -> Self {
+        Transaction { context, scope: context.writes().part(), _attempt: PhantomData }
     }
 
     /// The value of `cell` in this transaction: what it has written itself, or else what was
@@ -86,7 +93,7 @@ impl<'tx> Transaction<'tx> {
     fn version(&self, cell: &CellHeader<Native>) -> StmResult<*mut VersionHeader<Native>> {
         if let Some(version) = self.own(cell)? {
             // SAFETY: in the log, so alive; and private.
-            Unpublished::lend(unsafe { &*version });
+            Unpublished::lend(self.scope, unsafe { &*version });
             return Ok(version);
         }
         self.committed(cell)

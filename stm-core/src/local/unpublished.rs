@@ -11,18 +11,22 @@ use contempo_sched::primitives::fault::{Fault, planted};
 ///
 /// | bits | meaning |
 /// | --- | --- |
-/// | 0 | lent: a reference was given out, for the rest of the attempt |
+/// | 0 | lent: a reference was given out |
 /// | 1 | in use: a closure looks at it |
-/// | 2 and above | the number of the part (`nested`, `or_else`): they are counted as they begin |
+/// | the lower half of the rest | if it is lent: the part at whose end all these references end (`nested_scoped`); 0 for the rest of the attempt |
+/// | the upper half | the number of the part (`nested`, `or_else`): they are counted as they begin |
 #[derive(Clone, Copy)]
 pub(crate) struct Unpublished(usize);
 
 impl Unpublished {
     const LENT: usize = 1;
     const IN_USE: usize = 2;
-    const PART: u32 = 2;
+    const LENDER: u32 = 2;
+    const PART: u32 = Self::LENDER + (usize::BITS - Self::LENDER) / 2;
     /// Parts from there on have the same number, and nothing of them goes early.
     const MOST_PARTS: usize = usize::MAX >> Self::PART;
+    /// What is lent in later parts counts as lent for the rest of the attempt.
+    const MOST_LENDERS: usize = (1 << (Self::PART - Self::LENDER)) - 1;
 
     fn of(version: &VersionHeader<Native>) -> Self {
         // Relaxed, here and below: nobody else sees it yet; the claim publishes.
@@ -39,12 +43,35 @@ impl Unpublished {
         Unpublished(part.min(Self::MOST_PARTS) << Self::PART).note(version);
     }
 
-    /// A reference to it is given out.
+    /// A reference to it is given out, which ends with part `lender`, or with the attempt if that is 0.
     #[inline(always)]
-    pub(crate) fn lend(version: &VersionHeader<Native>) {
-        if !planted(Fault::LentForgotten) {
-            Unpublished(Self::of(version).0 | Self::LENT).note(version);
+    pub(crate) fn lend(lender: usize, version: &VersionHeader<Native>) {
+        if planted(Fault::LentForgotten) {
+            return;
         }
+        let before = Self::of(version);
+        let lender = if lender > Self::MOST_LENDERS { 0 } else { lender };
+        // Of several the one that ends last: parts that begin later end earlier, if they lie in each other, and if
+        // they do not, a part that fails is older than either, or has but one of them in it.
+        let lender = before.lender().map_or(lender, |other| other.min(lender));
+        let rest = before.0 & !(Self::MOST_LENDERS << Self::LENDER);
+        Unpublished(rest | lender << Self::LENDER | Self::LENT).note(version);
+    }
+
+    /// With which part do all references to it end that were given out, if any were?
+    fn lender(self) -> Option<usize> {
+        (self.0 & Self::LENT != 0).then_some(self.0 >> Self::LENDER & Self::MOST_LENDERS)
+    }
+
+    /// Can nothing reach it any more, if part `failed`, in which it was written, has failed and is taken back? A
+    /// reference that was given out in that part, or in one inside it, has ended with it.
+    pub(crate) fn is_gone_with(failed: usize, version: &VersionHeader<Native>) -> bool {
+        let word = Self::of(version);
+        let ended = match word.lender() {
+            None => true,
+            Some(lender) => lender >= failed.max(1) || planted(Fault::LentBeyondThePart),
+        };
+        ended && word.0 & Self::IN_USE == 0 && word.0 >> Self::PART != Self::MOST_PARTS
     }
 
     /// A closure will look at it. False if one does already, or a reference is out.

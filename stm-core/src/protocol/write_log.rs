@@ -158,6 +158,12 @@ impl<D: Domain> WriteLog<D> {
         WriteMark { entries: self.entries.len(), displaced: self.displaced.len(), part }
     }
 
+    /// The number of the part that is running.
+    #[inline(always)]
+    pub(crate) fn part(&self) -> usize {
+        self.part
+    }
+
     /// The part that began at `mark` has succeeded. What it has written over need not come back for its
     /// sake. Linear in that. Returns whether something may have gone [out of
     /// reach](Self::next_out_of_reach).
@@ -203,11 +209,11 @@ impl<D: Domain> WriteLog<D> {
         mark: WriteMark,
         mut tell: impl FnMut(*mut VersionHeader<D>, Pending),
     ) {
-        self.part = mark.part;
+        let failed = std::mem::replace(&mut self.part, mark.part);
         let (discarded, out) = (&mut self.discarded, &mut self.out_of_reach);
         let mut take_back = |version, kind| {
             // SAFETY: what is in the log and was not committed is alive and private.
-            let goes = unsafe { D::is_out_of_reach(0, version) };
+            let goes = unsafe { D::is_gone_with(failed, version) };
             (if goes { &mut *out } else { &mut *discarded }).push(block(version, kind));
         };
         for Displaced { entry, version } in self.displaced.drain(mark.displaced..).rev() {
@@ -372,7 +378,7 @@ mod tests {
 
     fn lend(version: *mut VersionHeader<Native>) {
         // SAFETY: as in `value`.
-        Unpublished::lend(unsafe { &*version });
+        Unpublished::lend(0, unsafe { &*version });
     }
 
     /// What the log gives away because nothing can reach it.

@@ -122,6 +122,8 @@ pub enum Fault {
     OwnWriteNotRead,
     /// A transaction forgets that it has given out a reference to a value that it has written.
     LentForgotten,
+    /// What a part has written goes with it although a reference is out that lives longer.
+    LentBeyondThePart,
     /// What a part of a transaction writes over does not come back when the part fails.
     BroughtBackForgotten,
     /// A failed alternative's writes are kept.
