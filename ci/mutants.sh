@@ -28,7 +28,7 @@ find "$tree" -name '*.rs' -exec touch {} +
 export CARGO_TARGET_DIR=$work/target CONTEMPO_STRESS_SECONDS=1 RUST_BACKTRACE=0 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
 # For the models: as they are, without the faults that they plant themselves.
 export CONTEMPO_FAULT=None CONTEMPO_SCHEDULES=1000 SHUTTLE_SILENCE_WARNINGS=1
-tests=(history model transactions single_cell snapshots scheduling declared starvation drops cells blocking waking)
+tests=(history model conformance transactions single_cell snapshots scheduling starvation drops cells blocking waking)
 cd "$tree"
 
 # One pass over what is left of $file: name, checker or "", time limit, package, and what `cargo test` gets.

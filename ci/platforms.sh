@@ -40,6 +40,6 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch
 export CONTEMPO_STRESS_SECONDS=2 PROPTEST_CASES=16
 # Emulated threads see memory in the order of this machine: weak memory is the models' business.
 timeout 1800 cargo test -q -p contempo --target $target --test transactions --test cells --test drops \
-  --test single_cell --test snapshots --test alternatives --test errors --test hooks \
-  --test scheduling --test declared --test collections --test history --test shared
+  --test single_cell --test snapshots --test alternatives --test conformance \
+  --test scheduling --test collections --test history --test shared
 echo "platforms: the tests pass on an emulated aarch64"

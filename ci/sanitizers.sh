@@ -33,7 +33,10 @@ run() { # name, flags
   timeout 900 cargo +nightly test -q --target $target --test planted
   # ThreadSanitizer takes what happens inside the precompiled standard library (channels and
   # mutexes of the tests and of their harness) for races: it gets the plain program only.
-  [ "$name" = thread ] || timeout 900 cargo +nightly test -q --target $target "${tests[@]}"
+  if [ "$name" != thread ]; then
+    timeout 900 cargo +nightly test -q --target $target "${tests[@]}"
+    timeout 900 cargo +nightly test -q --target $target --test conformance local::
+  fi
   echo "sanitizers: $name is content"
 }
 

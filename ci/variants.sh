@@ -4,5 +4,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 timeout 900 cargo test -q -p contempo -p contempo-core --features contempo/reclaim-epoch --tests
-timeout 900 cargo test -q --features clock-tsc --test history --test transactions --test model \
+timeout 900 cargo test -q --features clock-tsc --test history --test conformance --test transactions --test model \
   --test single_cell --test snapshots --test drops --test cells --test collections

@@ -1,14 +1,15 @@
 //! What of a user's is dropped by us may panic when it is dropped, and so may what that panics with. None of
 //! it ends the process, meets a stranger, or keeps others from running; the first panic goes on.
+//! (Hooks, results and errors: `conformance`.)
 
 mod support;
 
 use contempo::{
-    Abort, Interrupt, StmResult, TVar, Transaction, atomically, atomically_on, collect, snapshot,
+    Abort, StmResult, TVar, Transaction, atomically, atomically_on, collect, snapshot,
     try_atomically,
 };
 use std::cell::Cell;
-use std::panic::{panic_any, resume_unwind};
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use support::{alone, elsewhere, message_of};
@@ -41,94 +42,6 @@ impl PartialEq for Bomb {
     }
 }
 
-/// A hook that drops `bomb` only if it does not run.
-fn holding(bomb: Bomb) -> impl FnOnce() {
-    move || std::mem::forget(bomb)
-}
-
-fn panics(text: &'static str) -> impl FnOnce() {
-    move || resume_unwind(Box::new(text))
-}
-
-#[test]
-fn what_unrun_hooks_hold_panics_beside_a_hook() {
-    let cell = TVar::new(0);
-    for bomb in [false, true] {
-        let first = message_of(|| {
-            atomically(|tx| {
-                (0..3).for_each(|_| tx.on_rollback(holding(Bomb(bomb))));
-                tx.on_commit(panics("a hook"));
-                tx.write(&cell, 1)
-            })
-        });
-        assert_eq!((first.as_str(), cell.swap(0)), ("a hook", 1));
-        let first = message_of(|| {
-            try_atomically(|tx| -> Result<(), Abort<()>> {
-                (0..3).for_each(|_| tx.on_commit(holding(Bomb(bomb))));
-                tx.on_rollback(panics("a hook"));
-                Err(Abort::error(()))
-            })
-        });
-        assert_eq!(first, "a hook");
-        // The closure's panic is the first.
-        let first = message_of(|| {
-            atomically(|tx| -> StmResult<()> {
-                (0..3).for_each(|_| tx.on_commit(holding(Bomb(bomb))));
-                tx.on_rollback(panics("a hook"));
-                resume_unwind(Box::new("the closure"))
-            })
-        });
-        assert_eq!(first, "the closure");
-    }
-}
-
-#[test]
-fn what_unrun_hooks_hold_panics_alone() {
-    let cell = TVar::new(0);
-    let first = message_of(|| {
-        atomically(|tx| {
-            tx.on_rollback(holding(BOMB));
-            tx.on_rollback(holding(EVIL));
-            tx.write(&cell, 1)
-        })
-    });
-    assert_eq!((first.as_str(), cell.load()), ("a bomb", 1));
-}
-
-#[test]
-fn all_hooks_run_whatever_one_panics_with() {
-    let (ran, cell) = (Rc::new(Cell::new(0)), TVar::new(0));
-    let counting = || {
-        let ran = Rc::clone(&ran);
-        move || ran.set(ran.get() + 1)
-    };
-    let first = message_of(|| {
-        atomically(|tx| {
-            tx.on_commit(counting());
-            tx.on_commit(panics("first"));
-            tx.on_commit(|| panic_any(Payload));
-            tx.on_commit(counting());
-            tx.on_commit(|| drop(EVIL));
-            tx.on_commit(counting());
-            tx.write(&cell, 1)
-        })
-    });
-    assert_eq!((first.as_str(), ran.take(), cell.load()), ("first", 3, 1));
-    let first = message_of(|| {
-        atomically(|tx| {
-            tx.on_rollback(counting());
-            tx.on_rollback(|| resume_unwind(Box::new(Payload)));
-            tx.on_rollback(counting());
-            tx.write(&cell, 2)?;
-            if cell.name().is_none() {
-                resume_unwind(Box::new("the closure"));
-            }
-            Ok(())
-        })
-    });
-    assert_eq!((first.as_str(), ran.take(), cell.load()), ("the closure", 2, 1));
-}
-
 #[test]
 fn a_strangers_transaction_does_not_meet_it() {
     let _turn = alone();
@@ -149,66 +62,6 @@ fn a_strangers_transaction_does_not_meet_it() {
     })
     .join()
     .unwrap();
-}
-
-#[test]
-fn a_result_is_dropped_when_a_hook_panics() {
-    for bomb in [false, true] {
-        let first = message_of(|| {
-            atomically(|tx| {
-                tx.on_commit(panics("a hook"));
-                Ok(Bomb(bomb))
-            })
-        });
-        assert_eq!(first, "a hook");
-        let first = message_of(|| {
-            try_atomically(|tx| -> Result<(), _> {
-                tx.on_rollback(panics("a hook"));
-                Err(Abort::error(Bomb(bomb)))
-            })
-        });
-        assert_eq!(first, "a hook");
-        let first = message_of(|| {
-            atomically(|tx| {
-                tx.on_rollback(panics("a hook"));
-                let _ = tx.retry::<()>();
-                Ok(Bomb(bomb)) // Misuse: it has swallowed the signal.
-            })
-        });
-        assert!(first.contains("returned `Ok`"), "{first}");
-        let first = message_of(|| {
-            atomically(|tx| {
-                let _ = tx.retry::<()>();
-                Ok(Bomb(bomb))
-            })
-        });
-        assert!(first.contains("swallowed"), "{first}");
-    }
-}
-
-/// Reads a cell that another thread changes before the attempt ends, the first time.
-fn conflict(tx: &Transaction<'_>, cell: &TVar<u64>, attempts: &mut u64) -> StmResult<()> {
-    *attempts += 1;
-    let before = *tx.read(cell)?;
-    if *attempts == 1 {
-        elsewhere(|| cell.store(7));
-    }
-    tx.write(cell, before + 1)
-}
-
-#[test]
-fn the_result_of_a_failed_attempt_panics_and_a_hook_too() {
-    let cell = TVar::new(0);
-    let mut attempts = 0;
-    let first = message_of(|| {
-        atomically(|tx| {
-            conflict(tx, &cell, &mut attempts)?;
-            tx.on_rollback(|| panic_any(Payload));
-            tx.on_commit(holding(EVIL));
-            Ok(BOMB)
-        })
-    });
-    assert_eq!((first.as_str(), attempts, cell.load()), ("a bomb", 1, 7));
 }
 
 /// What the body of a closure does that has captured a bomb.
@@ -233,75 +86,6 @@ fn what_a_closure_has_captured_is_dropped_when_it_panics() {
         assert_eq!(message_of(|| cell.update(move |_| fail(&bomb))), "the closure");
     }
     assert_eq!(cell.load(), 0);
-}
-
-#[test]
-fn the_other_sides_are_dropped_when_one_panics() {
-    let cell = TVar::new(0);
-    let first = message_of(|| {
-        let bomb = EVIL;
-        let mut other = Some(move |_: &Transaction<'_>| -> StmResult<()> {
-            let _held = &bomb;
-            Ok(())
-        });
-        atomically(|tx| {
-            tx.write(&cell, 1)?;
-            tx.or_else(|_| resume_unwind(Box::new("a side")), other.take().unwrap())
-        })
-    });
-    assert_eq!(first, "a side");
-    let first = message_of(|| {
-        atomically(|tx| {
-            let sides = [BOMB, EVIL].into_iter().map(|bomb| {
-                move |_: &Transaction<'_>| -> StmResult<()> {
-                    std::mem::forget(bomb);
-                    resume_unwind(Box::new("a side"))
-                }
-            });
-            tx.first_of(sides)
-        })
-    });
-    assert_eq!((first.as_str(), cell.load()), ("a side", 0));
-}
-
-/// An error of a user's that holds one.
-struct Failure(#[expect(dead_code, reason = "it is dropped")] Bomb);
-
-impl From<Interrupt> for Failure {
-    fn from(_: Interrupt) -> Self {
-        Failure(EVIL)
-    }
-}
-
-#[test]
-fn errors_that_are_discarded_for_a_signal_end_there() {
-    let cell = TVar::new(1);
-    // A part makes an error of the signal: the signal counts.
-    let done = atomically(|tx| {
-        tx.or_else(
-            |tx| {
-                tx.nested(|tx| {
-                    let _ = tx.retry::<()>();
-                    Err::<(), _>(Abort::error(BOMB))
-                })
-                .map(|_| 1)
-            },
-            |tx| tx.read(&cell).copied(),
-        )
-    });
-    assert_eq!(done, 1);
-    // So does a side.
-    let done = try_atomically(|tx| -> Result<u64, Abort<()>> {
-        let sides = tx.or_else(
-            |tx| -> Result<u64, Failure> { Ok(tx.retry::<u64>()?) },
-            |_| -> Result<u64, Failure> { Ok(2) },
-        );
-        sides.map_err(|failure| {
-            std::mem::forget(failure);
-            Abort::error(())
-        })
-    });
-    assert_eq!(done, Ok(2));
 }
 
 #[test]
@@ -420,4 +204,33 @@ fn strangers_values_are_not_dropped_while_a_panic_is_under_way() {
         DROPPED.load(Ordering::Relaxed) >= 1000
     });
     assert!(!WHILE_PANICKING.load(Ordering::Relaxed));
+}
+
+#[test]
+fn commit_hooks_run_even_if_an_old_value_panics_when_dropped() {
+    static WENT_OFF: AtomicU64 = AtomicU64::new(0);
+    struct Old(bool);
+    impl Drop for Old {
+        fn drop(&mut self) {
+            if self.0 {
+                WENT_OFF.fetch_add(1, Ordering::Relaxed);
+                // A panic without the output of the panic hook.
+                std::panic::resume_unwind(Box::new("old value"));
+            }
+        }
+    }
+    let ran = Rc::new(Cell::new(0));
+    let cell = TVar::new(0);
+    let bombs = TVar::new(Old(false));
+    for n in 0..2000 {
+        atomically(|tx| {
+            tx.write(&bombs, Old(n % 100 == 50))?;
+            let ran = Rc::clone(&ran);
+            tx.on_commit(move || ran.set(ran.get() + 1));
+            tx.write(&cell, n)
+        });
+        assert_eq!(cell.load(), n);
+    }
+    assert!(WENT_OFF.load(Ordering::Relaxed) > 0, "the values were meant to panic");
+    assert_eq!(ran.get(), 2000, "every commit runs its hook");
 }

@@ -5,94 +5,11 @@ mod support;
 
 use contempo::{StmResult, TVar, atomically, collect, snapshot};
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use support::canary::{Cage, Canary};
 use support::{alone, elsewhere, guarded, message_of, settle, wait_until};
-
-#[test]
-fn a_panic_rolls_back_and_goes_on() {
-    let (a, b) = (TVar::new(1), TVar::new(1));
-    for cells in 0..20 {
-        let many: Vec<TVar<u64>> = (0..cells).map(|_| TVar::new(0)).collect();
-        let panic = catch_unwind(AssertUnwindSafe(|| {
-            atomically(|tx| -> StmResult<()> {
-                tx.write(&a, 2)?;
-                many.iter().try_for_each(|cell| tx.write(cell, 1))?;
-                tx.nested(|tx| -> Result<(), contempo::Abort<()>> {
-                    tx.write(&b, 2)?;
-                    panic_any(42_u8);
-                })?
-                .unwrap();
-                Ok(())
-            })
-        }));
-        assert_eq!(panic.unwrap_err().downcast_ref::<u8>(), Some(&42));
-        assert_eq!((a.load(), b.load()), (1, 1));
-        assert!(many.iter().all(|cell| cell.load() == 0));
-    }
-    // Nothing is poisoned: not the cells, not the thread, not other threads.
-    atomically(|tx| tx.modify(&a, |n| n + 1));
-    elsewhere(|| b.update(|n| n + 1));
-    assert_eq!((a.load(), b.load()), (2, 2));
-}
-
-#[test]
-fn a_panic_caught_inside_the_closure_undoes_the_part_that_it_left() {
-    let cell = TVar::new(0);
-    atomically(|tx| {
-        tx.write(&cell, 1)?;
-        let message = message_of(|| {
-            tx.nested(|tx| -> Result<(), contempo::Abort<()>> {
-                tx.write(&cell, 2)?;
-                panic!("in the part");
-            })
-        });
-        assert_eq!(message, "in the part");
-        let message = message_of(|| {
-            tx.or_else(
-                |tx| -> StmResult<()> {
-                    tx.write(&cell, 3)?;
-                    panic!("in the side");
-                },
-                |_| Ok(()),
-            )
-        });
-        assert_eq!(message, "in the side");
-        assert_eq!(*tx.read(&cell)?, 1);
-        Ok(())
-    });
-    assert_eq!(cell.load(), 1);
-}
-
-#[test]
-fn panics_of_many_threads_leave_a_consistent_state() {
-    let cells = [TVar::new(0_u64), TVar::new(0)];
-    let thrown = AtomicU64::new(0);
-    thread::scope(|scope| {
-        for thread in 0..3 {
-            let (cells, thrown) = (&cells, &thrown);
-            scope.spawn(move || {
-                for n in 0..200 {
-                    let ended = catch_unwind(AssertUnwindSafe(|| {
-                        atomically(|tx| {
-                            tx.modify(&cells[0], |n| n + 1)?;
-                            if (n + thread) % 4 == 0 {
-                                // Without the hook's output.
-                                std::panic::resume_unwind(Box::new(()));
-                            }
-                            tx.modify(&cells[1], |n| n + 1)
-                        });
-                    }));
-                    thrown.fetch_add(u64::from(ended.is_err()), Ordering::Relaxed);
-                }
-            });
-        }
-    });
-    assert_eq!(thrown.load(Ordering::Relaxed), 150);
-    assert_eq!(cells.each_ref().map(TVar::load), [450, 450]);
-}
 
 /// A value that panics when something is done to it.
 #[derive(Debug)]

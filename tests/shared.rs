@@ -152,35 +152,6 @@ fn a_snapshot_inside_a_snapshot_joins_it() {
 }
 
 #[test]
-#[should_panic(expected = "has read no cell")]
-fn waiting_for_nothing_is_recognised() {
-    let (_place, shared) = fresh();
-    let _ = shared.atomically(|tx| tx.retry::<()>());
-}
-
-#[test]
-#[should_panic(expected = "inside a transaction of the same region")]
-fn a_transaction_in_a_transaction_says_what_to_do() {
-    let place = Place::new();
-    let shared = Shared::create(&place, &Options::new()).unwrap();
-    let _ = shared.atomically(|_| {
-        let _ = shared.atomically(|_| Ok(()));
-        Ok(())
-    });
-}
-
-#[test]
-#[should_panic(expected = "pass every `Err(Interrupt)` on")]
-fn a_swallowed_signal_cannot_commit() {
-    let place = Place::new();
-    let shared = Shared::create(&place, &Options::new()).unwrap();
-    let _ = shared.atomically(|tx| {
-        let _ = tx.retry::<()>();
-        Ok(())
-    });
-}
-
-#[test]
 fn threads_count_and_memory_comes_back() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();

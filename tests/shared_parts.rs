@@ -1,5 +1,5 @@
-//! Parts, alternatives and errors of the user's in transactions of regions: what `alternatives` and `errors` ask
-//! of one process, and that nothing is left in the region.
+//! Parts and alternatives in which cells of a region are made and freed; and collections, processes and errors that
+//! only regions have. (The rest: `conformance`.)
 #![cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
 
 #[path = "support/overwrites.rs"]
@@ -11,10 +11,8 @@ use contempo::shared::collections::{Map, OrderedMap, Queue, Vector};
 use contempo::shared::{
     Abort, Cell, Interrupt, Options, Shared, Transaction, TransactionError, TryError,
 };
-use region::{elsewhere, fresh, get, play, role, set, sound};
+use region::{fresh, get, play, role, sound};
 use std::num::ParseIntError;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread;
 use std::time::{Duration, Instant};
 
 fn user<R: std::fmt::Debug, E: std::fmt::Debug>(result: Result<R, TryError<E>>) -> E {
@@ -25,30 +23,6 @@ fn user<R: std::fmt::Debug, E: std::fmt::Debug>(result: Result<R, TryError<E>>) 
 }
 
 // Alternatives.
-
-#[test]
-fn the_first_side_that_does_not_retry_counts() {
-    let (_place, shared) = fresh();
-    let cell = shared.root("cell", 0_u64).unwrap();
-    let pick = |left: Option<u64>, right: Option<u64>| {
-        let side = |given: Option<u64>| {
-            move |tx: &Transaction<'_>| {
-                tx.write(cell, &given.unwrap_or(99))?;
-                given.map_or_else(|| tx.retry(), Ok)
-            }
-        };
-        shared
-            .atomically(|tx| {
-                tx.or_else(side(left), |tx| tx.or_else(side(right), |tx| tx.read(cell)))
-            })
-            .unwrap()
-    };
-    assert_eq!((pick(Some(1), Some(2)), get(&shared, cell)), (1, 1));
-    assert_eq!((pick(None, Some(2)), get(&shared, cell)), (2, 2));
-    // Both are undone: the third side reads what was there before.
-    assert_eq!((pick(None, None), get(&shared, cell)), (2, 2));
-    sound(&shared, 2);
-}
 
 #[test]
 fn a_failed_side_is_undone_to_where_it_began() {
@@ -198,42 +172,6 @@ fn what_is_written_over_needs_no_room() {
 }
 
 #[test]
-fn a_change_of_a_cell_that_any_side_has_read_wakes() {
-    for changed in 0..3 {
-        let (_place, shared) = fresh();
-        let cells: Vec<Cell<u64>> =
-            (0..3).map(|n| shared.root(&format!("{n}"), 0).unwrap()).collect();
-        let side = |n: usize| {
-            let cells = &cells;
-            move |tx: &Transaction<'_>| {
-                tx.check(tx.read(cells[n])? == 1)?;
-                Ok::<_, Interrupt>(n)
-            }
-        };
-        thread::scope(|scope| {
-            let sleeper = scope.spawn(|| {
-                shared.atomically(|tx| tx.or_else(|tx| tx.or_else(side(0), side(1)), side(2)))
-            });
-            while shared.overview().statistics.waits == 0 {
-                thread::yield_now();
-            }
-            set(&shared, cells[changed], 1);
-            assert_eq!(sleeper.join().unwrap().unwrap(), changed);
-        });
-    }
-}
-
-#[test]
-fn no_side_at_all_is_a_retry() {
-    type Side = fn(&Transaction<'_>) -> Result<u64, Interrupt>;
-    let (_place, shared) = fresh();
-    let got = shared
-        .atomically(|tx| tx.or_else(|tx| tx.first_of(Vec::<Side>::new()), |_| Ok(3)))
-        .unwrap();
-    assert_eq!(got, 3);
-}
-
-#[test]
 fn processes_take_from_whichever_queue_has_something() {
     const ITEMS: u64 = 500;
     let name = "processes_take_from_whichever_queue_has_something";
@@ -297,60 +235,6 @@ fn leaving_with_an_error_rolls_everything_back_and_the_error_comes_out() {
 }
 
 #[test]
-fn a_caught_error_undoes_its_own_part_and_only_that() {
-    let (_place, shared) = fresh();
-    let (log, account) =
-        (shared.root("log", 0_u64).unwrap(), shared.root("account", 5_u64).unwrap());
-    let caught = shared
-        .atomically(|tx| {
-            tx.modify(log, |n| n + 1)?;
-            let caught = tx.nested(|tx| {
-                tx.modify(log, |n| n + 10)?;
-                tx.write(account, &0)?;
-                Err::<(), _>(Abort::error("refused"))
-            })?;
-            assert_eq!((tx.read(log)?, tx.read(account)?), (1, 5));
-            let kept = tx.nested(|tx| -> Result<_, Abort<&str>> {
-                tx.modify(log, |n| n + 100)?;
-                Ok("kept")
-            })?;
-            assert_eq!(kept, Ok("kept"));
-            let outer = tx.nested(|tx| {
-                let inner = tx.nested(|tx| -> Result<_, Abort<&str>> {
-                    tx.write(log, &7)?;
-                    Ok("inner")
-                })?;
-                assert_eq!((inner, tx.read(log)?), (Ok("inner"), 7));
-                Err::<(), _>(Abort::error("outer"))
-            })?;
-            assert_eq!(outer, Err("outer"));
-            Ok(caught)
-        })
-        .unwrap();
-    assert_eq!((caught, get(&shared, log), get(&shared, account)), (Err("refused"), 101, 5));
-    sound(&shared, 3);
-}
-
-#[test]
-fn retry_inside_a_guarded_part_is_not_an_error_of_it() {
-    let (_place, shared) = fresh();
-    let cell = shared.root("cell", 0_u64).unwrap();
-    let got = shared.atomically(|tx| {
-        tx.or_else(
-            |tx| {
-                let inner = tx.nested(|tx| -> Result<(), Abort<()>> {
-                    tx.write(cell, &1)?;
-                    Ok(tx.retry()?)
-                })?;
-                unreachable!("the part has retried, not returned {inner:?}")
-            },
-            |tx| tx.read(cell),
-        )
-    });
-    assert_eq!(got.unwrap(), 0);
-}
-
-#[test]
 fn errors_and_conflicts_are_not_alternatives() {
     let (_place, shared) = fresh();
     let cell = shared.root("cell", 0_u64).unwrap();
@@ -367,86 +251,6 @@ fn errors_and_conflicts_are_not_alternatives() {
     // Nor is what the first side cannot do.
     let result = shared.atomically(|tx| tx.or_else(|tx| tx.cancel(), |_| Ok(())));
     assert!(matches!(result, Err(TransactionError::Cancelled)));
-}
-
-#[test]
-fn an_error_after_an_interrupt_is_not_believed() {
-    let (_place, shared) = fresh();
-    let [seen, own] = ["seen", "own"].map(|name| shared.root(name, 0_u64).unwrap());
-    let mut attempts = 0;
-    let result = shared.try_atomically(|tx| {
-        attempts += 1;
-        let before = tx.read(seen)?;
-        if attempts == 1 {
-            elsewhere(|| set(&shared, own, 1));
-        }
-        tx.read(own)?; // An old version, in the first attempt: it may not write.
-        match tx.write(own, &7) {
-            Ok(()) => Ok(before),
-            Err(_) => Err(Abort::error("made up")),
-        }
-    });
-    assert_eq!((result.unwrap(), attempts), (0, 2));
-    // The same in a guarded part.
-    attempts = 0;
-    shared
-        .atomically(|tx| {
-            attempts += 1;
-            tx.read(seen)?;
-            if attempts == 1 {
-                elsewhere(|| set(&shared, own, 2));
-            }
-            tx.nested(|tx| {
-                tx.read(own)?;
-                tx.write(own, &8).map_err(|_| Abort::error("made up"))
-            })?
-            .unwrap();
-            Ok(())
-        })
-        .unwrap();
-    assert_eq!((get(&shared, own), attempts), (8, 2));
-}
-
-#[test]
-fn a_caught_error_still_counts_as_read() {
-    let (_place, shared) = fresh();
-    let [guard, out] = ["guard", "out"].map(|name| shared.root(name, 0_u64).unwrap());
-    let mut attempts = 0;
-    shared
-        .atomically(|tx| {
-            attempts += 1;
-            let caught: Result<(), u64> = tx.nested(|tx| Err(Abort::error(tx.read(guard)?)))?;
-            if attempts == 1 {
-                elsewhere(|| set(&shared, guard, 5));
-            }
-            tx.write(out, &caught.unwrap_err())
-        })
-        .unwrap();
-    assert_eq!((get(&shared, out), attempts), (5, 2));
-}
-
-#[test]
-fn a_panic_in_a_part_that_is_caught_undoes_the_part() {
-    let (_place, shared) = fresh();
-    let cell = shared.root("cell", 0_u64).unwrap();
-    shared
-        .atomically(|tx| {
-            tx.write(cell, &1)?;
-            let part = AssertUnwindSafe(|| {
-                tx.nested(|tx| -> Result<(), Abort<()>> {
-                    tx.write(cell, &2)?;
-                    tx.create(&3_u64)?;
-                    panic!("in a part");
-                })
-                .is_ok()
-            });
-            assert!(catch_unwind(part).is_err());
-            assert_eq!(tx.read(cell)?, 1);
-            Ok(())
-        })
-        .unwrap();
-    assert_eq!(get(&shared, cell), 1);
-    sound(&shared, 2);
 }
 
 #[test]

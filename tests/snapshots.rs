@@ -1,36 +1,12 @@
-//! Snapshots: one moment, never repeated, never in anybody's way; and the memory that they hold.
+//! Snapshots and the memory that they hold. (What they see: `conformance`.)
 
 mod support;
 
-use contempo::{TVar, atomically, collect, snapshot, statistics};
-use std::cell::Cell;
+use contempo::{TVar, collect, snapshot, statistics};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use support::canary::Cage;
 use support::{alone, elsewhere, message_of, settle};
-
-#[test]
-fn a_snapshot_sees_one_moment_whatever_is_committed_meanwhile() {
-    let _turn = alone();
-    let cells: Vec<TVar<u64>> = (0..10).map(TVar::new).collect();
-    let calls = Cell::new(0);
-    let sum: u64 = snapshot(|view| {
-        calls.set(calls.get() + 1);
-        let mut sum = 0;
-        for cell in &cells {
-            sum += view.read(cell);
-            elsewhere(|| {
-                for _ in 0..3 {
-                    atomically(|tx| cells.iter().try_for_each(|cell| tx.modify(cell, |n| n + 1)));
-                }
-            });
-            sum += view.read(cell);
-        }
-        sum
-    });
-    assert_eq!((sum, calls.get()), (2 * 45, 1));
-    assert_eq!(cells[0].load(), 30);
-}
 
 #[test]
 fn references_of_a_snapshot_stay_valid() {
@@ -49,88 +25,6 @@ fn references_of_a_snapshot_stay_valid() {
     });
     cage.settles_at(1);
     assert_eq!(cell.load().sing(), 2999);
-}
-
-#[test]
-fn a_snapshot_returns_what_its_closure_does_once() {
-    let _turn = alone();
-    // `FnOnce`: by type it cannot be repeated.
-    let owned = String::from("moved");
-    let cell = TVar::new(1);
-    let (text, n) = snapshot(move |view| (owned, *view.read(&cell)));
-    assert_eq!((text.as_str(), n), ("moved", 1));
-}
-
-#[test]
-fn writers_are_not_kept_from_committing() {
-    let _turn = alone();
-    let cell = TVar::new(0);
-    snapshot(|view| {
-        assert_eq!(*view.read(&cell), 0);
-        elsewhere(|| {
-            let before = statistics();
-            for _ in 0..100 {
-                let mut attempts = 0;
-                atomically(|tx| {
-                    attempts += 1;
-                    tx.modify(&cell, |n| n + 1)
-                });
-                assert_eq!(attempts, 1);
-            }
-            assert!(statistics().since(&before).commits >= 100);
-        });
-        assert_eq!(*view.read(&cell), 0);
-    });
-    assert_eq!(cell.load(), 100);
-}
-
-#[test]
-fn snapshots_of_many_cells_are_consistent_under_writers() {
-    let _turn = alone();
-    let cells: Vec<TVar<i64>> = (0..64).map(|_| TVar::new(10)).collect();
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let writers: Vec<_> = (1..=2)
-            .map(|thread| {
-                let cells = &cells;
-                scope.spawn(move || {
-                    for n in 0..2000_usize {
-                        atomically(|tx| {
-                            tx.modify(&cells[n * 5 * thread % 64], |n| n - 1)?;
-                            tx.modify(&cells[n * 11 * thread % 64], |n| n + 1)
-                        });
-                    }
-                })
-            })
-            .collect();
-        let reader = scope.spawn(|| {
-            let mut looks = 0;
-            while !done.load(Ordering::Relaxed) || looks == 0 {
-                let forth: i64 = snapshot(|view| cells.iter().map(|cell| view.read(cell)).sum());
-                let twice: i64 = snapshot(|view| {
-                    let forth: i64 = cells.iter().map(|cell| view.read(cell)).sum();
-                    thread::yield_now();
-                    forth + cells.iter().rev().map(|cell| view.read(cell)).sum::<i64>()
-                });
-                assert_eq!((forth, twice), (640, 1280));
-                looks += 1;
-            }
-        });
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
-        done.store(true, Ordering::Relaxed);
-        reader.join().unwrap();
-    });
-}
-
-#[test]
-fn a_snapshot_sees_what_happened_before_it() {
-    let _turn = alone();
-    // Real time: what another thread has committed before we begin is there.
-    let cell = TVar::new(0);
-    for n in 1..500 {
-        elsewhere(|| cell.store(n));
-        assert_eq!(snapshot(|view| *view.read(&cell)), n);
-    }
 }
 
 #[test]
@@ -228,51 +122,4 @@ fn a_long_walk_over_a_changing_list_is_consistent() {
         nodes.iter().map(|node| *view.read(view.read(&node.1).as_ref().unwrap())).sum::<u64>()
     });
     assert_eq!(sum, 49 * 50 / 2);
-}
-
-#[test]
-fn a_snapshot_inside_a_snapshot_joins_it() {
-    let _turn = alone();
-    let (cell, other) = (TVar::new(1), TVar::new(1));
-    // Two libraries, each of which takes one.
-    let theirs = |cell: &TVar<u64>| snapshot(|view| *view.read(cell));
-    snapshot(|view| {
-        let before = view.read(&cell);
-        elsewhere(|| {
-            atomically(|tx| {
-                tx.write(&cell, 2)?;
-                tx.write(&other, 2)
-            });
-        });
-        assert_eq!((*before, theirs(&cell), theirs(&other)), (1, 1, 1), "one moment");
-        // Whatever happens in the inner one, the outer one goes on.
-        assert_eq!(message_of(|| snapshot(|_| -> u64 { panic!("mine") })), "mine");
-        let message = message_of(|| snapshot(|_| cell.load()));
-        assert!(message.contains("inside a transaction"), "{message}");
-        let third = snapshot(|_| snapshot(|view| *view.read(&other)));
-        assert_eq!((third, *view.read(&other), theirs(&cell)), (1, 1, 1));
-        elsewhere(|| (0..1000).for_each(|n| cell.store(n)));
-        assert_eq!((*view.read(&cell), *before, theirs(&cell)), (1, 1, 1), "nothing has gone");
-    });
-    assert_eq!((theirs(&cell), theirs(&other)), (999, 2));
-    cell.store(3);
-    assert_eq!(theirs(&cell), 3);
-}
-
-#[test]
-fn who_only_reads_stays_at_its_moment_and_retry_waits_for_a_change() {
-    let cell = TVar::new(0);
-    let mut attempts = 0;
-    let seen = atomically(|tx| {
-        attempts += 1;
-        let first = *tx.read(&cell)?;
-        if attempts == 1 {
-            elsewhere(|| cell.store(7));
-        }
-        // A loop here would not end.
-        (0..1000).try_for_each(|_| tx.read(&cell).map(|again| assert_eq!(*again, first)))?;
-        assert_eq!(elsewhere(|| cell.load()), 7);
-        if first == 0 { tx.retry() } else { Ok(first) }
-    });
-    assert_eq!((attempts, seen), (2, 7));
 }

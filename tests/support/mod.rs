@@ -6,6 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, mpsc};
 use std::thread;
 
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+pub(crate) mod region;
+
 pub(crate) use contempo_verify::canary;
 pub(crate) use contempo_verify::settle::{HANG, settle, wait_until};
 

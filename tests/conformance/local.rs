@@ -1,0 +1,209 @@
+//! One process: `contempo::{TVar, atomically, …}`.
+
+use crate::bounds::{Bounded, Bounds};
+use crate::support::alone;
+use crate::world::{Snapshot, Step, Stop, Transaction, World};
+use contempo::{Abort, Builder, Exhausted, Interrupt, Statistics, TVar, TryError};
+use std::fmt::Debug;
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+#[derive(Clone)]
+pub(crate) struct Local;
+
+/// What a side returns: contempo makes one of its own signal.
+struct Side<X>(X);
+
+impl<X: From<Stop<Local>>> From<Interrupt> for Side<X> {
+    fn from(interrupt: Interrupt) -> Self {
+        Side(Stop(interrupt).into())
+    }
+}
+
+impl World for Local {
+    type Turn = MutexGuard<'static, ()>;
+    type Cell = TVar<u64>;
+    type Text = TVar<String>;
+    type Transaction<'tx> = contempo::Transaction<'tx>;
+    type Snapshot<'s> = contempo::Snapshot<'s>;
+    type Interrupt = Interrupt;
+
+    const WRITES_ARE_BLIND: bool = true;
+    const SLEEPS_THROUGH: bool = true;
+    const HOOKS_BEFORE_MISUSE: bool = true;
+    const CHECKS_TELL_A_SIGNAL: bool = true;
+    const ABOUT_A_KEPT_SIGNAL: &'static str = "kept from another attempt";
+    const HOW_TO_NEST: &'static [&'static str] =
+        &["inside a transaction of the same thread", "f(tx)?", "tx.nested", "on_commit"];
+    const HOW_TO_PASS_ON: &'static [&'static str] =
+        &["returned `Ok`", "swallowed an `Interrupt`", "with `?`"];
+
+    fn turn() -> Self::Turn {
+        alone()
+    }
+
+    fn new() -> Self {
+        Local
+    }
+
+    fn cell(&self, value: u64) -> TVar<u64> {
+        TVar::new(value)
+    }
+
+    fn text(&self, value: &str) -> TVar<String> {
+        TVar::new(value.to_owned())
+    }
+
+    fn atomically<R>(
+        &self,
+        mut body: impl FnMut(&contempo::Transaction<'_>) -> Step<R, Self>,
+    ) -> R {
+        contempo::atomically(move |tx| body(tx).map_err(|stop| stop.0))
+    }
+
+    fn try_atomically<R, E: Debug>(
+        &self,
+        body: impl FnMut(&contempo::Transaction<'_>) -> Result<R, Abort<E>>,
+    ) -> Result<R, E> {
+        contempo::try_atomically(body)
+    }
+
+    fn snapshot<R>(&self, look: impl FnOnce(&contempo::Snapshot<'_>) -> R) -> R {
+        contempo::snapshot(look)
+    }
+
+    fn abort<E>(interrupt: Interrupt) -> Abort<E> {
+        interrupt.into()
+    }
+
+    fn statistics(&self) -> Statistics {
+        contempo::statistics()
+    }
+
+    /// (What versions and values become: `tests/alone/garbage.rs`, `tests/local/drops.rs`.)
+    fn nothing_is_left(&self) {}
+
+    fn get(&self, cell: &TVar<u64>) -> u64 {
+        cell.load()
+    }
+
+    fn set(&self, cell: &TVar<u64>, value: u64) {
+        cell.store(value);
+    }
+}
+
+fn builder(bounds: Bounds) -> Builder {
+    let mut builder = contempo::Transaction::builder();
+    if let Some(most) = bounds.max_attempts {
+        builder = builder.max_attempts(most);
+    }
+    if let Some(timeout) = bounds.timeout {
+        builder = builder.timeout(timeout);
+    }
+    if let Some(deadline) = bounds.deadline {
+        builder = builder.deadline(deadline);
+    }
+    builder
+}
+
+impl Bounded for Local {
+    fn run<R>(
+        &self,
+        bounds: Bounds,
+        mut body: impl FnMut(&contempo::Transaction<'_>) -> Step<R, Self>,
+    ) -> Result<R, Exhausted> {
+        builder(bounds).run(move |tx| body(tx).map_err(|stop| stop.0))
+    }
+
+    fn try_run<R, E: Debug>(
+        &self,
+        bounds: Bounds,
+        body: impl FnMut(&contempo::Transaction<'_>) -> Result<R, Abort<E>>,
+    ) -> Result<R, TryError<E>> {
+        builder(bounds).try_run(body)
+    }
+
+    fn retry_timeout(tx: &contempo::Transaction<'_>, timeout: Duration) -> Step<(), Self> {
+        tx.retry_timeout(timeout).map_err(Stop)
+    }
+}
+
+impl<'tx> Transaction<'tx, Local> for contempo::Transaction<'tx> {
+    fn read(&self, cell: &TVar<u64>) -> Step<u64, Local> {
+        self.read(cell).copied().map_err(Stop)
+    }
+
+    fn write(&self, cell: &TVar<u64>, value: u64) -> Step<(), Local> {
+        self.write(cell, value).map_err(Stop)
+    }
+
+    fn modify(&self, cell: &TVar<u64>, change: impl FnOnce(u64) -> u64) -> Step<(), Local> {
+        self.modify(cell, |value| change(*value)).map_err(Stop)
+    }
+
+    fn read_text(&self, cell: &TVar<String>) -> Step<&'tx str, Local> {
+        self.read(cell).map(String::as_str).map_err(Stop)
+    }
+
+    fn write_text(&self, cell: &TVar<String>, value: &str) -> Step<(), Local> {
+        self.write(cell, value.to_owned()).map_err(Stop)
+    }
+
+    fn create(&self, value: u64) -> Step<TVar<u64>, Local> {
+        Ok(TVar::new(value))
+    }
+
+    fn retry<R>(&self) -> Step<R, Local> {
+        self.retry().map_err(Stop)
+    }
+
+    fn check(&self, condition: bool) -> Step<(), Local> {
+        self.check(condition).map_err(Stop)
+    }
+
+    fn nested<R, E>(
+        &self,
+        part: impl FnOnce(&Self) -> Result<R, Abort<E>>,
+    ) -> Step<Result<R, E>, Local> {
+        self.nested(part).map_err(Stop)
+    }
+
+    fn or_else<R, X: From<Stop<Local>>>(
+        &self,
+        first: impl FnOnce(&Self) -> Result<R, X>,
+        second: impl FnOnce(&Self) -> Result<R, X>,
+    ) -> Result<R, X> {
+        self.or_else(|tx| first(tx).map_err(Side), |tx| second(tx).map_err(Side))
+            .map_err(|side| side.0)
+    }
+
+    fn first_of<R, X: From<Stop<Local>>, F: FnOnce(&Self) -> Result<R, X>>(
+        &self,
+        sides: impl IntoIterator<Item = F>,
+    ) -> Result<R, X> {
+        let sides = sides.into_iter().map(|side| move |tx: &Self| side(tx).map_err(Side));
+        self.first_of(sides).map_err(|side| side.0)
+    }
+
+    fn on_commit(&self, hook: impl FnOnce() + 'static) {
+        self.on_commit(hook);
+    }
+
+    fn on_rollback(&self, hook: impl FnOnce() + 'static) {
+        self.on_rollback(hook);
+    }
+}
+
+impl<'s> Snapshot<'s, Local> for contempo::Snapshot<'s> {
+    fn read(&self, cell: &TVar<u64>) -> u64 {
+        *self.read(cell)
+    }
+
+    fn read_text(&self, cell: &TVar<String>) -> &'s str {
+        self.read(cell).as_str()
+    }
+}
+
+suite!(crate::local::Local);
+bounded_suite!(crate::local::Local);
+counted_suite!(crate::local::Local);

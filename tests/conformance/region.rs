@@ -1,0 +1,182 @@
+//! A region that processes share: `contempo::shared`. (One process here; several: `tests/region`.)
+
+use crate::support::region::Place;
+use crate::world::{Snapshot, Step, Stop, Transaction, World};
+use contempo::shared::{self, Cell, Interrupt, Options, Shared, TryError};
+use contempo::{Abort, Statistics};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(Clone)]
+pub(crate) struct Region {
+    shared: Shared,
+    made: Arc<AtomicU64>,
+    _place: Arc<Place>,
+}
+
+impl Region {
+    /// A name for a root.
+    fn name(&self) -> String {
+        self.made.fetch_add(1, Ordering::Relaxed).to_string()
+    }
+}
+
+/// What a side returns: contempo makes one of its own signal.
+struct Side<X>(X);
+
+impl<X: From<Stop<Region>>> From<Interrupt> for Side<X> {
+    fn from(interrupt: Interrupt) -> Self {
+        Side(Stop(interrupt).into())
+    }
+}
+
+impl World for Region {
+    type Turn = ();
+    type Cell = Cell<u64>;
+    type Text = Cell<str>;
+    type Transaction<'tx> = shared::Transaction<'tx>;
+    type Snapshot<'s> = shared::Snapshot<'s>;
+    type Interrupt = Interrupt;
+
+    const WRITES_ARE_BLIND: bool = false;
+    const SLEEPS_THROUGH: bool = false;
+    const HOOKS_BEFORE_MISUSE: bool = false;
+    const CHECKS_TELL_A_SIGNAL: bool = false;
+    const ABOUT_A_KEPT_SIGNAL: &'static str = "Cancelled";
+    const HOW_TO_NEST: &'static [&'static str] =
+        &["inside a transaction of the same region", "on the same thread", "Pass the handle"];
+    const HOW_TO_PASS_ON: &'static [&'static str] = &["returned `Ok`", "had failed", "with `?`"];
+
+    fn turn() {}
+
+    fn new() -> Self {
+        let place = Place::new();
+        let shared = Shared::create(&place, &Options::new()).expect("a region can be made");
+        Region { shared, made: Arc::default(), _place: Arc::new(place) }
+    }
+
+    fn cell(&self, value: u64) -> Cell<u64> {
+        self.shared.root(&self.name(), value).expect("a root can be made")
+    }
+
+    fn text(&self, value: &str) -> Cell<str> {
+        self.shared.root_of(&self.name(), value).expect("a root can be made")
+    }
+
+    fn atomically<R>(&self, mut body: impl FnMut(&shared::Transaction<'_>) -> Step<R, Self>) -> R {
+        self.shared
+            .atomically(move |tx| body(tx).map_err(|stop| stop.0))
+            .expect("the region does what is asked")
+    }
+
+    fn try_atomically<R, E: Debug>(
+        &self,
+        body: impl FnMut(&shared::Transaction<'_>) -> Result<R, Abort<E>>,
+    ) -> Result<R, E> {
+        self.shared.try_atomically(body).map_err(|why| match why {
+            TryError::User(error) => error,
+            why => panic!("the region does what is asked: {why:?}"),
+        })
+    }
+
+    fn snapshot<R>(&self, look: impl FnOnce(&shared::Snapshot<'_>) -> R) -> R {
+        self.shared.snapshot(|view| Ok(look(view))).expect("the region does what is asked")
+    }
+
+    fn abort<E>(interrupt: Interrupt) -> Abort<E> {
+        interrupt.into()
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.shared.overview().statistics
+    }
+
+    fn nothing_is_left(&self) {
+        self.shared.collect().expect("the region does what is asked");
+        let report = self.shared.check();
+        assert!(report.is_sound(), "{report}");
+        assert_eq!((report.unreachable, report.retired, report.dead), (0, 0, 0), "{report}");
+        assert_eq!(report.cells, report.versions, "{report}");
+    }
+}
+
+impl<'tx> Transaction<'tx, Region> for shared::Transaction<'tx> {
+    fn read(&self, cell: &Cell<u64>) -> Step<u64, Region> {
+        self.read(*cell).map_err(Stop)
+    }
+
+    fn write(&self, cell: &Cell<u64>, value: u64) -> Step<(), Region> {
+        self.write(*cell, &value).map_err(Stop)
+    }
+
+    fn modify(&self, cell: &Cell<u64>, change: impl FnOnce(u64) -> u64) -> Step<(), Region> {
+        self.modify(*cell, change).map_err(Stop)
+    }
+
+    fn read_text(&self, cell: &Cell<str>) -> Step<&'tx str, Region> {
+        self.read(*cell).map_err(Stop)
+    }
+
+    fn write_text(&self, cell: &Cell<str>, value: &str) -> Step<(), Region> {
+        self.write(*cell, value).map_err(Stop)
+    }
+
+    fn create(&self, value: u64) -> Step<Cell<u64>, Region> {
+        self.create(&value).map_err(Stop)
+    }
+
+    fn retry<R>(&self) -> Step<R, Region> {
+        self.retry().map_err(Stop)
+    }
+
+    fn check(&self, condition: bool) -> Step<(), Region> {
+        self.check(condition).map_err(Stop)
+    }
+
+    fn nested<R, E>(
+        &self,
+        part: impl FnOnce(&Self) -> Result<R, Abort<E>>,
+    ) -> Step<Result<R, E>, Region> {
+        self.nested(part).map_err(Stop)
+    }
+
+    fn or_else<R, X: From<Stop<Region>>>(
+        &self,
+        first: impl FnOnce(&Self) -> Result<R, X>,
+        second: impl FnOnce(&Self) -> Result<R, X>,
+    ) -> Result<R, X> {
+        self.or_else(|tx| first(tx).map_err(Side), |tx| second(tx).map_err(Side))
+            .map_err(|side| side.0)
+    }
+
+    fn first_of<R, X: From<Stop<Region>>, F: FnOnce(&Self) -> Result<R, X>>(
+        &self,
+        sides: impl IntoIterator<Item = F>,
+    ) -> Result<R, X> {
+        let sides = sides.into_iter().map(|side| move |tx: &Self| side(tx).map_err(Side));
+        self.first_of(sides).map_err(|side| side.0)
+    }
+
+    fn on_commit(&self, hook: impl FnOnce() + 'static) {
+        self.on_commit(hook);
+    }
+
+    fn on_rollback(&self, hook: impl FnOnce() + 'static) {
+        self.on_rollback(hook);
+    }
+}
+
+impl<'s> Snapshot<'s, Region> for shared::Snapshot<'s> {
+    fn read(&self, cell: &Cell<u64>) -> u64 {
+        self.read(*cell).expect("the cell is there")
+    }
+
+    fn read_text(&self, cell: &Cell<str>) -> &'s str {
+        self.read(*cell).expect("the cell is there")
+    }
+}
+
+suite!(crate::region::Region);
+// Not yet: `bounded_suite!(crate::region::Region);`, once `Region` implements `Bounded`, and
+// `counted_suite!(crate::region::Region);`.
