@@ -8,10 +8,11 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use support::canary::Cage;
-use support::guarded;
+use support::{alone, guarded};
 
 #[test]
 fn the_cells_and_hooks_of_a_failed_side_go() {
+    let _turn = alone();
     let cage = Cage::new();
     let shelf = TVar::new(None);
     let ran = Arc::new(AtomicU64::new(0));
@@ -68,6 +69,7 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn four_thousand_sides_cost_four_thousand_times_one() {
+    let _turn = alone();
     /// Runs so many sides that each read, write twice, hook and retry; counts what they cost.
     fn cost(sides: u64) -> (u64, u64, u64) {
         let cage = Cage::new();

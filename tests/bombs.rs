@@ -71,6 +71,7 @@ fn fail<R>(_captured: &Bomb) -> R {
 
 #[test]
 fn what_a_closure_has_captured_is_dropped_when_it_panics() {
+    let _turn = alone();
     let cell = TVar::new(0_u64);
     // (What a closure has captured that can be called once only is dropped by its own call.)
     for evil in [false, true] {
@@ -90,6 +91,7 @@ fn what_a_closure_has_captured_is_dropped_when_it_panics() {
 
 #[test]
 fn values_of_single_cells_are_dropped_when_something_panics() {
+    let _turn = alone();
     let cell = TVar::new(BOMB);
     for bomb in [false, true] {
         // (What is compared with is the caller's own.)
@@ -122,6 +124,7 @@ fn values_of_single_cells_are_dropped_when_something_panics() {
 
 #[test]
 fn what_an_update_made_in_vain_ends_there() {
+    let _turn = alone();
     let cell = TVar::new((0, None));
     let mut calls = 0;
     cell.update(|(n, _)| {
@@ -137,6 +140,7 @@ fn what_an_update_made_in_vain_ends_there() {
 
 #[test]
 fn a_value_that_could_not_be_written_is_dropped_outside_of_the_attempt() {
+    let _turn = alone();
     static DROPPED: AtomicU64 = AtomicU64::new(0);
     /// Runs a transaction when dropped.
     struct Teller;
@@ -208,6 +212,7 @@ fn strangers_values_are_not_dropped_while_a_panic_is_under_way() {
 
 #[test]
 fn commit_hooks_run_even_if_an_old_value_panics_when_dropped() {
+    let _turn = alone();
     static WENT_OFF: AtomicU64 = AtomicU64::new(0);
     struct Old(bool);
     impl Drop for Old {

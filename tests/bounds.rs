@@ -4,11 +4,13 @@ mod support;
 
 use contempo::{Exhausted, TVar, Transaction, TryError};
 use std::time::Duration;
+use support::alone;
 
 const SOON: Duration = Duration::from_millis(10);
 
 #[test]
 fn what_happened_can_be_shown() {
+    let _turn = alone();
     let attempts = Exhausted::Attempts { attempts: 3 };
     assert_eq!(attempts.to_string(), "the transaction did not commit within 3 attempts");
     let time = Exhausted::Deadline { elapsed: SOON, attempts: 2 };
@@ -19,6 +21,7 @@ fn what_happened_can_be_shown() {
 
 #[test]
 fn a_timeout_survives_destructors_that_run_transactions() {
+    let _turn = alone();
     /// Runs a transaction that is not a plain one when it is freed.
     struct Runs(TVar<u64>);
     impl Drop for Runs {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use support::canary::{Cage, Canary};
-use support::{elsewhere, settle};
+use support::{alone, elsewhere, settle};
 
 struct Account {
     owner: String,
@@ -19,6 +19,7 @@ struct Account {
 
 #[test]
 fn a_cell_lies_in_a_struct() {
+    let _turn = alone();
     let account =
         Account { owner: "Ada".into(), balance: TVar::new(1), notes: TVar::new(Vec::new()) };
     atomically(|tx| {
@@ -42,6 +43,7 @@ contempo::static_tvar! {
 
 #[test]
 fn a_cell_lies_in_a_static() {
+    let _turn = alone();
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| (0..250).for_each(|_| atomically(|tx| tx.modify(&SHARED, |n| n + 1))));
@@ -59,6 +61,7 @@ fn a_cell_lies_in_a_static() {
 
 #[test]
 fn what_a_static_cell_held_first_is_dropped_once() {
+    let _turn = alone();
     // A type of its own, so that its destructor can count in a static.
     static DROPPED: AtomicU64 = AtomicU64::new(0);
     struct First;
@@ -78,6 +81,7 @@ fn what_a_static_cell_held_first_is_dropped_once() {
 
 #[test]
 fn expressions_of_static_cells_see_the_names_around_them() {
+    let _turn = alone();
     const VERSION: usize = 3;
     const CELL: usize = 4;
     /// Refers to cells in statics.
@@ -96,6 +100,7 @@ fn expressions_of_static_cells_see_the_names_around_them() {
 
 #[test]
 fn handles_of_static_cells_can_be_cloned_and_dropped() {
+    let _turn = alone();
     contempo::static_tvar! {
         static CELL: u64 = 7;
     }
@@ -109,6 +114,7 @@ fn handles_of_static_cells_can_be_cloned_and_dropped() {
 
 #[test]
 fn a_cell_lies_in_an_arc_and_goes_to_threads() {
+    let _turn = alone();
     let cell = Arc::new(TVar::new(0));
     let threads: Vec<_> = (0..4)
         .map(|_| {
@@ -122,6 +128,7 @@ fn a_cell_lies_in_an_arc_and_goes_to_threads() {
 
 #[test]
 fn a_handle_is_cloned_into_move_closures() {
+    let _turn = alone();
     let cell = TVar::new(0);
     let threads: Vec<_> = (0..4)
         .map(|_| {
@@ -137,6 +144,7 @@ fn a_handle_is_cloned_into_move_closures() {
 
 #[test]
 fn cells_nest_in_values_of_cells_and_maps() {
+    let _turn = alone();
     let table: TVar<HashMap<&str, TVar<u64>>> = TVar::default();
     for word in ["a", "b", "a", "a"] {
         atomically(|tx| {
@@ -162,6 +170,7 @@ fn cells_nest_in_values_of_cells_and_maps() {
 
 #[test]
 fn a_cell_is_created_used_and_published_inside_a_transaction() {
+    let _turn = alone();
     let shelf: TVar<Option<TVar<String>>> = TVar::new(None);
     atomically(|tx| {
         let fresh = TVar::new(String::from("made"));
@@ -192,6 +201,7 @@ fn list(cage: &Cage, length: u64) -> TVar<Option<Arc<Node>>> {
 
 #[test]
 fn nodes_are_reached_through_values_just_read() {
+    let _turn = alone();
     let cage = Cage::new();
     let head = list(&cage, 100);
     let sum = atomically(|tx| {
@@ -209,6 +219,7 @@ fn nodes_are_reached_through_values_just_read() {
 
 #[test]
 fn a_long_list_is_dropped_without_recursion() {
+    let _turn = alone();
     let cage = Cage::new();
     let head = list(&cage, 20_000);
     head.store(None);
@@ -218,6 +229,7 @@ fn a_long_list_is_dropped_without_recursion() {
 
 #[test]
 fn a_cell_dropped_by_its_own_transaction_stays_until_that_ends() {
+    let _turn = alone();
     let cage = Cage::new();
     let mut slot = Some(TVar::new(cage.canary(1)));
     let sum = atomically(|tx| {
@@ -236,6 +248,7 @@ fn a_cell_dropped_by_its_own_transaction_stays_until_that_ends() {
 
 #[test]
 fn a_cell_dropped_on_another_thread_stays_while_a_transaction_refers_to_it() {
+    let _turn = alone();
     let cage = Cage::new();
     let outer = TVar::new(TVar::new(cage.canary(1)));
     let mut attempts = 0;
@@ -260,6 +273,7 @@ fn a_cell_dropped_on_another_thread_stays_while_a_transaction_refers_to_it() {
 
 #[test]
 fn a_write_to_a_cell_that_loses_its_last_handle_meanwhile_is_harmless() {
+    let _turn = alone();
     let cage = Cage::new();
     let outer = TVar::new(TVar::new(cage.canary(1)));
     let mut attempts = 0;
@@ -283,6 +297,7 @@ fn a_write_to_a_cell_that_loses_its_last_handle_meanwhile_is_harmless() {
 
 #[test]
 fn the_last_handle_goes_inside_a_value_that_is_replaced() {
+    let _turn = alone();
     let cage = Cage::new();
     let outer = TVar::new(Some(TVar::new(cage.canary(1))));
     atomically(|tx| tx.write(&outer, None));
@@ -323,6 +338,7 @@ fn keeps<T: Copy + Send + Sync + 'static>(values: [T; 2], same: impl Fn(&T, &T) 
 
 #[test]
 fn values_of_any_alignment_and_size() {
+    let _turn = alone();
     keeps([Line(1), Line(2)], |a, b| a.0 == b.0);
     keeps([TwoLines([1; 40]), TwoLines([2; 40])], |a, b| a.0 == b.0);
     keeps([Sixteen(1), Sixteen(2)], |a, b| a.0 == b.0);
@@ -336,6 +352,7 @@ fn values_of_any_alignment_and_size() {
 
 #[test]
 fn zero_size_values_are_dropped_once() {
+    let _turn = alone();
     static DROPPED: AtomicU64 = AtomicU64::new(0);
     struct Nothing;
     impl Drop for Nothing {
@@ -353,6 +370,7 @@ fn zero_size_values_are_dropped_once() {
 
 #[test]
 fn values_that_own_memory() {
+    let _turn = alone();
     let text = TVar::new(String::from("a"));
     let numbers = TVar::new(vec![1_u64]);
     let boxed: TVar<Box<dyn Fn(u64) -> u64 + Send + Sync>> = TVar::new(Box::new(|n| n + 1));
@@ -371,6 +389,7 @@ fn values_that_own_memory() {
 
 #[test]
 fn many_cells_come_and_go_on_many_threads() {
+    let _turn = alone();
     let cage = Cage::new();
     let slots: Vec<TVar<Option<TVar<Canary>>>> = (0..8).map(|_| TVar::new(None)).collect();
     thread::scope(|scope| {
@@ -396,6 +415,7 @@ fn many_cells_come_and_go_on_many_threads() {
 
 #[test]
 fn blocks_go_around_among_threads_that_make_and_drop_many_cells() {
+    let _turn = alone();
     // Enough that every thread passes lists of free blocks on to the others, at the same time.
     thread::scope(|scope| {
         for thread in 0..4_u64 {
@@ -413,6 +433,7 @@ fn blocks_go_around_among_threads_that_make_and_drop_many_cells() {
 
 #[test]
 fn conversions_and_debug() {
+    let _turn = alone();
     assert_eq!(TVar::<u64>::default().load(), 0);
     let cell: TVar<_> = "text".into();
     assert_eq!(format!("{cell:?}"), "TVar(\"text\")");

@@ -4,10 +4,12 @@ mod support;
 
 use contempo::TVar;
 use std::thread;
+use support::alone;
 use support::canary::Cage;
 
 #[test]
 fn collect_frees_what_only_an_idle_thread_could_have_seen() {
+    let _turn = alone();
     // "As far as no contemporary holds it": a thread that is outside any transaction is none.
     let cage = Cage::new();
     let cell = TVar::new(cage.canary(0));

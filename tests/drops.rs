@@ -12,6 +12,7 @@ use support::{alone, elsewhere, guarded, wait_until};
 
 #[test]
 fn replaced_values_are_dropped_and_current_ones_are_not() {
+    let _turn = alone();
     let cage = Cage::new();
     let cells: Vec<_> = (0..10).map(|n| TVar::new(cage.canary(n))).collect();
     for _ in 0..100 {
@@ -27,6 +28,7 @@ fn replaced_values_are_dropped_and_current_ones_are_not() {
 
 #[test]
 fn values_written_twice_or_rolled_back_are_dropped() {
+    let _turn = alone();
     let cage = Cage::new();
     let cell = TVar::new(cage.canary(0));
     atomically(|tx| {
@@ -54,6 +56,7 @@ fn values_written_twice_or_rolled_back_are_dropped() {
 
 #[test]
 fn values_of_failed_transactions_are_dropped() {
+    let _turn = alone();
     let cage = Cage::new();
     let cell = TVar::new(cage.canary(0));
     let result: Result<(), &str> = try_atomically(|tx| {
@@ -76,6 +79,7 @@ fn values_of_failed_transactions_are_dropped() {
 
 #[test]
 fn values_of_attempts_that_lose_are_dropped() {
+    let _turn = alone();
     let cage = Cage::new();
     let (seen, written) = (TVar::new(0), TVar::new(cage.canary(0)));
     let mut attempts = 0;
@@ -95,6 +99,7 @@ fn values_of_attempts_that_lose_are_dropped() {
 
 #[test]
 fn single_cell_operations_drop_what_they_do_not_keep() {
+    let _turn = alone();
     let cage = Cage::new();
     let cell = TVar::new(cage.canary(0));
     cell.store(cage.canary(1));
@@ -110,6 +115,7 @@ fn single_cell_operations_drop_what_they_do_not_keep() {
 
 #[test]
 fn contended_single_cell_operations_drop_once() {
+    let _turn = alone();
     let cage = Cage::new();
     let cell = TVar::new(cage.canary(0));
     thread::scope(|scope| {
@@ -137,6 +143,7 @@ fn contended_single_cell_operations_drop_once() {
 
 #[test]
 fn what_ended_threads_have_retired_is_dropped_by_others() {
+    let _turn = alone();
     let cage = Cage::new();
     let cell = TVar::new(cage.canary(0));
     let local = TVar::new(cage.canary(0));
@@ -174,6 +181,7 @@ fn what_ended_threads_have_retired_does_not_pile_up() {
 
 #[test]
 fn values_live_as_long_as_the_closure_that_may_look_at_them() {
+    let _turn = alone();
     let cage = Cage::new();
     let cell = TVar::new(cage.canary(0));
     atomically(|tx| {
@@ -209,6 +217,7 @@ impl Drop for Teller {
 
 #[test]
 fn a_value_refused_by_an_interrupted_write_is_not_dropped_inside_the_transaction() {
+    let _turn = alone();
     // The transaction has read an old version when it turns out to write: `write` interrupts it.
     // What becomes of the value that it was given? Its destructor runs a transaction.
     let drops = TVar::new(0);
@@ -230,6 +239,7 @@ fn a_value_refused_by_an_interrupted_write_is_not_dropped_inside_the_transaction
 
 #[test]
 fn values_captured_by_hooks_that_are_forgotten_are_not_dropped_inside_the_transaction() {
+    let _turn = alone();
     let drops = TVar::new(0);
     let cell = TVar::new(0);
     atomically(|tx| {
@@ -288,6 +298,7 @@ fn a_transaction_that_waits_in_vain_does_not_pile_up_what_it_wrote() {
 
 #[test]
 fn what_is_written_over_unseen_is_dropped_at_once() {
+    let _turn = alone();
     let cage = Cage::new();
     let (cell, other) = (TVar::new(cage.canary(0)), TVar::new(cage.canary(0)));
     for _ in 0..2 {
@@ -307,6 +318,7 @@ fn what_is_written_over_unseen_is_dropped_at_once() {
 
 #[test]
 fn a_vector_that_grows_in_one_transaction_is_there_once() {
+    let _turn = alone();
     // 20,000 vectors of 80 KB on average would be 1.6 GB.
     let cage = Cage::new();
     let cell: TVar<(Vec<u32>, Canary)> = TVar::new((Vec::new(), cage.canary(0)));
@@ -326,6 +338,7 @@ fn a_vector_that_grows_in_one_transaction_is_there_once() {
 
 #[test]
 fn what_a_failed_side_has_written_unseen_is_dropped_at_once() {
+    let _turn = alone();
     let cage = Cage::new();
     let (cell, made) = (TVar::new(cage.canary(0)), TVar::new(0));
     atomically(|tx| {
@@ -365,6 +378,7 @@ fn what_a_failed_side_has_written_unseen_is_dropped_at_once() {
 
 #[test]
 fn what_was_seen_or_may_come_back_stays() {
+    let _turn = alone();
     let cage = Cage::new();
     let (cell, other) = (TVar::new(cage.canary(0)), TVar::new(cage.canary(0)));
     atomically(|tx| {
@@ -404,6 +418,7 @@ fn what_was_seen_or_may_come_back_stays() {
 
 #[test]
 fn a_destructor_in_the_middle_of_a_transaction_is_outside_of_it() {
+    let _turn = alone();
     let (drops, cell) = (TVar::new(0), TVar::new(None));
     let seen = atomically(|tx| {
         tx.write(&cell, Some(Teller(drops.clone())))?;
@@ -416,6 +431,7 @@ fn a_destructor_in_the_middle_of_a_transaction_is_outside_of_it() {
 
 #[test]
 fn a_destructor_that_is_in_the_way_is_so_once() {
+    let _turn = alone();
     // The transaction has read what the destructor of its own value writes.
     let (drops, cell) = (TVar::new(0), TVar::new(None));
     let mut attempts = 0;
@@ -462,6 +478,7 @@ fn attempts_beside_a_destructor() -> u32 {
 
 #[test]
 fn a_destructor_that_is_in_the_way_of_a_thread_that_ends_is_so_once() {
+    let _turn = alone();
     static LATE: AtomicU32 = AtomicU32::new(0);
     struct Late;
     impl Drop for Late {

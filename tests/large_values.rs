@@ -1,9 +1,12 @@
 //! A large value passes through few frames on its way into a cell: how much stack that takes, measured by
 //! children that die of a stack that is too small.
 
+mod support;
+
 use contempo::{TVar, atomically};
 use std::hint::black_box;
 use std::process::Command;
+use support::alone;
 
 const SIZE: usize = 1 << 20;
 type Large = [u8; SIZE];
@@ -42,6 +45,7 @@ fn cell() -> TVar<Large> {
 
 #[test]
 fn large_values_take_little_stack() {
+    let _turn = alone();
     if let Ok(which) = std::env::var(OPERATION) {
         let (_, copies, operation) = OPERATIONS[which.parse::<usize>().unwrap()];
         let cell = cell();

@@ -3,7 +3,7 @@
 mod support;
 
 use contempo::{TVar, atomically, collect, snapshot};
-use support::message_of;
+use support::{alone, message_of};
 
 /// Transactions of this thread still work.
 fn all_is_well() {
@@ -42,6 +42,7 @@ fn says_how_to_nest(message: &str) {
 
 #[test]
 fn single_cell_operations_are_transactions_too() {
+    let _turn = alone();
     says_how_to_nest(&inside_a_transaction(|cell| {
         cell.load();
     }));
@@ -59,6 +60,7 @@ fn single_cell_operations_are_transactions_too() {
 
 #[test]
 fn nothing_begins_inside_a_snapshot_or_a_single_cell_closure() {
+    let _turn = alone();
     let (cell, other) = (TVar::new(0), TVar::new(0));
     says_how_to_nest(&message_of(|| snapshot(|_| cell.store(1))));
     all_is_well();
@@ -71,6 +73,7 @@ fn nothing_begins_inside_a_snapshot_or_a_single_cell_closure() {
 
 #[test]
 fn a_caught_panic_of_a_nested_transaction_leaves_the_outer_one_intact() {
+    let _turn = alone();
     let (cell, other) = (TVar::new(0), TVar::new(0));
     atomically(|tx| {
         tx.write(&cell, 1)?;

@@ -42,6 +42,7 @@ impl PartialEq for Touchy {
 
 #[test]
 fn clone_and_eq_may_panic() {
+    let _turn = alone();
     let cage = Cage::new();
     let cell = TVar::new(Touchy::new(&cage, 1, true, true));
     assert_eq!(message_of(|| cell.load()), "do not clone me");
@@ -119,6 +120,7 @@ fn statistics_do_not_lose_a_value_whose_destructor_panics() {
 
 #[test]
 fn a_destructor_may_panic_at_the_end_of_a_thread() {
+    let _turn = alone();
     // The value is dropped then because contempo has kept it until then: the panic must not end
     // the process, which a panic in a thread-local's destructor does. Run in a process of its own.
     static ARMED: AtomicU64 = AtomicU64::new(0);

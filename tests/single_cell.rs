@@ -6,10 +6,11 @@ use contempo::{TVar, atomically, snapshot};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use support::elsewhere;
+use support::{alone, elsewhere};
 
 #[test]
 fn each_does_what_it_says() {
+    let _turn = alone();
     let cell = TVar::new(String::from("a"));
     assert_eq!(cell.load(), "a");
     assert_eq!(cell.with(String::len), 1);
@@ -23,6 +24,7 @@ fn each_does_what_it_says() {
 
 #[test]
 fn types_that_cannot_be_cloned_or_compared() {
+    let _turn = alone();
     struct Opaque(u64);
     let cell = TVar::new(Opaque(1));
     cell.store(Opaque(2));
@@ -32,6 +34,7 @@ fn types_that_cannot_be_cloned_or_compared() {
 
 #[test]
 fn with_sees_one_value_throughout() {
+    let _turn = alone();
     let cell = TVar::new(vec![0; 10]);
     cell.with(|before| {
         elsewhere(|| (1..2000).for_each(|n| cell.store(vec![n; 10])));
@@ -42,6 +45,7 @@ fn with_sees_one_value_throughout() {
 
 #[test]
 fn update_runs_again_if_the_cell_has_changed() {
+    let _turn = alone();
     let cell = TVar::new(1);
     let mut calls = 0;
     cell.update(|n| {
@@ -79,6 +83,7 @@ impl PartialEq for Meddler {
 
 #[test]
 fn compare_exchange_judges_again_if_the_cell_has_changed() {
+    let _turn = alone();
     let cell = TVar::new(Meddler::new(1, None));
     let expected = Meddler::new(1, Some(cell.clone()));
     let refused = cell.compare_exchange(&expected, Meddler::new(2, None));
@@ -88,6 +93,7 @@ fn compare_exchange_judges_again_if_the_cell_has_changed() {
 
 #[test]
 fn mixed_increments_are_all_counted() {
+    let _turn = alone();
     let cells = [TVar::new(0_u64), TVar::new(0)];
     let each = 400;
     thread::scope(|scope| {
@@ -115,6 +121,7 @@ fn mixed_increments_are_all_counted() {
 
 #[test]
 fn every_swapped_value_comes_out_once() {
+    let _turn = alone();
     let cell = TVar::new(0_u64);
     let outs: Vec<u64> = thread::scope(|scope| {
         let threads: Vec<_> = (0..4_u64)
@@ -142,6 +149,7 @@ fn every_swapped_value_comes_out_once() {
 
 #[test]
 fn compare_exchange_elects_one() {
+    let _turn = alone();
     for round in 0..200 {
         let cell = TVar::new(0);
         let won = AtomicU64::new(0);
@@ -161,6 +169,7 @@ fn compare_exchange_elects_one() {
 
 #[test]
 fn loads_of_two_cells_do_not_see_a_commit_half() {
+    let _turn = alone();
     // The writer raises both in one transaction; whoever loads the first, then the second, must
     // find the second at least as high; and transactions and snapshots agree with loads.
     let cells = [TVar::new(0_u64), TVar::new(0)];
@@ -194,6 +203,7 @@ fn loads_of_two_cells_do_not_see_a_commit_half() {
 
 #[test]
 fn stores_become_visible_in_order() {
+    let _turn = alone();
     let cells = [TVar::new(0_u64), TVar::new(0)];
     thread::scope(|scope| {
         let writer = scope.spawn(|| {
@@ -220,6 +230,7 @@ fn stores_become_visible_in_order() {
 
 #[test]
 fn a_store_conflicts_with_a_transaction_that_has_read_the_cell() {
+    let _turn = alone();
     let (cell, out) = (TVar::new(0), TVar::new(0));
     for operation in 0..4 {
         let mut attempts = 0;

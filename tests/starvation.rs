@@ -8,6 +8,7 @@ use contempo::{Settings, TVar, atomically, configure, statistics};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+use support::alone;
 
 const CELLS: usize = 200;
 const LONG: usize = 300;
@@ -16,6 +17,7 @@ const YOUNGER: u64 = 3;
 /// One long transaction after the other, among threads that do nothing but increment its cells.
 #[test]
 fn a_long_transaction_loses_to_older_ones_only() {
+    let _turn = alone();
     let mut settings = Settings::default();
     settings.patience = Duration::ZERO; // It presses after its first failure.
     settings.lease = Duration::from_secs(3600); // However long it is descheduled.

@@ -1,9 +1,13 @@
 //! What a transaction does with `TVar`s beyond reading and writing (those: `conformance`).
 
+mod support;
+
 use contempo::{TVar, atomically};
+use support::alone;
 
 #[test]
 fn read_write_modify_replace_take() {
+    let _turn = alone();
     let cell = TVar::new(String::from("a"));
     let seen = atomically(|tx| {
         let a = tx.read(&cell)?;
@@ -21,6 +25,7 @@ fn read_write_modify_replace_take() {
 
 #[test]
 fn replace_gives_a_reference_that_outlives_it() {
+    let _turn = alone();
     // (That of `modify` ends with its closure.)
     let cell = TVar::new(vec![1, 2, 3]);
     let sum: i32 = atomically(|tx| Ok(tx.replace(&cell, Vec::new())?.iter().sum()));

@@ -239,7 +239,6 @@ fn timeouts_in_the_middle_of_the_chain_lose_nothing() {
 /// A thousand sleepers that `leave` their transaction once they are woken, after one change.
 fn all_leave(what: &'static str, leave: impl Fn(&TVar<bool>) + Send + Sync + Copy + 'static) {
     guarded(what, move || {
-        let _turn = alone();
         let crowd = 1000;
         let stop = TVar::new(false);
         let before = statistics();
@@ -258,6 +257,7 @@ fn all_leave(what: &'static str, leave: impl Fn(&TVar<bool>) + Send + Sync + Cop
 
 #[test]
 fn all_that_sleep_are_woken_by_those_who_leave_with_an_error() {
+    let _turn = alone();
     all_leave("errors", |stop| {
         let failed: Result<(), &str> = try_atomically(|tx| {
             tx.check(*tx.read(stop)?)?;
@@ -269,6 +269,7 @@ fn all_that_sleep_are_woken_by_those_who_leave_with_an_error() {
 
 #[test]
 fn all_that_sleep_are_woken_by_those_who_panic() {
+    let _turn = alone();
     all_leave("panics", |stop| {
         let wait = || -> () {
             atomically(|tx| {
@@ -283,6 +284,7 @@ fn all_that_sleep_are_woken_by_those_who_panic() {
 
 #[test]
 fn all_that_sleep_are_woken_by_those_whose_bound_is_reached() {
+    let _turn = alone();
     all_leave("bounds", |stop| {
         let bounded = Transaction::builder().max_attempts(2);
         let never = |tx: &Transaction<'_>| -> StmResult<()> {
