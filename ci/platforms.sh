@@ -39,7 +39,8 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
 export CONTEMPO_STRESS_SECONDS=2 PROPTEST_CASES=16
 # Emulated threads see memory in the order of this machine: weak memory is the models' business.
-timeout 1800 cargo test -q -p contempo --target $target --test transactions --test cells --test drops \
-  --test single_cell --test snapshots --test alternatives --test conformance \
-  --test scheduling --test collections --test history --test shared
+emulated() { timeout 1800 cargo test -q -p contempo --target $target "$@"; }
+emulated --test conformance --test collections --test history
+emulated --test local -- alternatives:: cells:: declared:: drops:: scheduling:: single_cell:: snapshots:: transactions::
+emulated --test region -- cells::
 echo "platforms: the tests pass on an emulated aarch64"

@@ -12,8 +12,7 @@ target=x86_64-unknown-linux-gnu
 [ "$(uname -sm)" = "Linux x86_64" ] || { echo "sanitizers: skipped: not x86_64 Linux"; exit 0; }
 export TSAN_OPTIONS="suppressions=$PWD/ci/tsan.suppressions"
 export RUST_BACKTRACE=0 CONTEMPO_STRESS_SECONDS="${CONTEMPO_STRESS_SECONDS:-2}" PROPTEST_CASES=32
-tests=(--test cells --test drops --test transactions --test alternatives --test snapshots --test blocking --test waking
-  --test single_cell --test history --test corpus)
+local=(alternatives:: blocking:: cells:: drops:: single_cell:: snapshots:: transactions:: waking::)
 
 run() { # name, flags
   local name=$1; shift
@@ -34,8 +33,9 @@ run() { # name, flags
   # ThreadSanitizer takes what happens inside the precompiled standard library (channels and
   # mutexes of the tests and of their harness) for races: it gets the plain program only.
   if [ "$name" != thread ]; then
-    timeout 900 cargo +nightly test -q --target $target "${tests[@]}"
-    timeout 900 cargo +nightly test -q --target $target --test conformance local::
+    timeout 900 cargo +nightly test -q --target $target --test history --test corpus
+    timeout 900 cargo +nightly test -q --target $target --test conformance -- local::
+    timeout 900 cargo +nightly test -q --target $target --test local -- "${local[@]}"
   fi
   echo "sanitizers: $name is content"
 }

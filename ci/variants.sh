@@ -4,5 +4,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 timeout 900 cargo test -q -p contempo -p contempo-core --features contempo/reclaim-epoch --tests
-timeout 900 cargo test -q --features clock-tsc --test history --test conformance --test transactions --test model \
-  --test single_cell --test snapshots --test drops --test cells --test collections
+timeout 900 cargo test -q --features clock-tsc --test conformance --test history --test model --test collections
+timeout 900 cargo test -q --features clock-tsc --test local -- cells:: drops:: single_cell:: snapshots:: transactions::

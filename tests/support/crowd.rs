@@ -1,5 +1,4 @@
 //! Regions that are full: those who fill them, and those who make and free values in one that is always full.
-#![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use contempo::shared::{Cell, NoBlock, Options, Shared, TransactionError};
 use rand::rngs::SmallRng;

@@ -7,7 +7,16 @@ use std::sync::{Mutex, MutexGuard, mpsc};
 use std::thread;
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+pub(crate) mod collections;
+pub(crate) mod configured;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+pub(crate) mod crowd;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+pub(crate) mod overwrites;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
 pub(crate) mod region;
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+pub(crate) mod reuse;
 
 pub(crate) use contempo_verify::canary;
 pub(crate) use contempo_verify::settle::{HANG, settle, wait_until};

@@ -1,6 +1,6 @@
 //! What a transaction of a region writes to a cell again and again.
 
-use crate::region::fresh;
+use super::region::fresh;
 use contempo::shared::{Abort, Transaction};
 
 /// What was handed out stays as it was, and what a part that has failed has written over comes back; whatever the order
@@ -33,5 +33,5 @@ pub(crate) fn check() {
     };
     shared.atomically(body).unwrap();
     assert_eq!(shared.snapshot(|view| Ok(view.read(text)?.to_owned())).unwrap(), "8".repeat(999));
-    crate::region::sound(&shared, 3);
+    super::region::sound(&shared, 3);
 }

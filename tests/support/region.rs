@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use contempo::shared::{Cell, Options, Shared};
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -49,15 +50,21 @@ const ROLE: &str = "CONTEMPO_DEATH_ROLE";
 const PLACE: &str = "CONTEMPO_DEATH_PLACE";
 
 /// This test again, in another process, where it plays a role.
+#[track_caller]
 pub(crate) fn play(test: &str, role: &str, place: &Path) -> Child {
     command(test, role, place).spawn().unwrap()
 }
 
-/// The same, to be started.
+/// The same, to be started. (Tests are in a module of their file's name, if that is not the whole binary.)
+#[track_caller]
 pub(crate) fn command(test: &str, role: &str, place: &Path) -> Command {
+    let file = Path::new(Location::caller().file());
+    let module = file.file_stem().unwrap().to_str().unwrap();
+    let alone = file.parent().is_some_and(|folder| folder.ends_with("tests"));
+    let test = if alone { test.to_owned() } else { format!("{module}::{test}") };
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", test, "--nocapture", "--test-threads", "1"])
+        .args(["--exact", &test, "--nocapture", "--test-threads", "1"])
         .env(ROLE, role)
         .env(PLACE, place)
         .stdout(Stdio::piped());

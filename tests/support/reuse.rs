@@ -1,7 +1,6 @@
 //! What is freed is used again: by values of other sizes, by others after a death, and not too early.
-#![allow(dead_code, reason = "each test binary uses a part of this")]
 
-use crate::region::{Place, play};
+use super::region::{Place, play};
 use contempo::shared::collections::Map;
 use contempo::shared::{Cell, NoBlock, Options, Shared, TransactionError, bytemuck};
 use std::path::Path;

@@ -1,0 +1,330 @@
+//! When what was replaced goes: with the transaction that replaced it, if no other runs; when the last
+//! one ends that could see it, if some do. Values that are to be dropped, and large ones, are not held by
+//! their number. (One test at a time, so that no other transaction runs unless the test says so.)
+
+use crate::allocator::large;
+use crate::support::canary::{Cage, Canary};
+use crate::support::{alone, elsewhere, guarded, wait_until};
+use contempo::{Abort, TVar, atomically, snapshot, statistics};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread;
+
+/// So many canaries are alive: now, or, where a general reclaimer is used, after some collections. (It
+/// advances its epochs only while no thread is at it, not even one that is ending.)
+fn are_alive(cage: &Cage, expected: u64, when: &str) {
+    if cfg!(feature = "reclaim-epoch") {
+        cage.settles_at(expected);
+    }
+    assert_eq!(cage.alive(), expected, "{when}");
+}
+
+type Line = Option<Sender<()>>;
+
+fn line() -> (TVar<Line>, Receiver<()>) {
+    let (sender, receiver) = channel();
+    (TVar::new(Some(sender)), receiver)
+}
+
+#[test]
+fn what_is_replaced_goes_with_the_transaction_that_replaced_it() {
+    let _turn = alone();
+    type Way = (&'static str, fn(&TVar<Line>));
+    let ways: [Way; 8] = [
+        ("store", |cell| cell.store(None)),
+        ("swap", |cell| drop(cell.swap(None))),
+        ("update", |cell| cell.update(|_| None)),
+        ("write", |cell| atomically(|tx| tx.write(cell, None))),
+        ("modify", |cell| atomically(|tx| tx.modify(cell, |_| None))),
+        ("take", |cell| atomically(|tx| tx.take(cell).map(drop))),
+        ("nested", |cell| {
+            atomically(|tx| tx.nested(|tx| Ok::<_, Abort<()>>(tx.write(cell, None)?)).map(drop))
+        }),
+        ("declared", |cell| contempo::atomically_on(cell, |tx| tx.write(cell, None))),
+    ];
+    for round in 0..300 {
+        for (name, way) in &ways {
+            let (cell, receiver) = line();
+            way(&cell);
+            assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected), "{name}, {round}");
+        }
+    }
+}
+
+#[test]
+fn what_is_in_a_cell_goes_with_its_last_handle() {
+    let _turn = alone();
+    let (cell, receiver) = line();
+    let other = cell.clone();
+    drop(cell);
+    assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+    drop(other);
+    assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+    // Inside a transaction: when that ends.
+    let (cell, receiver) = line();
+    let mut cell = Some(cell);
+    atomically(|_| {
+        drop(cell.take());
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+        Ok(())
+    });
+    assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+    // On a thread that has ended.
+    let (cell, receiver) = line();
+    thread::spawn(move || drop(cell)).join().unwrap();
+    assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+}
+
+#[test]
+fn a_thread_that_is_idle_holds_nothing() {
+    let _turn = alone();
+    let cage = Cage::new();
+    let cell = TVar::new(cage.canary(0));
+    let before = contempo::statistics();
+    let rounds = 500;
+    guarded("two threads in turns", move || {
+        let (go, wait) = channel();
+        let (done, back) = channel();
+        thread::scope(|scope| {
+            let cell = &cell;
+            // It reads between two writes, so its announcement is in force at each of them.
+            scope.spawn(move || {
+                for round in wait {
+                    assert_eq!(cell.with(Canary::sing), round);
+                    done.send(()).unwrap();
+                }
+            });
+            for round in 0..rounds {
+                cell.store(cage.canary(round));
+                are_alive(&cage, 1, &format!("round {round}"));
+                go.send(round).unwrap();
+                back.recv().unwrap();
+            }
+            drop(go);
+        });
+    });
+    // And it is told so once, not in each round.
+    let barriers = contempo::statistics().since(&before).barriers;
+    assert!(barriers < 10, "{barriers} barriers in {rounds} rounds");
+}
+
+#[test]
+fn what_somebody_still_sees_goes_when_that_one_ends() {
+    let _turn = alone();
+    let cage = Cage::new();
+    for round in 0..200 {
+        let cell = TVar::new(cage.canary(0));
+        let (writes, written) = channel::<()>();
+        let (ends, ended) = channel::<()>();
+        thread::scope(|scope| {
+            let (cell, cage) = (&cell, &cage);
+            snapshot(|view| {
+                view.read(cell);
+                // Replaces the value while we look at it, and does nothing more.
+                scope.spawn(move || {
+                    cell.store(cage.canary(1));
+                    drop(writes);
+                    let _ = ended.recv();
+                });
+                let _ = written.recv();
+                assert_eq!(view.read(cell).sing(), 0);
+            });
+            are_alive(cage, 1, &format!("round {round}"));
+            drop(ends);
+        });
+    }
+}
+
+#[test]
+fn what_an_idle_thread_has_left_goes_with_a_collection_of_anybody() {
+    let _turn = alone();
+    let cage = Cage::new();
+    let cell = TVar::new(cage.canary(0));
+    let (writes, written) = channel::<()>();
+    let (ends, ended) = channel::<()>();
+    thread::scope(|scope| {
+        let (cell, cage) = (&cell, &cage);
+        snapshot(|view| {
+            view.read(cell);
+            scope.spawn(move || {
+                for n in 1..=100 {
+                    cell.store(cage.canary(n));
+                }
+                drop(writes);
+                let _ = ended.recv();
+            });
+            let _ = written.recv();
+            elsewhere(contempo::collect);
+            assert_eq!(view.read(cell).sing(), 0);
+            assert!(cage.alive() >= 2, "we still look at the first");
+        });
+        elsewhere(contempo::collect);
+        are_alive(cage, 1, "after a collection of a third");
+        drop(ends);
+    });
+}
+
+#[test]
+fn while_others_run_values_are_not_held_by_their_number() {
+    let _turn = alone();
+    let cage = Cage::new();
+    let cell = TVar::new(cage.canary(0));
+    let most = guarded("two writers", move || {
+        let most = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for n in 0..3000 {
+                        cell.store(cage.canary(n));
+                        most.fetch_max(cage.alive() as usize, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        contempo::collect();
+        are_alive(&cage, 1, "after a collection");
+        most.into_inner()
+    });
+    println!("{most} at most");
+}
+
+#[test]
+fn large_plain_values_count_by_their_bytes() {
+    let _turn = alone();
+    type Large = [u8; 100_000];
+    let measure = || {
+        let cell: TVar<Large> = TVar::new([0; 100_000]);
+        let before = large();
+        let mut most = 0;
+        for n in 0..50 {
+            cell.update(|old| {
+                let mut new = *old;
+                new[n] = 1;
+                new
+            });
+            most = most.max(large().saturating_sub(before));
+        }
+        assert_eq!(cell.with(|value| value.iter().filter(|&&byte| byte == 1).count()), 50);
+        most
+    };
+    let deep = thread::Builder::new().stack_size(64 << 20).spawn(measure).unwrap();
+    let most = deep.join().unwrap();
+    assert!(most < 100_000, "{most} bytes more than one value after a store");
+    // Of medium size: up to 64 KiB are held.
+    type Medium = [u8; 40_000];
+    let cell: TVar<Medium> = TVar::new([0; 40_000]);
+    let before = large();
+    for _ in 0..50 {
+        cell.update(|old| *old);
+        let more = large().saturating_sub(before);
+        assert!(more <= 80_000, "{more} bytes more than one value after a store");
+    }
+}
+
+#[test]
+fn values_that_are_to_be_dropped_are_alive_once_for_each_cell() {
+    let _turn = alone();
+    let cage = Cage::new();
+    let cells: Vec<_> = (0..10).map(|n| TVar::new(cage.canary(n))).collect();
+    for round in 0..200 {
+        atomically(|tx| {
+            cells.iter().try_for_each(|cell| tx.modify(cell, |old| cage.canary(old.sing() + 1)))
+        });
+        assert_eq!(cage.alive(), 10, "round {round}");
+    }
+    drop(cells);
+    assert_eq!(cage.alive(), 0);
+}
+
+#[test]
+fn a_long_list_goes_at_once_and_without_recursion() {
+    let _turn = alone();
+    struct Node {
+        _alive: Canary,
+        next: Option<TVar<Node>>,
+    }
+    let cage = Cage::new();
+    let length = 100_000;
+    let list =
+        (0..length).fold(None, |next, n| Some(TVar::new(Node { _alive: cage.canary(n), next })));
+    assert!(list.as_ref().is_some_and(|first| first.with(|node| node.next.is_some())));
+    drop(list);
+    assert_eq!(cage.alive(), 0);
+}
+
+#[test]
+fn a_destructor_that_panics_keeps_nothing_else_alive() {
+    let _turn = alone();
+    struct Loud(#[expect(dead_code, reason = "dropped")] Canary);
+    impl Drop for Loud {
+        fn drop(&mut self) {
+            panic!("in the destructor of a test");
+        }
+    }
+    let cage = Cage::new();
+    let (loud, quiet) = (TVar::new(Some(Loud(cage.canary(1)))), TVar::new(cage.canary(2)));
+    atomically(|tx| {
+        tx.write(&loud, None)?;
+        tx.write(&quiet, cage.canary(3))
+    });
+    assert_eq!(cage.alive(), 1, "fields are dropped after a destructor that panics");
+    assert_eq!(quiet.with(Canary::sing), 3);
+}
+
+/// Does something when it is dropped.
+struct OnDrop(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        if let Some(job) = self.0.take() {
+            job();
+        }
+    }
+}
+
+#[test]
+fn a_destructor_that_sleeps_lets_nothing_go_that_is_seen() {
+    // It runs in the middle of a collection, and hands over what its thread holds; what it replaces then is not the
+    // collection's to free.
+    let _turn = alone();
+    let (number, go) = (TVar::new(1_u64), TVar::new(false));
+    let ((sleeps, is_asleep), (hold, holds)) = (channel::<()>(), channel::<()>());
+    let (done, is_done) = channel::<()>();
+    let waits = statistics().waits;
+    let job = {
+        let (number, go) = (number.clone(), go.clone());
+        let sleeps = std::sync::Mutex::new(sleeps);
+        move || {
+            sleeps.lock().unwrap().send(()).unwrap();
+            atomically(|tx| tx.check(*tx.read(&go)?));
+            number.store(2);
+        }
+    };
+    let (first, plain) = (TVar::new(OnDrop(Some(Box::new(job)))), TVar::new(0_u64));
+    thread::scope(|scope| {
+        let (seen, still) = (&number, &go);
+        let reader = scope.spawn(move || {
+            is_asleep.recv().unwrap();
+            seen.with(|value| {
+                let before = *std::hint::black_box(value);
+                hold.send(()).unwrap();
+                is_done.recv().unwrap();
+                (before, *std::hint::black_box(value))
+            })
+        });
+        scope.spawn(move || {
+            holds.recv().unwrap();
+            wait_until("it sleeps", || statistics().waits > waits);
+            still.store(true);
+        });
+        atomically(|tx| {
+            tx.write(&plain, 5)?;
+            tx.write(&first, OnDrop(None))
+        });
+        // Blocks that were freed are used again.
+        let cells: Vec<_> = (0..1000).map(|_| TVar::new(7777_u64)).collect();
+        done.send(()).unwrap();
+        assert_eq!(reader.join().unwrap(), (1, 1), "a value has changed under a reference");
+        drop(cells);
+    });
+}

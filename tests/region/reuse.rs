@@ -1,0 +1,119 @@
+//! What is freed in a region is used again: by values of other sizes, and after a death.
+
+use crate::support::region::{Place, role};
+use crate::support::reuse::{fill, free, small};
+use contempo::shared::collections::{Map, OrderedMap, Queue};
+use contempo::shared::{NoBlock, Options, Shared, TransactionError};
+
+#[test]
+fn what_was_emptied_takes_values_of_any_size() {
+    let (_place, shared) = small();
+    let mut least = [usize::MAX; 4];
+    for round in 0..4 {
+        for (size, least) in [150, 1000, 20, 30_000].into_iter().zip(&mut least) {
+            let made = fill(&shared, &vec![round; size]);
+            free(&shared, &made);
+            println!("round {round}: {} values of {size} bytes", made.len());
+            *least = (*least).min(made.len() * size);
+        }
+    }
+    // The largest have two to a superblock; small ones have a head of 48 bytes, and a cell of 32.
+    assert!(least[0] > 1_900_000 && least[1] > 2_300_000, "{least:?}");
+    assert!(least[2] > 600_000 && least[3] > 2_700_000, "{least:?}");
+    let report = shared.check();
+    assert!(report.is_sound() && report.retired == 0, "{report}");
+}
+
+#[test]
+fn a_region_does_not_grow_while_much_of_it_is_empty() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let make = |size: usize| -> Vec<_> {
+        let value = vec![1; size];
+        let one = |_| shared.atomically(|tx| tx.create(&value[..])).unwrap();
+        (0..(30 << 20) / (size + 80)).map(one).collect()
+    };
+    let mut bytes = Vec::new();
+    for size in [150, 1000, 40, 3000, 500, 150] {
+        let made = make(size);
+        bytes.push(shared.overview().bytes);
+        free(&shared, &made);
+    }
+    println!("the file's bytes, one size after the other: {bytes:?}");
+    // The class of what was filled first has some loss that others have not; and growth is by a quarter.
+    assert!(bytes.iter().all(|most| *most < bytes[0] * 2), "{bytes:?}");
+    assert!(shared.check().is_sound());
+}
+
+#[test]
+fn stale_handles_stay_stale_where_classes_change() {
+    crate::support::reuse::stale_handles_stay_stale(4, || ());
+}
+
+#[test]
+fn a_class_outlives_those_who_have_seen_it() {
+    crate::support::reuse::a_class_outlives_those_who_have_seen_it();
+}
+
+#[test]
+fn what_the_dead_had_retired_is_found() {
+    let place = role().map(|(_, place)| place);
+    let name = "what_the_dead_had_retired_is_found";
+    crate::support::reuse::what_the_dead_had_retired_is_found(name, place.as_deref(), || ());
+}
+
+#[test]
+fn removals_work_in_a_full_region() {
+    let (_place, shared) = small();
+    let map = Map::<u64, u64>::root(&shared, "map", 4).unwrap();
+    let tree = OrderedMap::<u64, u64>::root(&shared, "tree").unwrap();
+    let queue = Queue::<u64>::root(&shared, "queue").unwrap();
+    let mut made = 0;
+    let full = loop {
+        let done = shared.atomically(|tx| {
+            map.insert(tx, made, made)?;
+            tree.insert(tx, made, made)?;
+            queue.push(tx, made)
+        });
+        match done {
+            Ok(()) => made += 1,
+            Err(why) => break why,
+        }
+    };
+    assert!(matches!(full, TransactionError::NoBlock(NoBlock::AtItsLimit { .. })), "{full:?}");
+    // And all that is left, down to the smallest value.
+    let mut cells = Vec::new();
+    for size in [2000, 500, 100, 20, 8, 0] {
+        cells.extend(fill(&shared, &vec![7; size]));
+        // `fill` makes several at a time.
+        while let Ok(cell) = shared.atomically(|tx| tx.create(&vec![7; size][..])) {
+            cells.push(cell);
+        }
+    }
+    println!("{made} entries, {} values", cells.len());
+    // There is no room; and each may go, one at a time, in any order.
+    let more = shared.atomically(|tx| tx.create(&[1; 2000][..]));
+    assert!(matches!(more, Err(TransactionError::NoBlock(_))), "{more:?}");
+    for key in (0..made).rev() {
+        let removed = shared.atomically(|tx| map.remove(tx, &key));
+        assert_eq!(removed.unwrap_or_else(|why| panic!("entry {key}: {why}")), Some(key));
+        let removed = shared.atomically(|tx| tree.remove(tx, &(made - 1 - key)));
+        assert!(removed.unwrap_or_else(|why| panic!("leaf {key}: {why}")).is_some());
+        let popped = shared.atomically(|tx| queue.try_pop(tx));
+        assert!(popped.unwrap_or_else(|why| panic!("item {key}: {why}")).is_some());
+    }
+    for cell in cells {
+        shared.atomically(|tx| tx.free(cell)).unwrap();
+    }
+    shared.collect().unwrap();
+    let report = shared.check();
+    assert!(report.is_sound() && report.retired == 0, "{report}");
+    // The map keeps its buckets.
+    let made = fill(&shared, &[1; 1000]).len();
+    assert!(made > 800, "{made} values");
+}
+
+#[test]
+fn updates_do_not_use_up_the_room_for_removals() {
+    reuse::updates_do_not_use_up_the_room_for_removals(|| ());
+}
