@@ -1,4 +1,5 @@
 //! The fuzzer's corpus (`fuzz/corpus`), replayed without the fuzzer: the same code, on stable Rust.
+//! A binary of its own: `ci/fuzz.sh` runs it where there is no fuzzer, `ci/sanitizers.sh` under AddressSanitizer.
 
 use contempo_verify::plan::Plan;
 use std::path::Path;

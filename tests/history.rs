@@ -3,7 +3,7 @@
 //! interpreter must see and do the same: values, errors, retries, hooks, the final state.
 //!
 //! `CONTEMPO_STRESS_SECONDS` sets the time (default 2), `CONTEMPO_SEED` the seed. A seed fixes
-//! what the threads try, not how they interleave.
+//! what the threads try, not how they interleave. A binary of its own: `ci/stress.sh` runs it optimised, for long.
 
 use contempo_verify::checker::{self, Attempt, History, Version};
 use contempo_verify::judge::{self, Tally};

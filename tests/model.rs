@@ -1,5 +1,6 @@
 //! Random programs against a sequential interpreter: the same observations, the same results, the same
-//! hooks, the same final state, and every value dropped.
+//! hooks, the same final state, and every value dropped. A binary of its own: it is run alone with
+//! more cases (`PROPTEST_CASES`), and on a mutant.
 
 use contempo_verify::interpreter::Mistake;
 use contempo_verify::plan::Plan;

@@ -1,5 +1,5 @@
 //! Shared regions, as one process sees them: values, errors, memory, identity. (Several processes:
-//! `shared_processes`.)
+//! `tests/forks`.)
 
 use crate::support::region::{Place, elsewhere, fresh};
 use contempo::shared::collections::{Map, Queue};
