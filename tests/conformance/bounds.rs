@@ -294,8 +294,10 @@ pub(crate) fn the_timeout_of_a_side_that_was_not_needed_wakes_no_later_one<W: Bo
     thread::scope(|scope| {
         let sleeper = scope.spawn(|| {
             world.atomically(|tx| tx.or_else(|tx| patiently::<W>(tx, &never, SOON), |_| Ok(0)));
-            // Two attempts: one that sleeps until the flag is set, and one that commits.
-            world.run(attempts(2), |tx| tx.check(tx.read(&flag)? == 1))
+            // Two attempts: one that sleeps until the flag is set, and one that commits. (Where a sleeper looks from
+            // time to time, each look is one.)
+            let most = if W::SLEEPS_THROUGH { 2 } else { u32::MAX };
+            world.run(attempts(most), |tx| tx.check(tx.read(&flag)? == 1))
         });
         wait_until("it sleeps", || world.waits() > before);
         thread::sleep(5 * SOON);
@@ -337,7 +339,7 @@ pub(crate) fn retry_timeout_fails_after_an_interrupt<W: Bounded>() {
             Ok(())
         })
     });
-    assert!(message.contains(W::HOW_TO_PASS_ON[0]), "{message}");
+    assert!(message.contains("returned `Ok`"), "{message}");
 }
 
 pub(crate) fn what_a_bounded_closure_has_captured_is_dropped_when_it_panics<W: Bounded>() {

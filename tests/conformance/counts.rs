@@ -1,18 +1,10 @@
 //! Statistics of events that regions do not count yet: `retry`, sleeps (a region counts one that need not sleep, too),
 //! wake-ups,
-//! panics, and snapshots that move forward.
+//! and snapshots that move forward.
 
-use crate::support::{elsewhere, message_of, wait_until};
-use crate::world::{Step, Transaction, World};
+use crate::support::{elsewhere, wait_until};
+use crate::world::{Transaction, World};
 use std::thread;
-
-pub(crate) fn a_panic_is_an_abort_of_the_users<W: World>() {
-    let world = W::new();
-    let before = world.statistics();
-    message_of(|| world.atomically(|_| -> Step<(), W> { panic!("on purpose") }));
-    let since = world.statistics().since(&before);
-    assert_eq!((since.aborts_user, since.aborts(), since.commits), (1, 1, 0));
-}
 
 pub(crate) fn a_snapshot_that_moves_forward_is_an_extension<W: World>() {
     let world = W::new();

@@ -30,13 +30,9 @@ impl World for Local {
 
     const WRITES_ARE_BLIND: bool = true;
     const SLEEPS_THROUGH: bool = true;
-    const HOOKS_BEFORE_MISUSE: bool = true;
     const CHECKS_TELL_A_SIGNAL: bool = true;
-    const ABOUT_A_KEPT_SIGNAL: &'static str = "kept from another attempt";
     const HOW_TO_NEST: &'static [&'static str] =
         &["inside a transaction of the same thread", "f(tx)?", "tx.nested", "on_commit"];
-    const HOW_TO_PASS_ON: &'static [&'static str] =
-        &["returned `Ok`", "swallowed an `Interrupt`", "with `?`"];
 
     fn turn() -> Self::Turn {
         alone()

@@ -1,12 +1,14 @@
 //! A region that processes share: `contempo::shared`. (One process here; several: `tests/region`.)
 
+use crate::bounds::{Bounded, Bounds};
 use crate::support::region::Place;
 use crate::world::{Snapshot, Step, Stop, Transaction, World};
-use contempo::shared::{self, Cell, Interrupt, Options, Shared, TryError};
-use contempo::{Abort, Statistics};
+use contempo::shared::{self, Cell, Interrupt, Options, Shared, TransactionError, TryError};
+use contempo::{Abort, Exhausted, Statistics};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 #[derive(Clone)]
 pub(crate) struct Region {
@@ -41,12 +43,9 @@ impl World for Region {
 
     const WRITES_ARE_BLIND: bool = false;
     const SLEEPS_THROUGH: bool = false;
-    const HOOKS_BEFORE_MISUSE: bool = false;
     const CHECKS_TELL_A_SIGNAL: bool = false;
-    const ABOUT_A_KEPT_SIGNAL: &'static str = "Cancelled";
     const HOW_TO_NEST: &'static [&'static str] =
         &["inside a transaction of the same region", "on the same thread", "Pass the handle"];
-    const HOW_TO_PASS_ON: &'static [&'static str] = &["returned `Ok`", "had failed", "with `?`"];
 
     fn turn() {}
 
@@ -98,6 +97,55 @@ impl World for Region {
         assert!(report.is_sound(), "{report}");
         assert_eq!((report.unreachable, report.retired, report.dead), (0, 0, 0), "{report}");
         assert_eq!(report.cells, report.versions, "{report}");
+    }
+}
+
+impl Region {
+    fn builder(&self, bounds: Bounds) -> shared::Builder<'_> {
+        let mut builder = self.shared.builder();
+        if let Some(most) = bounds.max_attempts {
+            builder = builder.max_attempts(most);
+        }
+        if let Some(timeout) = bounds.timeout {
+            builder = builder.timeout(timeout);
+        }
+        if let Some(deadline) = bounds.deadline {
+            builder = builder.deadline(deadline);
+        }
+        builder
+    }
+}
+
+fn exhausted(why: TransactionError) -> Exhausted {
+    match why {
+        TransactionError::Exhausted(exhausted) => exhausted,
+        why => panic!("the region does what is asked: {why:?}"),
+    }
+}
+
+impl Bounded for Region {
+    fn run<R>(
+        &self,
+        bounds: Bounds,
+        mut body: impl FnMut(&shared::Transaction<'_>) -> Step<R, Self>,
+    ) -> Result<R, Exhausted> {
+        self.builder(bounds).run(move |tx| body(tx).map_err(|stop| stop.0)).map_err(exhausted)
+    }
+
+    fn try_run<R, E: Debug>(
+        &self,
+        bounds: Bounds,
+        body: impl FnMut(&shared::Transaction<'_>) -> Result<R, Abort<E>>,
+    ) -> Result<R, contempo::TryError<E>> {
+        self.builder(bounds).try_run(body).map_err(|why| match why {
+            TryError::User(error) => contempo::TryError::User(error),
+            TryError::Transaction(why) => contempo::TryError::Exhausted(exhausted(why)),
+            why => panic!("the region does what is asked: {why:?}"),
+        })
+    }
+
+    fn retry_timeout(tx: &shared::Transaction<'_>, timeout: Duration) -> Step<(), Self> {
+        tx.retry_timeout(timeout).map_err(Stop)
     }
 }
 
@@ -178,5 +226,5 @@ impl<'s> Snapshot<'s, Region> for shared::Snapshot<'s> {
 }
 
 suite!(crate::region::Region);
-// Not yet: `bounded_suite!(crate::region::Region);`, once `Region` implements `Bounded`, and
-// `counted_suite!(crate::region::Region);`.
+bounded_suite!(crate::region::Region);
+// Not yet: `counted_suite!(crate::region::Region);`.

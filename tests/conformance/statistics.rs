@@ -1,8 +1,8 @@
 //! Statistics: every event is counted once, under its own name. (What regions do not count
 //! yet: `counts.rs`. What is held and reclaimed: `tests/alone`.)
 
-use crate::support::elsewhere;
-use crate::world::{Snapshot, Transaction, World};
+use crate::support::{elsewhere, message_of};
+use crate::world::{Snapshot, Step, Transaction, World};
 use contempo::Abort;
 use std::thread;
 
@@ -43,6 +43,14 @@ pub(crate) fn aborts_by_cause<W: World>() {
     });
     let since = world.statistics().since(&before);
     assert_eq!((since.aborts_changed, since.aborts(), since.commits), (1, 1, 2));
+}
+
+pub(crate) fn a_panic_is_an_abort_of_the_users<W: World>() {
+    let world = W::new();
+    let before = world.statistics();
+    message_of(|| world.atomically(|_| -> Step<(), W> { panic!("on purpose") }));
+    let since = world.statistics().since(&before);
+    assert_eq!((since.aborts_user, since.aborts(), since.commits), (1, 1, 0));
 }
 
 pub(crate) fn failures_inside_do_not_count_as_aborts<W: World>() {

@@ -112,6 +112,7 @@ macro_rules! suite {
             statistics {
                 commits_and_reads
                 aborts_by_cause
+                a_panic_is_an_abort_of_the_users
                 failures_inside_do_not_count_as_aborts
                 counts_of_ended_threads_stay
             }
@@ -174,7 +175,6 @@ macro_rules! counted_suite {
     ($type:path) => {
         instantiate! { $type;
             counts {
-                a_panic_is_an_abort_of_the_users
                 a_snapshot_that_moves_forward_is_an_extension
                 retries_waits_and_wakes
                 a_retry_that_need_not_sleep_does_not_count_as_a_wait

@@ -22,17 +22,10 @@ pub(crate) trait World: Clone + Send + Sync + 'static {
     /// Does a sleeper sleep until something that it has read changes? (In a region it looks every 20 ms, since the
     /// process that should wake it may have died, and cells share the words that sleepers sleep on.)
     const SLEEPS_THROUGH: bool;
-    /// Do rollback hooks run, if one returns `Ok` after a swallowed signal, before that is told? (Else they run
-    /// after it; of two panics the first goes on.)
-    const HOOKS_BEFORE_MISUSE: bool;
     /// After a signal that was swallowed, does `check` fail even if its condition holds?
     const CHECKS_TELL_A_SIGNAL: bool;
-    /// What is said of a signal that was kept from another attempt. (In a region it is taken for a cancellation.)
-    const ABOUT_A_KEPT_SIGNAL: &'static str;
     /// What the panic about a transaction inside a transaction tells to do.
     const HOW_TO_NEST: &'static [&'static str];
-    /// What the panic about a swallowed signal tells to do.
-    const HOW_TO_PASS_ON: &'static [&'static str];
 
     /// What a test counts of its world must not be disturbed by other tests: if counts are those of the process,
     /// the tests of this world take turns.
