@@ -192,9 +192,9 @@ pub(crate) fn a_signal_kept_from_another_attempt_is_recognised<W: World>() {
 }
 
 pub(crate) fn sleeping_for_ever_is_recognised<W: World>() {
-    guarded("retry without reads", || {
-        let world = W::new();
-        for body in 0..4 {
+    for body in 0..4 {
+        guarded("retry without reads", move || {
+            let world = W::new();
             let message = message_of(|| {
                 world.atomically(|tx| match body {
                     0 => tx.retry::<()>(),
@@ -208,8 +208,8 @@ pub(crate) fn sleeping_for_ever_is_recognised<W: World>() {
             });
             says(&message, &["has read no cell", "before calling `retry`"]);
             all_is_well(&world);
-        }
-    });
+        });
+    }
 }
 
 /// What it has written is no cell that it has read, if writes are blind. (Where a write reads the cell first, a change
