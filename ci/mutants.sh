@@ -14,7 +14,7 @@ if ! cargo mutants --version >/dev/null 2>&1; then
 fi
 files=("$@")
 [ $# -gt 0 ] || files=(stm-core/src/protocol/{observe,commit,claim}.rs stm-core/src/local/{turns,declared}.rs
-  stm-sched/src/contention/{turn,queue}.rs stm-sched/src/words/mod.rs
+  stm-sched/src/contention/{turn,queue}.rs stm-sched/src/words/{version_tag,state,lock,turn}.rs
   stm-alloc/src/reclaim/{announcement,contemporaries}.rs)
 work=${CARGO_TARGET_DIR:-$PWD/target}/mutants
 tree=$work/tree

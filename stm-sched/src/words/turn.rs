@@ -1,0 +1,117 @@
+//! The word of a descriptor that says whether the reservations of its thread count.
+
+use super::reference::TICKET_MASK;
+use crate::primitives::Atomic;
+use bytemuck::{Pod, Zeroable};
+
+/// What a thread's turn is worth. The low bits of [`TurnWord`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TurnPhase {
+    /// It has none.
+    Idle,
+    /// In a queue, behind others. Holds nothing.
+    Waiting,
+    /// First in a queue: others may pass for a while. Holds nothing.
+    First,
+    /// Called out of the queue: it may run.
+    Called,
+    /// Its reservations count: whoever is younger gives way.
+    Pressing,
+    /// Its reservations do not count any more: an older one came, or it showed no sign of life.
+    Revoked,
+}
+
+/// The one word that says whether the reservations of a thread count.
+///
+/// | bits 63–44 | bits 43–3 | bits 2–0 |
+/// | --- | --- | --- |
+/// | 0 | ticket | phase |
+///
+/// | from | to | by whom |
+/// | --- | --- | --- |
+/// | anything | Waiting, First or Pressing of the next ticket; Idle of the same | the owner |
+/// | Waiting | First | whoever takes the one before it off the queue |
+/// | Waiting, First | Called | whoever releases the cell |
+/// | Pressing | Revoked | an older transaction that presses too, or a waiter when the lease is over |
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C, align(8))]
+pub struct TurnWord(u64);
+
+impl TurnWord {
+    const TICKET_SHIFT: u32 = 3;
+
+    /// Turn `ticket` in `phase`.
+    pub const fn new(ticket: u64, phase: TurnPhase) -> Self {
+        TurnWord((ticket & TICKET_MASK) << Self::TICKET_SHIFT | phase as u64)
+    }
+
+    /// The number of the turn.
+    pub const fn ticket(self) -> u64 {
+        self.0 >> Self::TICKET_SHIFT
+    }
+
+    /// What it is worth.
+    pub const fn phase(self) -> TurnPhase {
+        match self.0 & 0b111 {
+            0 => TurnPhase::Idle,
+            1 => TurnPhase::Waiting,
+            2 => TurnPhase::First,
+            3 => TurnPhase::Called,
+            4 => TurnPhase::Pressing,
+            _ => TurnPhase::Revoked,
+        }
+    }
+
+    /// The same turn in another phase.
+    #[must_use]
+    pub const fn with_phase(self, phase: TurnPhase) -> Self {
+        Self::new(self.ticket(), phase)
+    }
+
+    /// The ticket after this word's. Never 0, which means "not reserved".
+    pub const fn next_ticket(self) -> u64 {
+        match (self.ticket() + 1) & TICKET_MASK {
+            0 => 1,
+            ticket => ticket,
+        }
+    }
+}
+
+/// An atomic [`TurnWord`].
+pub type AtomicTurnWord = Atomic<TurnWord>;
+
+// The protocol is non-blocking only if its words are.
+#[cfg(not(any(contempo_loom, contempo_shuttle)))]
+const _: () = assert!(Atomic::<TurnWord>::is_lock_free());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Numbers of which no bit equals its neighbours, and the highest and the lowest are set.
+    const TICKET: u64 = 0x155_5555_5555;
+
+    #[test]
+    fn fields_lie_where_the_table_says() {
+        assert_eq!(TurnWord::new(TICKET, TurnPhase::Revoked).0, TICKET << 3 | 5);
+    }
+
+    #[test]
+    fn turn_word_keeps_ticket_and_phase_apart() {
+        use TurnPhase::{Called, First, Idle, Pressing, Revoked, Waiting};
+        for phase in [Idle, Waiting, First, Called, Pressing, Revoked] {
+            for (ticket, next) in [(0, 1), (1, 2), (6, 7), (TICKET, TICKET + 1)] {
+                let word = TurnWord::new(ticket, phase);
+                assert_eq!(
+                    (word.ticket(), word.phase(), word.next_ticket()),
+                    (ticket, phase, next)
+                );
+                assert_eq!(TurnWord::new(ticket, Revoked).with_phase(phase), word);
+            }
+            let last = TurnWord::new(TICKET_MASK, phase);
+            assert_eq!((last.ticket(), last.phase()), (TICKET_MASK, phase));
+            assert_eq!(last.next_ticket(), 1, "0 means \"not reserved\"");
+            assert_eq!(TurnWord::new(TICKET_MASK + 2, phase).ticket(), 1, "tickets wrap");
+        }
+    }
+}

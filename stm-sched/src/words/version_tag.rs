@@ -1,0 +1,101 @@
+//! The word of a version that says by which transaction, or at which stamp, it was written.
+
+use super::reference::{Owner, SERIAL_BITS, SERIAL_MASK};
+use crate::primitives::Atomic;
+use bytemuck::{Pod, Zeroable};
+
+/// Who wrote a version, and when.
+///
+/// | bit 63 | bits 62–43 | bits 42–0 | meaning |
+/// | --- | --- | --- | --- |
+/// | 0 | stamp (63 bits) | | committed at that stamp |
+/// | 1 | slot | serial | a claim of that transaction |
+///
+/// A claim is numerically above every stamp, so that the reader's fast path is one comparison:
+/// `who_when <= bound` says "committed, and early enough".
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C, align(8))]
+pub struct WhoWhen(u64);
+
+impl WhoWhen {
+    const CLAIM: u64 = 1 << 63;
+
+    /// Committed at `stamp`.
+    #[inline(always)]
+    pub const fn committed(stamp: u64) -> Self {
+        debug_assert!(stamp & Self::CLAIM == 0);
+        WhoWhen(stamp)
+    }
+
+    /// A claim of `owner`'s transaction.
+    #[inline(always)]
+    pub const fn claim(owner: Owner) -> Self {
+        WhoWhen(Self::CLAIM | (owner.slot as u64) << SERIAL_BITS | owner.serial)
+    }
+
+    /// Is this the stamp of a commit no later than `bound`? The whole check of a fast read.
+    #[inline(always)]
+    pub const fn committed_by(self, bound: u64) -> bool {
+        self.0 <= bound
+    }
+
+    /// The stamp, if committed.
+    #[inline(always)]
+    pub const fn stamp(self) -> Option<u64> {
+        if self.0 & Self::CLAIM == 0 { Some(self.0) } else { None }
+    }
+
+    /// The owner, if this is a claim.
+    #[inline(always)]
+    pub const fn owner(self) -> Option<Owner> {
+        if self.0 & Self::CLAIM == 0 {
+            None
+        } else {
+            Some(Owner {
+                slot: ((self.0 & !Self::CLAIM) >> SERIAL_BITS) as u32,
+                serial: self.0 & SERIAL_MASK,
+            })
+        }
+    }
+}
+
+/// An atomic [`WhoWhen`].
+pub type AtomicWhoWhen = Atomic<WhoWhen>;
+
+// The protocol is non-blocking only if its words are.
+#[cfg(not(any(contempo_loom, contempo_shuttle)))]
+const _: () = assert!(Atomic::<WhoWhen>::is_lock_free());
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::SLOT_BITS;
+    use super::*;
+
+    // Numbers of which no bit equals its neighbours, and the highest and the lowest are set.
+    const SLOT: u32 = 0b1010_1010_1010_1010_1011;
+    const SERIAL: u64 = 0x555_5555_5555;
+
+    #[test]
+    fn fields_lie_where_the_table_says() {
+        let claim = WhoWhen::claim(Owner { slot: SLOT, serial: SERIAL });
+        assert_eq!(claim.0, 1 << 63 | u64::from(SLOT) << 43 | SERIAL);
+        assert_eq!(WhoWhen::committed(SERIAL).0, SERIAL);
+    }
+
+    #[test]
+    fn who_when_tells_claims_from_stamps() {
+        for (slot, serial) in [(SLOT, SERIAL), ((1 << SLOT_BITS) - 1, SERIAL_MASK), (0, 0), (1, 1)]
+        {
+            let owner = Owner { slot, serial };
+            let claim = WhoWhen::claim(owner);
+            assert_eq!((claim.owner(), claim.stamp()), (Some(owner), None));
+            assert!(!claim.committed_by(u64::MAX >> 1), "a claim is above every stamp");
+        }
+        for stamp in [0, 1, 7, SERIAL, u64::MAX >> 1] {
+            let committed = WhoWhen::committed(stamp);
+            assert_eq!((committed.owner(), committed.stamp()), (None, Some(stamp)));
+            assert!(committed.committed_by(stamp) && committed.committed_by(stamp + 1));
+            assert!(stamp == 0 || !committed.committed_by(stamp - 1));
+        }
+    }
+}
