@@ -31,6 +31,14 @@ export CONTEMPO_FAULT=None CONTEMPO_SCHEDULES=1000 SHUTTLE_SILENCE_WARNINGS=1
 tests=(history model conformance local)
 cd "$tree"
 
+# The module that a file is: words::turn.
+module() {
+  local path=${1#*src/}
+  path=${path%.rs}
+  path=${path%/mod}
+  echo "${path//\//::}"
+}
+
 # One pass over what is left of $file: name, checker or "", time limit, package, and what `cargo test` gets.
 pass() {
   local name=$1 checker=$2 limit=$3 package=$4 target=$work/target status=0
@@ -54,7 +62,7 @@ pass() {
   } >>"${out%/*}/passes.txt"
 }
 for file in "${files[@]}"; do
-  name=$(basename "${file%/mod.rs}" .rs)
+  name=$(module "$file")
   out=$work/out/$name/mutants.out
   rm -rf "${out%/*}" && mkdir -p "${out%/*}"
   package=contempo-${file%%/*}
@@ -72,7 +80,7 @@ for file in "${files[@]}"; do
 done
 status=0
 for file in "${files[@]}"; do
-  out=$work/out/$(basename "${file%/mod.rs}" .rs)
+  out=$work/out/$(module "$file")
   echo "== $file"
   cat "$out/passes.txt"
   sed 's/^/missed: /' "$out/mutants.out/missed.txt"
