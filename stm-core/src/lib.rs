@@ -28,8 +28,9 @@ pub mod region;
 pub mod session;
 
 pub use contempo_sched::contention::policy::Policy;
-pub use contempo_sched::contention::report::{Conflicts, ContendedCell, ContentionReport, Waiter};
+pub use contempo_sched::contention::report::{ContendedCell, ContentionReport, Waiter};
 pub use contempo_sched::contention::settings::{Settings, SettingsError};
+pub use contempo_sched::descriptor::conflicts::Conflicts;
 pub use contempo_sched::descriptor::statistics::{Cause, Statistics};
 use contempo_sched::primitives::checked::Step;
 #[doc(hidden)]

@@ -5,11 +5,10 @@ use crate::domain::{Domain, Native};
 use crate::protocol::commit::{Commit, Conflict, WriteEntry};
 use crate::protocol::observe::newest_at;
 use crate::protocol::version::{CellHeader, Version, VersionHeader};
-use contempo_sched::contention::turn::Rank;
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::primitives::{AtomicPtr, Ordering};
 use contempo_sched::words::{
-    AtomicLockWord, LockWord, Owner, Phase, Reservation, StateWord, TurnPhase, WhoWhen,
+    AtomicLockWord, LockWord, Owner, Phase, Rank, Reservation, StateWord, TurnPhase, WhoWhen,
 };
 use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null_mut};

@@ -13,10 +13,10 @@ use crate::region::recover::is_slot_of_the_dead;
 use crate::region::session::Session;
 use crate::region::turns::{History, LEASE};
 use contempo_alloc::region::handle::Handle;
-use contempo_sched::contention::turn::{Rank, pressing, revoke, revoke_silent};
+use contempo_sched::contention::turn::{pressing, revoke, revoke_silent};
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::words::{Reservation, TurnPhase};
+use contempo_sched::words::{Rank, Reservation, TurnPhase};
 use std::cell::{Cell, RefCell};
 
 /// How many a thread remembers whom it has given way to.

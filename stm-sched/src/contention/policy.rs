@@ -11,8 +11,8 @@
 //! Karma here count from the first *failed* attempt: a transaction that has not failed reads no clock
 //! and publishes nothing.)
 
-use crate::contention::turn::Rank;
 use crate::primitives::CHECKED;
+use crate::words::Rank;
 
 /// How a domain settles conflicts between writers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

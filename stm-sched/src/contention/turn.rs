@@ -12,22 +12,7 @@ use crate::contention::policy::{Lease, lease_needed};
 use crate::descriptor::Descriptor;
 use crate::descriptor::table::Descriptors;
 use crate::primitives::Ordering;
-use crate::words::{Reservation, TurnPhase, TurnWord};
-
-/// Who goes first: the lower rank, and of equals the lower slot. By default the rank is the time of
-/// the first failed attempt, so the older goes first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Rank {
-    /// The policy's number, lower is stronger.
-    pub value: u64,
-    /// Settles ties.
-    pub slot: u32,
-}
-
-impl Rank {
-    /// The rank of a transaction that has not failed yet: after all others.
-    pub const NONE: u64 = u64::MAX;
-}
+use crate::words::{Rank, Reservation, TurnPhase, TurnWord};
 
 impl Descriptor {
     /// The rank of the transaction that runs on this descriptor, which is `slot`.

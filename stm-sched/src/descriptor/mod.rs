@@ -5,7 +5,9 @@
 //! | `record` | the descriptor of a thread, made of words |
 //! | [`table`] | the growing table of descriptors |
 //! | [`statistics`] | per-thread counters, added up on demand |
+//! | [`conflicts`] | what has happened to a thread at which cell, for the contention report |
 
+pub mod conflicts;
 mod record;
 pub mod statistics;
 pub mod table;

@@ -3,12 +3,11 @@
 //! A [`Descriptor`] is made of words only, so that it means the same in every process that maps it. What
 //! a thread of one process has beside that is in its [`ThreadDescriptor`].
 
-use crate::contention::report::ConflictLog;
-use crate::contention::turn::Rank;
+use crate::descriptor::conflicts::ConflictLog;
 use crate::descriptor::statistics::ThreadCounters;
 use crate::primitives::parker::Parker;
 use crate::primitives::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::words::{AtomicStateWord, AtomicTurnWord, Phase, StateWord, TurnPhase, TurnWord};
+use crate::words::{AtomicStateWord, AtomicTurnWord, Phase, Rank, StateWord, TurnPhase, TurnWord};
 
 /// One thread's record.
 ///

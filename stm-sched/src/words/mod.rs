@@ -7,7 +7,7 @@
 //! | `version_tag` | [`WhoWhen`]: by which transaction, or at which stamp, a version was written |
 //! | `state` | [`StateWord`]: decides a transaction |
 //! | `lock` | [`LockWord`]: whether threads wait for a cell, and for which turn it is reserved |
-//! | `turn` | [`TurnWord`]: whether the reservations of a thread count |
+//! | `turn` | [`TurnWord`]: whether the reservations of a thread count; [`Rank`]: which of two goes first |
 //!
 //! A *reference* to a transaction is a pair (slot, serial): the slot of its thread's descriptor
 //! and the number of the transaction on that slot. It means the same in every process, and a
@@ -22,5 +22,5 @@ mod version_tag;
 pub use lock::{AtomicLockWord, LockWord};
 pub use reference::{Owner, Reservation, SERIAL_BITS, SLOT_BITS, TICKET_BITS};
 pub use state::{AtomicStateWord, Phase, StateWord};
-pub use turn::{AtomicTurnWord, TurnPhase, TurnWord};
+pub use turn::{AtomicTurnWord, Rank, TurnPhase, TurnWord};
 pub use version_tag::{AtomicWhoWhen, WhoWhen};

@@ -1,4 +1,4 @@
-//! The word of a descriptor that says whether the reservations of its thread count.
+//! The word of a descriptor that says whether the reservations of its thread count; and which of two goes first.
 
 use super::reference::TICKET_MASK;
 use crate::primitives::Atomic;
@@ -75,6 +75,21 @@ impl TurnWord {
             ticket => ticket,
         }
     }
+}
+
+/// Who goes first: the lower rank, and of equals the lower slot. By default the rank is the time of
+/// the first failed attempt, so the older goes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Rank {
+    /// The policy's number, lower is stronger.
+    pub value: u64,
+    /// Settles ties.
+    pub slot: u32,
+}
+
+impl Rank {
+    /// The rank of a transaction that has not failed yet: after all others.
+    pub const NONE: u64 = u64::MAX;
 }
 
 /// An atomic [`TurnWord`].

@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::local::frozen::{Stopped, Thread, cell};
-use contempo_sched::contention::report::Conflicts;
 use contempo_sched::contention::settings::Settings;
+use contempo_sched::descriptor::conflicts::Conflicts;
 use contempo_sched::primitives::AtomicBool;
 use contempo_sched::words::Phase;
 

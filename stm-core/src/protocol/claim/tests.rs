@@ -6,8 +6,7 @@ use crate::domain::Native;
 use crate::local::frozen::{OLD, OURS, Stopped, THEIRS, Thread, cell};
 use contempo_sched::contention::policy::Policy;
 use contempo_sched::contention::settings::Settings;
-use contempo_sched::contention::turn::Rank;
-use contempo_sched::words::{LockWord, Reservation};
+use contempo_sched::words::{LockWord, Rank, Reservation};
 
 /// Who presses, with what rank: we, and the other one.
 type Press = (Option<u64>, Option<u64>);
