@@ -1,8 +1,7 @@
 //! The domain of a process, under a checker: made anew for each execution.
 
 use super::{Domain, Native};
-use contempo_sched::primitives::checked::unwinding;
-use contempo_sched::primitives::{PROGRAM, lazy_static};
+use contempo_sched::primitives::{PROGRAM, lazy_static, unwinding};
 use std::cell::{Cell, RefCell};
 use std::panic::catch_unwind;
 use std::sync::{Arc, Weak};

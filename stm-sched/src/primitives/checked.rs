@@ -18,7 +18,6 @@ mod explore;
 
 pub use explore::{Explorer, explore, sync, thread};
 
-use crate::primitives::PROGRAM;
 use std::time::Instant;
 
 /// A step of a transaction.
@@ -32,13 +31,6 @@ pub enum Step {
     Commit,
     /// A question about the domain: statistics, a report.
     Ask,
-}
-
-/// Is a panic under way in a program that is checked? Then nothing of contempo may touch the checker, and no
-/// value of the user's is dropped: the checker may be at an end, and a second panic would end the process.
-#[inline(always)]
-pub fn unwinding() -> bool {
-    PROGRAM && std::thread::panicking()
 }
 
 /// The time now, to compare with deadlines. Under the checkers it moves only when a thread sleeps until
@@ -120,7 +112,7 @@ mod imp {
 #[cfg(all(any(contempo_loom, contempo_shuttle), not(contempo_models)))]
 mod imp {
     use super::Step;
-    use crate::primitives::thread;
+    use crate::primitives::{thread, unwinding};
     use std::cell::RefCell;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -150,7 +142,7 @@ mod imp {
 
         /// The thread of `slot` takes a step: the checker may let others run before it.
         pub fn take(&self, slot: u32, step: Step) {
-            if super::unwinding() {
+            if unwinding() {
                 return;
             }
             // Read-modify-writes, so that each comes after all before it. Acquire, partner: the commits
@@ -197,16 +189,9 @@ mod imp {
         TAKEN.with_borrow(|taken| taken.iter().any(|(slot, _)| *slot != taken[0].0))
     }
 
-    /// Lets the others go first.
-    pub(crate) fn give_way() {
-        if !super::unwinding() {
-            thread::yield_now();
-        }
-    }
-
     /// Wakes a thread, also while a panic unwinds: the program may catch that.
     pub(crate) fn unpark(sleeper: &thread::Thread) {
-        if super::unwinding() {
+        if unwinding() {
             // The checker may have come to its end.
             let _ = catch_unwind(AssertUnwindSafe(|| sleeper.unpark()));
         } else {
@@ -221,4 +206,4 @@ use imp::several;
 #[cfg(any(contempo_loom, contempo_shuttle))]
 use imp::taken;
 #[cfg(all(any(contempo_loom, contempo_shuttle), not(contempo_models)))]
-pub(crate) use imp::{give_way, unpark};
+pub(crate) use imp::unpark;

@@ -38,7 +38,15 @@ mod imp {
         #[cfg(not(any(contempo_loom, contempo_shuttle)))]
         std::hint::spin_loop();
         #[cfg(any(contempo_loom, contempo_shuttle))]
-        crate::primitives::checked::give_way();
+        give_way();
+    }
+
+    /// Lets the others go first.
+    #[cfg(any(contempo_loom, contempo_shuttle))]
+    pub(crate) fn give_way() {
+        if !super::unwinding() {
+            thread::yield_now();
+        }
     }
 }
 
@@ -118,6 +126,13 @@ pub const CHECKED: bool = cfg!(any(contempo_loom, contempo_shuttle));
 
 /// Is it a user's program that the checker runs, and not a model of contempo's own parts?
 pub const PROGRAM: bool = CHECKED && !cfg!(contempo_models);
+
+/// Is a panic under way in a program that is checked? Then nothing of contempo may touch the checker, and no
+/// value of the user's is dropped: the checker may be at an end, and a second panic would end the process.
+#[inline(always)]
+pub fn unwinding() -> bool {
+    PROGRAM && std::thread::panicking()
+}
 
 /// Orders what this thread did before a sequentially consistent read-modify-write against the
 /// loads that follow it.

@@ -4,9 +4,8 @@
 
 use super::Context;
 use crate::domain::{Holder, native};
-use contempo_sched::primitives::checked::unwinding;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::primitives::thread_local;
+use contempo_sched::primitives::{thread_local, unwinding};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

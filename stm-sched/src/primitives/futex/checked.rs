@@ -1,8 +1,8 @@
 //! What stands for the futex while a user's program is checked: the checker's own parking. Between two
 //! scheduling points a thread is alone, so nothing can come between a look at the word and the sleep.
 
-use crate::primitives::checked;
-use crate::primitives::{AtomicU32, Mutex, MutexGuard, Ordering, thread};
+use crate::primitives::checked::unpark;
+use crate::primitives::{AtomicU32, Mutex, MutexGuard, Ordering, give_way, thread};
 use std::time::Duration;
 
 /// Where those sleep who wait for one word.
@@ -33,7 +33,7 @@ impl<const SHARED: bool> Futex<SHARED> {
     pub(crate) fn wait(&self, word: &AtomicU32, value: u32, left: Option<Duration>) {
         // Relaxed, here and below: only one thread runs at a time, and a permit is taken by the caller.
         if left.is_some() {
-            checked::give_way();
+            give_way();
             return;
         }
         if word.load(Ordering::Relaxed) != value {
@@ -47,7 +47,7 @@ impl<const SHARED: bool> Futex<SHARED> {
             foreign |= word.load(Ordering::Relaxed) == value;
         }
         if foreign {
-            checked::unpark(&thread::current());
+            unpark(&thread::current());
         }
     }
 
@@ -60,6 +60,6 @@ impl<const SHARED: bool> Futex<SHARED> {
     pub(crate) fn wake_all(&self, _word: &AtomicU32) {
         // Taken out first: others may run while one is unparked.
         let sleepers = std::mem::take(&mut *self.sleepers());
-        sleepers.iter().for_each(checked::unpark);
+        sleepers.iter().for_each(unpark);
     }
 }
