@@ -288,11 +288,16 @@ impl BlockCache {
     fn overflow(&self, class: usize) {
         let cache = &self.classes[class];
         let full = Magazine { head: cache.head.get(), count: cache.count.get() };
-        let previous = cache.spare.replace(full);
         cache.head.set(null_mut());
         cache.count.set(0);
+        if cache.spare.get().head.is_null() {
+            cache.spare.set(full);
+            return;
+        }
+        // Not the list in reserve: its blocks have left the cache, and to go along it would wait for each of
+        // them.
         // SAFETY: our own free blocks.
-        unsafe { self.shared.free[class].put(previous) };
+        unsafe { self.shared.free[class].put(full) };
     }
 
     /// # Safety

@@ -35,6 +35,8 @@ pub const SLAB: usize = 64 * 1024;
 pub const HEADER: usize = if CHECKED { 1024 } else { 64 };
 /// The place of no block, where one is asked for.
 const NOTHING: u32 = 0;
+/// Slabs whose blocks are gathered at a time. A power of two.
+const CHAINS: usize = if CHECKED { 2 } else { 128 };
 /// Looks at a busy list before a taker goes away.
 const LOOKS: u32 = if CHECKED { 1 } else { 100 };
 
@@ -151,6 +153,32 @@ fn offset_of<T>(place: *mut T) -> u32 {
     (place.addr() & (SLAB - 1)) as u32
 }
 
+/// Free blocks of one slab on their way back to it.
+#[derive(Clone, Copy)]
+struct Chain {
+    first: *mut Free,
+    last: *mut Free,
+    count: u32,
+}
+
+impl Chain {
+    const EMPTY: Chain = Chain { first: null_mut(), last: null_mut(), count: 0 };
+
+    /// Adds a block, as the first: so they are taken in the order in which they were freed.
+    ///
+    /// # Safety
+    /// It is a free block of the chain's slab, and nobody else's.
+    unsafe fn add(&mut self, block: *mut Free) {
+        if self.count == 0 {
+            self.last = block;
+        }
+        // SAFETY: our caller's promise. (The link of the last is set when it comes to its slab.)
+        unsafe { (*block).next = self.first };
+        self.first = block;
+        self.count += 1;
+    }
+}
+
 /// What was taken of one slab.
 #[derive(Debug)]
 pub struct Taken {
@@ -181,25 +209,41 @@ impl FreeSlabs {
     /// # Safety
     /// They are free blocks of slabs of this class, and nobody else's.
     pub unsafe fn put(&self, magazine: Magazine) {
+        if magazine.head.is_null() {
+            return;
+        }
+        // What was freed in disorder jumps from slab to slab: some chains are gathered at a time, so that
+        // each takes many blocks with it.
+        let mut chains = [Chain::EMPTY; CHAINS];
         let mut block = magazine.head;
         while !block.is_null() {
             let slab = Slab::of(block);
-            let (first, mut last, mut count) = (block, block, 1);
-            // Those that follow it and lie in the same slab go with it.
-            loop {
-                // SAFETY: a free block links to the next.
-                block = unsafe { (*last).next };
-                if block.is_null() || Slab::of(block) != slab {
-                    break;
-                }
-                last = block;
-                count += 1;
+            let chain = &mut chains[slab.addr() / SLAB % CHAINS];
+            if chain.count > 0 && Slab::of(chain.first) != slab {
+                // SAFETY: gathered below of the caller's blocks.
+                unsafe { self.put_chain(std::mem::replace(chain, Chain::EMPTY)) };
             }
-            // SAFETY: walked above.
-            unsafe { Slab::push(first, last, count) };
-            // SAFETY: our caller's promise.
-            unsafe { self.list(slab) };
+            // SAFETY: a free block links to the next.
+            let next = unsafe { (*block).next };
+            // SAFETY: a free block, and the caller's (our caller's promise).
+            unsafe { chain.add(block) };
+            block = next;
         }
+        for chain in chains.into_iter().filter(|chain| chain.count > 0) {
+            // SAFETY: gathered above of the caller's blocks.
+            unsafe { self.put_chain(chain) };
+        }
+    }
+
+    /// Takes one chain back to its slab.
+    ///
+    /// # Safety
+    /// It is not empty, of a slab of this class, and nobody else's.
+    unsafe fn put_chain(&self, Chain { first, last, count }: Chain) {
+        // SAFETY: our caller's promise; a chain is linked from its first to its last.
+        unsafe { Slab::push(first, last, count) };
+        // SAFETY: our caller's promise.
+        unsafe { self.list(Slab::of(first)) };
     }
 
     /// Takes back the part of a slab that begins at `fresh` and was never carved. Never waits.
