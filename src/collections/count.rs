@@ -85,8 +85,13 @@ impl Count {
         level: u32,
     ) -> StmResult<Option<usize>> {
         let stripe = &self.stripes[thread() % self.stripes.len()];
-        let count = tx.read(&stripe.count)? + change;
-        tx.write(&stripe.count, count)?;
+        // Not `read` and `write`: a reference that `read` gives out would keep each of the transaction's
+        // counts to its end.
+        let mut count = 0;
+        tx.modify(&stripe.count, |before| {
+            count = before + change;
+            count
+        })?;
         let interval = ((1_i64 << level) / (32 * self.stripes.len() as i64)).max(4);
         // Relaxed, here and below: an estimate.
         if (count - stripe.published.load(Ordering::Relaxed)).abs() < interval {
