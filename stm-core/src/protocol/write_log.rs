@@ -5,10 +5,15 @@ use crate::domain::Domain;
 use crate::protocol::commit::WriteEntry;
 use crate::protocol::version::{CellHeader, VersionHeader};
 use contempo_alloc::reclaim::retired::{Block, BlockKind};
+use pages::Pages;
 use std::ptr::{NonNull, null_mut};
+
+mod pages;
 
 /// Up to this many entries are searched one after the other; larger logs are indexed.
 const SCAN: usize = 16;
+/// Logs of more entries than this have their index by pages, once the other one is full.
+const LARGE: usize = 4096;
 
 /// A second write made an earlier pending version invisible. References to it may be out, or a rollback
 /// brings it back: so it stays, at most until the attempt ends.
@@ -48,6 +53,8 @@ pub(crate) struct WriteLog<D: Domain> {
     /// How many parts have begun.
     parts: usize,
     index: Index,
+    /// The index of a large log.
+    pages: Pages,
     /// A bit for each entry's cell: most look-ups in small logs end here.
     filter: u64,
 }
@@ -62,6 +69,7 @@ impl<D: Domain> WriteLog<D> {
             part: 0,
             parts: 0,
             index: Index::new(),
+            pages: Pages::new(),
             filter: 0,
         }
     }
@@ -92,9 +100,19 @@ impl<D: Domain> WriteLog<D> {
             // The newest first: what was written last is the likeliest to be read.
             return self.entries.iter().rposition(|entry| entry.cell == cell);
         }
-        self.index.find(cell.addr(), |entry| {
-            self.entries.get(entry).is_some_and(|entry| entry.cell == cell)
-        })
+        let is_it = |entry: usize| self.entries.get(entry).is_some_and(|entry| entry.cell == cell);
+        match self.index.find(cell.addr(), is_it) {
+            Some(Index::HANDED_OVER) => self.find_by_pages(cell),
+            found => found,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_by_pages(&self, cell: *const CellHeader<D>) -> Option<usize> {
+        // It may have been taken back, and its place may be another cell's.
+        let is_it = |entry: &usize| self.entries.get(*entry).is_some_and(|it| it.cell == cell);
+        self.pages.find(cell).filter(is_it)
     }
 
     /// The pending version of entry `entry`.
@@ -141,11 +159,27 @@ impl<D: Domain> WriteLog<D> {
     #[inline(never)]
     fn index_newest(&mut self) {
         let newest = self.entries.len() - 1;
-        if self.entries.len() == SCAN + 1 || !self.index.has_room() {
+        if self.entries.len() > LARGE && !self.index.has_room() {
+            self.index_by_pages();
+        } else if self.entries.len() == SCAN + 1 || !self.index.has_room() {
             // A rollback may have left stale slots behind: start over with what is there.
             self.index.rebuild(self.entries.iter().map(|entry| entry.cell.addr()));
         } else {
             self.index.insert(self.entries[newest].cell.addr(), newest);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn index_by_pages(&mut self) {
+        let mut from = self.entries.len() - 1;
+        if !self.index.is_handed_over() {
+            self.index.hand_over();
+            self.pages.clear();
+            from = 0;
+        }
+        for (entry, write) in self.entries.iter().enumerate().skip(from) {
+            self.pages.insert(write.cell, entry);
         }
     }
 
@@ -287,6 +321,9 @@ struct Slot {
 }
 
 impl Index {
+    /// The entry of no cell: found for all of them once another index has taken over.
+    const HANDED_OVER: usize = u32::MAX as usize;
+
     const fn new() -> Self {
         Index { slots: Vec::new(), mask: 0, shift: 0, used: 0, generation: 0 }
     }
@@ -310,11 +347,25 @@ impl Index {
             if slot.generation != self.generation {
                 return None;
             }
-            if is_it(slot.entry as usize) {
+            if is_it(slot.entry as usize) || slot.entry as usize == Self::HANDED_OVER {
                 return Some(slot.entry as usize);
             }
             at = (at + 1) & self.mask;
         }
+    }
+
+    /// From now on, until it is built anew, another index knows the entries: this one has no room, and every
+    /// look-up in it comes upon one of two slots, which say so.
+    fn hand_over(&mut self) {
+        let slot = Slot { generation: self.generation, entry: Self::HANDED_OVER as u32 };
+        self.slots[..2].fill(slot);
+        self.mask = 1;
+        self.shift = u64::BITS - 1;
+        self.used = 2;
+    }
+
+    fn is_handed_over(&self) -> bool {
+        self.mask == 1
     }
 
     fn insert(&mut self, key: usize, entry: usize) {
