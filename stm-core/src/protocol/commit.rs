@@ -1,6 +1,7 @@
 //! Commit: claim all or none (`claim`), decide by one word, finish or give back.
 
 use crate::domain::{Domain, Link};
+use crate::protocol::ahead;
 use crate::protocol::observe::newest_at;
 use crate::protocol::version::{CellHeader, VersionHeader};
 use contempo_alloc::reclaim::retired::{Block, BlockKind};
@@ -118,7 +119,7 @@ impl<D: Domain> Commit<'_, D> {
         &self,
         reads: &[ReadEntry<D>],
         writes: &mut [WriteEntry<D>],
-        mut replaced: impl FnMut(u64, Block),
+        replaced: impl FnMut(u64, Block),
     ) -> Result<u64, Conflict<D>> {
         let early = writes.len() <= DECIDE_EARLY;
         let mut state =
@@ -142,12 +143,10 @@ impl<D: Domain> Commit<'_, D> {
             }
         }
         let drawn_early = planted(Fault::DrawBeforeClaim).then(|| self.domain.clock().draw(1));
-        for index in 0..writes.len() {
+        // SAFETY: our caller's promise.
+        if let Err(conflict) = unsafe { self.claim_all(writes) } {
             // SAFETY: our caller's promise.
-            if let Err(conflict) = unsafe { self.claim(&mut writes[index]) } {
-                // SAFETY: as above.
-                return Err(unsafe { self.give_back(writes, conflict) });
-            }
+            return Err(unsafe { self.give_back(writes, conflict) });
         }
         if !early {
             let deciding = state.with_phase(Phase::Deciding);
@@ -222,7 +221,46 @@ impl<D: Domain> Commit<'_, D> {
         // marks the cell by a SeqCst swap and then looks at our state. Ours first: the watcher
         // sees the change. Theirs first: we see the mark.
         fence_after_sequential_swap();
-        for write in &*writes {
+        // SAFETY: all are claimed, and this transaction still runs; the cells are alive (our caller's promise).
+        unsafe { self.publish_all(writes, stamp, replaced) };
+        Ok(stamp)
+    }
+
+    /// Unlocks every cell, and hands out what was replaced in it.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run); all writes are claimed, and decided to be committed at `stamp`.
+    #[inline(always)]
+    unsafe fn publish_all(
+        &self,
+        writes: &[WriteEntry<D>],
+        stamp: u64,
+        mut replaced: impl FnMut(u64, Block),
+    ) {
+        if ahead::is_far(writes) {
+            for group in ahead::groups(writes) {
+                ahead::fetch_to_publish(group);
+                // SAFETY: some of `writes`, for which our caller promises what `publish` asks for.
+                unsafe { self.publish(group, stamp, &mut replaced) };
+            }
+        } else {
+            // SAFETY: our caller promises of `writes` what `publish` asks for.
+            unsafe { self.publish(writes, stamp, &mut replaced) };
+        }
+    }
+
+    /// The same of some.
+    ///
+    /// # Safety
+    /// As [`publish_all`](Self::publish_all).
+    #[inline(always)]
+    unsafe fn publish(
+        &self,
+        writes: &[WriteEntry<D>],
+        stamp: u64,
+        replaced: &mut impl FnMut(u64, Block),
+    ) {
+        for write in writes {
             // Release, partner: the readers' acquire. This is the unlock. Others may have finished
             // it for us: the same value.
             // SAFETY: ours, and if it was replaced already, we are still its contemporary.
@@ -246,7 +284,6 @@ impl<D: Domain> Commit<'_, D> {
                 self.awaited(cell, lock);
             }
         }
-        Ok(stamp)
     }
 
     /// A reader or validator wants us to commit later than its bound (or somebody has aborted
