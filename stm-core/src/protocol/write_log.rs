@@ -508,6 +508,54 @@ mod tests {
     }
 
     #[test]
+    fn a_large_log_finds_what_was_written_and_rolls_back() {
+        let cells = cells(30_000);
+        let mut log = WriteLog::<Native>::new();
+        // Writes some cells, which come after so many others.
+        let write = |log: &mut WriteLog<Native>, range: std::ops::Range<usize>, after: usize| {
+            assert_eq!(log.entries.len(), after);
+            for cell in &cells[range] {
+                assert_eq!(log.find(cell), None);
+                version_of(log, cell, 1);
+            }
+        };
+        let are_at = |log: &WriteLog<Native>, range: std::ops::Range<usize>, first: usize| {
+            let entries = first..first + range.len();
+            cells[range].iter().map(|cell| log.find(cell)).eq(entries.map(Some))
+        };
+        let are_not = |log: &WriteLog<Native>, range: std::ops::Range<usize>| {
+            cells[range].iter().all(|cell| log.find(cell).is_none())
+        };
+        let roll_back = |log: &mut WriteLog<Native>, mark: WriteMark| {
+            log.roll_back(mark);
+            while log.next_out_of_reach().is_some() {}
+        };
+        for _ in 0..2 {
+            write(&mut log, 0..1_000, 0);
+            let small = log.mark();
+            write(&mut log, 1_000..4_000, 1_000);
+            assert!(!log.index.is_handed_over());
+            let middle = log.mark();
+            write(&mut log, 4_000..20_000, 4_000);
+            assert!(log.index.is_handed_over());
+            assert!(are_at(&log, 0..20_000, 0) && are_not(&log, 20_000..30_000));
+            roll_back(&mut log, middle);
+            assert!(are_at(&log, 0..4_000, 0) && are_not(&log, 4_000..30_000));
+            // Other cells have the entries that were taken back, and some the same cells.
+            write(&mut log, 15_000..30_000, 4_000);
+            assert!(are_at(&log, 0..4_000, 0) && are_at(&log, 15_000..30_000, 4_000));
+            assert!(are_not(&log, 4_000..15_000));
+            roll_back(&mut log, small);
+            assert!(are_at(&log, 0..1_000, 0) && are_not(&log, 1_000..30_000));
+            write(&mut log, 20_000..23_000, 1_000);
+            assert!(!log.index.is_handed_over(), "it is small again");
+            assert!(are_at(&log, 0..1_000, 0) && are_at(&log, 20_000..23_000, 1_000));
+            assert!(are_not(&log, 1_000..20_000) && are_not(&log, 23_000..30_000));
+            log.clear(true, |_| ());
+        }
+    }
+
+    #[test]
     fn what_nothing_can_reach_goes_at_once() {
         let kind = Version::<u64>::KIND;
         let cells = cells(3);

@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::domain::Native;
-use crate::local::frozen::{OLD, Stopped, Thread, cell};
+use crate::local::frozen::{OLD, OURS, Stopped, Thread, cell, version};
+use crate::protocol::version::Version;
+use std::ptr::null_mut;
 
 #[test]
 fn a_commit_that_is_bumped_decides_again_and_is_firm_in_the_end() {
@@ -44,4 +46,47 @@ fn a_commit_that_is_aborted_gives_everything_back() {
         (thread.read(&cell), thread.descriptor().state.load(Ordering::Relaxed)),
         (OLD, aborted)
     );
+}
+
+/// More writes than are claimed and published without fetching.
+#[test]
+fn a_large_commit_writes_everything_or_nothing() {
+    const WRITES: usize = 5_000;
+    const GOOD: usize = 4_321;
+    let (domain, kind) = (Native::new(), Version::<u64, Native>::KIND);
+    let thread = Thread::new(&domain);
+    let cells: Vec<_> = (0..WRITES).map(|_| cell(&domain)).collect();
+    let shared = cells[0].value.load(Ordering::Relaxed);
+    for cell in &cells[..GOOD] {
+        cell.value.store(shared, Ordering::Relaxed);
+    }
+    let before: Vec<_> = cells.iter().map(|cell| cell.value.load(Ordering::Relaxed)).collect();
+    let writes = |me| -> Vec<_> {
+        let new = || version(WhoWhen::claim(me), OURS);
+        let entry = |cell: &CellHeader<Native>| WriteEntry { cell, version: new(), base: null_mut(), kind };
+        cells.iter().map(entry).collect()
+    };
+    // Only what holds one version may be replaced: the cell after those cannot be claimed.
+    let commit = Commit { expected: shared, ..thread.commit(0) };
+    let mut failing = writes(commit.me);
+    assert!(ahead::is_far(&failing));
+    // SAFETY: versions and cells live longer than this, and the new versions are private.
+    let outcome = unsafe { commit.run(&[], &mut failing, |_, _| panic!("nothing is replaced")) };
+    let conflict = outcome.err().expect("one cell holds another version");
+    assert_eq!((conflict.cause, conflict.cell), (Cause::Changed, &raw const cells[GOOD]));
+    let seen = failing.iter().take_while(|write| write.base == shared).count();
+    assert_eq!((seen, failing[GOOD].base), (GOOD, null_mut()));
+    assert!(cells.iter().map(|cell| cell.value.load(Ordering::Relaxed)).eq(before.iter().copied()));
+
+    let commit = thread.commit(0);
+    let mut replaced = Vec::new();
+    // SAFETY: versions and cells live longer than this, and the new versions are private.
+    let outcome = unsafe {
+        commit.run(&[], &mut writes(commit.me), |stamp, block| replaced.push((stamp, block)))
+    };
+    let at = outcome.ok().expect("nothing is in the way");
+    assert!(replaced.iter().all(|(stamp, _)| *stamp == at));
+    let bases = replaced.iter().map(|(_, block)| block.address.as_ptr().cast());
+    assert!(bases.eq(before), "each once, in order");
+    assert!(cells.iter().all(|cell| thread.read(cell) == OURS));
 }
