@@ -238,14 +238,30 @@ impl<D: Domain> Commit<'_, D> {
         mut replaced: impl FnMut(u64, Block),
     ) {
         if ahead::is_far(writes) {
-            for group in ahead::groups(writes) {
-                ahead::fetch_to_publish(group);
-                // SAFETY: some of `writes`, for which our caller promises what `publish` asks for.
-                unsafe { self.publish(group, stamp, &mut replaced) };
-            }
+            // SAFETY: this function has the requirements of `publish_far`.
+            unsafe { self.publish_far(writes, stamp, &mut replaced) };
         } else {
-            // SAFETY: our caller promises of `writes` what `publish` asks for.
+            // SAFETY: this function has the requirements of `publish`.
             unsafe { self.publish(writes, stamp, &mut replaced) };
+        }
+    }
+
+    /// The same of so many that they have left the cache since they were claimed.
+    ///
+    /// # Safety
+    /// As [`publish_all`](Self::publish_all).
+    #[cold]
+    #[inline(never)]
+    unsafe fn publish_far(
+        &self,
+        writes: &[WriteEntry<D>],
+        stamp: u64,
+        replaced: &mut impl FnMut(u64, Block),
+    ) {
+        for group in ahead::groups(writes) {
+            ahead::fetch_to_publish(group);
+            // SAFETY: some of `writes`, for which our caller promises what `publish` asks for.
+            unsafe { self.publish(group, stamp, replaced) };
         }
     }
 
