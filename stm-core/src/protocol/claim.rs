@@ -1,7 +1,6 @@
 //! Claiming cells, and what happens when somebody else has claimed or reserved one.
 
 use crate::domain::{Domain, Link, Trail};
-use crate::protocol::ahead;
 use crate::protocol::commit::{Commit, Conflict, WriteEntry};
 use crate::protocol::version::{CellHeader, VersionHeader};
 use contempo_sched::contention::policy::{ClaimBid, Verdict, on_claimed};
@@ -14,38 +13,6 @@ use contempo_sched::primitives::{Ordering, fence_after_sequential_swap, spin};
 use contempo_sched::words::{Owner, Phase, Reservation, StateWord, TurnPhase, WhoWhen};
 
 impl<D: Domain> Commit<'_, D> {
-    /// Claims every cell, up to the first that cannot be claimed.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run).
-    #[inline(always)]
-    pub(crate) unsafe fn claim_all(&self, writes: &mut [WriteEntry<D>]) -> Result<(), Conflict<D>> {
-        if ahead::is_far(writes) {
-            // SAFETY: this function has the requirements of `run`, which are those of `claim_far`.
-            return unsafe { self.claim_far(writes) };
-        }
-        // SAFETY: this function has the requirements of `run`, which are those of `claim`.
-        writes.iter_mut().try_for_each(|write| unsafe { self.claim(write) })
-    }
-
-    /// The same of so many that they have left the cache since they were written.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run).
-    #[cold]
-    #[inline(never)]
-    unsafe fn claim_far(&self, writes: &mut [WriteEntry<D>]) -> Result<(), Conflict<D>> {
-        for group in ahead::groups_mut(writes) {
-            // SAFETY: the cells in the log are alive while its transaction runs, by the requirements of `run`.
-            unsafe { ahead::fetch_to_claim(self.domain, group) };
-            for write in group {
-                // SAFETY: this function has the requirements of `run`, which are those of `claim`.
-                unsafe { self.claim(write) }?;
-            }
-        }
-        Ok(())
-    }
-
     /// Claims one cell: one compare-and-swap on its value, from the committed head.
     ///
     /// # Safety

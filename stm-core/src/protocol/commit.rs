@@ -1,7 +1,6 @@
 //! Commit: claim all or none (`claim`), decide by one word, finish or give back.
 
 use crate::domain::{Domain, Link};
-use crate::protocol::ahead;
 use crate::protocol::observe::newest_at;
 use crate::protocol::version::{CellHeader, VersionHeader};
 use contempo_alloc::reclaim::retired::{Block, BlockKind};
@@ -119,7 +118,7 @@ impl<D: Domain> Commit<'_, D> {
         &self,
         reads: &[ReadEntry<D>],
         writes: &mut [WriteEntry<D>],
-        replaced: impl FnMut(u64, Block),
+        mut replaced: impl FnMut(u64, Block),
     ) -> Result<u64, Conflict<D>> {
         let early = writes.len() <= DECIDE_EARLY;
         let mut state =
@@ -143,10 +142,12 @@ impl<D: Domain> Commit<'_, D> {
             }
         }
         let drawn_early = planted(Fault::DrawBeforeClaim).then(|| self.domain.clock().draw(1));
-        // SAFETY: our caller's promise.
-        if let Err(conflict) = unsafe { self.claim_all(writes) } {
+        for index in 0..writes.len() {
             // SAFETY: our caller's promise.
-            return Err(unsafe { self.give_back(writes, conflict) });
+            if let Err(conflict) = unsafe { self.claim(&mut writes[index]) } {
+                // SAFETY: as above.
+                return Err(unsafe { self.give_back(writes, conflict) });
+            }
         }
         if !early {
             let deciding = state.with_phase(Phase::Deciding);
@@ -221,62 +222,7 @@ impl<D: Domain> Commit<'_, D> {
         // marks the cell by a SeqCst swap and then looks at our state. Ours first: the watcher
         // sees the change. Theirs first: we see the mark.
         fence_after_sequential_swap();
-        // SAFETY: all are claimed, and this transaction still runs; the cells are alive (our caller's promise).
-        unsafe { self.publish_all(writes, stamp, replaced) };
-        Ok(stamp)
-    }
-
-    /// Unlocks every cell, and hands out what was replaced in it.
-    ///
-    /// # Safety
-    /// As [`run`](Self::run); all writes are claimed, and decided to be committed at `stamp`.
-    #[inline(always)]
-    unsafe fn publish_all(
-        &self,
-        writes: &[WriteEntry<D>],
-        stamp: u64,
-        mut replaced: impl FnMut(u64, Block),
-    ) {
-        if ahead::is_far(writes) {
-            // SAFETY: this function has the requirements of `publish_far`.
-            unsafe { self.publish_far(writes, stamp, &mut replaced) };
-        } else {
-            // SAFETY: this function has the requirements of `publish`.
-            unsafe { self.publish(writes, stamp, &mut replaced) };
-        }
-    }
-
-    /// The same of so many that they have left the cache since they were claimed.
-    ///
-    /// # Safety
-    /// As [`publish_all`](Self::publish_all).
-    #[cold]
-    #[inline(never)]
-    unsafe fn publish_far(
-        &self,
-        writes: &[WriteEntry<D>],
-        stamp: u64,
-        replaced: &mut impl FnMut(u64, Block),
-    ) {
-        for group in ahead::groups(writes) {
-            ahead::fetch_to_publish(group);
-            // SAFETY: some of `writes`, for which our caller promises what `publish` asks for.
-            unsafe { self.publish(group, stamp, replaced) };
-        }
-    }
-
-    /// The same of some.
-    ///
-    /// # Safety
-    /// As [`publish_all`](Self::publish_all).
-    #[inline(always)]
-    unsafe fn publish(
-        &self,
-        writes: &[WriteEntry<D>],
-        stamp: u64,
-        replaced: &mut impl FnMut(u64, Block),
-    ) {
-        for write in writes {
+        for write in &*writes {
             // Release, partner: the readers' acquire. This is the unlock. Others may have finished
             // it for us: the same value.
             // SAFETY: ours, and if it was replaced already, we are still its contemporary.
@@ -300,6 +246,7 @@ impl<D: Domain> Commit<'_, D> {
                 self.awaited(cell, lock);
             }
         }
+        Ok(stamp)
     }
 
     /// A reader or validator wants us to commit later than its bound (or somebody has aborted

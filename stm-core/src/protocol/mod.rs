@@ -7,10 +7,8 @@
 //! | [`commit`] | claim all or none, decide by one word |
 //! | `claim` | claiming a cell, and meeting another transaction there |
 //! | [`settle`] | what any thread may do for a transaction whose thread will not come back |
-//! | `ahead` | fetching what the passes of a large commit will touch |
 //! | `write_log` | what a transaction will write, found again in constant time |
 
-mod ahead;
 mod claim;
 pub mod commit;
 pub mod observe;
