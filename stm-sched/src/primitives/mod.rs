@@ -5,7 +5,6 @@
 //! | `swap` | the one place that swaps std for loom or shuttle; its names are those of this module |
 //! | [`checked`] | the steps of a user's program that is being checked; the harness |
 //! | `futex` | sleeping on a word |
-//! | `prefetch` | a hint to the processor |
 //! | [`parker`] | putting a thread to sleep and waking it |
 //! | [`signal`] | a word that processes share, to sleep on |
 //! | [`time`] | the monotonic clock, read after failures, and now and then between transactions |
@@ -17,10 +16,8 @@ pub mod fault;
 mod futex;
 pub mod guard;
 pub mod parker;
-mod prefetch;
 pub mod signal;
 mod swap;
 pub mod time;
 
-pub use prefetch::prefetch;
 pub use swap::*;

@@ -1,11 +1,7 @@
 //! What one thread has retired and not freed yet.
 
 use crate::reclaim::retired::{Block, Retired};
-use contempo_sched::primitives::prefetch;
 use std::cell::{Cell, UnsafeCell};
-
-/// So many blocks before one is handed out it is fetched into the cache.
-const AHEAD: usize = 8;
 
 /// Retired blocks in order of their stamps: a vector whose consumed front is cut off now and then.
 /// Every method is short and calls nobody who could come back, so it may be used while destructors do.
@@ -54,10 +50,6 @@ impl Queue {
             return None;
         }
         self.consumed.set(consumed + 1);
-        // What a large transaction has replaced has left the cache by now: each block would be waited for.
-        if let Some(later) = self.blocks().get(consumed + AHEAD) {
-            prefetch(later.block.address.as_ptr());
-        }
         Some(first)
     }
 
