@@ -19,6 +19,8 @@
 //! abort, rolled back parts leave nothing behind, `retry` wakes when what was read changes) holds
 //! for them.
 //!
+//! [`TQueue`] is a queue. Regions have one, too: it is the same code over other cells (`chain`).
+//!
 //! | module | job |
 //! | --- | --- |
 //! | `reader` | one signature for reading in transactions and in snapshots |
@@ -29,8 +31,11 @@
 //! | `walk` | all buckets and entries, each once |
 //! | `bucket` | the immutable values of those cells |
 //! | `count` | the number of entries, in stripes |
+//! | `chain` | the queue, once for every world |
+//! | `queue` | [`TQueue`]: that of one process |
 
 mod bucket;
+pub(crate) mod chain;
 mod change;
 mod count;
 mod directory;
@@ -38,8 +43,10 @@ mod map;
 mod merge;
 mod place;
 mod plain;
+mod queue;
 mod reader;
 mod walk;
 
 pub use map::TMap;
+pub use queue::TQueue;
 pub use reader::Reader;

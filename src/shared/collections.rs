@@ -10,13 +10,12 @@
 //! | [`Vector`] | chunks under a tree | by chunks | work on the same chunk |
 //! | [`Queue`] | a linked list | by nodes | all who push; all who pop |
 //!
-//! `Map`, `OrderedMap` and `Vector` are handles of 16 bytes, plain data themselves: a root names one, and any
-//! value can hold one.
+//! All are handles of 16 bytes (a `Queue`: 32), plain data themselves: a root names one, and any value can hold one.
 
-mod circle;
+mod cycle;
 mod map;
 mod ordered;
-mod queue;
+pub mod queue;
 mod rows;
 mod vector;
 

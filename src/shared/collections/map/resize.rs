@@ -5,7 +5,7 @@
 
 use super::page::{Bucket, Draft, NODE_BITS, Sizes, gather, is_node, node, tag};
 use super::{Map, Place};
-use crate::shared::collections::circle::Circle;
+use crate::shared::collections::cycle::Cycle;
 use crate::shared::collections::rows::{Node, child};
 use crate::shared::reader::sealed::Sealed as _;
 use crate::shared::{Interrupt, Reader, Transaction};
@@ -142,10 +142,10 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
         hash: u64,
     ) -> Result<Vec<Listed<'a, K, V>>, Interrupt> {
         let Place { cell, bucket, .. } = self.place(at, hash)?;
-        let (mut list, mut next, mut circle) =
-            (vec![(cell, bucket)], bucket.next(), Circle::default());
+        let (mut list, mut next, mut cycle) =
+            (vec![(cell, bucket)], bucket.next(), Cycle::default());
         while next != 0 {
-            if circle.closes_at(next) {
+            if cycle.closes_at(next) {
                 return Err(at.damaged());
             }
             let cell = child(self.top, next);

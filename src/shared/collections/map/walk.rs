@@ -2,7 +2,7 @@
 
 use super::page::{Children, is_node};
 use super::{Bucket, Map};
-use crate::shared::collections::circle::Circle;
+use crate::shared::collections::cycle::Cycle;
 use crate::shared::collections::rows::{Node, child};
 use crate::shared::{Interrupt, Reader};
 use bytemuck::Pod;
@@ -54,14 +54,14 @@ impl<'r, 'a, R: Reader<'a>, K: Pod + Eq, V: Pod> Iter<'r, R, K, V> {
     fn step(&mut self) -> Result<Option<(K, V)>, Interrupt> {
         while self.bucket.is_empty() {
             let Some(mut bucket) = self.walk.next_bucket()? else { return Ok(None) };
-            let mut circle = Circle::default();
+            let mut cycle = Cycle::default();
             loop {
                 let entries =
                     (0..bucket.len()).map(|entry| (bucket.key(entry), bucket.value(entry)));
                 self.bucket.extend(entries);
                 match bucket.next() {
                     0 => break,
-                    next if circle.closes_at(next) => return Err(self.walk.at.damaged()),
+                    next if cycle.closes_at(next) => return Err(self.walk.at.damaged()),
                     next => {
                         let next = child(self.walk.map.top, next);
                         bucket = self.walk.map.bucket(self.walk.at, next)?;
