@@ -19,7 +19,8 @@
 //! abort, rolled back parts leave nothing behind, `retry` wakes when what was read changes) holds
 //! for them.
 //!
-//! [`TQueue`] is a queue. Regions have one, too: it is the same code over other cells (`chain`).
+//! [`TMap`] is a hash map, [`TOrderedMap`] an ordered one, [`TVector`] a vector, [`TQueue`] a queue. The last three exist
+//! for regions, too: the same code over other cells.
 //!
 //! | module | job |
 //! | --- | --- |
@@ -33,20 +34,33 @@
 //! | `count` | the number of entries, in stripes |
 //! | `chain` | the queue, once for every world |
 //! | `queue` | [`TQueue`]: that of one process |
+//! | `nodes` | what trees need of the world in which they lie |
+//! | `tree` | the ordered map, once for every world: a B+ tree |
+//! | `chunks` | the vector, once for every world |
+//! | `local` | nodes of one process |
+//! | `ordered`, `vector` | [`TOrderedMap`] and [`TVector`]: those of one process |
 
 mod bucket;
 pub(crate) mod chain;
 mod change;
+pub(crate) mod chunks;
 mod count;
 mod directory;
+pub(crate) mod local;
 mod map;
 mod merge;
+pub(crate) mod nodes;
+mod ordered;
 mod place;
 mod plain;
 mod queue;
 mod reader;
+pub(crate) mod tree;
+mod vector;
 mod walk;
 
 pub use map::TMap;
+pub use ordered::TOrderedMap;
 pub use queue::TQueue;
 pub use reader::Reader;
+pub use vector::TVector;

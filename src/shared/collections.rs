@@ -13,15 +13,17 @@
 //! All are handles of 16 bytes (a `Queue`: 32), plain data themselves: a root names one, and any value can hold one.
 
 mod cycle;
+mod format;
 mod map;
+mod nodes;
 mod ordered;
 pub mod queue;
-mod rows;
-mod vector;
 
+pub mod vector;
+
+pub(crate) use format::free_below as free_tree_below;
 pub(crate) use map::free_below as free_map_below;
 pub use map::{Iter, Map};
 pub use ordered::{OrderedMap, Range};
 pub use queue::Queue;
-pub(crate) use rows::free_below as free_tree_below;
-pub use vector::{Items, Vector};
+pub use vector::Vector;

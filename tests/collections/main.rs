@@ -2,6 +2,7 @@
 //! common are tested by the same source, once in each world.
 
 mod map;
+mod ordered;
 mod queue;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
 #[path = "../support/region.rs"]
@@ -12,4 +13,5 @@ mod region;
 mod region_checks;
 #[path = "../support/mod.rs"]
 mod support;
+mod vector;
 mod world;

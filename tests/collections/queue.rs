@@ -72,7 +72,7 @@ mod in_a_region {
 
         fn queue(&self) -> Self::Queue {
             // A cell for its handle, so that it is reachable.
-            let queue = self.shared.atomically(|tx| Queue::create(tx)).unwrap();
+            let queue = self.shared.atomically(Queue::create).unwrap();
             let number = self.shared.roots().unwrap().len();
             self.shared.root(&number.to_string(), queue).unwrap();
             queue

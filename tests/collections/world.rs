@@ -136,7 +136,7 @@ mod in_a_region {
     /// A region of its own.
     pub(crate) struct Region {
         pub(crate) shared: Shared,
-        _place: Place,
+        pub(crate) place: Place,
     }
 
     impl World for Region {
@@ -146,7 +146,7 @@ mod in_a_region {
 
         fn new() -> Self {
             let place = Place::new();
-            Region { shared: Shared::create(&place, &Options::new()).unwrap(), _place: place }
+            Region { shared: Shared::create(&place, &Options::new()).unwrap(), place }
         }
 
         fn run<R>(

@@ -34,7 +34,7 @@ mod walk;
 
 pub use walk::Iter;
 
-use super::rows::{Holds, Node, child};
+use super::format::{Holds, Node, child};
 use crate::shared::reader::sealed::Sealed as _;
 use crate::shared::{Interrupt, Reader, Transaction};
 use bytemuck::{Pod, Zeroable};

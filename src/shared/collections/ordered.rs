@@ -1,31 +1,9 @@
-//! An ordered map between processes: a B+ tree.
-//!
-//! Every node is one cell; entries are in the leaves, in order. Each key of an inner node is a lower bound of
-//! what is below it; but that of its first row is not looked at, and at the left edge of the tree it is not
-//! one. The top node is always the same cell: when it is full, its rows move into two new nodes below it.
-//!
-//! # Invariants
-//!
-//! | | |
-//! | --- | --- |
-//! | rows | no node has more than its capacity; a leaf other than the top is never empty, and an inner node has two rows at least |
-//! | all leaves | are at level 0, and a child is one level below its parent |
-//! | order | what is below row `i` is less than the key of row `i + 1`, and at least its own (but for the first row at the left edge) |
-//! | first rows | the first key of an inner node is the key by which its parent knows it (but at the left edge): so rows can be moved between neighbours as they are |
-//!
-//! So whoever looks for a neighbour finds it in the next leaf, and a leaf that has become too small has another
-//! beside it. A node is too small with less than a quarter of its capacity.
-//!
-//! Where keys are inserted in ascending order, nodes are left full behind them: a node that is split at the end
-//! of the whole tree is not split in the middle.
+//! The ordered map of regions: a B+ tree whose nodes are cells of 2 KiB at most.
 
-mod balance;
-mod range;
-
-pub use range::Range;
-
-use super::rows::{self, Holds, Node, Rows, capacity, child, node};
-use crate::shared::reader::sealed::Sealed as _;
+use super::format::{Holds, Node, Rows, capacity, node};
+use super::nodes::InRegion;
+use crate::collections::nodes::Nodes;
+use crate::collections::tree::{self, Edge, Keyed, Walk};
 use crate::shared::{Interrupt, Reader, Transaction};
 use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
@@ -111,24 +89,31 @@ unsafe impl<K, V> Zeroable for OrderedMap<K, V> {}
 // SAFETY: as above; any bits do, since handles and nodes are checked when they are used.
 unsafe impl<K: 'static, V: 'static> Pod for OrderedMap<K, V> {}
 
-/// A node on the way to a leaf: itself, its rows, and which of its children comes next.
-struct Step<'a, K> {
-    node: Node,
-    rows: Rows<'a, K, u64>,
-    row: usize,
-}
+impl<K: Pod + Ord, V: Pod> Keyed for InRegion<K, V> {
+    type Order = K;
 
-/// A leaf, and the way to it from the top.
-struct Path<'a, K, V> {
-    above: Vec<Step<'a, K>>,
-    node: Node,
-    leaf: Rows<'a, K, V>,
-}
-
-impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     const LEAF: usize = capacity::<K, V>(32, 4);
     const INNER: usize = capacity::<K, u64>(32, 4);
 
+    fn key(entry: &(K, V)) -> K {
+        entry.0
+    }
+
+    #[inline(always)]
+    fn leaf_key<T>(leaf: Rows<'_, K, V>, row: usize, look: impl FnOnce(&K) -> T) -> T {
+        look(&leaf.key(row))
+    }
+
+    #[inline(always)]
+    fn inner_key<T>(inner: Rows<'_, K, u64>, row: usize, look: impl FnOnce(&K) -> T) -> T {
+        look(&inner.key(row))
+    }
+}
+
+/// The nodes of such a map.
+type In<K, V> = InRegion<K, V>;
+
+impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// A new map, without a name: to be kept in a value of a cell.
     ///
     /// # Errors
@@ -188,7 +173,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn free(self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        rows::free_below(tx, self.top)?;
+        In::<K, V>::free_below(tx, &self.top)?;
         tx.free(self.top)
     }
 
@@ -211,27 +196,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        rows::free_below(tx, self.top)?;
-        tx.write(self.top, &node::<K, V>(0, &[])[..])
-    }
-
-    /// The way to the leaf of `key`. For callers that have no use for what a cell held once they write to it.
-    fn path<'a>(&self, at: &impl Reader<'a>, key: &K) -> Result<Path<'a, K, V>, Interrupt> {
-        let (mut above, mut node) = (Vec::new(), self.top);
-        let mut bytes = at.look(node)?;
-        let mut level = rows::level(at, bytes)?;
-        while level > 0 {
-            let rows = Rows::<K, u64>::of(at, bytes, level)?;
-            if rows.len() == 0 {
-                return Err(at.damaged());
-            }
-            let row = rows.partition(1, |least| least > key) - 1;
-            above.push(Step { node, rows, row });
-            node = child(node, rows.value(row));
-            bytes = at.look(node)?;
-            level -= 1;
-        }
-        Ok(Path { above, node, leaf: Rows::of(at, bytes, 0)? })
+        tree::clear::<In<K, V>>(&self.top, tx)
     }
 
     /// The value of `key`.
@@ -253,10 +218,8 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn get<'a>(&self, at: &impl Reader<'a>, key: &K) -> Result<Option<V>, Interrupt> {
-        let way = |rows: &Rows<'_, K, u64>| rows.partition(1, |least| least > key) - 1;
-        let leaf = Rows::<K, V>::of(at, self.descend(at, way, Reader::look)?, 0)?;
-        let row = leaf.partition(0, |other| other >= key);
-        Ok((row < leaf.len() && leaf.key(row) == *key).then(|| leaf.value(row)))
+        let found = tree::get::<In<K, V>, _, K>(&self.top, at, key)?;
+        Ok(found.map(|(leaf, row)| leaf.value(row)))
     }
 
     /// Makes `value` the value of `key`; what it was before.
@@ -277,28 +240,15 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn insert(&self, tx: &Transaction<'_>, key: K, value: V) -> Result<Option<V>, Interrupt> {
-        let Path { mut above, node, leaf } = self.path(tx, &key)?;
-        let row = leaf.partition(0, |other| *other >= key);
-        let mut rows = leaf.to_vec();
-        if let Some(entry) = rows.get_mut(row).filter(|entry| entry.0 == key) {
-            let before = std::mem::replace(&mut entry.1, value);
-            tx.write(node, &rows::node(0, &rows)[..])?;
-            return Ok(Some(before));
+        let path = tree::find::<In<K, V>, _, K>(&self.top, tx, &key)?;
+        if !path.found.is_there {
+            tree::add(&self.top, tx, path, (key, value))?;
+            return Ok(None);
         }
-        let at_the_end =
-            row == rows.len() && above.iter().all(|step| step.row + 1 == step.rows.len());
-        rows.insert(row, (key, value));
-        let mut level = 0;
-        let mut new = self.store(tx, node, level, rows, at_the_end)?;
-        while let Some(new_child) = new {
-            // The top never gives a new node beside itself.
-            let Some(Step { node, rows, row }) = above.pop() else { return Err(tx.damaged()) };
-            let mut rows = rows.to_vec();
-            rows.insert(row + 1, new_child);
-            level += 1;
-            new = self.store(tx, node, level, rows, at_the_end)?;
-        }
-        Ok(None)
+        let mut rows = path.found.leaf.to_vec();
+        let before = std::mem::replace(&mut rows[path.found.row].1, value);
+        In::write_leaf(tx, &path.link(&self.top), rows)?;
+        Ok(Some(before))
     }
 
     /// Removes `key`; the value that it had.
@@ -320,14 +270,11 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove(&self, tx: &Transaction<'_>, key: &K) -> Result<Option<V>, Interrupt> {
-        let Path { above, node, leaf } = self.path(tx, key)?;
-        let row = leaf.partition(0, |other| other >= key);
-        if row == leaf.len() || leaf.key(row) != *key {
+        let path = tree::find::<In<K, V>, _, K>(&self.top, tx, key)?;
+        if !path.found.is_there {
             return Ok(None);
         }
-        let mut rows = leaf.to_vec();
-        let (_, value) = rows.remove(row);
-        self.settle(tx, above, node, rows)?;
+        let (_, value) = tree::remove(&self.top, tx, path)?;
         Ok(Some(value))
     }
 
@@ -349,8 +296,8 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn first<'a>(&self, at: &impl Reader<'a>) -> Result<Option<(K, V)>, Interrupt> {
-        let found = self.seek(at, Bound::Unbounded)?;
-        Ok(found.map(|(leaf, row)| (leaf.key(row), leaf.value(row))))
+        let found = tree::seek::<In<K, V>, _, K>(&self.top, at, Edge::Open)?;
+        Ok(found.map(entry))
     }
 
     /// The greatest key, and its value.
@@ -371,8 +318,8 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn last<'a>(&self, at: &impl Reader<'a>) -> Result<Option<(K, V)>, Interrupt> {
-        let found = self.seek_back(at, Bound::Unbounded)?;
-        Ok(found.map(|(leaf, row)| (leaf.key(row), leaf.value(row))))
+        let found = tree::seek_back::<In<K, V>, _, K>(&self.top, at, Edge::Open)?;
+        Ok(found.map(entry))
     }
 
     /// The entries whose keys lie in `bounds`, in order, from both ends. After an error there are no more.
@@ -406,93 +353,62 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
         at: &'r R,
         bounds: impl RangeBounds<K>,
     ) -> Range<'r, 'a, R, K, V> {
-        Range::new(*self, at, bounds.start_bound().cloned(), bounds.end_bound().cloned())
-    }
-
-    /// The first entry from `from` on: its leaf and row.
-    fn seek<'a>(&self, at: &impl Reader<'a>, mut from: Bound<K>) -> Found<'a, K, V> {
-        let reached = |key: &K, from: &Bound<K>| match from {
-            Bound::Included(from) => key >= from,
-            Bound::Excluded(from) => key > from,
-            Bound::Unbounded => true,
-        };
-        // If it is not in the leaf where it would be, then it is the first of the next one.
-        for _ in 0..2 {
-            let mut next = None;
-            let choose = |rows: &Rows<'_, K, u64>| {
-                let row = match &from {
-                    Bound::Unbounded => 0,
-                    Bound::Included(from) | Bound::Excluded(from) => {
-                        rows.partition(1, |least| least > from) - 1
-                    }
-                };
-                if row + 1 < rows.len() {
-                    next = Some(rows.key(row + 1));
-                }
-                row
-            };
-            // Who goes through a range keeps the leaf while the transaction writes.
-            let bytes = self.descend(at, choose, Reader::read::<[u8]>)?;
-            let leaf = Rows::of(at, bytes, 0)?;
-            let row = leaf.partition(0, |key| reached(key, &from));
-            if row < leaf.len() {
-                return Ok(Some((leaf, row)));
-            }
-            match next {
-                Some(key) => from = Bound::Included(key),
-                None => return Ok(None),
-            }
-        }
-        Err(at.damaged())
-    }
-
-    /// The last entry up to `to`: its leaf and row.
-    fn seek_back<'a>(&self, at: &impl Reader<'a>, mut to: Bound<K>) -> Found<'a, K, V> {
-        let beyond = |key: &K, to: &Bound<K>| match to {
-            Bound::Included(to) => key > to,
-            Bound::Excluded(to) => key >= to,
-            Bound::Unbounded => false,
-        };
-        for _ in 0..2 {
-            let mut here = None;
-            let choose = |rows: &Rows<'_, K, u64>| {
-                let row = rows.partition(1, |least| beyond(least, &to)) - 1;
-                if row > 0 {
-                    here = Some(rows.key(row));
-                }
-                row
-            };
-            // Who goes through a range keeps the leaf while the transaction writes.
-            let bytes = self.descend(at, choose, Reader::read::<[u8]>)?;
-            let leaf = Rows::of(at, bytes, 0)?;
-            if let Some(row) = leaf.partition(0, |key| beyond(key, &to)).checked_sub(1) {
-                return Ok(Some((leaf, row)));
-            }
-            match here {
-                Some(key) => to = Bound::Excluded(key),
-                None => return Ok(None),
-            }
-        }
-        Err(at.damaged())
-    }
-
-    /// The leaf that `choose` leads to, which is given the rows of each inner node on the way; as it is read by `read`.
-    fn descend<'a, R: Reader<'a>>(
-        &self,
-        at: &R,
-        mut choose: impl FnMut(&Rows<'a, K, u64>) -> usize,
-        read: impl Fn(&R, Node) -> Result<&'a [u8], Interrupt>,
-    ) -> Result<&'a [u8], Interrupt> {
-        let mut bytes = read(at, self.top)?;
-        for level in (1..=rows::level(at, bytes)?).rev() {
-            let rows = Rows::of(at, bytes, level)?;
-            if rows.len() == 0 {
-                return Err(at.damaged());
-            }
-            bytes = read(at, child(self.top, rows.value(choose(&rows))))?;
-        }
-        Ok(bytes)
+        let bounds = (bounds.start_bound().cloned(), bounds.end_bound().cloned());
+        Range { walk: Walk::new(self.top, at, bounds) }
     }
 }
 
-type Found<'a, K, V> = Result<Option<(Rows<'a, K, V>, usize)>, Interrupt>;
+/// Some entries of an [`OrderedMap`], in order: see [`OrderedMap::range`].
+///
+/// ```
+/// use contempo::shared::{Options, Shared, collections::OrderedMap};
+/// # let path = std::env::temp_dir().join(format!("contempo-doc-orange-{}", std::process::id()));
+/// # let _ = std::fs::remove_file(&path);
+/// # let shared = Shared::create(&path, &Options::new())?;
+/// let map: OrderedMap<u64, u64> = OrderedMap::root(&shared, "map")?;
+/// shared.atomically(|tx| (0..9).try_for_each(|n| map.insert(tx, n, n).map(|_| ())))?;
+/// shared.snapshot(|view| {
+///     let mut range = map.range(view, 3..=5);
+///     assert_eq!(range.next().transpose()?, Some((3, 3)));
+///     assert_eq!(range.next_back().transpose()?, Some((5, 5)));
+///     assert_eq!(range.next().transpose()?, Some((4, 4)));
+///     assert!(range.next().is_none());
+///     Ok(())
+/// })?;
+/// # std::fs::remove_file(&path)?;
+/// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Range<'r, 'a, R, K: Pod, V: Pod> {
+    walk: Walk<'r, 'a, R, In<K, V>, Bounds<K>, K>,
+}
+
+type Bounds<K> = (Bound<K>, Bound<K>);
+
+/// The entry in a row of a leaf.
+fn entry<K: Pod, V: Pod>((leaf, row): (Rows<'_, K, V>, usize)) -> (K, V) {
+    (leaf.key(row), leaf.value(row))
+}
+
+impl<'a, R: Reader<'a>, K: Pod + Ord, V: Pod> Iterator for Range<'_, 'a, R, K, V> {
+    type Item = Result<(K, V), Interrupt>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.walk.next()?.map(entry))
+    }
+}
+
+impl<'a, R: Reader<'a>, K: Pod + Ord, V: Pod> DoubleEndedIterator for Range<'_, 'a, R, K, V> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        Some(self.walk.next_back()?.map(entry))
+    }
+}
+
+impl<'a, R: Reader<'a>, K: Pod + Ord, V: Pod> std::iter::FusedIterator for Range<'_, 'a, R, K, V> {}
+
+impl<R, K: Pod, V: Pod> std::fmt::Debug for Range<'_, '_, R, K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Range").finish_non_exhaustive()
+    }
+}

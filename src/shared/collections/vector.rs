@@ -1,14 +1,12 @@
-//! A vector between processes: chunks of items under a tree of chunks.
-//!
-//! Every chunk is one cell, and so is every inner node; the top is always the same cell. All nodes are full but
-//! those at the right edge, and none but the top is empty: so where an item is follows from its index, and how
-//! many there are from the right edge. There is no count that everybody would have to write.
+//! The vector of regions: chunks of items under a tree, each a cell of 2 KiB at most.
 
-use super::rows::{self, MOST_LEVELS, Node, Rows, capacity, child, make, node};
-use crate::shared::reader::sealed::Sealed as _;
+use super::format::{Node, Rows, capacity, node};
+use super::nodes::InRegion;
+use crate::collections::chunks::{self, Chunked, Items};
+use crate::collections::nodes::{Nodes, Use};
+use crate::collections::tree;
 use crate::shared::{Interrupt, Reader, Transaction};
 use bytemuck::{Pod, Zeroable};
-use std::collections::HashSet;
 use std::marker::PhantomData;
 
 /// A growing list of plain data, found by index.
@@ -79,19 +77,15 @@ unsafe impl<T> Zeroable for Vector<T> {}
 // SAFETY: as above; any bits do, since handles and nodes are checked when they are used.
 unsafe impl<T: 'static> Pod for Vector<T> {}
 
-/// Children of an inner node.
-const FAN: usize = 64;
+/// The nodes of such a vector: rows without keys.
+type In<T> = InRegion<(), T>;
 
-/// Rows without keys.
-type Chunk<'a, T> = Rows<'a, (), T>;
-type Inner<'a> = Rows<'a, (), u64>;
-
-/// Where an item is: its chunk, and the row in it.
-type Place<'a, T> = (Node, Chunk<'a, T>, usize);
+impl<T: Pod> Chunked for InRegion<(), T> {
+    const CHUNK: usize = capacity::<(), T>(64, 1);
+    const FAN: usize = 64;
+}
 
 impl<T: Pod> Vector<T> {
-    const CHUNK: usize = capacity::<(), T>(64, 1);
-
     /// A new vector, without a name: to be kept in a value of a cell.
     ///
     /// # Errors
@@ -150,7 +144,7 @@ impl<T: Pod> Vector<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn free(self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        rows::free_below(tx, self.top)?;
+        In::<T>::free_below(tx, &self.top)?;
         tx.free(self.top)
     }
 
@@ -173,45 +167,7 @@ impl<T: Pod> Vector<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        rows::free_below(tx, self.top)?;
-        tx.write(self.top, &node::<(), T>(0, &[])[..])
-    }
-
-    /// The rows of an inner node, of which there is one at least.
-    fn inner<'a>(
-        at: &impl Reader<'a>,
-        bytes: &'a [u8],
-        level: u32,
-    ) -> Result<Inner<'a>, Interrupt> {
-        let rows = Inner::of(at, bytes, level)?;
-        if rows.len() == 0 || rows.len() > FAN { Err(at.damaged()) } else { Ok(rows) }
-    }
-
-    /// Items below a node of this level that is full; more than there can be, if that is no number.
-    fn full(level: u32) -> usize {
-        let nodes = FAN.checked_pow(level);
-        nodes.and_then(|nodes| nodes.checked_mul(Self::CHUNK)).unwrap_or(usize::MAX)
-    }
-
-    /// The chunk in which the item of this index is, or would be.
-    fn place<'a>(
-        &self,
-        at: &impl Reader<'a>,
-        mut index: usize,
-    ) -> Result<Option<Place<'a, T>>, Interrupt> {
-        let mut here = self.top;
-        let mut bytes = at.read(here)?;
-        for level in (1..=rows::level(at, bytes)?).rev() {
-            let rows = Self::inner(at, bytes, level)?;
-            let each = Self::full(level - 1);
-            if index / each >= rows.len() {
-                return Ok(None);
-            }
-            here = child(here, rows.value(index / each));
-            index %= each;
-            bytes = at.read(here)?;
-        }
-        Ok(Some((here, Chunk::of(at, bytes, 0)?, index)))
+        tree::clear::<In<T>>(&self.top, tx)
     }
 
     /// The item of this index; none if there are not so many.
@@ -233,8 +189,8 @@ impl<T: Pod> Vector<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn get<'a>(&self, at: &impl Reader<'a>, index: usize) -> Result<Option<T>, Interrupt> {
-        let place = self.place(at, index)?;
-        Ok(place.and_then(|(_, rows, row)| (row < rows.len()).then(|| rows.value(row))))
+        let place = chunks::get::<In<T>, _>(&self.top, at, index, Use::UntilWritten)?;
+        Ok(place.map(|place| place.chunk.value(place.row)))
     }
 
     /// Replaces the item of this index; what it was before. If there are not so many, nothing is done, and
@@ -262,33 +218,13 @@ impl<T: Pod> Vector<T> {
         index: usize,
         value: T,
     ) -> Result<Option<T>, Interrupt> {
-        let Some((chunk, rows, row)) = self.place(tx, index)? else { return Ok(None) };
-        if row >= rows.len() {
+        let Some(place) = chunks::get::<In<T>, _>(&self.top, tx, index, Use::UntilWritten)? else {
             return Ok(None);
-        }
-        let mut rows = rows.to_vec();
-        let before = std::mem::replace(&mut rows[row].1, value);
-        tx.write(chunk, &node(0, &rows)[..])?;
+        };
+        let mut rows = place.chunk.to_vec();
+        let before = std::mem::replace(&mut rows[place.row].1, value);
+        In::write_leaf(tx, &place.link(&self.top), rows)?;
         Ok(Some(before))
-    }
-
-    /// The right edge: inner nodes from the top on, and the last chunk. For callers that have no use for what a cell
-    /// held once they write to it.
-    #[expect(clippy::type_complexity, reason = "two parts, named by the callers")]
-    fn edge<'a>(
-        &self,
-        at: &impl Reader<'a>,
-    ) -> Result<(Vec<(Node, Inner<'a>)>, (Node, Chunk<'a, T>)), Interrupt> {
-        let (mut above, mut here) = (Vec::new(), self.top);
-        let mut bytes = at.look(here)?;
-        for level in (1..=rows::level(at, bytes)?).rev() {
-            let rows = Self::inner(at, bytes, level)?;
-            above.push((here, rows));
-            here = child(here, rows.value(rows.len() - 1));
-            bytes = at.look(here)?;
-        }
-        let chunk = Chunk::of(at, bytes, 0)?;
-        if chunk.len() > Self::CHUNK { Err(at.damaged()) } else { Ok((above, (here, chunk))) }
     }
 
     /// How many items there are. In a transaction that also writes it conflicts with every
@@ -310,16 +246,7 @@ impl<T: Pod> Vector<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn len<'a>(&self, at: &impl Reader<'a>) -> Result<usize, Interrupt> {
-        let (above, (_, last)) = self.edge(at)?;
-        Ok(Self::count(&above, last.len()))
-    }
-
-    fn count(above: &[(Node, Inner<'_>)], last: usize) -> usize {
-        let level = |row: usize| above.len() as u32 - 1 - row as u32;
-        let full = above.iter().enumerate();
-        let full =
-            full.map(|(row, (_, rows))| (rows.len() - 1).saturating_mul(Self::full(level(row))));
-        full.fold(last, usize::saturating_add)
+        chunks::len::<In<T>, _>(&self.top, at)
     }
 
     /// Is there no item? Conflicts as [`len`](Self::len).
@@ -360,33 +287,7 @@ impl<T: Pod> Vector<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn push(&self, tx: &Transaction<'_>, value: T) -> Result<usize, Interrupt> {
-        let (mut above, (chunk, rows)) = self.edge(tx)?;
-        let index = Self::count(&above, rows.len());
-        if rows.len() < Self::CHUNK {
-            let mut rows = rows.to_vec();
-            rows.push(((), value));
-            tx.write(chunk, &node(0, &rows)[..])?;
-            return Ok(index);
-        }
-        // A chunk of its own, below new nodes up to the first that has room.
-        let (mut new, mut level) = (make(tx, 0, &[((), value)])?, 0);
-        while let Some((here, rows)) = above.pop() {
-            level += 1;
-            if rows.len() < FAN {
-                let mut rows = rows.to_vec();
-                rows.push(((), new));
-                tx.write(here, &node(level, &rows)[..])?;
-                return Ok(index);
-            }
-            new = make(tx, level, &[((), new)])?;
-        }
-        if level == MOST_LEVELS {
-            return Err(tx.damaged());
-        }
-        // The top is full, too: what it has moves one level down.
-        let old = tx.create(tx.read(self.top)?)?.words()[0];
-        tx.write(self.top, &node(level + 1, &[((), old), ((), new)])[..])?;
-        Ok(index)
+        chunks::push::<In<T>>(&self.top, tx, ((), value))
     }
 
     /// Takes the last item, or nothing if there is none.
@@ -410,40 +311,7 @@ impl<T: Pod> Vector<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn pop(&self, tx: &Transaction<'_>) -> Result<Option<T>, Interrupt> {
-        let (mut above, (chunk, rows)) = self.edge(tx)?;
-        let mut rows = rows.to_vec();
-        let Some(((), value)) = rows.pop() else { return Ok(None) };
-        if !rows.is_empty() || above.is_empty() {
-            tx.write(chunk, &node(0, &rows)[..])?;
-            return Ok(Some(value));
-        }
-        tx.free(chunk)?;
-        let mut level = 0;
-        while let Some((here, rows)) = above.pop() {
-            level += 1;
-            let mut rows = rows.to_vec();
-            rows.pop();
-            match rows[..] {
-                // The top has two children at least: one more is to come.
-                [] if here == self.top => return Err(tx.damaged()),
-                [] => tx.free(here)?,
-                [((), only)] if here == self.top => {
-                    let only = child(here, only);
-                    let bytes = tx.read(only)?;
-                    if rows::level(tx, bytes)? != level - 1 {
-                        return Err(tx.damaged());
-                    }
-                    tx.write(self.top, bytes)?;
-                    tx.free(only)?;
-                    break;
-                }
-                _ => {
-                    tx.write(here, &node(level, &rows)[..])?;
-                    break;
-                }
-            }
-        }
-        Ok(Some(value))
+        Ok(chunks::pop::<In<T>>(&self.top, tx)?.map(|((), item)| item))
     }
 
     /// All items, from the first on. After an error there are no more.
@@ -463,57 +331,30 @@ impl<T: Pod> Vector<T> {
     /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn iter<'r, 'a, R: Reader<'a>>(&self, at: &'r R) -> Items<'r, 'a, R, T> {
-        Items { vector: *self, at, next: 0, chunk: None, begun: HashSet::new(), ended: false }
+    pub fn iter<'r, 'a, R: Reader<'a>>(&self, at: &'r R) -> Iter<'r, 'a, R, T> {
+        Iter(Items::new(self.top, at))
     }
 }
 
 /// The items of a [`Vector`]: see [`Vector::iter`].
-pub struct Items<'r, 'a, R, T> {
-    vector: Vector<T>,
-    at: &'r R,
-    /// The index of the next item.
-    next: usize,
-    /// A chunk, and the row in it that comes next.
-    chunk: Option<(Chunk<'a, T>, usize)>,
-    /// Chunks that were begun: no vector has one twice, and a damaged one could have it without end.
-    begun: HashSet<Node>,
-    ended: bool,
+pub struct Iter<'r, 'a, R, T: Pod>(Items<'r, 'a, R, In<T>>);
+
+fn item<T: Pod>((chunk, row): (Rows<'_, (), T>, usize)) -> T {
+    chunk.value(row)
 }
 
-impl<'a, R: Reader<'a>, T: Pod> Items<'_, 'a, R, T> {
-    fn step(&mut self) -> Result<Option<T>, Interrupt> {
-        let (chunk, row) = match self.chunk.take().filter(|(chunk, row)| *row < chunk.len()) {
-            Some(known) => known,
-            None => match self.vector.place(self.at, self.next)? {
-                Some((node, _, 0)) if !self.begun.insert(node) => return Err(self.at.damaged()),
-                Some((_, chunk, row)) if row < chunk.len() => (chunk, row),
-                _ => return Ok(None),
-            },
-        };
-        self.chunk = Some((chunk, row + 1));
-        self.next += 1;
-        Ok(Some(chunk.value(row)))
-    }
-}
-
-impl<'a, R: Reader<'a>, T: Pod> Iterator for Items<'_, 'a, R, T> {
+impl<'a, R: Reader<'a>, T: Pod> Iterator for Iter<'_, 'a, R, T> {
     type Item = Result<T, Interrupt>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let step = self.step();
-        self.ended = !matches!(step, Ok(Some(_)));
-        step.transpose()
+        Some(self.0.next()?.map(item))
     }
 }
 
-impl<'a, R: Reader<'a>, T: Pod> std::iter::FusedIterator for Items<'_, 'a, R, T> {}
+impl<'a, R: Reader<'a>, T: Pod> std::iter::FusedIterator for Iter<'_, 'a, R, T> {}
 
-impl<R, T> std::fmt::Debug for Items<'_, '_, R, T> {
+impl<R, T: Pod> std::fmt::Debug for Iter<'_, '_, R, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Items").field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("Iter").field("next", &self.0.index()).finish_non_exhaustive()
     }
 }

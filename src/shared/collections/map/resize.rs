@@ -6,7 +6,7 @@
 use super::page::{Bucket, Draft, NODE_BITS, Sizes, gather, is_node, node, tag};
 use super::{Map, Place};
 use crate::shared::collections::cycle::Cycle;
-use crate::shared::collections::rows::{Node, child};
+use crate::shared::collections::format::{Node, child};
 use crate::shared::reader::sealed::Sealed as _;
 use crate::shared::{Interrupt, Reader, Transaction};
 use bytemuck::Pod;

@@ -3,7 +3,7 @@
 use super::page::{Children, is_node};
 use super::{Bucket, Map};
 use crate::shared::collections::cycle::Cycle;
-use crate::shared::collections::rows::{Node, child};
+use crate::shared::collections::format::{Node, child};
 use crate::shared::{Interrupt, Reader};
 use bytemuck::Pod;
 use std::collections::HashSet;

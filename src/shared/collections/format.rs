@@ -1,4 +1,4 @@
-//! What the cells of a collection hold: rows of a key and a value.
+//! The format of a node: what the cells of trees hold. Rows of a key and a value.
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -34,7 +34,7 @@ pub(super) type Holds<K, V> = PhantomData<fn(K, V) -> (K, V)>;
 
 /// The rows of a node, as they were read.
 #[derive(Debug)]
-pub(super) struct Rows<'a, K, W> {
+pub(crate) struct Rows<'a, K, W> {
     bytes: &'a [u8],
     length: usize,
     _rows: PhantomData<fn() -> (K, W)>,
@@ -122,16 +122,6 @@ impl<'a, K: Pod, W: Pod> Rows<'a, K, W> {
         rows.extend((0..self.length).map(|row| (self.key(row), self.value(row))));
         rows
     }
-
-    /// The first row from `from` on whose key fulfils `is_it`, where those of all after it do as well.
-    pub(super) fn partition(&self, from: usize, is_it: impl Fn(&K) -> bool) -> usize {
-        let (mut low, mut high) = (from.min(self.length), self.length);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if is_it(&self.key(middle)) { high = middle } else { low = middle + 1 }
-        }
-        low
-    }
 }
 
 /// A node that holds these rows.
@@ -155,15 +145,6 @@ pub(super) fn level<'r>(at: &impl Reader<'r>, bytes: &[u8]) -> Result<u32, Inter
 /// The node that a handle in `of` names.
 pub(super) fn child(of: Node, handle: u64) -> Node {
     Cell::from_words([handle, of.words()[1]])
-}
-
-/// Makes a node, and gives its handle.
-pub(super) fn make<K: Pod, W: Pod>(
-    tx: &Transaction<'_>,
-    level: u32,
-    rows: &[(K, W)],
-) -> Result<u64, Interrupt> {
-    Ok(tx.create(&node(level, rows)[..])?.words()[0])
 }
 
 /// The handles of the children of an inner node, whatever its keys are; none if there are not so many.
@@ -202,8 +183,6 @@ mod tests {
         let bytes = node(3, &rows);
         let read = Rows::<[u8; 3], u16>::parse(&bytes, 3).unwrap();
         assert_eq!(read.to_vec(), rows);
-        assert_eq!(read.partition(0, |key| key[0] >= 4), 4);
-        assert_eq!((read.partition(5, |_| true), read.partition(0, |_| false)), (5, 7));
         assert!(Rows::<[u8; 3], u16>::parse(&bytes, 2).is_none(), "another level");
         assert!(Rows::<[u8; 4], u16>::parse(&bytes, 3).is_none(), "another size");
         for length in 0..bytes.len() {

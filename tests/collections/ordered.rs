@@ -1,0 +1,1010 @@
+//! Ordered maps against that of std, and shared by threads.
+
+use crate::support::canary::{Cage, Canary};
+use crate::support::elsewhere;
+use crate::world::{At, Local, World, config, in_both_worlds, local, next};
+use contempo::collections::TOrderedMap;
+use contempo::{StmResult, Transaction, atomically, snapshot};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::cmp::Ordering as Order;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A world with ordered maps.
+trait Ordered<K, V>: World + Sized {
+    type Map: Clone + Send + Sync;
+
+    fn map(&self, name: &str) -> Self::Map;
+    fn insert(
+        tx: &Self::Tx<'_>,
+        map: &Self::Map,
+        key: K,
+        value: V,
+    ) -> Result<Option<V>, Self::Stop>;
+    fn remove(tx: &Self::Tx<'_>, map: &Self::Map, key: &K) -> Result<Option<V>, Self::Stop>;
+    fn clear(tx: &Self::Tx<'_>, map: &Self::Map) -> Result<(), Self::Stop>;
+    fn get(at: At<'_, '_, Self>, map: &Self::Map, key: &K) -> Result<Option<V>, Self::Stop>;
+    /// How many entries there are, if that is counted.
+    fn len(at: At<'_, '_, Self>, map: &Self::Map) -> Result<Option<usize>, Self::Stop>;
+    fn ends(at: At<'_, '_, Self>, map: &Self::Map) -> Result<[Option<(K, V)>; 2], Self::Stop>;
+    /// The entries of a range: from the front for each true of `ends`, from the back for each false; then the rest.
+    fn range(
+        at: At<'_, '_, Self>,
+        map: &Self::Map,
+        bounds: (Bound<K>, Bound<K>),
+        ends: &[bool],
+    ) -> Result<Vec<Option<(K, V)>>, Self::Stop>;
+}
+
+/// What comes from a range.
+fn taken<T, E>(
+    mut range: impl DoubleEndedIterator<Item = Result<T, E>>,
+    ends: &[bool],
+) -> Result<Vec<Option<T>>, E> {
+    let mut taken = Vec::new();
+    for front in ends {
+        let entry = if *front { range.next() } else { range.next_back() };
+        taken.push(entry.transpose()?);
+    }
+    for entry in range {
+        taken.push(Some(entry?));
+    }
+    Ok(taken)
+}
+
+impl<K: Ord + Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Ordered<K, V>
+    for Local
+{
+    type Map = TOrderedMap<K, V>;
+
+    fn map(&self, _: &str) -> Self::Map {
+        TOrderedMap::new()
+    }
+
+    fn insert(
+        tx: &Self::Tx<'_>,
+        map: &Self::Map,
+        key: K,
+        value: V,
+    ) -> Result<Option<V>, Self::Stop> {
+        Ok(map.insert(tx, key, value)?.cloned())
+    }
+
+    fn remove(tx: &Self::Tx<'_>, map: &Self::Map, key: &K) -> Result<Option<V>, Self::Stop> {
+        Ok(map.remove(tx, key)?.cloned())
+    }
+
+    fn clear(tx: &Self::Tx<'_>, map: &Self::Map) -> Result<(), Self::Stop> {
+        map.clear(tx)
+    }
+
+    fn get(at: At<'_, '_, Self>, map: &Self::Map, key: &K) -> Result<Option<V>, Self::Stop> {
+        Ok(local!(at, |at| map.get(at, key)).cloned())
+    }
+
+    fn len(at: At<'_, '_, Self>, map: &Self::Map) -> Result<Option<usize>, Self::Stop> {
+        Ok(Some(local!(at, |at| map.len(at))))
+    }
+
+    fn ends(at: At<'_, '_, Self>, map: &Self::Map) -> Result<[Option<(K, V)>; 2], Self::Stop> {
+        let cloned = |(key, value): (&K, &V)| (key.clone(), value.clone());
+        Ok(match at {
+            At::Tx(tx) => [map.first(tx)?.map(cloned), map.last(tx)?.map(cloned)],
+            At::View(view) => [map.first(view).map(cloned), map.last(view).map(cloned)],
+        })
+    }
+
+    fn range(
+        at: At<'_, '_, Self>,
+        map: &Self::Map,
+        bounds: (Bound<K>, Bound<K>),
+        ends: &[bool],
+    ) -> Result<Vec<Option<(K, V)>>, Self::Stop> {
+        let cloned = |(key, value): (&K, &V)| (key.clone(), value.clone());
+        match at {
+            At::Tx(tx) => taken(map.range(tx, bounds).map(|entry| entry.map(cloned)), ends),
+            At::View(view) => taken(map.range(view, bounds).map(|entry| Ok(cloned(entry))), ends),
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+mod in_a_region {
+    use super::{At, BTreeMap, Bound, Ordered, WORKERS, taken};
+    use crate::region::{Place, play, role};
+    use crate::region_checks::sound;
+    use crate::world::{Region, World, next, region};
+    use bytemuck::Pod;
+    use contempo::shared::collections::{OrderedMap, Vector};
+    use contempo::shared::{Cell, Options, RootError, Shared, Transaction, TransactionError};
+    use std::os::unix::process::ExitStatusExt;
+
+    impl<K: Pod + Ord, V: Pod> Ordered<K, V> for Region {
+        type Map = OrderedMap<K, V>;
+
+        fn map(&self, name: &str) -> Self::Map {
+            OrderedMap::root(&self.shared, name).unwrap()
+        }
+
+        fn insert(
+            tx: &Self::Tx<'_>,
+            map: &Self::Map,
+            key: K,
+            value: V,
+        ) -> Result<Option<V>, Self::Stop> {
+            map.insert(tx, key, value)
+        }
+
+        fn remove(tx: &Self::Tx<'_>, map: &Self::Map, key: &K) -> Result<Option<V>, Self::Stop> {
+            map.remove(tx, key)
+        }
+
+        fn clear(tx: &Self::Tx<'_>, map: &Self::Map) -> Result<(), Self::Stop> {
+            map.clear(tx)
+        }
+
+        fn get(at: At<'_, '_, Self>, map: &Self::Map, key: &K) -> Result<Option<V>, Self::Stop> {
+            Ok(region!(at, |at| map.get(at, key)))
+        }
+
+        fn len(_: At<'_, '_, Self>, _: &Self::Map) -> Result<Option<usize>, Self::Stop> {
+            Ok(None)
+        }
+
+        fn ends(at: At<'_, '_, Self>, map: &Self::Map) -> Result<[Option<(K, V)>; 2], Self::Stop> {
+            Ok(region!(at, |at| map.first(at).and_then(|first| Ok([first, map.last(at)?]))))
+        }
+
+        fn range(
+            at: At<'_, '_, Self>,
+            map: &Self::Map,
+            bounds: (Bound<K>, Bound<K>),
+            ends: &[bool],
+        ) -> Result<Vec<Option<(K, V)>>, Self::Stop> {
+            Ok(region!(at, |at| taken(map.range(at, bounds), ends)))
+        }
+    }
+
+    /// Inserts and removes keys of its own among those of others; what is there in the end.
+    fn work_on_own_keys(
+        shared: &Shared,
+        map: OrderedMap<u64, u64>,
+        worker: u64,
+        times: u64,
+    ) -> BTreeMap<u64, u64> {
+        let (mut model, mut random) = (BTreeMap::new(), 0x9E37_79B9 + worker);
+        for n in 0..times {
+            let key = next(&mut random) % 500 * WORKERS + worker;
+            let remove = next(&mut random).is_multiple_of(3);
+            let before = shared
+                .atomically(|tx| match remove {
+                    true => map.remove(tx, &key),
+                    false => map.insert(tx, key, n),
+                })
+                .unwrap();
+            let expected = if remove { model.remove(&key) } else { model.insert(key, n) };
+            assert_eq!(before, expected, "worker {worker}, step {n}, key {key}");
+        }
+        model
+    }
+
+    #[test]
+    fn processes_share_an_ordered_map() {
+        let name = "ordered::in_a_region::processes_share_an_ordered_map";
+        if let Some((role, place)) = role() {
+            let shared = Shared::open(place).unwrap();
+            let map: OrderedMap<u64, u64> = OrderedMap::root(&shared, "map").unwrap();
+            match role.as_str() {
+                // Until it is killed. Keys of its own, that nobody else has.
+                "dies" => loop {
+                    let clear = |tx: &Transaction<'_>| {
+                        let own = map.range(tx, 1_000_000..).collect::<Result<Vec<_>, _>>()?;
+                        own.iter().try_for_each(|(key, _)| map.remove(tx, key).map(drop))
+                    };
+                    shared.atomically(clear).unwrap();
+                    work_on_own_keys(&shared, map, 1_000_000, 1000);
+                },
+                worker => {
+                    let worker = worker.parse().unwrap();
+                    let model = work_on_own_keys(&shared, map, worker, 3000);
+                    let report: OrderedMap<u64, u64> =
+                        OrderedMap::root(&shared, &format!("report {worker}")).unwrap();
+                    let write = |tx: &Transaction<'_>| {
+                        model
+                            .iter()
+                            .try_for_each(|(key, value)| report.insert(tx, *key, *value).map(drop))
+                    };
+                    shared.atomically(write).unwrap();
+                    return;
+                }
+            }
+        }
+        let world = Region::new();
+        let (shared, place) = (&world.shared, &world.place);
+        let map: OrderedMap<u64, u64> = OrderedMap::root(shared, "map").unwrap();
+        let workers: Vec<_> =
+            (0..2).map(|worker| play(name, &worker.to_string(), place.path())).collect();
+        for round in 0..8 {
+            let mut victim = play(name, "dies", place.path());
+            std::thread::sleep(std::time::Duration::from_millis(60 + 17 * round));
+            victim.kill().unwrap();
+            assert_eq!(victim.wait().unwrap().signal(), Some(libc::SIGKILL));
+            shared.reap().unwrap();
+        }
+        for mut worker in workers {
+            assert!(worker.wait().unwrap().success());
+        }
+        shared.reap().unwrap();
+        let mut expected = BTreeMap::new();
+        for worker in 0..2 {
+            let report: OrderedMap<u64, u64> =
+                OrderedMap::root(shared, &format!("report {worker}")).unwrap();
+            let part: Vec<(u64, u64)> =
+                shared.snapshot(|view| report.range(view, ..).collect()).unwrap();
+            assert!(part.len() > 100);
+            expected.extend(part);
+        }
+        let found: Vec<(u64, u64)> =
+            shared.snapshot(|view| map.range(view, ..1_000_000).collect()).unwrap();
+        assert!(found.into_iter().eq(expected));
+        sound(shared);
+    }
+
+    #[test]
+    fn an_insertion_writes_few_cells() {
+        let world = Region::new();
+        let shared = &world.shared;
+        let map: OrderedMap<u64, u64> = OrderedMap::root(shared, "map").unwrap();
+        let fill =
+            |tx: &Transaction<'_>| (0..2000).try_for_each(|n| map.insert(tx, n * 10, n).map(drop));
+        shared.atomically(fill).unwrap();
+        let before = shared.check().cells;
+        let keys = (0..40).flat_map(|n| (1..10).map(move |m| (n * 7 % 40) * 100 + 10 * m + 3));
+        let writes: Vec<usize> = keys
+            .map(|key| {
+                shared.collect().unwrap();
+                shared.atomically(|tx| map.insert(tx, key, key)).unwrap();
+                shared.check().retired
+            })
+            .collect();
+        let made = shared.check().cells - before;
+        // What a commit has replaced waits: one version, and one more for each node that was split.
+        assert_eq!(writes.iter().sum::<usize>(), writes.len() + made, "{writes:?}");
+        assert!(writes.iter().max() <= Some(&3), "{writes:?}");
+        assert!((8..60).contains(&made), "{made} of {} insertions have split a node", writes.len());
+    }
+
+    #[test]
+    fn ascending_keys_leave_full_nodes() {
+        let world = Region::new();
+        let shared = &world.shared;
+        let map: OrderedMap<u64, u64> = OrderedMap::root(shared, "map").unwrap();
+        let fill =
+            |tx: &Transaction<'_>| (0..6400).try_for_each(|n| map.insert(tx, n, n).map(drop));
+        shared.atomically(fill).unwrap();
+        // The directory, 6400 / 31 leaves, a few nodes above.
+        assert!(shared.check().cells <= 1 + 6400 / 31 + 12, "{}", shared.check());
+    }
+
+    #[test]
+    fn a_map_that_has_lost_most_entries_has_few_nodes() {
+        let world = Region::new();
+        let shared = &world.shared;
+        let map: OrderedMap<u64, u64> = OrderedMap::root(shared, "map").unwrap();
+        let fill =
+            |tx: &Transaction<'_>| (0..6400).try_for_each(|n| map.insert(tx, n, n).map(drop));
+        shared.atomically(fill).unwrap();
+        for n in (0..6400).filter(|n| n % 64 != 0) {
+            shared.atomically(|tx| map.remove(tx, &n)).unwrap();
+        }
+        // The directory, 100 entries in nodes of 8 at least, and the top.
+        assert!(shared.check().cells <= 1 + 100 / 8 + 1, "{}", shared.check());
+        sound(shared);
+    }
+
+    #[test]
+    fn a_map_is_known_by_its_types_and_a_freed_one_is_none() {
+        let world = Region::new();
+        let shared = &world.shared;
+        let map: OrderedMap<u64, u64> = OrderedMap::root(shared, "map").unwrap();
+        assert!(matches!(OrderedMap::<u64, i64>::root(shared, "map"), Err(RootError::OtherType)));
+        assert!(matches!(shared.root_of::<[u8]>("map", &[]), Err(RootError::OtherType)));
+        let inner = shared.atomically(OrderedMap::<u64, [u64; 20]>::create).unwrap();
+        let fill = |tx: &Transaction<'_>| {
+            (0..500).try_for_each(|n| inner.insert(tx, n, [n; 20]).map(drop))
+        };
+        shared.atomically(fill).unwrap();
+        shared.atomically(|tx| inner.free(tx)).unwrap();
+        let gone = shared.snapshot(|view| inner.first(view));
+        assert!(matches!(gone, Err(TransactionError::NoSuchCell)));
+        shared.snapshot(|view| map.first(view)).unwrap();
+        sound(shared);
+    }
+
+    /// What no map writes is an error of whoever reads it, and of nobody else.
+    #[test]
+    fn nonsense_in_a_node_is_an_error() {
+        let world = Region::new();
+        let shared = &world.shared;
+        let map: OrderedMap<u64, u64> = OrderedMap::root(shared, "map").unwrap();
+        let top = Cell::<[u8]>::from_words(bytemuck::cast(map));
+        let node = |level: u32, rows: &[(u64, u64)]| {
+            let mut bytes = bytemuck::cast::<_, [u8; 8]>([rows.len() as u32, level]).to_vec();
+            bytes.extend(rows.iter().flat_map(|row| row.1.to_ne_bytes()));
+            bytes.extend(rows.iter().flat_map(|row| row.0.to_ne_bytes()));
+            bytes
+        };
+        let own = top.words()[0];
+        let nonsense = [
+            vec![],
+            vec![0; 7],
+            node(41, &[(1, own)]),
+            node(1, &[]),
+            node(1, &[(1, own)]),                     // a cycle
+            node(2, &[(1, own), (2, own)]),           // two
+            node(0, &[(1, 1), (2, 2)])[1..].to_vec(), // too short
+            node(0, &[(5, 5); 3000])[..30_000].to_vec(),
+        ];
+        for bytes in nonsense {
+            shared.atomically(|tx| tx.write(top, &bytes[..])).unwrap();
+            let corrupt = |result: Result<(), TransactionError>| {
+                assert!(
+                    matches!(result, Err(TransactionError::Corrupt)),
+                    "{result:?} for {bytes:?}"
+                );
+            };
+            corrupt(shared.atomically(|tx| map.insert(tx, 1, 1).map(drop)));
+            corrupt(shared.atomically(|tx| map.remove(tx, &1).map(drop)));
+            corrupt(shared.snapshot(|view| map.get(view, &1).map(drop)));
+            corrupt(shared.snapshot(|view| map.last(view).map(drop)));
+            corrupt(
+                shared.snapshot(|view| map.range(view, 3..).try_for_each(|entry| entry.map(drop))),
+            );
+        }
+        // In no order: whatever comes of it, it ends.
+        let disorder: Vec<(u64, u64)> = (0..30).map(|n| (n * 7 % 5, n)).collect();
+        shared.atomically(|tx| tx.write(top, &node(0, &disorder)[..])).unwrap();
+        for forwards in [true, false] {
+            let steps = shared.snapshot(|view| {
+                let range = map.range(view, ..);
+                Ok(if forwards { range.count() } else { range.rev().count() })
+            });
+            assert!(steps.unwrap() < 1000);
+        }
+        shared.atomically(|tx| tx.write(top, &node(0, &[(1, 2)])[..])).unwrap();
+        assert_eq!(shared.atomically(|tx| map.get(tx, &1)).unwrap(), Some(2));
+    }
+
+    /// A node that a transaction writes again and again is one version: so it needs room for what it inserts, and not for
+    /// each insertion. What an iterator still has stays.
+    #[test]
+    fn many_insertions_in_one_transaction_need_no_more_room_than_their_entries() {
+        const ENTRIES: u64 = 100_000;
+        let place = Place::new();
+        let shared = Shared::create(&place, &Options::new().most_bytes(16 << 20)).unwrap();
+        let map: OrderedMap<u64, u64> = OrderedMap::root(&shared, "map").unwrap();
+        let line: Vector<u64> = Vector::root(&shared, "line").unwrap();
+        let all = |tx: &Transaction<'_>| {
+            for n in 0..ENTRIES {
+                assert_eq!(map.insert(tx, n * 7919 % ENTRIES, n)?, None);
+                assert_eq!(line.push(tx, n)? as u64, n);
+            }
+            Ok(())
+        };
+        shared.atomically(all).unwrap();
+        let counts = shared.snapshot(|view| Ok((map.range(view, ..).count(), line.len(view)?)));
+        assert_eq!(counts.unwrap(), (ENTRIES as usize, ENTRIES as usize));
+        // Every value that is passed is changed meanwhile, and so are those that come next.
+        let change = |tx: &Transaction<'_>| {
+            for (n, entry) in (0..100).zip(map.range(tx, ..)) {
+                assert_eq!(entry?.0, n);
+                (n..n + 3).try_for_each(|key| map.insert(tx, key, 0).map(drop))?;
+            }
+            for (n, item) in (0..100).zip(line.iter(tx)) {
+                item?;
+                line.set(tx, n, 0)?;
+            }
+            Ok(())
+        };
+        shared.atomically(change).unwrap();
+        sound(&shared);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(u16, u32),
+    /// So many keys, one after the other: a tree grows where it is filled.
+    InsertAll(u16, u16),
+    Remove(u16),
+    RemoveAll(u16, u16),
+    Get(u16),
+    Ends,
+    Range(Bound<u16>, Bound<u16>, Vec<bool>),
+    Clear,
+}
+
+/// A transaction: its steps, and whether it is cancelled in the end.
+type Body = (Vec<Step>, bool);
+
+fn bodies() -> impl Strategy<Value = Vec<Body>> {
+    let key = || prop_oneof![0..16_u16, 0..400_u16];
+    let bound = || {
+        prop_oneof![
+            key().prop_map(Bound::Included),
+            key().prop_map(Bound::Excluded),
+            Just(Bound::Unbounded),
+        ]
+    };
+    let step = prop_oneof![
+        16 => (key(), any::<u32>()).prop_map(|(key, value)| Step::Insert(key, value)),
+        2 => (key(), 0..120_u16).prop_map(|(key, count)| Step::InsertAll(key, count)),
+        12 => key().prop_map(Step::Remove),
+        2 => (key(), 0..120_u16).prop_map(|(key, count)| Step::RemoveAll(key, count)),
+        8 => key().prop_map(Step::Get),
+        3 => Just(Step::Ends),
+        6 => (bound(), bound(), prop::collection::vec(any::<bool>(), 0..40))
+            .prop_map(|(from, to, ends)| Step::Range(from, to, ends)),
+        1 => Just(Step::Clear),
+    ];
+    let steps = prop::collection::vec(step, 1..40);
+    prop::collection::vec((steps, prop::bool::weighted(0.2)), 1..10)
+}
+
+/// An empty range, where std's maps panic.
+fn is_backwards<K: Ord>(from: &Bound<K>, to: &Bound<K>) -> bool {
+    match (from, to) {
+        (Bound::Excluded(from), Bound::Excluded(to)) => from >= to,
+        (
+            Bound::Included(from) | Bound::Excluded(from),
+            Bound::Included(to) | Bound::Excluded(to),
+        ) => from > to,
+        _ => false,
+    }
+}
+
+/// How keys and values are made of the numbers of a test.
+type Make<K, V> = (fn(u16) -> K, fn(u32) -> V);
+type Model<K, V> = BTreeMap<K, V>;
+
+/// Looks the same things up in both.
+macro_rules! agree {
+    ($world:ty, $key:ty, $value:ty, $at:expr, $map:expr, $model:expr) => {{
+        let (map, model): (_, &BTreeMap<$key, $value>) = ($map, $model);
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let cloned = |(key, value): (&$key, &$value)| Some((key.clone(), value.clone()));
+        let found = <$world as Ordered<$key, $value>>::range($at, map, all.clone(), &[])?;
+        assert!(found.iter().cloned().eq(model.iter().map(cloned)), "{found:?} and not {model:?}");
+        let mut back =
+            <$world as Ordered<$key, $value>>::range($at, map, all, &vec![false; model.len()])?;
+        back.reverse();
+        assert_eq!(found, back);
+        let ends =
+            [model.iter().next().and_then(cloned), model.iter().next_back().and_then(cloned)];
+        assert_eq!(<$world as Ordered<$key, $value>>::ends($at, map)?, ends);
+        let len = <$world as Ordered<$key, $value>>::len($at, map)?;
+        assert_eq!(len.unwrap_or(model.len()), model.len());
+    }};
+}
+
+fn run<W, K, V>(
+    tx: &W::Tx<'_>,
+    map: &W::Map,
+    model: &mut Model<K, V>,
+    steps: &[Step],
+    (key, value): Make<K, V>,
+) -> Result<(), W::Stop>
+where
+    W: Ordered<K, V>,
+    K: Ord + Clone + Debug,
+    V: Clone + PartialEq + Debug,
+{
+    for step in steps {
+        match step {
+            Step::Insert(k, v) => {
+                let expected = model.insert(key(*k), value(*v));
+                assert_eq!(W::insert(tx, map, key(*k), value(*v))?, expected);
+            }
+            Step::InsertAll(from, count) => {
+                for n in *from..from + count {
+                    let expected = model.insert(key(n), value(n.into()));
+                    assert_eq!(W::insert(tx, map, key(n), value(n.into()))?, expected);
+                }
+            }
+            Step::Remove(k) => {
+                assert_eq!(W::remove(tx, map, &key(*k))?, model.remove(&key(*k)));
+            }
+            Step::RemoveAll(from, count) => {
+                for n in *from..from + count {
+                    assert_eq!(W::remove(tx, map, &key(n))?, model.remove(&key(n)));
+                }
+            }
+            Step::Get(k) => {
+                assert_eq!(W::get(At::Tx(tx), map, &key(*k))?, model.get(&key(*k)).cloned());
+            }
+            Step::Ends => agree!(W, K, V, At::Tx(tx), map, &*model),
+            Step::Range(from, to, ends) => {
+                let (from, to) = (from.map(key), to.map(key));
+                let found = W::range(At::Tx(tx), map, (from.clone(), to.clone()), ends)?;
+                if is_backwards(&from, &to) {
+                    assert!(found.iter().all(Option::is_none));
+                    continue;
+                }
+                let expected = model.range((from, to)).map(|(k, v)| Ok((k.clone(), v.clone())));
+                assert_eq!(found, taken::<_, W::Stop>(expected, ends)?);
+            }
+            Step::Clear => {
+                W::clear(tx, map)?;
+                model.clear();
+            }
+        }
+    }
+    Ok(())
+}
+
+fn agrees_with_the_model<W, K, V>(make: Make<K, V>)
+where
+    W: Ordered<K, V>,
+    K: Ord + Clone + Debug,
+    V: Clone + PartialEq + Debug,
+{
+    let run = |bodies: Vec<Body>| {
+        let world = W::new();
+        let map = world.map("map");
+        let mut model = Model::new();
+        for (steps, cancelled) in &bodies {
+            let mut tried = Model::new();
+            let done = world.run(*cancelled, |tx| {
+                tried.clone_from(&model);
+                run::<W, K, V>(tx, &map, &mut tried, steps, make)
+            });
+            assert_eq!(done.is_none(), *cancelled);
+            if done.is_some() {
+                model = tried;
+            }
+            world.snapshot(|view| {
+                agree!(W, K, V, At::View(view), &map, &model);
+                Ok(())
+            });
+        }
+        world.sound(None);
+        world.commit(|tx| W::clear(tx, &map));
+        world.sound(Some(1)); // An empty leaf.
+        Ok(())
+    };
+    TestRunner::new(config()).run(&bodies(), run).unwrap();
+}
+
+fn an_ordered_map_of_words<W: Ordered<u64, u64>>() {
+    agrees_with_the_model::<W, u64, u64>((u64::from, u64::from));
+}
+
+/// In a region four rows in each node, so that there are many levels; and keys without an order of their bytes.
+fn an_ordered_map_with_small_nodes<W: Ordered<[i64; 64], u8>>() {
+    let key = |n: u16| {
+        let mut key = [7_i64; 64];
+        key[63] = 200 - i64::from(n);
+        key
+    };
+    agrees_with_the_model::<W, _, _>((key, |n| n as u8));
+}
+
+/// Sizes that are no multiples of 8.
+fn an_ordered_map_of_odd_sizes<W: Ordered<[u8; 3], [u8; 2049]>>() {
+    let key = |n: u16| [n.to_be_bytes()[0], n.to_be_bytes()[1], 1];
+    agrees_with_the_model::<W, _, _>((key, |n| [n as u8; 2049]));
+}
+
+/// A set: values without bytes.
+fn an_ordered_set<W: Ordered<u16, ()>>() {
+    agrees_with_the_model::<W, u16, ()>((|n| n, |_| ()));
+}
+
+/// The keys of a worker: those that are equal to its number, modulo the number of workers.
+const WORKERS: u64 = 3;
+
+fn threads_share_an_ordered_map<W: Ordered<u64, u64>>() {
+    let world = W::new();
+    let map = world.map("map");
+    let done = AtomicBool::new(false);
+    let models: Vec<BTreeMap<u64, u64>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                let (world, map) = (&world, &map);
+                scope.spawn(move || {
+                    let (mut model, mut random) = (BTreeMap::new(), 0x9E37_79B9 + worker);
+                    for n in 0..4000 {
+                        let key = next(&mut random) % 500 * WORKERS + worker;
+                        let remove = next(&mut random).is_multiple_of(3);
+                        let before = world.commit(|tx| match remove {
+                            true => W::remove(tx, map, &key),
+                            false => W::insert(tx, map, key, n),
+                        });
+                        let expected =
+                            if remove { model.remove(&key) } else { model.insert(key, n) };
+                        assert_eq!(before, expected, "worker {worker}, step {n}, key {key}");
+                    }
+                    model
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let all = (Bound::Unbounded, Bound::Unbounded);
+                let (entries, len) = world.snapshot(|view| {
+                    let entries = W::range(At::View(view), &map, all, &[])?;
+                    Ok((entries, W::len(At::View(view), &map)?))
+                });
+                let keys: Vec<u64> = entries.into_iter().flatten().map(|entry| entry.0).collect();
+                assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+                assert_eq!(len.unwrap_or(keys.len()), keys.len());
+            }
+        });
+        let models: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        done.store(true, Ordering::Relaxed);
+        models.into_iter().map(Result::unwrap).collect()
+    });
+    let expected: BTreeMap<u64, u64> = models.into_iter().flatten().collect();
+    world.snapshot(|view| {
+        agree!(W, u64, u64, At::View(view), &map, &expected);
+        Ok(())
+    });
+    world.sound(None);
+}
+
+/// Entries move between two maps; each is always in exactly one of them.
+fn moves_between_ordered_maps_are_atomic<W: Ordered<u64, u64>>() {
+    const KEYS: u64 = 200;
+    let world = W::new();
+    let (left, right) = (world.map("left"), world.map("right"));
+    world.commit(|tx| (0..KEYS).try_for_each(|key| W::insert(tx, &left, key, key * key).map(drop)));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let movers: Vec<_> = (1..=2)
+            .map(|mut random| {
+                let (world, left, right) = (&world, &left, &right);
+                scope.spawn(move || {
+                    for _ in 0..5000 {
+                        let key = next(&mut random) % KEYS;
+                        world.commit(|tx| {
+                            let (from, to) = match W::get(At::Tx(tx), left, &key)? {
+                                Some(_) => (left, right),
+                                None => (right, left),
+                            };
+                            let value = W::remove(tx, from, &key)?.expect("in neither map");
+                            assert_eq!(W::insert(tx, to, key, value)?, None);
+                            Ok(())
+                        });
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let all = || (Bound::Unbounded, Bound::Unbounded);
+                let mut all = world.snapshot(|view| {
+                    let mut entries = W::range(At::View(view), &left, all(), &[])?;
+                    entries.extend(W::range(At::View(view), &right, all(), &[])?);
+                    Ok(entries)
+                });
+                all.sort_unstable();
+                assert!(
+                    all.iter().copied().eq((0..KEYS).map(|key| Some((key, key * key)))),
+                    "{all:?}"
+                );
+            }
+        });
+        let ended: Vec<_> = movers.into_iter().map(|mover| mover.join()).collect();
+        done.store(true, Ordering::Relaxed);
+        ended.into_iter().for_each(|ended| ended.unwrap());
+    });
+    world.sound(None);
+}
+
+/// Two insertions in different leaves do not conflict, and two in the same leaf do.
+fn only_neighbours_conflict<W: Ordered<u64, u64>>() {
+    let world = W::new();
+    let map = world.map("map");
+    world.commit(|tx| (0..2000).try_for_each(|n| W::insert(tx, &map, n * 10, n).map(drop)));
+    let mut attempts = 0;
+    world.commit(|tx| {
+        attempts += 1;
+        W::insert(tx, &map, 15, 1)?;
+        if attempts == 1 {
+            elsewhere(|| world.commit(|tx| W::insert(tx, &map, 15_015, 2)));
+            elsewhere(|| world.commit(|tx| W::remove(tx, &map, &10_000)));
+        }
+        Ok(())
+    });
+    assert_eq!(attempts, 1);
+    world.commit(|tx| {
+        attempts += 1;
+        W::insert(tx, &map, 16, 1)?;
+        if attempts == 2 {
+            elsewhere(|| world.commit(|tx| W::insert(tx, &map, 17, 2)));
+        }
+        Ok(())
+    });
+    assert_eq!(attempts, 3, "that should have been a conflict");
+}
+
+in_both_worlds!(
+    an_ordered_map_of_words,
+    an_ordered_map_with_small_nodes,
+    an_ordered_map_of_odd_sizes,
+    an_ordered_set,
+    threads_share_an_ordered_map,
+    moves_between_ordered_maps_are_atomic,
+    only_neighbours_conflict,
+);
+
+#[test]
+fn entries_need_no_clone_and_are_dropped_once() {
+    let (keys, values) = (Cage::new(), Cage::new());
+    /// Its number, and what counts it.
+    struct Key(u64, #[expect(dead_code, reason = "it is counted")] Canary);
+    impl PartialEq for Key {
+        fn eq(&self, other: &Self) -> bool {
+            self.cmp(other) == Order::Equal
+        }
+    }
+    impl Eq for Key {}
+    impl PartialOrd for Key {
+        fn partial_cmp(&self, other: &Self) -> Option<Order> {
+            Some(self.cmp(other))
+        }
+    }
+    impl Ord for Key {
+        fn cmp(&self, other: &Self) -> Order {
+            self.0.cmp(&other.0)
+        }
+    }
+    impl Borrow<u64> for Key {
+        fn borrow(&self) -> &u64 {
+            &self.0
+        }
+    }
+    let map = TOrderedMap::new();
+    for n in 0..1000 {
+        atomically(|tx| {
+            map.insert(tx, Key(n * 7919 % 1000, keys.canary(n)), values.canary(n)).map(drop)
+        });
+    }
+    keys.settles_at(1000);
+    values.settles_at(1000);
+    // The key that is there stays, and the one given goes; so does the value that was there.
+    atomically(|tx| map.insert(tx, Key(7, keys.canary(7)), values.canary(7)).map(drop));
+    contempo::collect();
+    keys.settles_at(1000);
+    values.settles_at(1000);
+    for n in 0..990_u64 {
+        assert!(atomically(|tx| Ok(map.remove(tx, &n)?.is_some())));
+    }
+    contempo::collect();
+    // Values go at once; a key may stay that parts two nodes.
+    values.settles_at(10);
+    assert!(keys.alive() <= 10, "{} keys of 10 entries", keys.alive());
+    atomically(|tx| map.clear(tx));
+    contempo::collect();
+    keys.settles_at(0);
+    values.settles_at(0);
+    (&map).extend((0..100).map(|n| (Key(n % 50, keys.canary(n)), values.canary(n))));
+    assert_eq!(snapshot(|view| map.len(view)), 50);
+    drop(map);
+    contempo::collect();
+    keys.settles_at(0);
+    values.settles_at(0);
+}
+
+/// What keys are looked up by: it may do something when it is compared.
+trait Look {
+    fn key(&self) -> u32;
+    fn compared(&self) {}
+}
+
+impl Look for u32 {
+    fn key(&self) -> u32 {
+        *self
+    }
+}
+
+impl<'a> Borrow<dyn Look + 'a> for u32 {
+    fn borrow(&self) -> &(dyn Look + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn Look + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Order::Equal
+    }
+}
+
+impl Eq for dyn Look + '_ {}
+
+impl PartialOrd for dyn Look + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Look + '_ {
+    fn cmp(&self, other: &Self) -> Order {
+        self.compared();
+        other.compared();
+        self.key().cmp(&other.key())
+    }
+}
+
+/// Does something at the n-th comparison.
+struct Meddling<'x> {
+    key: u32,
+    left: Cell<u32>,
+    meddle: &'x dyn Fn(),
+}
+
+impl Look for Meddling<'_> {
+    fn key(&self) -> u32 {
+        self.key
+    }
+
+    fn compared(&self) {
+        match self.left.get() {
+            0 => {}
+            1 => {
+                self.left.set(0);
+                (self.meddle)();
+            }
+            left => self.left.set(left - 1),
+        }
+    }
+}
+
+type Meddle = fn(&Transaction<'_>, &TOrderedMap<u32, u32>) -> StmResult<()>;
+
+/// Comparisons that use the map while it is used: what they do comes first, and nothing of it is lost.
+#[test]
+fn comparisons_may_use_the_map() {
+    let meddles: [(&str, Meddle); 5] = [
+        ("inserts the key", |tx, map| map.insert(tx, 500, 1).map(drop)),
+        ("inserts neighbours", |tx, map| {
+            (480..520).try_for_each(|n| map.insert(tx, n * 2 + 1, 1).map(drop))
+        }),
+        ("removes the key", |tx, map| map.remove(tx, &500_u32).map(drop)),
+        ("removes most", |tx, map| (3..990).try_for_each(|n| map.remove(tx, &n).map(drop))),
+        ("clears", |tx, map| map.clear(tx)),
+    ];
+    for (what, meddle) in meddles {
+        for at in 1..30 {
+            for is_there in [false, true] {
+                let new = || {
+                    let map: TOrderedMap<u32, u32> = (0..400).map(|n| (n * 5 / 2, n)).collect();
+                    atomically(|tx| match is_there {
+                        true => map.insert(tx, 500, 0).map(drop),
+                        false => map.remove(tx, &500_u32).map(drop),
+                    });
+                    map
+                };
+                let contents = |map: &TOrderedMap<u32, u32>| -> BTreeMap<u32, u32> {
+                    snapshot(|view| {
+                        let all: BTreeMap<u32, u32> =
+                            map.iter(view).map(|(key, value)| (*key, *value)).collect();
+                        assert_eq!((map.len(view), map.iter(view).count()), (all.len(), all.len()));
+                        all
+                    })
+                };
+                // As if it had been done before.
+                let plain = new();
+                let map = new();
+                let mut meddled = false;
+                let removed = atomically(|tx| {
+                    let done = Cell::new(false);
+                    let meddling = Meddling {
+                        key: 500,
+                        left: Cell::new(at),
+                        meddle: &|| {
+                            meddle(tx, &map).unwrap();
+                            done.set(true);
+                        },
+                    };
+                    let removed = map.remove::<dyn Look>(tx, &meddling)?.copied();
+                    meddled = done.get();
+                    Ok(removed)
+                });
+                let expected = atomically(|tx| {
+                    if meddled {
+                        meddle(tx, &plain)?;
+                    }
+                    Ok(plain.remove(tx, &500_u32)?.copied())
+                });
+                assert_eq!(removed, expected, "{what} at {at}");
+                assert_eq!(contents(&map), contents(&plain), "{what} at {at}");
+            }
+        }
+    }
+}
+
+/// An order that contradicts itself loses entries at most.
+#[test]
+fn an_order_that_makes_no_sense_does_no_harm() {
+    struct Odd(u64);
+    impl PartialEq for Odd {
+        fn eq(&self, other: &Self) -> bool {
+            self.cmp(other) == Order::Equal
+        }
+    }
+    impl Eq for Odd {}
+    impl PartialOrd for Odd {
+        fn partial_cmp(&self, other: &Self) -> Option<Order> {
+            Some(self.cmp(other))
+        }
+    }
+    impl Ord for Odd {
+        fn cmp(&self, other: &Self) -> Order {
+            match ((self.0 * 31) ^ (other.0 * 17)) % 3 {
+                0 => Order::Less,
+                1 => Order::Greater,
+                _ => Order::Equal,
+            }
+        }
+    }
+    let map = TOrderedMap::new();
+    let mut random = 7;
+    for _ in 0..3000 {
+        let (key, remove) = (next(&mut random) % 500, next(&mut random).is_multiple_of(3));
+        atomically(|tx| match remove {
+            true => map.remove(tx, &Odd(key)).map(drop),
+            false => map.insert(tx, Odd(key), 0).map(drop),
+        });
+        snapshot(|view| map.range(view, Odd(key)..).take(1000).count());
+        atomically(|tx| Ok(map.range(tx, ..Odd(key)).rev().take(1000).count()));
+    }
+    atomically(|tx| map.clear(tx));
+    assert!(snapshot(|view| map.is_empty(view)));
+}
+
+/// Each entry that stays is visited once, with the value that it has then; one that was removed is not.
+#[test]
+fn a_loop_may_change_what_it_goes_through() {
+    let map: TOrderedMap<u32, u32> = (0..300).map(|n| (n, 0)).collect();
+    for back in [false, true] {
+        let visited = atomically(|tx| {
+            (0..300).try_for_each(|n| map.insert(tx, n, 0).map(drop))?;
+            let mut visited = Vec::new();
+            let mut range = map.range::<_, u32, _>(tx, 50..250);
+            while let Some(entry) = if back { range.next_back() } else { range.next() } {
+                let (key, value) = entry?;
+                visited.push((*key, *value));
+                if key % 4 == 0 {
+                    // What comes next goes, what comes after that changes, and there is more.
+                    let after = |n: u32| if back { key - n } else { key + n };
+                    map.remove(tx, &after(1))?;
+                    map.insert(tx, after(2), 7)?;
+                    (1000..1020).try_for_each(|n| map.insert(tx, key * 1000 + n, 1).map(drop))?;
+                }
+            }
+            let more: Vec<u32> = map
+                .range::<_, u32, _>(tx, 300..)
+                .map(|entry| entry.map(|(key, _)| *key))
+                .collect::<Result<_, _>>()?;
+            more.iter().try_for_each(|key| map.remove(tx, key).map(drop))?;
+            Ok(visited)
+        });
+        let gone = |n: &u32| if back { n % 4 == 3 } else { n % 4 == 1 };
+        let expected = (50..250).filter(|n| !gone(n)).map(|n| (n, if n % 4 == 2 { 7 } else { 0 }));
+        let mut expected: Vec<(u32, u32)> = expected.collect();
+        // The ends of the range have no entry before them that could change them.
+        if back {
+            expected.reverse();
+        }
+        for (found, expected) in visited.iter().zip(&expected).skip(2) {
+            assert_eq!(found, expected);
+        }
+        assert!(visited.len().abs_diff(expected.len()) <= 1, "{visited:?}");
+    }
+}
