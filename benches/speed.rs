@@ -6,11 +6,14 @@
 
 mod workload;
 
-use contempo::{TVar, atomically};
+use contempo::collections::TOrderedMap;
+use contempo::{TVar, atomically, snapshot};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Duration;
 use workload::hidden;
@@ -18,7 +21,7 @@ use workload::hidden;
 /// What everything is a multiple of.
 fn baselines(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("baseline");
-    let mutex = parking_lot::Mutex::new(0_u64);
+    let mutex = Mutex::new(0_u64);
     group
         .bench_function("parking_lot mutex", |bench| bench.iter(|| *black_box(&mutex).lock() += 1));
     let mutex = std::sync::Mutex::new(0_u64);
@@ -145,7 +148,67 @@ fn aged_heap(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The whole table in about a minute and a half.
+/// Random keys of an ordered map of 10,000 entries, beside a `BTreeMap` in a mutex.
+fn ordered_map(criterion: &mut Criterion) {
+    const KEYS: u64 = 20_000;
+    let mut group = criterion.benchmark_group("ordered map of 10,000");
+    let mut random = SmallRng::seed_from_u64(1);
+    let map: TOrderedMap<u64, u64> = (0..KEYS / 2).map(|n| (2 * n, n)).collect();
+    let locked = Mutex::new((0..KEYS / 2).map(|n| (2 * n, n)).collect::<BTreeMap<u64, u64>>());
+    group.bench_function("get, snapshot", |bench| {
+        bench.iter(|| snapshot(|view| map.get(view, &random.random_range(0..KEYS)).copied()));
+    });
+    group.bench_function("get, atomically", |bench| {
+        bench.iter(|| {
+            let key = random.random_range(0..KEYS);
+            atomically(|tx| Ok(map.get(tx, &key)?.copied()))
+        });
+    });
+    group.bench_function("get, BTreeMap in a mutex", |bench| {
+        bench.iter(|| locked.lock().get(&random.random_range(0..KEYS)).copied());
+    });
+    group.bench_function("replace, atomically", |bench| {
+        bench.iter(|| {
+            let key = random.random_range(0..KEYS / 2) * 2;
+            atomically(|tx| map.insert(tx, key, key).map(drop));
+        });
+    });
+    group.bench_function("replace, BTreeMap in a mutex", |bench| {
+        bench.iter(|| {
+            let key = random.random_range(0..KEYS / 2) * 2;
+            locked.lock().insert(key, key)
+        });
+    });
+    group.bench_function("insert and remove, atomically", |bench| {
+        bench.iter(|| {
+            let key = random.random_range(0..KEYS / 2) * 2 + 1;
+            atomically(|tx| map.insert(tx, key, key).map(drop));
+            atomically(|tx| map.remove(tx, &key).map(drop));
+        });
+    });
+    group.bench_function("insert and remove, BTreeMap in a mutex", |bench| {
+        bench.iter(|| {
+            let key = random.random_range(0..KEYS / 2) * 2 + 1;
+            locked.lock().insert(key, key);
+            locked.lock().remove(&key)
+        });
+    });
+    group.bench_function("100 entries, snapshot", |bench| {
+        bench.iter(|| {
+            let from = random.random_range(0..KEYS - 200);
+            snapshot(|view| map.range(view, from..from + 200).map(|(_, n)| *n).sum::<u64>())
+        });
+    });
+    group.bench_function("100 entries, BTreeMap in a mutex", |bench| {
+        bench.iter(|| {
+            let from = random.random_range(0..KEYS - 200);
+            locked.lock().range(from..from + 200).map(|(_, n)| *n).sum::<u64>()
+        });
+    });
+    group.finish();
+}
+
+/// The whole table in about two minutes.
 fn brief() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(300))
@@ -156,6 +219,6 @@ fn brief() -> Criterion {
 criterion_group!(
     name = table;
     config = brief();
-    targets = aged_heap, baselines, reads, updates, single_cell
+    targets = aged_heap, baselines, reads, updates, single_cell, ordered_map
 );
 criterion_main!(table);

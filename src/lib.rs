@@ -41,8 +41,8 @@
 //! [`update`](TVar::update), [`swap`](TVar::swap) and
 //! [`compare_exchange`](TVar::compare_exchange) are transactions of their own, with a shorter way.
 //!
-//! **Collections.** [`collections::TMap`] is a hash map; operations on different keys rarely
-//! conflict.
+//! **Collections.** [`collections`] has a hash map, an ordered map, a vector and a queue; operations on
+//! different keys rarely conflict.
 //!
 //! **Contention.** Conflicting transactions take turns, and who has lost for long goes first; nothing
 //! need be done for that. [`atomically_on`] declares the cells of a transaction that conflicts often;
