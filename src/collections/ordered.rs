@@ -364,7 +364,7 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V>
     /// ```
     /// use contempo::{collections::TOrderedMap, snapshot};
     /// let map = TOrderedMap::from([(7, "seven"), (5, "five")]);
-    /// assert_eq!(snapshot(|view| map.first(view)), Some((&5, &"five")));
+    /// snapshot(|view| assert_eq!(map.first(view), Some((&5, &"five"))));
     /// ```
     pub fn first<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<Option<(&'a K, &'a V)>> {
         R::output(self.entries::<R, K, _>(at, ..).next().transpose())
@@ -378,7 +378,7 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V>
     /// ```
     /// use contempo::{collections::TOrderedMap, snapshot};
     /// let map = TOrderedMap::from([(7, "seven"), (5, "five")]);
-    /// assert_eq!(snapshot(|view| map.last(view)), Some((&7, &"seven")));
+    /// snapshot(|view| assert_eq!(map.last(view), Some((&7, &"seven"))));
     /// ```
     pub fn last<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<Option<(&'a K, &'a V)>> {
         R::output(self.entries::<R, K, _>(at, ..).next_back().transpose())

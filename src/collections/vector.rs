@@ -86,7 +86,7 @@ impl<T: Send + Sync + 'static> TVector<T> {
     /// ```
     /// use contempo::{collections::TVector, snapshot};
     /// let vector = TVector::from([7]);
-    /// assert_eq!(snapshot(|view| (vector.get(view, 0).copied(), vector.get(view, 1))), (Some(7), None));
+    /// snapshot(|view| assert_eq!((vector.get(view, 0), vector.get(view, 1)), (Some(&7), None)));
     /// ```
     pub fn get<'a, R: Reader<'a>>(&self, at: &R, index: usize) -> R::Output<Option<&'a T>> {
         let place = chunks::get::<In<T>, R>(&self.top, at, index, Use::Lasting);
