@@ -16,10 +16,11 @@
 //! back to the common pool, and may be given another class (`superblock`).
 
 use crate::region::error::NoBlock;
-use crate::region::handle::{self, GRAIN, Handle, Kind, MetaWord};
+use crate::region::handle::{self, Handle, Kind, MetaWord};
 use crate::region::layout::SUPERBLOCK;
 use crate::region::map::Map;
 use crate::region::reserve::{FREEING, Room, VALUES};
+use crate::region::sizes::GRAIN;
 use crate::region::superblock::{ENOUGH, RESERVE, Superblock};
 use crate::region::tenure::Tenure;
 use std::cell::{Cell, RefCell};

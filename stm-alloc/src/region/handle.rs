@@ -12,12 +12,10 @@
 //! The generation counts how often the block was freed. It has 30 bits and wraps: a handle that was
 //! kept, outside any transaction, over a multiple of 2^30 uses of its block would be taken for good.
 
+use crate::region::sizes::GRAIN;
 use crate::region::tenure::Tenure;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{AtomicU64, Ordering, fence};
-
-/// Blocks begin at multiples of this.
-pub const GRAIN: usize = 16;
 
 /// What a block is used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,10 +13,11 @@
 //! it by writing to the file, which another process may be using.)
 
 use crate::region::error::{NoBlock, OpenError, Unusable, system};
-use crate::region::handle::{GRAIN, Handle, Meta, MetaWord};
+use crate::region::handle::{Handle, Meta, MetaWord};
 use crate::region::layout::{
     self, Identity, ProcessRecord, READY, SHARED_AT, SUPERBLOCK, Shared, SlotRecord, Unchecked,
 };
+use crate::region::sizes::GRAIN;
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
@@ -290,7 +291,7 @@ impl Map {
         }
         // SAFETY: below `usable`, so this and a superblock more lie in the file and in the mapping.
         let at = unsafe { self.base().add(offset) };
-        debug_assert!(offset.is_multiple_of(crate::region::handle::GRAIN));
+        debug_assert!(offset.is_multiple_of(GRAIN));
         // SAFETY: mapped, aligned (offsets of handles are multiples of 16), only accessed as an atomic.
         Some((unsafe { &*at.cast::<MetaWord>() }, at))
     }

@@ -1,7 +1,7 @@
 //! Sizes of what lies in a region.
 
-use crate::region::handle::GRAIN;
-
+/// Blocks begin at multiples of this.
+pub const GRAIN: usize = 16;
 /// Superblocks begin at multiples of this.
 pub const SUPERBLOCK: usize = 64 * 1024;
 /// Where the part of a superblock that holds blocks begins.

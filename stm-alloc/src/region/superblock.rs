@@ -16,7 +16,7 @@
 //!
 //! [`retire_now`]: crate::reclaim::reclaimer::Reclaimer::retire_now
 
-use crate::region::handle::{GRAIN, Kind, Meta, MetaWord};
+use crate::region::handle::{Kind, Meta, MetaWord};
 use crate::region::map::Map;
 use crate::region::ownership::Ownership;
 use crate::region::tenure::Tenure;
@@ -24,8 +24,8 @@ use contempo_sched::primitives::fault::{Fault, planted};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 pub use crate::region::ownership::State;
+use crate::region::sizes::{GRAIN, SUPERBLOCK, SUPERBLOCK_HEADER};
 pub use crate::region::sizes::{LARGEST, RESERVE, SIZES};
-use crate::region::sizes::{SUPERBLOCK, SUPERBLOCK_HEADER};
 
 const HINT_WORDS: usize = (SUPERBLOCK - SUPERBLOCK_HEADER) / SIZES[0] / 64 + 1;
 

@@ -7,8 +7,7 @@
 //!
 //! Only the slot's thread writes; its heirs do, and who clears up once all is adopted.
 
-use crate::region::handle::GRAIN;
-use crate::region::sizes::SUPERBLOCK;
+use crate::region::sizes::{GRAIN, SUPERBLOCK};
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{AtomicU32, AtomicU64, Ordering};
 use std::cell::Cell;

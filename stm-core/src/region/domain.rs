@@ -11,12 +11,13 @@ use crate::protocol::version::{CellHeader, VersionHeader};
 use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
 use crate::region::recover::Recovered;
 use contempo_alloc::region::fork::ForkMark;
-use contempo_alloc::region::handle::{GRAIN, Handle, Kind, Meta};
+use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::{
     Incarnation, LINES, SUPERBLOCK, SUPERBLOCK_HEADER, WAKE_WORDS,
 };
 use contempo_alloc::region::lease::LeaseFile;
 use contempo_alloc::region::map::Map;
+use contempo_alloc::region::sizes::GRAIN;
 use contempo_alloc::region::superblock::{SIZES, State};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::contention::policy::Policy;
