@@ -152,3 +152,22 @@ pub(crate) struct Step<'a, N: Nodes> {
 pub(crate) fn below<N: Nodes>(top: &N::Link, above: &[Step<'_, N>]) -> N::Link {
     above.last().map_or_else(|| top.clone(), |step| N::child(top, step.inner, step.row))
 }
+
+/// Nodes whose entries and children have keys that are ordered.
+pub(crate) trait Keyed: Nodes {
+    type Order: Ord;
+
+    /// The most rows of a leaf: 4 at least.
+    const LEAF: usize;
+    /// The most rows of an inner node: 4 at least.
+    const INNER: usize;
+
+    /// The key of an entry, to be kept by a parent.
+    fn key(entry: &Self::Entry) -> Self::Key;
+
+    /// Looks at the key of a row.
+    fn leaf_key<T>(leaf: Self::Leaf<'_>, row: usize, look: impl FnOnce(&Self::Order) -> T) -> T;
+
+    /// Looks at the key of a row.
+    fn inner_key<T>(inner: Self::Inner<'_>, row: usize, look: impl FnOnce(&Self::Order) -> T) -> T;
+}

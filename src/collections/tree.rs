@@ -29,31 +29,13 @@
 mod balance;
 mod range;
 
+pub(crate) use super::nodes::Keyed;
 pub(crate) use range::Walk;
 
 use super::nodes::{Nodes, Read, Rows, Step, Use, below};
 use balance::{Inners, Leaves, mend, store};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-
-/// Nodes whose entries and children have keys that are ordered.
-pub(crate) trait Keyed: Nodes {
-    type Order: Ord;
-
-    /// The most rows of a leaf: 4 at least.
-    const LEAF: usize;
-    /// The most rows of an inner node: 4 at least.
-    const INNER: usize;
-
-    /// The key of an entry, to be kept by a parent.
-    fn key(entry: &Self::Entry) -> Self::Key;
-
-    /// Looks at the key of a row.
-    fn leaf_key<T>(leaf: Self::Leaf<'_>, row: usize, look: impl FnOnce(&Self::Order) -> T) -> T;
-
-    /// Looks at the key of a row.
-    fn inner_key<T>(inner: Self::Inner<'_>, row: usize, look: impl FnOnce(&Self::Order) -> T) -> T;
-}
 
 /// The first of the rows from `from` to `to` that `is_it`, where all after it are, too; `to` if none is.
 #[inline(always)]

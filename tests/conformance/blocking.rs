@@ -1,4 +1,4 @@
-//! `retry` sleeps: no attempt without a reason, no wake-up lost. (How few a change wakes: `tests/alone/blocking.rs`
+//! `retry` sleeps: no attempt without a reason, no wake-up lost. (How few a change wakes: `tests/local/blocking.rs`
 //! and `waking.rs`.)
 
 use crate::support::{elsewhere, guarded, wait_until};

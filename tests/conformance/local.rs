@@ -76,7 +76,7 @@ impl World for Local {
         contempo::statistics()
     }
 
-    /// (What versions and values become: `tests/alone/garbage.rs`, `tests/local/drops.rs`.)
+    /// (What versions and values become: `tests/local/garbage.rs`, `tests/local/drops.rs`.)
     fn nothing_is_left(&self) {}
 
     fn get(&self, cell: &TVar<u64>) -> u64 {

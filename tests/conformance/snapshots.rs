@@ -1,5 +1,5 @@
 //! Snapshots: one moment, never repeated, never in the way of a writer. (The memory that they hold:
-//! `tests/alone/snapshots.rs`.)
+//! `tests/local/snapshots.rs`.)
 
 use crate::support::{elsewhere, message_of};
 use crate::world::{Snapshot, Transaction, World};

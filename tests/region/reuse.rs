@@ -115,5 +115,5 @@ fn removals_work_in_a_full_region() {
 
 #[test]
 fn updates_do_not_use_up_the_room_for_removals() {
-    reuse::updates_do_not_use_up_the_room_for_removals(|| ());
+    crate::support::reuse::updates_do_not_use_up_the_room_for_removals(|| ());
 }

@@ -1,7 +1,6 @@
 //! Nodes that have become too large or too small.
 
-use super::Keyed;
-use crate::collections::nodes::{Child, Read, Rows, Step, Use, below};
+use crate::collections::nodes::{Child, Keyed, Read, Rows, Step, Use, below};
 
 /// Leaves, or inner nodes: what is done alike with both.
 pub(super) trait Kind<N: Keyed> {

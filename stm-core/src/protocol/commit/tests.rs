@@ -72,7 +72,7 @@ fn a_large_commit_writes_everything_or_nothing() {
     let mut failing = writes(commit.me);
     // SAFETY: versions and cells live longer than this, and the new versions are private.
     let outcome = unsafe { commit.run(&[], &mut failing, |_, _| panic!("nothing is replaced")) };
-    let conflict = outcome.err().expect("one cell holds another version");
+    let Err(conflict) = outcome else { panic!("one cell holds another version") };
     assert_eq!((conflict.cause, conflict.cell), (Cause::Changed, &raw const cells[GOOD]));
     let seen = failing.iter().take_while(|write| write.base == shared).count();
     assert_eq!((seen, failing[GOOD].base), (GOOD, null_mut()));
