@@ -2,15 +2,13 @@
 //! common are tested by the same source, once in each world.
 
 mod map;
+mod map_reentry;
+mod map_shrink;
 mod ordered;
+mod ordered_reentry;
 mod queue;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
-#[path = "../support/region.rs"]
-mod region;
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
-#[path = "../support/collections.rs"]
-#[allow(dead_code, reason = "each test binary uses a part of this")]
-mod region_checks;
+mod region_map;
 #[path = "../support/mod.rs"]
 mod support;
 mod vector;

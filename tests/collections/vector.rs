@@ -94,8 +94,8 @@ impl<T: Clone + Send + Sync + 'static> Vectors<T> for Local {
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
 mod in_a_region {
     use super::{At, Vectors};
-    use crate::region::{play, role};
-    use crate::region_checks::sound;
+    use crate::support::collections::sound;
+    use crate::support::region::{play, role};
     use crate::world::{Region, World, region};
     use bytemuck::Pod;
     use contempo::shared::collections::Vector;

@@ -130,7 +130,7 @@ pub(crate) use in_a_region::Region;
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
 mod in_a_region {
     use super::World;
-    use crate::region::Place;
+    use crate::support::region::Place;
     use contempo::shared::{Interrupt, Options, Shared, Snapshot, Transaction, TransactionError};
 
     /// A region of its own.
@@ -169,7 +169,7 @@ mod in_a_region {
         }
 
         fn sound(&self, cells: Option<usize>) {
-            crate::region_checks::sound(&self.shared);
+            crate::support::collections::sound(&self.shared);
             if let Some(cells) = cells {
                 assert_eq!(self.shared.check().cells, 1 + cells);
             }

@@ -1,19 +1,13 @@
 //! The hash map of regions against that of std: first sequentially, then by threads, then by processes.
-#![cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
 
-#[path = "support/collections.rs"]
-mod collections;
-#[path = "support/region.rs"]
-mod region;
-
+use crate::support::collections::{config, sound};
+use crate::support::region::{Place, play, role};
 use bytemuck::{Pod, Zeroable};
-use collections::{config, sound};
 use contempo::shared::collections::Map;
 use contempo::shared::{
     Cell, Interrupt, NoBlock, Options, Reader, RootError, Shared, Transaction, TransactionError,
 };
 use proptest::prelude::*;
-use region::{Place, play, role};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::os::unix::process::ExitStatusExt;
