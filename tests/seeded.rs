@@ -71,7 +71,7 @@ fn every_commit_has_a_serial_of_its_own() {
         &[Fault::SlotReusedWithItsSerial],
         || {
             let serials = || {
-                let table = contempo_core::domain::native().table();
+                let table = contempo_core::local::process::native().table();
                 (0..table.len() as u32)
                     .map(|slot| table.get(slot).state.load(Ordering::SeqCst).serial())
                     .sum::<u64>()

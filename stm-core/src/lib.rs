@@ -2,8 +2,9 @@
 //!
 //! | room | job |
 //! | --- | --- |
-//! | [`domain`] | what the protocol is generic over: links, clock, table |
-//! | [`protocol`] | versions and cells as they lie in memory; read, claim, commit, settle; the write log |
+//! | [`layout`] | versions and cells as they lie in memory |
+//! | [`domain`] | what the protocol is generic over: links, clock, table; traits alone |
+//! | [`protocol`] | read, claim, commit, settle; the write log |
 //! | `session` | hooks, events, errors: what every world's transactions end with |
 //! | `local` | this process: its domain, thread context, `TVar`, transactions, snapshots |
 //! | `region` | the same protocol in memory that processes share (Linux) |
@@ -12,6 +13,8 @@
 
 #[doc(hidden)]
 pub mod domain;
+#[doc(hidden)]
+pub mod layout;
 #[doc(hidden)]
 pub mod local;
 #[doc(hidden)]

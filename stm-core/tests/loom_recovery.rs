@@ -6,8 +6,9 @@
 //! functions, `settle`, `finish` and `take_back`, and the same protocol, over native links.)
 #![cfg(contempo_loom)]
 
+use contempo_core::domain::Domain;
 use contempo_core::domain::Link;
-use contempo_core::domain::{Domain, Native};
+use contempo_core::local::domain::Native;
 use contempo_core::protocol::settle::{finish, settle, take_back};
 use contempo_core::protocol::version::CellHeader;
 use contempo_sched::primitives::Ordering;

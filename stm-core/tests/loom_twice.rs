@@ -7,7 +7,8 @@
 //! reader, a validator, a claimer and a sleeper.
 #![cfg(contempo_loom)]
 
-use contempo_core::domain::{Domain, Native};
+use contempo_core::domain::Domain;
+use contempo_core::local::domain::Native;
 use contempo_core::protocol::observe::{current, is_current};
 use contempo_core::protocol::version::{CellHeader, Version};
 use contempo_sched::primitives::fault::Fault;

@@ -1,11 +1,12 @@
 //! The private half of a thread's transactions: logs, memory, hooks; and how a thread finds it.
 
-use crate::domain::{Domain, Native};
+use crate::domain::Domain;
+use crate::layout::VersionHeader;
+use crate::local::domain::Native;
 use crate::local::turns::{History, Turns};
 use crate::local::wait::Batons;
 use crate::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
 use crate::protocol::observe::replaced_at;
-use crate::protocol::version::VersionHeader;
 use crate::protocol::write_log::WriteLog;
 use crate::session::bounds::Timeouts;
 use crate::session::error::Interrupt;

@@ -6,12 +6,12 @@
 //! of order, beside each other; those that do run in the order in which they have lost.
 //! When a thread reserves, and how, is told in `contempo_sched::contention::admission`.
 
-use crate::domain::Native;
+use crate::layout::CellHeader;
 use crate::local::context::{self, Context};
+use crate::local::domain::Native;
 use crate::local::run::session;
 use crate::local::transaction::Transaction;
 use crate::local::tvar::TVar;
-use crate::protocol::version::CellHeader;
 use crate::session::bounds::Bounds;
 use crate::session::error::{Abort, StmResult, TryError};
 use contempo_sched::primitives::guard::Kept;

@@ -3,10 +3,11 @@
 //! Values may be large, so they pass through as few frames as possible: whoever is given one puts it into its
 //! block at once, and from then on only the block's address is passed on, also when a commit has failed.
 
-use crate::domain::Native;
+use crate::layout::{CellHeader, VersionHeader};
 use crate::local::context::Context;
+use crate::local::domain::Native;
 use crate::protocol::commit::{Conflict, WriteEntry};
-use crate::protocol::version::{CellHeader, Version, VersionHeader};
+use crate::protocol::version::Version;
 use contempo_alloc::reclaim::retired::Block;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::words::WhoWhen;
@@ -67,7 +68,7 @@ impl<T> Drop for Fresh<'_, T> {
 
 /// A block of a version, once the value was moved out.
 fn without_value<T>(block: NonNull<u8>) -> Block {
-    Block { address: block, kind: Version::<ManuallyDrop<T>>::KIND }
+    Block { address: block, kind: Version::<ManuallyDrop<T>, Native>::KIND }
 }
 
 /// The value of a version, which goes.
@@ -76,7 +77,7 @@ fn without_value<T>(block: NonNull<u8>) -> Block {
 /// It is private, and there is a value.
 pub(crate) unsafe fn into_value<T>(context: &Context, block: NonNull<u8>) -> T {
     // SAFETY: our caller's promise; it is not used after this.
-    let value = unsafe { Version::<T>::place(block.as_ptr().cast()).read() };
+    let value = unsafe { Version::<T, Native>::place(block.as_ptr().cast()).read() };
     // SAFETY: as above; the value has moved.
     unsafe { context.reclaimer.destroy(without_value::<T>(block)) };
     value
@@ -89,7 +90,7 @@ pub(crate) unsafe fn into_value<T>(context: &Context, block: NonNull<u8>) -> T {
 #[cold]
 #[inline(never)]
 pub(crate) unsafe fn discard<T>(context: &Context, block: NonNull<u8>) {
-    let block = Block { address: block, kind: Version::<T>::KIND };
+    let block = Block { address: block, kind: Version::<T, Native>::KIND };
     // SAFETY: our caller's promise.
     context.outside(|| unsafe { context.reclaimer.destroy(block) });
 }
@@ -106,7 +107,7 @@ pub(crate) unsafe fn commit<T>(
     cell: &CellHeader<Native>,
     expected: *mut VersionHeader<Native>,
 ) -> Result<*mut VersionHeader<Native>, (Conflict<Native>, NonNull<u8>)> {
-    let (version, kind) = (block.cast::<VersionHeader<Native>>(), Version::<T>::KIND);
+    let (version, kind) = (block.cast::<VersionHeader<Native>>(), Version::<T, Native>::KIND);
     // A claim of this transaction: the thread may have run others since the version was made.
     // SAFETY: private. Relaxed: published by the swap that places the claim.
     unsafe { version.as_ref() }.who_when.store(context.claim.get(), Ordering::Relaxed);
@@ -129,7 +130,7 @@ pub(crate) unsafe fn commit<T>(
 unsafe fn moved<T>(context: &Context, from: NonNull<u8>) -> NonNull<u8> {
     let (block, place) = prepare::<T>(context, NOBODYS);
     // SAFETY: nobody reads the value of a claim that was not committed; the other place is ours, and empty.
-    unsafe { copy_nonoverlapping(Version::<T>::place(from.as_ptr().cast()), place, 1) };
+    unsafe { copy_nonoverlapping(Version::<T, Native>::place(from.as_ptr().cast()), place, 1) };
     // SAFETY: our caller's promise; the value has moved.
     unsafe { context.reclaimer.retire_now(without_value::<T>(from)) };
     block

@@ -1,10 +1,12 @@
 //! For tests: a domain of its own, in which transactions have stopped in the middle of their commits, for
 //! ever. Nothing here depends on a schedule: whoever waits for one of them hangs.
 
-use crate::domain::{Domain, Native};
+use crate::domain::Domain;
+use crate::layout::{CellHeader, VersionHeader};
+use crate::local::domain::Native;
 use crate::protocol::commit::{Commit, Conflict, WriteEntry};
 use crate::protocol::observe::newest_at;
-use crate::protocol::version::{CellHeader, Version, VersionHeader};
+use crate::protocol::version::Version;
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::primitives::{AtomicPtr, Ordering};
 use contempo_sched::words::{
@@ -69,9 +71,10 @@ impl Stopped {
 
 /// A version that lives as long as the process: reclamation is tested elsewhere.
 pub(crate) fn version(who_when: WhoWhen, value: u64) -> *mut VersionHeader<Native> {
-    let block = NonNull::from(Box::leak(Box::new(MaybeUninit::<Version<u64>>::uninit()))).cast();
+    let block =
+        NonNull::from(Box::leak(Box::new(MaybeUninit::<Version<u64, Native>>::uninit()))).cast();
     // SAFETY: just allocated, with this layout.
-    unsafe { Version::<u64>::init(block, who_when, value) }
+    unsafe { Version::<u64, Native>::init(block, who_when, value) }
 }
 
 /// A cell that holds [`OLD`], at the clock of now.
@@ -181,8 +184,8 @@ mod tests {
     //! Whole transactions on cells of this process.
 
     use super::*;
-    use crate::domain::native;
     use crate::local::context;
+    use crate::local::process::native;
     use crate::{Settings, TVar, atomically, atomically_on, configure, snapshot};
     use std::sync::mpsc;
     use std::time::Duration;
@@ -237,10 +240,11 @@ mod tests {
                 let stopped = Thread::new(native());
                 // Of the heap, since others may retire it.
                 let theirs = context::with(|context| {
-                    context.reclaimer.blocks.allocate(Version::<u64>::KIND.shape)
+                    context.reclaimer.blocks.allocate(Version::<u64, Native>::KIND.shape)
                 });
                 // SAFETY: just allocated for this shape.
-                let theirs = unsafe { Version::<u64>::init(theirs, WhoWhen::committed(0), THEIRS) };
+                let theirs =
+                    unsafe { Version::<u64, Native>::init(theirs, WhoWhen::committed(0), THEIRS) };
                 let state = stopped.stop_with(at, cell.header(), theirs);
                 let before = if at == Stopped::Committed { THEIRS } else { OLD };
                 let shared = cell.clone();

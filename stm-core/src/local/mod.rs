@@ -2,23 +2,34 @@
 //!
 //! | module | job |
 //! | --- | --- |
+//! | [`domain`] | the domain of a process: native pointers, and what its threads share |
+//! | [`process`] | how the domain of this process is found |
+//! | [`cell`] | a cell with its handles |
+//! | `statics`, `checked_static` | cells in statics |
 //! | `context` | the private half of a thread's transactions |
+//! | `leave` | leaving a session that has written nothing |
 //! | `fresh` | a version on its way into a cell |
 //! | `unpublished` | which of a transaction's own versions can go before its end |
 //! | `run`, `transaction`, `nesting`, `declared`, `snapshot`, `tvar` | what users call |
 //! | `turns` | what a thread does between two attempts, and how it presses |
 //! | `wait` | blocking `retry` |
 
+pub mod cell;
 #[cfg(any(contempo_loom, contempo_shuttle))]
 pub mod checked_static;
 pub(crate) mod context;
 pub(crate) mod declared;
+pub mod domain;
 mod fresh;
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 pub(crate) mod frozen;
+mod leave;
 mod nesting;
+pub mod process;
 pub(crate) mod run;
 pub(crate) mod snapshot;
+#[cfg(not(any(contempo_loom, contempo_shuttle)))]
+pub mod statics;
 pub(crate) mod transaction;
 mod turns;
 pub(crate) mod tvar;

@@ -1,6 +1,7 @@
 //! Read-only transactions.
 
 use crate::local::context::{self, Context};
+use crate::local::leave::Leave;
 use crate::local::tvar::TVar;
 use crate::protocol::observe::newest_at;
 use crate::protocol::version::Version;
@@ -60,18 +61,6 @@ impl<'s> Snapshot<'s> {
 impl std::fmt::Debug for Snapshot<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Snapshot").field("stamp", &self.bound).finish_non_exhaustive()
-    }
-}
-
-/// Leaves the snapshot, also when its closure panics.
-pub(crate) struct Leave<'c>(pub(crate) &'c Context);
-
-impl Drop for Leave<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.0.descriptor.counters.read_only.add(1);
-        self.0.reclaimer.exit();
-        self.0.end_session();
     }
 }
 

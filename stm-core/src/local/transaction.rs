@@ -1,12 +1,13 @@
 //! What a closure can do inside a transaction.
 
+use crate::layout::{CellHeader, VersionHeader};
 use crate::local::context::Context;
 use crate::local::fresh::prepare;
 use crate::local::tvar::TVar;
 use crate::local::unpublished::Unpublished;
 use crate::protocol::commit::ReadEntry;
 use crate::protocol::observe::newest_at;
-use crate::protocol::version::{CellHeader, Version, VersionHeader};
+use crate::protocol::version::Version;
 use crate::session::error::{Interrupt, StmResult};
 use crate::session::parts::Parts;
 use contempo_alloc::reclaim::retired::Block;
@@ -18,7 +19,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use crate::domain::Native;
+use crate::local::domain::Native;
 
 /// A running transaction, as its closure sees it.
 ///
@@ -93,7 +94,7 @@ impl<'tx> Transaction<'tx> {
     fn version(&self, cell: &CellHeader<Native>) -> StmResult<*mut VersionHeader<Native>> {
         if let Some(version) = self.own(cell)? {
             // SAFETY: in the log, so alive; and private.
-            Unpublished::lend(self.scope, unsafe { &*version });
+            Unpublished::lend(self.scope, unsafe { &(*version).prev });
             return Ok(version);
         }
         self.committed(cell)
@@ -224,7 +225,7 @@ impl<'tx> Transaction<'tx> {
             // It may be written over by `change`; then it stays, as everything that is in use. (If `change`
             // panics, it is in use to the end.)
             // SAFETY: in the log, so alive; and private.
-            Some(version) => (version, Unpublished::begin_use(unsafe { &*version })),
+            Some(version) => (version, Unpublished::begin_use(unsafe { &(*version).prev })),
             None => (self.committed(cell.header())?, false),
         };
         // SAFETY: a version of this cell, so of type `T`. Its own stays while it is in use, and of what was committed
@@ -232,7 +233,7 @@ impl<'tx> Transaction<'tx> {
         let value = change(unsafe { Version::value(version) });
         if used {
             // SAFETY: in the log still, or among what it has written over.
-            Unpublished::end_use(unsafe { &*version });
+            Unpublished::end_use(unsafe { &(*version).prev });
         }
         let (block, place) = prepare::<T>(self.context, self.context.claim.get());
         // SAFETY: prepared for it.

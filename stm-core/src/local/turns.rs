@@ -5,10 +5,11 @@
 //! that nobody younger commits to it from then on; its attempt can only lose to an older one.
 //! `docs/scheduling.md` has the whole.
 
-use crate::domain::{Domain, Native};
+use crate::domain::Domain;
+use crate::layout::CellHeader;
 use crate::local::context::Context;
+use crate::local::domain::Native;
 use crate::protocol::commit::Conflict;
-use crate::protocol::version::CellHeader;
 use contempo_sched::contention::admission::Admission;
 use contempo_sched::contention::policy::{FailureBid, HEAT_PER_FAILURE, Next, on_failure, rank};
 use contempo_sched::contention::queue::Joined;

@@ -1,11 +1,13 @@
 //! `TVar`: the handle on a cell, and single-cell operations.
 
-use crate::domain::Native;
+use crate::layout::CellHeader;
+use crate::local::cell::Cell;
 use crate::local::context::{self, Context};
+use crate::local::domain::Native;
 use crate::local::fresh::{self, Fresh, NOBODYS, prepare};
-use crate::local::snapshot::Leave;
+use crate::local::leave::{Leave, LeaveOne};
 use crate::protocol::observe::current;
-use crate::protocol::version::{Cell, CellHeader, Version};
+use crate::protocol::version::Version;
 use contempo_alloc::reclaim::retired::Block;
 use contempo_sched::clock::CommitClock;
 use contempo_sched::descriptor::statistics::Cause;
@@ -119,9 +121,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// This is the one handle that the cell was made with, and it is never dropped.
     #[cfg(not(any(contempo_loom, contempo_shuttle)))]
     #[doc(hidden)]
-    pub const unsafe fn from_static(
-        cell: &'static crate::protocol::version::StaticCell<T>,
-    ) -> Self {
+    pub const unsafe fn from_static(cell: &'static crate::local::statics::StaticCell<T>) -> Self {
         TVar { cell: NonNull::from_ref(&cell.0), _values: PhantomData }
     }
 
@@ -434,19 +434,6 @@ impl<T: Send + Sync + 'static> TVar<T> {
     }
 }
 
-/// Leaves a single-cell operation that did not write, also when its closure panics.
-struct LeaveOne<'c>(&'c Context);
-
-impl Drop for LeaveOne<'_> {
-    #[cold]
-    fn drop(&mut self) {
-        if self.0.turns.unlucky.get() {
-            self.0.forget_turns();
-        }
-        drop(Leave(self.0));
-    }
-}
-
 impl<T: Send + Sync + 'static> Clone for TVar<T> {
     /// Another handle on the same cell.
     #[inline]
@@ -476,7 +463,7 @@ impl<T: Send + Sync + 'static> Drop for TVar<T> {
 fn retire_cell(block: Block) {
     // A program under a checker may drop handles when no thread can be asked for its context.
     #[cfg(all(any(contempo_loom, contempo_shuttle), not(contempo_models)))]
-    if let Some(world) = crate::domain::world() {
+    if let Some(world) = crate::local::process::world() {
         let stamp = crate::domain::Domain::clock(&*world).now();
         // SAFETY: no handle is left, so no transaction that begins from now on can reach the cell.
         unsafe { world.memory().retire_for_anyone(stamp, block) };
@@ -532,11 +519,11 @@ macro_rules! static_tvar {
         $visibility static $name: $crate::TVar<$type> = {
             // Macros cannot make names of items that the caller's expressions do not see: so these are
             // names that nobody has (as in the standard library's `thread_local!`).
-            static __CONTEMPO_INTERNAL_VERSION: $crate::protocol::version::StaticVersion<$type> =
-                $crate::protocol::version::StaticVersion::new($value);
+            static __CONTEMPO_INTERNAL_VERSION: $crate::local::statics::StaticVersion<$type> =
+                $crate::local::statics::StaticVersion::new($value);
             // SAFETY: the version is named here only.
-            static __CONTEMPO_INTERNAL_CELL: $crate::protocol::version::StaticCell<$type> =
-                unsafe { $crate::protocol::version::StaticCell::new(&__CONTEMPO_INTERNAL_VERSION) };
+            static __CONTEMPO_INTERNAL_CELL: $crate::local::statics::StaticCell<$type> =
+                unsafe { $crate::local::statics::StaticCell::new(&__CONTEMPO_INTERNAL_VERSION) };
             // SAFETY: the cell is named here only, and a static is never dropped.
             unsafe { $crate::TVar::from_static(&__CONTEMPO_INTERNAL_CELL) }
         };

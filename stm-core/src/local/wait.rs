@@ -7,15 +7,16 @@
 //!
 //! A change wakes few, so a woken thread that cannot use it passes it on: it holds a [`Baton`].
 
-use crate::domain::{Domain, Native};
+use crate::domain::Domain;
+use crate::layout::CellHeader;
 use crate::local::context::Context;
+use crate::local::domain::{Native, count};
 use crate::protocol::commit::ReadEntry;
 use crate::protocol::observe::is_current;
-use crate::protocol::version::CellHeader;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{CHECKED, Ordering, fence};
-use contempo_sched::wait::watch::{Baton, Change, Outcome, Place, Sleeper, Woke, earlier};
+use contempo_sched::wait::watch::{Baton, Outcome, Place, Sleeper, earlier};
 use std::time::Instant;
 
 /// A thread that is about to sleep, enlisted for every cell that its attempt has read. Taken off
@@ -213,27 +214,4 @@ impl Drop for Batons {
     fn drop(&mut self) {
         self.pass(Outcome::Left);
     }
-}
-
-/// Tells the watch list that `cell` has changed, by a commit of the thread at `by` at the stamp that it
-/// drew last.
-pub(crate) fn announce_change(
-    domain: &Native,
-    descriptor: &Descriptor,
-    by: u32,
-    cell: &CellHeader<Native>,
-) {
-    let key = cell.key();
-    // Relaxed, both: written by this thread only.
-    let stamp = descriptor.stamp.load(Ordering::Relaxed);
-    let woken = descriptor.woken_for.load(Ordering::Relaxed) == key;
-    let change = Change { stamp, by, woken };
-    let unmark = || cell.mark_watched(false);
-    count(descriptor, domain.watches().changed(key, change, domain.table(), unmark));
-}
-
-fn count(descriptor: &Descriptor, woke: Woke) {
-    descriptor.counters.wakes.add(woke.wakes);
-    descriptor.counters.paced.add(woke.paced);
-    descriptor.counters.nudges.add(woke.nudges);
 }

@@ -1,8 +1,8 @@
 //! Claiming cells, and what happens when somebody else has claimed or reserved one.
 
 use crate::domain::{Domain, Link, Trail};
+use crate::layout::{CellHeader, VersionHeader};
 use crate::protocol::commit::{Commit, Conflict, WriteEntry};
-use crate::protocol::version::{CellHeader, VersionHeader};
 use contempo_sched::contention::policy::{ClaimBid, Verdict, on_claimed};
 use contempo_sched::contention::turn::{pressing, revoke};
 use contempo_sched::descriptor::Descriptor;

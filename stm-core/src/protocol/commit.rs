@@ -1,8 +1,8 @@
 //! Commit: claim all or none (`claim`), decide by one word, finish or give back.
 
 use crate::domain::{Domain, Link};
+use crate::layout::{CellHeader, VersionHeader};
 use crate::protocol::observe::newest_at;
-use crate::protocol::version::{CellHeader, VersionHeader};
 use contempo_alloc::reclaim::retired::{Block, BlockKind};
 use contempo_sched::clock::CommitClock;
 use contempo_sched::contention::policy::BUMPS_BEFORE_FIRM;

@@ -2,7 +2,7 @@
 //!
 //! | module | job |
 //! | --- | --- |
-//! | [`version`] | versions and cells as they lie in memory |
+//! | [`version`] | a version with its value |
 //! | [`observe`] | which version of a cell belongs to a stamp: reads and validation |
 //! | [`commit`] | claim all or none, decide by one word |
 //! | `claim` | claiming a cell, and meeting another transaction there |

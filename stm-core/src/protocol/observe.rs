@@ -6,7 +6,7 @@
 //! `bound`, by bumping it.
 
 use crate::domain::{Domain, Link, Trail};
-use crate::protocol::version::{CellHeader, VersionHeader};
+use crate::layout::{CellHeader, VersionHeader};
 use contempo_sched::contention::policy::READER_PATIENCE;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::fault::{Fault, planted};

@@ -6,7 +6,7 @@
 //! owner is dead: only the *memory* rests on that.
 
 use crate::domain::Domain;
-use crate::protocol::version::VersionHeader;
+use crate::layout::VersionHeader;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};

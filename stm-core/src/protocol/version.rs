@@ -1,36 +1,17 @@
-//! Versions and cells as they lie in memory.
-//!
-//! | block | words | bytes for a `u64` |
-//! | --- | --- | --- |
-//! | cell | value, lock, handles | 24 |
-//! | version | who/when, prev, data | 24 |
-//!
-//! A `TVar` is a pointer to the cell (8 bytes), so a `TVar<u64>` with its value takes 56 bytes.
+//! A version with its value, of a type that is known; and the headers that the rest of the protocol works on.
 
-use crate::domain::{Domain, Link, Native};
+use crate::domain::{Domain, Link};
 use contempo_alloc::heap::Shape;
 use contempo_alloc::reclaim::retired::{Block, BlockKind, weight};
-use contempo_sched::clock::CommitClock;
-use contempo_sched::primitives::{AtomicPtr, AtomicUsize, DataCell, Ordering};
-use contempo_sched::words::{AtomicLockWord, AtomicWhoWhen, LockWord, WhoWhen};
+use contempo_sched::primitives::DataCell;
+use contempo_sched::words::{AtomicWhoWhen, WhoWhen};
 use std::ptr::NonNull;
 
-/// The part of a version that the protocol works on, whatever the type of the value.
-#[repr(C)]
-pub struct VersionHeader<D: Domain> {
-    /// Who wrote this version, and when.
-    pub who_when: AtomicWhoWhen,
-    /// The version that this one replaced. Written before the version is reachable, by the claim
-    /// that published it; good as long as somebody may need it.
-    pub prev: D::Link,
-    /// Under the checkers: has the reclaimer destroyed this version?
-    #[cfg(any(contempo_loom, contempo_shuttle))]
-    pub destroyed: std::sync::atomic::AtomicBool,
-}
+pub use crate::layout::{CellHeader, VersionHeader};
 
 /// One immutable value of a cell.
 #[repr(C)]
-pub struct Version<T, D: Domain = Native> {
+pub struct Version<T, D: Domain> {
     header: VersionHeader<D>,
     data: DataCell<T>,
 }
@@ -56,7 +37,14 @@ impl<T, D: Domain> Version<T, D> {
     };
 
     /// How much it matters that such a version goes soon.
-    const WEIGHT: usize = weight(size_of::<Self>(), std::mem::needs_drop::<T>());
+    pub(crate) const WEIGHT: usize = weight(size_of::<Self>(), std::mem::needs_drop::<T>());
+
+    /// A version that is made at compile time.
+    #[cfg(not(any(contempo_loom, contempo_shuttle)))]
+    pub(crate) const fn new(who_when: WhoWhen, prev: D::Link, value: T) -> Self {
+        let header = VersionHeader { who_when: AtomicWhoWhen::new(who_when), prev };
+        Version { header, data: DataCell::new(value) }
+    }
 
     /// Makes a block of [`KIND`](Self::KIND)'s layout a version whose value is still to be written: to
     /// where? So a large value is moved once, to where it stays.
@@ -133,164 +121,5 @@ impl<T, D: Domain> Version<T, D> {
         // SAFETY: the last reference to the value.
         unsafe { version.data.get_exclusive().drop_in_place() };
         None
-    }
-}
-
-/// The part of a cell that the protocol works on.
-#[repr(C)]
-pub struct CellHeader<D: Domain> {
-    /// The newest version, which may be a claim.
-    pub value: D::Link,
-    /// Who has the next right to the cell, and whether somebody sleeps until it changes.
-    pub lock: AtomicLockWord,
-}
-
-impl<D: Domain> CellHeader<D> {
-    /// Identifies the cell among those that are alive.
-    #[inline(always)]
-    pub fn key(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
-    /// Changes the lock pointer, whatever else changes in it meanwhile.
-    pub fn change_lock(&self, change: impl Fn(LockWord) -> LockWord) {
-        let mut word = self.lock.load(Ordering::Relaxed);
-        loop {
-            // SeqCst, partners: the loads of this word in `Commit`: after a claim (reservations),
-            // and after the decision (watchers).
-            match self.lock.compare_exchange(
-                word,
-                change(word),
-                Ordering::SeqCst,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return,
-                Err(current) => word = current,
-            }
-        }
-    }
-
-    /// Sets or clears the "has watchers" flag.
-    pub fn mark_watched(&self, watched: bool) {
-        self.change_lock(|word| word.with_watchers(watched));
-    }
-
-    /// Sets or clears the "has a queue" flag.
-    pub fn mark_queued(&self, queued: bool) {
-        self.change_lock(|word| word.with_queue(queued));
-    }
-}
-
-/// A cell: one block, shared by all handles (`TVar`s) that refer to it.
-#[repr(C)]
-pub struct Cell<T, D: Domain = Native> {
-    /// What the protocol works on.
-    pub header: CellHeader<D>,
-    /// How many handles refer to this cell. Counted when handles are cloned and dropped, never
-    /// when the cell is accessed.
-    pub handles: AtomicUsize,
-    _value: std::marker::PhantomData<T>,
-}
-
-impl<T> Cell<T> {
-    /// How cells of this type are freed.
-    pub const KIND: &'static BlockKind = &BlockKind {
-        shape: Shape::of::<Self>(),
-        destroy: Some(Self::destroy),
-        in_static: None,
-        weight: Version::<T, Native>::WEIGHT, // Its newest version goes with it.
-        has_destructor: std::mem::needs_drop::<T>(),
-    };
-
-    /// Puts a cell with one handle into a block of [`KIND`](Self::KIND)'s layout.
-    ///
-    /// # Safety
-    /// The block is ours alone.
-    pub unsafe fn init(block: NonNull<u8>, version: *mut VersionHeader<Native>) -> NonNull<Self> {
-        let cell = block.cast::<Self>();
-        let value = Cell {
-            header: CellHeader {
-                value: AtomicPtr::new(version),
-                lock: AtomicLockWord::new(LockWord::FREE),
-            },
-            handles: AtomicUsize::new(1),
-            _value: std::marker::PhantomData,
-        };
-        // SAFETY: the block has this layout and is ours alone.
-        unsafe { cell.write(value) };
-        cell
-    }
-
-    /// The cell goes, and its newest version with it: whoever could read or replace that was a
-    /// contemporary of the cell.
-    ///
-    /// # Safety
-    /// The block holds a `Cell<T>` that nobody can reach any more.
-    unsafe fn destroy(block: NonNull<u8>) -> Option<Block> {
-        // SAFETY: our caller's promise.
-        let cell = unsafe { block.cast::<Self>().as_ref() };
-        if cell.header.lock.load(Ordering::Relaxed).has_name() {
-            Native::forget_name(cell.header.key());
-        }
-        let newest = cell.header.value.load(Ordering::Acquire);
-        // SAFETY: a cell always has a version.
-        let newest = unsafe { NonNull::new_unchecked(newest) };
-        // SAFETY: as above; no claim is left on a cell whose contemporaries have finished.
-        let stamp = unsafe { newest.as_ref() }.who_when.load(Ordering::Relaxed).stamp();
-        debug_assert!(stamp.is_some(), "a claim outlived its transaction");
-        debug_assert_ne!(stamp, Some(CommitClock::STATIC), "a cell in a static never goes");
-        Some(Block { address: newest.cast(), kind: Version::<T, Native>::KIND })
-    }
-}
-
-/// The initial version of a cell in a static, made at compile time.
-#[cfg(not(any(contempo_loom, contempo_shuttle)))]
-#[doc(hidden)]
-#[repr(transparent)]
-pub struct StaticVersion<T>(Version<T>);
-
-/// A cell in a static, made at compile time.
-#[cfg(not(any(contempo_loom, contempo_shuttle)))]
-#[doc(hidden)]
-#[repr(transparent)]
-pub struct StaticCell<T>(pub(crate) Cell<T>);
-
-#[cfg(not(any(contempo_loom, contempo_shuttle)))]
-mod statics {
-    use super::*;
-
-    // SAFETY: a static version is shared like any version: read by many threads, dropped by one.
-    unsafe impl<T: Send + Sync> Sync for StaticVersion<T> {}
-    // SAFETY: the header is made of atomics.
-    unsafe impl<T: Send + Sync> Sync for StaticCell<T> {}
-
-    impl<T> StaticVersion<T> {
-        pub const fn new(value: T) -> Self {
-            StaticVersion(Version {
-                header: VersionHeader {
-                    who_when: AtomicWhoWhen::new(WhoWhen::committed(CommitClock::STATIC)),
-                    prev: AtomicPtr::new(std::ptr::null_mut()),
-                },
-                data: DataCell::new(value),
-            })
-        }
-    }
-
-    impl<T> StaticCell<T> {
-        /// # Safety
-        /// No other cell has this version.
-        pub const unsafe fn new(version: &'static StaticVersion<T>) -> Self {
-            StaticCell(Cell {
-                header: CellHeader {
-                    // The whole version is interior-mutable memory: atomics and an `UnsafeCell`.
-                    value: AtomicPtr::new(
-                        std::ptr::from_ref(version).cast_mut().cast::<VersionHeader<Native>>(),
-                    ),
-                    lock: AtomicLockWord::new(LockWord::FREE),
-                },
-                handles: AtomicUsize::new(1),
-                _value: std::marker::PhantomData,
-            })
-        }
     }
 }

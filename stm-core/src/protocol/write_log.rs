@@ -2,8 +2,8 @@
 //! taken back to any savepoint.
 
 use crate::domain::Domain;
+use crate::layout::{CellHeader, VersionHeader};
 use crate::protocol::commit::WriteEntry;
-use crate::protocol::version::{CellHeader, VersionHeader};
 use contempo_alloc::reclaim::retired::{Block, BlockKind};
 use pages::Pages;
 use std::ptr::{NonNull, null_mut};

@@ -8,7 +8,7 @@
 //! `writer`, `cell` and `born` are for whoever finds the block after a death: whose it is, and where it
 //! was to go. They never change.
 
-use crate::protocol::version::{CellHeader, VersionHeader};
+use crate::layout::{CellHeader, VersionHeader};
 use crate::region::domain::{RegionDomain, RegionLink};
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::primitives::Ordering;

@@ -7,7 +7,7 @@
 //! transaction fails with an error. Correct processes, dead ones included, never leave a bad link.
 
 use crate::domain::{Domain, Link, Trail};
-use crate::protocol::version::{CellHeader, VersionHeader};
+use crate::layout::{CellHeader, Links, VersionHeader};
 use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
 use crate::region::recover::Recovered;
 use contempo_alloc::region::fork::ForkMark;
@@ -326,8 +326,11 @@ fn first() -> contempo_sched::words::AtomicWhoWhen {
     contempo_sched::words::AtomicWhoWhen::new(WhoWhen::committed(0))
 }
 
-impl Domain for RegionDomain {
+impl Links for RegionDomain {
     type Link = RegionLink;
+}
+
+impl Domain for RegionDomain {
     type Table = SlotTable;
 
     #[inline(always)]

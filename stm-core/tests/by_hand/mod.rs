@@ -1,7 +1,8 @@
 //! Commits by hand, on cells of a domain of their own whose versions live as long as the process.
 //! (Reclamation is modelled elsewhere.)
 
-use contempo_core::domain::{Domain, Native};
+use contempo_core::domain::Domain;
+use contempo_core::local::domain::Native;
 use contempo_core::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
 use contempo_core::protocol::observe::newest_at;
 use contempo_core::protocol::version::{CellHeader, Version, VersionHeader};
@@ -16,9 +17,10 @@ pub(crate) type Header = VersionHeader<Native>;
 
 /// A version that lives as long as the process.
 pub(crate) fn version(who_when: WhoWhen, value: u64) -> *mut Header {
-    let block = NonNull::from(Box::leak(Box::new(MaybeUninit::<Version<u64>>::uninit()))).cast();
+    let block =
+        NonNull::from(Box::leak(Box::new(MaybeUninit::<Version<u64, Native>>::uninit()))).cast();
     // SAFETY: just allocated, with this layout.
-    unsafe { Version::<u64>::init(block, who_when, value) }
+    unsafe { Version::<u64, Native>::init(block, who_when, value) }
 }
 
 /// A cell with a first version.

@@ -3,7 +3,7 @@
 //! While a failure unwinds, nothing here is dropped and no checker is asked for more than it can still say.
 
 use super::Context;
-use crate::domain::{Holder, native};
+use crate::local::process::{Holder, native};
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{thread_local, unwinding};
 use std::mem::ManuallyDrop;

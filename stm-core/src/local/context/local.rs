@@ -101,7 +101,7 @@ pub(crate) fn current() -> Local {
 #[cold]
 #[inline(never)]
 fn make() -> Local {
-    let context: *const Context = Box::into_raw(Context::new(crate::domain::native()));
+    let context: *const Context = Box::into_raw(Context::new(crate::local::process::native()));
     CURRENT.set(context);
     MADE.set(true);
     Local { context, is_temporary: KEEPER.try_with(|_| ()).is_err() }

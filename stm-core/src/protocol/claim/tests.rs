@@ -2,7 +2,7 @@
 //! that presses: who goes on, who gives way, and what is left behind.
 
 use super::*;
-use crate::domain::Native;
+use crate::local::domain::Native;
 use crate::local::frozen::{OLD, OURS, Stopped, THEIRS, Thread, cell};
 use contempo_sched::contention::policy::Policy;
 use contempo_sched::contention::settings::Settings;

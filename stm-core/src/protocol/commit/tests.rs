@@ -2,7 +2,7 @@
 //! transaction, and goes on.
 
 use super::*;
-use crate::domain::Native;
+use crate::local::domain::Native;
 use crate::local::frozen::{OLD, OURS, Stopped, Thread, cell, version};
 use crate::protocol::version::Version;
 use std::ptr::null_mut;

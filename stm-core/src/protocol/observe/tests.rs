@@ -2,7 +2,7 @@
 //! everybody reads the value that its state word says.
 
 use super::*;
-use crate::domain::Native;
+use crate::local::domain::Native;
 use crate::local::frozen::{OLD, Stopped, THEIRS, Thread, cell};
 use contempo_sched::words::StateWord;
 

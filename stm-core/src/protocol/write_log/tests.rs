@@ -1,7 +1,8 @@
 //! Unit tests of the write log and its index.
 
 use super::*;
-use crate::domain::{Link, Native};
+use crate::domain::Link;
+use crate::local::domain::Native;
 use crate::local::unpublished::Unpublished;
 use crate::protocol::version::Version;
 use contempo_sched::words::{AtomicLockWord, LockWord, WhoWhen};
@@ -19,12 +20,12 @@ fn version(n: u64) -> *mut VersionHeader<Native> {
 
 fn value(of: *mut VersionHeader<Native>) -> u64 {
     // SAFETY: such versions live as long as the process.
-    unsafe { *Version::<u64>::value(of) }
+    unsafe { *Version::<u64, Native>::value(of) }
 }
 
 fn lend(version: *mut VersionHeader<Native>) {
     // SAFETY: as in `value`.
-    Unpublished::lend(0, unsafe { &*version });
+    Unpublished::lend(0, unsafe { &(*version).prev });
 }
 
 /// What the log gives away because nothing can reach it.
@@ -41,13 +42,13 @@ fn version_of(
     n: u64,
 ) -> *mut VersionHeader<Native> {
     let version = version(n);
-    assert!(log.write(cell, version, Version::<u64>::KIND).is_none());
+    assert!(log.write(cell, version, Version::<u64, Native>::KIND).is_none());
     version
 }
 
 #[test]
 fn finds_what_was_written_at_every_size_and_rolls_back() {
-    let kind = Version::<u64>::KIND;
+    let kind = Version::<u64, Native>::KIND;
     let cells = cells(300);
     let mut log = WriteLog::<Native>::new();
     for round in 0..3 {
@@ -152,7 +153,7 @@ fn a_large_log_finds_what_was_written_and_rolls_back() {
 
 #[test]
 fn what_nothing_can_reach_goes_at_once() {
-    let kind = Version::<u64>::KIND;
+    let kind = Version::<u64, Native>::KIND;
     let cells = cells(3);
     let mut log = WriteLog::<Native>::new();
     let write = |log: &mut WriteLog<Native>, cell: usize, n: u64| {
@@ -191,7 +192,7 @@ fn what_nothing_can_reach_goes_at_once() {
     assert_eq!((gone(&mut log), write(&mut log, 0, 16)), (vec![4], Some(15)));
     // A closure looks at one while it is written over.
     // SAFETY: as in `value`.
-    let now = unsafe { &*log.version(0) };
+    let now = unsafe { &(*log.version(0)).prev };
     assert!(Unpublished::begin_use(now) && !Unpublished::begin_use(now));
     assert_eq!(write(&mut log, 0, 17), None);
     Unpublished::end_use(now);

@@ -1,6 +1,7 @@
 //! The domain of a process, under a checker: made anew for each execution.
 
-use super::{Domain, Native};
+use crate::domain::Domain;
+use crate::local::domain::Native;
 use contempo_sched::primitives::{PROGRAM, lazy_static, unwinding};
 use std::cell::{Cell, RefCell};
 use std::panic::catch_unwind;

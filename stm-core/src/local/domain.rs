@@ -1,0 +1,196 @@
+//! The domain of one process: native pointers, one clock, and what its threads share.
+
+use crate::domain::{Domain, Link};
+use crate::layout::{CellHeader, Links, VersionHeader};
+use crate::local::unpublished::Unpublished;
+use contempo_alloc::reclaim::reclaimer::ReclaimDomain;
+use contempo_sched::clock::CommitClock;
+use contempo_sched::contention::policy::Policy;
+use contempo_sched::contention::quantum::Turnover;
+use contempo_sched::contention::queue::Queues;
+use contempo_sched::contention::report::{ContentionReport, Names};
+use contempo_sched::contention::settings::Knobs;
+use contempo_sched::descriptor::Descriptor;
+use contempo_sched::descriptor::statistics::Statistics;
+use contempo_sched::descriptor::table::DescriptorTable;
+use contempo_sched::primitives::checked::Steps;
+use contempo_sched::primitives::{AtomicPtr, Ordering};
+use contempo_sched::wait::watch::{Change, WatchList, Woke};
+
+/// The domain of this process: native pointers, one clock.
+#[derive(Debug)]
+pub struct Native {
+    clock: CommitClock,
+    table: DescriptorTable,
+    watches: WatchList,
+    queues: Queues,
+    knobs: Knobs,
+    names: Names,
+    turnover: Turnover,
+    memory: ReclaimDomain,
+    steps: Steps,
+}
+
+impl Native {
+    contempo_sched::const_unless_checked! {
+        /// A new domain.
+        pub fn new() -> Self {
+            Native {
+                clock: CommitClock::new(),
+                table: DescriptorTable::new(),
+                watches: WatchList::new(),
+                queues: Queues::new(),
+                knobs: Knobs::new(),
+                names: Names::new(),
+                turnover: Turnover::new(),
+                memory: ReclaimDomain::new(),
+                steps: Steps::new(),
+            }
+        }
+    }
+
+    /// What the domain's threads share for memory.
+    pub fn memory(&self) -> &ReclaimDomain {
+        &self.memory
+    }
+
+    /// What a checker of the user's program sees of its transactions.
+    #[inline(always)]
+    pub fn steps(&self) -> &Steps {
+        &self.steps
+    }
+
+    /// How often its threads have given processors away.
+    pub fn turnover(&self) -> &Turnover {
+        &self.turnover
+    }
+
+    /// Who sleeps until which cell changes.
+    pub fn watches(&self) -> &WatchList {
+        &self.watches
+    }
+
+    /// Who waits for which cell.
+    pub fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    /// How conflicts are settled.
+    pub fn knobs(&self) -> &Knobs {
+        &self.knobs
+    }
+
+    /// The names of cells that have one.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The `most` cells with the most conflicts, and who waits.
+    pub fn contention(&self, most: usize) -> ContentionReport {
+        ContentionReport::new(&self.table, &self.names, most)
+    }
+
+    /// What the domain's transactions have done so far.
+    pub fn statistics(&self) -> Statistics {
+        self.table.statistics()
+    }
+}
+
+impl Default for Native {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Link<Native> for AtomicPtr<VersionHeader<Native>> {
+    #[inline(always)]
+    fn null() -> Self {
+        AtomicPtr::new(std::ptr::null_mut())
+    }
+
+    #[inline(always)]
+    fn load(&self, _: &Native, order: Ordering) -> *mut VersionHeader<Native> {
+        AtomicPtr::load(self, order)
+    }
+
+    #[inline(always)]
+    fn store(&self, _: &Native, version: *mut VersionHeader<Native>, order: Ordering) {
+        AtomicPtr::store(self, version, order);
+    }
+
+    #[inline(always)]
+    fn replace(
+        &self,
+        _: &Native,
+        current: *mut VersionHeader<Native>,
+        new: *mut VersionHeader<Native>,
+        success: Ordering,
+    ) -> bool {
+        self.compare_exchange(current, new, success, Ordering::Relaxed).is_ok()
+    }
+}
+
+impl Links for Native {
+    type Link = AtomicPtr<VersionHeader<Native>>;
+}
+
+impl Domain for Native {
+    type Table = DescriptorTable;
+
+    #[inline(always)]
+    fn clock(&self) -> &CommitClock {
+        &self.clock
+    }
+
+    #[inline(always)]
+    fn table(&self) -> &DescriptorTable {
+        &self.table
+    }
+
+    fn policy(&self) -> Policy {
+        self.knobs.policy()
+    }
+
+    fn changed(&self, descriptor: &Descriptor, by: u32, cell: &CellHeader<Native>) {
+        announce_change(self, descriptor, by, cell);
+    }
+
+    #[inline(always)]
+    unsafe fn written_in(part: usize, version: *mut VersionHeader<Native>) {
+        // SAFETY: our caller's promise.
+        Unpublished::written_in(part, unsafe { &(*version).prev });
+    }
+
+    unsafe fn is_out_of_reach(part: usize, version: *mut VersionHeader<Native>) -> bool {
+        // SAFETY: our caller's promise.
+        Unpublished::is_out_of_reach(part, unsafe { &(*version).prev })
+    }
+
+    unsafe fn is_gone_with(failed: usize, version: *mut VersionHeader<Native>) -> bool {
+        // SAFETY: our caller's promise.
+        Unpublished::is_gone_with(failed, unsafe { &(*version).prev })
+    }
+
+    fn preempted_at(&self, by: u32, cell: &CellHeader<Native>) {
+        self.table.get(by).conflicts.note(cell.key(), |cell| cell.preempted += 1);
+    }
+}
+
+/// Tells the watch list that `cell` has changed, by a commit of the thread at `by` at the stamp that it
+/// drew last.
+fn announce_change(domain: &Native, descriptor: &Descriptor, by: u32, cell: &CellHeader<Native>) {
+    let key = cell.key();
+    // Relaxed, both: written by this thread only.
+    let stamp = descriptor.stamp.load(Ordering::Relaxed);
+    let woken = descriptor.woken_for.load(Ordering::Relaxed) == key;
+    let change = Change { stamp, by, woken };
+    let unmark = || cell.mark_watched(false);
+    count(descriptor, domain.watches().changed(key, change, domain.table(), unmark));
+}
+
+/// Counts what a change, or a thread that left the watch list, has woken.
+pub(crate) fn count(descriptor: &Descriptor, woke: Woke) {
+    descriptor.counters.wakes.add(woke.wakes);
+    descriptor.counters.paced.add(woke.paced);
+    descriptor.counters.nudges.add(woke.nudges);
+}
