@@ -63,7 +63,6 @@ pub mod collections;
 #[cfg(all(
     target_os = "linux",
     target_pointer_width = "64",
-    not(feature = "clock-tsc"),
     not(any(contempo_loom, contempo_shuttle))
 ))]
 pub mod shared;

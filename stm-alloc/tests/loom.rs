@@ -4,13 +4,11 @@
 #![cfg(contempo_loom)]
 
 use contempo_alloc::heap::Shape;
-use contempo_alloc::reclaim::announcement::{
-    Idle, RENEW_AFTER, begin, begin_at, end, oldest, revoke_idle, withdraw,
-};
+use contempo_alloc::reclaim::announcement::{self, Idle, begin, begin_at, end, withdraw};
 use contempo_alloc::reclaim::barrier::{heavy, light};
 use contempo_alloc::reclaim::contemporaries::{ReclaimDomain, Reclaimer, leftovers::Leftovers};
 use contempo_alloc::reclaim::retired::{Block, BlockKind, HEAVY, Retired};
-use contempo_sched::clock::CommitClock;
+use contempo_sched::clock::{Clock, CounterClock, GENESIS};
 use contempo_sched::descriptor::table::DescriptorTable;
 use contempo_sched::primitives::fault::{Fault, planted as planted_fault};
 use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering};
@@ -26,7 +24,7 @@ use planted::holds_unless;
 
 /// A cell that remembers only the stamps of its versions.
 struct World {
-    clock: CommitClock,
+    clock: CounterClock,
     table: DescriptorTable,
     /// The stamp of the newest version.
     newest: AtomicU64,
@@ -41,9 +39,9 @@ const WRITER: u32 = 1;
 impl World {
     fn new() -> Arc<Self> {
         let world = World {
-            clock: CommitClock::new(),
+            clock: CounterClock::new(),
             table: DescriptorTable::new(),
-            newest: AtomicU64::new(CommitClock::GENESIS),
+            newest: AtomicU64::new(GENESIS),
             freed_below: AtomicU64::new(0),
             revoking: AtomicBool::new(false),
         };
@@ -62,7 +60,8 @@ impl World {
     /// Frees what was replaced before the oldest announcement.
     fn free(&self) {
         let newest = self.newest.load(Ordering::Relaxed);
-        let (horizon, _) = oldest(&self.table, WRITER, newest, Idle::Overdue);
+        let (horizon, _) =
+            announcement::oldest::<CounterClock>(&self.table, WRITER, newest, Idle::Overdue);
         // What nobody announces may all go: everything that was replaced by now.
         self.freed_below.store(horizon.min(newest + 1), Ordering::Relaxed);
     }
@@ -95,7 +94,7 @@ fn what_a_reader_may_need_is_held() {
     holds_unless("what_a_reader_may_need_is_held", 4, &faults, || {
         let (world, recent) = (World::new(), Cell::new(0));
         world.read(&recent); // Announces: a first announcement may fence by itself.
-        for _ in 1..RENEW_AFTER {
+        for _ in 1..CounterClock::RENEWAL {
             world.replace(); // One more, and it must be renewed.
         }
         let other = Arc::clone(&world);
@@ -133,7 +132,7 @@ fn what_a_recent_bound_needs_is_held() {
     // The reader has drawn the newest stamp, and has nothing announced. It announces, and begins its
     // next transaction at the stamp that it knows.
     holds_unless("what_a_recent_bound_needs_is_held", 4, &[Fault::RecentNotRaised], || {
-        let (world, recent) = (World::new(), Cell::new(CommitClock::GENESIS));
+        let (world, recent) = (World::new(), Cell::new(GENESIS));
         let other = Arc::clone(&world);
         let writer = thread::spawn(move || {
             other.replace();
@@ -173,7 +172,14 @@ fn who_withdraws_may_be_revoked_at_the_same_time() {
         let writer = thread::spawn(move || {
             other.replace();
             let newest = other.newest.load(Ordering::Relaxed);
-            revoke_idle(&other.table, WRITER, newest, Idle::Inactive, false, &other.revoking);
+            announcement::revoke_idle::<CounterClock>(
+                &other.table,
+                WRITER,
+                newest,
+                Idle::Inactive,
+                false,
+                &other.revoking,
+            );
             other.free();
         });
         withdraw(world.table.get(READER));
@@ -181,7 +187,10 @@ fn who_withdraws_may_be_revoked_at_the_same_time() {
         writer.join().unwrap();
         // Once it is idle again, nothing holds memory back.
         withdraw(world.table.get(READER));
-        assert_eq!(oldest(&world.table, WRITER, u64::MAX, Idle::Overdue).0, u64::MAX);
+        assert_eq!(
+            announcement::oldest::<CounterClock>(&world.table, WRITER, u64::MAX, Idle::Overdue).0,
+            u64::MAX
+        );
     });
 }
 
@@ -193,19 +202,36 @@ fn an_idle_reader_is_revoked_safely() {
         world.read(&recent); // Announces the first stamp, and goes idle.
         let other = Arc::clone(&world);
         let writer = thread::spawn(move || {
-            for _ in 0..4 * RENEW_AFTER {
+            for _ in 0..4 * CounterClock::RENEWAL {
                 other.replace(); // By which time that announcement is overdue.
             }
             let newest = other.newest.load(Ordering::Relaxed);
-            revoke_idle(&other.table, WRITER, newest, Idle::Overdue, false, &other.revoking);
+            announcement::revoke_idle::<CounterClock>(
+                &other.table,
+                WRITER,
+                newest,
+                Idle::Overdue,
+                false,
+                &other.revoking,
+            );
             other.free();
         });
         world.read(&recent);
         writer.join().unwrap();
         // Once it is idle again, nothing holds memory back.
         let newest = world.newest.load(Ordering::Relaxed);
-        revoke_idle(&world.table, WRITER, newest, Idle::Inactive, false, &world.revoking);
-        assert_eq!(oldest(&world.table, WRITER, newest, Idle::Overdue).0, u64::MAX);
+        announcement::revoke_idle::<CounterClock>(
+            &world.table,
+            WRITER,
+            newest,
+            Idle::Inactive,
+            false,
+            &world.revoking,
+        );
+        assert_eq!(
+            announcement::oldest::<CounterClock>(&world.table, WRITER, newest, Idle::Overdue).0,
+            u64::MAX
+        );
     });
 }
 
@@ -249,7 +275,7 @@ fn what_is_unlinked_is_held_for_those_that_may_stand_on_it() {
         // A reclaimer refers to its domain for ever.
         let domain: &'static ReclaimDomain = Box::leak(Box::default());
         let table: &'static DescriptorTable = Box::leak(Box::default());
-        let clock: &'static CommitClock = Box::leak(Box::default());
+        let clock: &'static CounterClock = Box::leak(Box::default());
         assert_eq!(table.take().unwrap().0, READER);
         assert_eq!(table.take().unwrap().0, WRITER);
         let linked =
@@ -285,7 +311,7 @@ fn what_weighs_is_held_for_those_that_may_stand_on_it() {
         // A reclaimer refers to its domain for ever.
         let domain: &'static ReclaimDomain = Box::leak(Box::default());
         let table: &'static DescriptorTable = Box::leak(Box::default());
-        let clock: &'static CommitClock = Box::leak(Box::default());
+        let clock: &'static CounterClock = Box::leak(Box::default());
         assert_eq!(table.take().unwrap().0, READER);
         assert_eq!(table.take().unwrap().0, WRITER);
         let linked =
@@ -329,7 +355,7 @@ fn numbered(number: usize, stamp: u64) -> Retired {
 
 /// What a thread does that looks for what others have left: returns how many it could free.
 fn sweep(world: &World, leftovers: &Leftovers, own: u32) -> usize {
-    let (horizon, _) = oldest(&world.table, own, 0, Idle::Overdue);
+    let (horizon, _) = announcement::oldest::<CounterClock>(&world.table, own, 0, Idle::Overdue);
     let freed = leftovers.take_below(horizon).len();
     assert!(!leftovers.settle(|| true).just_left, "nobody else leaves anything");
     freed
@@ -349,7 +375,8 @@ fn what_was_left_goes_when_the_last_who_holds_it_ends() {
         let writer = thread::spawn(move || {
             other.replace();
             let stamp = other.newest.load(Ordering::Relaxed);
-            let (horizon, _) = oldest(&other.table, WRITER, stamp, Idle::Overdue);
+            let (horizon, _) =
+                announcement::oldest::<CounterClock>(&other.table, WRITER, stamp, Idle::Overdue);
             if stamp < horizon {
                 count.fetch_add(1, Ordering::Relaxed);
                 return;
@@ -357,9 +384,18 @@ fn what_was_left_goes_when_the_last_who_holds_it_ends() {
             let _ = theirs.leave(WRITER, std::iter::once(numbered(1, stamp)));
             if !planted_fault(Fault::LeftWithoutLookingAgain) {
                 heavy(false);
-                if oldest(&other.table, WRITER, stamp, Idle::Inactive).1 {
+                if announcement::oldest::<CounterClock>(&other.table, WRITER, stamp, Idle::Inactive)
+                    .1
+                {
                     let idle = Idle::Inactive;
-                    revoke_idle(&other.table, WRITER, stamp, idle, false, &other.revoking);
+                    announcement::revoke_idle::<CounterClock>(
+                        &other.table,
+                        WRITER,
+                        stamp,
+                        idle,
+                        false,
+                        &other.revoking,
+                    );
                 }
                 count.fetch_add(sweep(&other, &theirs, WRITER) as u64, Ordering::Relaxed);
             }
@@ -414,7 +450,7 @@ unsafe fn count(at: NonNull<u8>) -> Option<Block> {
 fn the_last_to_end_frees_all(waits_already: bool, too_early: bool) {
     let domain: &'static ReclaimDomain = Box::leak(Box::default());
     let table: &'static DescriptorTable = Box::leak(Box::default());
-    let clock: &'static CommitClock = Box::leak(Box::default());
+    let clock: &'static CounterClock = Box::leak(Box::default());
     let destroyed: &'static [std::sync::atomic::AtomicUsize; 2] = Box::leak(Box::default());
     let block = |at: usize| Block { address: NonNull::from(&destroyed[at]).cast(), kind: COUNTED };
     assert_eq!(table.take().unwrap().0, READER);
@@ -426,7 +462,7 @@ fn the_last_to_end_frees_all(waits_already: bool, too_early: bool) {
         // SAFETY: nobody can reach what is no cell.
         unsafe { domain.retire_for_anyone(stamp, block(0)) };
     }
-    let end = move |one: &Reclaimer| {
+    let end = move |one: &Reclaimer<CounterClock>| {
         if too_early {
             one.looks_too_early();
         }

@@ -7,7 +7,7 @@
 //! its own mapping.
 
 use crate::layout::{CellHeader, Links, VersionHeader};
-use contempo_sched::clock::CommitClock;
+use contempo_sched::clock::Clock;
 use contempo_sched::contention::policy::Policy;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::Descriptors;
@@ -16,11 +16,13 @@ use contempo_sched::primitives::Ordering;
 /// A clock and a descriptor table, the kind of link that its cells use, and what the protocol asks of
 /// the rest.
 pub trait Domain: Links<Link: Link<Self>> + Sized + 'static {
+    /// What stamps and bounds come from.
+    type Clock: Clock;
     /// Where the descriptors lie.
     type Table: Descriptors;
 
     /// The commit clock.
-    fn clock(&self) -> &CommitClock;
+    fn clock(&self) -> &Self::Clock;
     /// The descriptors of the threads.
     fn table(&self) -> &Self::Table;
     /// How conflicts between claims are settled.

@@ -22,7 +22,6 @@ pub mod protocol;
 #[cfg(all(
     target_os = "linux",
     target_pointer_width = "64",
-    not(feature = "clock-tsc"),
     not(any(contempo_loom, contempo_shuttle))
 ))]
 #[doc(hidden)]

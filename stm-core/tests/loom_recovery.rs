@@ -11,6 +11,7 @@ use contempo_core::domain::Link;
 use contempo_core::local::domain::Native;
 use contempo_core::protocol::settle::{finish, settle, take_back};
 use contempo_core::protocol::version::CellHeader;
+use contempo_sched::clock::Clock;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::Fault;
 use contempo_sched::words::{Owner, Phase, StateWord, WhoWhen};

@@ -11,6 +11,7 @@ use contempo_core::domain::Domain;
 use contempo_core::local::domain::Native;
 use contempo_core::protocol::observe::{current, is_current};
 use contempo_core::protocol::version::{CellHeader, Version};
+use contempo_sched::clock::Clock;
 use contempo_sched::primitives::fault::Fault;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::words::WhoWhen;

@@ -4,7 +4,7 @@
 //! textbook way announces at every begin, with a full fence each time (or an asymmetric one, whose
 //! other side here costs the reclaimer 13 µs per batch). We do neither: **announcements are
 //! sticky**. A stamp once announced stays in force between transactions. Begin only looks whether
-//! it has become old, and renews it, with the fence, once in [`RENEW_AFTER`] ticks of the clock.
+//! it has become old, and renews it, with the fence, once in [`Clock::RENEWAL`] ticks.
 //! A stale announcement is merely conservative: it holds a few versions longer than needed.
 //!
 //! What remains is the thread that goes idle with an old announcement. A reclaimer that it keeps
@@ -20,7 +20,7 @@
 //! | stamp, [`MARK`] | the same, being revoked |
 
 use crate::reclaim::barrier;
-use contempo_sched::clock::CommitClock;
+use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::fault::{Fault, planted};
@@ -33,21 +33,23 @@ use std::cell::Cell;
 pub const MARK: u64 = Descriptor::NOTHING_ANNOUNCED;
 /// The announcement of a thread that holds nothing back.
 pub const NOTHING: u64 = Descriptor::NOTHING_ANNOUNCED;
-/// Clock ticks after which a thread renews its announcement.
-pub const RENEW_AFTER: u64 = CommitClock::RENEWAL;
-/// Clock ticks after which an announcement that was not renewed belongs to an idle thread. (Wrong
+
+/// Ticks of the clock `C` after which an announcement that was not renewed belongs to an idle thread. (Wrong
 /// guesses cost a barrier, nothing else.)
-const OVERDUE: u64 = if CHECKED { 4 } else { 32 } * RENEW_AFTER;
-// Else those that run would be taken for idle.
-const _: () = assert!(OVERDUE > 2 * RENEW_AFTER);
+const fn overdue<C: Clock>() -> u64 {
+    let ticks = if CHECKED { 4 } else { 32 } * C::RENEWAL;
+    // Else those that run would be taken for idle.
+    assert!(ticks > 2 * C::RENEWAL);
+    ticks
+}
 
 /// Begins a transaction: returns its bound, the newest stamp that it may read.
 ///
 /// Everything replaced at a stamp above the bound stays in memory until [`end`].
 #[inline(always)]
-pub fn begin(
+pub fn begin<C: Clock>(
     descriptor: &Descriptor,
-    clock: &CommitClock,
+    clock: &C,
     asymmetric: bool,
     recent: &Cell<u64>,
 ) -> u64 {
@@ -56,9 +58,9 @@ pub fn begin(
 
 /// The same. If it has to announce, it tells what was announced before.
 #[inline(always)]
-pub fn begin_telling(
+pub fn begin_telling<C: Clock>(
     descriptor: &Descriptor,
-    clock: &CommitClock,
+    clock: &C,
     asymmetric: bool,
     recent: &Cell<u64>,
     announced_over: impl FnOnce(u64),
@@ -75,7 +77,7 @@ pub fn begin_telling(
         return announced;
     }
     // A marked or missing announcement is above every stamp, and wraps to a huge age.
-    if now.wrapping_sub(announced) < RENEW_AFTER {
+    if now.wrapping_sub(announced) < C::RENEWAL {
         now
     } else {
         let (bound, before) = announce(descriptor, clock, recent);
@@ -90,9 +92,9 @@ pub fn begin_telling(
 ///
 /// Everything replaced at a stamp above `recent` stays in memory until [`end`].
 #[inline(always)]
-pub fn begin_at(
+pub fn begin_at<C: Clock>(
     descriptor: &Descriptor,
-    clock: &CommitClock,
+    clock: &C,
     asymmetric: bool,
     recent: &Cell<u64>,
 ) -> u64 {
@@ -101,9 +103,9 @@ pub fn begin_at(
 
 /// The same. If it has to announce, it tells what was announced before.
 #[inline(always)]
-pub fn begin_at_telling(
+pub fn begin_at_telling<C: Clock>(
     descriptor: &Descriptor,
-    clock: &CommitClock,
+    clock: &C,
     asymmetric: bool,
     recent: &Cell<u64>,
     announced_over: impl FnOnce(u64),
@@ -116,7 +118,7 @@ pub fn begin_at_telling(
     let announced = descriptor.announced.load(Ordering::Relaxed);
     let bound = recent.get();
     let unannounced = planted(Fault::BoundUnannounced) && announced == NOTHING;
-    if bound.wrapping_sub(announced) < RENEW_AFTER || unannounced {
+    if bound.wrapping_sub(announced) < C::RENEWAL || unannounced {
         bound
     } else {
         let (bound, before) = announce(descriptor, clock, recent);
@@ -129,7 +131,7 @@ pub fn begin_at_telling(
 /// bound, and what was announced before.
 #[cold]
 #[inline(never)]
-fn announce(descriptor: &Descriptor, clock: &CommitClock, recent: &Cell<u64>) -> (u64, u64) {
+fn announce(descriptor: &Descriptor, clock: &impl Clock, recent: &Cell<u64>) -> (u64, u64) {
     let since = clock.now();
     if planted(Fault::BoundBeforeAnnouncement) {
         let bound = clock.now();
@@ -157,7 +159,7 @@ fn announce(descriptor: &Descriptor, clock: &CommitClock, recent: &Cell<u64>) ->
 /// The stamp at which a block is retired that the caller has just made unreachable by other means than a
 /// commit: a claim that was given back, a cell that was dropped. The clock of this moment.
 #[inline]
-pub fn unlinked_at(clock: &CommitClock) -> u64 {
+pub fn unlinked_at(clock: &impl Clock) -> u64 {
     // Pairs with the fence in `announce`. Ours first: whoever announces later sees that the block is
     // unlinked. Theirs first: we read a clock at or above what they announced, so the block waits for them.
     if !planted(Fault::UnlinkedWithoutFence) {
@@ -169,7 +171,7 @@ pub fn unlinked_at(clock: &CommitClock) -> u64 {
 /// Announces the present stamp, outside of a transaction: what is found in use after that stays until
 /// [`withdraw`].
 #[cold]
-pub fn announce_now(descriptor: &Descriptor, clock: &CommitClock) {
+pub fn announce_now(descriptor: &Descriptor, clock: &impl Clock) {
     announce(descriptor, clock, &Cell::new(0));
 }
 
@@ -191,12 +193,12 @@ pub fn withdraw(descriptor: &Descriptor) {
 
 /// The oldest stamp announced by any thread but `own`, and whether a thread is `idle` as seen from
 /// the stamp `now`. What was retired *before* the oldest stamp is out of reach.
-pub fn oldest(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64, bool) {
+pub fn oldest<C: Clock>(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64, bool) {
     // Pairs with the fence in `announce`.
     if !planted(Fault::LookWithoutFence) {
         fence(Ordering::SeqCst);
     }
-    look(table, own, now, idle)
+    look::<C>(table, own, now, idle)
 }
 
 /// The oldest stamp announced by any thread but `own`, for what this thread itself has made unreachable: by
@@ -204,19 +206,19 @@ pub fn oldest(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64,
 /// ([`unlinked_at`]). There is no fence here: it is for the end of every transaction that has replaced a value with
 /// a destructor.
 #[inline(always)]
-pub fn oldest_since_swap(table: &impl Descriptors, own: u32) -> u64 {
+pub fn oldest_since_swap<C: Clock>(table: &impl Descriptors, own: u32) -> u64 {
     // The swaps, and the loads below, are in one total order with the swap and the fence in `announce`. Ours first,
     // that is, a load misses the announcement: then every swap of ours comes before that fence, and what follows it
     // sees the clock and the cells as they were after the swaps. Theirs first: we see the announcement.
     if !planted(Fault::LookWithoutFence) {
         fence_after_sequential_swap();
     }
-    look(table, own, 0, Idle::Overdue).0
+    look::<C>(table, own, 0, Idle::Overdue).0
 }
 
 /// The look itself, behind what orders it.
 #[inline(always)]
-fn look(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64, bool) {
+fn look<C: Clock>(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64, bool) {
     let mut oldest = u64::MAX;
     let mut idle_blocker = false;
     for (slot, descriptor) in table.each() {
@@ -231,7 +233,8 @@ fn look(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64, bool)
         }
         let stamp = announced & !MARK;
         oldest = oldest.min(stamp);
-        idle_blocker |= idle.includes(stamp, now) && !descriptor.active.load(Ordering::Relaxed);
+        idle_blocker |=
+            idle.includes::<C>(stamp, now) && !descriptor.active.load(Ordering::Relaxed);
     }
     (oldest, idle_blocker)
 }
@@ -258,8 +261,8 @@ pub enum Idle {
 }
 
 impl Idle {
-    fn includes(self, announced: u64, now: u64) -> bool {
-        self == Idle::Inactive || now.saturating_sub(announced) >= OVERDUE
+    fn includes<C: Clock>(self, announced: u64, now: u64) -> bool {
+        self == Idle::Inactive || now.saturating_sub(announced) >= const { overdue::<C>() }
     }
 }
 
@@ -267,7 +270,7 @@ impl Idle {
 /// rests on a barrier imposed after *this* revoker's marks. Returns whether a barrier was paid; nothing if another thread
 /// revokes at this moment.
 #[cold]
-pub fn revoke_idle(
+pub fn revoke_idle<C: Clock>(
     table: &impl Descriptors,
     own: u32,
     now: u64,
@@ -279,7 +282,7 @@ pub fn revoke_idle(
     if revoking.swap(true, Ordering::Acquire) {
         return None;
     }
-    let imposed = revoke_alone(table, own, now, idle, || barrier::heavy(asymmetric));
+    let imposed = revoke_alone::<C>(table, own, now, idle, || barrier::heavy(asymmetric));
     revoking.store(false, Ordering::Release);
     Some(imposed)
 }
@@ -287,7 +290,7 @@ pub fn revoke_idle(
 /// [`revoke_idle`] for a caller that knows itself to be the only revoker: `heavy` imposes a barrier on
 /// every thread of the domain, or returns false.
 #[cold]
-pub fn revoke_alone(
+pub fn revoke_alone<C: Clock>(
     table: &impl Descriptors,
     own: u32,
     now: u64,
@@ -299,7 +302,7 @@ pub fn revoke_alone(
         let announced = descriptor.announced.load(Ordering::Relaxed);
         if slot == own
             || announced == NOTHING
-            || !idle.includes(announced & !MARK, now)
+            || !idle.includes::<C>(announced & !MARK, now)
             || descriptor.active.load(Ordering::Relaxed)
         {
             continue;
@@ -338,9 +341,26 @@ pub fn revoke_alone(
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests {
     use super::*;
+    use contempo_sched::clock::CounterClock;
     use contempo_sched::descriptor::table::DescriptorTable;
 
     const OWN: u32 = 0;
+    const RENEWAL: u64 = CounterClock::RENEWAL;
+    const OVERDUE: u64 = overdue::<CounterClock>();
+
+    fn oldest(table: &DescriptorTable, own: u32, now: u64, idle: Idle) -> (u64, bool) {
+        super::oldest::<CounterClock>(table, own, now, idle)
+    }
+
+    fn revoke_alone(
+        table: &DescriptorTable,
+        own: u32,
+        now: u64,
+        idle: Idle,
+        heavy: impl FnOnce() -> bool,
+    ) -> bool {
+        super::revoke_alone::<CounterClock>(table, own, now, idle, heavy)
+    }
 
     /// A table whose slots from 1 on have announced these stamps, and run nothing.
     fn announced(stamps: &[u64]) -> DescriptorTable {
@@ -358,7 +378,7 @@ mod tests {
 
     #[test]
     fn an_announcement_is_renewed_when_it_is_old_and_not_before() {
-        let (clock, recent, one) = (CommitClock::new(), Cell::new(7), Descriptor::new());
+        let (clock, recent, one) = (CounterClock::new(), Cell::new(7), Descriptor::new());
         let announcement = || one.announced.load(Ordering::Relaxed);
         let first = begin(&one, &clock, false, &recent);
         assert!(one.active.load(Ordering::Relaxed));
@@ -366,7 +386,7 @@ mod tests {
         end(&one);
         assert!(!one.active.load(Ordering::Relaxed));
         assert_eq!(announcement(), first, "it stays");
-        let last = clock.draw(RENEW_AFTER - 1);
+        let last = clock.draw(RENEWAL - 1);
         assert_eq!((begin(&one, &clock, false, &recent), announcement()), (last, first));
         assert_eq!(recent.get(), first, "nothing was announced");
         let old = clock.draw(1);
@@ -383,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_recent_bound_is_kept_while_its_announcement_is_young() {
-        let (clock, one) = (CommitClock::new(), Descriptor::new());
+        let (clock, one) = (CounterClock::new(), Descriptor::new());
         let recent = Cell::new(clock.now());
         let announcement = || one.announced.load(Ordering::Relaxed);
         let first = begin_at(&one, &clock, false, &recent);
@@ -391,11 +411,11 @@ mod tests {
         assert_eq!((first, announcement(), recent.get()), (clock.now(), first, first));
         // Whatever the clock says, the bound is what this thread has drawn.
         recent.set(first + 3);
-        clock.draw(2 * RENEW_AFTER);
+        clock.draw(2 * RENEWAL);
         assert_eq!((begin_at(&one, &clock, false, &recent), announcement()), (first + 3, first));
-        recent.set(first + RENEW_AFTER - 1);
+        recent.set(first + RENEWAL - 1);
         assert_eq!(begin_at(&one, &clock, false, &recent), recent.get());
-        recent.set(first + RENEW_AFTER);
+        recent.set(first + RENEWAL);
         let renewed = begin_at(&one, &clock, false, &recent);
         assert_eq!((renewed, announcement(), recent.get()), (clock.now(), renewed, renewed));
         // Below what is announced: what it would read there may have been freed.
@@ -490,7 +510,8 @@ mod tests {
     fn one_revokes_at_a_time() {
         let (table, revoking) = (announced(&[100]), AtomicBool::new(true));
         let asymmetric = barrier::register();
-        let revoke = || revoke_idle(&table, OWN, 200, Idle::Inactive, asymmetric, &revoking);
+        let revoke =
+            || revoke_idle::<CounterClock>(&table, OWN, 200, Idle::Inactive, asymmetric, &revoking);
         assert!(revoke().is_none() && revoking.load(Ordering::Relaxed), "somebody else is at it");
         assert_eq!(announcements(&table), [NOTHING, 100]);
         revoking.store(false, Ordering::Relaxed);

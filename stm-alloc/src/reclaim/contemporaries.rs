@@ -9,7 +9,7 @@ use crate::reclaim::announcement::{self, Idle, MARK};
 use crate::reclaim::barrier;
 use crate::reclaim::retired::{Block, HEAVY, Retired};
 use blocks::Blocks;
-use contempo_sched::clock::CommitClock;
+use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::DescriptorTable;
 use contempo_sched::primitives::fault::{Fault, planted};
@@ -98,10 +98,10 @@ impl Default for ReclaimDomain {
 
 /// One thread's side of reclamation.
 #[derive(Debug)]
-pub struct Reclaimer {
+pub struct Reclaimer<C: Clock> {
     domain: &'static ReclaimDomain,
     table: &'static DescriptorTable,
-    clock: &'static CommitClock,
+    clock: &'static C,
     descriptor: &'static Descriptor,
     slot: u32,
     asymmetric: bool,
@@ -153,12 +153,12 @@ enum Left {
     First,
 }
 
-impl Reclaimer {
+impl<C: Clock> Reclaimer<C> {
     /// The reclaimer of the thread that owns `slot`.
     pub fn new(
         domain: &'static ReclaimDomain,
         table: &'static DescriptorTable,
-        clock: &'static CommitClock,
+        clock: &'static C,
         slot: u32,
     ) -> Self {
         Reclaimer {
@@ -363,12 +363,14 @@ impl Reclaimer {
         // What weighs is worth a barrier, if that frees it.
         let weighs = candidates.weighty > 0 || leftovers.weighty < u64::MAX;
         let least = if weighs { Idle::Inactive } else { idle };
-        let (horizon, idle_blocker) = announcement::oldest(self.table, self.slot, now, least);
+        let (horizon, idle_blocker) = announcement::oldest::<C>(self.table, self.slot, now, least);
         let mut freed = self.free_all_below(since, horizon, candidates, leftovers.all());
         if idle_blocker && self.is_worth_a_barrier(idle, now, candidates, freed) {
             let revoke = || {
                 let (asymmetric, revoking) = (self.asymmetric, &self.domain.revoking);
-                announcement::revoke_idle(self.table, self.slot, now, least, asymmetric, revoking)
+                announcement::revoke_idle::<C>(
+                    self.table, self.slot, now, least, asymmetric, revoking,
+                )
             };
             let revoked = revoke().or_else(|| {
                 // Another thread revokes: it looks again, or we do, if it has just finished.
@@ -379,7 +381,7 @@ impl Reclaimer {
             self.descriptor.counters.barriers.add(u64::from(imposed));
             // Also where none was revoked: those who were idle may have withdrawn by themselves.
             self.has_held.set(true);
-            let (horizon, _) = announcement::oldest(self.table, self.slot, now, least);
+            let (horizon, _) = announcement::oldest::<C>(self.table, self.slot, now, least);
             let oldest = self.domain.leftovers.oldest().all();
             freed += self.free_all_below(since, horizon, candidates - freed, oldest);
         }
@@ -387,7 +389,7 @@ impl Reclaimer {
         if freed.none() && !candidates.none() && newest >= now {
             // Somebody holds everything back, and nobody commits: let time pass, so that running
             // threads renew their announcements and idle ones become overdue.
-            self.clock.draw(announcement::RENEW_AFTER);
+            self.clock.draw(C::RENEWAL);
         }
         !freed.none()
     }
@@ -405,7 +407,8 @@ impl Reclaimer {
         // after us; those whose announcements are revoked see to it that this is rare (`has_announced`).
         let running = announcement::oldest_running(self.table, self.slot);
         (oldest < running && (running == u64::MAX || self.pace.pays_a_barrier()))
-            || (left.plain >= REVOKE_AT && announcement::oldest(self.table, self.slot, now, idle).1)
+            || (left.plain >= REVOKE_AT
+                && announcement::oldest::<C>(self.table, self.slot, now, idle).1)
     }
 
     /// Frees what was retired before `horizon`, of this thread at most `most`, and what others have left,
@@ -431,9 +434,7 @@ impl Reclaimer {
         let since = self.given_away.get();
         let horizon = match () {
             () if planted(Fault::FreeAtOnce) => u64::MAX,
-            () if planted(Fault::FreeOneStampEarly) => {
-                horizon.saturating_add(1 + announcement::RENEW_AFTER)
-            }
+            () if planted(Fault::FreeOneStampEarly) => horizon.saturating_add(1 + C::RENEWAL),
             () => horizon,
         };
         let mut freed = 0;
@@ -486,7 +487,7 @@ impl Reclaimer {
         let horizon = if planted(Fault::OrphansByAnOldLook) {
             horizon
         } else {
-            announcement::oldest(self.table, self.slot, 0, Idle::Overdue).0
+            announcement::oldest::<C>(self.table, self.slot, 0, Idle::Overdue).0
         };
         let (free, held): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|leftover| leftover.stamp < horizon);

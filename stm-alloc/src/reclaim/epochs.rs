@@ -6,7 +6,7 @@
 
 use crate::heap::{BlockCache, SharedHeap};
 use crate::reclaim::retired::{Block, HEAVY, Retired};
-use contempo_sched::clock::CommitClock;
+use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::DescriptorTable;
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
@@ -46,8 +46,8 @@ impl Default for ReclaimDomain {
 
 /// One thread's side of reclamation.
 #[derive(Debug)]
-pub struct Reclaimer {
-    clock: &'static CommitClock,
+pub struct Reclaimer<C: Clock> {
+    clock: &'static C,
     descriptor: &'static Descriptor,
     handle: LocalHandle,
     pinned: RefCell<Option<Guard>>,
@@ -71,12 +71,12 @@ const MOST_PATIENCE: usize = 64;
 /// Attempts in a row to advance the epoch that free whatever no pinned thread holds.
 const THOROUGH: u32 = 4;
 
-impl Reclaimer {
+impl<C: Clock> Reclaimer<C> {
     /// The reclaimer of the thread that owns `slot`.
     pub fn new(
         domain: &'static ReclaimDomain,
         table: &'static DescriptorTable,
-        clock: &'static CommitClock,
+        clock: &'static C,
         slot: u32,
     ) -> Self {
         Reclaimer {

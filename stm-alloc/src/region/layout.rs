@@ -16,7 +16,7 @@ use crate::region::sizes::SIZES;
 use crate::region::tenure::AtomicTerm;
 use crate::region::trace::Traces;
 use bytemuck::{Pod, Zeroable};
-use contempo_sched::clock::CommitClock;
+use contempo_sched::clock::CounterClock;
 use contempo_sched::contention::line::Line;
 use contempo_sched::contention::quantum::Turnover;
 use contempo_sched::descriptor::Descriptor;
@@ -85,7 +85,7 @@ pub struct Shared {
     pub ready: AtomicU64,
     _to_line: [u64; 127],
     /// The commit clock.
-    pub clock: CommitClock,
+    pub clock: CounterClock,
     /// Bytes of the file that are allocated. Grows, after they were. What the file has beyond that, others have
     /// added, and there may be no space for it.
     pub length: AtomicU64,

@@ -135,7 +135,7 @@ impl Map {
         // The file is new, so all is zero: the words that begin with something else are written.
         let shared = map.base().wrapping_add(SHARED_AT).cast::<Shared>();
         // SAFETY: inside the file (`allocate`), aligned (`layout`), and nobody else has it yet.
-        unsafe { (&raw mut (*shared).clock).write(contempo_sched::clock::CommitClock::new()) };
+        unsafe { (&raw mut (*shared).clock).write(contempo_sched::clock::CounterClock::new()) };
         for slot in 0..identity.slots {
             let at = std::ptr::from_ref(map.slot_unchecked(slot)).cast_mut();
             // SAFETY: as above.

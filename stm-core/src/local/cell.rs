@@ -9,7 +9,7 @@ use crate::local::process::world;
 use crate::protocol::version::Version;
 use contempo_alloc::heap::Shape;
 use contempo_alloc::reclaim::retired::{Block, BlockKind};
-use contempo_sched::clock::CommitClock;
+use contempo_sched::clock::STATIC;
 use contempo_sched::primitives::{AtomicPtr, AtomicUsize, Ordering};
 use contempo_sched::words::{AtomicLockWord, LockWord};
 use std::ptr::NonNull;
@@ -77,7 +77,7 @@ impl<T> Cell<T> {
         // SAFETY: as above; no claim is left on a cell whose contemporaries have finished.
         let stamp = unsafe { newest.as_ref() }.who_when.load(Ordering::Relaxed).stamp();
         debug_assert!(stamp.is_some(), "a claim outlived its transaction");
-        debug_assert_ne!(stamp, Some(CommitClock::STATIC), "a cell in a static never goes");
+        debug_assert_ne!(stamp, Some(STATIC), "a cell in a static never goes");
         Some(Block { address: newest.cast(), kind: Version::<T, Native>::KIND })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::domain::Domain;
 use crate::layout::VersionHeader;
-use crate::local::domain::Native;
+use crate::local::domain::{Native, ProcessClock};
 use crate::local::turns::{History, Turns};
 use crate::local::wait::Batons;
 use crate::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
@@ -13,6 +13,7 @@ use crate::session::error::Interrupt;
 use crate::session::hooks::Hooks;
 use contempo_alloc::reclaim::reclaimer::Reclaimer;
 use contempo_alloc::reclaim::retired::Block;
+use contempo_sched::clock::Clock;
 use contempo_sched::contention::quantum::Quantum;
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::descriptor::statistics::Cause;
@@ -59,7 +60,7 @@ pub(crate) struct Context {
     pub(crate) eventful: Cell<bool>,
     /// Its bad luck, and its reservations.
     pub(crate) turns: Turns,
-    pub(crate) reclaimer: Reclaimer,
+    pub(crate) reclaimer: Reclaimer<ProcessClock>,
     /// How long this thread has run.
     quantum: Quantum,
     /// How long it spins before it sleeps in `retry`.

@@ -4,7 +4,6 @@ use crate::domain::{Domain, Link};
 use crate::layout::{CellHeader, Links, VersionHeader};
 use crate::local::unpublished::Unpublished;
 use contempo_alloc::reclaim::reclaimer::ReclaimDomain;
-use contempo_sched::clock::CommitClock;
 use contempo_sched::contention::policy::Policy;
 use contempo_sched::contention::quantum::Turnover;
 use contempo_sched::contention::queue::Queues;
@@ -17,10 +16,24 @@ use contempo_sched::primitives::checked::Steps;
 use contempo_sched::primitives::{AtomicPtr, Ordering};
 use contempo_sched::wait::watch::{Change, WatchList, Woke};
 
+/// The clock of this process: the feature `clock-tsc` chooses. (Regions have the counter, whatever is chosen.)
+#[cfg(not(all(
+    feature = "clock-tsc",
+    target_arch = "x86_64",
+    not(any(contempo_loom, contempo_shuttle))
+)))]
+pub use contempo_sched::clock::CounterClock as ProcessClock;
+#[cfg(all(
+    feature = "clock-tsc",
+    target_arch = "x86_64",
+    not(any(contempo_loom, contempo_shuttle))
+))]
+pub use contempo_sched::clock::CycleClock as ProcessClock;
+
 /// The domain of this process: native pointers, one clock.
 #[derive(Debug)]
 pub struct Native {
-    clock: CommitClock,
+    clock: ProcessClock,
     table: DescriptorTable,
     watches: WatchList,
     queues: Queues,
@@ -36,7 +49,7 @@ impl Native {
         /// A new domain.
         pub fn new() -> Self {
             Native {
-                clock: CommitClock::new(),
+                clock: ProcessClock::new(),
                 table: DescriptorTable::new(),
                 watches: WatchList::new(),
                 queues: Queues::new(),
@@ -135,10 +148,11 @@ impl Links for Native {
 }
 
 impl Domain for Native {
+    type Clock = ProcessClock;
     type Table = DescriptorTable;
 
     #[inline(always)]
-    fn clock(&self) -> &CommitClock {
+    fn clock(&self) -> &ProcessClock {
         &self.clock
     }
 

@@ -7,6 +7,7 @@ use crate::local::domain::Native;
 use crate::protocol::commit::{Commit, Conflict, WriteEntry};
 use crate::protocol::observe::newest_at;
 use crate::protocol::version::Version;
+use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::primitives::{AtomicPtr, Ordering};
 use contempo_sched::words::{

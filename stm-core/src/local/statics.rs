@@ -3,7 +3,7 @@
 use crate::local::cell::Cell;
 use crate::local::domain::Native;
 use crate::protocol::version::Version;
-use contempo_sched::clock::CommitClock;
+use contempo_sched::clock::STATIC;
 use contempo_sched::primitives::AtomicPtr;
 use contempo_sched::words::WhoWhen;
 
@@ -24,7 +24,7 @@ unsafe impl<T: Send + Sync> Sync for StaticCell<T> {}
 
 impl<T> StaticVersion<T> {
     pub const fn new(value: T) -> Self {
-        let (stamp, prev) = (CommitClock::STATIC, AtomicPtr::new(std::ptr::null_mut()));
+        let (stamp, prev) = (STATIC, AtomicPtr::new(std::ptr::null_mut()));
         StaticVersion(Version::new(WhoWhen::committed(stamp), prev, value))
     }
 }

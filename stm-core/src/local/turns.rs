@@ -10,6 +10,7 @@ use crate::layout::CellHeader;
 use crate::local::context::Context;
 use crate::local::domain::Native;
 use crate::protocol::commit::Conflict;
+use contempo_sched::clock::Clock;
 use contempo_sched::contention::admission::Admission;
 use contempo_sched::contention::policy::{FailureBid, HEAT_PER_FAILURE, Next, on_failure, rank};
 use contempo_sched::contention::queue::Joined;

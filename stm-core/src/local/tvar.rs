@@ -9,7 +9,7 @@ use crate::local::leave::{Leave, LeaveOne};
 use crate::protocol::observe::current;
 use crate::protocol::version::Version;
 use contempo_alloc::reclaim::retired::Block;
-use contempo_sched::clock::CommitClock;
+use contempo_sched::clock::GENESIS;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::checked::Step;
 use contempo_sched::primitives::guard::Kept;
@@ -108,7 +108,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     pub fn new(value: T) -> Self {
         let local = context::current();
         let context: &Context = &local;
-        let (version, place) = prepare::<T>(context, WhoWhen::committed(CommitClock::GENESIS));
+        let (version, place) = prepare::<T>(context, WhoWhen::committed(GENESIS));
         // SAFETY: prepared for it.
         unsafe { place.write(value) };
         let block = context.reclaimer.blocks.allocate(Cell::<T>::KIND.shape);
@@ -464,7 +464,7 @@ fn retire_cell(block: Block) {
     // A program under a checker may drop handles when no thread can be asked for its context.
     #[cfg(all(any(contempo_loom, contempo_shuttle), not(contempo_models)))]
     if let Some(world) = crate::local::process::world() {
-        let stamp = crate::domain::Domain::clock(&*world).now();
+        let stamp = contempo_sched::clock::Clock::now(crate::domain::Domain::clock(&*world));
         // SAFETY: no handle is left, so no transaction that begins from now on can reach the cell.
         unsafe { world.memory().retire_for_anyone(stamp, block) };
     }

@@ -4,7 +4,7 @@ use crate::domain::{Domain, Link};
 use crate::layout::{CellHeader, VersionHeader};
 use crate::protocol::observe::newest_at;
 use contempo_alloc::reclaim::retired::{Block, BlockKind};
-use contempo_sched::clock::CommitClock;
+use contempo_sched::clock::{self, Clock};
 use contempo_sched::contention::policy::BUMPS_BEFORE_FIRM;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::Cause;
@@ -49,7 +49,7 @@ impl<D: Domain> WriteEntry<D> {
     unsafe fn base_block(&self) -> Block {
         // SAFETY: our caller's promise.
         let stamp = unsafe { &*self.base }.who_when.load(Ordering::Relaxed);
-        let is_static = stamp == WhoWhen::committed(CommitClock::STATIC);
+        let is_static = stamp == WhoWhen::committed(clock::STATIC);
         let kind = if is_static { self.kind.in_static.unwrap_or(self.kind) } else { self.kind };
         // SAFETY: as above.
         Block { address: unsafe { NonNull::new_unchecked(self.base.cast()) }, kind }

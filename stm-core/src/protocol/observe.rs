@@ -7,6 +7,7 @@
 
 use crate::domain::{Domain, Link, Trail};
 use crate::layout::{CellHeader, VersionHeader};
+use contempo_sched::clock::Clock;
 use contempo_sched::contention::policy::READER_PATIENCE;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::fault::{Fault, planted};

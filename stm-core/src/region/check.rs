@@ -13,7 +13,7 @@ use crate::domain::Domain;
 use crate::region::domain::RegionDomain;
 use contempo_alloc::region::handle::{Handle, Kind};
 use contempo_alloc::region::superblock::{SIZES, Superblock};
-use contempo_sched::clock::CommitClock;
+use contempo_sched::clock::{Clock, GENESIS};
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
 use judge::{Judge, Verdict};
@@ -121,7 +121,7 @@ fn check_header(domain: &RegionDomain) -> Vec<Problem> {
         problems.push(Problem { offset: place - domain.map.base().addr(), what });
     };
     let clock = domain.clock();
-    if !(CommitClock::GENESIS..=crate::region::session::LAST_STAMP).contains(&clock.now()) {
+    if !(GENESIS..=crate::region::session::LAST_STAMP).contains(&clock.now()) {
         add(std::ptr::from_ref(clock).addr(), Wrong::BadClock);
     }
     let counted = domain.map.shared().high_water.load(Ordering::SeqCst);

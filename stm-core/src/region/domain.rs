@@ -19,7 +19,7 @@ use contempo_alloc::region::lease::LeaseFile;
 use contempo_alloc::region::map::Map;
 use contempo_alloc::region::sizes::GRAIN;
 use contempo_alloc::region::superblock::{SIZES, State};
-use contempo_sched::clock::CommitClock;
+use contempo_sched::clock::{Clock, CounterClock};
 use contempo_sched::contention::policy::Policy;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::Descriptors;
@@ -331,10 +331,11 @@ impl Links for RegionDomain {
 }
 
 impl Domain for RegionDomain {
+    type Clock = CounterClock;
     type Table = SlotTable;
 
     #[inline(always)]
-    fn clock(&self) -> &CommitClock {
+    fn clock(&self) -> &CounterClock {
         &self.map.shared().clock
     }
 

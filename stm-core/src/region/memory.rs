@@ -15,6 +15,7 @@ use contempo_alloc::region::layout::SlotRecord;
 use contempo_alloc::region::superblock::{Superblock, block_at};
 use contempo_alloc::region::tenure::Tenure;
 use contempo_alloc::region::trace::Tracer;
+use contempo_sched::clock::{Clock, CounterClock};
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
@@ -249,7 +250,7 @@ impl Memory {
         owner: Owner,
         data: &[u8],
     ) -> Result<(*mut u8, *mut u8, Handle), NoBlock> {
-        let first = WhoWhen::committed(contempo_sched::clock::CommitClock::GENESIS);
+        let first = WhoWhen::committed(contempo_sched::clock::GENESIS);
         let (version_at, version) = self.new_version(first, owner, Handle::NULL, 0, data)?;
         let block = match self.heap.take(size_of::<RegionCell>()) {
             Ok(block) => block,
@@ -426,18 +427,19 @@ impl Memory {
             let before = self.held();
             let now = domain.clock().now();
             let (horizon, idle_blocker) =
-                announcement::oldest(domain.table(), self.slot, now, idle);
+                announcement::oldest::<CounterClock>(domain.table(), self.slot, now, idle);
             self.free_below(domain, horizon, before);
             let held = self.held();
             if idle_blocker && (self.is_held_back() || (idle == Idle::Inactive && held > 0)) {
                 self.revoke(domain, now, idle);
-                let (horizon, _) = announcement::oldest(domain.table(), self.slot, now, idle);
+                let (horizon, _) =
+                    announcement::oldest::<CounterClock>(domain.table(), self.slot, now, idle);
                 self.free_below(domain, horizon, held);
             }
             let newest = self.retired.borrow().back().map_or(0, |(stamp, _)| *stamp);
             if self.held() == before && before > 0 && newest >= now {
                 // As in one process: let time pass.
-                domain.clock().draw(announcement::RENEW_AFTER);
+                domain.clock().draw(CounterClock::RENEWAL);
             }
             if self.held() == 0 || self.held() == before || idle == Idle::Overdue {
                 break;
@@ -462,7 +464,7 @@ impl Memory {
             return;
         }
         let heavy = barrier::heavy_everywhere;
-        announcement::revoke_alone(domain.table(), self.slot, now, idle, heavy);
+        announcement::revoke_alone::<CounterClock>(domain.table(), self.slot, now, idle, heavy);
         // Release: see above. Nobody else can have changed it: we are alive.
         revoking.store(0, Ordering::Release);
     }

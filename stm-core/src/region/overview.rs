@@ -3,6 +3,7 @@
 use crate::region::domain::RegionDomain;
 use crate::region::recover::{Recovered, is_dead};
 use contempo_alloc::region::layout::Incarnation;
+use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::Statistics;
 use contempo_sched::primitives::Ordering;

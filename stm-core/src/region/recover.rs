@@ -21,6 +21,7 @@ use contempo_alloc::region::handle::Handle;
 use contempo_alloc::region::layout::{Incarnation, WAKE_WORDS};
 use contempo_alloc::region::superblock::Superblock;
 use contempo_alloc::region::tenure::Tenure;
+use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};

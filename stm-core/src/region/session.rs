@@ -21,7 +21,7 @@ use contempo_alloc::reclaim::announcement;
 use contempo_alloc::reclaim::retired::BlockKind;
 use contempo_alloc::region::error::NoBlock;
 use contempo_alloc::region::handle::{Handle, Meta};
-use contempo_sched::clock::CommitClock;
+use contempo_sched::clock::{self, Clock};
 use contempo_sched::contention::quantum::Quantum;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::Cause;
@@ -86,7 +86,7 @@ const MOST_LOOKS: u32 = 1 << 18;
 pub(crate) const LAST_STAMP: u64 = 1 << 62;
 
 /// The first version of a cell.
-const GENESIS: WhoWhen = WhoWhen::committed(CommitClock::GENESIS);
+const GENESIS: WhoWhen = WhoWhen::committed(clock::GENESIS);
 
 type Header = VersionHeader<RegionDomain>;
 
@@ -272,7 +272,7 @@ impl Session {
         self.fast_bound.set(bound);
         self.stale.set(false);
         self.wrote.set(false);
-        if !(CommitClock::GENESIS..=LAST_STAMP).contains(&bound) {
+        if !(clock::GENESIS..=LAST_STAMP).contains(&bound) {
             domain.note_corrupt();
             return false;
         }

@@ -12,6 +12,7 @@ use crate::region::session::{Session, Stopped};
 use crate::region::turns::{LEASE, Pause};
 use crate::region::{recover, room};
 use contempo_alloc::reclaim::announcement::Idle;
+use contempo_sched::clock::Clock;
 use contempo_sched::contention::turn::revoke_silent;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::descriptor::table::Descriptors;

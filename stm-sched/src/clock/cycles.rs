@@ -2,28 +2,35 @@
 //! transactions do not meet; but reading it costs more than a counter that is in cache.
 //!
 //! Rests on an *invariant* time-stamp counter that is the same on all cores, as Linux demands of
-//! its own clock source `tsc`; [`CommitClock::check`] asks the processor for the first half.
+//! its own clock source `tsc`; [`CycleClock::check`](Clock::check) asks the processor for the first half.
 
+use super::Clock;
 use std::arch::x86_64::{__cpuid, __rdtscp, _mm_lfence, _rdtsc};
 
 /// Stamps are readings of the time-stamp counter.
 #[derive(Debug)]
-pub struct CommitClock(());
+pub struct CycleClock(());
 
-impl CommitClock {
-    /// Ticks after which a thread renews its announcement: some 50 µs.
-    pub const RENEWAL: u64 = 1 << 17;
-
+impl CycleClock {
     /// The clock.
     pub const fn new() -> Self {
-        CommitClock(())
+        CycleClock(())
     }
+}
 
-    /// Does this clock work on this machine?
-    ///
+impl Default for CycleClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for CycleClock {
+    /// Some 50 µs.
+    const RENEWAL: u64 = 1 << 17;
+
     /// # Panics
     /// If the processor does not promise an invariant time-stamp counter.
-    pub fn check(&self) {
+    fn check(&self) {
         let invariant =
             __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & 1 << 8 != 0;
         assert!(
@@ -38,7 +45,7 @@ impl CommitClock {
     /// The fences keep it behind the loads before it (what this thread has seen finished, drew
     /// earlier) and the loads after it behind it (what they find not Deciding, will draw later).
     #[inline(always)]
-    pub fn now(&self) -> u64 {
+    fn now(&self) -> u64 {
         // SAFETY: every x86-64 processor has SSE2 and a time-stamp counter.
         unsafe {
             _mm_lfence();
@@ -54,9 +61,10 @@ impl CommitClock {
     /// has made its claims and its phase visible; `rdtscp` waits for it, and the fence keeps the
     /// validation behind.
     #[inline(always)]
-    pub fn draw(&self, _weight: u64) -> u64 {
+    fn draw(&self, _weight: u64) -> u64 {
         let mut processor = 0;
-        // SAFETY: as in `now`; the processor's number is ours to overwrite.
+        // SAFETY: every x86-64 processor that has an invariant counter has `rdtscp` (`check`); the processor's
+        // number is ours to overwrite.
         unsafe {
             let now = __rdtscp(&mut processor);
             _mm_lfence();
@@ -64,9 +72,9 @@ impl CommitClock {
         }
     }
 
-    /// Is it certain that nobody drew a stamp between `bound` and `stamp`? Never.
+    /// Never: other threads draw without leaving a trace.
     #[inline(always)]
-    pub fn is_next(&self, _bound: u64, _stamp: u64, _weight: u64) -> bool {
+    fn is_next(&self, _bound: u64, _stamp: u64, _weight: u64) -> bool {
         false
     }
 }

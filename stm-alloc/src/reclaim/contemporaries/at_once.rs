@@ -3,8 +3,9 @@
 use super::pace::FEW;
 use super::{Reclaimer, Reset};
 use crate::reclaim::announcement;
+use contempo_sched::clock::Clock;
 
-impl Reclaimer {
+impl<C: Clock> Reclaimer<C> {
     /// Frees what this thread has retired that weighs, if no other thread holds any of it and there is nothing
     /// else to do. Else nothing is done but what destructors have done, and the rest is for a whole look.
     #[inline(always)]
@@ -16,7 +17,7 @@ impl Reclaimer {
             return false;
         }
         // Retired by this thread, whose commits, or `retire_now`, have ordered that before this look.
-        if self.weighty.newest() >= announcement::oldest_since_swap(self.table, self.slot) {
+        if self.weighty.newest() >= announcement::oldest_since_swap::<C>(self.table, self.slot) {
             return false;
         }
         let reset = Reset::set(&self.collecting);

@@ -3,8 +3,9 @@
 
 use super::*;
 use crate::heap::Shape;
-use crate::reclaim::announcement::{NOTHING, RENEW_AFTER};
+use crate::reclaim::announcement::NOTHING;
 use crate::reclaim::retired::BlockKind;
+use contempo_sched::clock::CounterClock;
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::primitives::Ordering;
 use std::cell::RefCell;
@@ -67,11 +68,13 @@ fn numbered(number: usize, kind: &'static BlockKind) -> Block {
     Block { address: NonNull::without_provenance(number), kind }
 }
 
+const RENEWAL: u64 = CounterClock::RENEWAL;
+
 /// A domain. (Reclaimers live as long as the process, so it does, too.)
 struct World {
     domain: &'static ReclaimDomain,
     table: &'static DescriptorTable,
-    clock: &'static CommitClock,
+    clock: &'static CounterClock,
 }
 
 impl World {
@@ -83,7 +86,7 @@ impl World {
         }
     }
 
-    fn reclaimer(&self) -> &'static Reclaimer {
+    fn reclaimer(&self) -> &'static Reclaimer<CounterClock> {
         let slot = self.table.take().unwrap().0;
         Box::leak(Box::new(Reclaimer::new(self.domain, self.table, self.clock, slot)))
     }
@@ -103,21 +106,21 @@ impl World {
     }
 }
 
-fn retire(by: &Reclaimer, stamp: u64, number: usize, kind: &'static BlockKind) {
+fn retire(by: &Reclaimer<CounterClock>, stamp: u64, number: usize, kind: &'static BlockKind) {
     // SAFETY: nobody can reach what is no memory.
     unsafe { by.retire(stamp, numbered(number, kind)) };
 }
 
 /// Retires so many blocks at `stamp`, numbered from 1.
-fn retire_many(by: &Reclaimer, stamp: u64, many: usize) {
+fn retire_many(by: &Reclaimer<CounterClock>, stamp: u64, many: usize) {
     (1..=many).for_each(|number| retire(by, stamp, number, NOTED));
 }
 
-fn reclaimed(by: &Reclaimer) -> u64 {
+fn reclaimed(by: &Reclaimer<CounterClock>) -> u64 {
     by.descriptor.counters.reclaimed.get()
 }
 
-fn barriers(by: &Reclaimer) -> u64 {
+fn barriers(by: &Reclaimer<CounterClock>) -> u64 {
     by.descriptor.counters.barriers.get()
 }
 
@@ -146,7 +149,7 @@ fn a_transaction_begins_at_the_clock_or_at_what_its_thread_knows() {
 fn what_lies_below_every_announcement_is_freed_in_order() {
     let world = World::new();
     let own = world.reclaimer();
-    let now = world.clock.draw(10 * RENEW_AFTER);
+    let now = world.clock.draw(10 * RENEWAL);
     let (older, younger) = (world.running(now - 5), world.running(now - 3));
     // One's own announcement does not count.
     own.descriptor.announced.store(1, Ordering::Relaxed);
@@ -226,7 +229,7 @@ fn a_look_is_due_when_it_can_free_enough() {
 fn an_idle_thread_is_worth_a_barrier_when_it_holds_much() {
     let world = World::new();
     let own = world.reclaimer();
-    let now = world.clock.draw(1000 * RENEW_AFTER);
+    let now = world.clock.draw(1000 * RENEWAL);
     let idle = world.announced(1);
     retire_many(own, now - 1, REVOKE_AT - 1);
     own.collect();
@@ -300,18 +303,14 @@ fn while_nobody_commits_time_passes() {
     assert_eq!(world.clock.now(), now, "somebody has committed since");
     retire(own, now, 2, NOTED);
     own.collect();
-    assert_eq!(world.clock.now(), now + RENEW_AFTER);
+    assert_eq!(world.clock.now(), now + RENEWAL);
     own.collect();
-    assert_eq!(world.clock.now(), now + RENEW_AFTER);
-    retire(own, now + RENEW_AFTER, 3, NOTED);
-    reader.announced.store(now + RENEW_AFTER, Ordering::Relaxed);
+    assert_eq!(world.clock.now(), now + RENEWAL);
+    retire(own, now + RENEWAL, 3, NOTED);
+    reader.announced.store(now + RENEWAL, Ordering::Relaxed);
     assert_eq!(destroyed(), []);
     own.collect_once(Idle::Overdue);
-    assert_eq!(
-        (destroyed(), world.clock.now()),
-        (vec![1, 2], now + RENEW_AFTER),
-        "some were freed"
-    );
+    assert_eq!((destroyed(), world.clock.now()), (vec![1, 2], now + RENEWAL), "some were freed");
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use super::{BATCH, Reclaimer};
 use crate::reclaim::announcement::Idle;
 use crate::reclaim::retired::HEAVY;
+use contempo_sched::clock::Clock;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{Ordering, fence};
 
-impl Reclaimer {
+impl<C: Clock> Reclaimer<C> {
     /// After a transaction, if [`is_due`](Self::is_due): frees what can be freed of what this thread has
     /// retired, and of what others have left; leaves to others what weighs and cannot be freed. Returns
     /// whether about a batch of blocks has come together since that was last the case. Must be called

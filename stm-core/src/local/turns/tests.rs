@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::local::frozen::{Stopped, Thread, cell};
+use contempo_sched::clock::Clock;
 use contempo_sched::contention::settings::Settings;
 use contempo_sched::descriptor::conflicts::Conflicts;
 use contempo_sched::primitives::AtomicBool;

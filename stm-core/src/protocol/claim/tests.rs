@@ -4,6 +4,7 @@
 use super::*;
 use crate::local::domain::Native;
 use crate::local::frozen::{OLD, OURS, Stopped, THEIRS, Thread, cell};
+use contempo_sched::clock::Clock;
 use contempo_sched::contention::policy::Policy;
 use contempo_sched::contention::settings::Settings;
 use contempo_sched::words::{LockWord, Rank, Reservation};

@@ -4,6 +4,7 @@
 use super::*;
 use crate::local::domain::Native;
 use crate::local::frozen::{OLD, Stopped, THEIRS, Thread, cell};
+use contempo_sched::clock::Clock;
 use contempo_sched::words::StateWord;
 
 /// How `at` stands towards `bound` if the stamp in its descriptor is 100, and its state word after that.

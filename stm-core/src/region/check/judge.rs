@@ -14,6 +14,7 @@ use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::Incarnation;
 use contempo_alloc::region::superblock::Superblock;
 use contempo_alloc::region::tenure::Tenure;
+use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::words::Owner;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::region::check::{self, Report, Wrong};
 use crate::region::session::Running;
+use contempo_sched::clock::Clock;
 
 /// The check has found the last version of a cell that was freed; then cell and version are freed, and used again by
 /// others, before it looks for the cell.

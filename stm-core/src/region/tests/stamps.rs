@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::region::check::{self, Wrong};
+use contempo_sched::clock::Clock;
 
 const AHEAD: u64 = 1_000_000;
 
