@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export RUSTFLAGS="--cfg contempo_loom --cfg contempo_models" CARGO_TARGET_DIR=target/loom RUST_BACKTRACE=0
-run() { # package, test binary
-  timeout 600 cargo test -q -p "$1" --profile checker --test "$2" -- --nocapture --test-threads 1 "${filter[@]}"
+run() { # package, test binary, what else cargo is told
+  timeout 600 cargo test -q -p "$1" --profile checker --test "$2" "${@:3}" -- --nocapture --test-threads 1 "${filter[@]}"
 }
 filter=("$@")
 log=/dev/null
@@ -18,7 +18,7 @@ log=/dev/null
   run contempo-sched loom_watch
   run contempo-alloc loom
   run contempo-alloc loom_slabs
-  run contempo-alloc loom_superblocks
+  run contempo-alloc loom_superblocks --features region
   run contempo-core loom_recovery
   run contempo-core loom_twice
   run contempo-core loom_turns

@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release --example shared_ledger [KILLS]`
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod ledger {
     use contempo::shared::{Cell, Options, RootError, Shared, lease_path};
     use rand::{Rng, RngExt};
@@ -100,12 +100,12 @@ mod ledger {
     }
 }
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     ledger::main()
 }
 
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc"))))]
+#[cfg(not(all(feature = "shared", target_os = "linux", target_pointer_width = "64")))]
 fn main() {
-    println!("skipped: shared regions are there on 64-bit Linux, with the default clock");
+    println!("skipped: shared regions are there on 64-bit Linux, with the feature `shared`");
 }

@@ -61,6 +61,7 @@
 
 pub mod collections;
 #[cfg(all(
+    feature = "shared",
     target_os = "linux",
     target_pointer_width = "64",
     not(any(contempo_loom, contempo_shuttle))

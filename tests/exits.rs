@@ -3,7 +3,7 @@
 //!
 //! Each case is played by a process of its own. A thread-local that was there before contempo's goes after
 //! it, and looks at what the session had seen.
-#![cfg(all(target_os = "linux", target_env = "gnu"))]
+#![cfg(all(feature = "shared", target_os = "linux", target_env = "gnu"))]
 
 #[path = "support/region.rs"]
 mod region;
@@ -188,7 +188,7 @@ fn a_thread_local_runs_a_transaction_that_exits() {
     }
 }
 
-#[cfg(all(target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(target_pointer_width = "64")]
 mod regions {
     use super::*;
     use contempo::shared::{Options, Shared};

@@ -1,5 +1,5 @@
 //! Regions with planted faults, on real threads. Run by `ci/seeded.sh`, as `seeded`.
-#![cfg(all(contempo_fault, target_os = "linux", target_pointer_width = "64"))]
+#![cfg(all(contempo_fault, feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 
 use contempo::shared::{Options, Shared};
 use contempo_sched::primitives::fault::{Fault, planted as planted_now};

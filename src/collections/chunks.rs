@@ -198,6 +198,7 @@ impl<'r, R, N: Nodes> Items<'r, '_, R, N> {
         Items { top, at, next: 0, last: None, passed: N::Passed::default(), ended: false }
     }
 
+    #[allow(dead_code, reason = "for the vector of regions, where those are compiled")]
     pub(crate) fn index(&self) -> usize {
         self.next
     }

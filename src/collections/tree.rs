@@ -76,6 +76,7 @@ pub(crate) struct Path<'a, N: Nodes> {
 
 impl<N: Nodes> Path<'_, N> {
     /// The cell of the leaf.
+    #[allow(dead_code, reason = "for the ordered map of regions, where those are compiled")]
     pub(crate) fn link(&self, top: &N::Link) -> N::Link {
         below::<N>(top, &self.above)
     }

@@ -11,5 +11,10 @@
 
 pub mod heap;
 pub mod reclaim;
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(contempo_shuttle)))]
+#[cfg(all(
+    feature = "region",
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(contempo_shuttle)
+))]
 pub mod region;

@@ -20,6 +20,7 @@ pub mod local;
 #[doc(hidden)]
 pub mod protocol;
 #[cfg(all(
+    feature = "region",
     target_os = "linux",
     target_pointer_width = "64",
     not(any(contempo_loom, contempo_shuttle))

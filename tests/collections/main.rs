@@ -7,7 +7,7 @@ mod map_shrink;
 mod ordered;
 mod ordered_reentry;
 mod queue;
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod region_map;
 #[path = "../support/mod.rs"]
 mod support;

@@ -112,7 +112,7 @@ impl<K: Ord + Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> O
     }
 }
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod in_a_region {
     use super::{At, BTreeMap, Bound, Ordered, WORKERS, taken};
     use crate::support::collections::sound;

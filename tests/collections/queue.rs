@@ -61,7 +61,7 @@ impl Queues for Local {
     }
 }
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod in_a_region {
     use super::{At, Queues};
     use crate::world::{Region, region};

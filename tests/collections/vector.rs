@@ -91,7 +91,7 @@ impl<T: Clone + Send + Sync + 'static> Vectors<T> for Local {
     }
 }
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod in_a_region {
     use super::{At, Vectors};
     use crate::support::collections::sound;

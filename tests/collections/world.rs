@@ -45,7 +45,7 @@ macro_rules! local {
 }
 
 /// One of a region gives a `Result` in both.
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 macro_rules! region {
     ($at:expr, |$here:ident| $read:expr) => {
         match $at {
@@ -65,7 +65,7 @@ macro_rules! in_both_worlds {
             })*
         }
 
-        #[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+        #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
         mod regions {
             $(#[test]
             fn $name() {
@@ -75,7 +75,7 @@ macro_rules! in_both_worlds {
     };
 }
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 pub(crate) use region;
 pub(crate) use {in_both_worlds, local};
 
@@ -124,10 +124,10 @@ impl World for Local {
     fn sound(&self, _: Option<usize>) {}
 }
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 pub(crate) use in_a_region::Region;
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod in_a_region {
     use super::World;
     use crate::support::region::Place;

@@ -13,7 +13,7 @@ mod support;
 #[macro_use]
 mod suite;
 mod local;
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod region;
 mod world;
 

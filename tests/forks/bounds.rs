@@ -1,5 +1,5 @@
 //! Bounds and time-outs of transactions in regions, and signals that belong to another transaction.
-#![cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#![cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 
 #[path = "support/region.rs"]
 mod region;

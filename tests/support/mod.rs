@@ -6,16 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, mpsc};
 use std::thread;
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 pub(crate) mod collections;
 pub(crate) mod configured;
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 pub(crate) mod crowd;
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 pub(crate) mod overwrites;
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 pub(crate) mod region;
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(feature = "clock-tsc")))]
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 pub(crate) mod reuse;
 
 pub(crate) use contempo_verify::canary;

@@ -63,13 +63,19 @@ impl Magazine {
 }
 
 /// The free blocks of a slab: in one word, so that the count is always that of the list.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C, align(8))]
 struct FreeWord {
     /// Bytes from the slab's beginning to the first free block, or [`NOTHING`].
     first: u32,
     count: u32,
 }
+
+const _: () = assert!(size_of::<FreeWord>() == 2 * size_of::<u32>());
+// SAFETY: two numbers, for which zero will do.
+unsafe impl bytemuck::Zeroable for FreeWord {}
+// SAFETY: `repr(C)`, two numbers of which any bits will do, and no padding (asserted above).
+unsafe impl bytemuck::Pod for FreeWord {}
 
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]
 const _: () = assert!(Atomic::<FreeWord>::is_lock_free());

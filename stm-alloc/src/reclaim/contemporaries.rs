@@ -431,30 +431,14 @@ impl<C: Clock> Reclaimer<C> {
     /// destructor gives the queue away.
     #[inline(always)]
     fn free_below(&self, queue: &Queue, horizon: u64, most: usize) -> usize {
-        let since = self.given_away.get();
         let horizon = match () {
             () if planted(Fault::FreeAtOnce) => u64::MAX,
             () if planted(Fault::FreeOneStampEarly) => horizon.saturating_add(1 + C::RENEWAL),
             () => horizon,
         };
-        let mut freed = 0;
-        while freed < most
-            && self.given_away.get() == since
-            && let Some(retired) = queue.pop_below(horizon)
-        {
-            // SAFETY: every stamp announced at a moment after it was retired is above the one at
-            // which it became unreachable: its contemporaries have finished (Lemma C).
-            unsafe { self.destroy(retired.block) };
-            freed += 1;
-            if retired.block.kind.destroy.is_none() {
-                // So are those that follow it, most often.
-                freed += queue.drain_plain(horizon, most - freed, |block| {
-                    // SAFETY: as above, and there is nothing in it to destroy.
-                    unsafe { self.blocks.release(block.address, block.kind.shape) };
-                });
-            }
-        }
-        queue.compact();
+        // SAFETY: every stamp announced at a moment after a block was retired is above the one at
+        // which it became unreachable: its contemporaries have finished (Lemma C).
+        let freed = unsafe { queue.free_below(horizon, most, &self.blocks, &self.given_away) };
         self.descriptor.counters.reclaimed.add(freed as u64);
         freed
     }
@@ -467,13 +451,8 @@ impl<C: Clock> Reclaimer<C> {
     /// Nobody else can reach the block.
     #[inline(always)]
     pub unsafe fn destroy(&self, block: Block) {
-        let mut next = Some(block);
-        while let Some(block) = next {
-            // SAFETY: our caller's promise; it extends to blocks that only this one referred to.
-            next = unsafe { block.destroy() };
-            // SAFETY: destroyed above; allocated with this shape by the domain's heap.
-            unsafe { self.blocks.release(block.address, block.kind.shape) };
-        }
+        // SAFETY: our caller's promise.
+        unsafe { queue::destroy(&self.blocks, block) };
     }
 
     /// Frees what other threads have left, if some of it was retired before `horizon`.

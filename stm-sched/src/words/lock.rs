@@ -2,16 +2,17 @@
 
 use super::reference::{Reservation, SLOT_BITS, TICKET_BITS, TICKET_MASK};
 use crate::primitives::Atomic;
-use bytemuck::{Pod, Zeroable};
 
 /// A cell's lock pointer.
 ///
 /// | bits 63–44 | bits 43–3 | bit 2 | bit 1 | bit 0 |
 /// | --- | --- | --- | --- | --- |
 /// | slot | ticket, 0: not reserved | has a name | has a queue | has watchers |
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C, align(8))]
 pub struct LockWord(u64);
+
+packed!(LockWord);
 
 impl LockWord {
     /// No reservation, no watchers, no queue, no name.

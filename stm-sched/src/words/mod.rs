@@ -13,6 +13,18 @@
 //! and the number of the transaction on that slot. It means the same in every process, and a
 //! stale one is recognised because the serial has moved on (`docs/protocol.md`, "Words").
 
+/// A word of this type is one `u64`, and every value of it will do. (By hand: the derive would bring five more
+/// crates, among them `syn`, to a user of `TVar`.)
+macro_rules! packed {
+    ($word:ident) => {
+        const _: () = assert!(size_of::<$word>() == size_of::<u64>());
+        // SAFETY: a struct with one field, a `u64`, for which zero will do.
+        unsafe impl bytemuck::Zeroable for $word {}
+        // SAFETY: `repr(C)` with one field, a `u64`, of which any bits will do, and no padding (asserted above).
+        unsafe impl bytemuck::Pod for $word {}
+    };
+}
+
 mod lock;
 mod reference;
 mod state;

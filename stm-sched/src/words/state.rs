@@ -2,7 +2,6 @@
 
 use super::reference::{SERIAL_BITS, SERIAL_MASK};
 use crate::primitives::Atomic;
-use bytemuck::{Pod, Zeroable};
 
 /// Where a transaction stands. The low bits of [`StateWord`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,9 +30,11 @@ pub enum Phase {
 /// | Deciding, bumped | Deciding (perhaps firm) | the owner |
 /// | Deciding, not bumped | Committed | the owner: **the decision** |
 /// | Active, Deciding | Aborted | anyone |
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C, align(8))]
 pub struct StateWord(u64);
+
+packed!(StateWord);
 
 impl StateWord {
     const SERIAL_SHIFT: u32 = 64 - SERIAL_BITS;

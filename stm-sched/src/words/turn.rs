@@ -2,7 +2,6 @@
 
 use super::reference::TICKET_MASK;
 use crate::primitives::Atomic;
-use bytemuck::{Pod, Zeroable};
 
 /// What a thread's turn is worth. The low bits of [`TurnWord`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,9 +32,11 @@ pub enum TurnPhase {
 /// | Waiting | First | whoever takes the one before it off the queue |
 /// | Waiting, First | Called | whoever releases the cell |
 /// | Pressing | Revoked | an older transaction that presses too, or a waiter when the lease is over |
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C, align(8))]
 pub struct TurnWord(u64);
+
+packed!(TurnWord);
 
 impl TurnWord {
     const TICKET_SHIFT: u32 = 3;

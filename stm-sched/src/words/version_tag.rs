@@ -2,7 +2,6 @@
 
 use super::reference::{Owner, SERIAL_BITS, SERIAL_MASK};
 use crate::primitives::Atomic;
-use bytemuck::{Pod, Zeroable};
 
 /// Who wrote a version, and when.
 ///
@@ -13,9 +12,11 @@ use bytemuck::{Pod, Zeroable};
 ///
 /// A claim is numerically above every stamp, so that the reader's fast path is one comparison:
 /// `who_when <= bound` says "committed, and early enough".
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C, align(8))]
 pub struct WhoWhen(u64);
+
+packed!(WhoWhen);
 
 impl WhoWhen {
     const CLAIM: u64 = 1 << 63;

@@ -1,5 +1,6 @@
 //! What one thread has retired and not freed yet.
 
+use crate::heap::BlockCache;
 use crate::reclaim::retired::{Block, Retired};
 use std::cell::{Cell, UnsafeCell};
 
@@ -95,5 +96,53 @@ impl Queue {
             self.blocks().drain(..consumed);
             self.consumed.set(0);
         }
+    }
+
+    /// Frees at most `most` blocks, as far as they were retired before `horizon`; fewer if a destructor gives the
+    /// queue away, which `given_away` counts. (Whatever the clock, this is compiled once, and in this crate, where
+    /// the compiler sees what releasing a block does.)
+    ///
+    /// # Safety
+    /// No transaction can reach what was retired before `horizon`.
+    pub(super) unsafe fn free_below(
+        &self,
+        horizon: u64,
+        most: usize,
+        blocks: &BlockCache,
+        given_away: &Cell<u64>,
+    ) -> usize {
+        let (since, mut freed) = (given_away.get(), 0);
+        while freed < most
+            && given_away.get() == since
+            && let Some(retired) = self.pop_below(horizon)
+        {
+            // SAFETY: it was retired before `horizon`: our caller's promise.
+            unsafe { destroy(blocks, retired.block) };
+            freed += 1;
+            if retired.block.kind.destroy.is_none() {
+                // So are those that follow it, most often.
+                freed += self.drain_plain(horizon, most - freed, |block| {
+                    // SAFETY: it was retired before `horizon`, too, and there is nothing in it to destroy.
+                    unsafe { blocks.release(block.address, block.kind.shape) };
+                });
+            }
+        }
+        self.compact();
+        freed
+    }
+}
+
+/// Destroys a block and gives its memory to `blocks`.
+///
+/// # Safety
+/// Nothing else can reach the block.
+#[inline(always)]
+pub(super) unsafe fn destroy(blocks: &BlockCache, block: Block) {
+    let mut next = Some(block);
+    while let Some(block) = next {
+        // SAFETY: our caller's promise; it extends to blocks that only this one referred to.
+        next = unsafe { block.destroy() };
+        // SAFETY: destroyed above; allocated with this shape by the domain's heap.
+        unsafe { blocks.release(block.address, block.kind.shape) };
     }
 }

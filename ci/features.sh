@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Features are additive: every combination of contempo's features builds with its tests and without a warning,
+# and where a feature puts another part in place (reclaimer, clock) or takes regions away, the tests that
+# decide correctness pass (others count what is held).
+#
+#   ci/features.sh            everything
+#   ci/features.sh --check    builds only
+set -euo pipefail
+cd "$(dirname "$0")/.."
+features=(tracing reclaim-epoch clock-tsc shared)
+crates=(-p contempo -p contempo-core -p contempo-alloc -p contempo-sched)
+# The tests that decide correctness, whatever the feature.
+decide=(--test conformance --test history --test model --test collections)
+local=(--test local -- cells:: drops:: single_cell:: snapshots:: transactions::)
+
+for ((set = 0; set < 1 << ${#features[@]}; set++)); do
+  chosen=()
+  for ((bit = 0; bit < ${#features[@]}; bit++)); do
+    ((set >> bit & 1)) && chosen+=("contempo/${features[bit]}")
+  done
+  names=$(IFS=,; echo "${chosen[*]}")
+  echo "features: ${names:-none}"
+  said=$(timeout 600 cargo check -q "${crates[@]}" --tests --no-default-features --features "$names" 2>&1) ||
+    { echo "$said"; exit 1; }
+  [ -z "$said" ] || { echo "$said"; echo "a warning with these features: ${names:-none}"; exit 1; }
+done
+# A tool that needs regions, beside a program that has chosen the other clock.
+timeout 600 cargo check -q -p contempo-shm --features contempo/clock-tsc
+[ "${1:-}" != --check ] || exit 0
+
+timeout 900 cargo test -q -p contempo -p contempo-core --features contempo/reclaim-epoch --tests
+# Regions beside the other clock, too: they keep theirs.
+timeout 900 cargo test -q --features clock-tsc "${decide[@]}"
+timeout 900 cargo test -q --features clock-tsc "${local[@]}"
+timeout 900 cargo test -q --features clock-tsc --test region -- cells:: history::
+timeout 900 cargo test -q --no-default-features "${decide[@]}"
+timeout 900 cargo test -q --no-default-features "${local[@]}"
