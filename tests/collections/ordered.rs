@@ -194,7 +194,7 @@ mod in_a_region {
 
     #[test]
     fn processes_share_an_ordered_map() {
-        let name = "ordered::in_a_region::processes_share_an_ordered_map";
+        let name = "in_a_region::processes_share_an_ordered_map";
         if let Some((role, place)) = role() {
             let shared = Shared::open(place).unwrap();
             let map: OrderedMap<u64, u64> = OrderedMap::root(&shared, "map").unwrap();

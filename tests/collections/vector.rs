@@ -158,7 +158,7 @@ mod in_a_region {
 
     #[test]
     fn processes_share_a_vector() {
-        let name = "vector::in_a_region::processes_share_a_vector";
+        let name = "in_a_region::processes_share_a_vector";
         const EACH: u64 = 3000;
         if let Some((role, place)) = role() {
             let shared = Shared::open(place).unwrap();
