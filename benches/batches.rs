@@ -90,7 +90,7 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.1);
-        let _ = std::fs::remove_file(shared::lease_path(&self.1));
+        let _ = std::fs::remove_file(shared::liveness_path(&self.1));
     }
 }
 

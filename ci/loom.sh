@@ -12,8 +12,8 @@ log=/dev/null
 # What a whole run says is kept for ci/faults.sh.
 [ $# -gt 0 ] || { mkdir -p target/checks; log=target/checks/loom.log; }
 {
-  run contempo-sched loom_queue
-  run contempo-sched loom_line
+  run contempo-sched loom_lock_queue
+  run contempo-sched loom_ticket_queue
   run contempo-sched loom_signal
   run contempo-sched loom_watch
   run contempo-alloc loom

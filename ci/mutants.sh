@@ -13,8 +13,8 @@ if ! cargo mutants --version >/dev/null 2>&1; then
   exit 0
 fi
 files=("$@")
-[ $# -gt 0 ] || files=(stm-core/src/protocol/{observe,commit,claim}.rs stm-core/src/local/{turns,declared}.rs
-  stm-sched/src/contention/{turn,queue}.rs stm-sched/src/words/{version_tag,state,lock,turn}.rs
+[ $# -gt 0 ] || files=(stm-core/src/protocol/{read,commit,claim}.rs stm-core/src/local/{turns,access_set}.rs
+  stm-sched/src/contention/{turns,lock_queue}.rs stm-sched/src/words/{version_tag,state,lock,turn}.rs
   stm-alloc/src/reclaim/{announcement,contemporaries}.rs)
 work=${CARGO_TARGET_DIR:-$PWD/target}/mutants
 tree=$work/tree
@@ -72,7 +72,7 @@ for file in "${files[@]}"; do
   fi
   pass quick "" 60 contempo --lib "${tests[@]/#/--test=}"
   case $file in
-  stm-sched/src/contention/queue.rs) model=(loom "$package" --test=loom_queue) ;;
+  stm-sched/src/contention/lock_queue.rs) model=(loom "$package" --test=loom_lock_queue) ;;
   stm-alloc/src/reclaim/announcement.rs) model=(loom "$package" --test=loom) ;;
   *) model=(shuttle contempo-core --test=shuttle --test=shuttle_turns) ;;
   esac

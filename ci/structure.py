@@ -26,7 +26,7 @@ PENDING = ["stm-core/src/local/", "stm-core/src/region/", "src/shared/collection
 PLANTED = [
     ("circle", "descriptor/statistics", "use crate::descriptor::table::DescriptorTable;"),
     ("circle", "descriptor/statistics", "fn planted(_: &super::Descriptor) {}"),
-    ("upward", "contention/admission", "mod inline { use crate::wait::{self, patience::Patience}; }"),
+    ("upward", "contention/admission", "mod inline { use crate::wait::{self, spinning::Spinning}; }"),
 ]
 
 NOISE = re.compile(r'//[^\n]*|/\*.*?\*/|r?"(?:\\.|[^"\\])*"|r#".*?"#' r"|'(?:\\.|[^'\\])'", re.S)

@@ -5,7 +5,7 @@
 
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod ledger {
-    use contempo::shared::{Cell, Options, RootError, Shared, lease_path};
+    use contempo::shared::{Cell, Options, RootError, Shared, liveness_path};
     use rand::{Rng, RngExt};
     use std::error::Error;
     use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ mod ledger {
         }
         shared.reap()?;
         shared.collect()?;
-        let (found, report, seen) = (total(&shared, &accounts)?, shared.check(), shared.overview());
+        let (found, report, seen) = (total(&shared, &accounts)?, shared.verify(), shared.inspect());
         println!("total         {found}, as in the beginning");
         println!("transfers     {}", seen.statistics.commits);
         println!("killed        {}", kills + PROCESSES as u64);
@@ -95,7 +95,7 @@ mod ledger {
         let region = folder.join(format!("contempo-ledger-{}", std::process::id()));
         let outcome = run(&region, kills);
         std::fs::remove_file(&region)?;
-        std::fs::remove_file(lease_path(&region))?;
+        std::fs::remove_file(liveness_path(&region))?;
         outcome
     }
 }

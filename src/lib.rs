@@ -39,7 +39,7 @@
 //!
 //! **One cell.** [`TVar::load`], [`with`](TVar::with), [`store`](TVar::store),
 //! [`update`](TVar::update), [`swap`](TVar::swap) and
-//! [`compare_exchange`](TVar::compare_exchange) are transactions of their own, with a shorter way.
+//! [`compare_and_store`](TVar::compare_and_store) are transactions of their own, with a shorter way.
 //!
 //! **Collections.** [`collections`] has a hash map, an ordered map, a vector and a queue; operations on
 //! different keys rarely conflict.

@@ -224,7 +224,7 @@ mod regions {
             for _ in 0..300 {
                 shared.atomically(|tx| tx.write(*name, "nine!")).unwrap();
             }
-            let kept = shared.check();
+            let kept = shared.verify();
             // What the session has seen is still there, and held.
             assert!(kept.retired >= 1, "{kept}");
         }

@@ -30,7 +30,7 @@ fn what_may_still_be_wanted_is_not_written_over() {
 
 #[test]
 fn nobody_takes_what_is_in_use() {
-    let faults = [Fault::TakenFromTheActive, Fault::EndOfTermMissed];
+    let faults = [Fault::TakenFromTheActive, Fault::EndOfEpochMissed];
     succeeds_unless("nobody_takes_what_is_in_use", &faults, || {
         // On a busy machine a fault may take a while to show: until the time limit of whoever waits for it.
         let rounds = if faults.into_iter().any(planted_now) { 250 } else { 20 };
@@ -53,7 +53,7 @@ fn nobody_takes_what_is_in_use() {
                 }
             });
             shared.collect().unwrap();
-            let report = shared.check();
+            let report = shared.verify();
             assert!(report.is_sound() && report.retired == 0, "{report}");
         }
     });

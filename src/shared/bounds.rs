@@ -36,7 +36,7 @@ impl Shared {
     /// });
     /// assert!(matches!(mail, Err(TransactionError::Exhausted(Exhausted::Deadline { .. }))));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn builder(&self) -> Builder<'_> {

@@ -37,9 +37,9 @@ impl<T: ?Sized> Cell<T> {
     ///
     /// ```
     /// use contempo::shared::Cell;
-    /// assert_eq!(Cell::<u64>::null().words(), [0, 0]);
+    /// assert_eq!(Cell::<u64>::null().to_bits(), [0, 0]);
     /// ```
-    pub const fn words(self) -> [u64; 2] {
+    pub const fn to_bits(self) -> [u64; 2] {
         [self.handle, self.region]
     }
 
@@ -47,9 +47,9 @@ impl<T: ?Sized> Cell<T> {
     ///
     /// ```
     /// use contempo::shared::Cell;
-    /// assert!(Cell::<u64>::from_words([0, 0]).is_null());
+    /// assert!(Cell::<u64>::from_bits([0, 0]).is_null());
     /// ```
-    pub const fn from_words(words: [u64; 2]) -> Self {
+    pub const fn from_bits(words: [u64; 2]) -> Self {
         Cell { handle: words[0], region: words[1], _value: PhantomData }
     }
 
@@ -130,7 +130,7 @@ mod sealed {
 /// let note = shared.snapshot(|view| Ok(view.read(view.read(account)?.note)?.to_owned()))?;
 /// assert_eq!(note, "in debt");
 /// # std::fs::remove_file(&path)?;
-/// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+/// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

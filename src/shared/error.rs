@@ -91,7 +91,7 @@ pub enum TransactionError {
     /// As many threads as the region has slots for have used it and not ended.
     TooManyThreads,
     /// The system does not say which processes are alive.
-    Leases(OpenError),
+    Liveness(OpenError),
 }
 
 impl fmt::Display for TransactionError {
@@ -112,7 +112,7 @@ impl fmt::Display for TransactionError {
             TransactionError::Corrupt => write!(f, "the region is damaged"),
             TransactionError::Exhausted(exhausted) => exhausted.fmt(f),
             TransactionError::TooManyThreads => write!(f, "too many threads use the region"),
-            TransactionError::Leases(why) => why.fmt(f),
+            TransactionError::Liveness(why) => why.fmt(f),
         }
     }
 }
@@ -121,7 +121,7 @@ impl std::error::Error for TransactionError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             TransactionError::NoBlock(why) => Some(why),
-            TransactionError::Leases(why) => Some(why),
+            TransactionError::Liveness(why) => Some(why),
             TransactionError::Exhausted(exhausted) => Some(exhausted),
             _ => None,
         }

@@ -17,7 +17,7 @@
 //! assert_eq!(total, 100);
 //! # drop(shared);
 //! # std::fs::remove_file(&path)?;
-//! # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+//! # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -63,10 +63,10 @@ pub use bounds::Builder;
 pub use bytemuck;
 pub use cell::{Cell, Value};
 pub use contempo_core::Abort;
-pub use contempo_core::region::check::{Problem, Report, Wrong};
 pub use contempo_core::region::recover::Recovered;
+pub use contempo_core::region::verify::{Problem, Report, Wrong};
 pub use error::{Interrupt, NoBlock, OpenError, RootError, TransactionError, TryError, Unusable};
 pub use reader::Reader;
-pub use region::{Attached, Options, Overview, Shared, lease_path};
+pub use region::{Attached, Inspection, Options, Shared, liveness_path};
 pub use root::{Root, RootKind};
 pub use transaction::{Snapshot, Transaction};

@@ -28,7 +28,7 @@ impl<'tx> Transaction<'tx> {
     /// assert_eq!(sold, Err("card refused"));
     /// assert_eq!(shared.snapshot(|view| Ok((view.read(log)?, view.read(stock)?)))?, (1, 1));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn nested<R, E>(
@@ -55,7 +55,7 @@ impl<'tx> Transaction<'tx> {
     /// let job = shared.atomically(|tx| tx.or_else(|tx| urgent.pop(tx), |tx| ordinary.pop(tx)))?;
     /// assert_eq!(job, 7);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn or_else<R, X: From<Interrupt>>(
@@ -90,7 +90,7 @@ impl<'tx> Transaction<'tx> {
     /// })?;
     /// assert_eq!(free, 9);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn first_of<R, X, F>(&self, sides: impl IntoIterator<Item = F>) -> Result<R, X>
@@ -116,7 +116,7 @@ impl<'tx> Transaction<'tx> {
     ///     tx.write(cell, &1)
     /// })?;
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_commit(&self, hook: impl FnOnce() + 'static) {
@@ -142,7 +142,7 @@ impl<'tx> Transaction<'tx> {
     /// assert!(result.is_err());
     /// assert_eq!(shared.snapshot(|view| view.read(cell))?, 0);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn on_rollback(&self, hook: impl FnOnce() + 'static) {

@@ -22,7 +22,7 @@ use contempo_core::region::session::Stopped;
 /// assert_eq!(shared.snapshot(|view| sum(view, &cells))?, 3);
 /// assert_eq!(shared.atomically(|tx| sum(tx, &cells))?, 3);
 /// # std::fs::remove_file(&path)?;
-/// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+/// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Reader<'a>: sealed::Sealed {

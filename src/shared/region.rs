@@ -4,20 +4,20 @@ use crate::shared::error::{Interrupt, OpenError, TransactionError, TryError};
 use crate::shared::transaction::{Snapshot, Transaction};
 use contempo_core::Abort;
 use contempo_core::guard::Kept;
-use contempo_core::region::check::{self, Report};
 use contempo_core::region::domain::RegionDomain;
 use contempo_core::region::recover::Recovered;
 use contempo_core::region::session::Session;
-use contempo_core::region::{attach, current, make, overview};
+use contempo_core::region::verify::{self, Report};
+use contempo_core::region::{create, inspect, open, thread_session};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use contempo_core::region::overview::{Attached, Overview};
+pub use contempo_core::region::inspect::{Attached, Inspection};
 
 /// How large a new region may become, and for how many.
 #[derive(Clone, Debug, Default)]
-pub struct Options(attach::Options);
+pub struct Options(open::Options);
 
 impl Options {
     /// Room for 256 processes and 1,024 threads, up to 4 GiB, mode 0600. (A region of less than some 25 MB has room for
@@ -70,14 +70,14 @@ impl Options {
     }
 }
 
-/// Where the lease file of the region at `path` lies: beside it. It tells who is alive; without it, or
+/// Where the liveness file of the region at `path` lies: beside it. It tells who is alive; without it, or
 /// with another, the region cannot be opened.
 ///
 /// ```
-/// assert_eq!(contempo::shared::lease_path("/dev/shm/ledger"), std::path::Path::new("/dev/shm/ledger.lease"));
+/// assert_eq!(contempo::shared::liveness_path("/dev/shm/ledger"), std::path::Path::new("/dev/shm/ledger.lease"));
 /// ```
-pub fn lease_path(path: impl AsRef<Path>) -> PathBuf {
-    attach::lease_path(path.as_ref())
+pub fn liveness_path(path: impl AsRef<Path>) -> PathBuf {
+    open::liveness_path(path.as_ref())
 }
 
 /// A region that this process is attached to. Clones are the same; so is a region that is opened again by
@@ -95,7 +95,7 @@ impl Shared {
         Shared { domain, region }
     }
 
-    /// Makes a region in a new file at `path`, and its lease file beside it, if there is none. On a `tmpfs`
+    /// Makes a region in a new file at `path`, and its liveness file beside it, if there is none. On a `tmpfs`
     /// (`/dev/shm`) it is memory, and is gone when the machine stops.
     ///
     /// Nobody sees a region that is not complete. Of several who make one at the same place, one wins.
@@ -111,15 +111,15 @@ impl Shared {
     /// # let shared = Shared::create(&path, &Options::new())?;
     /// assert!(Shared::create(&path, &Options::new()).is_err()); // there is one already
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create(path: impl AsRef<Path>, options: &Options) -> Result<Self, OpenError> {
-        make::create(path.as_ref(), &options.0).map(Self::of)
+        create::create(path.as_ref(), &options.0).map(Self::of)
     }
 
     /// Attaches this process to the region at `path`, and clears up after processes that have died. If `path` is a
-    /// symbolic link, then the region is the one at the place where it leads, with the lease file beside that.
+    /// symbolic link, then the region is the one at the place where it leads, with the liveness file beside that.
     ///
     /// # Errors
     /// [`OpenError`] if the file is not a region that this program can use; it is left as it is. Also one that was cut
@@ -133,11 +133,11 @@ impl Shared {
     /// let again = Shared::open(&path)?; // in another process, mostly
     /// assert!(again.roots()?.is_empty());
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        attach::open(path.as_ref()).map(Self::of)
+        open::open(path.as_ref()).map(Self::of)
     }
 
     /// Attaches this process to the region at `path`, or makes it if there is no file: of several that do so at the
@@ -154,9 +154,9 @@ impl Shared {
     /// # let _ = std::fs::remove_file(&path);
     /// let shared = Shared::open_or_create(&path, &Options::new())?;
     /// let again = Shared::open_or_create(&path, &Options::new())?; // in another process, mostly
-    /// assert_eq!(shared.overview().instance, again.overview().instance);
+    /// assert_eq!(shared.inspect().instance, again.inspect().instance);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn open_or_create(path: impl AsRef<Path>, options: &Options) -> Result<Self, OpenError> {
@@ -178,7 +178,7 @@ impl Shared {
         opened
     }
 
-    /// Removes the region at `path` and its lease file, in a way that fits with others who make one there, or
+    /// Removes the region at `path` and its liveness file, in a way that fits with others who make one there, or
     /// remove it, at the same time. Processes that are attached go on with it, and nobody else finds it. Also one that
     /// is damaged, or of another version: what counts is that the file begins as regions do.
     ///
@@ -193,12 +193,12 @@ impl Shared {
     /// # let _ = Shared::remove(&path);
     /// let shared = Shared::create(&path, &Options::new())?;
     /// Shared::remove(&path)?;
-    /// assert!(!path.exists() && !contempo::shared::lease_path(&path).exists());
+    /// assert!(!path.exists() && !contempo::shared::liveness_path(&path).exists());
     /// shared.root("cell", 1_u64)?; // it is there for who has it
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove(path: impl AsRef<Path>) -> Result<(), OpenError> {
-        make::remove(path.as_ref())
+        create::remove(path.as_ref())
     }
 
     #[inline(always)]
@@ -208,13 +208,13 @@ impl Shared {
     ) -> Result<R, X> {
         let run = |session: Result<&Session, _>| match session {
             Ok(session) => f(session),
-            Err(current::TooManyThreads) => Err(TransactionError::TooManyThreads.into()),
+            Err(thread_session::TooManyThreads) => Err(TransactionError::TooManyThreads.into()),
         };
         if self.domain.fork.is_child() {
             return Err(TransactionError::Forked.into());
         }
-        current::with(&self.domain, run)
-            .unwrap_or_else(|why| Err(TransactionError::Leases(why).into()))
+        thread_session::with(&self.domain, run)
+            .unwrap_or_else(|why| Err(TransactionError::Liveness(why).into()))
     }
 
     /// Runs `body` as one transaction: everything that it reads belongs to one moment, and everything that
@@ -238,7 +238,7 @@ impl Shared {
     ///    tx.modify(to, |balance| balance + 30)
     /// })?;
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
@@ -279,7 +279,7 @@ impl Shared {
     /// assert!(matches!(sold, Err(TryError::User("sold out"))));
     /// assert_eq!(shared.snapshot(|view| view.read(stock))?, 3);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
@@ -316,7 +316,7 @@ impl Shared {
     /// let sum: u64 = shared.snapshot(|view| cells.iter().map(|cell| view.read(*cell)).sum())?;
     /// assert_eq!(sum, 3);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
@@ -344,7 +344,7 @@ impl Shared {
     /// # let shared = Shared::create(&path, &Options::new())?;
     /// assert_eq!(shared.reap()?.slots, 0); // nobody has died
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reap(&self) -> Result<Recovered, TransactionError> {
@@ -368,9 +368,9 @@ impl Shared {
     /// let cell = shared.root("cell", 0_u64)?;
     /// shared.atomically(|tx| tx.write(cell, &1))?;
     /// shared.collect()?;
-    /// assert_eq!(shared.check().retired, 0);
+    /// assert_eq!(shared.verify().retired, 0);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn collect(&self) -> Result<(), TransactionError> {
@@ -390,32 +390,32 @@ impl Shared {
     /// # let path = std::env::temp_dir().join(format!("contempo-doc-fsck-{}", std::process::id()));
     /// # let _ = std::fs::remove_file(&path);
     /// # let shared = Shared::create(&path, &Options::new())?;
-    /// let report = shared.check();
+    /// let report = shared.verify();
     /// assert!(report.is_sound(), "{report}");
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn check(&self) -> Report {
-        check::check(&self.domain)
+    pub fn verify(&self) -> Report {
+        verify::verify(&self.domain)
     }
 
     /// Who is attached, and what they hold.
     ///
     /// ```
     /// use contempo::shared::{Options, Shared};
-    /// # let path = std::env::temp_dir().join(format!("contempo-doc-overview-{}", std::process::id()));
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-inspect-{}", std::process::id()));
     /// # let _ = std::fs::remove_file(&path);
     /// # let shared = Shared::create(&path, &Options::new())?;
-    /// let seen = shared.overview();
+    /// let seen = shared.inspect();
     /// assert_eq!(seen.attached[0].process, std::process::id());
     /// println!("{seen}");
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn overview(&self) -> Overview {
-        overview::overview(&self.domain)
+    pub fn inspect(&self) -> Inspection {
+        inspect::inspect(&self.domain)
     }
 
     /// What tells its cells from those of other regions.

@@ -210,7 +210,7 @@ impl Shared {
     /// assert_eq!(shared.root("count", 2_u64)?, count); // the one that is there
     /// assert!(shared.root("count", [0_u8; 3]).is_err()); // another type
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn root<T: Value>(&self, name: &str, initial: T) -> Result<Cell<T>, RootError> {
@@ -230,7 +230,7 @@ impl Shared {
     /// let name = shared.root_of("name", "Ada")?;
     /// assert_eq!(shared.snapshot(|view| Ok(view.read(name)?.len()))?, 3);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn root_of<T: Value + ?Sized>(
@@ -341,7 +341,7 @@ impl Shared {
     /// let count = shared.root("count", 1_u64)?;
     /// assert_eq!(shared.find_root::<u64>("count")?, Some(count));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn find_root<T: Value + ?Sized>(&self, name: &str) -> Result<Option<Cell<T>>, RootError> {
@@ -367,7 +367,7 @@ impl Shared {
     /// assert_eq!((roots[0].kind, &roots[0].type_name[..]), (RootKind::Cell, "u64"));
     /// assert_eq!(roots[1].kind, RootKind::Map);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn roots(&self) -> Result<Vec<Root>, TransactionError> {
@@ -410,7 +410,7 @@ impl Shared {
     /// assert!(shared.atomically(|tx| tx.read(count)).is_err());
     /// shared.root("count", "another type".len())?;
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove_root(&self, name: &str) -> Result<bool, TransactionError> {
@@ -470,7 +470,7 @@ fn wanted_cell<T: Value + ?Sized>(name: &str) -> Wanted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shared::{Options, lease_path};
+    use crate::shared::{Options, liveness_path};
 
     thread_local! {
         /// The bits of a name's hash that count.
@@ -500,6 +500,6 @@ mod tests {
         MASK.set(u64::MAX);
         drop(shared);
         std::fs::remove_file(&path).unwrap();
-        std::fs::remove_file(lease_path(&path)).unwrap();
+        std::fs::remove_file(liveness_path(&path)).unwrap();
     }
 }

@@ -4,7 +4,7 @@ use crate::shared::cell::{Cell, Value};
 use crate::shared::error::Interrupt;
 use contempo_core::region::NoBlock;
 use contempo_core::region::block::{FREES_CELL, RegionVersion};
-use contempo_core::region::domain::Lens;
+use contempo_core::region::domain::Decoder;
 use contempo_core::region::handle::Handle;
 use contempo_core::region::session::{Session, Stopped};
 use std::marker::PhantomData;
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// ```
 pub struct Transaction<'tx> {
     pub(crate) session: &'tx Session,
-    lens: Lens<'tx>,
+    decoder: Decoder<'tx>,
     region: u64,
     /// Invariant in `'tx`; not `Send`, not `Sync`.
     _attempt: PhantomData<(std::cell::Cell<&'tx ()>, *const ())>,
@@ -69,7 +69,7 @@ fn length_of<T: Value + ?Sized>(version: &RegionVersion) -> Result<usize, Stoppe
 
 impl<'tx> Transaction<'tx> {
     pub(crate) fn new(session: &'tx Session, region: u64) -> Self {
-        Transaction { session, lens: session.domain().lens(), region, _attempt: PhantomData }
+        Transaction { session, decoder: session.domain().decoder(), region, _attempt: PhantomData }
     }
 
     #[inline(always)]
@@ -94,12 +94,12 @@ impl<'tx> Transaction<'tx> {
     /// let name = shared.root_of("name", "Ada")?;
     /// assert_eq!(shared.atomically(|tx| Ok(tx.read(name)?.len()))?, 3);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline(always)]
     pub fn read<T: Value + ?Sized>(&self, cell: Cell<T>) -> Result<T::Read<'tx>, Interrupt> {
-        let version = self.session.see(self.lens, self.handle(cell)?)?;
+        let version = self.session.see(self.decoder, self.handle(cell)?)?;
         // A value of fixed size is copied; else a reference goes out that must stay good.
         if T::SIZE.is_none() {
             self.session.lend(version);
@@ -110,7 +110,7 @@ impl<'tx> Transaction<'tx> {
     /// As `read`, for a caller that has no use for what it gets once it writes to that cell.
     #[inline(always)]
     pub(crate) fn look(&self, cell: Cell<[u8]>) -> Result<&'tx [u8], Interrupt> {
-        let version = self.session.see(self.lens, self.handle(cell)?)?;
+        let version = self.session.see(self.decoder, self.handle(cell)?)?;
         value::<[u8]>(self.session, version)
     }
 
@@ -138,7 +138,7 @@ impl<'tx> Transaction<'tx> {
     /// shared.atomically(|tx| tx.write(name, "Grace"))?;
     /// assert_eq!(shared.snapshot(|view| Ok(view.read(name)?.to_owned()))?, "Grace");
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
@@ -160,7 +160,7 @@ impl<'tx> Transaction<'tx> {
     /// shared.atomically(|tx| tx.modify(count, |count| count + 1))?;
     /// assert_eq!(shared.snapshot(|view| view.read(count))?, 42);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
@@ -190,7 +190,7 @@ impl<'tx> Transaction<'tx> {
     /// })?;
     /// assert_eq!(shared.snapshot(|view| view.read(view.read(first)?))?, 7);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create<T: Value + ?Sized>(&self, value: &T) -> Result<Cell<T>, Interrupt> {
@@ -212,7 +212,7 @@ impl<'tx> Transaction<'tx> {
     /// shared.atomically(|tx| tx.free(cell))?;
     /// assert!(shared.atomically(|tx| tx.read(cell)).is_err());
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn free<T: ?Sized>(&self, cell: Cell<T>) -> Result<(), Interrupt> {
@@ -245,7 +245,7 @@ impl<'tx> Transaction<'tx> {
     ///    assert_eq!(mail.unwrap(), 7);
     /// });
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cold]
@@ -269,7 +269,7 @@ impl<'tx> Transaction<'tx> {
     ///    tx.modify(stock, |left| left - 1)
     /// })?;
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn check(&self, condition: bool) -> Result<(), Interrupt> {
@@ -298,7 +298,7 @@ impl<'tx> Transaction<'tx> {
     /// })?;
     /// assert_eq!(mail, None);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cold]
@@ -323,7 +323,7 @@ impl<'tx> Transaction<'tx> {
     /// });
     /// assert!(matches!(sold, Err(contempo::shared::TransactionError::Cancelled)));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cold]
@@ -341,7 +341,7 @@ impl std::fmt::Debug for Transaction<'_> {
 /// A read-only view of all cells of a region as they were at one moment. It never aborts.
 pub struct Snapshot<'s> {
     pub(crate) session: &'s Session,
-    lens: Lens<'s>,
+    decoder: Decoder<'s>,
     bound: u64,
     region: u64,
     /// Invariant in `'s`; not `Send`, not `Sync`.
@@ -350,8 +350,8 @@ pub struct Snapshot<'s> {
 
 impl<'s> Snapshot<'s> {
     pub(crate) fn new(session: &'s Session, region: u64) -> Self {
-        let (lens, bound) = (session.domain().lens(), session.reads_at());
-        Snapshot { session, lens, bound, region, _view: PhantomData }
+        let (decoder, bound) = (session.domain().decoder(), session.reads_at());
+        Snapshot { session, decoder, bound, region, _view: PhantomData }
     }
 
     /// The value of `cell` at the moment of this snapshot.
@@ -368,7 +368,7 @@ impl<'s> Snapshot<'s> {
     /// let (a, b) = (shared.root("a", 1_u64)?, shared.root("b", 2_u64)?);
     /// assert_eq!(shared.snapshot(|view| Ok(view.read(a)? + view.read(b)?))?, 3);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline(always)]
@@ -377,7 +377,7 @@ impl<'s> Snapshot<'s> {
             return Err(other_region(self.session, cell));
         }
         let cell = Handle::from_bits(cell.handle);
-        let version = match self.lens.newest(cell, self.bound) {
+        let version = match self.decoder.newest(cell, self.bound) {
             Some((_, version)) => version,
             None => self.session.look(cell)?,
         };

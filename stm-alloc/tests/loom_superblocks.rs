@@ -6,10 +6,10 @@
 #![cfg(contempo_loom)]
 
 use contempo_alloc::region::draws::Draws;
+use contempo_alloc::region::epoch::{AtomicEpoch, OwnershipEpoch};
 use contempo_alloc::region::handle::{self, Handle, Kind, Meta, MetaWord};
 use contempo_alloc::region::ownership::{Ownership, State};
 use contempo_alloc::region::sizes::SUPERBLOCK;
-use contempo_alloc::region::tenure::{AtomicTerm, Tenure};
 use contempo_alloc::region::trace::{Covered, RECENT, Tracer, Traces};
 use contempo_sched::primitives::fault::Fault;
 use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering, fence};
@@ -21,8 +21,8 @@ use loom::thread;
 mod planted;
 use planted::holds_unless;
 
-const OWNER: Tenure = Tenure::new(1, 1);
-const ANOTHER: Tenure = Tenure::new(2, 1);
+const OWNER: OwnershipEpoch = OwnershipEpoch::new(1, 1);
+const ANOTHER: OwnershipEpoch = OwnershipEpoch::new(2, 1);
 const CLASS: usize = 3;
 const OTHER_CLASS: usize = 4;
 
@@ -248,7 +248,7 @@ const BLOCKS: usize = RECENT + 1;
 
 /// A slot's notes and term, and blocks in superblocks of others.
 struct Slot {
-    term: AtomicTerm,
+    term: AtomicEpoch,
     active: AtomicBool,
     traces: Traces,
     metas: [MetaWord; BLOCKS],
@@ -261,16 +261,16 @@ fn place(block: usize) -> usize {
 }
 
 impl Slot {
-    fn new() -> (Arc<Self>, Tenure) {
+    fn new() -> (Arc<Self>, OwnershipEpoch) {
         let used = || MetaWord::new(Meta::free_at(0).in_use(Kind::Version).bits());
         let slot = Slot {
-            term: AtomicTerm::new(),
+            term: AtomicEpoch::new(),
             active: AtomicBool::new(false),
             traces: Traces::new(),
             metas: std::array::from_fn(|_| used()),
         };
-        let tenure = slot.term.next(SLOT);
-        (Arc::new(slot), tenure)
+        let epoch = slot.term.next(SLOT);
+        (Arc::new(slot), epoch)
     }
 
     /// As `Memory::work`.
@@ -284,19 +284,19 @@ impl Slot {
     }
 
     /// As `Memory::retire`.
-    fn retire_all(&self, tracer: &Tracer, tenure: Tenure) {
+    fn retire_all(&self, tracer: &Tracer, epoch: OwnershipEpoch) {
         for (block, word) in self.metas.iter().enumerate() {
             tracer.note(&self.traces, place(block), block);
             let meta = Meta::from_bits(word.load(Ordering::Relaxed));
-            word.store(meta.retired_by(tenure).bits(), Ordering::Release);
+            word.store(meta.retired_by(epoch).bits(), Ordering::Release);
         }
     }
 
-    fn retirer(&self, block: usize) -> Option<Tenure> {
+    fn retirer(&self, block: usize) -> Option<OwnershipEpoch> {
         Meta::from_bits(self.metas[block].load(Ordering::Acquire)).retirer()
     }
 
-    fn retire_anew(&self, block: usize, from: Tenure, to: Tenure) -> bool {
+    fn retire_anew(&self, block: usize, from: OwnershipEpoch, to: OwnershipEpoch) -> bool {
         let word = &self.metas[block];
         let meta = Meta::from_bits(word.load(Ordering::Acquire));
         let new = meta.retired_by(to).bits();
@@ -305,7 +305,7 @@ impl Slot {
     }
 
     /// As `Memory::begin_term`: the next term, and what stays of the last one.
-    fn begin_term(&self, tracer: &Tracer, last: Tenure) -> Tenure {
+    fn begin_term(&self, tracer: &Tracer, last: OwnershipEpoch) -> OwnershipEpoch {
         let next = self.term.next(SLOT);
         tracer.mix();
         let kept = (0..BLOCKS).filter(|block| self.retire_anew(*block, last, next));
@@ -338,15 +338,15 @@ impl Slot {
 /// A thread retires blocks while another takes over what it holds.
 #[test]
 fn what_is_retired_is_found_by_its_notes() {
-    let faults = [Fault::RetiredUntraced, Fault::TraceOverwritten, Fault::EndOfTermMissed];
+    let faults = [Fault::RetiredUntraced, Fault::TraceOverwritten, Fault::EndOfEpochMissed];
     holds_unless("what_is_retired_is_found_by_its_notes", 3, &faults, || {
         let (slot, first) = Slot::new();
         let other = spawn(&slot, move |slot| {
             let tracer = Tracer::new();
             tracer.tidy(&slot.traces, 0);
             slot.become_active();
-            let tenure = if slot.term.is(first) { first } else { slot.begin_term(&tracer, first) };
-            slot.retire_all(&tracer, tenure);
+            let epoch = if slot.term.is(first) { first } else { slot.begin_term(&tracer, first) };
+            slot.retire_all(&tracer, epoch);
             slot.become_inactive();
         });
         let taken = slot.take_over();
@@ -367,7 +367,7 @@ fn what_is_retired_is_found_by_its_notes() {
 #[test]
 fn what_is_taken_over_is_not_freed_by_its_last_owner() {
     let name = "what_is_taken_over_is_not_freed_by_its_last_owner";
-    holds_unless(name, 3, &[Fault::EndOfTermMissed], || {
+    holds_unless(name, 3, &[Fault::EndOfEpochMissed], || {
         let (slot, first) = Slot::new();
         let tracer = Tracer::new();
         tracer.tidy(&slot.traces, 0);

@@ -1,11 +1,11 @@
 //! What a region's file may look like, and what is made of that.
 #![cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
 
+use contempo_alloc::region::clean_shutdown;
 use contempo_alloc::region::error::{NoBlock, OpenError, Unusable};
 use contempo_alloc::region::handle::Handle;
 use contempo_alloc::region::layout::{Identity, SUPERBLOCK};
 use contempo_alloc::region::map::Map;
-use contempo_alloc::region::power;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Barrier;
@@ -122,29 +122,29 @@ fn a_region_of_another_boot_is_used_only_if_everybody_had_left_it() {
     let place = Place::new("power");
     let map = place.make(1 << 20);
     let shared = map.shared();
-    if power::boot() == [0; 2] {
+    if clean_shutdown::boot() == [0; 2] {
         println!("skipped: the system does not say which boot this is");
         return;
     }
-    let check = |map: &Map| power::check(map, || false);
+    let check = |map: &Map| clean_shutdown::check(map, || false);
     let other_boot = || shared.boot.iter().for_each(|half| half.store(5, Ordering::Relaxed));
     assert!(check(&map).is_ok(), "nobody has used it");
-    power::attach(&map).unwrap();
+    clean_shutdown::attach(&map).unwrap();
     assert!(check(&map).is_ok(), "in use, in this boot");
     other_boot();
     assert!(matches!(check(&map), Err(Unusable::NotLeftCleanly)));
-    assert!(power::check(&map, || true).is_ok(), "the same boot by another name");
+    assert!(clean_shutdown::check(&map, || true).is_ok(), "the same boot by another name");
     // As it is when another is attached still.
-    power::attach(&map).unwrap();
-    power::leave(&map, || false);
+    clean_shutdown::attach(&map).unwrap();
+    clean_shutdown::leave(&map, || false);
     other_boot();
     assert!(matches!(check(&map), Err(Unusable::NotLeftCleanly)));
-    power::leave(&map, || true);
+    clean_shutdown::leave(&map, || true);
     assert!(check(&map).is_ok(), "left, and written back");
     // Somebody comes while the last one leaves.
-    power::attach(&map).unwrap();
-    power::leave(&map, || {
-        power::attach(&map).unwrap();
+    clean_shutdown::attach(&map).unwrap();
+    clean_shutdown::leave(&map, || {
+        clean_shutdown::attach(&map).unwrap();
         true
     });
     other_boot();

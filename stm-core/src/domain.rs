@@ -1,7 +1,7 @@
 //! What the protocol is generic over: where the shared parts of a domain are, and how one version
 //! refers to another.
 //!
-//! The protocol (`observe`, `commit`, `claim`) is written once against [`Domain`]. In one process a
+//! The protocol (`read`, `commit`, `claim`) is written once against [`Domain`]. In one process a
 //! link is a native pointer and costs nothing; in shared memory (`region`) it is a handle that is
 //! encoded and decoded in [`Link`], at the edge, while the protocol goes on working with pointers into
 //! its own mapping.
@@ -59,21 +59,25 @@ pub trait Domain: Links<Link: Link<Self>> + Sized + 'static {
     /// come to, if that has one. Then what to take for the version that it looks for. Never, where memory
     /// can be trusted.
     #[inline(always)]
-    fn astray(&self, _trail: &mut Trail, _here: Option<u64>) -> Option<*mut VersionHeader<Self>> {
+    fn exceeds(
+        &self,
+        _budget: &mut WalkBudget,
+        _here: Option<u64>,
+    ) -> Option<*mut VersionHeader<Self>> {
         None
     }
 }
 
 /// What a walk along the versions of a cell has seen so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Trail {
+pub struct WalkBudget {
     /// How often it has begun at the head.
     pub looks: u32,
     /// The stamp of the last version since then: stamps only become less on the way.
     pub last: Option<u64>,
 }
 
-impl Trail {
+impl WalkBudget {
     /// The walk begins at the head.
     #[inline(always)]
     pub fn look(&mut self) {

@@ -3,12 +3,12 @@
 //! | block | words | bytes for a `u64` |
 //! | --- | --- | --- |
 //! | cell | value, lock, handles | 24 |
-//! | version | who/when, prev, data | 24 |
+//! | version | version tag, prev, data | 24 |
 //!
 //! A `TVar` is a pointer to the cell (8 bytes), so a `TVar<u64>` with its value takes 56 bytes.
 
 use contempo_sched::primitives::Ordering;
-use contempo_sched::words::{AtomicLockWord, AtomicWhoWhen, LockWord};
+use contempo_sched::words::{AtomicLockWord, AtomicVersionTag, LockWord};
 
 /// How one version refers to another: all that the layout depends on. What the protocol asks of a link is
 /// in [`Link`](crate::domain::Link).
@@ -21,7 +21,7 @@ pub trait Links {
 #[repr(C)]
 pub struct VersionHeader<D: Links> {
     /// Who wrote this version, and when.
-    pub who_when: AtomicWhoWhen,
+    pub version_tag: AtomicVersionTag,
     /// The version that this one replaced. Written before the version is reachable, by the claim
     /// that published it; good as long as somebody may need it.
     pub prev: D::Link,

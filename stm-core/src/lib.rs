@@ -38,7 +38,7 @@ pub use contempo_sched::descriptor::statistics::{Cause, Statistics};
 use contempo_sched::primitives::checked::Step;
 #[doc(hidden)]
 pub use contempo_sched::primitives::guard;
-pub use local::declared::{AccessSet, atomically_on};
+pub use local::access_set::{AccessSet, atomically_on};
 pub use local::run::{Builder, atomically, try_atomically};
 pub use local::snapshot::{Snapshot, snapshot};
 pub use local::transaction::Transaction;
@@ -114,7 +114,7 @@ pub fn settings() -> Settings {
 /// let mut settings = contempo::settings();
 /// settings.slice = Duration::from_micros(500); // more throughput, more latency
 /// contempo::configure(settings)?;
-/// settings.lease = Duration::ZERO;
+/// settings.grace = Duration::ZERO;
 /// assert!(contempo::configure(settings).is_err());
 /// # contempo::configure(contempo::Settings::default())?;
 /// # Ok::<(), contempo::SettingsError>(())

@@ -3,18 +3,18 @@
 //! A transaction writes two cells and dies after any number of its steps. Then one recoverer comes, dies
 //! after any number of its own, and another one does all of them; meanwhile survivors read and write the
 //! same cells. (Regions lie in mapped memory, where no checker's atomics can lie. These models run the same
-//! functions, `settle`, `finish` and `take_back`, and the same protocol, over native links.)
+//! functions, `resolve`, `finish` and `take_back`, and the same protocol, over native links.)
 #![cfg(contempo_loom)]
 
 use contempo_core::domain::Domain;
 use contempo_core::domain::Link;
 use contempo_core::local::domain::Native;
-use contempo_core::protocol::settle::{finish, settle, take_back};
+use contempo_core::protocol::resolve::{finish, resolve, take_back};
 use contempo_core::protocol::version::CellHeader;
 use contempo_sched::clock::Clock;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::Fault;
-use contempo_sched::words::{Owner, Phase, StateWord, WhoWhen};
+use contempo_sched::words::{Owner, Phase, StateWord, VersionTag};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -49,15 +49,15 @@ impl World {
         let slot = || domain.table().take().map(|(slot, _)| slot).expect("a free slot");
         let (victim, survivor) = (slot(), slot());
         let serial = StateWord::next_serial(0);
-        let claim = WhoWhen::claim(Owner { slot: victim, serial });
-        let bases = [0, 1].map(|_| version(WhoWhen::committed(2), 0));
+        let claim = VersionTag::claim(Owner { slot: victim, serial });
+        let bases = [0, 1].map(|_| version(VersionTag::committed(2), 0));
         let claims = [0, 1].map(|_| version(claim, 1));
         let cells = bases.map(cell);
         World { domain, cells, bases, claims, victim, survivor }
     }
 
     /// The victim's commit, step by step as in `Commit::run`, up to its death. (Nobody else is there yet: a
-    /// lease is free only after the death.)
+    /// grace is free only after the death.)
     fn die_after(&self, steps: usize) {
         let descriptor = self.domain.table().get(self.victim);
         let deciding = StateWord::new(StateWord::next_serial(0), Phase::Deciding);
@@ -82,7 +82,7 @@ impl World {
                 _ => {
                     // SAFETY: lives for ever.
                     let claim = unsafe { &*self.claims[step - 5] };
-                    claim.who_when.store(WhoWhen::committed(stamp), Ordering::Release);
+                    claim.version_tag.store(VersionTag::committed(stamp), Ordering::Release);
                 }
             }
         }
@@ -94,14 +94,15 @@ impl World {
         let mut state = None;
         for step in 0..steps {
             let Some(state) = state else {
-                state = Some(settle(descriptor).0);
+                state = Some(resolve(descriptor).0);
                 continue;
             };
             let (claim, base) = (self.claims[step - 1], self.bases[step - 1]);
             if state.serial() == 0 {
                 continue; // It died before it began: its versions are private.
             } else if state.phase() == Phase::Committed {
-                let claimed = WhoWhen::claim(Owner { slot: self.victim, serial: state.serial() });
+                let claimed =
+                    VersionTag::claim(Owner { slot: self.victim, serial: state.serial() });
                 // SAFETY: lives for ever.
                 finish(descriptor, unsafe { &*claim }, claimed);
             } else {

@@ -31,7 +31,7 @@ fn clean(cells: &[TVar<u64>; 2]) {
 
 #[test]
 fn what_is_reserved_does_not_change() {
-    // The reader presses: it moves its bound forward without validating what it has read before. The
+    // The reader escalates: it moves its bound forward without validating what it has read before. The
     // writer has claimed before, or sees the reservation.
     let faults = [Fault::ReservationIgnored, Fault::ReservedWithoutLooking];
     holds_unless("what_is_reserved_does_not_change", 2, &faults, || {
@@ -47,7 +47,7 @@ fn what_is_reserved_does_not_change() {
 
 #[test]
 fn who_is_preempted_trusts_nothing() {
-    // Both press; time stands still, so the lower slot (the main thread's) is the older one. The
+    // Both escalate; time stands still, so the lower slot (the main thread's) is the older one. The
     // younger loses its reservation before what the older writes can be seen.
     let faults = [Fault::TakenWithoutRevoking, Fault::RevocationMissed];
     holds_unless("who_is_preempted_trusts_nothing", 2, &faults, || {

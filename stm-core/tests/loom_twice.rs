@@ -9,12 +9,12 @@
 
 use contempo_core::domain::Domain;
 use contempo_core::local::domain::Native;
-use contempo_core::protocol::observe::{current, is_current};
+use contempo_core::protocol::read::{current, is_current};
 use contempo_core::protocol::version::{CellHeader, Version};
 use contempo_sched::clock::Clock;
 use contempo_sched::primitives::fault::Fault;
 use contempo_sched::primitives::{Ordering, fence};
-use contempo_sched::words::WhoWhen;
+use contempo_sched::words::VersionTag;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -44,7 +44,7 @@ impl World {
         for slot in [OWNER, OTHER] {
             assert_eq!(domain.table().take().expect("a free slot").0, slot);
         }
-        let first = [0; 3].map(|value| version(WhoWhen::committed(domain.clock().now()), value));
+        let first = [0; 3].map(|value| version(VersionTag::committed(domain.clock().now()), value));
         Arc::new(World { cells: first.map(cell), domain, first })
     }
 
@@ -68,7 +68,7 @@ impl World {
     /// The owner, on a thread of its own: fails with 1 in the first cell, and then commits 2 there.
     fn fails_and_commits(world: &Arc<Self>) -> thread::JoinHandle<u64> {
         // What it has read is not the newest any more, so its first commit fails after it has claimed.
-        let passed = version(WhoWhen::committed(1), 7).expose_provenance();
+        let passed = version(VersionTag::committed(1), 7).expose_provenance();
         let world = Arc::clone(world);
         thread::spawn(move || {
             let owner = world.writer(OWNER);
@@ -108,7 +108,7 @@ fn a_validator_meets_an_owner_that_commits_twice() {
         let world = World::new();
         let owner = World::commits_twice(&world);
         // A transaction that has read the first version of the first cell, and writes a cell of its own.
-        let own = cell(version(WhoWhen::committed(2), 0));
+        let own = cell(version(VersionTag::committed(2), 0));
         let read = [(&world.cells[0], world.first[0])];
         let outcome = world.writer(OTHER).commit(&read, &[(&own, 5)]);
         let (one, _) = owner.join().unwrap();
@@ -142,7 +142,7 @@ fn a_claimer_meets_an_owner_that_commits_and_fails() {
     let faults = [Fault::ClaimerIgnoresSerial];
     holds_unless("a_claimer_meets_an_owner_that_commits_and_fails", 3, &faults, || {
         let world = World::new();
-        let passed = version(WhoWhen::committed(1), 7).expose_provenance();
+        let passed = version(VersionTag::committed(1), 7).expose_provenance();
         let theirs = Arc::clone(&world);
         let owner = thread::spawn(move || {
             let (world, passed) = (theirs, std::ptr::with_exposed_provenance_mut(passed));

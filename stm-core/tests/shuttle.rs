@@ -199,9 +199,9 @@ fn few_are_woken_and_nobody_is_forgotten() {
     let faults = [
         Fault::SleepOnWithoutLooking,
         Fault::UnparkWithoutWaking,
-        Fault::BatonKeptWhenBlocked,
-        Fault::BatonKeptAtTheEnd,
-        Fault::NoPacer,
+        Fault::TokenKeptWhenBlocked,
+        Fault::TokenKeptAtTheEnd,
+        Fault::NoWakeTimer,
     ];
     holds_unless("few_are_woken_and_nobody_is_forgotten", 5000, &faults, || {
         const END: u64 = 2;
@@ -253,8 +253,8 @@ fn few_are_woken_and_nobody_is_forgotten() {
 
 #[test]
 fn all_that_leave_are_woken_by_each_other() {
-    // "Shut down": an error, or a bound that is reached. Left to the pacer they would leave one each 4 ms.
-    let faults = [Fault::LeaverHandsOnNothing, Fault::BatonKeptAtTheEnd];
+    // "Shut down": an error, or a bound that is reached. Left to the timer they would leave one each 4 ms.
+    let faults = [Fault::LeaverHandsOnNothing, Fault::TokenKeptAtTheEnd];
     holds_unless("all_that_leave_are_woken_by_each_other", 2000, &faults, || {
         let stop = TVar::new(false);
         let threads: Vec<_> = (0..4)
@@ -281,7 +281,7 @@ fn all_that_leave_are_woken_by_each_other() {
         for thread in threads {
             thread.join().unwrap();
         }
-        assert_eq!(contempo_core::statistics().paced, 0, "somebody was left to the pacer");
+        assert_eq!(contempo_core::statistics().paced, 0, "somebody was left to the timer");
     });
 }
 

@@ -25,7 +25,7 @@ fn clean(cells: &[TVar<u64>]) {
 
 #[test]
 fn what_presses_sees_one_state() {
-    // A transaction that presses moves its bound without validating: what it has read is reserved.
+    // A transaction that escalates moves its bound without validating: what it has read is reserved.
     let faults = [
         Fault::ReservationIgnored,
         Fault::ReservedWithoutLooking,
@@ -122,8 +122,8 @@ fn sixteen_take_turns() {
             thread.join().unwrap();
         }
         assert_eq!(cell.load(), THREADS as u64);
-        // Before it presses: two failures and a turn in the queue. From then on it loses an attempt
-        // only to an older one that presses, which then commits; and its turn in the queue again.
+        // Before it escalates: two failures and a turn in the queue. From then on it loses an attempt
+        // only to an older one that escalates, which then commits; and its turn in the queue again.
         let most = most.load(Ordering::Relaxed);
         assert!(most <= 3 + THREADS, "{most} attempts for one increment");
         clean(std::slice::from_ref(&cell));

@@ -94,7 +94,7 @@ fn single_cells() {
             for _ in 0..TIMES {
                 cell.update(|n| text(number(n) + 2));
                 let before = cell.load();
-                let _ = cell.compare_exchange(&before, text(number(&before) + 2));
+                let _ = cell.compare_and_store(&before, text(number(&before) + 2));
             }
         },
         || {

@@ -2,15 +2,15 @@
 //! counts its changes, threads that sleep on it, and whoever changes it. Run by `ci/loom.sh`.
 //!
 //! Some of the sleepers lie down before the threads start, so that few preemptions are needed to get
-//! to what is of interest. No time passes here: a pacer's time is up at once, and a deadline may
-//! come before any step of another thread. While a baton is out there is no pacer; so a baton that is
+//! to what is of interest. No time passes here: a timer's time is up at once, and a deadline may
+//! come before any step of another thread. While a token is out there is no timer; so a token that is
 //! lost shows as a deadlock.
 #![cfg(contempo_loom)]
 
 use contempo_sched::descriptor::table::DescriptorTable;
 use contempo_sched::primitives::fault::Fault;
 use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering, fence};
-use contempo_sched::wait::watch::{Baton, Change, Outcome, Place, Sleeper, WatchList, Woke};
+use contempo_sched::wait::watch::{Change, Outcome, Place, Sleeper, WakeToken, WatchList, Woke};
 use loom::sync::Arc;
 use loom::thread;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,7 +28,7 @@ struct World {
     watches: WatchList,
     value: AtomicU64,
     watched: AtomicBool,
-    /// Wake-ups by pacers. (No matter of the model: not one of loom's.)
+    /// Wake-ups by wake timers. (No matter of the model: not one of loom's.)
     paced: std::sync::atomic::AtomicU64,
 }
 
@@ -86,48 +86,48 @@ impl World {
         place: impl Into<Option<Place>>,
         condition: impl Fn(u64) -> bool,
         until: Option<Instant>,
-    ) -> (Option<u64>, Vec<Baton>) {
+    ) -> (Option<u64>, Vec<WakeToken>) {
         let parker = &self.table.get(slot).parker;
-        let (mut batons, mut place, mut woken) = (Vec::new(), place.into(), true);
+        let (mut tokens, mut place, mut woken) = (Vec::new(), place.into(), true);
         loop {
             if let Some(place) = place {
                 let report = |woke: Woke| {
                     self.paced.fetch_add(woke.paced, Relaxed);
                 };
                 woken = self.watches.sleep(&[place], parker, until, &self.table, report);
-                self.watches.leave(&[place], &self.table, &mut batons);
+                self.watches.leave(&[place], &self.table, &mut tokens);
             }
             place = loop {
                 let seen = self.value.load(Ordering::Acquire);
                 if condition(seen) {
-                    return (Some(seen), batons);
+                    return (Some(seen), tokens);
                 }
                 if !woken {
-                    return (None, batons);
+                    return (None, tokens);
                 }
                 let place = self.enlist(slot, seen);
                 fence(Ordering::SeqCst);
                 let unchanged = self.value.load(Ordering::SeqCst) == seen;
                 parker.reset();
                 if unchanged && self.watches.lie_down(&[place]) {
-                    self.pass(slot, &mut batons, Outcome::Blocked(seen));
+                    self.pass(slot, &mut tokens, Outcome::Blocked(seen));
                     break Some(place);
                 }
-                self.watches.leave(&[place], &self.table, &mut batons);
+                self.watches.leave(&[place], &self.table, &mut tokens);
             };
         }
     }
 
-    fn pass(&self, slot: u32, batons: &mut Vec<Baton>, outcome: Outcome) {
-        for baton in batons.drain(..) {
-            self.watches.pass(slot, baton, outcome, &self.table);
+    fn pass(&self, slot: u32, tokens: &mut Vec<WakeToken>, outcome: Outcome) {
+        for token in tokens.drain(..) {
+            self.watches.pass(slot, token, outcome, &self.table);
         }
     }
 }
 
 #[test]
 fn what_a_woken_thread_cannot_use_is_passed_on() {
-    let faults = [Fault::BatonKeptWhenBlocked, Fault::UnparkWithoutWaking];
+    let faults = [Fault::TokenKeptWhenBlocked, Fault::UnparkWithoutWaking];
     holds_unless("what_a_woken_thread_cannot_use_is_passed_on", 3, &faults, || {
         let world = World::new(3);
         // The first, who is woken first, cannot use the first change.
@@ -137,9 +137,9 @@ fn what_a_woken_thread_cannot_use_is_passed_on() {
             let (me, place) = (slot, world.lie_down(slot));
             slot += 1;
             thread::spawn(move || {
-                let (value, mut batons) = world.wait(me, place, |value| value >= wanted, None);
+                let (value, mut tokens) = world.wait(me, place, |value| value >= wanted, None);
                 assert!(value.unwrap() >= wanted);
-                world.pass(me, &mut batons, Outcome::WentOn);
+                world.pass(me, &mut tokens, Outcome::WentOn);
             })
         });
         world.change(2, 0, false);
@@ -152,15 +152,15 @@ fn what_a_woken_thread_cannot_use_is_passed_on() {
 
 #[test]
 fn who_can_go_on_and_changes_nothing_wakes_others() {
-    let faults = [Fault::BatonKeptAtTheEnd];
+    let faults = [Fault::TokenKeptAtTheEnd];
     holds_unless("who_can_go_on_and_changes_nothing_wakes_others", 3, &faults, || {
         let world = World::new(3);
         let waiters = [0, 1].map(|me| {
             let (place, world) = (world.lie_down(me), world.clone());
             thread::spawn(move || {
-                let (value, mut batons) = world.wait(me, place, |value| value == 1, None);
+                let (value, mut tokens) = world.wait(me, place, |value| value == 1, None);
                 assert_eq!(value, Some(1));
-                world.pass(me, &mut batons, Outcome::WentOn);
+                world.pass(me, &mut tokens, Outcome::WentOn);
             })
         });
         world.change(2, 0, false);
@@ -174,22 +174,22 @@ fn who_can_go_on_and_changes_nothing_wakes_others() {
 #[test]
 fn who_gives_up_passes_on() {
     // The first is woken, or its time is up, or both.
-    let faults = [Fault::BatonKeptAtTheEnd];
+    let faults = [Fault::TokenKeptAtTheEnd];
     holds_unless("who_gives_up_passes_on", 3, &faults, || {
         let world = World::new(3);
         let (hasty, patient) = (world.lie_down(0), world.lie_down(1));
         let theirs = world.clone();
         let hasty = thread::spawn(move || {
             let now = Some(Instant::now());
-            let (value, mut batons) = theirs.wait(0, hasty, |value| value == 2, now);
+            let (value, mut tokens) = theirs.wait(0, hasty, |value| value == 2, now);
             assert_eq!(value, None);
-            theirs.pass(0, &mut batons, Outcome::Left);
+            theirs.pass(0, &mut tokens, Outcome::Left);
         });
         let theirs = world.clone();
         let patient = thread::spawn(move || {
-            let (value, mut batons) = theirs.wait(1, patient, |value| value == 1, None);
+            let (value, mut tokens) = theirs.wait(1, patient, |value| value == 1, None);
             assert_eq!(value, Some(1));
-            theirs.pass(1, &mut batons, Outcome::WentOn);
+            theirs.pass(1, &mut tokens, Outcome::WentOn);
         });
         world.change(2, 0, false);
         hasty.join().unwrap();
@@ -200,15 +200,15 @@ fn who_gives_up_passes_on() {
 
 #[test]
 fn who_leaves_without_a_commit_wakes_others() {
-    let faults = [Fault::LeaverHandsOnNothing, Fault::BatonKeptAtTheEnd];
+    let faults = [Fault::LeaverHandsOnNothing, Fault::TokenKeptAtTheEnd];
     holds_unless("who_leaves_without_a_commit_wakes_others", 2, &faults, || {
         let world = World::new(4);
         let waiters = [0, 1, 2].map(|me| {
             let (place, world) = (world.lie_down(me), world.clone());
             thread::spawn(move || {
-                let (value, mut batons) = world.wait(me, place, |value| value == 1, None);
+                let (value, mut tokens) = world.wait(me, place, |value| value == 1, None);
                 assert_eq!(value, Some(1));
-                world.pass(me, &mut batons, Outcome::Left);
+                world.pass(me, &mut tokens, Outcome::Left);
             })
         });
         world.change(3, 0, false);
@@ -216,28 +216,28 @@ fn who_leaves_without_a_commit_wakes_others() {
             waiter.join().unwrap();
         }
         assert!(world.watches.is_empty(), "something was left on the list");
-        assert_eq!(world.paced.load(Relaxed), 0, "somebody was left to the pacer");
+        assert_eq!(world.paced.load(Relaxed), 0, "somebody was left to the timer");
     });
 }
 
 #[test]
 fn what_a_woken_thread_leaves_behind_is_looked_at() {
-    let faults = [Fault::NoPacer];
+    let faults = [Fault::NoWakeTimer];
     holds_unless("what_a_woken_thread_leaves_behind_is_looked_at", 3, &faults, || {
         let world = World::new(4);
         let [first, second, third] = [0, 1, 2].map(|slot| world.lie_down(slot));
         let theirs = world.clone();
         let first = thread::spawn(move || {
-            let (value, mut batons) = theirs.wait(0, first, |value| value == 1, None);
-            theirs.change(0, value.unwrap(), !batons.is_empty());
-            theirs.pass(0, &mut batons, Outcome::WentOn);
+            let (value, mut tokens) = theirs.wait(0, first, |value| value == 1, None);
+            theirs.change(0, value.unwrap(), !tokens.is_empty());
+            theirs.pass(0, &mut tokens, Outcome::WentOn);
         });
         let others = [(1, second), (2, third)].map(|(me, place)| {
             let theirs = world.clone();
             thread::spawn(move || {
-                let (value, mut batons) = theirs.wait(me, place, |value| value == 2, None);
+                let (value, mut tokens) = theirs.wait(me, place, |value| value == 2, None);
                 assert_eq!(value, Some(2));
-                theirs.pass(me, &mut batons, Outcome::WentOn);
+                theirs.pass(me, &mut tokens, Outcome::WentOn);
             })
         });
         world.change(3, 0, false);
@@ -249,24 +249,24 @@ fn what_a_woken_thread_leaves_behind_is_looked_at() {
 }
 
 #[test]
-fn a_pacer_that_goes_has_a_successor() {
-    let faults = [Fault::NoPacer, Fault::PacerGoesSilently];
-    holds_unless("a_pacer_that_goes_has_a_successor", 3, &faults, || {
+fn a_wake_timer_that_goes_has_a_successor() {
+    let faults = [Fault::NoWakeTimer, Fault::WakeTimerGoesSilently];
+    holds_unless("a_wake_timer_that_goes_has_a_successor", 3, &faults, || {
         let world = World::new(3);
-        // The younger one is the pacer, and its time is up at some moment.
+        // The younger one is the timer, and its time is up at some moment.
         let (patient, hasty) = (world.lie_down(0), world.lie_down(1));
         let theirs = world.clone();
         let patient = thread::spawn(move || {
-            let (value, mut batons) = theirs.wait(0, patient, |value| value == 1, None);
+            let (value, mut tokens) = theirs.wait(0, patient, |value| value == 1, None);
             assert_eq!(value, Some(1));
-            theirs.pass(0, &mut batons, Outcome::WentOn);
+            theirs.pass(0, &mut tokens, Outcome::WentOn);
         });
         let theirs = world.clone();
         let hasty = thread::spawn(move || {
             let now = Some(Instant::now());
-            let (value, mut batons) = theirs.wait(1, hasty, |value| value == 2, now);
+            let (value, mut tokens) = theirs.wait(1, hasty, |value| value == 2, now);
             assert_eq!(value, None);
-            theirs.pass(1, &mut batons, Outcome::Left);
+            theirs.pass(1, &mut tokens, Outcome::Left);
         });
         // As if by a woken thread: nobody is woken at once.
         world.change(2, 0, true);
@@ -286,9 +286,9 @@ fn a_mark_stays_while_anything_sleeps() {
         world.watched.store(true, Ordering::SeqCst); // As something has left it that watched before.
         let theirs = world.clone();
         let waiter = thread::spawn(move || {
-            let (value, mut batons) = theirs.wait(0, None, |value| value == 2, None);
+            let (value, mut tokens) = theirs.wait(0, None, |value| value == 2, None);
             assert_eq!(value, Some(2));
-            theirs.pass(0, &mut batons, Outcome::WentOn);
+            theirs.pass(0, &mut tokens, Outcome::WentOn);
         });
         world.change(1, 0, false);
         world.change(1, 1, false);

@@ -262,16 +262,16 @@ mod in_a_region {
         let fill =
             |tx: &Transaction<'_>| (0..2000).try_for_each(|n| map.insert(tx, n * 10, n).map(drop));
         shared.atomically(fill).unwrap();
-        let before = shared.check().cells;
+        let before = shared.verify().cells;
         let keys = (0..40).flat_map(|n| (1..10).map(move |m| (n * 7 % 40) * 100 + 10 * m + 3));
         let writes: Vec<usize> = keys
             .map(|key| {
                 shared.collect().unwrap();
                 shared.atomically(|tx| map.insert(tx, key, key)).unwrap();
-                shared.check().retired
+                shared.verify().retired
             })
             .collect();
-        let made = shared.check().cells - before;
+        let made = shared.verify().cells - before;
         // What a commit has replaced waits: one version, and one more for each node that was split.
         assert_eq!(writes.iter().sum::<usize>(), writes.len() + made, "{writes:?}");
         assert!(writes.iter().max() <= Some(&3), "{writes:?}");
@@ -287,7 +287,7 @@ mod in_a_region {
             |tx: &Transaction<'_>| (0..6400).try_for_each(|n| map.insert(tx, n, n).map(drop));
         shared.atomically(fill).unwrap();
         // The directory, 6400 / 31 leaves, a few nodes above.
-        assert!(shared.check().cells <= 1 + 6400 / 31 + 12, "{}", shared.check());
+        assert!(shared.verify().cells <= 1 + 6400 / 31 + 12, "{}", shared.verify());
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod in_a_region {
             shared.atomically(|tx| map.remove(tx, &n)).unwrap();
         }
         // The directory, 100 entries in nodes of 8 at least, and the top.
-        assert!(shared.check().cells <= 1 + 100 / 8 + 1, "{}", shared.check());
+        assert!(shared.verify().cells <= 1 + 100 / 8 + 1, "{}", shared.verify());
         sound(shared);
     }
 
@@ -331,14 +331,14 @@ mod in_a_region {
         let world = Region::new();
         let shared = &world.shared;
         let map: OrderedMap<u64, u64> = OrderedMap::root(shared, "map").unwrap();
-        let top = Cell::<[u8]>::from_words(bytemuck::cast(map));
+        let top = Cell::<[u8]>::from_bits(bytemuck::cast(map));
         let node = |level: u32, rows: &[(u64, u64)]| {
             let mut bytes = bytemuck::cast::<_, [u8; 8]>([rows.len() as u32, level]).to_vec();
             bytes.extend(rows.iter().flat_map(|row| row.1.to_ne_bytes()));
             bytes.extend(rows.iter().flat_map(|row| row.0.to_ne_bytes()));
             bytes
         };
-        let own = top.words()[0];
+        let own = top.to_bits()[0];
         let nonsense = [
             vec![],
             vec![0; 7],

@@ -116,7 +116,7 @@ fn agrees_with_the_model<K: Pod + Ord + Debug, V: Pod + PartialEq + Debug>(
     sound(&shared);
     shared.atomically(|tx| map.clear(tx)).unwrap();
     sound(&shared);
-    assert_eq!(shared.check().cells, 2, "the directory, and a bucket");
+    assert_eq!(shared.verify().cells, 2, "the directory, and a bucket");
 }
 
 proptest! {
@@ -150,13 +150,13 @@ fn there_may_be_more_buckets_than_fit_into_a_value_but_not_none() {
     let map: Map<u64, u64> = Map::root(&shared, "map", 20_000).unwrap();
     assert_eq!(shared.snapshot(|view| map.buckets(view)).unwrap(), 32_768);
     // The directory; the top, 256 nodes below it, and the buckets.
-    assert_eq!(shared.check().cells, 1 + 1 + 256 + 32_768);
+    assert_eq!(shared.verify().cells, 1 + 1 + 256 + 32_768);
     shared.atomically(|tx| (0..500).try_for_each(|n| map.insert(tx, n, n).map(drop))).unwrap();
     let all: BTreeMap<u64, u64> = shared.snapshot(|view| map.iter(view).collect()).unwrap();
     assert!(all.into_iter().eq((0..500).map(|n| (n, n))));
     sound(&shared);
     // One that the region has no room for is an error, and leaves nothing.
-    let before = shared.check().cells;
+    let before = shared.verify().cells;
     let small = Place::new();
     let region = Shared::create(&small, &Options::new().most_bytes(4 << 20)).unwrap();
     let other = |tx: &Transaction<'_>| (0..40).map(|_| tx.create(&[0; 30_000][..])).collect();
@@ -165,7 +165,7 @@ fn there_may_be_more_buckets_than_fit_into_a_value_but_not_none() {
     assert!(matches!(full, Err(RootError::Transaction(TransactionError::NoBlock(_)))), "{full:?}");
     region.atomically(|tx| others.iter().try_for_each(|cell| tx.free(*cell))).unwrap();
     sound(&region);
-    assert_eq!((region.check().cells, shared.check().cells), (1, before));
+    assert_eq!((region.verify().cells, shared.verify().cells), (1, before));
 }
 
 /// A key that must not be asked.
@@ -202,7 +202,7 @@ fn no_code_of_a_key_runs_inside_an_operation() {
 fn a_number_of_buckets_that_is_out_of_range_is_an_error_at_once() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new().most_bytes(4 << 20)).unwrap();
-    let before = shared.overview().bytes;
+    let before = shared.inspect().bytes;
     for buckets in [1 << 16, 1 << 40, usize::MAX / 2, usize::MAX] {
         let none = Map::<u64, u64>::root(&shared, "map", buckets);
         let Err(RootError::Transaction(TransactionError::NoBlock(why))) = none else {
@@ -214,7 +214,7 @@ fn a_number_of_buckets_that_is_out_of_range_is_an_error_at_once() {
         let beyond = TransactionError::NoBlock(why).to_string();
         assert_eq!(none.unwrap_err().to_string(), beyond);
     }
-    assert_eq!(shared.overview().bytes, before);
+    assert_eq!(shared.inspect().bytes, before);
     assert!(shared.roots().unwrap().is_empty());
     sound(&shared);
 }
@@ -240,7 +240,7 @@ fn a_map_shrinks_with_its_entries() {
                 assert!(buckets() <= left / 3 + 1, "{} buckets for {left} entries", buckets());
             }
         }
-        assert_eq!((buckets(), shared.check().cells), (1, 2));
+        assert_eq!((buckets(), shared.verify().cells), (1, 2));
         sound(&shared);
     }
 }
@@ -410,14 +410,14 @@ fn nonsense_in_a_map_is_an_error() {
     let shared = Shared::create(&place, &Options::new()).unwrap();
     let map: Map<u64, u64> = Map::root(&shared, "map", 1).unwrap();
     assert!(matches!(Map::<u64, i64>::root(&shared, "map", 1), Err(RootError::OtherType)));
-    let top = Cell::<[u8]>::from_words(bytemuck::cast(map));
+    let top = Cell::<[u8]>::from_bits(bytemuck::cast(map));
     let words =
         |words: &[u64]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
     // A bucket that is followed by itself, and one that is followed by what is none.
     let (bucket, node, full) = (0, 1 << 32, 13);
     let listed = |next: u64| words(&[bucket, next]);
     let circle = shared.atomically(|tx| tx.create(&listed(0)[..])).unwrap();
-    let (own, next) = (top.words()[0], circle.words()[0]);
+    let (own, next) = (top.to_bits()[0], circle.to_bits()[0]);
     shared.atomically(|tx| tx.write(circle, &listed(next)[..])).unwrap();
     let depth = |depth: u64| bucket | depth << 40;
     let nonsense = [

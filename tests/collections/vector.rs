@@ -202,13 +202,13 @@ mod in_a_region {
         let shared = &world.shared;
         let vector: Vector<u64> = Vector::root(shared, "vector").unwrap();
         assert!(matches!(Vector::<i64>::root(shared, "vector"), Err(RootError::OtherType)));
-        let top = Cell::<[u8]>::from_words(bytemuck::cast(vector));
+        let top = Cell::<[u8]>::from_bits(bytemuck::cast(vector));
         let node = |level: u32, items: &[u64]| {
             let mut bytes = bytemuck::cast::<_, [u8; 8]>([items.len() as u32, level]).to_vec();
             bytes.extend(items.iter().flat_map(|item| item.to_ne_bytes()));
             bytes
         };
-        let own = top.words()[0];
+        let own = top.to_bits()[0];
         let nonsense = [
             vec![],
             node(1, &[]),
@@ -236,10 +236,10 @@ mod in_a_region {
         // One chunk 64 times, and that node 64 times, and so on: more items than anybody can count.
         let mut below = shared.atomically(|tx| tx.create(&node(0, &[7; 64])[..])).unwrap();
         for level in 1..8 {
-            let full = node(level, &[below.words()[0]; 64]);
+            let full = node(level, &[below.to_bits()[0]; 64]);
             below = shared.atomically(|tx| tx.create(&full[..])).unwrap();
         }
-        let full = node(8, &[below.words()[0]; 64]);
+        let full = node(8, &[below.to_bits()[0]; 64]);
         shared.atomically(|tx| tx.write(top, &full[..])).unwrap();
         let (mut count, last) = (0, 64_usize.pow(9) - 1);
         let all = shared.snapshot(|view| {

@@ -171,7 +171,7 @@ mod in_a_region {
         fn sound(&self, cells: Option<usize>) {
             crate::support::collections::sound(&self.shared);
             if let Some(cells) = cells {
-                assert_eq!(self.shared.check().cells, 1 + cells);
+                assert_eq!(self.shared.verify().cells, 1 + cells);
             }
         }
     }

@@ -191,14 +191,14 @@ pub(crate) fn nothing_is_left_behind_by_an_exhausted_transaction<W: Bounded>() {
 }
 
 /// Reads the cell; if it is 0, waits for a change for as long, and goes on.
-fn patiently<W: Bounded>(
+fn waiting_at_most<W: Bounded>(
     tx: &W::Transaction<'_>,
     cell: &W::Cell,
-    patience: Duration,
+    limit: Duration,
 ) -> Step<u64, W> {
     let seen = tx.read(cell)?;
     if seen == 0 {
-        W::retry_timeout(tx, patience)?;
+        W::retry_timeout(tx, limit)?;
     }
     Ok(seen)
 }
@@ -209,7 +209,7 @@ pub(crate) fn retry_timeout_waits_first_and_then_does_without<W: Bounded>() {
         let (cell, mut attempts) = (world.cell(0), 0);
         let got = world.atomically(|tx| {
             attempts += 1;
-            patiently::<W>(tx, &cell, SOON)
+            waiting_at_most::<W>(tx, &cell, SOON)
         });
         assert_eq!(got, 0);
         assert!(attempts >= 2, "it has not waited");
@@ -220,7 +220,7 @@ pub(crate) fn retry_timeout_zero_and_never<W: Bounded>() {
     guarded("retry timeouts at the ends of the range", || {
         let world = W::new();
         let cell = world.cell(0);
-        let run = |patience| world.atomically(|tx| patiently::<W>(tx, &cell, patience));
+        let run = |limit| world.atomically(|tx| waiting_at_most::<W>(tx, &cell, limit));
         assert_eq!(run(Duration::ZERO), 0);
         let before = world.waits();
         thread::scope(|scope| {
@@ -236,14 +236,14 @@ pub(crate) fn the_shortest_retry_timeout_of_several_sides_counts<W: Bounded>() {
     guarded("sides with timeouts", || {
         let world = W::new();
         let cell = world.cell(0);
-        for patience in [(NEVER, SOON, 2), (SOON, NEVER, 1)] {
+        for limit in [(NEVER, SOON, 2), (SOON, NEVER, 1)] {
             let got = world.atomically(|tx| {
                 tx.or_else(
-                    |tx| patiently::<W>(tx, &cell, patience.0).map(|_| 1),
-                    |tx| patiently::<W>(tx, &cell, patience.1).map(|_| 2),
+                    |tx| waiting_at_most::<W>(tx, &cell, limit.0).map(|_| 1),
+                    |tx| waiting_at_most::<W>(tx, &cell, limit.1).map(|_| 2),
                 )
             });
-            assert_eq!(got, patience.2);
+            assert_eq!(got, limit.2);
         }
     });
 }
@@ -254,7 +254,7 @@ pub(crate) fn retry_timeout_works_in_a_transaction_with_hooks<W: Bounded>() {
         let cell = world.cell(0);
         let got = world.atomically(|tx| {
             tx.on_rollback(|| ());
-            patiently::<W>(tx, &cell, SOON)
+            waiting_at_most::<W>(tx, &cell, SOON)
         });
         assert_eq!(got, 0);
     });
@@ -281,7 +281,7 @@ pub(crate) fn a_panicking_rollback_hook_leaves_no_time_to_the_next_transaction<W
         let mut attempts = 0;
         world.atomically(|tx| {
             attempts += 1;
-            patiently::<W>(tx, &cell, Duration::from_millis(20))
+            waiting_at_most::<W>(tx, &cell, Duration::from_millis(20))
         });
         assert!(attempts > 1, "its time was up before it had waited");
     });
@@ -293,7 +293,9 @@ pub(crate) fn the_timeout_of_a_side_that_was_not_needed_wakes_no_later_one<W: Bo
     let before = world.waits();
     thread::scope(|scope| {
         let sleeper = scope.spawn(|| {
-            world.atomically(|tx| tx.or_else(|tx| patiently::<W>(tx, &never, SOON), |_| Ok(0)));
+            world.atomically(|tx| {
+                tx.or_else(|tx| waiting_at_most::<W>(tx, &never, SOON), |_| Ok(0))
+            });
             // Two attempts: one that sleeps until the flag is set, and one that commits. (Where a sleeper looks from
             // time to time, each look is one.)
             let most = if W::SLEEPS_THROUGH { 2 } else { u32::MAX };

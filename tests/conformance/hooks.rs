@@ -188,7 +188,7 @@ pub(crate) fn hooks_may_run_transactions_and_see_the_outcome<W: World>() {
 pub(crate) fn hooks_that_run_transactions_leave_the_outer_one_as_it_was<W: World>() {
     let world = W::new();
     let [seen, ran, out] = world.cells(0);
-    let (before, mut attempts) = (world.statistics().pressed, 0);
+    let (before, mut attempts) = (world.statistics().escalated, 0);
     world.atomically(|tx| {
         attempts += 1;
         let hook = || {
@@ -215,7 +215,7 @@ pub(crate) fn hooks_that_run_transactions_leave_the_outer_one_as_it_was<W: World
     });
     assert_eq!(attempts, 11);
     assert_eq!((world.get(&out), world.get(&ran)), (10, 11 * 101));
-    assert!(world.statistics().pressed > before, "it should have reserved after 8 failures");
+    assert!(world.statistics().escalated > before, "it should have reserved after 8 failures");
     world.nothing_is_left();
 }
 

@@ -90,14 +90,14 @@ impl World for Region {
     }
 
     fn statistics(&self) -> Statistics {
-        self.shared.overview().statistics
+        self.shared.inspect().statistics
     }
 
     /// (A thread may still give back what it had when the scope that has waited for it is over.)
     fn nothing_is_left(&self) {
         let look = || {
             self.shared.collect().expect("the region does what is asked");
-            let report = self.shared.check();
+            let report = self.shared.verify();
             let left = (report.unreachable, report.retired, report.dead);
             (report.is_sound() && left == (0, 0, 0) && report.cells == report.versions, report)
         };

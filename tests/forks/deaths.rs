@@ -46,7 +46,7 @@ fn a_cell_outlives_those_who_died_before_they_freed_it() {
         assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 42, "round {round}");
         shared.collect().unwrap();
         assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 42, "round {round}");
-        assert!(shared.check().is_sound(), "{}", shared.check());
+        assert!(shared.verify().is_sound(), "{}", shared.verify());
     }
 }
 
@@ -77,9 +77,9 @@ fn collecting_clears_up_after_the_dead() {
     holder.kill().unwrap();
     holder.wait().unwrap();
     shared.collect().unwrap();
-    let seen = shared.overview();
+    let seen = shared.inspect();
     assert_eq!((seen.recoveries, seen.attached.len()), (1, 1), "{seen}");
-    assert_eq!(shared.check().retired, 0);
+    assert_eq!(shared.verify().retired, 0);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_handle_that_leaves_a_transaction_before_its_commit_does_no_harm() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();
     let others: Vec<Cell<u64>> = (0..4).map(|n| shared.root(&format!("{n}"), 7).unwrap()).collect();
-    let before = shared.check();
+    let before = shared.verify();
     for frees in [false, true] {
         let mut leaked = Cell::null();
         let cancelled: Result<(), _> = shared.atomically(|tx| {
@@ -132,7 +132,7 @@ fn a_handle_that_leaves_a_transaction_before_its_commit_does_no_harm() {
         let gone = shared.atomically(|tx| tx.read(leaked));
         assert!(matches!(gone, Err(TransactionError::NoSuchCell)), "{gone:?}");
     }
-    let after = shared.check();
+    let after = shared.verify();
     assert!(after.is_sound(), "{after}");
     assert_eq!((after.cells, after.versions, after.retired), (before.cells, before.versions, 0));
 }
@@ -146,7 +146,7 @@ fn a_small_region_takes_large_values_for_ever() {
         let written = shared.atomically(|tx| tx.write(cell, &[n as u8; 30_000][..]));
         assert!(written.is_ok(), "write {n}: {written:?}");
     }
-    assert!(shared.check().is_sound());
+    assert!(shared.verify().is_sound());
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn stale_handles_are_no_damage_while_cells_are_freed() {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();
-    let region = shared.root("root", 0_u64).unwrap().words()[1];
+    let region = shared.root("root", 0_u64).unwrap().to_bits()[1];
     // Handles of cells that were freed a moment ago.
     let ring: Vec<AtomicU64> = (0..256).map(|_| AtomicU64::new(0)).collect();
     let (done, made) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -198,7 +198,7 @@ fn stale_handles_are_no_damage_while_cells_are_freed() {
             for n in (0..ring.len()).cycle() {
                 let cell = shared.atomically(|tx| tx.create(&[n as u64; 4])).unwrap();
                 shared.atomically(|tx| tx.free(cell)).unwrap();
-                ring[n].store(cell.words()[0], Ordering::Release);
+                ring[n].store(cell.to_bits()[0], Ordering::Release);
                 made.fetch_add(1, Ordering::Relaxed);
                 if done.load(Ordering::Relaxed) {
                     break;
@@ -208,7 +208,7 @@ fn stale_handles_are_no_damage_while_cells_are_freed() {
         let mut wrong = None;
         while wrong.is_none() && (gone < 200_000 || made.load(Ordering::Relaxed) < 20_000) {
             for (n, handle) in ring.iter().enumerate() {
-                let cell = Cell::<[u64; 4]>::from_words([handle.load(Ordering::Acquire), region]);
+                let cell = Cell::<[u64; 4]>::from_bits([handle.load(Ordering::Acquire), region]);
                 let read = match n % 2 {
                     0 => shared.snapshot(|view| view.read(cell)),
                     _ => shared.atomically(|tx| tx.read(cell)),
@@ -224,7 +224,7 @@ fn stale_handles_are_no_damage_while_cells_are_freed() {
     });
     // The scope has ended before the locals of its thread have, which free what that has retired: meanwhile.
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound(), "{report}");
 }
 
@@ -241,13 +241,13 @@ fn what_the_dead_have_retired_is_freed() {
     let shared = Shared::create(&place, &Options::new()).unwrap();
     shared.root("cell", 0_u64).unwrap();
     dies("what_the_dead_have_retired_is_freed", "dies", place.path());
-    let before = shared.check();
+    let before = shared.verify();
     assert!(before.retired >= 50, "{before}");
     assert!(before.is_sound() && before.dead == 1 && before.to_clear >= before.retired, "{before}");
     shared.reap().unwrap();
-    assert_eq!((shared.check().dead, shared.check().to_clear), (0, 0));
+    assert_eq!((shared.verify().dead, shared.verify().to_clear), (0, 0));
     shared.collect().unwrap();
-    let after = shared.check();
+    let after = shared.verify();
     assert!(after.is_sound() && after.retired == 0, "{after}");
 }
 
@@ -275,12 +275,12 @@ fn all_of_the_dead_are_cleared_up_together() {
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     }
     // Those who came later have cleared up after some of the others.
-    let before = shared.overview();
+    let before = shared.inspect();
     let slots = before.attached.iter().filter(|slot| !slot.alive).count() as u64;
     assert_eq!(shared.reap().unwrap().slots, slots);
     assert_eq!(before.recoveries + slots, 4);
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.retired == 0, "{report}");
     assert_eq!((report.cells, report.unreachable), (5, 0), "{report}");
     let cell: Cell<u64> = shared.find_root("0").unwrap().unwrap();

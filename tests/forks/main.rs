@@ -4,7 +4,7 @@
 
 mod deaths;
 mod hooks;
-mod leases;
+mod liveness;
 mod processes;
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,7 +3,7 @@
 
 use crate::support::region::{Place, play, role};
 use contempo::shared::collections::{Map, OrderedMap, Queue, Vector};
-use contempo::shared::{Cell, Options, Shared, TransactionError, lease_path};
+use contempo::shared::{Cell, Options, Shared, TransactionError, liveness_path};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use std::io::{BufRead, BufReader, Read};
@@ -54,7 +54,7 @@ fn a_queue_hands_over_between_processes() {
     assert!(echo.wait().unwrap().success());
     shared.reap().unwrap();
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.retired == 0, "{report}");
 }
 
@@ -88,7 +88,7 @@ fn a_forked_child_is_not_its_parent() {
     assert_eq!(refused, 0);
     let anew = fork(&|| {
         let own = Shared::open(&place).unwrap();
-        let others = own.overview().attached.len();
+        let others = own.inspect().attached.len();
         own.atomically(|tx| tx.modify(cell, |value| value + 1)).is_ok() && others == 2
     });
     assert_eq!(anew, 0);
@@ -109,7 +109,7 @@ fn a_forked_child_is_not_its_parent() {
     assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 12);
     shared.reap().unwrap();
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.retired == 0 && report.cells == 2, "{report}");
 }
 
@@ -179,7 +179,7 @@ fn a_commit_of_a_forked_child_does_not_count() {
     assert_eq!(status, 0);
     outcome.unwrap();
     assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 2);
-    assert!(shared.check().is_sound());
+    assert!(shared.verify().is_sound());
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_stopped_process_stops_nobody_and_keeps_what_it_has() {
         assert!(values.iter().all(|value| *value == values[0]), "{values:?}");
         assert_eq!(shared.reap().unwrap().slots, 0, "it is stopped, and not dead");
         aborted_zombies +=
-            usize::from(shared.overview().attached.iter().any(|slot| slot.claims && slot.alive));
+            usize::from(shared.inspect().attached.iter().any(|slot| slot.claims && slot.alive));
         send(&other, libc::SIGCONT);
     }
     println!("longest {longest:?}; stopped {aborted_zombies} times in the middle of a commit");
@@ -232,7 +232,7 @@ fn a_stopped_process_stops_nobody_and_keeps_what_it_has() {
     other.wait().unwrap();
     assert_eq!(shared.reap().unwrap().slots, 1);
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.retired == 0 && report.cells == 5, "{report}");
 }
 
@@ -267,9 +267,9 @@ fn room_that_only_the_dead_have_is_found() {
             assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 3 * round);
             shared.reap().unwrap();
             shared.collect().unwrap();
-            let report = shared.check();
+            let report = shared.verify();
             assert!(report.is_sound() && report.retired == 0, "{report}");
-            assert_eq!(shared.overview().attached.len(), 1);
+            assert_eq!(shared.inspect().attached.len(), 1);
         })
         .join()
         .unwrap();
@@ -319,13 +319,13 @@ fn a_full_file_system_is_an_error() {
         assert!(made > 20, "{made}");
         let cell = shared.root("small", 1_u64);
         println!("after {made} values: {full}; a small one: {cell:?}");
-        let report = shared.check();
+        let report = shared.verify();
         assert!(report.is_sound(), "{report}");
         // One that does not even have room for its header leaves no file.
         let other = path.with_extension("other");
         assert!(Shared::create(&other, &Options::new()).is_err());
-        assert!(!other.exists() && !lease_path(&other).exists());
-        assert_eq!(folder.read_dir().unwrap().count(), 2, "the region and its lease file");
+        assert!(!other.exists() && !liveness_path(&other).exists());
+        assert_eq!(folder.read_dir().unwrap().count(), 2, "the region and its liveness file");
     });
 }
 
@@ -358,7 +358,7 @@ fn what_others_append_to_a_region_is_not_taken_for_room() {
 fn use_somehow(place: &Path, seed: u64) -> bool {
     let mut random = SmallRng::seed_from_u64(seed);
     let Ok(shared) = Shared::open(place) else { return false };
-    let _ = shared.overview().to_string();
+    let _ = shared.inspect().to_string();
     let (map, queue) = (Map::<u64, u64>::root(&shared, "map", 8), Queue::root(&shared, "queue"));
     let text = shared.root_of("text", "");
     let ordered = OrderedMap::<u64, u64>::root(&shared, "ordered");
@@ -399,7 +399,7 @@ fn use_somehow(place: &Path, seed: u64) -> bool {
     let _ = shared.roots();
     let _ = shared.reap();
     let _ = shared.collect();
-    let _ = shared.check().to_string();
+    let _ = shared.verify().to_string();
     true
 }
 
@@ -455,7 +455,7 @@ fn random_bytes_crash_nobody() {
             };
             damaged[word * 8..word * 8 + 8].copy_from_slice(&bits.to_ne_bytes());
         }
-        // In place: the lease file belongs to this file.
+        // In place: the liveness file belongs to this file.
         let file = std::fs::File::options().write(true).open(place.path()).unwrap();
         file.set_len(whole.len() as u64).unwrap();
         file.write_all_at(&damaged, 0).unwrap();

@@ -76,7 +76,7 @@ fn a_sleeper_wakes_for_every_kind_of_write() {
         ("store", |cell| cell.store(1)),
         ("swap", |cell| assert_eq!(cell.swap(1), 0)),
         ("update", |cell| cell.update(|n| n + 1)),
-        ("compare_exchange", |cell| cell.compare_exchange(&0, 1).unwrap()),
+        ("compare_exchange", |cell| cell.compare_and_store(&0, 1).unwrap()),
         ("write", |cell| atomically(|tx| tx.write(cell, 1))),
         ("a write among many", |cell| {
             let others: Vec<TVar<u64>> = (0..50).map(TVar::new).collect();

@@ -94,7 +94,7 @@ fn values_of_single_cells_are_dropped_when_something_panics() {
     for bomb in [false, true] {
         // (What is compared with is the caller's own.)
         let expected = std::mem::ManuallyDrop::new(BOMB);
-        assert_eq!(message_of(|| cell.compare_exchange(&expected, Bomb(bomb))), "do not compare");
+        assert_eq!(message_of(|| cell.compare_and_store(&expected, Bomb(bomb))), "do not compare");
         // Misuse is told before the value is in the cell.
         let outer = TVar::new(0);
         for operation in [
@@ -102,7 +102,7 @@ fn values_of_single_cells_are_dropped_when_something_panics() {
             |cell, bomb| std::mem::forget(cell.swap(bomb)),
             |cell, bomb| {
                 let expected = std::mem::ManuallyDrop::new(BOMB);
-                let _ = std::mem::ManuallyDrop::new(cell.compare_exchange(&expected, bomb));
+                let _ = std::mem::ManuallyDrop::new(cell.compare_and_store(&expected, bomb));
             },
             |cell, bomb| cell.update(move |_| bomb.clone()),
             |cell, bomb| snapshot(move |_| drop((cell, bomb))),

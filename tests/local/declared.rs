@@ -10,7 +10,7 @@ use std::thread;
 #[test]
 fn declared_transactions_work_once_and_exclude_each_other() {
     let _turn = alone();
-    let _configured = Configured::with(|settings| settings.lease = FOR_EVER);
+    let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
     const THREADS: u64 = 4;
     let cells: Vec<TVar<u64>> = (0..8).map(|_| TVar::new(100)).collect();
     let most_attempts = AtomicU64::new(0);
@@ -51,21 +51,21 @@ fn a_declared_set_costs_nothing_where_nobody_interferes() {
         atomically_on(&cells[..], |tx| cells.iter().try_for_each(|cell| increment(tx, cell)));
     }
     let since = statistics().since(&before);
-    assert_eq!((since.commits, since.pressed, since.aborts()), (10, 0, 0));
+    assert_eq!((since.commits, since.escalated, since.aborts()), (10, 0, 0));
     // Small ones are reserved at once by a new thread, for a few transactions.
-    let pressed = elsewhere(|| {
+    let escalated = elsewhere(|| {
         for _ in 0..1000 {
             atomically_on(&cells[0], |tx| increment(tx, &cells[0]));
         }
-        statistics().since(&before).pressed
+        statistics().since(&before).escalated
     });
-    assert!((1..=128).contains(&pressed), "{pressed} of 1,000");
+    assert!((1..=128).contains(&escalated), "{escalated} of 1,000");
 }
 
 #[test]
 fn a_declared_transaction_that_has_lost_reserves_all_before_it_goes_on() {
     let _turn = alone();
-    let _configured = Configured::with(|settings| settings.lease = FOR_EVER);
+    let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
     let (cells, before, mut attempts) = (many(), statistics(), 0);
     atomically_on(&cells[..], |tx| {
         attempts += 1;
@@ -82,7 +82,7 @@ fn a_declared_transaction_that_has_lost_reserves_all_before_it_goes_on() {
         cells[1..].iter().try_for_each(|cell| increment(tx, cell))
     });
     let since = statistics().since(&before);
-    assert_eq!((attempts, since.pressed, since.revoked), (2, 1, 0));
+    assert_eq!((attempts, since.escalated, since.revoked), (2, 1, 0));
     assert_eq!(cells[0].load(), 11);
     assert!(cells[1..].iter().all(|cell| cell.load() == 1));
 }
@@ -90,7 +90,7 @@ fn a_declared_transaction_that_has_lost_reserves_all_before_it_goes_on() {
 #[test]
 fn a_declared_transaction_does_not_starve_at_what_it_has_not_declared() {
     let _turn = alone();
-    let _configured = Configured::with(|settings| settings.lease = FOR_EVER);
+    let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
     let (cells, other, mut attempts) = (many(), TVar::new(0), 0);
     atomically_on(&cells[..], |tx| {
         attempts += 1;

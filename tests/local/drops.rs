@@ -103,10 +103,10 @@ fn single_cell_operations_drop_what_they_do_not_keep() {
     cell.store(cage.canary(1));
     assert_eq!(cell.swap(cage.canary(2)).sing(), 1);
     cell.update(|old| cage.canary(old.sing() + 1));
-    let other = cell.compare_exchange(&cage.canary(9), cage.canary(4)).unwrap_err();
+    let other = cell.compare_and_store(&cage.canary(9), cage.canary(4)).unwrap_err();
     assert_eq!(other.sing(), 4);
     drop(other);
-    assert!(cell.compare_exchange(&cage.canary(3), cage.canary(5)).is_ok());
+    assert!(cell.compare_and_store(&cage.canary(3), cage.canary(5)).is_ok());
     cage.settles_at(1);
     assert_eq!(cell.load().sing(), 5);
 }
@@ -127,7 +127,7 @@ fn contended_single_cell_operations_drop_once() {
                         2 => cell.update(|old| cage.canary(old.sing() + 1)),
                         _ => {
                             let current = cell.load();
-                            drop(cell.compare_exchange(&current, cage.canary(n)));
+                            drop(cell.compare_and_store(&current, cage.canary(n)));
                         }
                     }
                 }

@@ -31,7 +31,7 @@ const OPERATIONS: [(&str, usize, Operation); 8] = [
     ("swap", 2 * COPIES, |cell| assert_eq!(black_box(cell.swap([1; SIZE]))[7], 0)),
     ("compare_exchange", 2 * COPIES, |cell| {
         static EXPECTED: Large = [2; SIZE];
-        assert!(black_box(cell.compare_exchange(&EXPECTED, [1; SIZE])).is_err());
+        assert!(black_box(cell.compare_and_store(&EXPECTED, [1; SIZE])).is_err());
     }),
 ];
 

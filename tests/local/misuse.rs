@@ -51,7 +51,7 @@ fn single_cell_operations_are_transactions_too() {
         cell.swap(2);
     }));
     says_how_to_nest(&inside_a_transaction(|cell| {
-        let _ = cell.compare_exchange(&0, 2);
+        let _ = cell.compare_and_store(&0, 2);
     }));
     says_how_to_nest(&inside_a_transaction(|_| collect()));
 }

@@ -45,7 +45,7 @@ fn clone_and_eq_may_panic() {
     let cell = TVar::new(Touchy::new(&cage, 1, true, true));
     assert_eq!(message_of(|| cell.load()), "do not clone me");
     let calm = || Touchy::new(&cage, 2, false, false);
-    assert_eq!(message_of(|| cell.compare_exchange(&calm(), calm())), "do not compare me");
+    assert_eq!(message_of(|| cell.compare_and_store(&calm(), calm())), "do not compare me");
     assert_eq!(message_of(|| cell.update(|_| panic!("no update"))), "no update");
     assert_eq!(message_of(|| cell.with(|_| panic!("no look"))), "no look");
     assert_eq!(message_of(|| atomically(|tx| tx.modify(&cell, Touchy::clone))), "do not clone me");

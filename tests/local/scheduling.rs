@@ -51,9 +51,9 @@ fn settings_out_of_range_change_nothing() {
     let _turn = alone();
     let before = contempo::settings();
     let mut settings = before;
-    settings.lease = Duration::ZERO;
+    settings.grace = Duration::ZERO;
     let error = configure(settings).unwrap_err();
-    assert!(matches!(error, SettingsError::OutOfRange { setting: "lease", .. }));
+    assert!(matches!(error, SettingsError::OutOfRange { setting: "grace", .. }));
     assert!(error.to_string().contains("from 1ms"), "{error}");
     assert_eq!(contempo::settings(), before);
 }
@@ -87,7 +87,7 @@ fn while_held(cells: &[TVar<u64>], meanwhile: impl FnOnce()) -> u64 {
 #[test]
 fn a_reserved_cell_is_respected_until_it_is_released() {
     let _turn = alone();
-    let _configured = Configured::with(|settings| settings.lease = FOR_EVER);
+    let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
     let cells = [TVar::new(0), TVar::new(0)];
     let done = AtomicBool::new(false);
     let attempts = thread::scope(|scope| {
@@ -113,7 +113,7 @@ fn a_reserved_cell_is_respected_until_it_is_released() {
 #[test]
 fn a_stopped_transaction_loses_its_reservations() {
     let _turn = alone();
-    let _configured = Configured::with(|settings| settings.lease = Duration::from_millis(1));
+    let _configured = Configured::with(|settings| settings.grace = Duration::from_millis(1));
     let cells = [TVar::new(0)];
     let before = statistics();
     let attempts = while_held(&cells, || {
@@ -130,8 +130,8 @@ fn a_stopped_transaction_loses_its_reservations() {
 fn the_older_preempts_the_younger() {
     let _turn = alone();
     let _configured = Configured::with(|settings| {
-        settings.lease = FOR_EVER;
-        settings.patience = Duration::ZERO;
+        settings.grace = FOR_EVER;
+        settings.escalate_after = Duration::ZERO;
     });
     let (contended, other) = (TVar::new(0), TVar::new(0));
     let before = statistics();
@@ -179,7 +179,7 @@ fn the_older_preempts_the_younger() {
 #[test]
 fn a_bounded_transaction_leaves_the_queue_in_time() {
     let _turn = alone();
-    let _configured = Configured::with(|settings| settings.lease = FOR_EVER);
+    let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
     let cells = [TVar::new(0)];
     while_held(&cells, || {
         let results: Vec<_> = thread::scope(|scope| {
@@ -203,7 +203,7 @@ fn a_bounded_transaction_leaves_the_queue_in_time() {
 #[test]
 fn a_panic_gives_reservations_back() {
     let _turn = alone();
-    let _configured = Configured::with(|settings| settings.lease = FOR_EVER);
+    let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
     let cell = TVar::new(0);
     let panicked = std::panic::catch_unwind(|| {
         atomically_on(&cell, |tx| -> StmResult<()> {
@@ -216,10 +216,10 @@ fn a_panic_gives_reservations_back() {
     elsewhere(|| atomically(|tx| increment(tx, &cell)));
     elsewhere(|| cell.update(|n| n + 1));
     assert_eq!((cell.load(), statistics().since(&before).aborts()), (2, 0));
-    // The same for single cells: the closure panics in an attempt that presses.
+    // The same for single cells: the closure panics in an attempt that escalates.
     let _patience = Configured::with(|settings| {
-        settings.lease = FOR_EVER;
-        settings.patience = Duration::ZERO;
+        settings.grace = FOR_EVER;
+        settings.escalate_after = Duration::ZERO;
     });
     let mut attempts = 0;
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -241,7 +241,7 @@ fn a_panic_gives_reservations_back() {
 #[test]
 fn a_report_names_the_cells_and_the_waiters() {
     let _turn = alone();
-    let _configured = Configured::with(|settings| settings.lease = FOR_EVER);
+    let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
     reset_contention();
     let cells = [TVar::named("till", 0)];
     thread::scope(|scope| {
@@ -287,7 +287,7 @@ fn names_go_with_their_cells() {
 #[test]
 fn hooks_between_attempts_may_wait_in_queues_of_their_own() {
     let _turn = alone();
-    let _configured = Configured::with(|settings| settings.lease = FOR_EVER);
+    let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
     let (cells, inner) = ([TVar::new(0)], TVar::new(0));
     thread::scope(|scope| {
         while_held(&cells, || {
@@ -363,7 +363,7 @@ fn lose_once(cell: &TVar<Loud>, on_drop: impl Fn() + Clone + Send + Sync + 'stat
 #[test]
 fn a_destructor_between_attempts_runs_outside_the_turn() {
     let _turn = alone();
-    let _configured = Configured::with(|settings| settings.patience = Duration::ZERO);
+    let _configured = Configured::with(|settings| settings.escalate_after = Duration::ZERO);
     let cell = TVar::new(Loud { number: 0, on_drop: None });
     let aborts = std::sync::Arc::new(AtomicU64::new(u64::MAX));
     let theirs = std::sync::Arc::clone(&aborts);
@@ -383,7 +383,7 @@ fn a_destructor_between_attempts_runs_outside_the_turn() {
 #[test]
 fn a_destructor_that_panics_between_attempts_leaves_no_turn() {
     let _turn = alone();
-    let _configured = Configured::with(|settings| settings.patience = Duration::ZERO);
+    let _configured = Configured::with(|settings| settings.escalate_after = Duration::ZERO);
     let cell = TVar::new(Loud { number: 0, on_drop: None });
     // What was made in vain for a cell goes by itself; what the closure has returned ends the transaction.
     lose_once(&cell, || panic!("in the destructor"));
@@ -403,16 +403,16 @@ fn a_destructor_that_panics_between_attempts_leaves_no_turn() {
     atomically(|tx| increment(tx, &fresh));
     elsewhere(|| fresh.update(|n| n + 1));
     let since = statistics().since(&before);
-    assert_eq!((fresh.load(), since.pressed, since.aborts()), (2, 0, 0));
+    assert_eq!((fresh.load(), since.escalated, since.aborts()), (2, 0, 0));
 }
 
 #[test]
 fn transactions_that_give_up_early_get_past_a_stopped_one() {
     let _turn = alone();
-    let _configured = Configured::with(|settings| settings.lease = Duration::from_millis(20));
+    let _configured = Configured::with(|settings| settings.grace = Duration::from_millis(20));
     let cells = [TVar::new(0)];
     while_held(&cells, || {
-        // Each gives up before the lease is over; together they see that it is.
+        // Each gives up before the grace is over; together they see that it is.
         let bounded = || {
             let timeout = Duration::from_millis(2);
             Transaction::builder().timeout(timeout).run(|tx| increment(tx, &cells[0])).is_ok()
@@ -421,7 +421,7 @@ fn transactions_that_give_up_early_get_past_a_stopped_one() {
     });
 }
 
-/// Its closure joins a thread that needs what it has reserved: that one looks again each 10 ms whether the lease is over.
+/// Its closure joins a thread that needs what it has reserved: that one looks again each 10 ms whether the grace is over.
 #[test]
 fn a_transaction_that_joins_another_is_not_waited_for_longer_each_time() {
     let _turn = alone();
@@ -439,14 +439,14 @@ fn a_transaction_that_joins_another_is_not_waited_for_longer_each_time() {
     let since = statistics().since(&before);
     println!("{attempts} attempts, {} revoked, {} looks", since.revoked, since.queued);
     assert_eq!((cell.load(), attempts), (1000 + conflicts, conflicts + 1));
-    // By a lease that doubles without an end it would have been 500 and more. At sixteen leases it is 23 for each.
+    // By a grace period that doubles without an end it would have been 500 and more. At sixteen graces it is 23 for each.
     assert!(since.queued <= 24 * conflicts, "{} looks", since.queued);
 }
 
 #[test]
 fn a_transaction_that_meets_two_stopped_ones_in_turn_gets_past_both() {
     let _turn = alone();
-    let _configured = Configured::with(|settings| settings.lease = Duration::from_millis(1));
+    let _configured = Configured::with(|settings| settings.grace = Duration::from_millis(1));
     let cells = [[TVar::new(0)], [TVar::new(0)]];
     while_held(&cells[0], || {
         while_held(&cells[1], || {

@@ -15,8 +15,8 @@ fn each_does_what_it_says() {
     cell.store("b".into());
     assert_eq!(cell.swap("c".into()), "b");
     cell.update(|text| format!("{text}d"));
-    assert_eq!(cell.compare_exchange(&"x".into(), "y".into()), Err("y".into()));
-    assert_eq!(cell.compare_exchange(&"cd".into(), "end".into()), Ok(()));
+    assert_eq!(cell.compare_and_store(&"x".into(), "y".into()), Err("y".into()));
+    assert_eq!(cell.compare_and_store(&"cd".into(), "end".into()), Ok(()));
     assert_eq!(cell.load(), "end");
 }
 
@@ -84,7 +84,7 @@ fn compare_exchange_judges_again_if_the_cell_has_changed() {
     let _turn = alone();
     let cell = TVar::new(Meddler::new(1, None));
     let expected = Meddler::new(1, Some(cell.clone()));
-    let refused = cell.compare_exchange(&expected, Meddler::new(2, None));
+    let refused = cell.compare_and_store(&expected, Meddler::new(2, None));
     assert_eq!(refused.map_err(|new| new.number), Err(2));
     assert_eq!((cell.with(|value| value.number), expected.asked.into_inner()), (7, 2));
 }
@@ -101,7 +101,7 @@ fn mixed_increments_are_all_counted() {
                 for _ in 0..each {
                     loop {
                         let now = cells[0].load();
-                        if cells[0].compare_exchange(&now, now + 1).is_ok() {
+                        if cells[0].compare_and_store(&now, now + 1).is_ok() {
                             break;
                         }
                     }
@@ -155,7 +155,7 @@ fn compare_exchange_elects_one() {
             for thread in 1..=3 {
                 let (cell, won) = (&cell, &won);
                 scope.spawn(move || {
-                    if cell.compare_exchange(&0, thread).is_ok() {
+                    if cell.compare_and_store(&0, thread).is_ok() {
                         won.fetch_add(thread, Ordering::Relaxed);
                     }
                 });
@@ -240,7 +240,7 @@ fn a_store_conflicts_with_a_transaction_that_has_read_the_cell() {
                     0 => cell.store(seen + 1),
                     1 => assert_eq!(cell.swap(seen + 1), seen),
                     2 => cell.update(|n| n + 1),
-                    _ => cell.compare_exchange(&seen, seen + 1).unwrap(),
+                    _ => cell.compare_and_store(&seen, seen + 1).unwrap(),
                 });
             }
             tx.write(&out, seen)
@@ -252,7 +252,7 @@ fn a_store_conflicts_with_a_transaction_that_has_read_the_cell() {
     atomically(|tx| {
         attempts += 1;
         let seen = *tx.read(&cell)?;
-        elsewhere(|| cell.compare_exchange(&99, 100).unwrap_err());
+        elsewhere(|| cell.compare_and_store(&99, 100).unwrap_err());
         tx.write(&out, seen)
     });
     assert_eq!(attempts, 1);

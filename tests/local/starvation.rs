@@ -1,5 +1,5 @@
-//! No starvation: attempts are counted, not timed. A transaction that presses loses an attempt only to
-//! an older one that presses too, and each of those once: the bound of `docs/proofs.md`, "Bounded
+//! No starvation: attempts are counted, not timed. A transaction that escalates loses an attempt only to
+//! an older one that escalates too, and each of those once: the bound of `docs/proofs.md`, "Bounded
 //! bypass".
 
 use crate::support::alone;
@@ -18,8 +18,8 @@ const YOUNGER: u64 = 3;
 fn a_long_transaction_loses_to_older_ones_only() {
     let _turn = alone();
     let _configured = Configured::with(|settings| {
-        settings.patience = Duration::ZERO; // It presses after its first failure.
-        settings.lease = FOR_EVER; // However long it is descheduled.
+        settings.escalate_after = Duration::ZERO; // It escalates after its first failure.
+        settings.grace = FOR_EVER; // However long it is descheduled.
         settings.quantum = Duration::ZERO; // Who gives way between transactions meets nobody on one core.
     });
     let cells: Vec<TVar<u64>> = (0..CELLS).map(|_| TVar::new(0)).collect();
@@ -39,7 +39,7 @@ fn a_long_transaction_loses_to_older_ones_only() {
         let mut most_attempts = 0;
         // On a busy machine they may not meet for a while.
         for long in 0..100 * LONG {
-            if long >= LONG && statistics().since(&before).pressed > 0 {
+            if long >= LONG && statistics().since(&before).escalated > 0 {
                 break;
             }
             let mut attempts = 0;
@@ -54,7 +54,7 @@ fn a_long_transaction_loses_to_older_ones_only() {
     });
     let since = statistics().since(&before);
     println!("at most {most_attempts} attempts; {since:?}");
-    assert!(since.pressed > 0, "nothing was contended: {since:?}");
+    assert!(since.escalated > 0, "nothing was contended: {since:?}");
     // One that fails; then one for each thread that may be older, and the last one.
     assert!(most_attempts <= 2 + YOUNGER, "{most_attempts} attempts");
 }

@@ -14,7 +14,7 @@ fn commits_and_reads() {
     a.store(2);
     a.update(|n| n + 1);
     a.swap(4);
-    a.compare_exchange(&4, 5).unwrap();
+    a.compare_and_store(&4, 5).unwrap();
     let since = statistics().since(&before);
     assert_eq!((since.commits, since.read_only, since.aborts()), (6, 0, 0));
     let before = statistics();
@@ -22,7 +22,7 @@ fn commits_and_reads() {
     atomically(|tx| tx.read(&a).copied());
     a.load();
     a.with(|_| ());
-    a.compare_exchange(&99, 100).unwrap_err();
+    a.compare_and_store(&99, 100).unwrap_err();
     let since = statistics().since(&before);
     assert_eq!((since.commits, since.read_only, since.aborts()), (0, 5, 0));
 }

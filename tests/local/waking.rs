@@ -1,6 +1,6 @@
 //! Many sleep on one cell: a change wakes few of them, and nobody is forgotten.
 //!
-//! The pacer wakes by the clock; so where wake-ups are bounded, time that has passed counts, and a
+//! The timer wakes by the clock; so where wake-ups are bounded, time that has passed counts, and a
 //! slow machine fails nothing.
 
 use crate::support::{alone, guarded, message_of, wait_until};
@@ -246,10 +246,10 @@ fn all_leave(what: &'static str, leave: impl Fn(&TVar<bool>) + Send + Sync + Cop
             stop.store(true);
         });
         let since = statistics().since(&before);
-        println!("{what}: {} of {} woken by a pacer", since.paced, since.wakes);
+        println!("{what}: {} of {} woken by a timer", since.paced, since.wakes);
         assert_eq!(since.wakes, crowd);
-        // A pacer wakes one each 4 ms beside the others. By itself it would have woken nearly all.
-        assert!(since.paced < crowd / 2, "{} of {crowd} woken by a pacer", since.paced);
+        // A timer wakes one each 4 ms beside the others. By itself it would have woken nearly all.
+        assert!(since.paced < crowd / 2, "{} of {crowd} woken by a timer", since.paced);
     });
 }
 

@@ -36,7 +36,7 @@ fn values_of_all_kinds_are_written_and_found_again() {
     assert!(shared.find_root::<u64>("nothing").unwrap().is_none());
     assert_eq!(shared.roots().unwrap(), ["pair", "name", "bytes"]);
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.unreachable == 0, "{report}");
     assert_eq!((report.cells, report.versions, report.retired), (4, 4, 0), "{report}");
 }
@@ -46,7 +46,7 @@ fn what_does_not_commit_leaves_nothing() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();
     let cell = shared.root("cell", 1_u64).unwrap();
-    let before = shared.check();
+    let before = shared.verify();
     let cancelled: Result<(), _> = shared.atomically(|tx| {
         tx.write(cell, &2)?;
         let new = tx.create(&3_u64)?;
@@ -65,7 +65,7 @@ fn what_does_not_commit_leaves_nothing() {
     assert!(panicked.is_err());
     shared.collect().unwrap();
     assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 1);
-    let after = shared.check();
+    let after = shared.verify();
     assert_eq!((after.cells, after.versions, after.retired), (before.cells, before.versions, 0));
     assert!(after.is_sound(), "{after}");
 }
@@ -113,7 +113,7 @@ fn a_freed_cell_and_a_foreign_one_are_errors() {
         Err(TransactionError::OtherSize { expected: 32, found: 8 })
     ));
     shared.collect().unwrap();
-    assert!(shared.check().is_sound());
+    assert!(shared.verify().is_sound());
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn threads_count_and_memory_comes_back() {
     });
     assert_eq!(shared.snapshot(|view| view.read(cells[0])).unwrap(), 4 * TIMES);
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound(), "{report}");
     assert_eq!((report.cells, report.versions), (5, 5), "{report}");
     assert!(report.retired < 8192 && report.unreachable == 0, "{report}");
@@ -209,7 +209,7 @@ fn a_long_transaction_among_short_ones_goes_first() {
         }
         // As often as it takes for one to lose that often: mostly the first few.
         for round in 0..2000 {
-            if round >= 20 && shared.overview().statistics.pressed > 0 {
+            if round >= 20 && shared.inspect().statistics.escalated > 0 {
                 break;
             }
             let (begin, mut attempts) = (std::time::Instant::now(), 0);
@@ -228,8 +228,8 @@ fn a_long_transaction_among_short_ones_goes_first() {
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     println!("at most {most} attempts, {longest:?}");
-    assert!(most < 100, "{most} attempts, and it should have pressed after 8");
-    assert!(shared.overview().statistics.pressed > 0, "nobody pressed: this shows nothing");
+    assert!(most < 100, "{most} attempts, and it should have escalated after 8");
+    assert!(shared.inspect().statistics.escalated > 0, "nobody escalated: this shows nothing");
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_retry_sleeps_until_there_is_something() {
         assert_eq!(taker.join().unwrap(), (0..1000).collect::<Vec<_>>());
     });
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.unreachable == 0, "{report}");
 }
 
@@ -326,7 +326,7 @@ proptest! {
         }).unwrap();
         prop_assert_eq!(&all, &model);
         shared.collect().unwrap();
-        let report = shared.check();
+        let report = shared.verify();
         prop_assert!(report.is_sound() && report.unreachable == 0, "{}", report);
         let buckets = shared.snapshot(|view| map.buckets(view)).unwrap();
         let top = usize::from(buckets > 1);
@@ -388,12 +388,12 @@ fn files_that_are_no_regions_are_told_apart_and_left_alone() {
         assert!(matches!(why, Unusable::Truncated { .. }), "{length}: {why}");
     }
     std::fs::write(place.path(), &whole).unwrap();
-    let lease = contempo::shared::lease_path(place.path());
-    std::fs::rename(&lease, lease.with_extension("kept")).unwrap();
-    assert!(matches!(unusable(&place), Unusable::LeaseFileReplaced));
-    std::fs::write(&lease, "").unwrap();
-    assert!(matches!(unusable(&place), Unusable::LeaseFileReplaced));
-    std::fs::rename(lease.with_extension("kept"), &lease).unwrap();
+    let lock_file = contempo::shared::liveness_path(place.path());
+    std::fs::rename(&lock_file, lock_file.with_extension("kept")).unwrap();
+    assert!(matches!(unusable(&place), Unusable::LivenessFileReplaced));
+    std::fs::write(&lock_file, "").unwrap();
+    assert!(matches!(unusable(&place), Unusable::LivenessFileReplaced));
+    std::fs::rename(lock_file.with_extension("kept"), &lock_file).unwrap();
     assert_eq!(std::fs::read(place.path()).unwrap(), whole, "nothing was touched");
     Shared::open(&place).unwrap();
 }
@@ -419,7 +419,7 @@ fn a_region_that_may_not_grow_says_so_and_goes_on() {
     let too_large = shared.atomically(|tx| tx.create(&[0_u8; 40_000][..]));
     assert!(matches!(too_large, Err(TransactionError::NoBlock(_))));
     shared.collect().unwrap();
-    assert!(shared.check().is_sound());
+    assert!(shared.verify().is_sound());
 }
 
 #[test]
@@ -428,7 +428,7 @@ fn damage_that_looks_like_our_own_mark_is_no_base_of_a_commit() {
     let shared = Shared::create(&place, &Options::new()).unwrap();
     let cell = shared.root("cell", 1_u64).unwrap();
     let file = std::fs::File::options().write(true).open(place.path()).unwrap();
-    let link = u64::from(cell.words()[0] as u32) * 16 + 8;
+    let link = u64::from(cell.to_bits()[0] as u32) * 16 + 8;
     let damaged = shared.atomically(|tx| {
         tx.read(cell)?;
         file.write_all_at(&[0xff; 8], link).unwrap();
@@ -447,7 +447,7 @@ fn a_bad_link_is_damage_and_no_value_of_another_size() {
             let cell = shared.root("cell", 1_u64).unwrap();
             let text = shared.root_of("text", "text").unwrap();
             let file = std::fs::File::options().write(true).open(place.path()).unwrap();
-            for handle in [cell.words()[0], text.words()[0]] {
+            for handle in [cell.to_bits()[0], text.to_bits()[0]] {
                 let link = u64::from(handle as u32) * 16 + 8;
                 file.write_all_at(&bits.to_ne_bytes(), link).unwrap();
             }
@@ -467,7 +467,7 @@ fn a_bad_link_is_damage_and_no_value_of_another_size() {
 fn both_files_have_the_mode_that_was_asked_for() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new().mode(0o666)).unwrap();
-    for file in [place.path(), &contempo::shared::lease_path(&place)] {
+    for file in [place.path(), &contempo::shared::liveness_path(&place)] {
         let mode = std::fs::metadata(file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o666, "{}", file.display());
     }
@@ -482,7 +482,7 @@ fn the_same_region_opened_twice_is_one() {
     let cell = shared.root("cell", 1_u64).unwrap();
     again.atomically(|tx| tx.write(cell, &2)).unwrap();
     assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 2);
-    assert_eq!(shared.overview().attached.len(), 1);
+    assert_eq!(shared.inspect().attached.len(), 1);
 }
 
 /// What looks like a cell, in the data of a version, and a handle to it.
@@ -502,12 +502,12 @@ fn a_handle_cannot_be_made_up_to_reach_data() {
     // Generation 0: a version with 8 bytes, committed at stamp 1; and a cell whose value that is.
     let version = make(&[1 << 32, 2, 0, 0, 0, 8, 0x1234, 0]);
     let cell = make(&[2 << 32, 1 << 32 | place_of(version), 0, 0, 7, 7]);
-    let forged = Cell::<u64>::from_words([2 << 32 | place_of(cell), version.words()[1]]);
+    let forged = Cell::<u64>::from_bits([2 << 32 | place_of(cell), version.to_bits()[1]]);
     let read = shared.snapshot(|view| view.read(forged));
     assert!(matches!(read, Err(TransactionError::NoSuchCell)), "{read:x?}");
     let written = shared.atomically(|tx| tx.write(forged, &99));
     assert!(matches!(written, Err(TransactionError::NoSuchCell)), "{written:?}");
-    assert!(shared.check().is_sound());
+    assert!(shared.verify().is_sound());
 }
 
 /// The header of a superblock of cells that nobody owns looks, word by word, as a cell could look.
@@ -523,14 +523,14 @@ fn a_handle_of_no_cell_is_none_wherever_it_points() {
     });
     let cells = made.join().unwrap();
     let shared = Shared::open(&place).unwrap();
-    let known = |words: [u64; 2]| cells.iter().any(|cell| cell.words() == words);
-    let region = cells[0].words()[1];
+    let known = |words: [u64; 2]| cells.iter().any(|cell| cell.to_bits() == words);
+    let region = cells[0].to_bits()[1];
     let mut directories = Vec::new();
     // Every place of the first 16 superblocks, as a cell's handle of generation 0, and as other kinds.
     for kind in 0..4_u64 {
         for at in 0..16 * 65536 / 16_u64 {
             let words = [kind << 32 | at, region];
-            let cell = Cell::<[u8]>::from_words(words);
+            let cell = Cell::<[u8]>::from_bits(words);
             let read = shared.snapshot(|view| Ok(view.read(cell)?.len()));
             match read {
                 Err(TransactionError::NoSuchCell) => {}

@@ -59,8 +59,8 @@ fn use_it(place: &Path, in_use: bool, damage: impl Fn()) -> bool {
         damage();
     }
     let Ok(shared) = Shared::open(place) else { return false };
-    let _ = shared.check().to_string();
-    let _ = shared.overview().to_string();
+    let _ = shared.verify().to_string();
+    let _ = shared.inspect().to_string();
     let _ = shared.roots();
     let Ok(content) = Content::find(&shared) else { return true };
     for round in 0..2 {
@@ -74,7 +74,7 @@ fn use_it(place: &Path, in_use: bool, damage: impl Fn()) -> bool {
     // Another thread, with another slot. Until it has left, not only done: the file is changed after that.
     std::thread::scope(|scope| drop(scope.spawn(|| use_cells(&shared, &content, 2)).join()));
     let _ = shared.reap();
-    let _ = shared.check().to_string();
+    let _ = shared.verify().to_string();
     true
 }
 

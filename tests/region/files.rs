@@ -2,7 +2,9 @@
 //! removed; and a region that was cut off is told.
 
 use crate::support::region::{Place, play, role};
-use contempo::shared::{Cell, OpenError, Options, Shared, TransactionError, Unusable, lease_path};
+use contempo::shared::{
+    Cell, OpenError, Options, Shared, TransactionError, Unusable, liveness_path,
+};
 use std::fs::{File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -58,7 +60,7 @@ fn what_is_no_region_is_not_removed() {
     let folder = Folder::new("no-region");
     let (region, path) = (folder.join("region"), folder.join("file"));
     make(&region);
-    let lease = lease_path(&region);
+    let lock_file = liveness_path(&region);
     let text = "a letter to a friend";
     let zeros_first = [&[0; 4096], text.as_bytes()].concat();
     let contents: [&[u8]; 5] = [b"", text.as_bytes(), &[0; 512], &zeros_first, b"CONTEMP"];
@@ -70,10 +72,10 @@ fn what_is_no_region_is_not_removed() {
         assert_eq!((folder.content(), std::fs::read(&path).unwrap()), (before, content.to_vec()));
     }
     std::fs::remove_file(&path).unwrap();
-    // The lease file of a region; a folder; nothing.
+    // The liveness file of a region; a folder; nothing.
     std::fs::create_dir(&path).unwrap();
     let before = folder.content();
-    for path in [&lease, &path] {
+    for path in [&lock_file, &path] {
         let refused = Shared::remove(path).unwrap_err();
         assert!(matches!(refused, OpenError::Unusable(Unusable::NotARegion)), "{refused:?}");
     }
@@ -85,12 +87,12 @@ fn what_is_no_region_is_not_removed() {
     // Also while it is in use here.
     aside(|| {
         let shared = Shared::open(&region).unwrap();
-        let refused = Shared::remove(&lease).unwrap_err();
+        let refused = Shared::remove(&lock_file).unwrap_err();
         assert!(matches!(refused, OpenError::Unusable(Unusable::NotARegion)), "{refused:?}");
         drop(shared);
     });
     Shared::remove(&region).unwrap();
-    assert!(!region.exists() && !lease.exists());
+    assert!(!region.exists() && !lock_file.exists());
 }
 
 #[test]
@@ -99,7 +101,7 @@ fn a_link_to_a_region_is_followed_to_open_it_and_not_to_remove_it() {
     let (region, link) = (other.join("region"), folder.join("link"));
     make(&region);
     symlink(&region, &link).unwrap();
-    // By the link, in another folder, it is the same region; and leaves no lease file there.
+    // By the link, in another folder, it is the same region; and leaves no liveness file there.
     aside(|| drop(Shared::open(&link).unwrap()));
     aside(|| {
         let shared = Shared::open(&region).unwrap();
@@ -128,52 +130,52 @@ fn a_link_to_a_region_is_followed_to_open_it_and_not_to_remove_it() {
 }
 
 #[test]
-fn what_stands_at_the_lease_files_place_is_neither_followed_nor_changed() {
-    let folder = Folder::new("lease-link");
+fn what_stands_at_the_liveness_files_place_is_neither_followed_nor_changed() {
+    let folder = Folder::new("lock_file-link");
     let (region, private) = (folder.join("region"), folder.join("private"));
-    let lease = lease_path(&region);
+    let lock_file = liveness_path(&region);
     let options = Options::new().mode(0o666);
-    let contents: [&[u8]; 3] = [b"", b"a key", &contempo_alloc::region::lease::MAGIC];
+    let contents: [&[u8]; 3] = [b"", b"a key", &contempo_alloc::region::liveness::MAGIC];
     for (number, content) in contents.into_iter().enumerate() {
         std::fs::write(&private, content).unwrap();
         std::fs::set_permissions(&private, Permissions::from_mode(0o600)).unwrap();
         for by_link in [true, false] {
             if by_link {
-                symlink(&private, &lease).unwrap();
+                symlink(&private, &lock_file).unwrap();
             } else if number == 2 {
                 continue; // That is what our own look like.
             } else {
-                std::fs::copy(&private, &lease).unwrap();
+                std::fs::copy(&private, &lock_file).unwrap();
             }
             let before = folder.content();
             let refused = Shared::create(&region, &options).unwrap_err();
             assert!(
-                matches!(refused, OpenError::System { what: "open the lease file", .. }),
+                matches!(refused, OpenError::System { what: "open the liveness file", .. }),
                 "{refused:?}"
             );
             assert_eq!(folder.content(), before, "case {number}, link {by_link}");
-            std::fs::remove_file(&lease).unwrap();
+            std::fs::remove_file(&lock_file).unwrap();
         }
         std::fs::remove_file(&private).unwrap();
     }
-    // A region whose lease file has been replaced by a link, even to itself.
+    // A region whose liveness file has been replaced by a link, even to itself.
     make(&region);
-    std::fs::rename(&lease, &private).unwrap();
-    symlink(&private, &lease).unwrap();
+    std::fs::rename(&lock_file, &private).unwrap();
+    symlink(&private, &lock_file).unwrap();
     let before = folder.content();
     let refused = aside(|| Shared::open(&region).map(drop)).unwrap_err();
-    assert!(matches!(refused, OpenError::Unusable(Unusable::LeaseFileReplaced)), "{refused:?}");
+    assert!(matches!(refused, OpenError::Unusable(Unusable::LivenessFileReplaced)), "{refused:?}");
     assert!(Shared::remove(&region).is_err());
     assert_eq!(folder.content(), before);
 }
 
-/// As regions were made before lease files had a mark: empty, and named by the region.
+/// As regions were made before liveness files had a mark: empty, and named by the region.
 #[test]
-fn a_lease_file_that_its_region_names_needs_no_mark() {
+fn a_liveness_file_that_its_region_names_needs_no_mark() {
     let folder = Folder::new("old-lease");
     let region = folder.join("region");
     make(&region);
-    File::options().write(true).open(lease_path(&region)).unwrap().set_len(0).unwrap();
+    File::options().write(true).open(liveness_path(&region)).unwrap().set_len(0).unwrap();
     aside(|| {
         Shared::open(&region).unwrap().root("cell", 1_u64).unwrap();
     });
@@ -187,12 +189,12 @@ fn a_region_that_was_cut_off_is_not_opened() {
     let options = Options::new().first_bytes(0).processes(1).threads(2);
     let (cell, region) = aside(|| {
         let shared = Shared::create(&place, &options).unwrap();
-        let words = shared.root("cell", 7_u64).unwrap().words();
+        let words = shared.root("cell", 7_u64).unwrap().to_bits();
         // It grows beyond what every region has at least.
         for n in 0..8 {
             shared.atomically(|tx| tx.create(&[n; 30_000][..])).unwrap();
         }
-        (words, shared.overview().instance)
+        (words, shared.inspect().instance)
     });
     let whole = std::fs::read(place.path()).unwrap();
     let file = File::options().read(true).write(true).open(place.path()).unwrap();
@@ -213,9 +215,9 @@ fn a_region_that_was_cut_off_is_not_opened() {
         std::os::unix::fs::FileExt::write_all_at(&file, &whole, 0).unwrap();
     }
     let shared = Shared::open(&place).unwrap();
-    assert_eq!(shared.overview().instance, region);
-    assert_eq!(shared.snapshot(|view| view.read(Cell::<u64>::from_words(cell))).unwrap(), 7);
-    assert!(shared.check().is_sound());
+    assert_eq!(shared.inspect().instance, region);
+    assert_eq!(shared.snapshot(|view| view.read(Cell::<u64>::from_bits(cell))).unwrap(), 7);
+    assert!(shared.verify().is_sound());
 }
 
 #[test]
@@ -232,7 +234,7 @@ fn a_region_that_is_cut_off_in_use_is_told_where_that_can_be_seen() {
         cut_off();
         match &way[..] {
             "check" => {
-                let report = shared.check().to_string();
+                let report = shared.verify().to_string();
                 assert!(report.contains("the file ends before"), "{report}");
             }
             "reap" => {

@@ -1,7 +1,7 @@
 //! Many make, open and remove regions at one place, and makers die: nobody ever sees half of one.
 
 use crate::support::region::{Place, play, role};
-use contempo::shared::{OpenError, Options, Shared, Unusable, lease_path};
+use contempo::shared::{OpenError, Options, Shared, Unusable, liveness_path};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::Barrier;
@@ -129,12 +129,11 @@ fn a_region_comes_to_its_place_with_all_that_belongs_to_it() {
             };
             opened.root("cell", 1_u64).unwrap();
             let made: Vec<_> = makers.into_iter().filter_map(|it| it.join().unwrap()).collect();
-            made.iter()
-                .for_each(|it| assert_eq!(it.overview().instance, opened.overview().instance));
+            made.iter().for_each(|it| assert_eq!(it.inspect().instance, opened.inspect().instance));
             made.len()
         });
         assert_eq!(wins, 1);
-        assert_eq!(beside(place.path()).len(), 1, "the lease file: {:?}", beside(place.path()));
+        assert_eq!(beside(place.path()).len(), 1, "the liveness file: {:?}", beside(place.path()));
     }
 }
 
@@ -154,13 +153,13 @@ fn a_maker_that_dies_leaves_nothing_that_is_in_the_way() {
         drafts += beside(place.path()).iter().filter(|it| it.contains(".making-")).count();
         // What is there is whole, or nothing is.
         match Shared::open(&place) {
-            Ok(shared) => assert!(shared.check().is_sound(), "{}", shared.check()),
+            Ok(shared) => assert!(shared.verify().is_sound(), "{}", shared.verify()),
             Err(why) => assert!(is(&why, ErrorKind::NotFound), "round {round}: {why:?}"),
         }
         let _ = Shared::remove(&place);
         drop(Shared::create(&place, &options()).unwrap());
         let left = beside(place.path());
-        assert_eq!(left.len(), 1, "the lease file alone: {left:?}");
+        assert_eq!(left.len(), 1, "the liveness file alone: {left:?}");
         Shared::remove(&place).unwrap();
         assert!(beside(place.path()).is_empty());
     }
@@ -186,20 +185,20 @@ fn whoever_fails_leaves_the_files_of_others_alone() {
     let refused = Shared::remove(&place).unwrap_err();
     assert!(matches!(refused, OpenError::Unusable(Unusable::NotARegion)), "{refused:?}");
     std::fs::remove_file(place.path()).unwrap();
-    // The lease file of a region that is gone, but in use still, serves the next one too.
+    // The liveness file of a region that is gone, but in use still, serves the next one too.
     let old = Shared::create(&place, &options()).unwrap();
     old.root("cell", 1_u64).unwrap();
     std::fs::remove_file(place.path()).unwrap();
     let new = Shared::create(&place, &options()).unwrap();
-    assert_ne!(old.overview().instance, new.overview().instance);
+    assert_ne!(old.inspect().instance, new.inspect().instance);
     let cells = (old.root("cell", 2_u64).unwrap(), new.root("cell", 2_u64).unwrap());
     assert_eq!(old.snapshot(|view| view.read(cells.0)).unwrap(), 1);
     assert_eq!(new.snapshot(|view| view.read(cells.1)).unwrap(), 2);
     drop(old);
-    assert!(new.overview().attached.iter().all(|slot| slot.alive));
-    // A failure after the lease file was made takes it away again.
+    assert!(new.inspect().attached.iter().all(|slot| slot.alive));
+    // A failure after the liveness file was made takes it away again.
     Shared::remove(&place).unwrap();
     let failed = Shared::create(&place, &Options::new().most_bytes(1 << 50));
     assert!(failed.is_err() && beside(place.path()).is_empty());
-    assert!(!lease_path(&place).exists());
+    assert!(!liveness_path(&place).exists());
 }

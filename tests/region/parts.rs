@@ -108,7 +108,7 @@ fn a_cell_of_a_failed_side_is_none_for_the_rest_of_the_transaction() {
 fn what_is_written_again_after_an_undone_part_counts() {
     let (_place, shared) = fresh();
     let cells: Vec<Cell<u64>> = (0..40).map(|n| shared.root(&format!("{n}"), 0).unwrap()).collect();
-    let before = shared.check().cells; // The directory has more than one for so many roots.
+    let before = shared.verify().cells; // The directory has more than one for so many roots.
     let fail = |tx: &Transaction<'_>, value: u64| {
         let part = tx.nested(|tx| {
             cells.iter().try_for_each(|cell| tx.write(*cell, &value))?;
@@ -221,7 +221,7 @@ fn leaving_with_an_error_rolls_everything_back_and_the_error_comes_out() {
     sound(&shared, 3);
     shared.atomically(|tx| tx.write(text, "42")).unwrap();
     assert_eq!((parse().unwrap(), get(&shared, a)), (42, 100));
-    assert_eq!(shared.overview().statistics.aborts_user, 1);
+    assert_eq!(shared.inspect().statistics.aborts_user, 1);
     // What is no error of the user's.
     let gone =
         shared.try_atomically(|tx| -> Result<u64, Abort<()>> { Ok(tx.read(Cell::<u64>::null())?) });
@@ -302,6 +302,6 @@ fn collections_are_undone_with_their_part() {
     });
     look.unwrap();
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.unreachable == 0 && report.retired == 0, "{report}");
 }

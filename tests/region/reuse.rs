@@ -20,7 +20,7 @@ fn what_was_emptied_takes_values_of_any_size() {
     // The largest have two to a superblock; small ones have a head of 48 bytes, and a cell of 32.
     assert!(least[0] > 1_900_000 && least[1] > 2_300_000, "{least:?}");
     assert!(least[2] > 600_000 && least[3] > 2_700_000, "{least:?}");
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.retired == 0, "{report}");
 }
 
@@ -36,13 +36,13 @@ fn a_region_does_not_grow_while_much_of_it_is_empty() {
     let mut bytes = Vec::new();
     for size in [150, 1000, 40, 3000, 500, 150] {
         let made = make(size);
-        bytes.push(shared.overview().bytes);
+        bytes.push(shared.inspect().bytes);
         free(&shared, &made);
     }
     println!("the file's bytes, one size after the other: {bytes:?}");
     // The class of what was filled first has some loss that others have not; and growth is by a quarter.
     assert!(bytes.iter().all(|most| *most < bytes[0] * 2), "{bytes:?}");
-    assert!(shared.check().is_sound());
+    assert!(shared.verify().is_sound());
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn removals_work_in_a_full_region() {
         shared.atomically(|tx| tx.free(cell)).unwrap();
     }
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.retired == 0, "{report}");
     // The map keeps its buckets.
     let made = fill(&shared, &[1; 1000]).len();

@@ -31,7 +31,7 @@ fn hold(shared: &Shared, looked_at: bool) {
         barrier.wait();
         reader.join().unwrap();
     });
-    assert!(shared.check().retired >= cells.len());
+    assert!(shared.verify().retired >= cells.len());
 }
 
 fn hear(child: &mut Child, word: &str) {
@@ -88,7 +88,7 @@ fn room_that_an_idle_process_holds_is_found() {
         free(&shared, &made[4..]);
         shared.reap().unwrap();
         shared.collect().unwrap();
-        let report = shared.check();
+        let report = shared.verify();
         assert!(report.is_sound() && report.retired == 0 && report.cells == 2, "{role}: {report}");
     }
 }
@@ -122,7 +122,7 @@ fn room_that_idle_threads_of_the_same_process_hold_is_found() {
         });
     }
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.retired == 0 && report.cells == 2, "{report}");
 }
 
@@ -161,7 +161,7 @@ fn large_values_are_freed_before_there_are_many() {
     let mut most = 0;
     for number in 0..200 {
         shared.atomically(|tx| tx.write(cell, &[number; LARGE][..])).unwrap();
-        most = most.max(shared.check().retired);
+        most = most.max(shared.verify().retired);
     }
     assert!(most * LARGE < 512 * 1024, "{most} large values were held");
 }
@@ -200,7 +200,7 @@ fn a_crowd_in_a_full_region_takes_nothing_that_is_in_use() {
     assert!(made > 100 && full > 0, "this shows nothing: {made} values, {full} times full");
     shared.reap().unwrap();
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.retired == 0 && report.cells == 2, "{report}");
 }
 
@@ -249,10 +249,10 @@ fn threads_that_have_ended_give_their_slots_back() {
     });
     assert_eq!(seen.unwrap(), (13, 13));
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.retired == 0, "{report}");
     assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), 37);
-    assert_eq!(shared.overview().attached.len(), 1);
+    assert_eq!(shared.inspect().attached.len(), 1);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_default_region_has_room_for_a_pool_of_processes() {
     let shared = Shared::create(&place, &Options::new()).unwrap();
     one_each(&shared, 600, true);
     shared.collect().unwrap();
-    assert_eq!((shared.overview().attached.len(), shared.check().retired), (1, 0));
+    assert_eq!((shared.inspect().attached.len(), shared.verify().retired), (1, 0));
 }
 
 static LEFT_AT_EXIT: OnceLock<(Shared, Cell<str>, &'static str)> = OnceLock::new();
@@ -318,7 +318,7 @@ fn who_exits_inside_a_transaction_leaves_what_its_references_lead_to() {
         assert!(ended.success(), "{role}: {ended}");
         shared.reap().unwrap();
         shared.collect().unwrap();
-        let report = shared.check();
+        let report = shared.verify();
         assert!(report.is_sound() && report.retired == 0 && report.cells == 2, "{role}: {report}");
         let good = shared.snapshot(|view| Ok(view.read(cell)? == "another, as long"));
         assert!(good.unwrap());
@@ -340,11 +340,11 @@ fn a_file_size_limit_is_an_error() {
             let error = Shared::create(&place, &Options::new()).unwrap_err();
             let OpenError::System { error, .. } = error else { panic!("{error:?}") };
             assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
-            assert!(!place.exists() && !contempo::shared::lease_path(&place).exists());
+            assert!(!place.exists() && !contempo::shared::liveness_path(&place).exists());
             return;
         }
         let shared = Shared::open(place).unwrap();
-        let before = shared.overview().bytes;
+        let before = shared.inspect().bytes;
         limit(before + (3 << 20));
         let (mut made, mut why) = (Vec::new(), None);
         while why.is_none() {
@@ -358,7 +358,7 @@ fn a_file_size_limit_is_an_error() {
         };
         assert_eq!(said, before + (3 << 20));
         // All of what is allowed is used; nothing has changed but that.
-        let bytes = shared.overview().bytes;
+        let bytes = shared.inspect().bytes;
         assert!(bytes <= said && bytes + (128 << 10) > said, "{bytes} of {said}");
         assert!(made.len() * LARGE > 2 << 20, "{} values", made.len());
         free(&shared, &made[..4]);
@@ -371,9 +371,9 @@ fn a_file_size_limit_is_an_error() {
     assert!(play(name, "grows", place.path()).wait().unwrap().success());
     // It was the other's limit.
     shared.reap().unwrap();
-    let before = shared.overview().bytes;
+    let before = shared.inspect().bytes;
     for _ in 0..200 {
         shared.atomically(|tx| tx.create(&[7_u8; LARGE][..])).unwrap();
     }
-    assert!(shared.overview().bytes > before && shared.check().is_sound());
+    assert!(shared.inspect().bytes > before && shared.verify().is_sound());
 }

@@ -4,7 +4,7 @@ use crate::support::region::{Place, play, role, sound};
 use contempo::shared::collections::{Map, OrderedMap, Queue, Vector};
 use contempo::shared::{
     Cell, OpenError, Options, RootError, RootKind, Shared, Transaction, TransactionError, Unusable,
-    lease_path,
+    liveness_path,
 };
 use std::collections::BTreeSet;
 
@@ -92,7 +92,7 @@ fn a_root_is_removed_with_all_that_it_has() {
             Ok(())
         };
         shared.atomically(fill).unwrap();
-        assert!(shared.check().cells > 3_500);
+        assert!(shared.verify().cells > 3_500);
         for root in shared.roots().unwrap() {
             assert!(shared.remove_root(&root.name).unwrap(), "{root:?}");
             assert!(!shared.remove_root(&root.name).unwrap(), "{root:?}");
@@ -156,7 +156,7 @@ fn threads_make_and_remove_roots() {
         }
     }
     assert_eq!((sum, others), (3 * 400, 3 * 134));
-    let report = shared.check();
+    let report = shared.verify();
     sound(&shared, report.cells);
     assert_eq!(report.unreachable, 0, "{report}");
 }
@@ -170,7 +170,7 @@ fn a_region_is_opened_or_made_by_one_call() {
         let shared = Shared::open_or_create(place, &options).unwrap();
         let count = shared.root("count", 0_u64).unwrap();
         shared.atomically(|tx| tx.modify(count, |count| count + 1)).unwrap();
-        shared.overview().instance
+        shared.inspect().instance
     };
     if let Some((_, place)) = role() {
         join(place.as_ref());
@@ -219,6 +219,6 @@ fn sizes_out_of_range_are_named() {
         let error = Shared::create(&place, &options).unwrap_err();
         assert!(matches!(error, OpenError::OutOfRange { .. }), "{error:?}");
         assert!(error.to_string().contains(text), "{error}");
-        assert!(!place.path().exists() && !lease_path(&place).exists());
+        assert!(!place.path().exists() && !liveness_path(&place).exists());
     }
 }

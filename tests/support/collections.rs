@@ -12,7 +12,7 @@ pub(crate) fn config() -> ProptestConfig {
 /// Everything is where it should be, and nothing is lost.
 pub(crate) fn sound(shared: &Shared) {
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.unreachable == 0 && report.retired == 0, "{report}");
     assert_eq!(report.cells, report.versions, "{report}");
 }

@@ -3,7 +3,7 @@
 use contempo::{Settings, StmResult, TVar, Transaction, configure};
 use std::time::Duration;
 
-/// Longer than any test: a lease that does not end.
+/// Longer than any test: a liveness lock that does not end.
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(3600);
 
 /// Sets what `change` makes of the defaults, for the length of a test.

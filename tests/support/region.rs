@@ -30,7 +30,7 @@ impl Place {
 
     pub(crate) fn remove(&self) {
         let _ = std::fs::remove_file(&self.0);
-        let _ = std::fs::remove_file(contempo::shared::lease_path(&self.0));
+        let _ = std::fs::remove_file(contempo::shared::liveness_path(&self.0));
     }
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn set(shared: &Shared, cell: Cell<u64>, value: u64) {
 /// Everything is where it should be, nothing is lost, and there are so many cells.
 pub(crate) fn sound(shared: &Shared, cells: usize) {
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && (report.retired, report.dead) == (0, 0), "{report}");
     assert_eq!((report.cells, report.versions), (cells, cells), "{report}");
 }

@@ -76,7 +76,7 @@ pub(crate) fn stale_handles_stay_stale(rounds: usize, mut each: impl FnMut()) {
         free(&shared, &texts);
         gone(&stale, "under nothing");
     }
-    assert!(shared.check().is_sound(), "{}", shared.check());
+    assert!(shared.verify().is_sound(), "{}", shared.verify());
 }
 
 /// A superblock that is emptied beside a transaction keeps its class until that has ended.
@@ -154,7 +154,7 @@ pub(crate) fn what_the_dead_had_retired_is_found(
         };
         let cells: Vec<Cell<[u8]>> = (0..600).map(make).collect();
         shared.root_of("cells", bytemuck::cast_slice::<_, u8>(&cells)).unwrap();
-        let before = shared.check();
+        let before = shared.verify();
         let looked = shared.snapshot(|view| {
             let seen = view.read(cells[0])?;
             std::thread::scope(|scope| {
@@ -167,7 +167,7 @@ pub(crate) fn what_the_dead_had_retired_is_found(
         looked.unwrap();
         assert_eq!(shared.reap().unwrap().slots, 1);
         shared.collect().unwrap();
-        let report = shared.check();
+        let report = shared.verify();
         assert!(report.is_sound() && report.retired == 0, "{report}");
         assert_eq!(report.cells, before.cells - 200, "{report}");
     }
@@ -265,7 +265,7 @@ pub(crate) fn updates_do_not_use_up_the_room_for_removals(mut each: impl FnMut()
         freed.unwrap_or_else(|why| panic!("value {number}: {why}"));
     }
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.retired == 0, "{report}");
     let made = fill(&shared, &[1; 1000]).len();
     assert!(made > 800, "{made} values");

@@ -112,7 +112,7 @@ fn named(statistics: &Statistics) -> [(&'static str, u64); 24] {
         ("bumps", statistics.bumps),
         ("takeovers", statistics.takeovers),
         ("queued", statistics.queued),
-        ("pressed", statistics.pressed),
+        ("pressed", statistics.escalated),
         ("passed", statistics.passed),
         ("called", statistics.called),
         ("revoked", statistics.revoked),

@@ -64,7 +64,7 @@ pub(crate) fn prepare(folder: &Path) -> Result<(), Failed> {
     let bytes: Vec<u8> = cells
         .iter()
         .flat_map(|cell| {
-            let words: [u64; 2] = cell.words();
+            let words: [u64; 2] = cell.to_bits();
             words.into_iter().flat_map(u64::to_ne_bytes)
         })
         .collect();
@@ -82,7 +82,7 @@ fn cells(shared: &Shared) -> Result<Vec<Cell<u64>>, Failed> {
     Ok(shared.snapshot(|view| {
         let words = view.read(root)?.chunks_exact(16).map(|bytes| {
             let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|byte| bytes[at + byte]));
-            Cell::from_words([word(0), word(8)])
+            Cell::from_bits([word(0), word(8)])
         });
         Ok(words.collect())
     })?)

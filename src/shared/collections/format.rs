@@ -144,7 +144,7 @@ pub(super) fn level<'r>(at: &impl Reader<'r>, bytes: &[u8]) -> Result<u32, Inter
 
 /// The node that a handle in `of` names.
 pub(super) fn child(of: Node, handle: u64) -> Node {
-    Cell::from_words([handle, of.words()[1]])
+    Cell::from_bits([handle, of.to_bits()[1]])
 }
 
 /// The handles of the children of an inner node, whatever its keys are; none if there are not so many.

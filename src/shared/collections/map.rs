@@ -59,7 +59,7 @@ use walk::Walk;
 /// assert_eq!(shared.snapshot(|view| stock.get(view, &7))?, Some(100));
 /// assert_eq!(shared.atomically(|tx| stock.remove(tx, &7))?, Some(100));
 /// # std::fs::remove_file(&path)?;
-/// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+/// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -177,7 +177,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// })?;
     /// assert_eq!(found, Some(100));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create(tx: &Transaction<'_>, buckets: NonZeroUsize) -> Result<Self, Interrupt> {
@@ -206,7 +206,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
         let mut children = Vec::with_capacity(1 << here);
         for _ in 0..1_u32 << here {
             let child = tx.create(&Self::grown(tx, bits - here, here)?[..])?;
-            children.push(child.words()[0]);
+            children.push(child.to_bits()[0]);
         }
         Ok(node(&children))
     }
@@ -226,7 +226,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// shared.atomically(|tx| map.free(tx))?;
     /// assert!(shared.atomically(|tx| map.get(tx, &1)).is_err()); // there is no such map
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn free(self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
@@ -250,7 +250,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// shared.atomically(|tx| map.clear(tx))?;
     /// assert_eq!(shared.snapshot(|view| Ok(map.iter(view).count()))?, 0);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
@@ -259,7 +259,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     }
 
     fn hash(&self, key: &K) -> u64 {
-        let hash = hash(self.top.words()[1], bytemuck::bytes_of(key));
+        let hash = hash(self.top.to_bits()[1], bytemuck::bytes_of(key));
         #[cfg(test)]
         let hash = hash & tests::MASK.get();
         hash
@@ -308,7 +308,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// assert_eq!(shared.atomically(|tx| map.get(tx, &1))?, Some(10));
     /// assert_eq!(shared.snapshot(|view| map.get(view, &2))?, None);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn get<'a>(&self, at: &impl Reader<'a>, key: &K) -> Result<Option<V>, Interrupt> {
@@ -335,7 +335,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// assert_eq!(shared.atomically(|tx| map.insert(tx, 1, 10))?, None);
     /// assert_eq!(shared.atomically(|tx| map.insert(tx, 1, 20))?, Some(10));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn insert(&self, tx: &Transaction<'_>, key: K, value: V) -> Result<Option<V>, Interrupt> {
@@ -377,7 +377,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// assert_eq!(shared.atomically(|tx| map.remove(tx, &1))?, Some(10));
     /// assert_eq!(shared.atomically(|tx| map.remove(tx, &1))?, None);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove(&self, tx: &Transaction<'_>, key: &K) -> Result<Option<V>, Interrupt> {
@@ -415,7 +415,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// })?;
     /// assert_eq!(sum, 36);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn iter<'r, 'a, R: Reader<'a>>(&self, at: &'r R) -> Iter<'r, R, K, V> {
@@ -436,7 +436,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// shared.atomically(|tx| map.insert(tx, 1, 10))?;
     /// shared.atomically(|tx| map.for_each(tx, |key, value| assert_eq!((key, value), (1, 10))))?;
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn for_each<'a>(
@@ -460,7 +460,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// let map: Map<u64, u64> = Map::root(&shared, "map", 100)?;
     /// assert_eq!(shared.snapshot(|view| map.buckets(view))?, 128);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn buckets<'a>(&self, at: &impl Reader<'a>) -> Result<usize, Interrupt> {
@@ -483,7 +483,7 @@ pub(crate) fn free_below(tx: &Transaction<'_>, top: Node) -> Result<(), Interrup
             false => next_of(bytes).map(|next| if next == 0 { vec![] } else { vec![next] }),
         };
         let below = below.ok_or_else(|| tx.damaged())?;
-        if below.contains(&top.words()[0]) {
+        if below.contains(&top.to_bits()[0]) {
             return Err(tx.damaged());
         }
         next.extend(below.into_iter().map(|handle| child(top, handle)));

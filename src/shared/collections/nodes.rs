@@ -61,7 +61,7 @@ impl<K: Pod, V: Pod> Nodes for InRegion<K, V> {
     }
 
     fn make_leaf(tx: &Transaction<'_>, rows: Vec<(K, V)>) -> Result<u64, Interrupt> {
-        Ok(tx.create(&node(0, &rows)[..])?.words()[0])
+        Ok(tx.create(&node(0, &rows)[..])?.to_bits()[0])
     }
 
     fn make_inner(
@@ -69,7 +69,7 @@ impl<K: Pod, V: Pod> Nodes for InRegion<K, V> {
         level: u32,
         rows: Vec<Child<Self>>,
     ) -> Result<u64, Interrupt> {
-        Ok(tx.create(&node(level, &rows)[..])?.words()[0])
+        Ok(tx.create(&node(level, &rows)[..])?.to_bits()[0])
     }
 
     fn write_leaf(tx: &Transaction<'_>, at: &Node, rows: Vec<(K, V)>) -> Result<(), Interrupt> {
@@ -86,7 +86,7 @@ impl<K: Pod, V: Pod> Nodes for InRegion<K, V> {
     }
 
     fn copy(tx: &Transaction<'_>, node: &Node) -> Result<u64, Interrupt> {
-        Ok(tx.create(tx.read(*node)?)?.words()[0])
+        Ok(tx.create(tx.read(*node)?)?.to_bits()[0])
     }
 
     fn move_up(tx: &Transaction<'_>, from: &Node, level: u32, to: &Node) -> Result<(), Interrupt> {

@@ -27,7 +27,7 @@ use std::ops::{Bound, RangeBounds};
 /// let cheap: Vec<(u32, u64)> = shared.snapshot(|view| prices.range(view, ..25).collect())?;
 /// assert_eq!(cheap, [(10, 100), (20, 200)]);
 /// # std::fs::remove_file(&path)?;
-/// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+/// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -137,7 +137,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// })?;
     /// assert_eq!(found, Some(100));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create(tx: &Transaction<'_>) -> Result<Self, Interrupt> {
@@ -169,7 +169,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// shared.atomically(|tx| map.free(tx))?;
     /// assert!(shared.atomically(|tx| map.get(tx, &1)).is_err()); // there is no such map
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn free(self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
@@ -192,7 +192,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// shared.atomically(|tx| map.clear(tx))?;
     /// assert_eq!(shared.snapshot(|view| map.first(view))?, None);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
@@ -214,7 +214,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// shared.atomically(|tx| map.insert(tx, 1, 10))?;
     /// assert_eq!(shared.atomically(|tx| map.get(tx, &1))?, Some(10));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn get<'a>(&self, at: &impl Reader<'a>, key: &K) -> Result<Option<V>, Interrupt> {
@@ -236,7 +236,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// assert_eq!(shared.atomically(|tx| map.insert(tx, 1, 10))?, None);
     /// assert_eq!(shared.atomically(|tx| map.insert(tx, 1, 20))?, Some(10));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn insert(&self, tx: &Transaction<'_>, key: K, value: V) -> Result<Option<V>, Interrupt> {
@@ -266,7 +266,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// assert_eq!(shared.atomically(|tx| map.remove(tx, &1))?, Some(10));
     /// assert_eq!(shared.atomically(|tx| map.remove(tx, &1))?, None);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove(&self, tx: &Transaction<'_>, key: &K) -> Result<Option<V>, Interrupt> {
@@ -292,7 +292,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// shared.atomically(|tx| (5..9).try_for_each(|n| map.insert(tx, n, n * n).map(|_| ())))?;
     /// assert_eq!(shared.snapshot(|view| map.first(view))?, Some((5, 25)));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn first<'a>(&self, at: &impl Reader<'a>) -> Result<Option<(K, V)>, Interrupt> {
@@ -314,7 +314,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// shared.atomically(|tx| (5..9).try_for_each(|n| map.insert(tx, n, n * n).map(|_| ())))?;
     /// assert_eq!(shared.snapshot(|view| map.last(view))?, Some((8, 64)));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn last<'a>(&self, at: &impl Reader<'a>) -> Result<Option<(K, V)>, Interrupt> {
@@ -345,7 +345,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// })?;
     /// assert_eq!(sum, 99 + 98);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn range<'r, 'a, R: Reader<'a>>(
@@ -376,7 +376,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
 ///     Ok(())
 /// })?;
 /// # std::fs::remove_file(&path)?;
-/// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+/// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Range<'r, 'a, R, K: Pod, V: Pod> {

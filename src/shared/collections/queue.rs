@@ -46,7 +46,7 @@ unsafe impl<T: Pod> Pod for Node<T> {}
 /// let all: Vec<u64> = shared.snapshot(|view| done.iter(view).collect())?;
 /// assert_eq!(all, [49]);
 /// # std::fs::remove_file(&path)?;
-/// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+/// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -149,7 +149,7 @@ impl<T: Pod> Chain for Queue<T> {
     }
 
     fn closes_at(steps: &mut Cycle, item: Cell<Node<T>>) -> bool {
-        steps.closes_at(item.words()[0])
+        steps.closes_at(item.to_bits()[0])
     }
 
     fn retry<R>(tx: &Transaction<'_>) -> Result<R, Interrupt> {
@@ -202,7 +202,7 @@ impl<T: Pod> Queue<T> {
     /// let inbox = shared.snapshot(|view| inboxes.get(view, &7))?.ok_or("no inbox")?;
     /// assert_eq!(shared.atomically(|tx| inbox.pop(tx))?, 100);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create(tx: &Transaction<'_>) -> Result<Self, Interrupt> {
@@ -214,14 +214,14 @@ impl<T: Pod> Queue<T> {
         const { Self::CHECKED };
         let none = Cell::<Node<T>>::null();
         let ends = [tx.create(&none)?, tx.create(&none)?];
-        Ok(ends.map(|end| Cell::from_words(end.words())))
+        Ok(ends.map(|end| Cell::from_bits(end.to_bits())))
     }
 
     /// The queue with these ends.
     pub(crate) fn at(ends: [Cell<[u8]>; 2]) -> Self {
         const { Self::CHECKED };
-        let [head, tail] = ends.map(|end| end.words());
-        Queue { head: Cell::from_words(head), tail: Cell::from_words(tail) }
+        let [head, tail] = ends.map(|end| end.to_bits());
+        Queue { head: Cell::from_bits(head), tail: Cell::from_bits(tail) }
     }
 
     fn end(&self, end: End) -> Cell<Cell<Node<T>>> {
@@ -245,7 +245,7 @@ impl<T: Pod> Queue<T> {
     /// shared.atomically(|tx| queue.free(tx))?;
     /// assert!(shared.atomically(|tx| queue.try_pop(tx)).is_err()); // there is no such queue
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn free(self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
@@ -269,7 +269,7 @@ impl<T: Pod> Queue<T> {
     /// shared.atomically(|tx| queue.clear(tx))?;
     /// assert!(shared.snapshot(|view| queue.is_empty(view))?);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
@@ -290,7 +290,7 @@ impl<T: Pod> Queue<T> {
     /// let queue: Queue<u64> = Queue::root(&shared, "queue")?;
     /// assert!(shared.snapshot(|view| queue.is_empty(view))?);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_empty<'a>(&self, at: &impl Reader<'a>) -> Result<bool, Interrupt> {
@@ -327,7 +327,7 @@ impl<T: Pod> Queue<T> {
     /// let queue: Queue<u64> = Queue::root(&shared, "queue")?;
     /// shared.atomically(|tx| queue.push(tx, 1))?;
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn push(&self, tx: &Transaction<'_>, value: T) -> Result<(), Interrupt> {
@@ -347,7 +347,7 @@ impl<T: Pod> Queue<T> {
     /// let queue: Queue<u64> = Queue::root(&shared, "queue")?;
     /// assert_eq!(shared.atomically(|tx| queue.try_pop(tx))?, None);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn try_pop(&self, tx: &Transaction<'_>) -> Result<Option<T>, Interrupt> {
@@ -373,7 +373,7 @@ impl<T: Pod> Queue<T> {
     /// })?;
     /// assert_eq!(items, [1, 2, 3]);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn for_each<'a>(
@@ -398,7 +398,7 @@ impl<T: Pod> Queue<T> {
     /// shared.atomically(|tx| queue.push(tx, 1))?;
     /// assert_eq!(shared.atomically(|tx| queue.pop(tx))?, 1);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn pop(&self, tx: &Transaction<'_>) -> Result<T, Interrupt> {
@@ -419,7 +419,7 @@ impl<T: Pod> Queue<T> {
     /// let sum: u64 = shared.snapshot(|view| queue.iter(view).sum())?;
     /// assert_eq!(sum, 6);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn iter<'r, 'a, R: Reader<'a>>(&self, at: &'r R) -> Iter<'r, 'a, R, T> {

@@ -24,7 +24,7 @@ use std::marker::PhantomData;
 /// assert_eq!(all, [0, 1, 4]);
 /// assert_eq!(shared.atomically(|tx| line.get(tx, 3))?, None);
 /// # std::fs::remove_file(&path)?;
-/// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+/// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -108,7 +108,7 @@ impl<T: Pod> Vector<T> {
     /// })?;
     /// assert_eq!(first, Some(100));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn create(tx: &Transaction<'_>) -> Result<Self, Interrupt> {
@@ -140,7 +140,7 @@ impl<T: Pod> Vector<T> {
     /// shared.atomically(|tx| list.free(tx))?;
     /// assert!(shared.atomically(|tx| list.push(tx, 1)).is_err()); // there is no such vector
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn free(self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
@@ -163,7 +163,7 @@ impl<T: Pod> Vector<T> {
     /// shared.atomically(|tx| line.clear(tx))?;
     /// assert_eq!(shared.snapshot(|view| line.len(view))?, 0);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
@@ -185,7 +185,7 @@ impl<T: Pod> Vector<T> {
     /// let both = shared.snapshot(|view| Ok((line.get(view, 0)?, line.get(view, 1)?)))?;
     /// assert_eq!(both, (Some(7), None));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn get<'a>(&self, at: &impl Reader<'a>, index: usize) -> Result<Option<T>, Interrupt> {
@@ -209,7 +209,7 @@ impl<T: Pod> Vector<T> {
     /// assert_eq!(shared.atomically(|tx| line.set(tx, 0, 8))?, Some(7));
     /// assert_eq!(shared.atomically(|tx| line.set(tx, 1, 9))?, None);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set(
@@ -242,7 +242,7 @@ impl<T: Pod> Vector<T> {
     /// shared.atomically(|tx| (0..100).try_for_each(|n| line.push(tx, n).map(drop)))?;
     /// assert_eq!(shared.snapshot(|view| line.len(view))?, 100);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn len<'a>(&self, at: &impl Reader<'a>) -> Result<usize, Interrupt> {
@@ -262,7 +262,7 @@ impl<T: Pod> Vector<T> {
     /// let line: Vector<u64> = Vector::root(&shared, "line")?;
     /// assert!(shared.snapshot(|view| line.is_empty(view))?);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_empty<'a>(&self, at: &impl Reader<'a>) -> Result<bool, Interrupt> {
@@ -283,7 +283,7 @@ impl<T: Pod> Vector<T> {
     /// let places = shared.atomically(|tx| Ok((line.push(tx, 7)?, line.push(tx, 8)?)))?;
     /// assert_eq!(places, (0, 1));
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn push(&self, tx: &Transaction<'_>, value: T) -> Result<usize, Interrupt> {
@@ -307,7 +307,7 @@ impl<T: Pod> Vector<T> {
     /// // To sleep until there is one:
     /// // shared.atomically(|tx| match stack.pop(tx)? { Some(item) => Ok(item), None => tx.retry() })
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn pop(&self, tx: &Transaction<'_>) -> Result<Option<T>, Interrupt> {
@@ -328,7 +328,7 @@ impl<T: Pod> Vector<T> {
     /// let sum: u64 = shared.snapshot(|view| line.iter(view).sum())?;
     /// assert_eq!(sum, 6);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn iter<'r, 'a, R: Reader<'a>>(&self, at: &'r R) -> Iter<'r, 'a, R, T> {

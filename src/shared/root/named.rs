@@ -27,7 +27,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// let too_many = Map::<u64, u64>::root(&shared, "none", usize::MAX).unwrap_err();
     /// assert_eq!(too_many.to_string(), "this takes 18446744073709551615 bytes or more, and the region may have 4294967296");
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn root(shared: &Shared, name: &str, buckets: usize) -> Result<Self, RootError> {
@@ -53,7 +53,7 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
     /// assert_eq!(OrderedMap::<u64, u64>::root(&shared, "map")?, map); // the one that is there
     /// assert!(OrderedMap::<u64, u32>::root(&shared, "map").is_err());
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn root(shared: &Shared, name: &str) -> Result<Self, RootError> {
@@ -78,7 +78,7 @@ impl<T: Pod> Vector<T> {
     /// assert_eq!(Vector::<u64>::root(&shared, "line")?, line); // the one that is there
     /// assert!(Vector::<u32>::root(&shared, "line").is_err());
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn root(shared: &Shared, name: &str) -> Result<Self, RootError> {
@@ -103,7 +103,7 @@ impl<T: Pod> Queue<T> {
     /// assert_eq!(shared.atomically(|tx| jobs.pop(tx))?, 7); // would sleep until there is one
     /// assert_eq!(shared.atomically(|tx| jobs.try_pop(tx))?, None);
     /// # std::fs::remove_file(&path)?;
-    /// # std::fs::remove_file(contempo::shared::lease_path(&path))?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn root(shared: &Shared, name: &str) -> Result<Self, RootError> {

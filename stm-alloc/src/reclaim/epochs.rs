@@ -58,7 +58,7 @@ pub struct Reclaimer<C: Clock> {
     /// The weight of what it has retired in this session, or since it looked last.
     weight: Cell<usize>,
     /// After so many transactions it asks again for what others hold, and how many it has made since.
-    patience: Cell<usize>,
+    backoff: Cell<usize>,
     waited: Cell<usize>,
     collecting: Cell<bool>,
 }
@@ -67,7 +67,7 @@ pub struct Reclaimer<C: Clock> {
 const BATCH: usize = 128;
 /// The most transactions after which a thread asks again whether what weighs can be freed, if it could
 /// not the last time.
-const MOST_PATIENCE: usize = 64;
+const MOST_BACKOFF: usize = 64;
 /// Attempts in a row to advance the epoch that free whatever no pinned thread holds.
 const THOROUGH: u32 = 4;
 
@@ -88,7 +88,7 @@ impl<C: Clock> Reclaimer<C> {
             domain,
             retired: Cell::new(0),
             weight: Cell::new(0),
-            patience: Cell::new(0),
+            backoff: Cell::new(0),
             waited: Cell::new(0),
             collecting: Cell::new(false),
         }
@@ -162,14 +162,14 @@ impl<C: Clock> Reclaimer<C> {
     pub fn tidy(&self) -> bool {
         let batch = self.retired.get() >= BATCH;
         let own = self.weight.get() >= HEAVY;
-        if !batch && !own && self.waited.get() < self.patience.get() {
+        if !batch && !own && self.waited.get() < self.backoff.get() {
             self.waited.set(self.waited.get() + 1);
             return false;
         }
         self.waited.set(0);
         self.collect_after(if batch && !own { 1 } else { THOROUGH });
         let held = self.domain.weighty.load(Ordering::Relaxed) > 0;
-        self.patience.set(if held { MOST_PATIENCE.min(2 * self.patience.get() + 1) } else { 0 });
+        self.backoff.set(if held { MOST_BACKOFF.min(2 * self.backoff.get() + 1) } else { 0 });
         batch
     }
 

@@ -3,7 +3,7 @@
 //! A superblock belongs to one slot, which alone takes blocks from it; anybody may free one. There are
 //! no lists in the region, so there is nothing that a death could leave half-linked:
 //!
-//! - **The truth** is the meta word of the block ([`Meta`]). A block is taken by storing "in use" there,
+//! - **The truth** is the meta word of the block ([`Meta`](super::handle::Meta)). A block is taken by storing "in use" there,
 //!   after everything else in it was written; it is freed by storing "free" with the next generation.
 //! - **Hints** say where free blocks are: a bit map in the superblock's header, set by whoever frees a
 //!   block of a superblock that is another's. A hint may be wrong (then the meta word says so) or
@@ -15,6 +15,7 @@
 //! A slot that has more superblocks than it has use for gives those up that have nothing free; one that is empty goes
 //! back to the common pool, and may be given another class (`superblock`).
 
+use crate::region::epoch::OwnershipEpoch;
 use crate::region::error::NoBlock;
 use crate::region::handle::{self, Handle, Kind, MetaWord};
 use crate::region::layout::SUPERBLOCK;
@@ -22,7 +23,6 @@ use crate::region::map::Map;
 use crate::region::reserve::{FREEING, Room, VALUES};
 use crate::region::sizes::GRAIN;
 use crate::region::superblock::{ENOUGH, RESERVE, Superblock};
-use crate::region::tenure::Tenure;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ struct Class {
 #[derive(Debug)]
 pub struct SlotHeap {
     map: Arc<Map>,
-    tenure: Cell<Tenure>,
+    epoch: Cell<OwnershipEpoch>,
     classes: [Class; SIZES.len()],
     /// Superblocks that were closed, and wait for their contemporaries.
     closed: RefCell<Vec<usize>>,
@@ -96,11 +96,11 @@ pub struct FreshBlock {
 }
 
 impl SlotHeap {
-    /// The heap of a slot for this term, which owns no superblock yet.
-    pub fn new(map: Arc<Map>, tenure: Tenure) -> Self {
+    /// The heap of a slot for this epoch, which owns no superblock yet.
+    pub fn new(map: Arc<Map>, epoch: OwnershipEpoch) -> Self {
         SlotHeap {
             map,
-            tenure: Cell::new(tenure),
+            epoch: Cell::new(epoch),
             classes: std::array::from_fn(|_| Class::default()),
             closed: RefCell::new(Vec::new()),
             due: Cell::new(false),
@@ -113,14 +113,14 @@ impl SlotHeap {
 
     /// Whose it is.
     #[inline(always)]
-    pub fn tenure(&self) -> Tenure {
-        self.tenure.get()
+    pub fn epoch(&self) -> OwnershipEpoch {
+        self.epoch.get()
     }
 
-    /// Begins another term: what the heap has is given up, and may be somebody else's already.
-    pub fn renew(&self, tenure: Tenure) {
+    /// Begins another epoch: what the heap has is given up, and may be somebody else's already.
+    pub fn renew(&self, epoch: OwnershipEpoch) {
         self.leave();
-        self.tenure.set(tenure);
+        self.epoch.set(epoch);
     }
 
     /// A free block of at least `size` bytes.
@@ -209,7 +209,7 @@ impl SlotHeap {
         // Only we make it ours, and only we give it up.
         let state = superblock.state();
         match state.class() {
-            Some(class) if state.owner() == Some(self.tenure.get()) && !self.short.get() => {
+            Some(class) if state.owner() == Some(self.epoch.get()) && !self.short.get() => {
                 self.count_freed(SIZES[class]);
                 self.classes[class].free.borrow_mut().push((offset / GRAIN) as u32);
             }
@@ -299,7 +299,7 @@ impl SlotHeap {
                 } else if state.owner().is_none()
                     && state.is_of_class(index)
                     && state.is_hinted()
-                    && superblock.take(state, self.tenure.get(), index)
+                    && superblock.take(state, self.epoch.get(), index)
                     && self.begin_with(class, &superblock)
                 {
                     return true;
@@ -308,7 +308,7 @@ impl SlotHeap {
             let may_take = |_: &_| Room::of(&self.map).may_give(index);
             let Some((superblock, state)) = fresh.filter(may_take) else { return false };
             // Else somebody else was faster: look again.
-            if superblock.take(state, self.tenure.get(), index)
+            if superblock.take(state, self.epoch.get(), index)
                 && self.begin_with(class, &superblock)
             {
                 return true;
@@ -363,7 +363,7 @@ impl SlotHeap {
                     || useful.len() <= KEPT && useful.binary_search(&(offset / SUPERBLOCK)).is_ok();
                 if !keep && let Some(superblock) = Superblock::at(&self.map, *offset) {
                     superblock.rebuild_hints();
-                    superblock.give_up(self.tenure.get());
+                    superblock.give_up(self.epoch.get());
                 }
                 keep
             });
@@ -378,7 +378,7 @@ impl SlotHeap {
     /// Returns where they are: they wait for their contemporaries, and then for [`finish`](Self::finish). To be
     /// called outside a transaction.
     pub fn close_empty(&self, sparing: bool) -> Vec<usize> {
-        let (tenure, mut closed) = (self.tenure.get(), Vec::new());
+        let (epoch, mut closed) = (self.epoch.get(), Vec::new());
         // So that the look is paid for by what was freed.
         let bytes = self.map.superblocks().count() * SUPERBLOCK;
         self.freed.set(0);
@@ -397,7 +397,7 @@ impl SlotHeap {
                 {
                     return true;
                 }
-                let goes = superblock.close(tenure);
+                let goes = superblock.close(epoch);
                 closed.extend(goes.then_some(*offset));
                 !goes
             });
@@ -415,14 +415,14 @@ impl SlotHeap {
                 || state.is_hinted()
                     && superblock.seems_empty()
                     && state.class().is_some_and(&mut may_close);
-            if state.owner().is_some() || !is_worth_a_look || !superblock.take(state, tenure, 0) {
+            if state.owner().is_some() || !is_worth_a_look || !superblock.take(state, epoch, 0) {
                 continue;
             }
-            if state.is_closed() || superblock.close(tenure) {
+            if state.is_closed() || superblock.close(epoch) {
                 closed.push(superblock.offset);
             } else {
                 superblock.rebuild_hints();
-                superblock.give_up(tenure);
+                superblock.give_up(epoch);
             }
         }
         self.closed.borrow_mut().extend(&closed);
@@ -433,25 +433,25 @@ impl SlotHeap {
     pub fn finish(&self, offset: usize) {
         self.closed.borrow_mut().retain(|closed| *closed != offset);
         if let Some(superblock) = Superblock::at(&self.map, offset) {
-            superblock.finish(self.tenure.get());
+            superblock.finish(self.epoch.get());
         }
     }
 
     /// Gives every superblock up. To be called when the slot is given up.
     pub fn leave(&self) {
-        let tenure = self.tenure.get();
+        let epoch = self.epoch.get();
         for class in &self.classes {
             class.free.borrow_mut().clear();
             for offset in class.own.borrow_mut().drain(..) {
                 if let Some(superblock) = Superblock::at(&self.map, offset) {
                     superblock.rebuild_hints();
-                    superblock.give_up(tenure);
+                    superblock.give_up(epoch);
                 }
             }
         }
         for offset in self.closed.borrow_mut().drain(..) {
             if let Some(superblock) = Superblock::at(&self.map, offset) {
-                superblock.give_up(tenure);
+                superblock.give_up(epoch);
             }
         }
     }

@@ -33,9 +33,9 @@ pub enum Unusable {
     OtherLayout,
     /// Its header has been damaged.
     Damaged,
-    /// The lease file beside it is not the one that it was made with. Without that, nobody can tell
+    /// The liveness file beside it is not the one that it was made with. Without that, nobody can tell
     /// who is alive.
-    LeaseFileReplaced,
+    LivenessFileReplaced,
     /// The machine went down while processes were attached: what the disk has of the region may be of different
     /// moments. Remove it, and make another.
     NotLeftCleanly,
@@ -69,8 +69,11 @@ impl fmt::Display for Unusable {
                 "the machine went down while the region was in use, and the disk may have parts of different \
                  moments: remove the region and make another"
             ),
-            Unusable::LeaseFileReplaced => {
-                write!(f, "the lease file beside the region is not the one that it was made with")
+            Unusable::LivenessFileReplaced => {
+                write!(
+                    f,
+                    "the liveness file beside the region is not the one that it was made with"
+                )
             }
         }
     }

@@ -6,14 +6,14 @@
 //!
 //! | | bits 63–34 | bits 33–32 | bit 31 | bits 30–0 |
 //! | --- | --- | --- | --- | --- |
-//! | meta | generation | kind | retired | who has retired it: a slot, for a term ([`Tenure`]) |
+//! | meta | generation | kind | retired | who has retired it: a slot, for an epoch ([`OwnershipEpoch`]) |
 //! | handle | generation | kind | place in the region, in units of 16 bytes: 32 bits | |
 //!
 //! The generation counts how often the block was freed. It has 30 bits and wraps: a handle that was
 //! kept, outside any transaction, over a multiple of 2^30 uses of its block would be taken for good.
 
+use crate::region::epoch::OwnershipEpoch;
 use crate::region::sizes::GRAIN;
-use crate::region::tenure::Tenure;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{AtomicU64, Ordering, fence};
 
@@ -91,16 +91,16 @@ impl Meta {
 
     /// The same block, retired by this one.
     #[must_use]
-    pub const fn retired_by(self, tenure: Tenure) -> Self {
-        Meta(self.0 & UPPER | RETIRED | tenure.bits() as u64)
+    pub const fn retired_by(self, epoch: OwnershipEpoch) -> Self {
+        Meta(self.0 & UPPER | RETIRED | epoch.bits() as u64)
     }
 
     /// Who has retired it, if it is retired.
-    pub const fn retirer(self) -> Option<Tenure> {
+    pub const fn retirer(self) -> Option<OwnershipEpoch> {
         if self.0 & RETIRED == 0 {
             return None;
         }
-        Some(Tenure::from_bits((self.0 & (RETIRED - 1)) as u32))
+        Some(OwnershipEpoch::from_bits((self.0 & (RETIRED - 1)) as u32))
     }
 }
 
@@ -232,8 +232,11 @@ mod tests {
         assert!(handle.fits(used) && !handle.fits(free.in_use(Kind::Version)));
         assert!(handle.fits_as(used, Kind::Cell) && !handle.fits_as(used, Kind::Version));
         assert!(!handle.fits_as(free.in_use(Kind::Version), Kind::Cell));
-        let retired = used.retired_by(Tenure::new(77, 5));
-        assert_eq!((retired.retirer(), retired.kind()), (Some(Tenure::new(77, 5)), Kind::Cell));
+        let retired = used.retired_by(OwnershipEpoch::new(77, 5));
+        assert_eq!(
+            (retired.retirer(), retired.kind()),
+            (Some(OwnershipEpoch::new(77, 5)), Kind::Cell)
+        );
         assert!(handle.fits(retired), "contemporaries still reach it");
         assert!(handle.may_name_a_cell() && !Handle::new(4096, free).may_name_a_cell());
         assert!(!Handle::new(4096, free.in_use(Kind::Version)).may_name_a_cell());

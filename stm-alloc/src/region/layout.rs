@@ -11,14 +11,14 @@
 //! ```
 
 use crate::region::draws::Draws;
+use crate::region::epoch::AtomicEpoch;
 use crate::region::error::{OpenError, Unusable, system};
 use crate::region::sizes::SIZES;
-use crate::region::tenure::AtomicTerm;
 use crate::region::trace::Traces;
 use bytemuck::{Pod, Zeroable};
 use contempo_sched::clock::CounterClock;
-use contempo_sched::contention::line::Line;
-use contempo_sched::contention::quantum::Turnover;
+use contempo_sched::contention::ticket_queue::TicketQueue;
+use contempo_sched::contention::yielding::Turnover;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::primitives::signal::Signal;
 use siphasher::sip::SipHasher13;
@@ -42,7 +42,7 @@ pub const PROCESSES_AT: usize = 8192;
 /// Words to sleep on.
 pub const WAKE_WORDS: usize = 64;
 /// Lines in which transactions wait their turn.
-pub const LINES: usize = 32;
+pub const TICKET_QUEUES: usize = 32;
 
 /// The part of the header that never changes.
 #[derive(Clone, Copy, Pod, Zeroable, Debug)]
@@ -68,8 +68,8 @@ pub struct Identity {
     pub layout: u64,
     /// The most bytes that the file may have.
     pub most: u64,
-    /// Device and inode of the lease file.
-    pub lease: [u64; 2],
+    /// Device and inode of the liveness file.
+    pub lock_file: [u64; 2],
     /// The cell that leads to all others.
     pub directory: u64,
     /// Of all that stands before it.
@@ -101,7 +101,7 @@ pub struct Shared {
     pub recovered_finished: AtomicU64,
     /// Blocks of theirs that were taken back.
     pub recovered_blocks: AtomicU64,
-    /// Which boot of the machine its users are of ([`power`](super::power)).
+    /// Which boot of the machine its users are of ([`clean_shutdown`](super::clean_shutdown)).
     pub boot: [AtomicU64; 2],
     /// How often somebody has attached.
     pub attachments: AtomicU64,
@@ -113,7 +113,7 @@ pub struct Shared {
     /// Changed and woken when a watched cell changes; the first for all cells.
     pub wake: [Signal; WAKE_WORDS],
     /// Who waits its turn at which cells: found by hashing.
-    pub lines: [Line; LINES],
+    pub ticket_queues: [TicketQueue; TICKET_QUEUES],
     /// How often threads of any process have given each processor away.
     pub turnover: Turnover,
 }
@@ -126,9 +126,9 @@ pub const SHARED_AT: usize = 1024;
 #[repr(C, align(64))]
 pub struct ProcessRecord {
     /// Counts who has had this record: with its index, that names one process. Changed only by the
-    /// holder of the record's lease, right after it took that.
+    /// holder of the record's liveness lock, right after it took that.
     pub generation: AtomicU64,
-    /// Its number, for people to read: liveness is the lease's.
+    /// Its number, for people to read: liveness is the liveness lock's.
     pub process: AtomicU32,
     /// Not used.
     pub reserved: AtomicU32,
@@ -144,8 +144,8 @@ pub struct SlotRecord {
     pub descriptor: Descriptor,
     /// Whose it is: an [`Incarnation`], or 0.
     pub process: AtomicU64,
-    /// Whose memory it is ([`tenure`](super::tenure)).
-    pub term: AtomicTerm,
+    /// Whose memory it is ([`epoch`](super::epoch)).
+    pub epoch: AtomicEpoch,
     /// Where it has retired something.
     pub traces: Traces,
 }
@@ -221,13 +221,13 @@ pub fn layout_hash(more: &[usize]) -> u64 {
         offset_of!(Descriptor, counters),
         size_of::<SlotRecord>(),
         offset_of!(SlotRecord, process),
-        offset_of!(SlotRecord, term),
+        offset_of!(SlotRecord, epoch),
         offset_of!(SlotRecord, traces),
         size_of::<ProcessRecord>(),
         size_of::<Shared>(),
         offset_of!(Shared, clock),
         offset_of!(Shared, wake),
-        offset_of!(Shared, lines),
+        offset_of!(Shared, ticket_queues),
         offset_of!(Shared, turnover),
         offset_of!(Shared, length),
         offset_of!(Shared, boot),
@@ -261,7 +261,7 @@ impl Identity {
             instance,
             layout,
             most,
-            lease: [0; 2],
+            lock_file: [0; 2],
             directory: 0,
             checksum: 0,
         }
@@ -323,7 +323,7 @@ impl Identity {
     }
 }
 
-/// Is this the file of a region, whoever made it? Device and inode of the lease file that it names, which may be
+/// Is this the file of a region, whoever made it? Device and inode of the liveness file that it names, which may be
 /// anything if the region is damaged, or of another version.
 ///
 /// # Errors
@@ -332,7 +332,7 @@ pub fn recognise(file: &File) -> Result<(u64, u64), OpenError> {
     let unchecked = Unchecked::read(file)?;
     let identity = unchecked.identity();
     if unchecked.read >= 8 && (identity.magic == MAGIC || identity.magic == MAGIC.swap_bytes()) {
-        return Ok((identity.lease[0], identity.lease[1]));
+        return Ok((identity.lock_file[0], identity.lock_file[1]));
     }
     Err(Unusable::NotARegion.into())
 }

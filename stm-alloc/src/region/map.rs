@@ -150,9 +150,12 @@ impl Map {
     }
 
     /// Writes the identity, and then that the region is complete.
-    pub fn complete(&self, directory: Handle, lease: (u64, u64)) {
-        let mut identity =
-            Identity { directory: directory.bits(), lease: [lease.0, lease.1], ..self.identity };
+    pub fn complete(&self, directory: Handle, lock_file: (u64, u64)) {
+        let mut identity = Identity {
+            directory: directory.bits(),
+            lock_file: [lock_file.0, lock_file.1],
+            ..self.identity
+        };
         identity.checksum = identity.checksum();
         // SAFETY: the header lies in the file, aligned, and nobody reads it before `ready`.
         unsafe { self.base().cast::<Identity>().write(identity) };

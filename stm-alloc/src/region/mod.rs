@@ -13,11 +13,11 @@
 //! | [`reserve`] | room that is left in a full region for those who give back |
 //! | [`draws`] | has somebody drawn on that? |
 //! | [`trace`] | where a slot has retired something |
-//! | [`tenure`] | whose memory it is, and until when |
+//! | [`epoch`] | whose memory it is, and until when |
 //! | [`mod@file`] | files that are ours: opened without following links, removed by what they are |
-//! | [`lease`] | which processes are alive |
+//! | [`liveness`] | which processes are alive |
 //! | [`fork`] | what a forked child is to leave alone |
-//! | [`power`] | has the machine gone down while the region was in use? |
+//! | [`clean_shutdown`] | has the machine gone down while the region was in use? |
 //!
 //! What survives a death at any instruction, and why, is in `docs/regions.md`, "Death at any instruction". The
 //! rule for every change here: the *truth* about a block is its one meta word; everything else (hints,
@@ -25,14 +25,16 @@
 
 // Words, and what is done with each: no mapping, so models run them as they are.
 pub mod draws;
+pub mod epoch;
 pub mod handle;
 pub mod ownership;
 pub mod sizes;
-pub mod tenure;
 pub mod trace;
 
 #[cfg(not(contempo_loom))]
 pub mod blocks;
+#[cfg(not(contempo_loom))]
+pub mod clean_shutdown;
 #[cfg(not(contempo_loom))]
 pub mod error;
 #[cfg(not(contempo_loom))]
@@ -42,11 +44,9 @@ pub mod fork;
 #[cfg(not(contempo_loom))]
 pub mod layout;
 #[cfg(not(contempo_loom))]
-pub mod lease;
+pub mod liveness;
 #[cfg(not(contempo_loom))]
 pub mod map;
-#[cfg(not(contempo_loom))]
-pub mod power;
 #[cfg(not(contempo_loom))]
 pub mod reserve;
 #[cfg(not(contempo_loom))]

@@ -1,8 +1,8 @@
 //! Whose a superblock is, and which hints there are at free blocks of it: the words that several threads change.
 
+use crate::region::epoch::OwnershipEpoch;
 use crate::region::handle::{Meta, MetaWord};
 use crate::region::sizes::SIZES;
-use crate::region::tenure::Tenure;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{AtomicU64, Ordering, fence};
 
@@ -10,7 +10,7 @@ use contempo_sched::primitives::{AtomicU64, Ordering, fence};
 ///
 /// | bits | |
 /// | --- | --- |
-/// | 0–31 | the bits of the [`Tenure`] that owns it, plus 1; or 0 |
+/// | 0–31 | the bits of the [`OwnershipEpoch`] that owns it, plus 1; or 0 |
 /// | 32–39 | 0: it has no class; 255: it is closed; else its class, plus 1 |
 /// | 40 | nobody owns it, and it may have free blocks |
 /// | 48–63 | how often it was closed |
@@ -19,7 +19,7 @@ use contempo_sched::primitives::{AtomicU64, Ordering, fence};
 /// | --- | --- | --- |
 /// | nobody's, no class | owned, of a class | a slot's thread that needs blocks |
 /// | nobody's, of a class | owned, of that class | the same |
-/// | owned, of a class | nobody's, of that class | its slot's thread; who clears up after its death; who needs the room, once the term has ended |
+/// | owned, of a class | nobody's, of that class | its slot's thread; who clears up after its death; who needs the room, once the epoch has ended |
 /// | owned, of a class | owned, closed | its slot's thread, which has seen that all blocks are free |
 /// | owned, closed | nobody's, no class | its slot's thread, when all contemporaries of the closing have ended |
 /// | owned, closed | nobody's, closed | who gives it up otherwise: the contemporaries are not known any more |
@@ -41,10 +41,10 @@ impl State {
     }
 
     /// Who owns it.
-    pub const fn owner(self) -> Option<Tenure> {
+    pub const fn owner(self) -> Option<OwnershipEpoch> {
         match self.0 as u32 {
             0 => None,
-            owner => Some(Tenure::from_bits(owner - 1)),
+            owner => Some(OwnershipEpoch::from_bits(owner - 1)),
         }
     }
 
@@ -79,8 +79,8 @@ impl State {
         self.0 & HINTED != 0
     }
 
-    const fn owned_by(self, tenure: Tenure) -> Self {
-        State(self.unowned().0 | (tenure.bits() as u64 + 1))
+    const fn owned_by(self, epoch: OwnershipEpoch) -> Self {
+        State(self.unowned().0 | (epoch.bits() as u64 + 1))
     }
 
     const fn unowned(self) -> Self {
@@ -131,14 +131,14 @@ impl Ownership<'_> {
         self.word.compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
-    /// Makes it the tenure's, which was seen to be nobody's. Of this class, if it had none.
-    pub fn take(self, seen: State, tenure: Tenure, class: usize) -> bool {
+    /// Makes it the epoch's, which was seen to be nobody's. Of this class, if it had none.
+    pub fn take(self, seen: State, epoch: OwnershipEpoch, class: usize) -> bool {
         let new = if seen.is_free() { seen.with_code(class as u64 + 1) } else { seen };
-        seen.owner().is_none() && self.swap(seen, new.owned_by(tenure))
+        seen.owner().is_none() && self.swap(seen, new.owned_by(epoch))
     }
 
     /// Gives it up, if this is still its owner. `has_fresh` says whether it has blocks that were never in use.
-    pub fn give_up(self, owner: Tenure, has_fresh: impl Fn() -> bool) {
+    pub fn give_up(self, owner: OwnershipEpoch, has_fresh: impl Fn() -> bool) {
         loop {
             let seen = self.state();
             if seen.owner() != Some(owner) {
@@ -158,7 +158,7 @@ impl Ownership<'_> {
     }
 
     /// Closes it, if this is its owner, which has seen that all its blocks are free, and has none of them at hand.
-    pub fn close(self, owner: Tenure) -> bool {
+    pub fn close(self, owner: OwnershipEpoch) -> bool {
         loop {
             let seen = self.state();
             if seen.owner() != Some(owner) || seen.class().is_none() {
@@ -171,7 +171,7 @@ impl Ownership<'_> {
     }
 
     /// What was closed by this owner goes to the common pool: nobody can be there any more. `wipe` is called before.
-    pub fn finish(self, owner: Tenure, wipe: impl FnOnce()) {
+    pub fn finish(self, owner: OwnershipEpoch, wipe: impl FnOnce()) {
         let seen = self.state();
         if seen.owner() != Some(owner) || !seen.is_closed() {
             return;

@@ -16,10 +16,10 @@
 //!
 //! [`retire_now`]: crate::reclaim::reclaimer::Reclaimer::retire_now
 
+use crate::region::epoch::OwnershipEpoch;
 use crate::region::handle::{Kind, Meta, MetaWord};
 use crate::region::map::Map;
 use crate::region::ownership::Ownership;
-use crate::region::tenure::Tenure;
 use contempo_sched::primitives::fault::{Fault, planted};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -77,18 +77,18 @@ impl<'m> Superblock<'m> {
         self.ownership().state()
     }
 
-    /// Makes it the tenure's, which was seen to be nobody's. Of this class, if it had none.
-    pub(super) fn take(&self, seen: State, tenure: Tenure, class: usize) -> bool {
-        self.ownership().take(seen, tenure, class)
+    /// Makes it the epoch's, which was seen to be nobody's. Of this class, if it had none.
+    pub(super) fn take(&self, seen: State, epoch: OwnershipEpoch, class: usize) -> bool {
+        self.ownership().take(seen, epoch, class)
     }
 
     /// Gives it up, if this is still its owner.
-    pub fn give_up(&self, owner: Tenure) {
+    pub fn give_up(&self, owner: OwnershipEpoch) {
         self.ownership().give_up(owner, || self.fresh_bytes() > 0);
     }
 
     /// Closes it, if all blocks are free, and this is its owner, which has none of them at hand.
-    pub(super) fn close(&self, owner: Tenure) -> bool {
+    pub(super) fn close(&self, owner: OwnershipEpoch) -> bool {
         let Some(most) = self.highest_if_free() else { return false };
         if !planted(Fault::GenerationsBegunAnew) {
             // Before it is closed: where its blocks lie is not known after that. Should we die in between, then other
@@ -99,7 +99,7 @@ impl<'m> Superblock<'m> {
     }
 
     /// What was closed by this owner goes to the common pool: nobody can be there any more.
-    pub(super) fn finish(&self, owner: Tenure) {
+    pub(super) fn finish(&self, owner: OwnershipEpoch) {
         self.ownership().finish(owner, || {
             // Relaxed, both: the swap publishes them.
             self.header.used.store(0, Ordering::Relaxed);

@@ -75,7 +75,7 @@ impl<T> Cell<T> {
         // SAFETY: a cell always has a version.
         let newest = unsafe { NonNull::new_unchecked(newest) };
         // SAFETY: as above; no claim is left on a cell whose contemporaries have finished.
-        let stamp = unsafe { newest.as_ref() }.who_when.load(Ordering::Relaxed).stamp();
+        let stamp = unsafe { newest.as_ref() }.version_tag.load(Ordering::Relaxed).stamp();
         debug_assert!(stamp.is_some(), "a claim outlived its transaction");
         debug_assert_ne!(stamp, Some(STATIC), "a cell in a static never goes");
         Some(Block { address: newest.cast(), kind: Version::<T, Native>::KIND })

@@ -4,9 +4,9 @@ use crate::domain::Domain;
 use crate::layout::VersionHeader;
 use crate::local::domain::{Native, ProcessClock};
 use crate::local::turns::{History, Turns};
-use crate::local::wait::Batons;
+use crate::local::wait::WakeTokens;
 use crate::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
-use crate::protocol::observe::replaced_at;
+use crate::protocol::read::replaced_at;
 use crate::protocol::write_log::WriteLog;
 use crate::session::bounds::Timeouts;
 use crate::session::error::Interrupt;
@@ -14,14 +14,14 @@ use crate::session::hooks::Hooks;
 use contempo_alloc::reclaim::reclaimer::Reclaimer;
 use contempo_alloc::reclaim::retired::Block;
 use contempo_sched::clock::Clock;
-use contempo_sched::contention::quantum::Quantum;
+use contempo_sched::contention::yielding::Quantum;
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::checked::Step;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{CHECKED, unwinding};
-use contempo_sched::wait::patience::Patience;
-use contempo_sched::words::{Owner, Rank, StateWord, WhoWhen};
+use contempo_sched::wait::spinning::Spinning;
+use contempo_sched::words::{Owner, Rank, StateWord, VersionTag};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ptr::null_mut;
 use std::time::Instant;
@@ -33,7 +33,7 @@ use std::time::Instant;
 /// back here.
 pub(crate) struct Context {
     /// What a fast read compares with: the stamp that the running attempt reads at; but 0 once it is
-    /// interrupted, and while it presses, so that every access goes the slow way.
+    /// interrupted, and while it escalates, so that every access goes the slow way.
     pub(crate) fast_bound: Cell<u64>,
     /// The stamp that the running attempt reads at.
     pub(crate) bound: Cell<u64>,
@@ -42,7 +42,7 @@ pub(crate) struct Context {
     /// Did this thread's last transaction write? Then this one probably will.
     pub(crate) wrote: Cell<bool>,
     /// The claim that the running attempt's versions carry.
-    pub(crate) claim: Cell<WhoWhen>,
+    pub(crate) claim: Cell<VersionTag>,
     /// What this thread is inside of.
     inside: Cell<Inside>,
     /// Calls of user code outside of any session that come back to this context, one inside the other.
@@ -64,13 +64,13 @@ pub(crate) struct Context {
     /// How long this thread has run.
     quantum: Quantum,
     /// How long it spins before it sleeps in `retry`.
-    pub(crate) patience: Patience,
+    pub(crate) spinning: Spinning,
     pub(crate) descriptor: &'static ThreadDescriptor,
     pub(crate) domain: &'static Native,
     slot: u32,
     serial: Cell<u64>,
     /// What this transaction was woken for and has to pass on.
-    pub(crate) batons: RefCell<Batons>,
+    pub(crate) tokens: RefCell<WakeTokens>,
     /// How long it waits in `retry`.
     pub(crate) timeouts: Timeouts,
     /// Private blocks to be freed once the logs are empty.
@@ -108,7 +108,7 @@ pub(crate) struct Suspended {
     history: History,
     waiting_since: Option<Instant>,
     /// Passed on when dropped.
-    pub(crate) batons: Batons,
+    pub(crate) tokens: WakeTokens,
 }
 
 impl Context {
@@ -125,7 +125,7 @@ impl Context {
             bound: Cell::new(0),
             recent: Cell::new(false),
             wrote: Cell::new(false),
-            claim: Cell::new(WhoWhen::committed(0)),
+            claim: Cell::new(VersionTag::committed(0)),
             inside: Cell::new(Inside::NOTHING),
             calls: Cell::new(0),
             stale: Cell::new(false),
@@ -138,12 +138,12 @@ impl Context {
             turns: Turns::new(slot),
             reclaimer: Reclaimer::new(domain.memory(), domain.table(), domain.clock(), slot),
             quantum: Quantum::new(),
-            patience: Patience::new(),
+            spinning: Spinning::new(),
             descriptor,
             domain,
             slot,
             serial: Cell::new(serial),
-            batons: RefCell::new(Batons::none(domain, descriptor, slot)),
+            tokens: RefCell::new(WakeTokens::none(domain, descriptor, slot)),
             timeouts: Timeouts::new(),
             discarded: RefCell::new(Vec::new()),
             has_discarded: Cell::new(false),
@@ -153,7 +153,7 @@ impl Context {
         descriptor.end_turn();
         descriptor.rank.store(Rank::NONE, contempo_sched::primitives::Ordering::Relaxed);
         if planted(Fault::SlotReusedWithItsSerial) {
-            context.claim.set(WhoWhen::claim(Owner { slot, serial }));
+            context.claim.set(VersionTag::claim(Owner { slot, serial }));
         } else {
             context.next_serial();
         }
@@ -229,7 +229,7 @@ impl Context {
     pub(crate) fn next_serial(&self) {
         let serial = StateWord::next_serial(self.serial.get());
         self.serial.set(serial);
-        self.claim.set(WhoWhen::claim(Owner { slot: self.slot, serial }));
+        self.claim.set(VersionTag::claim(Owner { slot: self.slot, serial }));
     }
 
     /// The read log. Not to be held while user code runs (struct docs).
@@ -448,7 +448,7 @@ impl Context {
             updating: self.updating.take(),
             history: self.suspend_turns(),
             waiting_since: self.timeouts.suspend(),
-            batons: self.batons.borrow_mut().take(),
+            tokens: self.tokens.borrow_mut().take(),
         }
     }
 
@@ -457,7 +457,7 @@ impl Context {
         self.updating.set(suspended.updating);
         self.resume_turns(suspended.history);
         self.timeouts.go_on(suspended.waiting_since);
-        self.batons.borrow_mut().put(suspended.batons);
+        self.tokens.borrow_mut().put(suspended.tokens);
     }
 
     /// Interrupts the attempt: from now on every operation of it fails.

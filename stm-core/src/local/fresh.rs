@@ -10,21 +10,21 @@ use crate::protocol::commit::{Conflict, WriteEntry};
 use crate::protocol::version::Version;
 use contempo_alloc::reclaim::retired::Block;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::words::WhoWhen;
+use contempo_sched::words::VersionTag;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{NonNull, copy_nonoverlapping, null_mut};
 
 /// Of a version that no transaction has claimed a cell with yet.
-pub(crate) const NOBODYS: WhoWhen = WhoWhen::committed(0);
+pub(crate) const NOBODYS: VersionTag = VersionTag::committed(0);
 
 /// A block of this thread's with a version in it whose value is still to be written, to where?
 #[inline(always)]
-pub(crate) fn prepare<T>(context: &Context, who_when: WhoWhen) -> (NonNull<u8>, *mut T) {
+pub(crate) fn prepare<T>(context: &Context, version_tag: VersionTag) -> (NonNull<u8>, *mut T) {
     let block = context.reclaimer.blocks.allocate(Version::<T, Native>::KIND.shape);
     // SAFETY: just allocated for this shape.
-    (block, unsafe { Version::<T, Native>::prepare(block, who_when) })
+    (block, unsafe { Version::<T, Native>::prepare(block, version_tag) })
 }
 
 /// A version that is private, with a value, between two attempts to commit it. Both go when it is dropped; a
@@ -110,7 +110,7 @@ pub(crate) unsafe fn commit<T>(
     let (version, kind) = (block.cast::<VersionHeader<Native>>(), Version::<T, Native>::KIND);
     // A claim of this transaction: the thread may have run others since the version was made.
     // SAFETY: private. Relaxed: published by the swap that places the claim.
-    unsafe { version.as_ref() }.who_when.store(context.claim.get(), Ordering::Relaxed);
+    unsafe { version.as_ref() }.version_tag.store(context.claim.get(), Ordering::Relaxed);
     let mut write = WriteEntry { cell, version: version.as_ptr(), base: null_mut(), kind };
     match context.commit_writes(&[], std::slice::from_mut(&mut write), expected) {
         Ok(()) => Ok(write.base),

@@ -5,13 +5,13 @@ use crate::domain::Domain;
 use crate::layout::{CellHeader, VersionHeader};
 use crate::local::domain::Native;
 use crate::protocol::commit::{Commit, Conflict, WriteEntry};
-use crate::protocol::observe::newest_at;
+use crate::protocol::read::newest_at;
 use crate::protocol::version::Version;
 use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::primitives::{AtomicPtr, Ordering};
 use contempo_sched::words::{
-    AtomicLockWord, LockWord, Owner, Phase, Rank, Reservation, StateWord, TurnPhase, WhoWhen,
+    AtomicLockWord, LockWord, Owner, Phase, Rank, Reservation, StateWord, TurnPhase, VersionTag,
 };
 use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null_mut};
@@ -71,16 +71,16 @@ impl Stopped {
 }
 
 /// A version that lives as long as the process: reclamation is tested elsewhere.
-pub(crate) fn version(who_when: WhoWhen, value: u64) -> *mut VersionHeader<Native> {
+pub(crate) fn version(version_tag: VersionTag, value: u64) -> *mut VersionHeader<Native> {
     let block =
         NonNull::from(Box::leak(Box::new(MaybeUninit::<Version<u64, Native>>::uninit()))).cast();
     // SAFETY: just allocated, with this layout.
-    unsafe { Version::<u64, Native>::init(block, who_when, value) }
+    unsafe { Version::<u64, Native>::init(block, version_tag, value) }
 }
 
 /// A cell that holds [`OLD`], at the clock of now.
 pub(crate) fn cell(domain: &Native) -> CellHeader<Native> {
-    let old = version(WhoWhen::committed(domain.clock().now()), OLD);
+    let old = version(VersionTag::committed(domain.clock().now()), OLD);
     CellHeader { value: AtomicPtr::new(old), lock: AtomicLockWord::new(LockWord::FREE) }
 }
 
@@ -105,16 +105,16 @@ impl<'a> Thread<'a> {
         Owner { slot: self.slot, serial: StateWord::next_serial(serial) }
     }
 
-    /// Presses, with this rank.
-    pub(crate) fn press(&self, rank: u64) -> Reservation {
+    /// Escalates, with this rank.
+    pub(crate) fn escalate(&self, rank: u64) -> Reservation {
         self.descriptor().rank.store(rank, Ordering::Relaxed);
-        let turn = self.descriptor().next_turn(TurnPhase::Pressing);
+        let turn = self.descriptor().next_turn(TurnPhase::Escalating);
         Reservation { slot: self.slot, ticket: turn.ticket() }
     }
 
     /// Claims `cell`, to write [`THEIRS`], and stops. Returns its state word.
     pub(crate) fn stop(&self, at: Stopped, cell: &CellHeader<Native>) -> StateWord {
-        self.stop_with(at, cell, version(WhoWhen::committed(0), THEIRS))
+        self.stop_with(at, cell, version(VersionTag::committed(0), THEIRS))
     }
 
     /// The same, with this version.
@@ -129,7 +129,7 @@ impl<'a> Thread<'a> {
         self.descriptor().state.store(state, Ordering::Release);
         // SAFETY: it is private yet.
         let header = unsafe { &*claim };
-        header.who_when.store(WhoWhen::claim(owner), Ordering::Relaxed);
+        header.version_tag.store(VersionTag::claim(owner), Ordering::Relaxed);
         header.prev.store(cell.value.load(Ordering::Acquire), Ordering::Relaxed);
         cell.value.store(claim, Ordering::SeqCst);
         if !matches!(at, Stopped::Active | Stopped::Deciding) {
@@ -152,7 +152,7 @@ impl<'a> Thread<'a> {
         failures: u32,
     ) -> Result<u64, Conflict<Native>> {
         let commit = self.commit(failures);
-        let new = version(WhoWhen::claim(commit.me), OURS);
+        let new = version(VersionTag::claim(commit.me), OURS);
         let kind = Version::<u64, Native>::KIND;
         let mut writes = [WriteEntry { cell, version: new, base: null_mut(), kind }];
         // SAFETY: all versions live for ever, and the new one is private.
@@ -161,7 +161,7 @@ impl<'a> Thread<'a> {
 
     /// The value of `cell` at `bound`.
     pub(crate) fn read_at(&self, cell: &CellHeader<Native>, bound: u64) -> u64 {
-        let own = WhoWhen::claim(self.next());
+        let own = VersionTag::claim(self.next());
         // SAFETY: all versions live for ever, and are of this type.
         unsafe { *Version::<u64, Native>::value(newest_at(self.domain, cell, bound, own).version) }
     }
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn nobody_is_stopped_by_one_that_has_stopped_while_it_commits() {
         let mut settings = Settings::default();
-        settings.patience = Duration::ZERO; // Whoever has failed presses.
+        settings.escalate_after = Duration::ZERO; // Whoever has failed escalates.
         configure(settings).expect("in range");
         for at in Stopped::ALL {
             for (name, adds, operation) in OPERATIONS {
@@ -244,8 +244,9 @@ mod tests {
                     context.reclaimer.blocks.allocate(Version::<u64, Native>::KIND.shape)
                 });
                 // SAFETY: just allocated for this shape.
-                let theirs =
-                    unsafe { Version::<u64, Native>::init(theirs, WhoWhen::committed(0), THEIRS) };
+                let theirs = unsafe {
+                    Version::<u64, Native>::init(theirs, VersionTag::committed(0), THEIRS)
+                };
                 let state = stopped.stop_with(at, cell.header(), theirs);
                 let before = if at == Stopped::Committed { THEIRS } else { OLD };
                 let shared = cell.clone();

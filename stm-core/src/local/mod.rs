@@ -10,15 +10,15 @@
 //! | `leave` | leaving a session that has written nothing |
 //! | `fresh` | a version on its way into a cell |
 //! | `unpublished` | which of a transaction's own versions can go before its end |
-//! | `run`, `transaction`, `nesting`, `declared`, `snapshot`, `tvar` | what users call |
-//! | `turns` | what a thread does between two attempts, and how it presses |
+//! | `run`, `transaction`, `nesting`, `access_set`, `snapshot`, `tvar` | what users call |
+//! | `turns` | what a thread does between two attempts, and how it escalates |
 //! | `wait` | blocking `retry` |
 
+pub(crate) mod access_set;
 pub mod cell;
 #[cfg(any(contempo_loom, contempo_shuttle))]
 pub mod checked_static;
 pub(crate) mod context;
-pub(crate) mod declared;
 pub mod domain;
 mod fresh;
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 ///
 /// `body` should not wait for other threads, but by [`retry`](Transaction::retry). If it does (it joins a thread, reads
 /// from a channel), and what it waits for needs a cell that it has accessed, then each conflict holds both up for
-/// as long as others respect it: for a [lease](crate::Settings::lease), 10 ms by default and 160 ms at most. A `body` that
+/// as long as others respect it: for a [grace](crate::Settings::grace), 10 ms by default and 160 ms at most. A `body` that
 /// computes for longer than that between two accesses may be overtaken again and again by those that wait for it.
 ///
 /// # Panics
@@ -265,7 +265,7 @@ impl Attempts for Context {
         self.end_attempt(false);
         let due = self.hooks.borrow_mut().take(true);
         self.eventful.set(false);
-        self.suspend().batons.went_on();
+        self.suspend().tokens.went_on();
         self.end_session();
         due
     }
@@ -339,9 +339,9 @@ impl Attempts for Context {
             BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
         }
         if bounds.declared && self.turns.failures() > 0 {
-            self.press_declared();
+            self.escalate_declared();
         } else {
-            self.press_if_due();
+            self.escalate_if_due();
         }
         self.begin_session();
         Ok(())

@@ -3,7 +3,7 @@
 use crate::local::context::{self, Context};
 use crate::local::leave::Leave;
 use crate::local::tvar::TVar;
-use crate::protocol::observe::newest_at;
+use crate::protocol::read::newest_at;
 use crate::protocol::version::Version;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::checked::Step;
@@ -47,8 +47,8 @@ impl<'s> Snapshot<'s> {
         // Acquire, partner: the claim that published the version.
         let mut version = header.value.load(Ordering::Acquire);
         // SAFETY: the head of a cell is not freed before this snapshot ends.
-        let who_when = unsafe { &*version }.who_when.load(Ordering::Acquire);
-        if !who_when.committed_by(self.bound) {
+        let version_tag = unsafe { &*version }.version_tag.load(Ordering::Acquire);
+        if !version_tag.committed_by(self.bound) {
             let own = self.context.claim.get(); // Never published: no claim is ours.
             // SAFETY: inside a snapshot with this bound; the cell is alive, as we were given it.
             version = unsafe { newest_at(self.context.domain, header, self.bound, own) }.version;

@@ -5,7 +5,7 @@ use crate::local::domain::Native;
 use crate::protocol::version::Version;
 use contempo_sched::clock::STATIC;
 use contempo_sched::primitives::AtomicPtr;
-use contempo_sched::words::WhoWhen;
+use contempo_sched::words::VersionTag;
 
 /// The initial version of a cell in a static.
 #[doc(hidden)]
@@ -25,7 +25,7 @@ unsafe impl<T: Send + Sync> Sync for StaticCell<T> {}
 impl<T> StaticVersion<T> {
     pub const fn new(value: T) -> Self {
         let (stamp, prev) = (STATIC, AtomicPtr::new(std::ptr::null_mut()));
-        StaticVersion(Version::new(WhoWhen::committed(stamp), prev, value))
+        StaticVersion(Version::new(VersionTag::committed(stamp), prev, value))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::local::fresh::prepare;
 use crate::local::tvar::TVar;
 use crate::local::unpublished::Unpublished;
 use crate::protocol::commit::ReadEntry;
-use crate::protocol::observe::newest_at;
+use crate::protocol::read::newest_at;
 use crate::protocol::version::Version;
 use crate::session::error::{Interrupt, StmResult};
 use crate::session::parts::Parts;
@@ -124,8 +124,8 @@ impl<'tx> Transaction<'tx> {
         // Acquire, partner: the claim that published the version.
         let version = cell.value.load(Ordering::Acquire);
         // SAFETY: the head of a cell is not freed before this attempt ends.
-        let who_when = unsafe { &*version }.who_when.load(Ordering::Acquire);
-        if who_when.committed_by(context.fast_bound.get()) {
+        let version_tag = unsafe { &*version }.version_tag.load(Ordering::Acquire);
+        if version_tag.committed_by(context.fast_bound.get()) {
             context.reads().push(ReadEntry { cell, version });
             return Ok(version);
         }
@@ -419,7 +419,7 @@ impl std::fmt::Debug for Transaction<'_> {
     }
 }
 
-/// A write by an attempt that presses, which reserves the cell first; or by one that is interrupted,
+/// A write by an attempt that escalates, which reserves the cell first; or by one that is interrupted,
 /// or is now: it has read a version that was superseded, which can never be validated. Then the value
 /// is dropped after the attempt, outside the transaction.
 #[cold]
@@ -438,7 +438,7 @@ fn write_slow(context: &Context, cell: &CellHeader<Native>, block: Block) -> Stm
 }
 
 /// A read that the fast path could not settle: the attempt is interrupted, the cell is claimed, or
-/// its newest version is later than our bound; or the transaction presses.
+/// its newest version is later than our bound; or the transaction escalates.
 #[cold]
 #[inline(never)]
 fn read_slow(

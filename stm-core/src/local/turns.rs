@@ -1,7 +1,7 @@
-//! Taking turns: what a thread does between two attempts, and how it presses.
+//! Taking turns: what a thread does between two attempts, and how it escalates.
 //!
 //! A failed attempt asks the policy what to do next: try again, wait in the queue of the cell where it
-//! lost, or press. A transaction that presses reserves every cell before it reads or writes it, so
+//! lost, or escalate. A transaction that escalates reserves every cell before it reads or writes it, so
 //! that nobody younger commits to it from then on; its attempt can only lose to an older one.
 //! `docs/scheduling.md` has the whole.
 
@@ -12,9 +12,9 @@ use crate::local::domain::Native;
 use crate::protocol::commit::Conflict;
 use contempo_sched::clock::Clock;
 use contempo_sched::contention::admission::Admission;
+use contempo_sched::contention::lock_queue::Joined;
 use contempo_sched::contention::policy::{FailureBid, HEAT_PER_FAILURE, Next, on_failure, rank};
-use contempo_sched::contention::queue::Joined;
-use contempo_sched::contention::turn::{pressing, revoke, revoke_silent};
+use contempo_sched::contention::turns::{escalating, revoke, revoke_silent};
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::checked::instant;
@@ -29,9 +29,9 @@ use std::time::{Duration, Instant};
 
 /// What a thread remembers about its turns. (Touched after a failure only, but for the first two.)
 pub(crate) struct Turns {
-    /// Has this transaction failed, or does it press: is there anything to forget at its end?
+    /// Has this transaction failed, or does it escalate: is there anything to forget at its end?
     pub(crate) unlucky: Cell<bool>,
-    /// Does the running attempt press: has it reservations that count?
+    /// Does the running attempt escalate: has it reservations that count?
     pub(crate) reserving: Cell<bool>,
     /// Does it reserve all that it touches, and so trust that nothing of it changes?
     pub(crate) trusting: Cell<bool>,
@@ -70,8 +70,8 @@ pub(crate) struct History {
     lost: u64,
     /// Waits in queues.
     waits: u32,
-    /// Press in the next attempt?
-    press: bool,
+    /// Escalate in the next attempt?
+    escalates: bool,
 }
 
 /// A turn that this thread has given way to: the sign of life that it gave then, and when.
@@ -83,7 +83,7 @@ struct Respected {
 }
 
 /// How many a thread remembers. With more that are stopped at once it forgets the oldest, and the
-/// lease of that one begins anew.
+/// grace of that one begins anew.
 const RESPECTED: usize = 32;
 
 /// What to do before the next attempt.
@@ -93,7 +93,7 @@ pub(crate) enum Pause {
     /// Give the processor away at most so many times.
     Yield(u32),
     /// Nothing.
-    Press,
+    Escalate,
     /// Wait for our turn in a queue that we have joined.
     Queue(Waiting),
 }
@@ -186,17 +186,17 @@ impl Context {
         rank(self.domain.knobs().policy(), history.since, history.lost)
     }
 
-    /// Begins to press, if this transaction has come to that.
-    pub(crate) fn press_if_due(&self) {
+    /// Begins to escalate, if this transaction has come to that.
+    pub(crate) fn escalate_if_due(&self) {
         let history = self.turns.history.get();
-        if history.press && !self.turns.reserving.get() {
-            self.press();
+        if history.escalates && !self.turns.reserving.get() {
+            self.escalate();
         }
     }
 
-    /// Presses, perhaps although nothing has failed yet: for a transaction that declares what it will access.
+    /// Escalates, perhaps although nothing has failed yet: for a transaction that declares what it will access.
     /// Its age counts from its first failure, or else from now, its admission.
-    pub(crate) fn press_declared(&self) {
+    pub(crate) fn escalate_declared(&self) {
         self.eventful.set(true);
         let mut history = self.turns.history.get();
         if history.since == 0 {
@@ -204,25 +204,25 @@ impl Context {
             self.turns.unlucky.set(true);
             self.turns.history.set(history);
             self.descriptor.rank.store(self.rank_of(&history), Ordering::Relaxed);
-            self.descriptor.reset_lease();
+            self.descriptor.reset_grace();
         }
         if !self.turns.reserving.get() {
-            self.press();
+            self.escalate();
         }
     }
 
     /// Begins a turn whose reservations count.
     #[cold]
-    fn press(&self) {
-        let turn = self.descriptor.next_turn(TurnPhase::Pressing);
+    fn escalate(&self) {
+        let turn = self.descriptor.next_turn(TurnPhase::Escalating);
         self.turns.turn.set(turn);
         self.turns.reserving.set(true);
         self.turns.trusting.set(true);
-        self.descriptor.counters.pressed.add(1);
+        self.descriptor.counters.escalated.add(1);
     }
 
     /// The attempt has reserved what its transaction declares, and read nothing yet. From now on it reads and writes as one
-    /// that does not press, at this moment's bound: what is reserved does not change, and what was not declared is
+    /// that does not escalate, at this moment's bound: what is reserved does not change, and what was not declared is
     /// validated as ever.
     pub(crate) fn stop_reserving(&self) {
         debug_assert!(self.reads().is_empty() && self.writes().is_empty());
@@ -260,7 +260,7 @@ impl Context {
             match lock.reservation() {
                 Some(other) if other == own => return Ok(()),
                 Some(other) => {
-                    if let Some(rank) = pressing(table, other) {
+                    if let Some(rank) = escalating(table, other) {
                         if rank < self.descriptor.rank(slot) {
                             let by = Some(other);
                             return Err(self.met_at(Conflict { cause: Cause::Reserved, cell, by }));
@@ -363,18 +363,18 @@ impl Context {
         let (turns, knobs, now) = (&self.turns, self.domain.knobs(), time::now());
         self.wrote.set(false); // The next attempt begins at the newest stamp.
         if turns.trusting.get() {
-            self.descriptor.lengthen_lease(knobs.lease(), now);
+            self.descriptor.lengthen_grace(knobs.grace(), now);
         } else if turns.reserving.get() && !self.still_presses() {
             turns.admission.was_slow();
         }
         self.release();
         let mut history = turns.history.get();
-        history.press = false;
+        history.escalates = false;
         history.failures = history.failures.saturating_add(1);
         if history.since == 0 {
             history.since = now;
             turns.unlucky.set(true);
-            self.descriptor.reset_lease();
+            self.descriptor.reset_grace();
         }
         history.lost += accesses as u64;
         let commits = self.descriptor.counters.commits.get();
@@ -401,7 +401,7 @@ impl Context {
             lost: history.lost,
             heat,
             must_wait,
-            patience: knobs.patience(),
+            escalate_after: knobs.escalate_after(),
         };
         let pause = match (on_failure(policy, bid), cell) {
             (Next::Queue, Some(cell)) => {
@@ -413,9 +413,9 @@ impl Context {
                 Pause::Queue(Waiting { domain, descriptor, slot, key, joined, by })
             }
             (Next::Queue, None) => Pause::Yield(1),
-            (Next::Press, _) => {
-                history.press = true;
-                Pause::Press
+            (Next::Escalate, _) => {
+                history.escalates = true;
+                Pause::Escalate
             }
             (Next::Again(most), _) => Pause::Spin(most),
             (Next::Yield(most), _) => Pause::Yield(most),
@@ -425,7 +425,7 @@ impl Context {
     }
 
     /// Does the owner of this reservation deserve to be waited for? If it has given no sign of life
-    /// for as long as its lease, we end its turn.
+    /// for as long as its grace, we end its turn.
     fn respects(&self, turn: Reservation, now: u64) -> bool {
         let owner = self.domain.table().get(turn.slot);
         let sign = owner.sign_of_life.load(Ordering::Relaxed);
@@ -442,8 +442,8 @@ impl Context {
             *known = Respected { turn, sign, since: now };
             return true;
         }
-        let lease = owner.current_lease(self.domain.knobs().lease());
-        if now.saturating_sub(known.since) < lease || CHECKED {
+        let grace = owner.current_grace(self.domain.knobs().grace());
+        if now.saturating_sub(known.since) < grace || CHECKED {
             return true;
         }
         respected.remove(at);
@@ -457,7 +457,7 @@ impl Context {
     #[cold]
     pub(crate) fn pause(&self, pause: Pause, deadline: Option<Instant>) {
         match pause {
-            Pause::Press => {}
+            Pause::Escalate => {}
             Pause::Spin(_) | Pause::Yield(_) if CHECKED => spin(),
             Pause::Spin(most) => (0..self.turns.jitter(most)).for_each(|_| spin()),
             Pause::Yield(most) => (0..self.turns.jitter(most)).for_each(|_| thread::yield_now()),
@@ -475,7 +475,7 @@ impl Context {
         let mut history = self.turns.history.get();
         // A transaction that waits again and again (for a long one) looks less and less often.
         let slice = settings.slice.saturating_mul(1 << history.waits.min(16).saturating_sub(1));
-        let slice = slice.min(settings.lease.max(settings.slice));
+        let slice = slice.min(settings.grace.max(settings.slice));
         let parker = &self.descriptor.parker;
         let until = |time: Duration| {
             let end = instant() + time;
@@ -500,7 +500,7 @@ impl Context {
                     // it gives one.
                     let theirs = settings.slice.saturating_mul(4 * ahead as u32);
                     let fallback =
-                        if CHECKED { None } else { until(settings.lease.saturating_add(theirs)) };
+                        if CHECKED { None } else { until(settings.grace.saturating_add(theirs)) };
                     if !parker.park_until(fallback) {
                         break;
                     }
@@ -519,7 +519,8 @@ impl Context {
             }
         }
         self.turns.hot.set(waiting.key);
-        history.press = self.descriptor.turn.load(Ordering::Relaxed).phase() != TurnPhase::Called;
+        history.escalates =
+            self.descriptor.turn.load(Ordering::Relaxed).phase() != TurnPhase::Called;
         self.turns.history.set(history);
     }
 }

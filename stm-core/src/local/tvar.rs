@@ -6,7 +6,7 @@ use crate::local::context::{self, Context};
 use crate::local::domain::Native;
 use crate::local::fresh::{self, Fresh, NOBODYS, prepare};
 use crate::local::leave::{Leave, LeaveOne};
-use crate::protocol::observe::current;
+use crate::protocol::read::current;
 use crate::protocol::version::Version;
 use contempo_alloc::reclaim::retired::Block;
 use contempo_sched::clock::GENESIS;
@@ -15,7 +15,7 @@ use contempo_sched::primitives::checked::Step;
 use contempo_sched::primitives::guard::Kept;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::words::LockWord;
-use contempo_sched::words::WhoWhen;
+use contempo_sched::words::VersionTag;
 use std::marker::PhantomData;
 use std::ptr::{NonNull, null_mut};
 
@@ -108,7 +108,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     pub fn new(value: T) -> Self {
         let local = context::current();
         let context: &Context = &local;
-        let (version, place) = prepare::<T>(context, WhoWhen::committed(GENESIS));
+        let (version, place) = prepare::<T>(context, VersionTag::committed(GENESIS));
         // SAFETY: prepared for it.
         unsafe { place.write(value) };
         let block = context.reclaimer.blocks.allocate(Cell::<T>::KIND.shape);
@@ -323,11 +323,11 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// ```
     /// # use contempo_core as contempo;
     /// let cell = contempo::TVar::new(1);
-    /// assert_eq!(cell.compare_exchange(&1, 2), Ok(()));
-    /// assert_eq!(cell.compare_exchange(&1, 3), Err(3));
+    /// assert_eq!(cell.compare_and_store(&1, 2), Ok(()));
+    /// assert_eq!(cell.compare_and_store(&1, 3), Err(3));
     /// ```
     #[inline]
-    pub fn compare_exchange(&self, expected: &T, new: T) -> Result<(), T>
+    pub fn compare_and_store(&self, expected: &T, new: T) -> Result<(), T>
     where
         T: PartialEq,
     {
@@ -430,7 +430,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
         context.outside(back);
         context.go_on(suspended);
         context.pause(pause, None);
-        context.press_if_due();
+        context.escalate_if_due();
     }
 }
 

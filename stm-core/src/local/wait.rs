@@ -5,18 +5,18 @@
 //! so no wake-up is lost. While it sleeps, the thread is outside any transaction: it holds no claim
 //! and no memory.
 //!
-//! A change wakes few, so a woken thread that cannot use it passes it on: it holds a [`Baton`].
+//! A change wakes few, so a woken thread that cannot use it passes it on: it holds a [`WakeToken`].
 
 use crate::domain::Domain;
 use crate::layout::CellHeader;
 use crate::local::context::Context;
 use crate::local::domain::{Native, count};
 use crate::protocol::commit::ReadEntry;
-use crate::protocol::observe::is_current;
+use crate::protocol::read::is_current;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{CHECKED, Ordering, fence};
-use contempo_sched::wait::watch::{Baton, Outcome, Place, Sleeper, earlier};
+use contempo_sched::wait::watch::{Outcome, Place, Sleeper, WakeToken, earlier};
 use std::time::Instant;
 
 /// A thread that is about to sleep, enlisted for every cell that its attempt has read. Taken off
@@ -37,7 +37,7 @@ pub(crate) struct Enlisted {
 pub(crate) fn enlist(context: &Context) -> Enlisted {
     let domain = context.domain;
     let (slot, seen) = (context.slot(), context.interrupted_bound());
-    let sleeper = Sleeper { slot, seen, since: context.batons.borrow_mut().since(seen) };
+    let sleeper = Sleeper { slot, seen, since: context.tokens.borrow_mut().since(seen) };
     let wake_at = context.timeouts.begin_to_wait();
     let reads = context.reads();
     // Each cell once.
@@ -97,27 +97,27 @@ impl Enlisted {
         // A permit may be left from an earlier sleep, or taken by one in a hook since we enlisted.
         // Whoever wakes us from now on finds us lying, and leaves a permit after that.
         self.descriptor.parker.reset();
-        let mut batons = Batons::none(self.domain, self.descriptor, self.slot);
+        let mut tokens = WakeTokens::none(self.domain, self.descriptor, self.slot);
         if self.domain.watches().lie_down(&self.places) {
             // Not earlier: if a cell has changed, the next attempt may use what we were woken for.
-            context.batons.borrow_mut().blocked(self.seen);
+            context.tokens.borrow_mut().blocked(self.seen);
             self.descriptor.counters.waits.add(1);
             let descriptor = self.descriptor;
-            context.patience.spin_until(|| descriptor.parker.has_permit());
+            context.spinning.spin_until(|| descriptor.parker.has_permit());
             let (watches, table) = (self.domain.watches(), self.domain.table());
             let report = |woke| count(descriptor, woke);
-            batons.woken = watches.sleep(&self.places, &descriptor.parker, until, table, report);
+            tokens.woken = watches.sleep(&self.places, &descriptor.parker, until, table, report);
         }
-        self.leave(&mut batons);
-        context.batons.borrow_mut().put(batons);
+        self.leave(&mut tokens);
+        context.tokens.borrow_mut().put(tokens);
         true
     }
 
     /// Takes all entries off the list.
-    fn leave(&mut self, batons: &mut Batons) {
+    fn leave(&mut self, tokens: &mut WakeTokens) {
         let places = std::mem::take(&mut self.places);
         let table = self.domain.table();
-        count(self.descriptor, self.domain.watches().leave(&places, table, &mut batons.list));
+        count(self.descriptor, self.domain.watches().leave(&places, table, &mut tokens.list));
     }
 }
 
@@ -125,36 +125,36 @@ impl Drop for Enlisted {
     fn drop(&mut self) {
         if !self.places.is_empty() {
             // Passed on when dropped.
-            let mut batons = Batons::none(self.domain, self.descriptor, self.slot);
-            self.leave(&mut batons);
+            let mut tokens = WakeTokens::none(self.domain, self.descriptor, self.slot);
+            self.leave(&mut tokens);
         }
     }
 }
 
 /// What a transaction was woken for. Passed on when dropped.
-pub(crate) struct Batons {
+pub(crate) struct WakeTokens {
     domain: &'static Native,
     descriptor: &'static Descriptor,
     slot: u32,
-    list: Vec<Baton>,
+    list: Vec<WakeToken>,
     /// Has it been woken, since it last blocked?
     woken: bool,
     /// The bound of its first attempt that blocked, or 0.
     since: u64,
 }
 
-impl Batons {
+impl WakeTokens {
     pub(crate) fn none(
         domain: &'static Native,
         descriptor: &'static Descriptor,
         slot: u32,
     ) -> Self {
-        Batons { domain, descriptor, slot, list: Vec::new(), woken: false, since: 0 }
+        WakeTokens { domain, descriptor, slot, list: Vec::new(), woken: false, since: 0 }
     }
 
     /// Takes everything out.
-    pub(crate) fn take(&mut self) -> Batons {
-        let none = Batons::none(self.domain, self.descriptor, self.slot);
+    pub(crate) fn take(&mut self) -> WakeTokens {
+        let none = WakeTokens::none(self.domain, self.descriptor, self.slot);
         let taken = std::mem::replace(self, none);
         if !taken.list.is_empty() {
             self.announce();
@@ -163,7 +163,7 @@ impl Batons {
     }
 
     /// Adds what `other` has.
-    pub(crate) fn put(&mut self, mut other: Batons) {
+    pub(crate) fn put(&mut self, mut other: WakeTokens) {
         self.woken |= other.woken;
         self.since = self.since.max(other.since); // One of them is 0.
         if !other.list.is_empty() {
@@ -174,7 +174,7 @@ impl Batons {
 
     /// Lets `announce_change` know for which cell this transaction was woken; of several, the last.
     fn announce(&self) {
-        let key = self.list.last().map_or(0, |baton| baton.key);
+        let key = self.list.last().map_or(0, |token| token.key);
         // Relaxed: read by this thread only.
         self.descriptor.woken_for.store(key, Ordering::Relaxed);
     }
@@ -203,14 +203,14 @@ impl Batons {
     }
 
     fn pass(&mut self, outcome: Outcome) {
-        for baton in self.list.drain(..) {
+        for token in self.list.drain(..) {
             let (watches, table) = (self.domain.watches(), self.domain.table());
-            count(self.descriptor, watches.pass(self.slot, baton, outcome, table));
+            count(self.descriptor, watches.pass(self.slot, token, outcome, table));
         }
     }
 }
 
-impl Drop for Batons {
+impl Drop for WakeTokens {
     fn drop(&mut self) {
         self.pass(Outcome::Left);
     }

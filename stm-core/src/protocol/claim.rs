@@ -1,16 +1,16 @@
 //! Claiming cells, and what happens when somebody else has claimed or reserved one.
 
-use crate::domain::{Domain, Link, Trail};
+use crate::domain::{Domain, Link, WalkBudget};
 use crate::layout::{CellHeader, VersionHeader};
 use crate::protocol::commit::{Commit, Conflict, WriteEntry};
 use contempo_sched::contention::policy::{ClaimBid, Verdict, on_claimed};
-use contempo_sched::contention::turn::{pressing, revoke};
+use contempo_sched::contention::turns::{escalating, revoke};
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{Ordering, fence_after_sequential_swap, spin};
-use contempo_sched::words::{Owner, Phase, Reservation, StateWord, TurnPhase, WhoWhen};
+use contempo_sched::words::{Owner, Phase, Reservation, StateWord, TurnPhase, VersionTag};
 
 impl<D: Domain> Commit<'_, D> {
     /// Claims one cell: one compare-and-swap on its value, from the committed head.
@@ -24,8 +24,8 @@ impl<D: Domain> Commit<'_, D> {
         // Acquire, partner: the release of the claim that published it.
         let head = cell.value.load(self.domain, Ordering::Acquire);
         // SAFETY: the head of a cell is not freed before we end.
-        let who_when = unsafe { &*head }.who_when.load(Ordering::Acquire);
-        if who_when.stamp().is_none() {
+        let version_tag = unsafe { &*head }.version_tag.load(Ordering::Acquire);
+        if version_tag.stamp().is_none() {
             // SAFETY: passed on.
             return unsafe { self.claim_slow(write) };
         }
@@ -72,7 +72,7 @@ impl<D: Domain> Commit<'_, D> {
         Ok(true)
     }
 
-    /// Somebody has reserved a cell that we have claimed: gives way if it presses and is older.
+    /// Somebody has reserved a cell that we have claimed: gives way if it escalates and is older.
     #[cold]
     #[inline(never)]
     fn respect(&self, cell: &CellHeader<D>) -> Result<(), Conflict<D>> {
@@ -82,7 +82,7 @@ impl<D: Domain> Commit<'_, D> {
         if reservation.slot == self.me.slot || planted(Fault::ReservationIgnored) {
             return Ok(());
         }
-        match pressing(table, reservation) {
+        match escalating(table, reservation) {
             None => {
                 // Stale. Release: whoever sees it cleared does not look at the turn word, and must have
                 // what we have seen there happen before (partner: their load after their claim).
@@ -94,7 +94,7 @@ impl<D: Domain> Commit<'_, D> {
                 );
                 Ok(())
             }
-            Some(rank) if self.presses() && self.descriptor.rank(self.me.slot) < rank => {
+            Some(rank) if self.escalates() && self.descriptor.rank(self.me.slot) < rank => {
                 if revoke(table, reservation) {
                     self.descriptor.counters.revoked.add(1);
                     self.domain.preempted_at(self.me.slot, cell);
@@ -106,9 +106,9 @@ impl<D: Domain> Commit<'_, D> {
     }
 
     /// Do our own reservations count?
-    fn presses(&self) -> bool {
+    fn escalates(&self) -> bool {
         // Relaxed: ours, unless somebody has just revoked it; then we lose a little later.
-        self.descriptor.turn.load(Ordering::Relaxed).phase() == TurnPhase::Pressing
+        self.descriptor.turn.load(Ordering::Relaxed).phase() == TurnPhase::Escalating
     }
 
     /// Claims a cell that somebody else has claimed, or is about to.
@@ -120,17 +120,17 @@ impl<D: Domain> Commit<'_, D> {
     unsafe fn claim_slow(&self, write: &mut WriteEntry<D>) -> Result<(), Conflict<D>> {
         // SAFETY: the cell is alive (our caller's promise).
         let cell = unsafe { &*write.cell };
-        let (mut spins, mut trail) = (0, Trail::default());
+        let (mut spins, mut budget) = (0, WalkBudget::default());
         loop {
-            trail.look();
-            if self.domain.astray(&mut trail, None).is_some() {
+            budget.look();
+            if self.domain.exceeds(&mut budget, None).is_some() {
                 return Err(Conflict::at(Cause::Changed, cell));
             }
             let head = cell.value.load(self.domain, Ordering::Acquire);
             // SAFETY: the head of a cell is not freed before we end.
             let header = unsafe { &*head };
-            let who_when = header.who_when.load(Ordering::Acquire);
-            let Some(owner) = who_when.owner() else {
+            let version_tag = header.version_tag.load(Ordering::Acquire);
+            let Some(owner) = version_tag.owner() else {
                 // SAFETY: passed on.
                 if unsafe { self.place(write, head, head) }? {
                     return Ok(());
@@ -149,17 +149,17 @@ impl<D: Domain> Commit<'_, D> {
                     if descriptor.state.load(Ordering::Relaxed).serial() == owner.serial
                         || planted(Fault::FinisherLooksOnce)
                     {
-                        if self.domain.astray(&mut trail, Some(stamp)).is_some() {
+                        if self.domain.exceeds(&mut budget, Some(stamp)).is_some() {
                             return Err(Conflict::at(Cause::Changed, cell));
                         }
                         // Finish its commit: the same store as its own. Release: as there.
-                        header.who_when.store(WhoWhen::committed(stamp), Ordering::Release);
+                        header.version_tag.store(VersionTag::committed(stamp), Ordering::Release);
                     }
                 }
                 Phase::Aborted => {
                     // Replace the claim: nobody has swung the cell back yet.
                     let base = header.prev.load(self.domain, Ordering::Acquire);
-                    if self.domain.astray(&mut trail, None).is_some() {
+                    if self.domain.exceeds(&mut budget, None).is_some() {
                         return Err(Conflict::at(Cause::Changed, cell));
                     }
                     // SAFETY: passed on; `base` is the committed version under the claim, if that
@@ -195,7 +195,7 @@ impl<D: Domain> Commit<'_, D> {
         let owner_turn = descriptor.turn.load(Ordering::Relaxed);
         let bid = ClaimBid {
             ranks: (self.descriptor.rank(self.me.slot), descriptor.rank(owner.slot)),
-            press: (self.presses(), owner_turn.phase() == TurnPhase::Pressing),
+            escalate: (self.escalates(), owner_turn.phase() == TurnPhase::Escalating),
             failures: self.failures,
             spins: *spins,
             owner_deciding: state.phase() == Phase::Deciding,
@@ -206,10 +206,10 @@ impl<D: Domain> Commit<'_, D> {
                 spin();
             }
             Verdict::GiveBack => {
-                // Both press, and the owner is older. It may have stopped with its claim: then nothing else
+                // Both escalate, and the owner is older. It may have stopped with its claim: then nothing else
                 // tells us whose turn we wait for.
                 let turn = Reservation { slot: owner.slot, ticket: owner_turn.ticket() };
-                let by = (bid.press.0 && bid.press.1).then_some(turn);
+                let by = (bid.escalate.0 && bid.escalate.1).then_some(turn);
                 return Err(Conflict { cause: Cause::Claimed, cell, by });
             }
             Verdict::TakeOver => {
@@ -230,16 +230,16 @@ impl<D: Domain> Commit<'_, D> {
     pub(crate) unsafe fn clear_of_claims(&self, cell: &CellHeader<D>) -> Result<(), Conflict<D>> {
         // The reservation was a SeqCst swap, and this is a SeqCst load: see `place`.
         fence_after_sequential_swap();
-        let (mut spins, mut trail) = (0, Trail::default());
+        let (mut spins, mut budget) = (0, WalkBudget::default());
         while !planted(Fault::ReservedWithoutLooking) {
-            trail.look();
-            if self.domain.astray(&mut trail, None).is_some() {
+            budget.look();
+            if self.domain.exceeds(&mut budget, None).is_some() {
                 return Err(Conflict::at(Cause::Changed, cell));
             }
             let head = cell.value.load(self.domain, Ordering::SeqCst);
             // SAFETY: the head of a cell is not freed before we end.
-            let who_when = unsafe { &*head }.who_when.load(Ordering::Acquire);
-            let Some(owner) = who_when.owner() else { break };
+            let version_tag = unsafe { &*head }.version_tag.load(Ordering::Acquire);
+            let Some(owner) = version_tag.owner() else { break };
             let descriptor = self.domain.table().descriptor(owner.slot);
             let state = descriptor.state.load(Ordering::Acquire);
             if state.serial() != owner.serial {

@@ -2,7 +2,7 @@
 
 use crate::domain::{Domain, Link};
 use crate::layout::{CellHeader, VersionHeader};
-use crate::protocol::observe::newest_at;
+use crate::protocol::read::newest_at;
 use contempo_alloc::reclaim::retired::{Block, BlockKind};
 use contempo_sched::clock::{self, Clock};
 use contempo_sched::contention::policy::BUMPS_BEFORE_FIRM;
@@ -10,7 +10,7 @@ use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{CHECKED, Ordering, fence_after_sequential_swap, thread};
-use contempo_sched::words::{LockWord, Owner, Phase, Reservation, StateWord, WhoWhen};
+use contempo_sched::words::{LockWord, Owner, Phase, Reservation, StateWord, VersionTag};
 use std::ptr::{NonNull, null};
 
 /// A read to be validated: this version of this cell.
@@ -48,8 +48,8 @@ impl<D: Domain> WriteEntry<D> {
     #[inline(always)]
     unsafe fn base_block(&self) -> Block {
         // SAFETY: our caller's promise.
-        let stamp = unsafe { &*self.base }.who_when.load(Ordering::Relaxed);
-        let is_static = stamp == WhoWhen::committed(clock::STATIC);
+        let stamp = unsafe { &*self.base }.version_tag.load(Ordering::Relaxed);
+        let is_static = stamp == VersionTag::committed(clock::STATIC);
         let kind = if is_static { self.kind.in_static.unwrap_or(self.kind) } else { self.kind };
         // SAFETY: as above.
         Block { address: unsafe { NonNull::new_unchecked(self.base.cast()) }, kind }
@@ -129,7 +129,7 @@ impl<D: Domain> Commit<'_, D> {
             self.me.serial != self.descriptor.state.load(Ordering::Relaxed).serial(),
             "a commit with the serial of the one before"
         );
-        // Release, partner: the loads of `state` in `observe` and `claim`: whoever sees this serial
+        // Release, partner: the loads of `state` in `read` and `claim`: whoever sees this serial
         // sees that the claims of the one before have their stamps. Ordered before our claims by
         // their release. A plain store: no claim of ours is out, so nobody may decide for us.
         self.descriptor.state.store(state, Ordering::Release);
@@ -196,7 +196,7 @@ impl<D: Domain> Commit<'_, D> {
                 for write in &*writes {
                     // SAFETY: ours, and claimed: nobody frees it before we end.
                     let version = unsafe { &*write.version };
-                    version.who_when.store(WhoWhen::committed(stamp), Ordering::Release);
+                    version.version_tag.store(VersionTag::committed(stamp), Ordering::Release);
                 }
             }
             // The decision. SeqCst: release for our stamp; and one side of the store–load pairs
@@ -226,7 +226,9 @@ impl<D: Domain> Commit<'_, D> {
             // Release, partner: the readers' acquire. This is the unlock. Others may have finished
             // it for us: the same value.
             // SAFETY: ours, and if it was replaced already, we are still its contemporary.
-            unsafe { &*write.version }.who_when.store(WhoWhen::committed(stamp), Ordering::Release);
+            unsafe { &*write.version }
+                .version_tag
+                .store(VersionTag::committed(stamp), Ordering::Release);
             // SAFETY: claimed, and our transaction still runs.
             let base = unsafe { write.base_block() };
             if planted(Fault::RetiredTwice) {
@@ -234,7 +236,7 @@ impl<D: Domain> Commit<'_, D> {
             }
             if planted(Fault::RetiredAtItsOwnStamp) {
                 // SAFETY: as above.
-                let own = unsafe { &*write.base }.who_when.load(Ordering::Relaxed).stamp();
+                let own = unsafe { &*write.base }.version_tag.load(Ordering::Relaxed).stamp();
                 replaced(own.unwrap_or(stamp), base);
             } else {
                 replaced(stamp, base);
@@ -281,7 +283,7 @@ impl<D: Domain> Commit<'_, D> {
         if planted(Fault::SkipValidation) {
             return Ok(());
         }
-        let own = WhoWhen::claim(self.me);
+        let own = VersionTag::claim(self.me);
         for read in reads {
             // SAFETY: cells in the log are alive.
             let cell = unsafe { &*read.cell };
@@ -293,7 +295,7 @@ impl<D: Domain> Commit<'_, D> {
             }
             // SAFETY: the head of a cell is not freed before we end.
             let header = unsafe { &*head };
-            let now = if header.who_when.load(Ordering::Acquire) == own {
+            let now = if header.version_tag.load(Ordering::Acquire) == own {
                 // Read and written: our claim is on top of what was there when it was placed.
                 header.prev.load(self.domain, Ordering::Relaxed)
             } else {
@@ -345,7 +347,7 @@ impl<D: Domain> Commit<'_, D> {
         }
         if lock.has_queue() {
             counters.passed.add(1);
-            // The first in the queue may be ready to press, on this very core: what would end our
+            // The first in the queue may be ready to escalate, on this very core: what would end our
             // time here is the scheduler's next tick, some milliseconds off.
             if counters.passed.get().is_multiple_of(YIELD_AFTER_PASSING) {
                 thread::yield_now();

@@ -3,15 +3,15 @@
 //! | module | job |
 //! | --- | --- |
 //! | [`version`] | a version with its value |
-//! | [`observe`] | which version of a cell belongs to a stamp: reads and validation |
+//! | [`read`] | which version of a cell belongs to a stamp: reads and validation |
 //! | [`commit`] | claim all or none, decide by one word |
 //! | `claim` | claiming a cell, and meeting another transaction there |
-//! | [`settle`] | what any thread may do for a transaction whose thread will not come back |
+//! | [`resolve`] | what any thread may do for a transaction whose thread will not come back |
 //! | `write_log` | what a transaction will write, found again in constant time |
 
 mod claim;
 pub mod commit;
-pub mod observe;
-pub mod settle;
+pub mod read;
+pub mod resolve;
 pub mod version;
 pub(crate) mod write_log;

@@ -4,7 +4,7 @@ use crate::domain::{Domain, Link};
 use contempo_alloc::heap::Shape;
 use contempo_alloc::reclaim::retired::{Block, BlockKind, weight};
 use contempo_sched::primitives::DataCell;
-use contempo_sched::words::{AtomicWhoWhen, WhoWhen};
+use contempo_sched::words::{AtomicVersionTag, VersionTag};
 use std::ptr::NonNull;
 
 pub use crate::layout::{CellHeader, VersionHeader};
@@ -41,8 +41,8 @@ impl<T, D: Domain> Version<T, D> {
 
     /// A version that is made at compile time.
     #[cfg(not(any(contempo_loom, contempo_shuttle)))]
-    pub(crate) const fn new(who_when: WhoWhen, prev: D::Link, value: T) -> Self {
-        let header = VersionHeader { who_when: AtomicWhoWhen::new(who_when), prev };
+    pub(crate) const fn new(version_tag: VersionTag, prev: D::Link, value: T) -> Self {
+        let header = VersionHeader { version_tag: AtomicVersionTag::new(version_tag), prev };
         Version { header, data: DataCell::new(value) }
     }
 
@@ -52,10 +52,10 @@ impl<T, D: Domain> Version<T, D> {
     /// # Safety
     /// The block is ours alone.
     #[inline(always)]
-    pub unsafe fn prepare(block: NonNull<u8>, who_when: WhoWhen) -> *mut T {
+    pub unsafe fn prepare(block: NonNull<u8>, version_tag: VersionTag) -> *mut T {
         let version = block.cast::<Self>().as_ptr();
         let header = VersionHeader {
-            who_when: AtomicWhoWhen::new(who_when),
+            version_tag: AtomicVersionTag::new(version_tag),
             prev: D::Link::null(),
             #[cfg(any(contempo_loom, contempo_shuttle))]
             destroyed: std::sync::atomic::AtomicBool::new(false),
@@ -71,9 +71,13 @@ impl<T, D: Domain> Version<T, D> {
     /// # Safety
     /// The block is ours alone.
     #[inline(always)]
-    pub unsafe fn init(block: NonNull<u8>, who_when: WhoWhen, data: T) -> *mut VersionHeader<D> {
+    pub unsafe fn init(
+        block: NonNull<u8>,
+        version_tag: VersionTag,
+        data: T,
+    ) -> *mut VersionHeader<D> {
         // SAFETY: our caller's promise; prepared for a `T`.
-        unsafe { Self::prepare(block, who_when).write(data) };
+        unsafe { Self::prepare(block, version_tag).write(data) };
         block.cast().as_ptr()
     }
 

@@ -3,7 +3,7 @@
 //! | block | words | bytes for a `u64` |
 //! | --- | --- | --- |
 //! | cell | meta, value, lock, born | 32 |
-//! | version | meta, who/when, prev, writer, cell, length and flags, data | 56, in a block of 64 |
+//! | version | meta, version tag, prev, writer, cell, length and flags, data | 56, in a block of 64 |
 //!
 //! `writer`, `cell` and `born` are for whoever finds the block after a death: whose it is, and where it
 //! was to go. They never change.
@@ -13,7 +13,7 @@ use crate::region::domain::{RegionDomain, RegionLink};
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::words::{AtomicLockWord, AtomicWhoWhen, LockWord, Owner, WhoWhen};
+use contempo_sched::words::{AtomicLockWord, AtomicVersionTag, LockWord, Owner, VersionTag};
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -25,7 +25,7 @@ pub struct RegionVersion {
     /// What the protocol works on.
     pub header: VersionHeader<RegionDomain>,
     /// The transaction that made it.
-    pub writer: AtomicWhoWhen,
+    pub writer: AtomicVersionTag,
     /// The cell that it is for.
     pub cell: AtomicU64,
     /// Bytes of data, which follow.
@@ -53,8 +53,8 @@ impl RegionVersion {
     #[inline]
     pub unsafe fn fill(
         at: *mut u8,
-        who_when: WhoWhen,
-        writer: WhoWhen,
+        version_tag: VersionTag,
+        writer: VersionTag,
         cell: Handle,
         flags: u32,
         data: &[u8],
@@ -63,10 +63,10 @@ impl RegionVersion {
         // SAFETY: our caller's promise; field by field, since others may look at the meta word.
         unsafe {
             (&raw mut (*version).header).write(VersionHeader {
-                who_when: AtomicWhoWhen::new(who_when),
+                version_tag: AtomicVersionTag::new(version_tag),
                 prev: RegionLink::to(Handle::NULL),
             });
-            (&raw mut (*version).writer).write(AtomicWhoWhen::new(writer));
+            (&raw mut (*version).writer).write(AtomicVersionTag::new(writer));
             (&raw mut (*version).cell).write(AtomicU64::new(cell.bits()));
             // Every caller's length is below `blocks::LARGEST`.
             (&raw mut (*version).length).write(AtomicU32::new(data.len() as u32));
@@ -155,7 +155,7 @@ pub struct RegionCell {
     /// What the protocol works on.
     pub header: CellHeader<RegionDomain>,
     /// The transaction that made it.
-    pub born: AtomicWhoWhen,
+    pub born: AtomicVersionTag,
 }
 
 impl RegionCell {
@@ -163,7 +163,7 @@ impl RegionCell {
     ///
     /// # Safety
     /// The block is ours alone.
-    pub unsafe fn fill(at: *mut u8, version: Handle, born: WhoWhen) {
+    pub unsafe fn fill(at: *mut u8, version: Handle, born: VersionTag) {
         let cell = at.cast::<RegionCell>();
         // SAFETY: our caller's promise.
         unsafe {
@@ -171,7 +171,7 @@ impl RegionCell {
                 value: RegionLink::to(version),
                 lock: AtomicLockWord::new(LockWord::FREE),
             });
-            (&raw mut (*cell).born).write(AtomicWhoWhen::new(born));
+            (&raw mut (*cell).born).write(AtomicVersionTag::new(born));
         }
     }
 

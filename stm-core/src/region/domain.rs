@@ -6,16 +6,16 @@
 //! remembers that it has met it ([`RegionDomain::is_corrupt`]), every walk then ends, and the
 //! transaction fails with an error. Correct processes, dead ones included, never leave a bad link.
 
-use crate::domain::{Domain, Link, Trail};
+use crate::domain::{Domain, Link, WalkBudget};
 use crate::layout::{CellHeader, Links, VersionHeader};
 use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
 use crate::region::recover::Recovered;
 use contempo_alloc::region::fork::ForkMark;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::{
-    Incarnation, LINES, SUPERBLOCK, SUPERBLOCK_HEADER, WAKE_WORDS,
+    Incarnation, SUPERBLOCK, SUPERBLOCK_HEADER, TICKET_QUEUES, WAKE_WORDS,
 };
-use contempo_alloc::region::lease::LeaseFile;
+use contempo_alloc::region::liveness::LivenessFile;
 use contempo_alloc::region::map::Map;
 use contempo_alloc::region::sizes::GRAIN;
 use contempo_alloc::region::superblock::{SIZES, State};
@@ -24,7 +24,7 @@ use contempo_sched::contention::policy::Policy;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
-use contempo_sched::words::WhoWhen;
+use contempo_sched::words::VersionTag;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -129,12 +129,12 @@ pub struct RegionDomain {
     /// Tells whether this is still the process that attached, and has met nothing that no protocol writes.
     pub fork: ForkMark,
     /// Who is alive.
-    pub leases: LeaseFile,
+    pub liveness: LivenessFile,
     /// Who we are.
     pub own: Incarnation,
     /// Do reclaimers of all processes reach our threads by a barrier?
     pub asymmetric: bool,
-    /// Held by the thread that clears up after the dead: leases do not exclude threads of one process.
+    /// Held by the thread that clears up after the dead: liveness locks do not exclude threads of one process.
     pub recovering: Mutex<()>,
     /// What this process has cleared up when it opened the region.
     pub cleared_up: OnceLock<Recovered>,
@@ -157,14 +157,14 @@ const _: () = assert!(SUPERBLOCK.is_multiple_of(SIZES[CELL_CLASS]));
 
 /// Looks at one cell after which no protocol is thought to be at work there: each look at a claim whose
 /// transaction has ended means that another has come meanwhile.
-const ASTRAY: u32 = 1 << 18;
+const WALK_BUDGET: u32 = 1 << 18;
 
 impl RegionDomain {
-    /// A region as seen by the process `own`, which holds its lease.
-    pub(crate) fn new(map: Map, leases: LeaseFile, own: Incarnation, fork: ForkMark) -> Self {
+    /// A region as seen by the process `own`, which holds its liveness lock.
+    pub(crate) fn new(map: Map, liveness: LivenessFile, own: Incarnation, fork: ForkMark) -> Self {
         let map = Arc::new(map);
         let link = RegionLink::to(Handle::NULL);
-        let header = VersionHeader { who_when: crate::region::domain::first(), prev: link };
+        let header = VersionHeader { version_tag: crate::region::domain::first(), prev: link };
         RegionDomain {
             base: map.base(),
             limit: AtomicUsize::new(0),
@@ -180,7 +180,7 @@ impl RegionDomain {
                 flags: 0.into(),
             }),
             fork,
-            leases,
+            liveness,
             own,
             asymmetric: contempo_alloc::reclaim::barrier::register_everywhere(),
             recovering: Mutex::new(()),
@@ -200,10 +200,10 @@ impl RegionDomain {
 
     /// What reads need of the region, by value.
     #[inline(always)]
-    pub fn lens(&self) -> Lens<'_> {
+    pub fn decoder(&self) -> Decoder<'_> {
         // As in handles: `layout::MOST_BYTES`.
         let limit = (self.limit.load(Ordering::Relaxed) / GRAIN) as u32;
-        self.lens_to(limit)
+        self.decoder_to(limit)
     }
 
     /// The block of this kind that a handle names: none if the handle is stale, made up, or another's.
@@ -225,12 +225,12 @@ impl RegionDomain {
     /// meta word of a cell there was put to use as one. To be asked before that word is looked at.
     #[inline(always)]
     fn is_place_of_cell(&self, offset: usize) -> bool {
-        self.lens_to(0).is_place_of_cell(offset)
+        self.decoder_to(0).is_place_of_cell(offset)
     }
 
     #[inline(always)]
-    fn lens_to(&self, limit: u32) -> Lens<'_> {
-        Lens { base: self.base, limit, states: self.states, _domain: PhantomData }
+    fn decoder_to(&self, limit: u32) -> Decoder<'_> {
+        Decoder { base: self.base, limit, states: self.states, _domain: PhantomData }
     }
 
     #[inline(always)]
@@ -303,8 +303,8 @@ impl RegionDomain {
     }
 
     /// The line of those who wait their turn at the cell of this key.
-    pub fn line_of(&self, key: usize) -> usize {
-        self.hash(key) % LINES
+    pub fn ticket_queue_of(&self, key: usize) -> usize {
+        self.hash(key) % TICKET_QUEUES
     }
 
     /// The same number for the same cell in every process.
@@ -322,8 +322,8 @@ impl RegionDomain {
     }
 }
 
-fn first() -> contempo_sched::words::AtomicWhoWhen {
-    contempo_sched::words::AtomicWhoWhen::new(WhoWhen::committed(0))
+fn first() -> contempo_sched::words::AtomicVersionTag {
+    contempo_sched::words::AtomicVersionTag::new(VersionTag::committed(0))
 }
 
 impl Links for RegionDomain {
@@ -357,30 +357,30 @@ impl Domain for RegionDomain {
     fn preempted_at(&self, _: u32, _: &CellHeader<RegionDomain>) {}
 
     #[inline]
-    fn astray(
+    fn exceeds(
         &self,
-        trail: &mut Trail,
+        budget: &mut WalkBudget,
         here: Option<u64>,
     ) -> Option<*mut VersionHeader<RegionDomain>> {
         if self.is_corrupt() {
             return Some(std::ptr::from_ref(&self.poison.header).cast_mut());
         }
         // The poison itself is the first of all.
-        let rising = here.zip(trail.last).is_some_and(|(here, last)| here >= last);
-        trail.last = here.or(trail.last);
+        let rising = here.zip(budget.last).is_some_and(|(here, last)| here >= last);
+        budget.last = here.or(budget.last);
         // Nobody has drawn it. (The clock is looked at after the stamp, which was drawn before it was stored.) A reader
         // that moves its bound to the present would never come to it.
         let ahead = here.is_some_and(|stamp| stamp > self.clock().now());
         // A claim on the way, or a new look.
-        trail.looks += u32::from(here.is_none());
-        (rising || ahead || trail.looks > ASTRAY).then(|| self.bad_link())
+        budget.looks += u32::from(here.is_none());
+        (rising || ahead || budget.looks > WALK_BUDGET).then(|| self.bad_link())
     }
 }
 
 /// Decodes handles without looking at the domain, so that a loop of reads keeps all that it needs in
 /// registers.
 #[derive(Clone, Copy, Debug)]
-pub struct Lens<'d> {
+pub struct Decoder<'d> {
     base: *mut u8,
     /// How much of the region may be touched, in units of [`GRAIN`].
     limit: u32,
@@ -388,7 +388,7 @@ pub struct Lens<'d> {
     _domain: PhantomData<&'d RegionDomain>,
 }
 
-impl<'d> Lens<'d> {
+impl<'d> Decoder<'d> {
     /// Where the place of a handle lies, if it may be touched.
     #[inline(always)]
     fn offset(&self, handle: Handle) -> Option<usize> {
@@ -409,7 +409,7 @@ impl<'d> Lens<'d> {
 
     /// The cell and its newest version, if that was committed at or before `bound`, and the cell was in use
     /// after it was looked at: the fast path of a read. If there is none, the slow one says why; also if the
-    /// region has grown since this lens was made. The version may be one that ends the cell.
+    /// region has grown since this decoder was made. The version may be one that ends the cell.
     ///
     /// Everything is looked at before it is known to be good: whatever is in bounds may be read, and nothing is
     /// believed before the last comparison.
@@ -435,13 +435,14 @@ impl<'d> Lens<'d> {
         // word below is not what it was.
         let meta = Meta::from_bits(version.meta.load(Ordering::Relaxed));
         // Acquire, partner: the owner's or a finisher's store of the stamp.
-        let who_when = version.header.who_when.load(Ordering::Acquire);
+        let version_tag = version.header.version_tag.load(Ordering::Acquire);
         // Is the cell in use still? Then it was alive when we had announced ourselves, and what we have read
         // stays. The fence keeps that behind the loads above, and pairs with the one in `SlotHeap::free`.
         fence(Ordering::Acquire);
         let alive = Meta::from_bits(cell.meta.load(Ordering::Relaxed));
         // Of which kind they are: links name versions.
-        let good = handle.is_in_use(alive) && link.is_in_use(meta) && who_when.committed_by(bound);
+        let good =
+            handle.is_in_use(alive) && link.is_in_use(meta) && version_tag.committed_by(bound);
         good.then_some((cell, version))
     }
 }

@@ -9,18 +9,18 @@ use crate::region::domain::RegionDomain;
 use contempo_alloc::reclaim::announcement::{self, Idle};
 use contempo_alloc::reclaim::barrier;
 use contempo_alloc::region::blocks::{FreshBlock, LARGEST, Need, Origin, SlotHeap};
+use contempo_alloc::region::epoch::OwnershipEpoch;
 use contempo_alloc::region::error::NoBlock;
 use contempo_alloc::region::handle::{Handle, Kind, Meta, MetaWord};
 use contempo_alloc::region::layout::SlotRecord;
 use contempo_alloc::region::superblock::{Superblock, block_at};
-use contempo_alloc::region::tenure::Tenure;
 use contempo_alloc::region::trace::Tracer;
 use contempo_sched::clock::{Clock, CounterClock};
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::words::{Owner, WhoWhen};
+use contempo_sched::words::{Owner, VersionTag};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ptr::NonNull;
@@ -41,7 +41,7 @@ const BYTES_PER_UNIT: usize = 2048;
 #[derive(Debug)]
 pub struct Memory {
     slot: u32,
-    /// The slot's term and notes, in the region, which `heap` keeps mapped.
+    /// The slot's epoch and notes, in the region, which `heap` keeps mapped.
     record: Option<NonNull<SlotRecord>>,
     tracer: Tracer,
     /// May the running transaction draw on the reserve?
@@ -92,18 +92,18 @@ impl std::fmt::Debug for Interlude {
 pub(crate) enum Whose {
     /// Nobody's: only what is not retired yet.
     Nobodys,
-    /// Those of a slot whose owner is dead, of whatever term.
+    /// Those of a slot whose owner is dead, of whatever epoch.
     Dead(u32),
-    /// Those of a term that has ended, and whose slot's thread was inactive after that.
-    Ended(Tenure),
+    /// Those of an epoch that has ended, and whose slot's thread was inactive after that.
+    Ended(OwnershipEpoch),
 }
 
 impl Whose {
-    fn includes(self, retirer: Tenure) -> bool {
+    fn includes(self, retirer: OwnershipEpoch) -> bool {
         match self {
             Whose::Nobodys => false,
             Whose::Dead(slot) => retirer.slot() == slot,
-            Whose::Ended(tenure) => retirer == tenure,
+            Whose::Ended(epoch) => retirer == epoch,
         }
     }
 }
@@ -131,10 +131,10 @@ unsafe fn meta_of<'a>(at: *mut u8) -> &'a MetaWord {
 }
 
 impl Memory {
-    /// The memory of `slot` for its next term, which has nothing yet. For who has taken the slot.
+    /// The memory of `slot` for its next epoch, which has nothing yet. For who has taken the slot.
     pub fn new(domain: &RegionDomain, slot: u32) -> Self {
         let record = domain.map.slot(slot);
-        let tenure = record.map_or(Tenure::new(slot, 0), |record| record.term.next(slot));
+        let epoch = record.map_or(OwnershipEpoch::new(slot, 0), |record| record.epoch.next(slot));
         Memory {
             slot,
             record: record.map(NonNull::from),
@@ -142,7 +142,7 @@ impl Memory {
             in_need: Cell::new(false),
             has_drawn: Cell::new(false),
             moves: Cell::new(false),
-            heap: SlotHeap::new(Arc::clone(&domain.map), tenure),
+            heap: SlotHeap::new(Arc::clone(&domain.map), epoch),
             retired: RefCell::new(VecDeque::new()),
             units: Cell::new(0),
             look_at: Cell::new(BATCH),
@@ -154,11 +154,11 @@ impl Memory {
     }
 
     /// To be called whenever the slot's thread has become active, before it uses its memory: if somebody has
-    /// needed the room, then what this slot had may be theirs (`tenure`).
+    /// needed the room, then what this slot had may be theirs (`epoch`).
     #[inline(always)]
-    pub(crate) fn look_at_term(&self, domain: &RegionDomain) {
+    pub(crate) fn look_at_epoch(&self, domain: &RegionDomain) {
         let Some(record) = self.record() else { return };
-        if !record.term.is(self.heap.tenure()) {
+        if !record.epoch.is(self.heap.epoch()) {
             self.announced(domain, || self.begin_term(domain, record));
         }
     }
@@ -181,10 +181,10 @@ impl Memory {
     /// Makes the slot's thread active, outside a transaction, so that its memory is its own.
     pub(crate) fn work<'d>(&self, domain: &'d RegionDomain) -> Work<'d> {
         let descriptor = domain.table().descriptor(self.slot);
-        // Relaxed: ordered before the look at the term by `light`, partner `heavy` in `room`.
+        // Relaxed: ordered before the look at the epoch by `light`, partner `heavy` in `room`.
         descriptor.active.store(true, Ordering::Relaxed);
         barrier::light(domain.asymmetric);
-        self.look_at_term(domain);
+        self.look_at_epoch(domain);
         Work(descriptor)
     }
 
@@ -195,7 +195,7 @@ impl Memory {
     #[inline]
     pub fn new_version(
         &self,
-        who_when: WhoWhen,
+        version_tag: VersionTag,
         owner: Owner,
         cell: Handle,
         flags: u32,
@@ -204,7 +204,14 @@ impl Memory {
         let fill = |block: FreshBlock| {
             // SAFETY: just taken, with room for the data.
             unsafe {
-                RegionVersion::fill(block.at, who_when, WhoWhen::claim(owner), cell, flags, data);
+                RegionVersion::fill(
+                    block.at,
+                    version_tag,
+                    VersionTag::claim(owner),
+                    cell,
+                    flags,
+                    data,
+                );
             }
             // After it is filled: whoever finds it after our death knows by `writer` whose it is.
             (block.at, self.heap.put_to_use(&block, Kind::Version))
@@ -250,7 +257,7 @@ impl Memory {
         owner: Owner,
         data: &[u8],
     ) -> Result<(*mut u8, *mut u8, Handle), NoBlock> {
-        let first = WhoWhen::committed(contempo_sched::clock::GENESIS);
+        let first = VersionTag::committed(contempo_sched::clock::GENESIS);
         let (version_at, version) = self.new_version(first, owner, Handle::NULL, 0, data)?;
         let block = match self.heap.take(size_of::<RegionCell>()) {
             Ok(block) => block,
@@ -261,7 +268,7 @@ impl Memory {
             }
         };
         // SAFETY: just taken, and as long as a cell.
-        unsafe { RegionCell::fill(block.at, version, WhoWhen::claim(owner)) };
+        unsafe { RegionCell::fill(block.at, version, VersionTag::claim(owner)) };
         let cell = self.heap.put_to_use(&block, Kind::Cell);
         // SAFETY: ours, filled above.
         let version = unsafe { &*version_at.cast::<RegionVersion>() };
@@ -284,7 +291,7 @@ impl Memory {
             let word = unsafe { meta_of(at) };
             let meta = Meta::from_bits(word.load(Ordering::Relaxed));
             // Release, partner: whoever finds it after our death.
-            word.store(meta.retired_by(self.heap.tenure()).bits(), Ordering::Release);
+            word.store(meta.retired_by(self.heap.epoch()).bits(), Ordering::Release);
         }
         // SAFETY: our caller's promise.
         unsafe { self.hold(domain, stamp, at) };
@@ -319,7 +326,7 @@ impl Memory {
         // SAFETY: our caller's promise.
         let word = unsafe { meta_of(at) };
         let meta = Meta::from_bits(word.load(Ordering::Relaxed));
-        let own = self.heap.tenure();
+        let own = self.heap.epoch();
         let another = meta.retirer().is_some_and(|it| it == own || !whose.includes(it));
         // The block that was seen, and not the next one in its place: see `recover`.
         if meta.kind() == Kind::Free || another || !seen.fits(meta) {
@@ -368,8 +375,8 @@ impl Memory {
     /// a block that nobody else will free. True if it is ours now.
     ///
     /// # Safety
-    /// As [`retire_now`](Self::retire_now); the caller holds the lease for clearing up the slot that had the
-    /// block, or has ended its term and seen its thread inactive after that.
+    /// As [`retire_now`](Self::retire_now); the caller holds the liveness lock for clearing up the slot that had the
+    /// block, or has ended its epoch and seen its thread inactive after that.
     pub(crate) unsafe fn take_over(
         &self,
         domain: &RegionDomain,
@@ -488,12 +495,12 @@ impl Memory {
             // SAFETY: a block of the region.
             let units = self.units.get().saturating_sub(unsafe { units_of(at, meta) });
             self.units.set(if self.held() == 0 { 0 } else { units });
-            let ours = handle.fits(meta) && meta.retirer() == Some(self.heap.tenure());
+            let ours = handle.fits(meta) && meta.retirer() == Some(self.heap.epoch());
             if !ours && !planted(Fault::RetiredUnmarked) {
-                domain.note_corrupt(); // No protocol changes what is retired by a term that has not ended.
+                domain.note_corrupt(); // No protocol changes what is retired by an epoch that has not ended.
                 continue;
             }
-            // SAFETY: retired by this slot in its term, and its contemporaries have finished (Lemma C).
+            // SAFETY: retired by this slot in its epoch, and its contemporaries have finished (Lemma C).
             unsafe { self.destroy(domain, at) };
         }
         if let Some(record) = self.record() {

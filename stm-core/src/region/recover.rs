@@ -4,28 +4,28 @@
 //! it, as that of any owner. What is left after that is what only liveness and memory need: the slot,
 //! the announcement, the blocks.
 //!
-//! One process at a time clears a slot up: it holds the slot's lease, which the kernel takes back should
+//! One process at a time clears a slot up: it holds the slot's liveness lock, which the kernel takes back should
 //! it die too. The next one then begins from the start: every step can be repeated, and the slot is
 //! given up last. All slots that are found dead are cleared up together, in one pass over what they have
 //! (`search`). The argument, step by step, is in `docs/regions.md`, "Recovery".
 
 use crate::domain::Domain;
-use crate::protocol::settle::{finish, settle, take_back};
+use crate::protocol::resolve::{finish, resolve, take_back};
 use crate::region::block::RegionVersion;
 use crate::region::domain::RegionDomain;
 use crate::region::memory::Whose;
 use crate::region::search::Free;
 use crate::region::session::Session;
 use contempo_alloc::reclaim::announcement;
+use contempo_alloc::region::epoch::OwnershipEpoch;
 use contempo_alloc::region::handle::Handle;
 use contempo_alloc::region::layout::{Incarnation, WAKE_WORDS};
 use contempo_alloc::region::superblock::Superblock;
-use contempo_alloc::region::tenure::Tenure;
 use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::words::{Owner, Phase, StateWord, WhoWhen};
+use contempo_sched::words::{Owner, Phase, StateWord, VersionTag};
 use std::fmt;
 use std::io;
 use std::sync::TryLockError;
@@ -77,12 +77,12 @@ pub fn is_dead(domain: &RegionDomain, owner: Incarnation) -> io::Result<bool> {
     }
     // Acquire, partner: the release in `attach`.
     if domain.map.process(owner.record).generation.load(Ordering::Acquire) != owner.generation {
-        return Ok(true); // Another has its record, and so had its lease.
+        return Ok(true); // Another has its record, and so had its liveness lock.
     }
     if owner.record == domain.own.record {
         return Ok(false);
     }
-    Ok(!domain.leases.is_taken_by_another(owner.record)?)
+    Ok(!domain.liveness.is_taken_by_another(owner.record)?)
 }
 
 /// Has the slot an owner that is gone? Not if the system does not say.
@@ -130,7 +130,7 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
     }
     let Ok(running) = session.enter() else { return nothing };
     session.begin();
-    session.memory.look_at_term(domain);
+    session.memory.look_at_epoch(domain);
     let done = clear_up(session, &dead);
     session.end_attempt(true);
     drop(running);
@@ -139,7 +139,7 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
     }
     for dead in &dead {
         // Release, partner: the acquire when a slot is taken. Only if it is still what we have
-        // seen: nobody but us can have changed it, as we hold the slot's lease.
+        // seen: nobody but us can have changed it, as we hold the slot's liveness lock.
         let _ = record(domain, dead.slot).compare_exchange(
             dead.owner.bits(),
             0,
@@ -161,7 +161,7 @@ fn record(domain: &RegionDomain, slot: u32) -> &std::sync::atomic::AtomicU64 {
     domain.map.slot(slot).map_or(&NONE, |record| &record.process)
 }
 
-/// A slot with a dead owner, and its lease: nobody else clears it up while this is there.
+/// A slot with a dead owner, and its liveness lock: nobody else clears it up while this is there.
 pub(crate) struct Dead<'d> {
     domain: &'d RegionDomain,
     slot: u32,
@@ -177,25 +177,25 @@ impl<'d> Dead<'d> {
         // Acquire, partner: the compare-and-swap that took the slot.
         let now = || Incarnation::from_bits(record(domain, slot).load(Ordering::Acquire));
         let Some(owner) = now() else { return Ok(None) };
-        if !is_dead(domain, owner)? || !domain.leases.try_take(lease_of(domain, slot))? {
+        if !is_dead(domain, owner)? || !domain.liveness.try_take(liveness_lock_of(domain, slot))? {
             return Ok(None);
         }
         let dead = Dead { domain, slot, owner };
-        // Another may have cleared it up, and a third taken it, before we had the lease.
+        // Another may have cleared it up, and a third taken it, before we had the liveness lock.
         Ok((now() == Some(owner)).then_some(dead))
     }
 }
 
 impl Drop for Dead<'_> {
-    /// Gives the lease up, also after a panic.
+    /// Gives the liveness lock up, also after a panic.
     fn drop(&mut self) {
         // If the system refuses, the slot stays as it is until this process ends.
-        let _ = self.domain.leases.give_up(lease_of(self.domain, self.slot));
+        let _ = self.domain.liveness.give_up(liveness_lock_of(self.domain, self.slot));
     }
 }
 
-/// The lease of whoever clears `slot` up.
-fn lease_of(domain: &RegionDomain, slot: u32) -> u32 {
+/// The liveness lock of whoever clears `slot` up.
+fn liveness_lock_of(domain: &RegionDomain, slot: u32) -> u32 {
     domain.map.identity().processes + slot
 }
 
@@ -212,12 +212,12 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
     let mut last = vec![None; slots.iter().max().map_or(0, |most| *most as usize + 1)];
     for &slot in &slots {
         let descriptor = domain.table().descriptor(slot);
-        let (state, aborted) = settle(descriptor);
+        let (state, aborted) = resolve(descriptor);
         done.aborted += u64::from(aborted);
         done.finished += u64::from(state.phase() == Phase::Committed);
         last[slot as usize] = Some(Last { slot, state, descriptor });
     }
-    let of = |tenure: Tenure| last.get(tenure.slot() as usize).copied().flatten();
+    let of = |epoch: OwnershipEpoch| last.get(epoch.slot() as usize).copied().flatten();
     let mut recoverer = Recoverer { session, blocks: 0 };
     let given_up =
         session.memory.announced(domain, || go_through(domain, &slots, of, &mut recoverer));
@@ -276,7 +276,7 @@ impl ClearingUp for Recoverer<'_> {
             return false;
         }
         let claim = Owner { slot: last.slot, serial: last.state.serial() };
-        finish(last.descriptor, &version.header, WhoWhen::claim(claim));
+        finish(last.descriptor, &version.header, VersionTag::claim(claim));
         true
     }
 
@@ -290,7 +290,7 @@ impl ClearingUp for Recoverer<'_> {
     /// or freed before we announced ourselves (`room`).
     fn take(&mut self, whose: Whose, block: Handle) {
         let session = self.session;
-        // SAFETY: only the dead would have freed it, and we hold their slots' leases.
+        // SAFETY: only the dead would have freed it, and we hold their slots' liveness locks.
         let taken = unsafe { session.memory.take_over(session.domain(), whose, block) };
         self.blocks += u64::from(taken);
     }

@@ -5,9 +5,9 @@
 //! have, and with the size of the region only by one word for each superblock.
 
 use crate::region::domain::RegionDomain;
+use contempo_alloc::region::epoch::OwnershipEpoch;
 use contempo_alloc::region::handle::{Handle, Meta};
 use contempo_alloc::region::superblock::{Superblock, block_at};
-use contempo_alloc::region::tenure::Tenure;
 use contempo_alloc::region::trace::Covered;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
@@ -19,7 +19,7 @@ pub(crate) struct Found {
     pub(crate) meta: Meta,
     pub(crate) at: *mut u8,
     /// Its superblock's owner, if that is one of those that were asked for.
-    pub(crate) owner: Option<Tenure>,
+    pub(crate) owner: Option<OwnershipEpoch>,
 }
 
 /// Calls `look` for every block that may have been made by these slots, or may be retired by them, some more than once;
@@ -30,9 +30,9 @@ pub(crate) struct Found {
 pub(crate) fn blocks_of<'d>(
     domain: &'d RegionDomain,
     slots: &[u32],
-    is_owner: impl Fn(Tenure) -> bool,
+    is_owner: impl Fn(OwnershipEpoch) -> bool,
     mut look: impl FnMut(Found),
-) -> Vec<(Superblock<'d>, Tenure)> {
+) -> Vec<(Superblock<'d>, OwnershipEpoch)> {
     visit(domain, slots, is_owner, |seen| match seen {
         Seen::Free(free) => free.hint(domain),
         Seen::InUse(found) => look(found),
@@ -73,9 +73,9 @@ pub(crate) enum Seen<'s> {
 pub(crate) fn visit<'d>(
     domain: &'d RegionDomain,
     slots: &[u32],
-    is_owner: impl Fn(Tenure) -> bool,
+    is_owner: impl Fn(OwnershipEpoch) -> bool,
     mut look: impl FnMut(Seen<'_>),
-) -> Vec<(Superblock<'d>, Tenure)> {
+) -> Vec<(Superblock<'d>, OwnershipEpoch)> {
     let traces = || slots.iter().filter_map(|slot| Some(&domain.map.slot(*slot)?.traces));
     let mut covered = Covered::NOTHING;
     traces().for_each(|traces| covered.add(traces));

@@ -4,13 +4,13 @@
 
 use crate::domain::Domain;
 use crate::protocol::commit::{Commit, Conflict, ReadEntry};
-use crate::protocol::observe::{Standing, newest_at, standing};
+use crate::protocol::read::{Standing, newest_at, standing};
 use crate::protocol::version::{CellHeader, VersionHeader};
 use crate::protocol::write_log::WriteLog;
 use crate::region::block::{FREES_CELL, RegionCell, RegionVersion};
-use crate::region::domain::{Lens, RegionDomain};
+use crate::region::domain::{Decoder, RegionDomain};
+use crate::region::escalate::Escalation;
 use crate::region::memory::Memory;
-use crate::region::press::Press;
 use crate::region::turns::Turns;
 use crate::session::bounds::Timeouts;
 use crate::session::error::Interrupt;
@@ -22,13 +22,13 @@ use contempo_alloc::reclaim::retired::BlockKind;
 use contempo_alloc::region::error::NoBlock;
 use contempo_alloc::region::handle::{Handle, Meta};
 use contempo_sched::clock::{self, Clock};
-use contempo_sched::contention::quantum::Quantum;
+use contempo_sched::contention::yielding::Quantum;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
-use contempo_sched::wait::patience::Patience;
-use contempo_sched::words::{Owner, StateWord, WhoWhen};
+use contempo_sched::wait::spinning::Spinning;
+use contempo_sched::words::{Owner, StateWord, VersionTag};
 use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
 
@@ -86,7 +86,7 @@ const MOST_LOOKS: u32 = 1 << 18;
 pub(crate) const LAST_STAMP: u64 = 1 << 62;
 
 /// The first version of a cell.
-const GENESIS: WhoWhen = WhoWhen::committed(clock::GENESIS);
+const GENESIS: VersionTag = VersionTag::committed(clock::GENESIS);
 
 type Header = VersionHeader<RegionDomain>;
 
@@ -115,10 +115,10 @@ pub struct Session {
     updating: Cell<bool>,
     pub(crate) failures: Cell<u32>,
     stopped: RefCell<Option<Stopped>>,
-    pub(crate) press: Press,
+    pub(crate) escalation: Escalation,
     pub(crate) turns: Turns,
     quantum: Quantum,
-    patience: Patience,
+    spinning: Spinning,
     pub(crate) reads: RefCell<Vec<ReadEntry<RegionDomain>>>,
     pub(crate) writes: RefCell<WriteLog<RegionDomain>>,
     /// Cells that the attempt has made, with their first versions.
@@ -170,10 +170,10 @@ impl Session {
             updating: Cell::new(false),
             failures: Cell::new(0),
             stopped: RefCell::new(None),
-            press: Press::default(),
+            escalation: Escalation::default(),
             turns: Turns::new(slot),
             quantum: Quantum::new(),
-            patience: Patience::new(),
+            spinning: Spinning::new(),
             reads: RefCell::new(Vec::new()),
             writes: RefCell::new(WriteLog::new()),
             created: RefCell::new(Vec::new()),
@@ -305,8 +305,8 @@ impl Session {
     /// # Errors
     /// If the attempt cannot go on.
     #[inline(always)]
-    pub fn see(&self, lens: Lens<'_>, cell: Handle) -> Result<&RegionVersion, Interrupt> {
-        let version = self.version(lens, cell)?;
+    pub fn see(&self, decoder: Decoder<'_>, cell: Handle) -> Result<&RegionVersion, Interrupt> {
+        let version = self.version(decoder, cell)?;
         // SAFETY: given out by a link, or made by us.
         Ok(unsafe { RegionVersion::of(version) })
     }
@@ -316,7 +316,7 @@ impl Session {
     /// # Errors
     /// If the attempt cannot go on, or the cell was freed.
     pub fn read(&self, cell: Handle) -> Result<&RegionVersion, Interrupt> {
-        let version = self.see(self.domain().lens(), cell)?;
+        let version = self.see(self.domain().decoder(), cell)?;
         if version.has(FREES_CELL) {
             return Err(self.interrupt(Stopped::NoSuchCell));
         }
@@ -324,14 +324,14 @@ impl Session {
     }
 
     #[inline(always)]
-    fn version(&self, lens: Lens<'_>, cell: Handle) -> Result<*mut Header, Interrupt> {
+    fn version(&self, decoder: Decoder<'_>, cell: Handle) -> Result<*mut Header, Interrupt> {
         if self.wrote.get()
             && let Some(own) = self.own_version(&self.cell(cell)?.header)
         {
             self.check_open()?;
             return Ok(own);
         }
-        if let Some((cell, version)) = lens.newest(cell, self.fast_bound.get()) {
+        if let Some((cell, version)) = decoder.newest(cell, self.fast_bound.get()) {
             let version = RegionVersion::header_at(std::ptr::from_ref(version).cast_mut().cast());
             self.reads.borrow_mut().push(ReadEntry { cell: &raw const cell.header, version });
             return Ok(version);
@@ -357,8 +357,8 @@ impl Session {
             // Acquire, partner: the claim that published the version.
             let head = cell.header.value.handle(Ordering::Acquire);
             let found = domain.find_version(head).map(|version| {
-                let who_when = version.header.who_when.load(Ordering::Acquire);
-                (version, who_when, version.has(FREES_CELL))
+                let version_tag = version.header.version_tag.load(Ordering::Acquire);
+                (version, version_tag, version.has(FREES_CELL))
             });
             // What was read above was read before what follows. Pairs with the fence in `SlotHeap::free`:
             // had we seen what the next user of a block has put there, we would see it freed, too.
@@ -373,9 +373,9 @@ impl Session {
             let fits = |version: &RegionVersion| head.fits(meta_of(version));
             let is_kept = |version: &RegionVersion| meta_of(version).retirer().is_none();
             match found.filter(|(version, ..)| fits(version)) {
-                Some((_, who_when, true)) => match who_when.owner() {
+                Some((_, version_tag, true)) => match version_tag.owner() {
                     // Freed at a stamp that we read at: by now all of it may be gone.
-                    None if who_when.committed_by(self.bound.get()) => {
+                    None if version_tag.committed_by(self.bound.get()) => {
                         return Err(Stopped::NoSuchCell);
                     }
                     None => return Ok(()),
@@ -429,7 +429,7 @@ impl Session {
         self.meet(cell, handle).map_err(|why| self.interrupt(why))?;
         let cell = &cell.header;
         loop {
-            let own = WhoWhen::claim(self.me());
+            let own = VersionTag::claim(self.me());
             // SAFETY: inside an attempt with this bound; the cell was alive then (`meet`).
             let found = unsafe { newest_at(self.domain(), cell, self.bound.get(), own) };
             if self.domain().is_corrupt() {
@@ -466,7 +466,7 @@ impl Session {
         let domain = self.domain();
         let found = self.cell(cell)?;
         self.meet(found, cell).map_err(|why| self.interrupt(why))?;
-        let own = WhoWhen::claim(self.me()); // Never published: no claim is ours.
+        let own = VersionTag::claim(self.me()); // Never published: no claim is ours.
         // SAFETY: inside a snapshot with this bound; the cell was alive then (`meet`).
         let version = unsafe { newest_at(domain, &found.header, self.bound.get(), own) }.version;
         // SAFETY: given out by a link.

@@ -2,23 +2,23 @@
 
 use crate::domain::Domain;
 use crate::protocol::commit::Conflict;
-use crate::region::attach::{self, Options};
 use crate::region::block::RegionVersion;
-use crate::region::current;
 use crate::region::domain::RegionDomain;
 use crate::region::handle::Handle;
 use crate::region::memory::Whose;
+use crate::region::open::{self, Options};
 use crate::region::session::{Session, Stopped};
-use crate::region::turns::{LEASE, Pause};
-use crate::region::{recover, room};
+use crate::region::thread_session;
+use crate::region::turns::{GRACE, Pause};
+use crate::region::{reclaim_others, recover};
 use contempo_alloc::reclaim::announcement::Idle;
 use contempo_sched::clock::Clock;
-use contempo_sched::contention::turn::revoke_silent;
+use contempo_sched::contention::turns::revoke_silent;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::time;
-use contempo_sched::words::{Owner, Phase, Rank, StateWord, WhoWhen};
+use contempo_sched::words::{Owner, Phase, Rank, StateWord, VersionTag};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -45,8 +45,8 @@ impl World {
         let name = format!("contempo-region-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let _ = std::fs::remove_file(&path);
-        let _ = std::fs::remove_file(attach::lease_path(&path));
-        World { domain: crate::region::make::create(&path, options).unwrap(), path }
+        let _ = std::fs::remove_file(open::liveness_path(&path));
+        World { domain: crate::region::create::create(&path, options).unwrap(), path }
     }
 
     fn cell(&self) -> Handle {
@@ -60,13 +60,13 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
-        let _ = std::fs::remove_file(attach::lease_path(&self.path));
+        let _ = std::fs::remove_file(open::liveness_path(&self.path));
     }
 }
 
 /// Calls `f` with this thread's session.
 fn run<R>(domain: &Arc<RegionDomain>, f: impl FnOnce(&Session) -> R) -> R {
-    current::with(domain, |session| f(session.unwrap())).unwrap()
+    thread_session::with(domain, |session| f(session.unwrap())).unwrap()
 }
 
 /// Runs `f` on another thread. What hangs is left behind.
@@ -154,8 +154,8 @@ fn who_has_died_in_a_line_is_passed_over() {
     let world = World::new();
     let (domain, cell) = (&world.domain, world.cell());
     let key = std::ptr::from_ref(&domain.find_cell(cell).unwrap().header).addr();
-    let line = &domain.map.shared().lines[domain.line_of(key)];
-    let dead = line.join(u32::MAX - 1);
+    let queue = &domain.map.shared().ticket_queues[domain.ticket_queue_of(key)];
+    let dead = queue.join(u32::MAX - 1);
     let stop = AtomicBool::new(false);
     let yields = || -> u64 {
         domain.table().each().map(|(_, descriptor)| descriptor.counters.yields.get()).sum()
@@ -171,10 +171,10 @@ fn who_has_died_in_a_line_is_passed_over() {
         };
         let threads = [scope.spawn(work), scope.spawn(work)];
         let end = Instant::now() + Duration::from_secs(60);
-        while (line.head() == dead || yields() == 0) && Instant::now() < end {
+        while (queue.head() == dead || yields() == 0) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let seen = (line.head(), yields());
+        let seen = (queue.head(), yields());
         stop.store(true, Ordering::Relaxed);
         (threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>(), seen)
     });
@@ -183,13 +183,14 @@ fn who_has_died_in_a_line_is_passed_over() {
     assert_eq!(total(domain, cell), count);
 }
 
-/// A transaction that has lost joins a line, and runs its rollback hooks before it waits there. One of them panics.
+/// A transaction that has lost joins a queue, and runs its rollback hooks before it waits there. One of them panics.
 #[test]
 fn who_ends_before_it_waits_in_its_line_leaves_the_line() {
     let world = World::new();
     let (domain, cell) = (&world.domain, world.cell());
     let header = &domain.find_cell(cell).unwrap().header;
-    let line = &domain.map.shared().lines[domain.line_of(std::ptr::from_ref(header).addr())];
+    let queue = &domain.map.shared().ticket_queues
+        [domain.ticket_queue_of(std::ptr::from_ref(header).addr())];
     let joined = run(domain, |session| {
         let lost = || {
             session.turns.meet(&Conflict::at(Cause::Claimed, header));
@@ -197,20 +198,20 @@ fn who_ends_before_it_waits_in_its_line_leaves_the_line() {
         };
         let mut pause = lost();
         for _ in 0..8 {
-            if matches!(pause, Pause::Line(..)) {
+            if matches!(pause, Pause::TicketQueue(..)) {
                 break;
             }
             pause = lost();
         }
-        (matches!(pause, Pause::Line(..)), line.head())
+        (matches!(pause, Pause::TicketQueue(..)), queue.head())
     });
     assert!(joined.0, "it has never queued");
-    let next = line.join(0);
-    assert_eq!(line.ahead(next), 0, "the next one waits for it");
-    assert_eq!(line.head(), joined.1.wrapping_add(1));
+    let next = queue.join(0);
+    assert_eq!(queue.ahead(next), 0, "the next one waits for it");
+    assert_eq!(queue.head(), joined.1.wrapping_add(1));
 }
 
-/// One that presses stops between its claim and its decision.
+/// One that escalates stops between its claim and its decision.
 #[test]
 fn one_that_presses_and_stops_in_its_commit_stops_nobody() {
     let world = World::new();
@@ -221,14 +222,14 @@ fn one_that_presses_and_stops_in_its_commit_stops_nobody() {
     let one = std::thread::spawn(move || {
         run(&theirs, |session| {
             let _running = session.enter().unwrap();
-            // It has failed once, and was told to press.
+            // It has failed once, and was told to escalate.
             assert!(session.begin());
             session.has_bad_luck(time::now());
             value(session, cell).unwrap();
             session.remember_touched();
             session.end_attempt(false);
             assert!(session.begin());
-            session.press_if_due();
+            session.escalate_if_due();
             value(session, cell).unwrap();
             session.write(cell, &100_u64.to_ne_bytes()).unwrap();
             let deciding = StateWord::new(session.serial(), Phase::Deciding);
@@ -273,7 +274,7 @@ fn a_cell_stays_for_whoever_has_found_it_in_use() {
                 run(&theirs, |session| {
                     let running = session.enter().unwrap();
                     assert!(session.begin());
-                    let version = session.see(theirs.lens(), cell).expect("not retired yet");
+                    let version = session.see(theirs.decoder(), cell).expect("not retired yet");
                     let header = std::ptr::from_ref(&version.header).cast_mut();
                     seen.store(theirs.handle_of(header).bits(), Ordering::SeqCst);
                     while !over.load(Ordering::SeqCst) {
@@ -303,7 +304,7 @@ fn a_cell_stays_for_whoever_has_found_it_in_use() {
 
 /// Who is revoked for want of a sign of life is given more time.
 #[test]
-fn the_lease_of_whoever_is_revoked_grows() {
+fn the_liveness_lock_of_whoever_is_revoked_grows() {
     let world = World::new();
     let cell = world.cell();
     run(&world.domain, |session| {
@@ -313,15 +314,15 @@ fn the_lease_of_whoever_is_revoked_grows() {
         session.has_bad_luck(1);
         session.remember_touched();
         session.end_attempt(false);
-        let lease = || session.descriptor().current_lease(LEASE);
+        let lock_file = || session.descriptor().current_grace(GRACE);
         for now in 1..4 {
             assert!(session.begin());
-            session.press_if_due();
+            session.escalate_if_due();
             let lock = world.domain.find_cell(cell).unwrap().header.lock.load(Ordering::SeqCst);
-            let (before, turn) = (lease(), lock.reservation().expect("it presses"));
+            let (before, turn) = (lock_file(), lock.reservation().expect("it escalates"));
             assert!(revoke_silent(world.domain.table(), turn, now));
-            session.has_bad_luck(now + LEASE.least());
-            assert_eq!(lease(), before + 2 * LEASE.least());
+            session.has_bad_luck(now + GRACE.least());
+            assert_eq!(lock_file(), before + 2 * GRACE.least());
             value(session, cell).unwrap();
             session.remember_touched();
             session.end_attempt(false);
@@ -342,9 +343,9 @@ fn a_claim_that_nobody_has_made_is_recognised_by_whoever_presses() {
             assert!(session.begin());
             let found = domain.find_cell(cell).unwrap();
             let head = found.header.value.handle(Ordering::Acquire);
-            let nobody = WhoWhen::claim(Owner { slot: 7, serial: 77 });
+            let nobody = VersionTag::claim(Owner { slot: 7, serial: 77 });
             let version = domain.find_version(head).unwrap();
-            version.header.who_when.store(nobody, Ordering::SeqCst);
+            version.header.version_tag.store(nobody, Ordering::SeqCst);
             // SAFETY: inside an attempt; the cell is alive.
             let cleared = unsafe { session.commit_of().clear_of_claims(&found.header) };
             assert!(cleared.is_err() && domain.is_corrupt());
@@ -386,7 +387,7 @@ fn a_clock_that_was_put_back_is_recognised() {
 fn who_clears_up_touches_nothing_but_what_it_has_seen() {
     let world = World::new();
     let (domain, cell, other) = (Arc::clone(&world.domain), world.cell(), world.cell());
-    in_a_child(|| increment(&attach::open(&world.path).unwrap(), cell).unwrap());
+    in_a_child(|| increment(&open::open(&world.path).unwrap(), cell).unwrap());
     let head = |cell| domain.find_cell(cell).unwrap().header.value.handle(Ordering::Acquire);
     let theirs = head(cell);
     increment(&domain, cell).unwrap(); // The dead one's version is retired by us.
@@ -409,7 +410,7 @@ fn who_clears_up_touches_nothing_but_what_it_has_seen() {
     run(&domain, |session| {
         session.collect(Idle::Inactive);
         assert!(domain.find_version(theirs).is_none(), "it is kept: this shows nothing");
-        room::take_over(session);
+        reclaim_others::take_over(session);
     });
     let (claimed, is_claimed) = mpsc::channel();
     let (end, may_end) = mpsc::channel::<()>();
@@ -418,7 +419,7 @@ fn who_clears_up_touches_nothing_but_what_it_has_seen() {
         run(&ours, |session| {
             let running = session.enter().unwrap();
             assert!(session.begin());
-            session.memory.look_at_term(&ours);
+            session.memory.look_at_epoch(&ours);
             let reused = (0..500).any(|_| {
                 session.write(other, &999_u64.to_ne_bytes()).unwrap();
                 let version = session.writes.borrow_mut().entries()[0].version;
@@ -444,7 +445,7 @@ fn who_clears_up_touches_nothing_but_what_it_has_seen() {
     go_on.send(()).unwrap();
     recoverer.join().unwrap();
     let claim = domain.find_version(head(other)).unwrap();
-    assert!(claim.header.who_when.load(Ordering::Acquire).owner().is_some(), "undecided");
+    assert!(claim.header.version_tag.load(Ordering::Acquire).owner().is_some(), "undecided");
     let (word, _) = domain.map.meta_at(live.offset()).unwrap();
     let meta = contempo_alloc::region::handle::Meta::from_bits(word.load(Ordering::SeqCst));
     assert!(live.is_in_use(meta), "the newest committed version was retired");
@@ -473,11 +474,11 @@ fn the_first_version_of_a_cell_is_freed_once() {
     });
     let (cell, first, slot) = what.recv().unwrap();
     run(&domain, |session| {
-        // As `room::take_over`, which stops after the cell.
+        // As `reclaim_others::take_over`, which stops after the cell.
         let work = session.memory.work(&domain);
-        let ended = domain.map.slot(slot).unwrap().term.end(slot);
+        let ended = domain.map.slot(slot).unwrap().epoch.end(slot);
         assert!(contempo_alloc::reclaim::barrier::heavy_everywhere());
-        // SAFETY: its term has ended, and its thread waits.
+        // SAFETY: its epoch has ended, and its thread waits.
         assert!(unsafe { session.memory.take_over(&domain, Whose::Ended(ended), cell) });
         drop(work);
         for _ in 0..100 {
@@ -511,19 +512,19 @@ fn the_first_version_of_a_cell_is_freed_once() {
 fn a_slot_that_is_being_cleared_up_is_waited_for() {
     let world = World::with(&Options { slots: Some(2), ..Options::default() });
     let (domain, cell) = (Arc::clone(&world.domain), world.cell());
-    in_a_child(|| increment(&attach::open(&world.path).unwrap(), cell).unwrap());
+    in_a_child(|| increment(&open::open(&world.path).unwrap(), cell).unwrap());
     let slot = (0..2).find(|slot| recover::is_slot_of_the_dead(&domain, *slot)).unwrap();
-    let lease = domain.map.identity().processes + slot;
-    assert!(domain.leases.try_take(lease).unwrap());
+    let lock_file = domain.map.identity().processes + slot;
+    assert!(domain.liveness.try_take(lock_file).unwrap());
     let ours = Arc::clone(&domain);
     let newcomer = std::thread::spawn(move || increment(&ours, cell));
     std::thread::sleep(Duration::from_millis(20));
-    domain.leases.give_up(lease).unwrap();
+    domain.liveness.give_up(lock_file).unwrap();
     newcomer.join().expect("it was told that there are too many threads").unwrap();
     assert_eq!(total(&domain, cell), 2);
 }
 
-/// Whoever takes a dead slot over holds its lease until the slot is its own.
+/// Whoever takes a dead slot over holds its liveness lock until the slot is its own.
 #[test]
 fn a_slot_is_found_dead_by_one_heir_at_a_time() {
     let world = World::with(&Options { slots: Some(1), ..Options::default() });
@@ -533,11 +534,11 @@ fn a_slot_is_found_dead_by_one_heir_at_a_time() {
     domain.map.slot(0).unwrap().process.swap(left, Ordering::SeqCst);
     elsewhere(move || {
         let other = Arc::clone(&domain);
-        attach::before_slot_is_ours::set(move |slot| {
+        open::before_slot_is_ours::set(move |slot| {
             let found = recover::Dead::find(&other, slot).unwrap();
             assert!(found.is_none(), "another finds it dead, and would clear it up under its heir");
         });
-        let heir = attach::take_slot(&domain).unwrap();
+        let heir = open::take_slot(&domain).unwrap();
         assert!(heir.is_some());
         std::mem::forget(heir);
     });

@@ -1,19 +1,19 @@
 //! Taking turns: what a session does between two attempts.
 //!
 //! As in one process (`turns`), by the same policy: a loser tries again, then waits its turn at the cell where it has
-//! lost, then presses (`press`). It waits in a line of tickets (`contempo_sched::contention::line`), since a queue of one process
-//! cannot lie in a region. Cells share 32 lines: who waits for another cell of the same line is waited for as well.
+//! lost, then escalates (`escalate`). It waits in a queue of tickets (`contempo_sched::contention::ticket_queue`), since a queue of one process
+//! cannot lie in a region. Cells share 32 queues: who waits for another cell of the same queue is waited for as well.
 
 use crate::protocol::commit::Conflict;
 use crate::region::domain::RegionDomain;
 use crate::region::recover::is_slot_of_the_dead;
 use crate::region::session::{Session, at_most};
 use contempo_alloc::reclaim::announcement;
-use contempo_sched::contention::line::Line;
 use contempo_sched::contention::policy::{
-    FailureBid, HEAT_PER_FAILURE, Lease, Next, Policy, on_failure,
+    FailureBid, Grace, HEAT_PER_FAILURE, Next, Policy, on_failure,
 };
 use contempo_sched::contention::settings::Settings;
+use contempo_sched::contention::ticket_queue::TicketQueue;
 use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::spin;
 use contempo_sched::primitives::time;
@@ -26,12 +26,12 @@ use std::time::{Duration, Instant};
 /// How a region's conflicts are settled.
 pub(crate) const SETTINGS: Settings = Settings::DEFAULT;
 /// Longer than in one process, where each access is a sign of life: here each attempt is one.
-pub(crate) const LEASE: Lease = Lease::new(SETTINGS.lease.as_nanos() as u64, 64);
-/// How long the head of a line can stand still with a living first: its slice is a lease at most.
-const STANDSTILL: u64 = 2 * SETTINGS.lease.as_nanos() as u64;
-/// How long one sleeps in a line before it looks whether the first is alive.
+pub(crate) const GRACE: Grace = Grace::new(SETTINGS.grace.as_nanos() as u64, 64);
+/// How long the head of a queue can stand still with a living first: its slice is a grace period at most.
+const STANDSTILL: u64 = 2 * SETTINGS.grace.as_nanos() as u64;
+/// How long one sleeps in a queue before it looks whether the first is alive.
 const NAP: u64 = 2_000_000;
-/// How long anybody waits in a line, whatever is there: it is a hint.
+/// How long anybody waits in a queue, whatever is there: it is a hint.
 const LONGEST_WAIT: u64 = 1_000_000_000;
 
 /// What a session remembers about its turns. Touched after a failure only.
@@ -53,7 +53,7 @@ pub(crate) struct Turns {
 pub(crate) struct History {
     /// Accesses of failed attempts.
     lost: u64,
-    /// Waits in lines.
+    /// Waits in queues.
     waits: u32,
 }
 
@@ -64,24 +64,24 @@ pub(crate) enum Pause<'s> {
     /// Give the processor away at most so many times.
     Yield(u32),
     /// Nothing.
-    Press,
-    /// Wait in a line that we have joined.
-    Line(Place<'s>),
+    Escalate,
+    /// Wait in a queue that we have joined.
+    TicketQueue(Place<'s>),
 }
 
-/// A place in a line. Given up when dropped, wherever the transaction goes from there: before it waits it runs hooks,
+/// A place in a queue. Given up when dropped, wherever the transaction goes from there: before it waits it runs hooks,
 /// which may panic.
 pub(crate) struct Place<'s> {
     session: &'s Session,
-    line: &'s Line,
+    queue: &'s TicketQueue,
     ticket: u32,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         // In a forked child it is the parent's.
-        if !self.session.domain().fork.is_child() && self.line.abandon(self.ticket) {
-            self.line.wake_first();
+        if !self.session.domain().fork.is_child() && self.queue.abandon(self.ticket) {
+            self.queue.wake_first();
         }
     }
 }
@@ -155,64 +155,64 @@ impl Session {
             lost: history.lost,
             heat,
             must_wait: by.is_some_and(|by| self.respects(by, now)),
-            patience: SETTINGS.patience.as_nanos() as u64,
+            escalate_after: SETTINGS.escalate_after.as_nanos() as u64,
         };
         let pause = match (on_failure(Policy::Turns, bid), met) {
             (Next::Queue, Some((cell, _))) => {
                 history.waits = history.waits.saturating_add(1);
                 counters.queued.add(1);
-                let line = self.line(self.domain().line_of(cell));
-                Pause::Line(Place { session: self, line, ticket: line.join(self.slot) })
+                let queue = self.ticket_queue(self.domain().ticket_queue_of(cell));
+                Pause::TicketQueue(Place { session: self, queue, ticket: queue.join(self.slot) })
             }
             (Next::Queue, None) => Pause::Yield(1),
-            (Next::Press, _) => Pause::Press,
+            (Next::Escalate, _) => Pause::Escalate,
             (Next::Again(most), _) => Pause::Spin(most),
             (Next::Yield(most), _) => Pause::Yield(most),
         };
         turns.history.set(history);
-        if matches!(pause, Pause::Press | Pause::Line(..)) {
+        if matches!(pause, Pause::Escalate | Pause::TicketQueue(..)) {
             self.remember_touched();
         }
         pause
     }
 
-    fn line(&self, number: usize) -> &Line {
-        &self.domain().map.shared().lines[number]
+    fn ticket_queue(&self, number: usize) -> &TicketQueue {
+        &self.domain().map.shared().ticket_queues[number]
     }
 
     /// Does what `lost` has said, outside of any transaction.
     #[cold]
     pub(crate) fn pause(&self, pause: Pause<'_>, deadline: Option<Instant>) {
         match pause {
-            Pause::Press => {}
+            Pause::Escalate => {}
             Pause::Spin(most) => (0..self.turns.jitter(most)).for_each(|_| spin()),
             Pause::Yield(most) => {
                 (0..self.turns.jitter(most)).for_each(|_| std::thread::yield_now());
             }
-            Pause::Line(place) => {
+            Pause::TicketQueue(place) => {
                 // Nothing is to be held back for one who sleeps.
                 announcement::withdraw(self.descriptor());
-                self.await_turn(place.line, place.ticket, deadline);
+                self.await_turn(place.queue, place.ticket, deadline);
             }
         }
     }
 
-    /// Waits until we have been the first of the line for a slice, or until `deadline`. Leaving it is the caller's.
-    fn await_turn(&self, line: &Line, ticket: u32, deadline: Option<Instant>) {
+    /// Waits until we have been the first of the queue for a slice, or until `deadline`. Leaving it is the caller's.
+    fn await_turn(&self, queue: &TicketQueue, ticket: u32, deadline: Option<Instant>) {
         // A transaction that waits again and again (for a long one) looks less and less often.
         let doublings = self.turns.history.get().waits.min(16).saturating_sub(1);
-        let slice = SETTINGS.slice.saturating_mul(1 << doublings).min(SETTINGS.lease);
+        let slice = SETTINGS.slice.saturating_mul(1 << doublings).min(SETTINGS.grace);
         let begin = time::now();
-        let mut standing = (line.head(), begin);
-        while line.ahead(ticket) > 0 {
-            let (head, now) = (line.head(), time::now());
+        let mut standing = (queue.head(), begin);
+        while queue.ahead(ticket) > 0 {
+            let (head, now) = (queue.head(), time::now());
             if head != standing.0 {
                 standing = (head, now);
             }
             if now - begin > LONGEST_WAIT {
-                // So many have died there, or the line is damaged, or too long: nobody is to wait for us as well.
-                if line.jump(ticket) {
-                    line.wake_first();
+                // So many have died there, or the queue is damaged, or too long: nobody is to wait for us as well.
+                if queue.jump(ticket) {
+                    queue.wake_first();
                 }
                 return;
             }
@@ -221,21 +221,21 @@ impl Session {
             }
             let still = now - standing.1;
             let is_dead = |slot| is_slot_of_the_dead(self.domain(), slot);
-            let is_gone = line.is_abandoned(head) || line.holder(head).is_some_and(is_dead);
+            let is_gone = queue.is_abandoned(head) || queue.holder(head).is_some_and(is_dead);
             if still >= STANDSTILL || is_gone {
                 // It has died there, or was stopped, or ended out of turn.
-                if line.skip(head) {
-                    line.wake_first();
+                if queue.skip(head) {
+                    queue.wake_first();
                 }
                 continue;
             }
             let nap = Duration::from_nanos(NAP.min(STANDSTILL - still));
-            line.wait(ticket, head, at_most(nap, deadline));
+            queue.wait(ticket, head, at_most(nap, deadline));
         }
         // Nobody wakes us: our own leaving would.
         let slice = at_most(slice, deadline);
         if !slice.is_zero() {
-            line.wait(ticket, ticket, slice);
+            queue.wait(ticket, ticket, slice);
         }
     }
 }

@@ -9,14 +9,14 @@
 //! A committer may die between its decision and the wake. So nobody sleeps for longer than [`NAP`]
 //! without looking again, and whoever clears up after a death wakes everybody.
 
-use crate::protocol::observe::is_current;
+use crate::protocol::read::is_current;
 use crate::region::domain::RegionDomain;
 use crate::region::session::Session;
 use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::signal::Seen;
 use contempo_sched::primitives::{Ordering, fence};
-use contempo_sched::wait::patience::Patience;
+use contempo_sched::wait::spinning::Spinning;
 use contempo_sched::wait::watch::earlier;
 use std::time::{Duration, Instant};
 
@@ -76,11 +76,11 @@ impl Waiting {
     pub(crate) fn sleep(
         self,
         domain: &RegionDomain,
-        patience: &Patience,
+        spinning: &Spinning,
         deadline: Option<Instant>,
     ) {
         let word = &domain.map.shared().wake[self.word];
-        if self.changed || patience.spin_until(|| word.was_raised_since(self.seen)) {
+        if self.changed || spinning.spin_until(|| word.was_raised_since(self.seen)) {
             return;
         }
         let left =

@@ -4,11 +4,11 @@
 use contempo_core::domain::Domain;
 use contempo_core::local::domain::Native;
 use contempo_core::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
-use contempo_core::protocol::observe::newest_at;
+use contempo_core::protocol::read::newest_at;
 use contempo_core::protocol::version::{CellHeader, Version, VersionHeader};
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::primitives::{AtomicPtr, Ordering};
-use contempo_sched::words::{AtomicLockWord, LockWord, Owner, StateWord, WhoWhen};
+use contempo_sched::words::{AtomicLockWord, LockWord, Owner, StateWord, VersionTag};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null_mut};
@@ -16,11 +16,11 @@ use std::ptr::{NonNull, null_mut};
 pub(crate) type Header = VersionHeader<Native>;
 
 /// A version that lives as long as the process.
-pub(crate) fn version(who_when: WhoWhen, value: u64) -> *mut Header {
+pub(crate) fn version(version_tag: VersionTag, value: u64) -> *mut Header {
     let block =
         NonNull::from(Box::leak(Box::new(MaybeUninit::<Version<u64, Native>>::uninit()))).cast();
     // SAFETY: just allocated, with this layout.
-    unsafe { Version::<u64, Native>::init(block, who_when, value) }
+    unsafe { Version::<u64, Native>::init(block, version_tag, value) }
 }
 
 /// A cell with a first version.
@@ -30,7 +30,7 @@ pub(crate) fn cell(first: *mut Header) -> CellHeader<Native> {
 
 /// The value of `cell` at `bound`.
 pub(crate) fn value_at(domain: &Native, cell: &CellHeader<Native>, bound: u64) -> u64 {
-    let nobody = WhoWhen::committed(0);
+    let nobody = VersionTag::committed(0);
     // SAFETY: all versions live for ever, and are of this type.
     unsafe { *Version::<u64, Native>::value(newest_at(domain, cell, bound, nobody).version) }
 }
@@ -62,7 +62,7 @@ impl<'w> Writer<'w> {
     ) -> Result<u64, Conflict<Native>> {
         self.serial.set(StateWord::next_serial(self.serial.get()));
         let me = Owner { slot: self.slot, serial: self.serial.get() };
-        let (claim, kind) = (WhoWhen::claim(me), Version::<u64, Native>::KIND);
+        let (claim, kind) = (VersionTag::claim(me), Version::<u64, Native>::KIND);
         let reads: Vec<ReadEntry<Native>> =
             reads.iter().map(|&(cell, version)| ReadEntry { cell, version }).collect();
         let mut writes: Vec<WriteEntry<Native>> = writes
@@ -98,7 +98,7 @@ pub(crate) fn history(domain: &Native, cell: &CellHeader<Native>) -> Vec<(u64, u
     while !at.is_null() {
         // SAFETY: all versions live for ever, and are of this type.
         let (header, value) = unsafe { (&*at, *Version::<u64, Native>::value(at)) };
-        let stamp = header.who_when.load(Ordering::SeqCst).stamp();
+        let stamp = header.version_tag.load(Ordering::SeqCst).stamp();
         found.push((stamp.expect("a claim is left that nobody will finish"), value));
         at = header.prev.load(Ordering::SeqCst);
     }

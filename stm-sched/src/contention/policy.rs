@@ -2,7 +2,7 @@
 //!
 //! | policy | when a claim is in the way | after a failed attempt | from |
 //! | --- | --- | --- | --- |
-//! | [`Turns`](Policy::Turns) | spin; then whoever presses and is older goes on | again; then queue, then press | this project |
+//! | [`Turns`](Policy::Turns) | spin; then whoever escalates and is older goes on | again; then queue, then escalate | this project |
 //! | [`Timid`](Policy::Timid) | spin; then give back | back off, at random, longer and longer | TL2's default; Scherer and Scott's Polite |
 //! | [`Greedy`](Policy::Greedy) | the older goes on at once | again after a pause | Guerraoui, Herlihy and Pochon, PODC 2005 |
 //! | [`Karma`](Policy::Karma) | who has lost more work goes on; the other after as many tries as it lacks | again after a pause | Scherer and Scott, PODC 2005 |
@@ -20,7 +20,7 @@ use crate::words::Rank;
 #[non_exhaustive]
 pub enum Policy {
     /// Conflicting transactions take turns: losers queue and let others pass for a while, the older
-    /// presses. Nobody starves.
+    /// escalates. Nobody starves.
     #[default]
     Turns,
     /// Losers back off for random times that grow. For comparison; long transactions starve.
@@ -51,8 +51,8 @@ impl Policy {
 pub struct ClaimBid {
     /// Our rank, and the owner's.
     pub ranks: (Rank, Rank),
-    /// Do we press, and does the owner?
-    pub press: (bool, bool),
+    /// Do we escalate, and does the owner?
+    pub escalate: (bool, bool),
     /// How often this transaction has failed before.
     pub failures: u32,
     /// How long it has spun on this claim, in pauses.
@@ -73,8 +73,8 @@ pub enum Verdict {
 }
 
 /// Pauses to spend on an owner that is only claiming, and on one that is deciding.
-const PATIENCE: u32 = if CHECKED { 1 } else { 32 };
-const PATIENCE_DECIDING: u32 = if CHECKED { 1 } else { 128 };
+const SPINS: u32 = if CHECKED { 1 } else { 32 };
+const SPINS_WHILE_DECIDING: u32 = if CHECKED { 1 } else { 128 };
 /// Failures after which any policy aborts an owner that is still in the way from outside: it has
 /// been given the processor many times by then, if it can run at all.
 const TAKE_OVER_AFTER: u32 = if CHECKED { 2 } else { 24 };
@@ -82,16 +82,16 @@ const TAKE_OVER_AFTER: u32 = if CHECKED { 2 } else { 24 };
 /// Decides one conflict between writers.
 #[inline]
 pub fn on_claimed(policy: Policy, bid: ClaimBid) -> Verdict {
-    let patience = if bid.owner_deciding { PATIENCE_DECIDING } else { PATIENCE };
+    let spins = if bid.owner_deciding { SPINS_WHILE_DECIDING } else { SPINS };
     let (ours, owners) = bid.ranks;
     let we_go_first = match policy {
-        Policy::Turns => bid.press.0 && !(bid.press.1 && owners < ours),
+        Policy::Turns => bid.escalate.0 && !(bid.escalate.1 && owners < ours),
         Policy::Timid => bid.failures >= TAKE_OVER_AFTER,
         Policy::Greedy => ours.value != Rank::NONE && ours < owners,
         // Every failure adds to what we have lost, so that this ends.
         Policy::Karma => ours < owners || bid.failures >= TAKE_OVER_AFTER,
     };
-    if bid.spins < patience {
+    if bid.spins < spins {
         Verdict::Spin
     } else if we_go_first {
         Verdict::TakeOver
@@ -113,8 +113,8 @@ pub struct FailureBid {
     pub heat: u32,
     /// Does an older transaction have the next right to the cell?
     pub must_wait: bool,
-    /// From when on a transaction presses, in nanoseconds.
-    pub patience: u64,
+    /// From when on a transaction escalates, in nanoseconds.
+    pub escalate_after: u64,
 }
 
 /// What to do then.
@@ -126,8 +126,8 @@ pub enum Next {
     Yield(u32),
     /// Wait in the queue of the cell.
     Queue,
-    /// Try again, and press.
-    Press,
+    /// Try again, and escalate.
+    Escalate,
 }
 
 /// Heat from which on a thread queues at its first failure, and what one failure adds.
@@ -136,16 +136,16 @@ pub const HOT: u32 = 64;
 pub const HEAT_PER_FAILURE: u32 = 16;
 /// Failures in a row after which a transaction queues.
 const QUEUE_AFTER: u32 = if CHECKED { 2 } else { 4 };
-/// Lost accesses after which a transaction presses, however fast it was: a long one need not wait to
+/// Lost accesses after which a transaction escalates, however fast it was: a long one need not wait to
 /// know that it is long.
-const PRESS_AFTER_LOSING: u64 = if CHECKED { u64::MAX } else { 512 };
+const ESCALATE_AFTER_LOSING: u64 = if CHECKED { u64::MAX } else { 512 };
 
 /// Decides what a loser does next.
 pub fn on_failure(policy: Policy, bid: FailureBid) -> Next {
     match policy {
         Policy::Turns if bid.must_wait => Next::Queue,
-        Policy::Turns if bid.elapsed >= bid.patience || bid.lost >= PRESS_AFTER_LOSING => {
-            Next::Press
+        Policy::Turns if bid.elapsed >= bid.escalate_after || bid.lost >= ESCALATE_AFTER_LOSING => {
+            Next::Escalate
         }
         Policy::Turns if bid.failures >= QUEUE_AFTER || bid.heat >= HOT => Next::Queue,
         Policy::Turns => Next::Again(16 << bid.failures),
@@ -165,19 +165,19 @@ pub fn rank(policy: Policy, since: u64, lost: u64) -> u64 {
     }
 }
 
-/// For how long a transaction that presses is respected without a sign of life, in nanoseconds.
+/// For how long a transaction that escalates is respected without a sign of life, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Lease {
+pub struct Grace {
     /// At first.
     least: u64,
     /// Whatever it needs.
     most: u64,
 }
 
-impl Lease {
-    /// A lease of so many nanoseconds, or, for those that need longer, of so many times that.
+impl Grace {
+    /// A grace of so many nanoseconds, or, for those that need longer, of so many times that.
     pub const fn new(nanoseconds: u64, times: u64) -> Self {
-        Lease { least: nanoseconds, most: nanoseconds.saturating_mul(times) }
+        Grace { least: nanoseconds, most: nanoseconds.saturating_mul(times) }
     }
 
     /// Of a transaction of which nothing is known.
@@ -191,19 +191,19 @@ impl Lease {
     }
 }
 
-/// For how many leases a transaction of one process is respected at most.
-pub const MOST_LEASES: u64 = 16;
-/// By which part of itself a lease grows at least that was over too early.
+/// For how many graces a transaction of one process is respected at most.
+pub const MOST_GRACES: u64 = 16;
+/// By which part of itself a grace period grows at least that was over too early.
 const LEAST_GROWTH: u64 = 64;
 
-/// What a transaction needs whose `lease` was over before its next sign of life, which came `overrun` after that.
+/// What a transaction needs whose `grace` was over before its next sign of life, which came `overrun` after that.
 ///
-/// One that computes for long between two accesses came to the next one when it was done, whatever its lease: a little
+/// One that computes for long between two accesses came to the next one when it was done, whatever its grace: a little
 /// more than the overrun would have been enough. One that waits for something outside, which in its turn waits for its
-/// reservations, came to it as soon as they were taken away; it would have come to it no earlier with a longer lease,
-/// and all would have waited for longer. So the lease is not doubled: it grows by twice the overrun.
-pub fn lease_needed(lease: u64, overrun: u64) -> u64 {
-    lease.saturating_add(overrun.saturating_mul(2).max(lease / LEAST_GROWTH))
+/// reservations, came to it as soon as they were taken away; it would have come to it no earlier with a longer grace,
+/// and all would have waited for longer. So the grace is not doubled: it grows by twice the overrun.
+pub fn grace_needed(grace: u64, overrun: u64) -> u64 {
+    grace.saturating_add(overrun.saturating_mul(2).max(grace / LEAST_GROWTH))
 }
 
 /// Bumps that a commit suffers before it forbids further ones for this attempt.
@@ -211,32 +211,32 @@ pub const BUMPS_BEFORE_FIRM: u32 = if CHECKED { 1 } else { 8 };
 
 /// Pauses that a reader spends on a firm commit before it aborts that commit from outside: a
 /// thread that stops while it is firm must not keep readers from reading.
-pub const READER_PATIENCE: u32 = if CHECKED { 1 } else { 4096 };
+pub const READER_SPINS: u32 = if CHECKED { 1 } else { 4096 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn claim(ours: u64, owners: u64, press: (bool, bool), spins: u32) -> ClaimBid {
+    fn claim(ours: u64, owners: u64, escalate: (bool, bool), spins: u32) -> ClaimBid {
         let ranks = (Rank { value: ours, slot: 0 }, Rank { value: owners, slot: 1 });
-        ClaimBid { ranks, press, failures: 0, spins, owner_deciding: false }
+        ClaimBid { ranks, escalate, failures: 0, spins, owner_deciding: false }
     }
 
     #[test]
     fn by_turns_only_who_presses_takes_over_and_only_from_the_younger() {
         let verdict = |bid| on_claimed(Policy::Turns, bid);
         assert_eq!(verdict(claim(1, 2, (true, false), 0)), Verdict::Spin);
-        assert_eq!(verdict(claim(1, 2, (false, false), PATIENCE)), Verdict::GiveBack);
-        assert_eq!(verdict(claim(2, 1, (true, false), PATIENCE)), Verdict::TakeOver);
-        assert_eq!(verdict(claim(2, 1, (true, true), PATIENCE)), Verdict::GiveBack);
-        assert_eq!(verdict(claim(1, 2, (true, true), PATIENCE)), Verdict::TakeOver);
+        assert_eq!(verdict(claim(1, 2, (false, false), SPINS)), Verdict::GiveBack);
+        assert_eq!(verdict(claim(2, 1, (true, false), SPINS)), Verdict::TakeOver);
+        assert_eq!(verdict(claim(2, 1, (true, true), SPINS)), Verdict::GiveBack);
+        assert_eq!(verdict(claim(1, 2, (true, true), SPINS)), Verdict::TakeOver);
         // Ties go to the lower slot, which is ours here.
-        assert_eq!(verdict(claim(2, 2, (true, true), PATIENCE)), Verdict::TakeOver);
+        assert_eq!(verdict(claim(2, 2, (true, true), SPINS)), Verdict::TakeOver);
     }
 
     #[test]
     fn greedy_and_karma_follow_the_rank_and_timid_gives_back() {
-        let bid = claim(1, 2, (false, false), PATIENCE);
+        let bid = claim(1, 2, (false, false), SPINS);
         assert_eq!(on_claimed(Policy::Greedy, bid), Verdict::TakeOver);
         assert_eq!(on_claimed(Policy::Karma, bid), Verdict::TakeOver);
         assert_eq!(on_claimed(Policy::Timid, bid), Verdict::GiveBack);
@@ -247,22 +247,22 @@ mod tests {
     }
 
     const SETTING: u64 = 10_000_000;
-    const LEASE: Lease = Lease::new(SETTING, MOST_LEASES);
+    const GRACE: Grace = Grace::new(SETTING, MOST_GRACES);
 
-    /// Milliseconds until `conflicts` attempts are over, each of which is revoked when its lease is over, and comes to its
+    /// Milliseconds until `conflicts` attempts are over, each of which is revoked when its grace is over, and comes to its
     /// next access `overrun` milliseconds after that.
     fn lost_time(conflicts: u32, overrun: f64) -> f64 {
         let (overrun, mut needed, mut spent) = ((overrun * 1e6) as u64, 0, 0);
         for _ in 0..conflicts {
-            let lease = LEASE.of(needed);
-            needed = lease_needed(lease, overrun);
-            spent += lease + overrun;
+            let grace = GRACE.of(needed);
+            needed = grace_needed(grace, overrun);
+            spent += grace + overrun;
         }
         spent as f64 / 1e6
     }
 
     #[test]
-    fn one_that_waits_for_those_who_wait_for_it_loses_about_a_lease_for_each_conflict() {
+    fn one_that_waits_for_those_who_wait_for_it_loses_about_a_grace_for_each_conflict() {
         // Doubled each time it was 10 s, and 3 hours.
         assert!(lost_time(10, 0.1) < 112.0, "{}", lost_time(10, 0.1));
         assert!(lost_time(30, 0.1) < 400.0, "{}", lost_time(30, 0.1));
@@ -273,20 +273,20 @@ mod tests {
 
     #[test]
     fn one_that_computes_is_given_what_it_needs_at_once_up_to_the_bound() {
-        for needs in [SETTING + 1, 10_100_000, 15_000_000, 99_000_000, MOST_LEASES * SETTING] {
-            assert_eq!(LEASE.of(0), SETTING);
-            let after_one = LEASE.of(lease_needed(SETTING, needs - SETTING));
+        for needs in [SETTING + 1, 10_100_000, 15_000_000, 99_000_000, MOST_GRACES * SETTING] {
+            assert_eq!(GRACE.of(0), SETTING);
+            let after_one = GRACE.of(grace_needed(SETTING, needs - SETTING));
             assert!(after_one >= needs, "{needs}: {after_one}");
         }
         let (mut needed, mut failures) = (0, 0);
-        while LEASE.of(needed) < MOST_LEASES * SETTING {
-            needed = lease_needed(LEASE.of(needed), 0);
+        while GRACE.of(needed) < MOST_GRACES * SETTING {
+            needed = grace_needed(GRACE.of(needed), 0);
             failures += 1;
         }
         assert!(failures < 200, "{failures}: it grows, however late those are who wait for it");
-        assert_eq!(LEASE.of(u64::MAX), MOST_LEASES * SETTING);
-        assert_eq!(Lease::new(u64::MAX, 2).of(1), u64::MAX);
-        assert_eq!(lease_needed(u64::MAX, u64::MAX), u64::MAX);
+        assert_eq!(GRACE.of(u64::MAX), MOST_GRACES * SETTING);
+        assert_eq!(Grace::new(u64::MAX, 2).of(1), u64::MAX);
+        assert_eq!(grace_needed(u64::MAX, u64::MAX), u64::MAX);
     }
 
     #[test]
@@ -297,13 +297,13 @@ mod tests {
             lost: 1,
             heat: HEAT_PER_FAILURE,
             must_wait: false,
-            patience: 1000,
+            escalate_after: 1000,
         };
         let next = |bid| on_failure(Policy::Turns, bid);
         assert!(matches!(next(bid), Next::Again(_)));
         assert_eq!(next(FailureBid { must_wait: true, ..bid }), Next::Queue);
         assert_eq!(next(FailureBid { failures: QUEUE_AFTER, ..bid }), Next::Queue);
         assert_eq!(next(FailureBid { heat: HOT, ..bid }), Next::Queue);
-        assert_eq!(next(FailureBid { elapsed: 1000, ..bid }), Next::Press);
+        assert_eq!(next(FailureBid { elapsed: 1000, ..bid }), Next::Escalate);
     }
 }

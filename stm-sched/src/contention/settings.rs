@@ -1,6 +1,6 @@
 //! The knobs of a domain's scheduling.
 
-use crate::contention::policy::{Lease, MOST_LEASES, Policy};
+use crate::contention::policy::{Grace, MOST_GRACES, Policy};
 use crate::primitives::CHECKED;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,26 +12,26 @@ use std::time::Duration;
 pub struct Settings {
     /// How conflicts are settled.
     pub policy: Policy,
-    /// How long after its first failed attempt a transaction begins to press: to reserve what it
+    /// How long after its first failed attempt a transaction begins to escalate: to reserve what it
     /// touches, so that whoever is younger gives way.
-    pub patience: Duration,
-    /// How long the first in a queue lets others pass before it presses. Longer is better for
+    pub escalate_after: Duration,
+    /// How long the first in a queue lets others pass before it escalates. Longer is better for
     /// throughput (whoever has the cell keeps it hot), shorter is better for latency.
     pub slice: Duration,
-    /// How long a transaction that presses is respected without a sign of life (an access, or an
+    /// How long a transaction that escalates is respected without a sign of life (an access, or an
     /// attempt). Longer for the rest of a transaction that has come to its next access too late: by twice the time by
-    /// which it came too late, and up to sixteen leases (160 ms by default).
+    /// which it came too late, and up to sixteen graces (160 ms by default).
     ///
     /// So a transaction that computes for longer than that between two accesses may be overtaken again and again by
-    /// those that wait for it, and may starve while they keep coming: set a longer lease then. And a transaction that
+    /// those that wait for it, and may starve while they keep coming: set a longer grace then. And a transaction that
     /// waits, inside its closure, for something outside (it joins a thread, reads from a socket) that needs what it has
-    /// reserved holds both up for a lease at each conflict, and for sixteen at most.
-    pub lease: Duration,
+    /// reserved holds both up for a grace period at each conflict, and for sixteen at most.
+    pub grace: Duration,
     /// How long a thread that writes runs before it gives the processor away, between two
     /// transactions, to whoever waits for it; zero: never. Longer, but at most 2 ms if this is less,
     /// while it shares its core with somebody who does not. Should be shorter than the system's time
     /// slice: whoever is descheduled inside a transaction holds back the memory of what others replace
-    /// meanwhile ([`quantum`](crate::contention::quantum)).
+    /// meanwhile ([`quantum`](crate::contention::yielding)).
     pub quantum: Duration,
 }
 
@@ -39,9 +39,9 @@ impl Settings {
     /// The defaults.
     pub const DEFAULT: Settings = Settings {
         policy: Policy::Turns,
-        patience: Duration::from_micros(100),
+        escalate_after: Duration::from_micros(100),
         slice: Duration::from_micros(100),
-        lease: Duration::from_millis(10),
+        grace: Duration::from_millis(10),
         quantum: Duration::from_micros(200),
     };
 }
@@ -56,7 +56,7 @@ impl Default for Settings {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SettingsError {
-    /// A duration is more than an hour, or (for a lease) less than a millisecond.
+    /// A duration is more than an hour, or (for a grace period) less than a millisecond.
     OutOfRange {
         /// Which setting.
         setting: &'static str,
@@ -86,9 +86,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct Knobs {
     policy: AtomicU8,
-    patience: AtomicU64,
+    escalate_after: AtomicU64,
     slice: AtomicU64,
-    lease: AtomicU64,
+    grace: AtomicU64,
     quantum: AtomicU64,
 }
 
@@ -98,9 +98,9 @@ impl Knobs {
         let settings = Settings::DEFAULT;
         Knobs {
             policy: AtomicU8::new(settings.policy as u8),
-            patience: AtomicU64::new(settings.patience.as_nanos() as u64),
+            escalate_after: AtomicU64::new(settings.escalate_after.as_nanos() as u64),
             slice: AtomicU64::new(settings.slice.as_nanos() as u64),
-            lease: AtomicU64::new(settings.lease.as_nanos() as u64),
+            grace: AtomicU64::new(settings.grace.as_nanos() as u64),
             quantum: AtomicU64::new(settings.quantum.as_nanos() as u64),
         }
     }
@@ -116,14 +116,14 @@ impl Knobs {
             }
             Ok(asked.as_nanos() as u64)
         };
-        let patience = check("patience", settings.patience, Duration::ZERO)?;
+        let escalate_after = check("escalate_after", settings.escalate_after, Duration::ZERO)?;
         let slice = check("slice", settings.slice, Duration::ZERO)?;
-        let lease = check("lease", settings.lease, Duration::from_millis(1))?;
+        let grace = check("grace", settings.grace, Duration::from_millis(1))?;
         let quantum = check("quantum", settings.quantum, Duration::ZERO)?;
         self.policy.store(settings.policy as u8, Ordering::Relaxed);
-        self.patience.store(patience, Ordering::Relaxed);
+        self.escalate_after.store(escalate_after, Ordering::Relaxed);
         self.slice.store(slice, Ordering::Relaxed);
-        self.lease.store(lease, Ordering::Relaxed);
+        self.grace.store(grace, Ordering::Relaxed);
         self.quantum.store(quantum, Ordering::Relaxed);
         Ok(())
     }
@@ -132,9 +132,9 @@ impl Knobs {
     pub fn get(&self) -> Settings {
         Settings {
             policy: self.policy(),
-            patience: Duration::from_nanos(self.patience()),
+            escalate_after: Duration::from_nanos(self.escalate_after()),
             slice: Duration::from_nanos(self.slice.load(Ordering::Relaxed)),
-            lease: Duration::from_nanos(self.lease().least()),
+            grace: Duration::from_nanos(self.grace().least()),
             quantum: Duration::from_nanos(self.quantum.load(Ordering::Relaxed)),
         }
     }
@@ -145,17 +145,17 @@ impl Knobs {
         Policy::from_number(self.policy.load(Ordering::Relaxed))
     }
 
-    /// The patience in nanoseconds. Under the checkers, where time stands still, it never ends: a
-    /// transaction presses after it has queued.
+    /// The delay of escalation in nanoseconds. Under the checkers, where time stands still, it never ends: a
+    /// transaction escalates after it has queued.
     #[inline]
-    pub fn patience(&self) -> u64 {
-        if CHECKED { u64::MAX } else { self.patience.load(Ordering::Relaxed) }
+    pub fn escalate_after(&self) -> u64 {
+        if CHECKED { u64::MAX } else { self.escalate_after.load(Ordering::Relaxed) }
     }
 
-    /// The lease.
+    /// The grace.
     #[inline]
-    pub fn lease(&self) -> Lease {
-        Lease::new(self.lease.load(Ordering::Relaxed), MOST_LEASES)
+    pub fn grace(&self) -> Grace {
+        Grace::new(self.grace.load(Ordering::Relaxed), MOST_GRACES)
     }
 
     /// The quantum in nanoseconds, if there is one. Under the checkers there is none.
@@ -187,8 +187,8 @@ mod tests {
             assert_eq!(knobs.get(), wanted);
         }
         let before = knobs.get();
-        let error = knobs.set(Settings { lease: Duration::ZERO, ..before }).unwrap_err();
-        assert!(error.to_string().contains("`lease` of 0ns is out of range"), "{error}");
+        let error = knobs.set(Settings { grace: Duration::ZERO, ..before }).unwrap_err();
+        assert!(error.to_string().contains("`grace` of 0ns is out of range"), "{error}");
         assert_eq!(knobs.get(), before);
     }
 }

@@ -20,7 +20,7 @@ use crate::words::{AtomicStateWord, AtomicTurnWord, Phase, Rank, StateWord, Turn
 ///    announcement by compare-and-swap (`contempo-alloc`, `announcement`).
 /// 4. `taken`: compare-and-swapped by whoever takes or frees the slot.
 /// 5. `counters`: only the owner writes.
-/// 6. `turn`: see [`TurnWord`] for who may do what. `rank`, `sign_of_life` and `lease`: only the
+/// 6. `turn`: see [`TurnWord`] for who may do what. `rank`, `sign_of_life` and `grace`: only the
 ///    owner stores; `revoked_at`: whoever is about to end its turn, and the owner. All are written after a failed attempt
 ///    only.
 /// 7. `woken_for`: only the owner reads and writes.
@@ -40,10 +40,10 @@ pub struct Descriptor {
     pub turn: Padded<AtomicTurnWord>,
     /// Who goes first: see [`Rank`].
     pub rank: AtomicU64,
-    /// Counts what this thread does while it presses.
+    /// Counts what this thread does while it escalates.
     pub sign_of_life: AtomicU64,
     /// For how long this thread needs to be respected without a sign of life, in nanoseconds; 0 if nothing is known.
-    pub lease: AtomicU64,
+    pub grace: AtomicU64,
     /// When its turn was last ended for want of a sign of life, in this transaction, or 0.
     pub revoked_at: AtomicU64,
     /// The oldest stamp that this thread's transactions may still read at (see `contempo-alloc`).
@@ -52,7 +52,7 @@ pub struct Descriptor {
     pub active: AtomicFlag,
     /// Does a thread own this slot?
     pub taken: AtomicFlag,
-    /// The cell whose baton this thread's transaction holds (`watch`), or 0.
+    /// The cell whose token this thread's transaction holds (`watch`), or 0.
     pub woken_for: AtomicUsize,
     /// What this thread has done so far.
     pub counters: ThreadCounters,
@@ -132,7 +132,7 @@ impl Descriptor {
             turn: Padded(AtomicTurnWord::new(TurnWord::new(0, TurnPhase::Idle))),
             rank: AtomicU64::new(Rank::NONE),
             sign_of_life: AtomicU64::new(0),
-            lease: AtomicU64::new(0),
+            grace: AtomicU64::new(0),
             revoked_at: AtomicU64::new(0),
             announced: Padded(AtomicU64::new(Self::NOTHING_ANNOUNCED)),
             active: AtomicFlag::new(false),

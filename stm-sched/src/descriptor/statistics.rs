@@ -36,7 +36,7 @@ impl Counter {
 pub enum Cause {
     /// A cell to be written was claimed by another transaction.
     Claimed,
-    /// A cell was reserved by an older transaction that presses.
+    /// A cell was reserved by an older transaction that escalates.
     Reserved,
     /// A cell that was read had changed before commit, or before the next read.
     Changed,
@@ -106,11 +106,11 @@ counters! {
     waits,
     /// Sleeping threads woken to make another attempt: because a cell had changed.
     wakes,
-    /// Of those, the ones that were woken because a pacer's time was up.
+    /// Of those, the ones that were woken because a timer's time was up.
     paced,
     /// Woken threads that blocked again in their next attempt.
     wakes_in_vain,
-    /// Sleeping threads told to sleep with a time limit, as the pacer of a cell that many wait for.
+    /// Sleeping threads told to sleep with a time limit, as the timer of a cell that many wait for.
     nudges,
     /// Times that a commit had to draw a second stamp because a reader was ahead of it.
     bumps,
@@ -118,13 +118,13 @@ counters! {
     takeovers,
     /// Times that a transaction queued up behind others.
     queued,
-    /// Attempts that pressed: whose reservations made younger transactions give way.
-    pressed,
+    /// Attempts that escalated: whose reservations made younger transactions give way.
+    escalated,
     /// Commits to cells that others were queueing for.
     passed,
     /// Transactions called out of a queue by a release.
     called,
-    /// Reservations of others ended: by an older transaction, or because the lease was over.
+    /// Reservations of others ended: by an older transaction, or because the grace was over.
     revoked,
     /// Read sets validated in order to move a snapshot forward.
     extensions,

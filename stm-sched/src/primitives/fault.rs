@@ -108,16 +108,16 @@ pub enum Fault {
     WakeBeforeDecision,
     /// A thread that is about to sleep does not look whether a cell has changed since it enlisted.
     SleepOnWithoutLooking,
-    /// A woken thread that blocks again keeps its baton.
-    BatonKeptWhenBlocked,
-    /// A woken thread that ends, whatever way, keeps its baton.
-    BatonKeptAtTheEnd,
-    /// A woken thread that ends without a commit leaves those after it to the pacer.
+    /// A woken thread that blocks again keeps its token.
+    TokenKeptWhenBlocked,
+    /// A woken thread that ends, whatever way, keeps its token.
+    TokenKeptAtTheEnd,
+    /// A woken thread that ends without a commit leaves those after it to the timer.
     LeaverHandsOnNothing,
     /// Nobody keeps time for those who are not woken at once.
-    NoPacer,
-    /// A pacer that goes (it is woken, or its time is up) has no successor.
-    PacerGoesSilently,
+    NoWakeTimer,
+    /// A timer that goes (it is woken, or its time is up) has no successor.
+    WakeTimerGoesSilently,
     /// A transaction does not see what it has written itself.
     OwnWriteNotRead,
     /// A transaction forgets that it has given out a reference to a value that it has written.
@@ -188,7 +188,7 @@ pub enum Fault {
     /// In a region: who needs room takes it from a thread without looking whether that is active.
     TakenFromTheActive,
     /// In a region: a thread does not look whether the term for which it has its memory has ended.
-    EndOfTermMissed,
+    EndOfEpochMissed,
     /// In a region: a slot is taken first and counted then.
     SlotTakenUncounted,
     /// In a region: a block is retired without a note of its place.

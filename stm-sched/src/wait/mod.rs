@@ -3,7 +3,7 @@
 //! | module | job |
 //! | --- | --- |
 //! | [`watch`] | which threads sleep until which cell changes |
-//! | [`patience`] | spinning before sleeping |
+//! | [`spinning`] | spinning before sleeping |
 
-pub mod patience;
+pub mod spinning;
 pub mod watch;

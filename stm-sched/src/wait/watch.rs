@@ -13,7 +13,7 @@ mod simulation;
 mod sleep;
 
 pub use nodes::Sleeper;
-pub use queue::{Baton, Change, Outcome};
+pub use queue::{Change, Outcome, WakeToken};
 pub use sleep::earlier;
 
 use crate::descriptor::table::DescriptorTable;
@@ -38,9 +38,9 @@ pub struct Place {
 pub struct Woke {
     /// To make an attempt.
     pub wakes: u64,
-    /// Of those, because a pacer's time was up.
+    /// Of those, because a timer's time was up.
     pub paced: u64,
-    /// To become the pacer of a cell.
+    /// To become the timer of a cell.
     pub nudges: u64,
 }
 
@@ -97,9 +97,9 @@ impl Bucket {
         }
     }
 
-    /// The queue of `key`, and the entries. There is one: entries and batons keep it.
+    /// The queue of `key`, and the entries. There is one: entries and tokens keep it.
     fn queue(&mut self, key: usize) -> (&mut Queue, &mut Nodes) {
-        (self.queues.get_mut(&key).expect("kept by an entry or a baton"), &mut self.nodes)
+        (self.queues.get_mut(&key).expect("kept by an entry or a token"), &mut self.nodes)
     }
 
     fn queue_of(&mut self, id: Id) -> (&mut Queue, &mut Nodes) {
@@ -159,18 +159,18 @@ impl WatchList {
         })
     }
 
-    /// Removes these entries. The caller gets the batons of the cells for which it was woken. Flags
+    /// Removes these entries. The caller gets the tokens of the cells for which it was woken. Flags
     /// stay set (the cells may be gone by now): the next commit to such a cell looks here once, in
     /// vain, and clears the flag.
     pub fn leave(
         &self,
         places: &[Place],
         table: &DescriptorTable,
-        batons: &mut Vec<Baton>,
+        tokens: &mut Vec<WakeToken>,
     ) -> Woke {
         let mut woke = Woke::default();
         for place in places {
-            let (baton, nudge) = {
+            let (token, nudge) = {
                 let mut bucket = self.bucket(place.bucket as usize);
                 let key = bucket.nodes[place.id].key;
                 let (queue, nodes) = bucket.queue(key);
@@ -178,7 +178,7 @@ impl WatchList {
                 bucket.tidy(key);
                 left
             };
-            batons.extend(baton);
+            tokens.extend(token);
             woke += rouse(table, Rouse { wakes: [None; 2], nudge });
         }
         woke
@@ -207,25 +207,31 @@ impl WatchList {
         rouse(table, whom)
     }
 
-    /// Is nobody enlisted, and no baton out? (For the final state of models.)
+    /// Is nobody enlisted, and no token out? (For the final state of models.)
     pub fn is_empty(&self) -> bool {
         (0..BUCKETS).all(|index| self.bucket(index).queues.is_empty())
     }
 
-    /// Takes a baton back from the thread at `by`.
-    pub fn pass(&self, by: u32, baton: Baton, outcome: Outcome, table: &DescriptorTable) -> Woke {
+    /// Takes a token back from the thread at `by`.
+    pub fn pass(
+        &self,
+        by: u32,
+        token: WakeToken,
+        outcome: Outcome,
+        table: &DescriptorTable,
+    ) -> Woke {
         let kept = match outcome {
-            Outcome::Blocked(_) => Fault::BatonKeptWhenBlocked,
-            Outcome::WentOn | Outcome::Left => Fault::BatonKeptAtTheEnd,
+            Outcome::Blocked(_) => Fault::TokenKeptWhenBlocked,
+            Outcome::WentOn | Outcome::Left => Fault::TokenKeptAtTheEnd,
         };
         if planted(kept) {
             return Woke::default();
         }
         let whom = {
-            let mut bucket = self.bucket(Self::index(baton.key));
-            let (queue, nodes) = bucket.queue(baton.key);
-            let whom = queue.pass(nodes, by, baton, outcome);
-            bucket.tidy(baton.key);
+            let mut bucket = self.bucket(Self::index(token.key));
+            let (queue, nodes) = bucket.queue(token.key);
+            let whom = queue.pass(nodes, by, token, outcome);
+            bucket.tidy(token.key);
             whom
         };
         rouse(table, whom)

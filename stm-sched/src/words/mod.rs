@@ -4,7 +4,7 @@
 //! | module | job |
 //! | --- | --- |
 //! | `reference` | [`Owner`] and [`Reservation`]: which transaction, and which turn, of which slot |
-//! | `version_tag` | [`WhoWhen`]: by which transaction, or at which stamp, a version was written |
+//! | `version_tag` | [`VersionTag`]: by which transaction, or at which stamp, a version was written |
 //! | `state` | [`StateWord`]: decides a transaction |
 //! | `lock` | [`LockWord`]: whether threads wait for a cell, and for which turn it is reserved |
 //! | `turn` | [`TurnWord`]: whether the reservations of a thread count; [`Rank`]: which of two goes first |
@@ -35,4 +35,4 @@ pub use lock::{AtomicLockWord, LockWord};
 pub use reference::{Owner, Reservation, SERIAL_BITS, SLOT_BITS, TICKET_BITS};
 pub use state::{AtomicStateWord, Phase, StateWord};
 pub use turn::{AtomicTurnWord, Rank, TurnPhase, TurnWord};
-pub use version_tag::{AtomicWhoWhen, WhoWhen};
+pub use version_tag::{AtomicVersionTag, VersionTag};

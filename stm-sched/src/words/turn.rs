@@ -15,7 +15,7 @@ pub enum TurnPhase {
     /// Called out of the queue: it may run.
     Called,
     /// Its reservations count: whoever is younger gives way.
-    Pressing,
+    Escalating,
     /// Its reservations do not count any more: an older one came, or it showed no sign of life.
     Revoked,
 }
@@ -28,10 +28,10 @@ pub enum TurnPhase {
 ///
 /// | from | to | by whom |
 /// | --- | --- | --- |
-/// | anything | Waiting, First or Pressing of the next ticket; Idle of the same | the owner |
+/// | anything | Waiting, First or Escalating of the next ticket; Idle of the same | the owner |
 /// | Waiting | First | whoever takes the one before it off the queue |
 /// | Waiting, First | Called | whoever releases the cell |
-/// | Pressing | Revoked | an older transaction that presses too, or a waiter when the lease is over |
+/// | Escalating | Revoked | an older transaction that escalates too, or a waiter when the grace is over |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C, align(8))]
 pub struct TurnWord(u64);
@@ -58,7 +58,7 @@ impl TurnWord {
             1 => TurnPhase::Waiting,
             2 => TurnPhase::First,
             3 => TurnPhase::Called,
-            4 => TurnPhase::Pressing,
+            4 => TurnPhase::Escalating,
             _ => TurnPhase::Revoked,
         }
     }
@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn turn_word_keeps_ticket_and_phase_apart() {
-        use TurnPhase::{Called, First, Idle, Pressing, Revoked, Waiting};
-        for phase in [Idle, Waiting, First, Called, Pressing, Revoked] {
+        use TurnPhase::{Called, Escalating, First, Idle, Revoked, Waiting};
+        for phase in [Idle, Waiting, First, Called, Escalating, Revoked] {
             for (ticket, next) in [(0, 1), (1, 2), (6, 7), (TICKET, TICKET + 1)] {
                 let word = TurnWord::new(ticket, phase);
                 assert_eq!(

@@ -11,27 +11,27 @@ use crate::primitives::Atomic;
 /// | 1 | slot | serial | a claim of that transaction |
 ///
 /// A claim is numerically above every stamp, so that the reader's fast path is one comparison:
-/// `who_when <= bound` says "committed, and early enough".
+/// `version_tag <= bound` says "committed, and early enough".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C, align(8))]
-pub struct WhoWhen(u64);
+pub struct VersionTag(u64);
 
-packed!(WhoWhen);
+packed!(VersionTag);
 
-impl WhoWhen {
+impl VersionTag {
     const CLAIM: u64 = 1 << 63;
 
     /// Committed at `stamp`.
     #[inline(always)]
     pub const fn committed(stamp: u64) -> Self {
         debug_assert!(stamp & Self::CLAIM == 0);
-        WhoWhen(stamp)
+        VersionTag(stamp)
     }
 
     /// A claim of `owner`'s transaction.
     #[inline(always)]
     pub const fn claim(owner: Owner) -> Self {
-        WhoWhen(Self::CLAIM | (owner.slot as u64) << SERIAL_BITS | owner.serial)
+        VersionTag(Self::CLAIM | (owner.slot as u64) << SERIAL_BITS | owner.serial)
     }
 
     /// Is this the stamp of a commit no later than `bound`? The whole check of a fast read.
@@ -60,12 +60,12 @@ impl WhoWhen {
     }
 }
 
-/// An atomic [`WhoWhen`].
-pub type AtomicWhoWhen = Atomic<WhoWhen>;
+/// An atomic [`VersionTag`].
+pub type AtomicVersionTag = Atomic<VersionTag>;
 
 // The protocol is non-blocking only if its words are.
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]
-const _: () = assert!(Atomic::<WhoWhen>::is_lock_free());
+const _: () = assert!(Atomic::<VersionTag>::is_lock_free());
 
 #[cfg(test)]
 mod tests {
@@ -78,22 +78,22 @@ mod tests {
 
     #[test]
     fn fields_lie_where_the_table_says() {
-        let claim = WhoWhen::claim(Owner { slot: SLOT, serial: SERIAL });
+        let claim = VersionTag::claim(Owner { slot: SLOT, serial: SERIAL });
         assert_eq!(claim.0, 1 << 63 | u64::from(SLOT) << 43 | SERIAL);
-        assert_eq!(WhoWhen::committed(SERIAL).0, SERIAL);
+        assert_eq!(VersionTag::committed(SERIAL).0, SERIAL);
     }
 
     #[test]
-    fn who_when_tells_claims_from_stamps() {
+    fn a_version_tag_tells_claims_from_stamps() {
         for (slot, serial) in [(SLOT, SERIAL), ((1 << SLOT_BITS) - 1, SERIAL_MASK), (0, 0), (1, 1)]
         {
             let owner = Owner { slot, serial };
-            let claim = WhoWhen::claim(owner);
+            let claim = VersionTag::claim(owner);
             assert_eq!((claim.owner(), claim.stamp()), (Some(owner), None));
             assert!(!claim.committed_by(u64::MAX >> 1), "a claim is above every stamp");
         }
         for stamp in [0, 1, 7, SERIAL, u64::MAX >> 1] {
-            let committed = WhoWhen::committed(stamp);
+            let committed = VersionTag::committed(stamp);
             assert_eq!((committed.owner(), committed.stamp()), (None, Some(stamp)));
             assert!(committed.committed_by(stamp) && committed.committed_by(stamp + 1));
             assert!(stamp == 0 || !committed.committed_by(stamp - 1));

@@ -57,7 +57,7 @@ impl Bank {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use contempo::shared::{Options, lease_path};
+    use contempo::shared::{Options, liveness_path};
 
     #[test]
     fn own_types_are_values_keys_and_items() {
@@ -91,6 +91,6 @@ mod tests {
         assert_eq!(shared.snapshot(|view| view.read(cell)).unwrap(), bank.accounts);
         drop(shared);
         std::fs::remove_file(&path).unwrap();
-        std::fs::remove_file(lease_path(&path)).unwrap();
+        std::fs::remove_file(liveness_path(&path)).unwrap();
     }
 }

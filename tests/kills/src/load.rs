@@ -19,7 +19,7 @@ pub(crate) const TOTAL: u64 = 1000 * ACCOUNTS as u64;
 pub(crate) const KINDS: [&str; 6] = ["transfer", "text", "structure", "insert", "parts", "take"];
 /// Those that are swept: also one that has lost eight times, and so reserves what it needs.
 pub(crate) const SWEPT: [&str; 7] =
-    ["press", "transfer", "text", "structure", "insert", "parts", "take"];
+    ["escalate", "transfer", "text", "structure", "insert", "parts", "take"];
 /// Swept on its own: one that finds no room, and takes over what the survivor holds.
 pub(crate) const ROOM: &str = "room";
 
@@ -258,7 +258,7 @@ fn run_victim(path: &Path, kind: &str, seed: u64) -> Result<(), Failed> {
                 }
             }
         }
-        "press" => {
+        "escalate" => {
             let shared = Shared::open(path)?;
             let load = Load::new(&shared)?;
             shared.atomically(|tx| load.run(tx, kind, &mut random))?;
@@ -280,8 +280,8 @@ fn run_victim(path: &Path, kind: &str, seed: u64) -> Result<(), Failed> {
                 Ok(())
             })?;
             stop();
-            let pressed = shared.overview().statistics.pressed;
-            assert!(pressed > 0, "it should have pressed");
+            let escalated = shared.inspect().statistics.escalated;
+            assert!(escalated > 0, "it should have escalated");
         }
         kind => {
             let shared = Shared::open(path)?;

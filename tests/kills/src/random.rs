@@ -144,7 +144,7 @@ pub(crate) fn random(
         let full = full.into_inner();
         verdict.notes.push(format!("{full} times there was no room for the survivor"));
     }
-    let seen = place.shared.overview();
+    let seen = place.shared.inspect();
     verdict.aborted = seen.aborted;
     verdict.blocks = seen.blocks;
     verdict.committed = seen.statistics.commits - commits;

@@ -93,12 +93,12 @@ pub(crate) fn scale(kills: u64, sizes: &[u64]) -> Result<Verdict, Failed> {
         let most = (2 * size + 256) << 20;
         let place = Place::with("scale", &Options::new().most_bytes(most))?;
         let content = Content::make(&place.shared, size as usize * 1024, &progress)?;
-        let before = place.shared.check().cells;
+        let before = place.shared.verify().cells;
         let mut times = beside(&place, &content, kills, &progress, &mut verdict)?;
         let mut alone = alone(&place, kills.min(20), &progress, &mut verdict)?;
         place.shared.reap()?;
         place.shared.collect()?;
-        let report = place.shared.check();
+        let report = place.shared.verify();
         if !report.is_sound() || report.retired != 0 || report.cells != before {
             verdict.leaked += 1;
             verdict.complain(|| format!("{size} MB:\n{report}"));
@@ -113,7 +113,7 @@ pub(crate) fn scale(kills: u64, sizes: &[u64]) -> Result<Verdict, Failed> {
              over {TARGET:?}; one death cleared up alone: {:.1?} median, {:.1?} longest; the file has {} MB",
             at(0.5), at(0.99), at(0.999), at(1.0), times.len(),
             alone[alone.len() / 2], alone[alone.len() - 1],
-            place.shared.overview().bytes >> 20,
+            place.shared.inspect().bytes >> 20,
         ));
     }
     Ok(verdict)
@@ -153,7 +153,7 @@ fn beside(
             Ok(times)
         });
         let run = (|| -> Result<(), Failed> {
-            let committed = || place.shared.overview().statistics.commits;
+            let committed = || place.shared.inspect().statistics.commits;
             for number in 0..kills {
                 let victim = spawn(place, number)?;
                 let begin = (committed(), Instant::now());
@@ -183,9 +183,9 @@ fn alone(
     place.shared.reap()?;
     let mut times = Vec::new();
     for number in 0..kills {
-        let before = place.shared.overview().statistics.commits;
+        let before = place.shared.inspect().statistics.commits;
         let victim = spawn(place, number)?;
-        while place.shared.overview().statistics.commits < before + 1000 {
+        while place.shared.inspect().statistics.commits < before + 1000 {
             std::thread::sleep(Duration::from_millis(1));
         }
         end(victim)?;

@@ -3,7 +3,7 @@
 use crate::load::{Load, ROOM, SWEPT};
 use crate::steps::{Ended, Failed, Victim};
 use crate::verdict::Verdict;
-use contempo::shared::{Options, Shared, lease_path};
+use contempo::shared::{Options, Shared, liveness_path};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ impl Place {
         let mut load = Load::new(&shared)?;
         // What there is beside what there should be.
         let (_, others) = shared.atomically(|tx| load.audit(tx))?;
-        load.directory += shared.check().cells - others;
+        load.directory += shared.verify().cells - others;
         Ok(Place { path, shared, load })
     }
 
@@ -98,7 +98,7 @@ impl Place {
             verdict.inconsistent += 1;
             verdict.complain(|| format!("{what}, cleared up: {wrong}"));
         }
-        let report = self.shared.check();
+        let report = self.shared.verify();
         // Nothing may be left to be cleared up.
         let lost = (report.dead, report.to_clear) != (0, 0)
             || report.unreachable != 0
@@ -116,7 +116,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
-        let _ = std::fs::remove_file(lease_path(&self.path));
+        let _ = std::fs::remove_file(liveness_path(&self.path));
     }
 }
 
@@ -295,7 +295,7 @@ pub(crate) fn makers() -> Result<Verdict, Failed> {
         match Shared::open(&path) {
             Ok(shared) => {
                 made += 1;
-                let report = shared.check();
+                let report = shared.verify();
                 if !report.is_sound() || report.cells != 1 {
                     verdict.leaked += 1;
                     verdict.complain(|| format!("{what}:\n{report}"));

@@ -234,7 +234,7 @@ impl<'a> Worker<'a> {
                 let (new, name) = self.named(*number);
                 self.begin(at, false);
                 // What it found if it failed is not known: only successes are recorded.
-                if self.cell(*cell).compare_exchange(&seen, new).is_ok() {
+                if self.cell(*cell).compare_and_store(&seen, new).is_ok() {
                     self.see(seen.number());
                     self.note_read(*cell, &seen);
                     self.note_write(*cell, name);

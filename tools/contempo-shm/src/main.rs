@@ -22,7 +22,7 @@ mod tool {
         Inspect { region: PathBuf },
         /// The full consistency check, after clearing up after the dead; it says what there was. Exact only while
         /// nobody is at work: it says if somebody was. Ends with 1 if something is wrong.
-        Check { region: PathBuf },
+        Verify { region: PathBuf },
         /// What the region's transactions have done since it was made.
         Stat { region: PathBuf },
         /// Clears up after processes that have died, and says what there was.
@@ -33,24 +33,24 @@ mod tool {
         match command {
             Command::Inspect { region } => {
                 let shared = Shared::open(region)?;
-                println!("{}", shared.overview());
+                println!("{}", shared.inspect());
                 println!("roots");
                 for root in shared.roots()? {
                     println!("  {:<20} {:<11} {}", root.name, root.kind, root.type_name);
                 }
             }
-            Command::Check { region } => {
+            Command::Verify { region } => {
                 let shared = Shared::open(region)?;
-                let cleared_up = shared.overview().cleared_up;
+                let cleared_up = shared.inspect().cleared_up;
                 if cleared_up.slots > 0 {
                     println!("cleared up  {cleared_up}");
                 }
-                let report = shared.check();
+                let report = shared.verify();
                 println!("{report}");
                 return Ok(report.is_sound());
             }
             Command::Stat { region } => {
-                let seen = Shared::open(region)?.overview();
+                let seen = Shared::open(region)?.inspect();
                 let done = seen.statistics;
                 for (name, count) in [
                     ("commits", done.commits),
@@ -68,7 +68,7 @@ mod tool {
                 // To open it clears up as well.
                 let before = Shared::open(&region)?;
                 before.reap()?;
-                let seen = before.overview();
+                let seen = before.inspect();
                 println!(
                     "so far: {} slots of dead processes cleared up, {} transactions aborted, {} blocks \
                      taken back",

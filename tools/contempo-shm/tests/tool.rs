@@ -1,7 +1,7 @@
 //! The tool, as a user sees it.
 #![cfg(all(target_os = "linux", target_pointer_width = "64"))]
 
-use contempo::shared::{Options, Shared, lease_path};
+use contempo::shared::{Options, Shared, liveness_path};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -26,15 +26,15 @@ fn it_tells_what_there_is() {
     assert!(stat.contains("commits     2\n"), "{stat}");
     let reaped = tool("reap", &path);
     assert!(reaped.status.success() && said(&reaped).starts_with("so far: 0 slots"), "{reaped:?}");
-    let checked = tool("check", &path);
+    let checked = tool("verify", &path);
     assert!(checked.status.success() && said(&checked).ends_with("sound\n"), "{checked:?}");
 
     let other = path.with_extension("other");
     std::fs::write(&other, "no region").unwrap();
-    let refused = tool("check", &other);
+    let refused = tool("verify", &other);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("not a contempo region"));
-    for file in [&path, &lease_path(&path), &other] {
+    for file in [&path, &liveness_path(&path), &other] {
         std::fs::remove_file(file).unwrap();
     }
 }
@@ -52,19 +52,19 @@ fn it_says_what_it_has_cleared_up() {
     }
     let path = std::env::temp_dir().join(format!("contempo-shm-dead-{}", std::process::id()));
     let shared = Shared::create(&path, &Options::new()).unwrap();
-    for command in ["check", "inspect"] {
+    for command in ["verify", "inspect"] {
         let mut dies = Command::new(std::env::current_exe().unwrap());
         dies.args(["--exact", name]).env("CONTEMPO_SHM_DIES", &path);
         assert!(!dies.output().unwrap().status.success());
-        let report = shared.check();
+        let report = shared.verify();
         assert!(report.is_sound() && report.dead == 1 && report.to_clear > 0, "{report}");
         let output = tool(command, &path);
         let all = said(&output);
         assert!(output.status.success(), "{all}");
         assert!(all.contains("cleared up  1 slots of dead processes"), "{all}");
-        assert_eq!(shared.check().dead, 0);
+        assert_eq!(shared.verify().dead, 0);
     }
-    for file in [&path, &lease_path(&path)] {
+    for file in [&path, &liveness_path(&path)] {
         std::fs::remove_file(file).unwrap();
     }
 }

@@ -51,9 +51,9 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
             Some((node, children)) if !at_the_bottom => Some((node, children.to_vec())),
             _ => None,
         };
-        let high = tx.create(&high[..])?.words()[0];
+        let high = tx.create(&high[..])?.to_bits()[0];
         let Some((above, mut children)) = above else {
-            let low = tx.create(&low[..])?.words()[0];
+            let low = tx.create(&low[..])?.to_bits()[0];
             tx.write(cell, &node(&[low, high])[..])?;
             return Ok(true);
         };
@@ -62,7 +62,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
             children.extend_from_within(..);
         }
         let part = hash >> begin;
-        let own = cell.words()[0];
+        let own = cell.to_bits()[0];
         if places(part, depth, children.len()).any(|at| children[at] != own) {
             return Err(tx.damaged());
         }
@@ -121,7 +121,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
         }
         let both = gathered(depth - 1);
         let mut children = children.to_vec();
-        places(part, depth - 1, children.len()).for_each(|at| children[at] = cell.words()[0]);
+        places(part, depth - 1, children.len()).for_each(|at| children[at] = cell.to_bits()[0]);
         let halves = |children: &[u64]| {
             let (low, high) = children.split_at(children.len() / 2);
             low == high
@@ -191,7 +191,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
         }
         // What the first one has moves into one behind it.
         let (depth, moved) = (first.depth(), first.copied());
-        let next = tx.create(&moved[..])?.words()[0];
+        let next = tx.create(&moved[..])?.to_bits()[0];
         let mut draft = Draft::new(depth, next, 1);
         draft.put(0, tag(hash), key, value);
         tx.write(cell, &draft.bytes()[..])?;

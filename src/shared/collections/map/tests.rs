@@ -2,7 +2,7 @@
 
 use super::Map;
 use super::page::{Children, Sizes, node};
-use crate::shared::{Options, Shared, lease_path};
+use crate::shared::{Options, Shared, liveness_path};
 use bytemuck::Pod;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ fn fill(mask: u64, entries: u64) -> (usize, usize) {
     let shared = Shared::create(&path, &Options::new()).unwrap();
     let map: Map<u64, u64> = Map::root(&shared, "map", 1).unwrap();
     // The directory's hashes are masked, too.
-    let others = shared.check().cells - 1;
+    let others = shared.verify().cells - 1;
     let mut model = BTreeMap::new();
     for n in 0..entries {
         assert_eq!(shared.atomically(|tx| map.insert(tx, n, n * n)).unwrap(), None);
@@ -35,7 +35,7 @@ fn fill(mask: u64, entries: u64) -> (usize, usize) {
     let found: BTreeMap<u64, u64> = shared.snapshot(|view| map.iter(view).collect()).unwrap();
     assert_eq!(found, model);
     let buckets = shared.snapshot(|view| map.buckets(view)).unwrap();
-    let cells = shared.check().cells - others;
+    let cells = shared.verify().cells - others;
     let (first, last): (Vec<_>, Vec<_>) = model.into_iter().partition(|(n, _)| n % 3 == 0);
     for (n, value) in first.into_iter().chain(last) {
         assert_eq!(shared.snapshot(|view| map.get(view, &n)).unwrap(), Some(value));
@@ -49,12 +49,12 @@ fn fill(mask: u64, entries: u64) -> (usize, usize) {
     }
     shared.atomically(|tx| map.clear(tx)).unwrap();
     shared.collect().unwrap();
-    let report = shared.check();
+    let report = shared.verify();
     assert!(report.is_sound() && report.unreachable == 0, "{report}");
     assert_eq!(report.cells, others + 1);
     drop(shared);
     std::fs::remove_file(&path).unwrap();
-    std::fs::remove_file(lease_path(&path)).unwrap();
+    std::fs::remove_file(liveness_path(&path)).unwrap();
     MASK.set(u64::MAX);
     (buckets, cells)
 }

@@ -21,7 +21,7 @@ fn too_late() -> Option<Instant> {
 fn domain(change: impl FnOnce(&mut Settings)) -> &'static Native {
     let domain: &'static Native = Box::leak(Box::default());
     let mut settings = Settings::default();
-    (settings.slice, settings.lease, settings.patience) = (HOUR, HOUR, HOUR);
+    (settings.slice, settings.grace, settings.escalate_after) = (HOUR, HOUR, HOUR);
     change(&mut settings);
     domain.knobs().set(settings).expect("in range");
     domain
@@ -77,10 +77,10 @@ fn was_woken(context: &Context) -> bool {
 fn the_older_of_two_that_press_takes_a_cell_and_the_younger_gives_way() {
     let ([older, younger, youngest], [first, second]) = world(|_| ());
     for context in [older, younger, youngest] {
-        context.press_declared();
+        context.escalate_declared();
         assert_eq!(
-            (phase(context), context.descriptor.counters.pressed.get()),
-            (TurnPhase::Pressing, 1)
+            (phase(context), context.descriptor.counters.escalated.get()),
+            (TurnPhase::Escalating, 1)
         );
         assert!(context.still_presses() && context.eventful.get() && context.turns.unlucky.get());
     }
@@ -105,11 +105,11 @@ fn the_older_of_two_that_press_takes_a_cell_and_the_younger_gives_way() {
 #[test]
 fn a_cell_is_reserved_once_and_each_access_is_a_sign_of_life() {
     let ([own, other], [cell]) = world(|_| ());
-    other.press_declared();
+    other.escalate_declared();
     assert_eq!(other.reserve(cell), Ok(()));
     other.descriptor.end_turn(); // Stale, but not cleared.
     cell.mark_watched(true);
-    own.press_declared();
+    own.escalate_declared();
     let sign = own.descriptor.sign_of_life.load(Ordering::Relaxed);
     assert_eq!((own.reserve(cell), own.reserve(cell)), (Ok(()), Ok(())));
     assert_eq!(own.descriptor.sign_of_life.load(Ordering::Relaxed), sign + 2);
@@ -121,17 +121,17 @@ fn a_cell_is_reserved_once_and_each_access_is_a_sign_of_life() {
 #[test]
 fn a_reservation_waits_for_no_claim() {
     let ([own], [cell]) = world(|_| ());
-    own.press_declared();
+    own.escalate_declared();
     let stopped = Thread::new(own.domain);
     stopped.stop(Stopped::Deciding, cell);
     assert_eq!(own.reserve(cell), Ok(()));
     assert_eq!(stopped.descriptor().state.load(Ordering::Relaxed).phase(), Phase::Aborted);
-    // One that is older and presses keeps its claim; we have the next right to the cell.
+    // One that is older and escalates keeps its claim; we have the next right to the cell.
     let ([own], [cell]) = world(|_| ());
     let stopped = Thread::new(own.domain);
-    let turn = stopped.press(1);
+    let turn = stopped.escalate(1);
     stopped.stop(Stopped::Deciding, cell);
-    own.press_declared();
+    own.escalate_declared();
     assert_eq!(own.reserve(cell), Err(Cause::Claimed));
     assert_eq!(met(own), (Cause::Claimed, std::ptr::from_ref(cell), Some(turn)));
     assert_eq!(stopped.descriptor().state.load(Ordering::Relaxed).phase(), Phase::Deciding);
@@ -142,7 +142,7 @@ fn a_reservation_waits_for_no_claim() {
 fn a_release_gives_everything_back_and_calls_the_first_who_waits() {
     let ([own, other, first, second, hot], cells) = world::<5, 5>(|_| ());
     let [free, queued, taken, both, its_own] = cells;
-    own.press_declared();
+    own.escalate_declared();
     cells.iter().for_each(|cell| assert_eq!(own.reserve(cell), Ok(())));
     let waiting = [queue(first, queued), queue(second, both), queue(hot, its_own)];
     // Somebody else has reserved these since, and somebody waits for one of them.
@@ -185,7 +185,7 @@ fn a_place_in_a_queue_is_given_up_whatever_happens() {
     assert_eq!([first, second].map(phase), [TurnPhase::Idle, TurnPhase::First]);
     assert!(was_woken(second) && !was_woken(first));
     // Its next turn is not what it gives up.
-    let next = second.descriptor.next_turn(TurnPhase::Pressing);
+    let next = second.descriptor.next_turn(TurnPhase::Escalating);
     waiting[1] = None;
     assert_eq!(second.descriptor.turn.load(Ordering::Relaxed), next);
     assert_eq!(phase(third), TurnPhase::First);
@@ -200,63 +200,63 @@ fn lose(context: &Context, cause: Cause, accesses: usize) -> (Pause, History) {
 #[test]
 fn failures_add_up_and_the_first_one_is_remembered() {
     let ([own], []) = world(|_| ());
-    own.descriptor.lease.store(3, Ordering::Relaxed);
+    own.descriptor.grace.store(3, Ordering::Relaxed);
     own.wrote.set(true);
     let (pause, history) = lose(own, Cause::Changed, 5);
     assert!(matches!(pause, Pause::Spin(32)));
     assert_eq!((history.failures, history.lost, history.waits), (1, 5, 0));
     assert_eq!(own.turns.failures(), 1);
     let since = history.since;
-    assert!(since > 0 && own.turns.unlucky.get() && !history.press && !own.wrote.get());
-    assert_eq!(own.descriptor.lease.load(Ordering::Relaxed), 0, "a lease of its own");
+    assert!(since > 0 && own.turns.unlucky.get() && !history.escalates && !own.wrote.get());
+    assert_eq!(own.descriptor.grace.load(Ordering::Relaxed), 0, "a grace period of its own");
     assert_eq!(own.descriptor.rank.load(Ordering::Relaxed), since);
-    own.descriptor.lease.store(2, Ordering::Relaxed);
+    own.descriptor.grace.store(2, Ordering::Relaxed);
     let (pause, history) = lose(own, Cause::Changed, 7);
     assert!(matches!(pause, Pause::Spin(64)));
     assert_eq!((history.failures, history.lost, history.since), (2, 12, since));
-    assert_eq!(own.descriptor.lease.load(Ordering::Relaxed), 2);
+    assert_eq!(own.descriptor.grace.load(Ordering::Relaxed), 2);
     // By now it would queue, but it has met nobody at any cell.
     lose(own, Cause::Changed, 1);
     let (pause, history) = lose(own, Cause::Preempted, 1);
     assert!(matches!(pause, Pause::Yield(1)));
     assert_eq!((history.failures, history.waits), (4, 0));
-    assert_eq!(own.descriptor.lease.load(Ordering::Relaxed), 2, "it did not press");
+    assert_eq!(own.descriptor.grace.load(Ordering::Relaxed), 2, "it did not escalate");
 }
 
 #[test]
 fn who_has_failed_for_too_long_presses_in_its_next_attempt() {
-    let ([own], []) = world(|settings| settings.patience = Duration::ZERO);
-    own.press_if_due();
+    let ([own], []) = world(|settings| settings.escalate_after = Duration::ZERO);
+    own.escalate_if_due();
     assert!(!own.turns.reserving.get(), "nothing has failed");
     let (pause, history) = lose(own, Cause::Changed, 1);
-    assert!(matches!(pause, Pause::Press) && history.press);
+    assert!(matches!(pause, Pause::Escalate) && history.escalates);
     own.pause(pause, None);
-    own.press_if_due();
-    assert!(own.turns.reserving.get() && phase(own) == TurnPhase::Pressing);
+    own.escalate_if_due();
+    assert!(own.turns.reserving.get() && phase(own) == TurnPhase::Escalating);
     let turn = own.turns.turn.get();
-    own.press_if_due();
-    own.press_declared();
-    assert_eq!(own.turns.turn.get(), turn, "it presses already");
-    // Lost for want of a sign of life: the next lease is longer.
+    own.escalate_if_due();
+    own.escalate_declared();
+    assert_eq!(own.turns.turn.get(), turn, "it escalates already");
+    // Lost for want of a sign of life: the next grace is longer.
     let (hour, table) = (HOUR.as_nanos() as u64, own.domain.table());
-    let lease = || own.descriptor.current_lease(own.domain.knobs().lease());
+    let grace = || own.descriptor.current_grace(own.domain.knobs().grace());
     lose(own, Cause::Changed, 1);
-    assert_eq!((lease(), own.turns.reserving.get()), (hour, false));
+    assert_eq!((grace(), own.turns.reserving.get()), (hour, false));
     for _ in 0..2 {
-        own.press_if_due();
-        let before = lease();
+        own.escalate_if_due();
+        let before = grace();
         assert!(revoke_silent(table, reservation(own), time::now()));
         lose(own, Cause::Preempted, 1);
-        assert!(lease() > before && lease() < before + hour / 2 && !own.turns.reserving.get());
+        assert!(grace() > before && grace() < before + hour / 2 && !own.turns.reserving.get());
     }
-    // By an older one that presses: not for that.
-    own.press_if_due();
-    let before = lease();
+    // By an older one that escalates: not for that.
+    own.escalate_if_due();
+    let before = grace();
     assert!(revoke(table, reservation(own)));
     lose(own, Cause::Preempted, 1);
-    assert_eq!(lease(), before);
+    assert_eq!(grace(), before);
     // It is over: nothing is left of its bad luck.
-    own.press_if_due();
+    own.escalate_if_due();
     own.turns.hot.set(8);
     own.turns.meet(Conflict::PREEMPTED);
     own.forget_turns();
@@ -270,18 +270,18 @@ fn who_has_failed_for_too_long_presses_in_its_next_attempt() {
 #[test]
 fn a_declared_transaction_ages_from_its_admission() {
     let ([own], []) = world(|_| ());
-    own.descriptor.lease.store(3, Ordering::Relaxed);
+    own.descriptor.grace.store(3, Ordering::Relaxed);
     let before = time::now();
-    own.press_declared();
+    own.escalate_declared();
     let since = own.turns.history.get().since;
     assert!((before..=time::now()).contains(&since));
     assert_eq!(own.descriptor.rank.load(Ordering::Relaxed), since);
-    assert_eq!(own.descriptor.lease.load(Ordering::Relaxed), 0);
-    own.descriptor.lease.store(3, Ordering::Relaxed);
+    assert_eq!(own.descriptor.grace.load(Ordering::Relaxed), 0);
+    own.descriptor.grace.store(3, Ordering::Relaxed);
     lose(own, Cause::Claimed, 1);
-    own.press_declared();
+    own.escalate_declared();
     assert_eq!(own.turns.history.get().since, since, "not from its next attempt");
-    assert_eq!(own.descriptor.lease.load(Ordering::Relaxed), 3);
+    assert_eq!(own.descriptor.grace.load(Ordering::Relaxed), 3);
     assert!(own.turns.reserving.get());
 }
 
@@ -289,7 +289,7 @@ fn a_declared_transaction_ages_from_its_admission() {
 fn one_that_has_reserved_what_it_declares_goes_on_without_reserving() {
     let ([own, other], [declared, else_where]) = world(|_| ());
     own.begin_session();
-    own.press_declared();
+    own.escalate_declared();
     own.begin_attempt();
     assert_eq!((own.reserve(declared), own.fast_bound.get()), (Ok(()), 0));
     let drawn = own.domain.clock().draw(1);
@@ -299,18 +299,18 @@ fn one_that_has_reserved_what_it_declares_goes_on_without_reserving() {
         "it reads at this moment"
     );
     assert!(own.still_presses() && own.turns.reserving.get() && !own.turns.trusting.get());
-    other.press_declared();
+    other.escalate_declared();
     assert_eq!(
         (other.reserve(declared), other.reserve(else_where)),
         (Err(Cause::Reserved), Ok(()))
     );
-    // Taken for one that has stopped: its next ones are to show that they have not. Nothing is known of its lease.
-    let lease = || own.descriptor.current_lease(own.domain.knobs().lease());
-    let before = lease();
+    // Taken for one that has stopped: its next ones are to show that they have not. Nothing is known of its grace.
+    let grace = || own.descriptor.current_grace(own.domain.knobs().grace());
+    let before = grace();
     assert!(own.turns.admission.is_brisk(2));
     assert!(revoke_silent(own.domain.table(), reservation(own), 1));
     let (_, history) = lose(own, Cause::Changed, 1);
-    assert_eq!((lease(), history.failures), (before, 1));
+    assert_eq!((grace(), history.failures), (before, 1));
     assert!(!own.turns.admission.is_brisk(2) && !own.turns.reserving.get());
     own.end_attempt(true);
     own.end_session();
@@ -362,7 +362,7 @@ fn heat_comes_with_failures_and_goes_with_commits() {
 #[test]
 fn a_loser_that_must_wait_queues_at_the_cell_where_it_lost() {
     let ([own, other], [cell]) = world(|_| ());
-    other.press_declared();
+    other.escalate_declared();
     assert_eq!(other.reserve(cell), Ok(()));
     let by = reservation(other);
     own.turns.meet(Conflict { cause: Cause::Reserved, cell, by: Some(by) });
@@ -385,45 +385,45 @@ fn a_loser_that_must_wait_queues_at_the_cell_where_it_lost() {
 }
 
 #[test]
-fn who_gives_no_sign_of_life_for_a_lease_loses_its_turn() {
-    const LEASE: u64 = 1_000_000;
-    let ([own, other], []) = world(|settings| settings.lease = Duration::from_nanos(LEASE));
-    other.press_declared();
+fn who_gives_no_sign_of_life_for_a_grace_loses_its_turn() {
+    const GRACE: u64 = 1_000_000;
+    let ([own, other], []) = world(|settings| settings.grace = Duration::from_nanos(GRACE));
+    other.escalate_declared();
     let turn = reservation(other);
     // (How long it has been known counts from when we first give way to it.)
-    assert!(own.respects(turn, 1000) && own.respects(turn, 999 + LEASE));
-    // A sign of life: the lease begins anew.
+    assert!(own.respects(turn, 1000) && own.respects(turn, 999 + GRACE));
+    // A sign of life: the grace begins anew.
     other.descriptor.sign_of_life.store(5, Ordering::Relaxed);
-    assert!(own.respects(turn, 1000 + LEASE) && own.respects(turn, 999 + 2 * LEASE));
+    assert!(own.respects(turn, 1000 + GRACE) && own.respects(turn, 999 + 2 * GRACE));
     assert!(other.still_presses());
-    assert!(!own.respects(turn, 1000 + 2 * LEASE));
+    assert!(!own.respects(turn, 1000 + 2 * GRACE));
     assert_eq!((other.still_presses(), own.descriptor.counters.revoked.get()), (false, 1));
-    // So does another turn; and one that has lost it before has a longer lease.
+    // So does another turn; and one that has lost it before has a longer grace.
     assert!(own.respects(turn, 9000));
     other.release();
-    other.press_declared();
+    other.escalate_declared();
     let turn = reservation(other);
-    other.descriptor.lease.store(8 * LEASE, Ordering::Relaxed);
-    assert!(own.respects(turn, 9000 + LEASE) && own.respects(turn, 8999 + 9 * LEASE));
-    assert!(!own.respects(turn, 9000 + 9 * LEASE));
+    other.descriptor.grace.store(8 * GRACE, Ordering::Relaxed);
+    assert!(own.respects(turn, 9000 + GRACE) && own.respects(turn, 8999 + 9 * GRACE));
+    assert!(!own.respects(turn, 9000 + 9 * GRACE));
     // Revoked by somebody else meanwhile: not our doing.
-    assert!(own.respects(turn, 0) && !own.respects(turn, 8 * LEASE));
+    assert!(own.respects(turn, 0) && !own.respects(turn, 8 * GRACE));
     assert_eq!(own.descriptor.counters.revoked.get(), 2);
 }
 
 #[test]
 fn a_thread_remembers_whom_it_respects_up_to_a_number() {
-    const LEASE: u64 = 1_000_000;
-    let ([own], []) = world(|settings| settings.lease = Duration::from_nanos(LEASE));
+    const GRACE: u64 = 1_000_000;
+    let ([own], []) = world(|settings| settings.grace = Duration::from_nanos(GRACE));
     let others: Vec<_> = (0..=RESPECTED)
         .map(|_| Reservation { slot: own.domain.table().take().unwrap().0, ticket: 1 })
         .collect();
     let respects = |n: usize, now| own.respects(others[n], now);
     assert!((0..RESPECTED).all(|n| respects(n, 1)));
-    assert!(!respects(0, 1 + LEASE), "the first is known");
-    assert!(respects(0, 1 + LEASE) && respects(RESPECTED, 1 + LEASE), "the oldest is forgotten");
-    assert!(!respects(2, 1 + LEASE), "the others are not");
-    assert!(respects(1, 1 + LEASE), "whose lease begins anew");
+    assert!(!respects(0, 1 + GRACE), "the first is known");
+    assert!(respects(0, 1 + GRACE) && respects(RESPECTED, 1 + GRACE), "the oldest is forgotten");
+    assert!(!respects(2, 1 + GRACE), "the others are not");
+    assert!(respects(1, 1 + GRACE), "whose grace begins anew");
 }
 
 #[test]
@@ -433,11 +433,11 @@ fn who_is_called_does_not_press() {
     let call = || first.domain.queues().call_first(cell.key(), first.domain.table(), || ());
     assert_eq!(call(), 2);
     first.await_turn(&waiting, too_late());
-    assert!(!first.turns.history.get().press && first.turns.hot.get() == cell.key());
+    assert!(!first.turns.history.get().escalates && first.turns.hot.get() == cell.key());
     // Woken twice: when it became the first, and when it was called.
     assert_eq!(call(), 1);
     second.pause(Pause::Queue(behind), too_late());
-    assert!(!second.turns.history.get().press && phase(second) == TurnPhase::Idle);
+    assert!(!second.turns.history.get().escalates && phase(second) == TurnPhase::Idle);
     assert_eq!(conflicts(second).queued, 1);
 }
 
@@ -460,7 +460,7 @@ fn who_waits_goes_on_waiting_when_it_is_woken_for_nothing() {
         second.await_turn(&waiting, too_late());
         assert!(done.load(Ordering::SeqCst), "it was neither first nor called");
     });
-    assert!(!second.turns.history.get().press);
+    assert!(!second.turns.history.get().escalates);
 }
 
 #[test]
@@ -473,14 +473,14 @@ fn the_first_presses_when_its_slice_is_over() {
         let start = Instant::now();
         own.await_turn(&waiting, too_late());
         assert!(start.elapsed() >= slices * SLICE, "after {waits} waits");
-        assert!(own.turns.history.get().press && own.turns.hot.get() == cell.key());
+        assert!(own.turns.history.get().escalates && own.turns.hot.get() == cell.key());
         drop(waiting);
     }
-    // Without a place in a queue it waits as long, and does not press for that.
+    // Without a place in a queue it waits as long, and does not escalate for that.
     let waiting = queue_of_nobody(other, cell);
     let start = Instant::now();
     other.await_turn(&waiting, too_late());
-    assert!(start.elapsed() >= SLICE && !other.turns.history.get().press);
+    assert!(start.elapsed() >= SLICE && !other.turns.history.get().escalates);
 }
 
 /// Of which only the place in the queue is missing.
@@ -492,28 +492,28 @@ fn queue_of_nobody(context: &Context, cell: &CellHeader<Native>) -> Waiting {
 }
 
 #[test]
-fn who_is_forgotten_in_a_queue_presses_after_a_lease_and_the_slices_of_those_ahead() {
-    let (slice, lease) = (Duration::from_millis(2), Duration::from_millis(1));
+fn who_is_forgotten_in_a_queue_presses_after_a_grace_and_the_slices_of_those_ahead() {
+    let (slice, grace) = (Duration::from_millis(2), Duration::from_millis(1));
     let ([first, second, third], [cell]) = world(|settings| {
-        (settings.slice, settings.lease) = (slice, lease);
+        (settings.slice, settings.grace) = (slice, grace);
     });
     let (_ahead, waiting) =
         ([first, second].map(|context| queue(context, cell)), queue(third, cell));
     let start = Instant::now();
     third.await_turn(&waiting, too_late());
-    assert!(start.elapsed() >= lease + 4 * 2 * slice);
-    assert!(third.turns.history.get().press && phase(third) == TurnPhase::Waiting);
+    assert!(start.elapsed() >= grace + 4 * 2 * slice);
+    assert!(third.turns.history.get().escalates && phase(third) == TurnPhase::Waiting);
 }
 
 #[test]
 fn a_deadline_ends_every_wait() {
-    // Slices and leases are an hour long.
+    // Slices and graces are an hour long.
     let ([first, second, third], [cell]) = world(|_| ());
     let waiting = [first, second].map(|context| queue(context, cell));
     let deadline = Some(Instant::now());
     first.await_turn(&waiting[0], deadline);
     second.await_turn(&waiting[1], deadline);
-    assert!(first.turns.history.get().press && second.turns.history.get().press);
+    assert!(first.turns.history.get().escalates && second.turns.history.get().escalates);
     third.await_turn(&queue_of_nobody(third, cell), deadline);
 }
 
@@ -525,7 +525,7 @@ fn a_turn_that_is_another_by_now_is_not_waited_for() {
     own.descriptor.next_turn(TurnPhase::Waiting);
     own.descriptor.parker.unpark();
     own.await_turn(&waiting, too_late());
-    assert!(own.turns.history.get().press && was_woken(own), "it has not slept");
+    assert!(own.turns.history.get().escalates && was_woken(own), "it has not slept");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Claiming, or reserving, a cell that is claimed by a transaction which has stopped, or reserved by one
-//! that presses: who goes on, who gives way, and what is left behind.
+//! that escalates: who goes on, who gives way, and what is left behind.
 
 use super::*;
 use crate::local::domain::Native;
@@ -9,7 +9,7 @@ use contempo_sched::contention::policy::Policy;
 use contempo_sched::contention::settings::Settings;
 use contempo_sched::words::{LockWord, Rank, Reservation};
 
-/// Who presses, with what rank: we, and the other one.
+/// Who escalates, with what rank: we, and the other one.
 type Press = (Option<u64>, Option<u64>);
 
 /// A domain with this policy.
@@ -28,19 +28,19 @@ fn conflict<T>(outcome: Result<T, Conflict<Native>>) -> Option<(Cause, Option<Re
 
 #[test]
 fn at_a_claim_the_older_of_two_that_press_takes_the_right_from_the_younger() {
-    let press: [(Press, bool); 6] = [
+    let escalate: [(Press, bool); 6] = [
         ((Some(1), Some(2)), true),
         ((Some(2), Some(1)), false),
         ((Some(1), Some(1)), false), // The lower slot is theirs.
         ((None, Some(1)), false),
-        ((None, Some(Rank::NONE)), false), // As old as we are, who do not press.
+        ((None, Some(Rank::NONE)), false), // As old as we are, who do not escalate.
         ((Some(1), None), true),           // A reservation from an earlier turn.
     ];
-    for ((ours, theirs), passes) in press {
+    for ((ours, theirs), passes) in escalate {
         let domain = domain(Policy::Turns);
         let (other, we, cell) = (Thread::new(&domain), Thread::new(&domain), cell(&domain));
         let theirs_is_in_force = theirs.is_some();
-        let reservation = other.press(theirs.unwrap_or(0));
+        let reservation = other.escalate(theirs.unwrap_or(0));
         if !theirs_is_in_force {
             other.descriptor().end_turn();
         }
@@ -48,16 +48,16 @@ fn at_a_claim_the_older_of_two_that_press_takes_the_right_from_the_younger() {
         let flags = LockWord::FREE.with_queue(true).named();
         cell.lock.store(flags.reserved(reservation), Ordering::Relaxed);
         if let Some(rank) = ours {
-            we.press(rank);
+            we.escalate(rank);
         } else {
-            we.descriptor().rank.store(0, Ordering::Relaxed); // Older, but it does not press.
+            we.descriptor().rank.store(0, Ordering::Relaxed); // Older, but it does not escalate.
         }
         let outcome = conflict(we.write(&cell, 0));
         let case = format!("ours {ours:?}, theirs {theirs:?}");
         let expected = (!passes).then_some((Cause::Reserved, Some(reservation)));
         assert_eq!(outcome, expected, "{case}");
         assert_eq!(we.read(&cell), if passes { OURS } else { OLD }, "{case}");
-        let in_force = pressing(domain.table(), reservation).is_some();
+        let in_force = escalating(domain.table(), reservation).is_some();
         assert_eq!(in_force, theirs_is_in_force && !passes, "{case}");
         let revoked = u64::from(theirs_is_in_force && passes);
         assert_eq!(we.descriptor().counters.revoked.get(), revoked, "{case}");
@@ -72,7 +72,7 @@ fn at_a_claim_the_older_of_two_that_press_takes_the_right_from_the_younger() {
 fn who_has_reserved_a_cell_claims_it() {
     let domain = domain(Policy::Turns);
     let (we, cell) = (Thread::new(&domain), cell(&domain));
-    let reserved = LockWord::FREE.reserved(we.press(1));
+    let reserved = LockWord::FREE.reserved(we.escalate(1));
     cell.lock.store(reserved, Ordering::Relaxed);
     assert_eq!(conflict(we.write(&cell, 0)), None);
     assert_eq!((we.read(&cell), cell.lock.load(Ordering::Relaxed)), (OURS, reserved));
@@ -84,19 +84,19 @@ struct Meeting {
     policy: Policy,
     failures: u32,
     ranks: (u64, u64),
-    press: Press,
+    escalate: Press,
     passes: bool,
 }
 
-/// Ranks, and who presses: those who count only if they press have the rank that they press with.
+/// Ranks, and who escalates: those who count only if they escalate have the rank that they escalate with.
 fn meeting(
     policy: Policy,
     failures: u32,
     ranks: (u64, u64),
-    press: Press,
+    escalate: Press,
     passes: bool,
 ) -> Meeting {
-    Meeting { policy, failures, ranks, press, passes }
+    Meeting { policy, failures, ranks, escalate, passes }
 }
 
 const NONE: u64 = Rank::NONE;
@@ -129,17 +129,16 @@ fn meet(
     let domain = domain(meeting.policy);
     let (we, other, cell) = (Thread::new(&domain), Thread::new(&domain), cell(&domain));
     let [own_turn, their_turn] =
-        [(&we, meeting.ranks.0, meeting.press.0), (&other, meeting.ranks.1, meeting.press.1)].map(
-            |(thread, rank, press)| {
+        [(&we, meeting.ranks.0, meeting.escalate.0), (&other, meeting.ranks.1, meeting.escalate.1)]
+            .map(|(thread, rank, escalate)| {
                 thread.descriptor().rank.store(rank, Ordering::Relaxed);
-                press.map(|rank| thread.press(rank))
-            },
-        );
-    // Whose turn is waited for, by one that presses itself.
+                escalate.map(|rank| thread.escalate(rank))
+            });
+    // Whose turn is waited for, by one that escalates itself.
     let by = own_turn.and(their_turn);
     let stopped = other.stop(at, &cell);
     let outcome = try_it(&we, &cell);
-    let case = format!("{:?}, {:?}, {:?}: {at:?}", meeting.policy, meeting.ranks, meeting.press);
+    let case = format!("{:?}, {:?}, {:?}: {at:?}", meeting.policy, meeting.ranks, meeting.escalate);
     let (passes, taken_over) = (at.is_final() || meeting.passes, !at.is_final() && meeting.passes);
     assert_eq!(outcome, (!passes).then_some((Cause::Claimed, by)), "{case}");
     assert_eq!(we.descriptor().counters.takeovers.get(), u64::from(taken_over), "{case}");

@@ -62,7 +62,7 @@ fn a_large_commit_writes_everything_or_nothing() {
     }
     let before: Vec<_> = cells.iter().map(|cell| cell.value.load(Ordering::Relaxed)).collect();
     let writes = |me| -> Vec<_> {
-        let new = || version(WhoWhen::claim(me), OURS);
+        let new = || version(VersionTag::claim(me), OURS);
         let entry =
             |cell: &CellHeader<Native>| WriteEntry { cell, version: new(), base: null_mut(), kind };
         cells.iter().map(entry).collect()

@@ -5,7 +5,7 @@ use crate::domain::Link;
 use crate::local::domain::Native;
 use crate::local::unpublished::Unpublished;
 use crate::protocol::version::Version;
-use contempo_sched::words::{AtomicLockWord, LockWord, WhoWhen};
+use contempo_sched::words::{AtomicLockWord, LockWord, VersionTag};
 
 fn cells(count: usize) -> Vec<CellHeader<Native>> {
     let cell =
@@ -15,7 +15,7 @@ fn cells(count: usize) -> Vec<CellHeader<Native>> {
 
 /// A version that holds `n`.
 fn version(n: u64) -> *mut VersionHeader<Native> {
-    crate::local::frozen::version(WhoWhen::committed(0), n)
+    crate::local::frozen::version(VersionTag::committed(0), n)
 }
 
 fn value(of: *mut VersionHeader<Native>) -> u64 {

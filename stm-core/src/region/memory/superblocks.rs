@@ -1,4 +1,4 @@
-//! Superblocks of a session's memory: when its term has ended, and when they are empty.
+//! Superblocks of a session's memory: when its epoch has ended, and when they are empty.
 
 use crate::domain::Domain;
 use crate::region::domain::RegionDomain;
@@ -50,7 +50,7 @@ impl Memory {
     #[cold]
     #[inline(never)]
     pub(super) fn begin_term(&self, domain: &RegionDomain, record: &SlotRecord) {
-        let (last, next) = (self.heap.tenure(), record.term.next(self.slot));
+        let (last, next) = (self.heap.epoch(), record.epoch.next(self.slot));
         self.heap.renew(next);
         let (mut units, waiting) = (0, self.retired.borrow().len());
         // What stays is noted anew, in order, once we know what.

@@ -4,9 +4,9 @@ use crate::region::block::{Age, DISPLACED, FREES_CELL, RegionCell, RegionVersion
 use crate::region::domain::RegionDomain;
 use crate::region::memory::Whose;
 use crate::region::search::{self, Found, Free, Seen};
+use contempo_alloc::region::epoch::OwnershipEpoch;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::superblock::Superblock;
-use contempo_alloc::region::tenure::Tenure;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{Ordering, fence};
@@ -77,10 +77,10 @@ pub(crate) trait ClearingUp {
 pub(crate) fn go_through<'d>(
     domain: &'d RegionDomain,
     slots: &[u32],
-    last_of: impl Fn(Tenure) -> Option<Last<'d>>,
+    last_of: impl Fn(OwnershipEpoch) -> Option<Last<'d>>,
     clearing_up: &mut impl ClearingUp,
-) -> Vec<(Superblock<'d>, Tenure)> {
-    let is_owner = |owner: Tenure| last_of(owner).is_some();
+) -> Vec<(Superblock<'d>, OwnershipEpoch)> {
+    let is_owner = |owner: OwnershipEpoch| last_of(owner).is_some();
     search::visit(domain, slots, is_owner, |seen| match seen {
         Seen::Free(free) => clearing_up.free(&free),
         Seen::InUse(found) => {

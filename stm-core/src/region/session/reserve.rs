@@ -72,7 +72,7 @@ impl Session {
             self.end_attempt(false);
             return Err(Stopped::Corrupt);
         }
-        self.memory.look_at_term(self.domain());
+        self.memory.look_at_epoch(self.domain());
         let attempt = Attempt(self);
         self.memory.in_need.set(true);
         self.memory.moves.set(true);

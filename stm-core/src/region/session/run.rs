@@ -1,6 +1,6 @@
 //! Attempt after attempt, until one commits; and what comes after a transaction.
 
-use crate::region::press::BadLuck;
+use crate::region::escalate::BadLuck;
 use crate::region::session::{Session, Stopped};
 use crate::region::turns::{Pause, SETTINGS};
 use crate::region::wait::{self, Waiting};
@@ -101,7 +101,7 @@ impl Session {
     /// Has the attempt done nothing but read, and its transaction had no bad luck?
     #[inline(always)]
     fn has_only_read(&self) -> bool {
-        !self.updating.get() && !self.press.is_on()
+        !self.updating.get() && !self.escalation.is_on()
     }
 
     /// Ends an attempt that has only read, or a snapshot.
@@ -139,7 +139,7 @@ impl Session {
         let body = Kept::new(body);
         let _running = self.enter()?;
         let good = self.begin();
-        self.memory.look_at_term(self.domain());
+        self.memory.look_at_epoch(self.domain());
         let _view = View(self);
         if !good {
             return Err(Stopped::Corrupt);
@@ -191,7 +191,7 @@ impl Session {
     #[cold]
     fn make_room(&self, times: usize, deadline: Option<Instant>) -> bool {
         std::thread::sleep(at_most(ROOM[times], deadline));
-        let others_are_active = times == 0 || crate::region::room::take_over(self);
+        let others_are_active = times == 0 || crate::region::reclaim_others::take_over(self);
         self.memory.collect(self.domain(), Idle::Inactive);
         if times == 0 {
             crate::region::recover::reap(self);
@@ -226,7 +226,7 @@ impl Session {
         self.give_way();
     }
 
-    /// Once in a hundred writes or so, between transactions: see `contempo_sched::contention::quantum`.
+    /// Once in a hundred writes or so, between transactions: see `contempo_sched::contention::yielding`.
     fn give_way(&self) {
         let least = SETTINGS.quantum.as_nanos() as u64;
         if self.quantum.is_over(least) {
@@ -328,11 +328,11 @@ impl Attempts for Session {
     #[inline(always)]
     fn begin(&self) -> Result<(), Stopped> {
         let good = Session::begin(self);
-        self.memory.look_at_term(self.domain());
+        self.memory.look_at_epoch(self.domain());
         if !good {
             return Err(Stopped::Corrupt);
         }
-        self.press_if_due();
+        self.escalate_if_due();
         Ok(())
     }
 
@@ -450,7 +450,7 @@ impl Attempts for Session {
                 self.descriptor().counters.waits.add(1);
                 // Nothing is to be held back for a thread that sleeps.
                 announcement::withdraw(self.descriptor());
-                waiting.sleep(self.domain(), &self.patience, bounds.deadline);
+                waiting.sleep(self.domain(), &self.spinning, bounds.deadline);
             }
             BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
             // Once more at least: it may draw on the reserve then, if it gives back what it needs.

@@ -16,7 +16,7 @@ use contempo_alloc::region::superblock::{LARGEST, SIZES, Superblock};
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::words::{Phase, StateWord, WhoWhen};
+use contempo_sched::words::{Phase, StateWord, VersionTag};
 
 impl Session {
     /// Before anything of a transaction is written to the region.
@@ -66,7 +66,7 @@ impl Session {
     #[inline(always)]
     pub fn lend(&self, version: &RegionVersion) {
         if self.wrote.get()
-            && version.header.who_when.load(Ordering::Relaxed).owner() == Some(self.me())
+            && version.header.version_tag.load(Ordering::Relaxed).owner() == Some(self.me())
         {
             // Relaxed: ours, and private.
             version.flags.fetch_or(LENT, Ordering::Relaxed);
@@ -96,7 +96,7 @@ impl Session {
         if flags == 0 && self.is_written_over(header, data) {
             return Ok(());
         }
-        let (me, claim) = (self.me(), WhoWhen::claim(self.me()));
+        let (me, claim) = (self.me(), VersionTag::claim(self.me()));
         let made = self.memory.new_version(claim, me, cell, flags, data);
         let (at, _) = made.map_err(|full| self.interrupt(Stopped::NoBlock(full)))?;
         let mut writes = self.writes.borrow_mut();
@@ -188,7 +188,7 @@ impl Session {
             unsafe {
                 // Relaxed: it was committed before we replaced it.
                 let replaced = RegionVersion::of(block.address.as_ptr().cast());
-                if replaced.header.who_when.load(Ordering::Relaxed) == GENESIS {
+                if replaced.header.version_tag.load(Ordering::Relaxed) == GENESIS {
                     self.memory.retire_first(domain, stamp, at);
                 } else {
                     self.memory.retire(domain, stamp, at);

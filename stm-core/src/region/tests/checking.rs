@@ -1,8 +1,8 @@
 //! What the check says while others are at work, and about what the dead have left.
 
 use super::*;
-use crate::region::check::{self, Report, Wrong};
 use crate::region::session::Running;
+use crate::region::verify::{self, Report, Wrong};
 use contempo_sched::clock::Clock;
 
 /// The check has found the last version of a cell that was freed; then cell and version are freed, and used again by
@@ -17,7 +17,7 @@ fn what_is_freed_under_the_check_is_not_lost() {
         let last = domain.find_cell(cell).unwrap().header.value.handle(Ordering::Acquire);
         let met = Arc::new(AtomicBool::new(false));
         let (ours, seen) = (Arc::clone(&domain), Arc::clone(&met));
-        check::set_interlude(Some(Box::new(move |version| {
+        verify::set_interlude(Some(Box::new(move |version| {
             if version == last && !seen.swap(true, Ordering::SeqCst) {
                 worker.does(|session| session.collect(Idle::Inactive));
                 assert!(ours.find_version(last).is_none(), "it is kept: this shows nothing");
@@ -32,13 +32,13 @@ fn what_is_freed_under_the_check_is_not_lost() {
                 }
             }
         })));
-        let report = check::check(&domain);
-        check::set_interlude(None);
+        let report = verify::verify(&domain);
+        verify::set_interlude(None);
         assert!(met.load(Ordering::SeqCst), "this shows nothing");
         assert!(report.is_sound(), "{report}");
         // And nothing has leaked.
         run(&domain, |session| session.collect_thoroughly());
-        let after = check::check(&domain);
+        let after = verify::verify(&domain);
         assert!(after.is_sound(), "{after}");
         assert_eq!((after.versions, after.at_work), (after.cells, 0), "{after}");
     }
@@ -53,14 +53,14 @@ fn what_a_running_transaction_holds_is_not_lost() {
     worker.does(move |session| {
         std::mem::forget(begin_a_commit(session, cell, Phase::Deciding));
     });
-    let report = check::check(&domain);
+    let report = verify::verify(&domain);
     assert!(report.is_sound() && report.at_work == 1, "{report}");
     // The same of one that has forgotten what it did.
     worker.does(move |session| {
         session.forget_logs();
         session.renew_serial();
     });
-    let report = check::check(&domain);
+    let report = verify::verify(&domain);
     let wrong: Vec<Wrong> = report.problems.iter().map(|problem| problem.what).collect();
     assert!(wrong.contains(&Wrong::StaleClaim) && report.at_work == 0, "{report}");
 }
@@ -69,7 +69,7 @@ fn what_a_running_transaction_holds_is_not_lost() {
 fn begin_a_commit(session: &Session, cell: Handle, phase: Phase) -> Running<'_> {
     let running = session.enter().unwrap();
     assert!(session.begin());
-    session.memory.look_at_term(session.domain());
+    session.memory.look_at_epoch(session.domain());
     session.write(cell, &1_u64.to_ne_bytes()).unwrap();
     session.write(cell, &2_u64.to_ne_bytes()).unwrap(); // The first is displaced.
     session.create(&3_u64.to_ne_bytes()).unwrap();
@@ -117,7 +117,7 @@ fn retire(session: &Session, cell: Handle) {
 fn write_and_stop(session: &Session, cell: Handle) {
     std::mem::forget(session.enter().unwrap());
     assert!(session.begin());
-    session.memory.look_at_term(session.domain());
+    session.memory.look_at_epoch(session.domain());
     for n in 1..=50_u64 {
         session.write(cell, &n.to_ne_bytes()).unwrap();
         session.create(&n.to_ne_bytes()).unwrap();
@@ -134,11 +134,11 @@ fn what_the_dead_have_left_is_judged_as_after_clearing_up() {
         let world = World::new();
         let (domain, cell) = (Arc::clone(&world.domain), world.cell());
         world.cell();
-        in_a_child(|| run(&attach::open(&world.path).unwrap(), |session| die(session, cell)));
+        in_a_child(|| run(&open::open(&world.path).unwrap(), |session| die(session, cell)));
         // What nobody will take back is told whoever has died.
         let [lost, unnoted] = run(&domain, |session| {
             let owner = Owner { slot: session.slot, serial: 0 };
-            let first = WhoWhen::committed(2);
+            let first = VersionTag::committed(2);
             [(); 2].map(|()| session.memory.new_version(first, owner, cell, 0, &[]).unwrap().1)
         });
         // And what one of them has retired, and not noted: who clears up does not find it.
@@ -146,10 +146,10 @@ fn what_the_dead_have_left_is_judged_as_after_clearing_up() {
         let dead = slots.into_iter().find(|slot| recover::is_slot_of_the_dead(&domain, *slot));
         let (word, _) = domain.map.meta_at(unnoted.offset()).unwrap();
         let meta = contempo_alloc::region::handle::Meta::from_bits(word.load(Ordering::SeqCst));
-        let theirs = contempo_alloc::region::tenure::Tenure::new(dead.unwrap(), 0);
+        let theirs = contempo_alloc::region::epoch::OwnershipEpoch::new(dead.unwrap(), 0);
         word.store(meta.retired_by(theirs).bits(), Ordering::SeqCst);
         let before = std::fs::read(&world.path).unwrap();
-        let report = check::check(&domain);
+        let report = verify::verify(&domain);
         assert_eq!(before, std::fs::read(&world.path).unwrap(), "{name}: the check has written");
         let is_lost = |report: &Report| {
             let lost = [(lost, Wrong::LostVersion), (unnoted, Wrong::RetiredByNobody)];
@@ -163,7 +163,7 @@ fn what_the_dead_have_left_is_judged_as_after_clearing_up() {
         assert!(report.dead == 1 && report.to_clear > 0, "{name}: {report}");
         assert!(report.to_string().contains("judged as after clearing up"), "{report}");
         run(&domain, recover::reap);
-        let after = check::check(&domain);
+        let after = verify::verify(&domain);
         assert!(is_lost(&after) && (after.dead, after.to_clear) == (0, 0), "{name}: {after}");
         let count = |it: &Report| (it.cells, it.unreachable, it.versions);
         assert_eq!(count(&report), count(&after), "{name}: {report}\n{after}");

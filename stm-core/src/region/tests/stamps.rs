@@ -1,7 +1,7 @@
 //! Stamps above the clock, which no commit has drawn: told, and never waited for.
 
 use super::*;
-use crate::region::check::{self, Wrong};
+use crate::region::verify::{self, Wrong};
 use contempo_sched::clock::Clock;
 
 const AHEAD: u64 = 1_000_000;
@@ -9,7 +9,7 @@ const AHEAD: u64 = 1_000_000;
 /// What is done with two cells, the second of which is damaged.
 type Operation = fn(&Session, Handle, Handle) -> Result<(), Stopped>;
 
-/// Does `f` with two cells whose second one has this who/when word; says whether the region is known as damaged.
+/// Does `f` with two cells whose second one has this version tag; says whether the region is known as damaged.
 fn with_damage(
     damage: impl FnOnce(&RegionDomain, Handle),
     f: Operation,
@@ -30,14 +30,14 @@ fn head(domain: &RegionDomain, cell: Handle) -> &crate::region::block::RegionVer
 }
 
 fn stamp_of_the_version(domain: &RegionDomain, cell: Handle) {
-    let stamp = WhoWhen::committed(domain.clock().now() + AHEAD);
-    head(domain, cell).header.who_when.store(stamp, Ordering::SeqCst);
+    let stamp = VersionTag::committed(domain.clock().now() + AHEAD);
+    head(domain, cell).header.version_tag.store(stamp, Ordering::SeqCst);
 }
 
 /// A claim of a transaction that has committed, at a stamp that nobody has drawn.
 fn stamp_of_the_owner(domain: &RegionDomain, cell: Handle) {
     let owner = Owner { slot: 3, serial: 5 };
-    head(domain, cell).header.who_when.store(WhoWhen::claim(owner), Ordering::SeqCst);
+    head(domain, cell).header.version_tag.store(VersionTag::claim(owner), Ordering::SeqCst);
     let descriptor = domain.table().descriptor(owner.slot);
     descriptor.state.store(StateWord::new(owner.serial, Phase::Committed), Ordering::SeqCst);
     descriptor.stamp.store(1 << 63 | 5, Ordering::SeqCst);
@@ -74,22 +74,22 @@ fn the_check_names_stamps_above_the_clock() {
     let (domain, cell) = (&world.domain, world.cell());
     increment(domain, cell).unwrap();
     let last = head(domain, cell);
-    let before = last.header.who_when.load(Ordering::SeqCst);
+    let before = last.header.version_tag.load(Ordering::SeqCst);
     let at = |word: usize| word - domain.map.base().addr();
     let found = || -> Vec<(usize, Wrong)> {
-        let report = check::check(domain);
+        let report = verify::verify(domain);
         report.problems.iter().map(|problem| (problem.offset, problem.what)).collect()
     };
     assert_eq!(found(), []);
     // SAFETY: the word of the clock, as others could write it.
     let clock = unsafe { &*std::ptr::from_ref(domain.clock()).cast::<AtomicU64>() };
     let now = clock.load(Ordering::SeqCst);
-    last.header.who_when.store(WhoWhen::committed(now), Ordering::SeqCst);
+    last.header.version_tag.store(VersionTag::committed(now), Ordering::SeqCst);
     assert_eq!(found(), [], "that of the last commit");
-    last.header.who_when.store(WhoWhen::committed(now + 1), Ordering::SeqCst);
+    last.header.version_tag.store(VersionTag::committed(now + 1), Ordering::SeqCst);
     let version = at(std::ptr::from_ref(last).addr());
     assert_eq!(found(), [(version, Wrong::StampAboveClock)]);
-    last.header.who_when.store(before, Ordering::SeqCst);
+    last.header.version_tag.store(before, Ordering::SeqCst);
     let stamp = &domain.table().descriptor(2).stamp;
     stamp.store(now + 1, Ordering::SeqCst);
     assert_eq!(found(), [(at(std::ptr::from_ref(stamp).addr()), Wrong::StampAboveClock)]);

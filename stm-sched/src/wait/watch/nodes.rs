@@ -36,7 +36,7 @@ pub(super) enum Why {
     Change,
     /// A woken thread has changed the cell, or could not use it.
     Chain,
-    /// The pacer's time was up.
+    /// The timer's time was up.
     Paced,
 }
 

@@ -6,7 +6,7 @@ use crate::primitives::CHECKED;
 use crate::primitives::fault::{Fault, planted};
 use std::time::Duration;
 
-/// The pacer's first interval, and how often it may double.
+/// The timer's first interval, and how often it may double.
 const INTERVAL: Duration = Duration::from_micros(250);
 const DOUBLINGS: u32 = 4;
 
@@ -29,7 +29,7 @@ pub(super) struct Learned {
     /// Whom to wake first: those who saw the replaced state, or the oldest of all? The one for
     /// changes by woken threads, the other for those by others.
     group_first: [bool; 2],
-    /// How often in a row the pacer has woken somebody in vain.
+    /// How often in a row the timer has woken somebody in vain.
     calm: u32,
 }
 
@@ -50,8 +50,8 @@ impl Learned {
 
 /// The duty of a woken thread: to pass on what it cannot use.
 #[derive(Clone, Copy, Debug)]
-#[must_use = "whoever has a baton must pass it on"]
-pub struct Baton {
+#[must_use = "whoever has a token must pass it on"]
+pub struct WakeToken {
     /// The cell.
     pub key: usize,
     /// The newest change when the thread came back from its sleep: its next attempt sees it.
@@ -59,7 +59,7 @@ pub struct Baton {
     wake: Wake,
 }
 
-/// What became of a thread that held a baton.
+/// What became of a thread that held a token.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome {
     /// It has blocked again, in an attempt that had seen every change up to this stamp.
@@ -77,7 +77,7 @@ pub struct Change {
     pub stamp: u64,
     /// The slot of the committer.
     pub by: u32,
-    /// Did the committer hold a baton for this cell?
+    /// Did the committer hold a token for this cell?
     pub woken: bool,
 }
 
@@ -86,7 +86,7 @@ pub struct Change {
 pub(super) struct Rouse {
     /// To make an attempt.
     pub(super) wakes: [Option<u32>; 2],
-    /// To learn that it is the pacer now.
+    /// To learn that it is the timer now.
     pub(super) nudge: Option<u32>,
 }
 
@@ -102,9 +102,9 @@ pub(super) struct Rouse {
 /// From `fresh` on they have seen the newest change; a change begins a new *era*. All before it are
 /// *owed* a look at the cell. Those from `group` on had seen the state that was replaced last.
 ///
-/// While somebody is owed, somebody is on duty: a thread with a baton, or the pacer. (In ordinary
-/// builds always the pacer; the checkers make do with one of the two, so that they find out if a
-/// baton is lost.)
+/// While somebody is owed, somebody is on duty: a thread with a token, or the timer. (In ordinary
+/// builds always the timer; the checkers make do with one of the two, so that they find out if a
+/// token is lost.)
 #[derive(Debug)]
 pub(super) struct Queue {
     /// All that are asleep, by age.
@@ -122,12 +122,12 @@ pub(super) struct Queue {
     /// The first of those who had seen the state before.
     group: Id,
     /// One of the owed, who sleeps with a time limit.
-    pacer: Id,
+    timer: Id,
     /// How many have enlisted and are not asleep yet.
     rising: u32,
     /// How many have been woken and have not come back.
     on_the_way: u32,
-    /// Those, and the batons that are out.
+    /// Those, and the tokens that are out.
     out: u32,
     /// Counts the changes.
     era: u64,
@@ -164,7 +164,7 @@ impl Queue {
             fresh: NONE,
             fresh_count: 0,
             group: NONE,
-            pacer: NONE,
+            timer: NONE,
             rising: 0,
             on_the_way: 0,
             out: 0,
@@ -275,8 +275,8 @@ impl Queue {
         if self.group == id {
             self.group = if next == self.fresh { NONE } else { next };
         }
-        if self.pacer == id {
-            self.pacer = NONE;
+        if self.timer == id {
+            self.timer = NONE;
         }
         self.asleep -= 1;
         self.fresh_count -= u32::from(nodes[id].era == self.era);
@@ -375,47 +375,47 @@ impl Queue {
         rouse
     }
 
-    /// If somebody is owed and nobody is on duty, makes the last of them the pacer.
+    /// If somebody is owed and nobody is on duty, makes the last of them the timer.
     fn ensure_duty(&mut self, nodes: &Nodes) -> Option<u32> {
-        let by_baton = CHECKED && self.out > 0;
-        if self.owed() == 0 || self.pacer != NONE || by_baton || planted(Fault::NoPacer) {
+        let by_token = CHECKED && self.out > 0;
+        if self.owed() == 0 || self.timer != NONE || by_token || planted(Fault::NoWakeTimer) {
             return None;
         }
-        let pacer = if self.fresh == NONE { self.last } else { nodes[self.fresh].came.previous };
-        self.pacer = pacer;
-        Some(nodes[pacer].sleeper.slot)
+        let timer = if self.fresh == NONE { self.last } else { nodes[self.fresh].came.previous };
+        self.timer = timer;
+        Some(nodes[timer].sleeper.slot)
     }
 
-    /// If `id` is the pacer: how long it is to sleep.
+    /// If `id` is the timer: how long it is to sleep.
     pub(super) fn interval(&self, id: Id) -> Option<Duration> {
-        (self.pacer == id).then(|| INTERVAL * (1 << self.learned.calm))
+        (self.timer == id).then(|| INTERVAL * (1 << self.learned.calm))
     }
 
-    /// The pacer's time is up: wakes the one of the owed whose last look was longest ago, so that all
-    /// have their turn, however fast changes come. If that is the pacer itself, it needs a successor.
+    /// The timer's time is up: wakes the one of the owed whose last look was longest ago, so that all
+    /// have their turn, however fast changes come. If that is the timer itself, it needs a successor.
     pub(super) fn pace(&mut self, nodes: &mut Nodes, id: Id) -> Rouse {
         let mut rouse = Rouse::default();
-        if self.pacer != id {
+        if self.timer != id {
             return rouse;
         }
         if self.owed() == 0 {
-            self.pacer = NONE;
+            self.timer = NONE;
             return rouse;
         }
         let next = self.first;
         self.learned.calm = (self.learned.calm + 1).min(DOUBLINGS);
         rouse.wakes[0] = Some(self.wake(nodes, next, Why::Paced));
         if CHECKED {
-            self.pacer = NONE; // The baton is the duty now.
+            self.timer = NONE; // The token is the duty now.
         }
         rouse.nudge = self.ensure_duty(nodes);
         rouse
     }
 
-    /// The thread of this entry is awake and goes. If it was woken for this cell, it may get a baton.
-    pub(super) fn leave(&mut self, nodes: &mut Nodes, id: Id) -> (Option<Baton>, Option<u32>) {
+    /// The thread of this entry is awake and goes. If it was woken for this cell, it may get a token.
+    pub(super) fn leave(&mut self, nodes: &mut Nodes, id: Id) -> (Option<WakeToken>, Option<u32>) {
         let node = &nodes[id];
-        let mut baton = None;
+        let mut token = None;
         match node.state {
             State::Rising => self.rising -= 1,
             State::Asleep => self.unlink(nodes, id),
@@ -426,7 +426,7 @@ impl Queue {
                     self.pending = self.pending.saturating_sub(1);
                 }
                 if self.owed() > 0 {
-                    baton = Some(Baton { key: node.key, seen: self.changed, wake });
+                    token = Some(WakeToken { key: node.key, seen: self.changed, wake });
                 } else {
                     self.out -= 1;
                     self.pending = 0;
@@ -434,18 +434,18 @@ impl Queue {
             }
         }
         nodes.free(id);
-        if planted(Fault::PacerGoesSilently) {
-            return (baton, None);
+        if planted(Fault::WakeTimerGoesSilently) {
+            return (token, None);
         }
-        (baton, self.ensure_duty(nodes))
+        (token, self.ensure_duty(nodes))
     }
 
-    /// A baton comes back.
+    /// A token comes back.
     pub(super) fn pass(
         &mut self,
         nodes: &mut Nodes,
         by: u32,
-        baton: Baton,
+        token: WakeToken,
         outcome: Outcome,
     ) -> Rouse {
         let mut rouse = Rouse::default();
@@ -454,20 +454,20 @@ impl Queue {
             // If it has changed since, then whoever changed it had the duty.
             Outcome::Blocked(seen) if self.changed <= seen => rouse.wakes[0] = self.hop(nodes),
             Outcome::Left if planted(Fault::LeaverHandsOnNothing) => {}
-            Outcome::WentOn | Outcome::Left if self.changed <= baton.seen => {
+            Outcome::WentOn | Outcome::Left if self.changed <= token.seen => {
                 // It sleeps no more, and leaves everything as it was: others, perhaps, have waited for the same.
                 // That it was an error for this one says nothing about the next: "shut down" is one for all.
                 self.hops = 0;
                 rouse.wakes = [(); 2].map(|()| self.wake_next(nodes, Why::Chain));
             }
-            Outcome::WentOn if self.by == by => self.learn(baton),
+            Outcome::WentOn if self.by == by => self.learn(token),
             Outcome::Blocked(_) | Outcome::Left | Outcome::WentOn => {}
         }
         rouse.nudge = self.ensure_duty(nodes);
         rouse
     }
 
-    /// The holder of a baton could not use the newest state: wakes the next, within limits.
+    /// The holder of a token could not use the newest state: wakes the next, within limits.
     fn hop(&mut self, nodes: &mut Nodes) -> Option<u32> {
         self.pending = 0;
         if self.on_the_way > 0 {
@@ -488,18 +488,18 @@ impl Queue {
         None
     }
 
-    /// The holder of this baton has used it.
-    fn learn(&mut self, baton: Baton) {
-        if self.before != baton.seen {
+    /// The holder of this token has used it.
+    fn learn(&mut self, token: WakeToken) {
+        if self.before != token.seen {
             return; // Something came between the state that it was woken for and its own change.
         }
-        let paced = baton.wake.why == Why::Paced;
-        if let Some(group) = baton.wake.group {
+        let paced = token.wake.why == Why::Paced;
+        if let Some(group) = token.wake.group {
             self.learned.group_first[usize::from(self.woken_before)] = group;
         }
         if self.rejected_before {
             // It was worth while to wake more than the first.
-            let hops = baton.wake.hop.saturating_add(1).saturating_mul(2);
+            let hops = token.wake.hop.saturating_add(1).saturating_mul(2);
             self.learned.eager = self.learned.eager.max(hops.min(MOST_EAGER));
         }
         if self.woken_before {
@@ -551,8 +551,8 @@ impl Queue {
         self.group
     }
 
-    /// The pacer, if it is one of the owed.
+    /// The timer, if it is one of the owed.
     pub(super) fn on_duty(&self) -> Id {
-        self.pacer
+        self.timer
     }
 }

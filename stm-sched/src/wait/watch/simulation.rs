@@ -2,14 +2,14 @@
 //! is owed a look.
 
 use super::nodes::{Id, NONE, Nodes, Sleeper, State};
-use super::queue::{Baton, Change, Learned, Outcome, Queue};
+use super::queue::{Change, Learned, Outcome, Queue, WakeToken};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 /// What a thread does.
 #[derive(Clone, Copy)]
 enum Thread {
-    Awake(Option<Baton>),
+    Awake(Option<WakeToken>),
     Enlisted(Id),
 }
 
@@ -40,37 +40,37 @@ impl World {
     fn step(&mut self) {
         let me = self.random.random_range(0..self.threads.len());
         self.threads[me] = match self.threads[me] {
-            Thread::Awake(baton) if self.random.random_bool(0.6) => {
+            Thread::Awake(token) if self.random.random_bool(0.6) => {
                 // It blocks. Now and then it has seen a change that the queue has not been told of.
                 let sleeper = Sleeper { slot: me as u32, seen: self.now, since: self.since() };
                 self.queue.rise();
                 let id = self.nodes.add(1, sleeper);
                 let lies = self.queue.lie_down(&mut self.nodes, id);
-                if lies && let Some(baton) = baton {
+                if lies && let Some(token) = token {
                     let outcome = Outcome::Blocked(self.now);
-                    let _ = self.queue.pass(&mut self.nodes, me as u32, baton, outcome);
+                    let _ = self.queue.pass(&mut self.nodes, me as u32, token, outcome);
                 }
                 Thread::Enlisted(id)
             }
-            Thread::Awake(baton) => {
+            Thread::Awake(token) => {
                 let changes = self.random.random_bool(0.7);
                 if changes {
                     self.now += 1;
                     let late = self.random.random_bool(0.2);
                     if !late {
-                        let woken = baton.is_some();
+                        let woken = token.is_some();
                         let change = Change { stamp: self.now, by: me as u32, woken };
                         self.told = self.now;
                         let _ = self.queue.change(&mut self.nodes, change);
                     }
                 }
-                if let Some(baton) = baton {
+                if let Some(token) = token {
                     let outcome = if changes || self.random.random_bool(0.5) {
                         Outcome::WentOn
                     } else {
                         Outcome::Left
                     };
-                    let _ = self.queue.pass(&mut self.nodes, me as u32, baton, outcome);
+                    let _ = self.queue.pass(&mut self.nodes, me as u32, token, outcome);
                 }
                 Thread::Awake(None)
             }
@@ -112,7 +112,7 @@ fn lists_stay_whole_and_somebody_is_on_duty() {
 }
 
 impl World {
-    /// Who was woken comes back and blocks again; the pacer's time is up. For everybody once.
+    /// Who was woken comes back and blocks again; the timer's time is up. For everybody once.
     fn round(&mut self) {
         for me in 0..self.threads.len() {
             if let Thread::Enlisted(id) = self.threads[me] {
@@ -120,18 +120,18 @@ impl World {
                     let _ = self.queue.pace(&mut self.nodes, id);
                 }
                 if self.nodes[id].state != State::Asleep {
-                    let (baton, _) = self.queue.leave(&mut self.nodes, id);
-                    self.threads[me] = Thread::Awake(baton);
+                    let (token, _) = self.queue.leave(&mut self.nodes, id);
+                    self.threads[me] = Thread::Awake(token);
                 }
             }
-            if let Thread::Awake(baton) = self.threads[me] {
+            if let Thread::Awake(token) = self.threads[me] {
                 let sleeper = Sleeper { slot: me as u32, seen: self.now, since: me as u64 };
                 self.queue.rise();
                 let id = self.nodes.add(1, sleeper);
                 assert!(self.queue.lie_down(&mut self.nodes, id));
-                if let Some(baton) = baton {
+                if let Some(token) = token {
                     let outcome = Outcome::Blocked(self.now);
-                    let _ = self.queue.pass(&mut self.nodes, me as u32, baton, outcome);
+                    let _ = self.queue.pass(&mut self.nodes, me as u32, token, outcome);
                 }
                 self.threads[me] = Thread::Enlisted(id);
             }
@@ -184,7 +184,7 @@ fn everybody_has_a_turn_however_fast_changes_come() {
 }
 
 /// All of `sleepers` wait for one change, and each of them ends its transaction as `end` says once it was
-/// woken, and changes nothing. The pacer does nothing. How many have not been woken.
+/// woken, and changes nothing. The timer does nothing. How many have not been woken.
 fn left_asleep(sleepers: usize, end: impl Fn(usize) -> Outcome) -> usize {
     let mut world = World::new(sleepers, 1);
     world.round();
@@ -194,10 +194,10 @@ fn left_asleep(sleepers: usize, end: impl Fn(usize) -> Outcome) -> usize {
     while let Some(wake) = due.pop() {
         let Some(slot) = wake else { continue };
         let Thread::Enlisted(id) = world.threads[slot as usize] else { panic!("woken twice") };
-        let (baton, _) = world.queue.leave(&mut world.nodes, id);
+        let (token, _) = world.queue.leave(&mut world.nodes, id);
         world.threads[slot as usize] = Thread::Awake(None);
-        if let Some(baton) = baton {
-            let whom = world.queue.pass(&mut world.nodes, slot, baton, end(slot as usize));
+        if let Some(token) = token {
+            let whom = world.queue.pass(&mut world.nodes, slot, token, end(slot as usize));
             due.extend(whom.wakes);
         }
         world.queue.check(&world.nodes);
@@ -206,7 +206,7 @@ fn left_asleep(sleepers: usize, end: impl Fn(usize) -> Outcome) -> usize {
 }
 
 #[test]
-fn whatever_way_a_woken_thread_ends_the_others_are_woken_without_the_pacer() {
+fn whatever_way_a_woken_thread_ends_the_others_are_woken_without_the_timer() {
     assert_eq!(left_asleep(1000, |_| Outcome::WentOn), 0, "all commit");
     assert_eq!(left_asleep(1000, |_| Outcome::Left), 0, "all fail");
     let either = |n| if n % 3 == 0 { Outcome::WentOn } else { Outcome::Left };

@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 enum Look {
     /// Nothing has happened.
     Asleep,
-    /// Nothing has happened, and it is the pacer of a cell: it must look again after this time.
-    Pacer(Duration),
+    /// Nothing has happened, and it is the timer of a cell: it must look again after this time.
+    WakeTimer(Duration),
     /// It has been woken.
     Woken,
 }
 
 impl WatchList {
     /// Parks the thread of these entries, all of which have lain down, until it is woken (true) or
-    /// until `until`. Meanwhile it may be a pacer, and reports whom it wakes.
+    /// until `until`. Meanwhile it may be a timer, and reports whom it wakes.
     pub fn sleep(
         &self,
         places: &[Place],
@@ -33,7 +33,7 @@ impl WatchList {
         loop {
             let parked = parker.park_until(earlier(until, pace_at));
             let mut look = self.look(places);
-            if let Look::Pacer(_) = look
+            if let Look::WakeTimer(_) = look
                 && (CHECKED || pace_at.is_some_and(|pace_at| pace_at <= instant()))
             {
                 let woke = self.pace(places, table);
@@ -44,7 +44,7 @@ impl WatchList {
             match look {
                 Look::Woken => return true,
                 Look::Asleep => pace_at = None,
-                Look::Pacer(time) => pace_at = pace_at.or_else(|| instant().checked_add(time)),
+                Look::WakeTimer(time) => pace_at = pace_at.or_else(|| instant().checked_add(time)),
             }
             if !parked && until.is_some_and(|until| CHECKED || until <= instant()) {
                 return false;
@@ -61,15 +61,15 @@ impl WatchList {
             }
             if let Some(interval) = bucket.queue_of(place.id).0.interval(place.id) {
                 look = match look {
-                    Look::Pacer(other) => Look::Pacer(interval.min(other)),
-                    _ => Look::Pacer(interval),
+                    Look::WakeTimer(other) => Look::WakeTimer(interval.min(other)),
+                    _ => Look::WakeTimer(interval),
                 };
             }
         }
         look
     }
 
-    /// Wakes one thread for each cell of which this one is the pacer; perhaps itself.
+    /// Wakes one thread for each cell of which this one is the timer; perhaps itself.
     fn pace(&self, places: &[Place], table: &DescriptorTable) -> Woke {
         let mut woke = Woke::default();
         for place in places {

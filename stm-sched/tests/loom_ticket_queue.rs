@@ -1,8 +1,8 @@
-//! Exhaustive models of the lines between processes: joining, leaving, and passing over who stands still. Run by
+//! Exhaustive models of the queues between processes: joining, leaving, and passing over who stands still. Run by
 //! `ci/loom.sh`. A time-out can come at any moment here: who waits passes over at once whom it does not wait for.
 #![cfg(contempo_loom)]
 
-use contempo_sched::contention::line::Line;
+use contempo_sched::contention::ticket_queue::TicketQueue;
 use contempo_sched::primitives::fault::Fault;
 use contempo_sched::primitives::spin;
 use loom::sync::Arc;
@@ -14,35 +14,35 @@ mod planted;
 use planted::holds_unless;
 
 /// Waits until it is the first, and leaves. It never waits for who has this ticket.
-fn wait(line: &Line, gone: u32) -> bool {
-    let ticket = line.join(0);
-    while line.ahead(ticket) > 0 {
-        if line.head() == gone {
-            line.skip(gone);
+fn wait(queue: &TicketQueue, gone: u32) -> bool {
+    let ticket = queue.join(0);
+    while queue.ahead(ticket) > 0 {
+        if queue.head() == gone {
+            queue.skip(gone);
         }
         spin();
     }
-    line.leave(ticket)
+    queue.leave(ticket)
 }
 
 /// Nobody is left, and nobody who comes finds that its place was taken.
-fn is_over(line: &Line) {
-    let ticket = line.join(0);
-    assert_eq!(line.head(), ticket, "the head has moved on once for each ticket");
+fn is_over(queue: &TicketQueue) {
+    let ticket = queue.join(0);
+    assert_eq!(queue.head(), ticket, "the head has moved on once for each ticket");
 }
 
 #[test]
 fn who_was_passed_over_takes_nobodys_place() {
     holds_unless("who_was_passed_over_takes_nobodys_place", 3, &[Fault::LeftByPassedOver], || {
-        let line = Arc::new(Line::default());
+        let queue = Arc::new(TicketQueue::default());
         let slow = {
-            let line = Arc::clone(&line);
-            let ticket = line.join(0);
-            thread::spawn(move || line.leave(ticket))
+            let queue = Arc::clone(&queue);
+            let ticket = queue.join(0);
+            thread::spawn(move || queue.leave(ticket))
         };
-        wait(&line, 0);
+        wait(&queue, 0);
         slow.join().unwrap();
-        is_over(&line);
+        is_over(&queue);
     });
 }
 
@@ -53,15 +53,15 @@ fn the_dead_is_passed_over_once_by_whoever_waits() {
         3,
         &[Fault::SkippedTwice],
         || {
-            let line = Arc::new(Line::default());
-            let dead = line.join(0);
+            let queue = Arc::new(TicketQueue::default());
+            let dead = queue.join(0);
             let other = {
-                let line = Arc::clone(&line);
-                thread::spawn(move || wait(&line, dead))
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || wait(&queue, dead))
             };
-            assert!(wait(&line, dead), "the living are not passed over");
+            assert!(wait(&queue, dead), "the living are not passed over");
             assert!(other.join().unwrap(), "the living are not passed over");
-            is_over(&line);
+            is_over(&queue);
         },
     );
 }
@@ -70,24 +70,24 @@ fn the_dead_is_passed_over_once_by_whoever_waits() {
 #[test]
 fn turns_do_not_overlap() {
     holds_unless("turns_do_not_overlap", 3, &[], || {
-        let (line, inside) = (Arc::new(Line::default()), Arc::new(AtomicU32::new(0)));
+        let (queue, inside) = (Arc::new(TicketQueue::default()), Arc::new(AtomicU32::new(0)));
         let turn = {
-            let (line, inside) = (Arc::clone(&line), Arc::clone(&inside));
+            let (queue, inside) = (Arc::clone(&queue), Arc::clone(&inside));
             move || {
-                let ticket = line.join(0);
-                while line.ahead(ticket) > 0 {
+                let ticket = queue.join(0);
+                while queue.ahead(ticket) > 0 {
                     spin();
                 }
-                // Relaxed: ordered by the line.
+                // Relaxed: ordered by the queue.
                 let before = inside.load(Ordering::Relaxed);
                 inside.store(before + 1, Ordering::Relaxed);
-                line.leave(ticket);
+                queue.leave(ticket);
             }
         };
         let other = thread::spawn(turn.clone());
         turn();
         other.join().unwrap();
         assert_eq!(inside.load(Ordering::Relaxed), 2, "one at a time");
-        is_over(&line);
+        is_over(&queue);
     });
 }

@@ -123,7 +123,7 @@ tuples!(A B C D E F G H);
 /// Like [`atomically`](crate::atomically), for a transaction that knows its cells. If its first attempt fails by a conflict,
 /// all of `cells` are reserved before `body` runs again, or none: then nobody younger commits to them while it runs, and
 /// it is repeated only if an older transaction needs one of them, if it meets others at cells that it has not declared, or
-/// if it is slow while others wait (see [`lease`](crate::Settings::lease)). So transactions that declare what they access
+/// if it is slow while others wait (see [`grace`](crate::Settings::grace)). So transactions that declare what they access
 /// take turns after one lost attempt, in the order in which they have lost, and where nobody interferes a declaration costs
 /// nothing.
 ///
@@ -155,7 +155,7 @@ pub fn atomically_on<R>(
     let mut body = Kept::new(body);
     let run = |context: &Context| {
         if context.turns.admission.reserves_at_once(cells.count()) && !context.is_running() {
-            context.press_declared();
+            context.escalate_declared();
         }
         session(context, Bounds::DECLARED, |tx| {
             if tx.context.turns.reserving.get() {

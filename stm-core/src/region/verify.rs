@@ -31,7 +31,7 @@ const LOOKS: u32 = 16;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Checks every block of the region.
-pub fn check(domain: &RegionDomain) -> Report {
+pub fn verify(domain: &RegionDomain) -> Report {
     if let Ok(Some(end)) = domain.map.shortened_to() {
         // Nothing that leads beyond that may be followed.
         let problem = Problem { offset: end as usize, what: Wrong::Truncated };

@@ -5,14 +5,14 @@
 //! owner aside, see [`standing`]): an owner that has not decided is made to decide later than
 //! `bound`, by bumping it.
 
-use crate::domain::{Domain, Link, Trail};
+use crate::domain::{Domain, Link, WalkBudget};
 use crate::layout::{CellHeader, VersionHeader};
 use contempo_sched::clock::Clock;
-use contempo_sched::contention::policy::READER_PATIENCE;
+use contempo_sched::contention::policy::READER_SPINS;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{Ordering, spin};
-use contempo_sched::words::{Owner, Phase, WhoWhen};
+use contempo_sched::words::{Owner, Phase, VersionTag};
 
 /// How a claim's owner stands towards a bound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +34,7 @@ pub enum Standing {
 #[inline(never)]
 pub fn standing<D: Domain>(domain: &D, owner: Owner, bound: u64) -> Standing {
     let descriptor = domain.table().descriptor(owner.slot);
-    let mut patience = READER_PATIENCE;
+    let mut spins = READER_SPINS;
     loop {
         // Acquire, partner: the owner's stores of this word. A newer serial makes the stamps that
         // the owner stored into its claims visible; Committed makes its final stamp visible.
@@ -84,8 +84,8 @@ pub fn standing<D: Domain>(domain: &D, owner: Owner, bound: u64) -> Standing {
                     if bumped.is_ok() {
                         return Standing::Later;
                     }
-                } else if patience > 0 {
-                    patience -= 1;
+                } else if spins > 0 {
+                    spins -= 1;
                     spin();
                 } else {
                     // It has stopped at the one point where it could keep us from reading.
@@ -114,11 +114,11 @@ pub unsafe fn newest_at<D: Domain>(
     domain: &D,
     cell: &CellHeader<D>,
     bound: u64,
-    own: WhoWhen,
+    own: VersionTag,
 ) -> Found<D> {
-    let mut trail = Trail::default();
+    let mut budget = WalkBudget::default();
     'look: loop {
-        trail.look();
+        budget.look();
         let mut superseded = false;
         // Acquire, partner: the claim's swap (release): the version is initialised.
         let mut version = cell.value.load(domain, Ordering::Acquire);
@@ -127,23 +127,23 @@ pub unsafe fn newest_at<D: Domain>(
             // one was replaced after `bound` or not at all: we are its contemporary.
             let header = unsafe { &*version };
             // Acquire, partner: the owner's or a finisher's store of the stamp.
-            let who_when = header.who_when.load(Ordering::Acquire);
-            if let Some(version) = domain.astray(&mut trail, who_when.stamp()) {
+            let version_tag = header.version_tag.load(Ordering::Acquire);
+            if let Some(version) = domain.exceeds(&mut budget, version_tag.stamp()) {
                 return Found { version, superseded };
             }
-            let ignored = planted(Fault::BoundIgnored) && who_when.stamp().is_some();
-            if who_when.committed_by(bound) || ignored {
+            let ignored = planted(Fault::BoundIgnored) && version_tag.stamp().is_some();
+            if version_tag.committed_by(bound) || ignored {
                 return Found { version, superseded };
             }
-            match who_when.owner() {
+            match version_tag.owner() {
                 None => superseded = true,
-                Some(_) if who_when == own => {}
+                Some(_) if version_tag == own => {}
                 Some(owner) => match standing(domain, owner, bound) {
                     Standing::Committed(stamp) if stamp <= bound => {
                         return Found { version, superseded };
                     }
                     Standing::Committed(stamp) => {
-                        if let Some(version) = domain.astray(&mut trail, Some(stamp)) {
+                        if let Some(version) = domain.exceeds(&mut budget, Some(stamp)) {
                             return Found { version, superseded };
                         }
                         superseded = true;
@@ -169,8 +169,8 @@ pub unsafe fn current<D: Domain>(domain: &D, cell: &CellHeader<D>) -> *mut Versi
     // Acquire: as in `newest_at`.
     let version = cell.value.load(domain, Ordering::Acquire);
     // SAFETY: the head of a cell is not freed before we end.
-    let who_when = unsafe { &*version }.who_when.load(Ordering::Acquire);
-    if who_when.stamp().is_some() {
+    let version_tag = unsafe { &*version }.version_tag.load(Ordering::Acquire);
+    if version_tag.stamp().is_some() {
         return version;
     }
     // SAFETY: passed on.
@@ -185,7 +185,9 @@ unsafe fn current_slow<D: Domain>(domain: &D, cell: &CellHeader<D>) -> *mut Vers
         let version = cell.value.load(domain, Ordering::Acquire);
         // SAFETY: as in `current`.
         let header = unsafe { &*version };
-        let Some(owner) = header.who_when.load(Ordering::Acquire).owner() else { return version };
+        let Some(owner) = header.version_tag.load(Ordering::Acquire).owner() else {
+            return version;
+        };
         match standing(domain, owner, bound) {
             Standing::Committed(_) => return version,
             Standing::Later => return header.prev.load(domain, Ordering::Acquire),
@@ -204,23 +206,23 @@ pub unsafe fn replaced_at<D: Domain>(
     cell: &CellHeader<D>,
     version: *mut VersionHeader<D>,
     bound: u64,
-    own: WhoWhen,
+    own: VersionTag,
 ) -> Option<u64> {
-    let mut trail = Trail::default();
+    let mut budget = WalkBudget::default();
     'look: loop {
-        trail.look();
+        budget.look();
         let mut replaced = None;
         let mut at = cell.value.load(domain, Ordering::Acquire);
         while at != version {
             // SAFETY: between the head and a version that we have found: replaced after that was.
             let header = unsafe { &*at };
-            let who_when = header.who_when.load(Ordering::Acquire);
-            if domain.astray(&mut trail, who_when.stamp()).is_some() {
+            let version_tag = header.version_tag.load(Ordering::Acquire);
+            if domain.exceeds(&mut budget, version_tag.stamp()).is_some() {
                 return replaced;
             }
-            let stamp = match who_when.owner() {
-                None => who_when.stamp(),
-                Some(_) if who_when == own => None,
+            let stamp = match version_tag.owner() {
+                None => version_tag.stamp(),
+                Some(_) if version_tag == own => None,
                 Some(owner) => match standing(domain, owner, bound) {
                     Standing::Committed(stamp) => Some(stamp),
                     Standing::Later => None,
@@ -244,10 +246,10 @@ pub unsafe fn is_current<D: Domain>(
     cell: &CellHeader<D>,
     version: *mut VersionHeader<D>,
 ) -> bool {
-    let mut trail = Trail::default();
+    let mut budget = WalkBudget::default();
     loop {
-        trail.look();
-        if domain.astray(&mut trail, None).is_some() {
+        budget.look();
+        if domain.exceeds(&mut budget, None).is_some() {
             return false;
         }
         // SeqCst, partner: the committer's claim and decision (see `wait`).
@@ -257,7 +259,7 @@ pub unsafe fn is_current<D: Domain>(
         }
         // SAFETY: the head of a cell is not freed before we end.
         let header = unsafe { &*head };
-        let Some(owner) = header.who_when.load(Ordering::SeqCst).owner() else { return false };
+        let Some(owner) = header.version_tag.load(Ordering::SeqCst).owner() else { return false };
         let state = domain.table().descriptor(owner.slot).state.load(Ordering::SeqCst);
         if state.serial() == owner.serial || planted(Fault::SleeperIgnoresSerial) {
             return state.phase() != Phase::Committed

@@ -6,8 +6,8 @@
 //! A thread's locals may go while it is inside a transaction: something in it has called `exit`. Then the
 //! session stays where it is, for ever, and so does what it has announced: others may hold its references.
 
-use crate::region::attach::{leave, take_slot};
 use crate::region::domain::RegionDomain;
+use crate::region::open::{leave, take_slot};
 use crate::region::recover::is_cut_off;
 use crate::region::session::Session;
 use contempo_alloc::region::error::OpenError;

@@ -3,17 +3,17 @@
 //! A transaction that has come to that (`turns`) reserves, before its next attempt, the cells that the last one has
 //! touched, in the way of one process (`docs/scheduling.md`): a reference to its turn in each cell's lock
 //! word, and whoever is younger gives way. Between processes the turn word of a dead or stopped one would keep
-//! others away for ever; so who has given way to the same turn for a lease, without a new attempt of its owner's,
-//! revokes it. Nothing rests on a reservation but speed: an attempt that presses validates as any other.
+//! others away for ever; so who has given way to the same turn for a grace period, without a new attempt of its owner's,
+//! revokes it. Nothing rests on a reservation but speed: an attempt that escalates validates as any other.
 
 use crate::domain::Domain;
 use crate::region::block::RegionCell;
 use crate::region::domain::RegionDomain;
 use crate::region::recover::is_slot_of_the_dead;
 use crate::region::session::Session;
-use crate::region::turns::{History, LEASE};
+use crate::region::turns::{GRACE, History};
 use contempo_alloc::region::handle::Handle;
-use contempo_sched::contention::turn::{pressing, revoke, revoke_silent};
+use contempo_sched::contention::turns::{escalating, revoke, revoke_silent};
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::words::{Rank, Reservation, TurnPhase};
@@ -34,7 +34,7 @@ struct Respected {
 
 /// The bad luck of a session's transaction.
 #[derive(Default)]
-pub(crate) struct Press {
+pub(crate) struct Escalation {
     /// When it first failed, or 0.
     since: Cell<u64>,
     /// What its last attempt has touched.
@@ -46,7 +46,7 @@ pub(crate) struct Press {
     respected: RefCell<Vec<Respected>>,
 }
 
-impl Press {
+impl Escalation {
     /// Has the transaction had bad luck?
     #[inline(always)]
     pub(crate) fn is_on(&self) -> bool {
@@ -65,8 +65,8 @@ impl Session {
     /// Takes the transaction's bad luck aside, between two attempts: the thread may run others meanwhile.
     pub(crate) fn put_bad_luck_aside(&self) -> BadLuck {
         let kept = BadLuck {
-            since: self.press.since.get(),
-            touched: self.press.touched.take(),
+            since: self.escalation.since.get(),
+            touched: self.escalation.touched.take(),
             turns: self.turns.history(),
         };
         self.forget_bad_luck();
@@ -76,8 +76,8 @@ impl Session {
     /// The transaction goes on with what it had put aside.
     pub(crate) fn take_bad_luck_up(&self, kept: BadLuck) {
         let BadLuck { since, touched, turns } = kept;
-        self.press.since.set(since);
-        self.press.touched.replace(touched);
+        self.escalation.since.set(since);
+        self.escalation.touched.replace(touched);
         self.turns.resume(turns);
         if since != 0 {
             // Relaxed: as in `has_bad_luck`.
@@ -87,22 +87,22 @@ impl Session {
 
     /// An attempt has failed at `now` by a conflict. When the transaction first did.
     pub(crate) fn has_bad_luck(&self, now: u64) -> u64 {
-        let (press, descriptor) = (&self.press, self.descriptor());
+        let (escalation, descriptor) = (&self.escalation, self.descriptor());
         // Relaxed, all: as in one process.
-        if press.since.get() == 0 {
-            press.since.set(now);
+        if escalation.since.get() == 0 {
+            escalation.since.set(now);
             descriptor.rank.store(now, Ordering::Relaxed);
-            descriptor.reset_lease();
-        } else if press.turn.get().is_some() {
-            descriptor.lengthen_lease(LEASE, now);
+            descriptor.reset_grace();
+        } else if escalation.turn.get().is_some() {
+            descriptor.lengthen_grace(GRACE, now);
         }
-        press.touched.borrow_mut().clear();
-        press.since.get()
+        escalation.touched.borrow_mut().clear();
+        escalation.since.get()
     }
 
     /// Keeps in mind what the attempt has touched that is about to end, so that the next one reserves it.
     pub(crate) fn remember_touched(&self) {
-        let mut touched = self.press.touched.borrow_mut();
+        let mut touched = self.escalation.touched.borrow_mut();
         let map = &self.domain().map;
         let read = self.reads.borrow();
         let mut writes = self.writes.borrow_mut();
@@ -117,12 +117,12 @@ impl Session {
     }
 
     /// Does the owner of this turn deserve to be waited for? If it has given no sign of life for as long as its
-    /// lease, or is dead, its turn is ended.
+    /// grace, or is dead, its turn is ended.
     pub(crate) fn respects(&self, turn: Reservation, now: u64) -> bool {
         let domain = self.domain();
         let owner = domain.table().descriptor(turn.slot);
         let sign = owner.sign_of_life.load(Ordering::Relaxed);
-        let mut respected = self.press.respected.borrow_mut();
+        let mut respected = self.escalation.respected.borrow_mut();
         let Some(at) = respected.iter().position(|known| known.turn.slot == turn.slot) else {
             if respected.len() == RESPECTED {
                 respected.remove(0);
@@ -135,10 +135,10 @@ impl Session {
             return true;
         }
         let waited = now.saturating_sub(respected[at].since);
-        if waited < LEASE.least() {
+        if waited < GRACE.least() {
             return true;
         }
-        if waited < owner.current_lease(LEASE) && !is_slot_of_the_dead(domain, turn.slot) {
+        if waited < owner.current_grace(GRACE) && !is_slot_of_the_dead(domain, turn.slot) {
             return true;
         }
         respected.remove(at);
@@ -151,29 +151,29 @@ impl Session {
     /// Reserves what the last attempt has touched, if the transaction has come to that. To be called
     /// inside the new attempt.
     #[inline]
-    pub(crate) fn press_if_due(&self) {
-        if self.press.since.get() != 0 && !self.press.touched.borrow().is_empty() {
-            self.press();
+    pub(crate) fn escalate_if_due(&self) {
+        if self.escalation.since.get() != 0 && !self.escalation.touched.borrow().is_empty() {
+            self.escalate();
         }
     }
 
     #[cold]
-    fn press(&self) {
+    fn escalate(&self) {
         let (domain, descriptor) = (self.domain(), self.descriptor());
         let life = &descriptor.sign_of_life;
         life.store(life.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        let turn = descriptor.next_turn(TurnPhase::Pressing);
+        let turn = descriptor.next_turn(TurnPhase::Escalating);
         let own = Reservation { slot: self.slot, ticket: turn.ticket() };
-        self.press.turn.set(Some(own));
-        descriptor.counters.pressed.add(1);
+        self.escalation.turn.set(Some(own));
+        descriptor.counters.escalated.add(1);
         let mine = descriptor.rank(self.slot);
-        for handle in self.press.touched.borrow().iter() {
+        for handle in self.escalation.touched.borrow().iter() {
             let Some(cell) = domain.find_cell(*handle) else { continue }; // It was freed.
             if self.meet(cell, *handle).is_err() {
                 continue; // It is being freed.
             }
             if reserve(domain, cell, own, mine) {
-                self.press.reserved.borrow_mut().push(*handle);
+                self.escalation.reserved.borrow_mut().push(*handle);
                 // Whoever has it claimed may decide first. If that takes long, our commit takes over.
                 // SAFETY: inside an attempt; the cell is alive (`meet`).
                 let _ = unsafe { self.commit_of().clear_of_claims(&cell.header) };
@@ -184,7 +184,7 @@ impl Session {
     /// Gives every reservation back. To be called inside the attempt.
     #[inline]
     pub(crate) fn release(&self) {
-        if let Some(own) = self.press.turn.take() {
+        if let Some(own) = self.escalation.turn.take() {
             self.release_all(own);
         }
     }
@@ -192,7 +192,7 @@ impl Session {
     #[cold]
     fn release_all(&self, own: Reservation) {
         self.descriptor().end_turn();
-        for handle in self.press.reserved.borrow_mut().drain(..) {
+        for handle in self.escalation.reserved.borrow_mut().drain(..) {
             let Some(cell) = self.domain().find_cell(handle) else { continue };
             let lock = &cell.header.lock;
             let mut word = lock.load(Ordering::Relaxed);
@@ -214,11 +214,11 @@ impl Session {
     /// The transaction is over: nothing is left of its bad luck.
     #[inline]
     pub(crate) fn forget_bad_luck(&self) {
-        if self.press.since.take() != 0 {
+        if self.escalation.since.take() != 0 {
             if !self.domain().fork.is_child() {
                 self.descriptor().rank.store(Rank::NONE, Ordering::Relaxed);
             }
-            self.press.touched.borrow_mut().clear();
+            self.escalation.touched.borrow_mut().clear();
             self.turns.forget();
         }
     }
@@ -230,7 +230,7 @@ fn reserve(domain: &RegionDomain, cell: &RegionCell, own: Reservation, mine: Ran
     let mut word = lock.load(Ordering::SeqCst);
     loop {
         if let Some(other) = word.reservation().filter(|other| *other != own)
-            && let Some(rank) = pressing(table, other)
+            && let Some(rank) = escalating(table, other)
         {
             if rank < mine {
                 return false;

@@ -1,9 +1,9 @@
 //! A full region: taking over what living processes hold and do not use.
 //!
 //! A thread that is between two transactions may hold retired blocks and superblocks with free blocks, and
-//! perhaps it never comes again. Who finds no room ends the term for which that thread has them (`tenure` in
+//! perhaps it never comes again. Who finds no room ends the epoch for which that thread has them (`epoch` in
 //! `contempo-alloc`), retires the blocks anew as its own, and gives the superblocks up. A thread that is inside
-//! a transaction meanwhile keeps what it has. When it begins the next one, it finds that its term has ended, and
+//! a transaction meanwhile keeps what it has. When it begins the next one, it finds that its epoch has ended, and
 //! does the same itself.
 //!
 //! Nobody waits for anybody here, and one that dies or stops half-way leaves each block with one of the two.
@@ -13,7 +13,7 @@ use crate::region::memory::Whose;
 use crate::region::search;
 use crate::region::session::Session;
 use contempo_alloc::reclaim::barrier;
-use contempo_alloc::region::tenure::Tenure;
+use contempo_alloc::region::epoch::OwnershipEpoch;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
@@ -28,32 +28,30 @@ pub(crate) fn take_over(session: &Session) -> bool {
     for (slot, _) in domain.table().each() {
         let Some(record) = domain.map.slot(slot) else { break };
         if slot != session.slot && record.process.load(Ordering::Relaxed) != 0 {
-            ended.push(record.term.end(slot));
+            ended.push(record.epoch.end(slot));
         }
     }
-    // Pairs with `light` in `announcement::begin` and `Memory::work`: see `tenure`.
+    // Pairs with `light` in `announcement::begin` and `Memory::work`: see `epoch`.
     if ended.is_empty() || !barrier::heavy_everywhere() {
         return false;
     }
     let before = ended.len();
     // Acquire, partner: the release in `announcement::end`: what the thread has done with its memory happens
     // before what we do with it.
-    let is_active = |ended: &Tenure| {
+    let is_active = |ended: &OwnershipEpoch| {
         domain.table().descriptor(ended.slot()).active.load(Ordering::Acquire)
             && !planted(Fault::TakenFromTheActive)
     };
     ended.retain(|ended| !is_active(ended));
     let some_are_active = ended.len() < before;
     let slots: Vec<u32> = ended.iter().map(|ended| ended.slot()).collect();
-    let is_ours = |tenure: Tenure| {
-        ended
-            .binary_search_by_key(&tenure.slot(), |it| it.slot())
-            .is_ok_and(|at| ended[at] == tenure)
+    let is_ours = |epoch: OwnershipEpoch| {
+        ended.binary_search_by_key(&epoch.slot(), |it| it.slot()).is_ok_and(|at| ended[at] == epoch)
     };
     let given_up = session.memory.announced(domain, || {
         search::blocks_of(domain, &slots, is_ours, |found| {
             if let Some(retirer) = found.meta.retirer().filter(|retirer| is_ours(*retirer)) {
-                // SAFETY: retired by a slot whose term we have ended, and whose thread was inactive after that.
+                // SAFETY: retired by a slot whose epoch we have ended, and whose thread was inactive after that.
                 unsafe { session.memory.take_over(domain, Whose::Ended(retirer), found.block) };
             }
         })

@@ -13,7 +13,7 @@ use std::fmt;
 /// A momentary view of a region.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub struct Overview {
+pub struct Inspection {
     /// The region's own random number.
     pub instance: u64,
     /// Bytes that the file has.
@@ -55,7 +55,7 @@ pub struct Attached {
 }
 
 /// Looks at a region.
-pub fn overview(domain: &RegionDomain) -> Overview {
+pub fn inspect(domain: &RegionDomain) -> Inspection {
     let (identity, shared) = (domain.map.identity(), domain.map.shared());
     let mut attached = Vec::new();
     let mut statistics = Statistics::default();
@@ -76,7 +76,7 @@ pub fn overview(domain: &RegionDomain) -> Overview {
             holds_from: (announced & Descriptor::NOTHING_ANNOUNCED == 0).then_some(announced),
         });
     }
-    Overview {
+    Inspection {
         instance: identity.instance,
         bytes: domain.map.length().unwrap_or(0),
         most_bytes: identity.most,
@@ -90,7 +90,7 @@ pub fn overview(domain: &RegionDomain) -> Overview {
     }
 }
 
-impl fmt::Display for Overview {
+impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "region      {:016x}", self.instance)?;
         writeln!(f, "bytes       {} of at most {}", self.bytes, self.most_bytes)?;

@@ -11,7 +11,7 @@ use std::cell::Cell;
 
 /// How long a thread spins before it sleeps.
 #[derive(Debug)]
-pub struct Patience {
+pub struct Spinning {
     /// Nanoseconds.
     left: Cell<u64>,
     /// Waits since it has run out.
@@ -28,13 +28,13 @@ const TRY_EVERY: u32 = 64;
 /// Pauses between two looks at the clock.
 const PAUSES: u32 = 16;
 
-impl Patience {
-    /// With the most patience.
+impl Spinning {
+    /// With the most spinning.
     pub const fn new() -> Self {
-        Patience { left: Cell::new(MOST), waits: Cell::new(0) }
+        Spinning { left: Cell::new(MOST), waits: Cell::new(0) }
     }
 
-    /// Spins until `enough`, or until the patience is at an end (false). Not at all under the checkers, where
+    /// Spins until `enough`, or until the spinning is at an end (false). Not at all under the checkers, where
     /// nothing is gained by it.
     pub fn spin_until(&self, enough: impl Fn() -> bool) -> bool {
         if CHECKED {
@@ -72,7 +72,7 @@ impl Patience {
     }
 }
 
-impl Default for Patience {
+impl Default for Spinning {
     fn default() -> Self {
         Self::new()
     }
@@ -84,12 +84,12 @@ mod tests {
 
     #[test]
     fn patience_runs_out_when_it_does_not_pay_and_is_tried_again() {
-        let patience = Patience::new();
+        let spinning = Spinning::new();
         let budgets = |count| -> Vec<Option<u64>> {
             (0..count)
                 .map(|_| {
-                    let budget = patience.budget();
-                    budget.inspect(|_| assert!(!patience.spin_until(|| false)));
+                    let budget = spinning.budget();
+                    budget.inspect(|_| assert!(!spinning.spin_until(|| false)));
                     budget
                 })
                 .collect()
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(budgets(3), [Some(30_000), Some(7_500), Some(1_875)]);
         assert_eq!(budgets(63), [None; 63]);
         assert_eq!(budgets(2), [Some(30_000), Some(7_500)]);
-        assert!(patience.spin_until(|| true));
+        assert!(spinning.spin_until(|| true));
         assert_eq!(budgets(1), [Some(30_000)], "it paid");
     }
 }

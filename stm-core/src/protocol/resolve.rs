@@ -10,11 +10,11 @@ use crate::layout::VersionHeader;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::words::{Phase, StateWord, WhoWhen};
+use contempo_sched::words::{Phase, StateWord, VersionTag};
 
 /// Aborts the descriptor's transaction unless it was decided. Its state word, which is final then; and
 /// whether that was our doing.
-pub fn settle(descriptor: &Descriptor) -> (StateWord, bool) {
+pub fn resolve(descriptor: &Descriptor) -> (StateWord, bool) {
     let mut aborted = false;
     loop {
         // Acquire, partner: the owner's stores and swaps: its stamp and claims are visible.
@@ -31,12 +31,13 @@ pub fn settle(descriptor: &Descriptor) -> (StateWord, bool) {
 
 /// Finishes a version of a transaction that has committed, if it still is its `claim`: stores its stamp. A swap:
 /// in a region the version may be freed by now, and its block somebody else's.
-pub fn finish<D: Domain>(descriptor: &Descriptor, version: &VersionHeader<D>, claim: WhoWhen) {
+pub fn finish<D: Domain>(descriptor: &Descriptor, version: &VersionHeader<D>, claim: VersionTag) {
     // Acquire: the state word, which says Committed, was read before.
-    let stamp = WhoWhen::committed(descriptor.stamp.load(Ordering::Acquire));
+    let stamp = VersionTag::committed(descriptor.stamp.load(Ordering::Acquire));
     // Release, partner: the readers' acquire. The same value as the owner's own, and as that of whoever claims
     // over it.
-    let _ = version.who_when.compare_exchange(claim, stamp, Ordering::Release, Ordering::Relaxed);
+    let _ =
+        version.version_tag.compare_exchange(claim, stamp, Ordering::Release, Ordering::Relaxed);
 }
 
 /// Takes a claim of a transaction that was aborted back. `swing` swaps the cell's link from the claim to what that

@@ -5,30 +5,30 @@
 //! wins, and touches nothing of the other's. A maker that dies leaves a *draft* at most: it has that locked while it
 //! lives, and the next maker at this place removes drafts that nobody has locked.
 //!
-//! The lease file stands at a fixed place beside the region. It is made if there is none, and never replaced: all
-//! regions that are made at this place have it in common, each its own space of leases in it (`LeaseFile`). A
-//! region names its lease file by device and inode. So that the two fit when the region comes to its place, whoever
-//! moves it there, or removes the two, stands at the gate of the lease file meanwhile, one at a time.
+//! The liveness file stands at a fixed place beside the region. It is made if there is none, and never replaced: all
+//! regions that are made at this place have it in common, each its own space of liveness locks in it (`LivenessFile`). A
+//! region names its liveness file by device and inode. So that the two fit when the region comes to its place, whoever
+//! moves it there, or removes the two, stands at the gate of the liveness file meanwhile, one at a time.
 
-use crate::region::attach::{self, Options, lease_path};
 use crate::region::block;
-use crate::region::current;
 use crate::region::domain::RegionDomain;
+use crate::region::open::{self, Options, liveness_path};
+use crate::region::thread_session;
+use contempo_alloc::region::clean_shutdown;
 use contempo_alloc::region::error::{OpenError, system};
 use contempo_alloc::region::file::{self, Draft, Identity};
 use contempo_alloc::region::fork::ForkMark;
 use contempo_alloc::region::layout::{self, Incarnation};
-use contempo_alloc::region::lease::{self, LeaseFile};
+use contempo_alloc::region::liveness::{self, LivenessFile};
 use contempo_alloc::region::map::Map;
-use contempo_alloc::region::power;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a maker waits for the gate: others hold it for a few system calls.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often a maker begins anew because somebody has taken its lease file, or its draft, away.
+const GATE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a maker begins anew because somebody has taken its liveness file, or its draft, away.
 pub(crate) const TRIES: u32 = 256;
 
 pub(crate) fn layout_hash() -> u64 {
@@ -36,7 +36,7 @@ pub(crate) fn layout_hash() -> u64 {
 }
 
 /// How files of ours begin.
-const BEGINNINGS: [&[u8]; 2] = [&layout::MAGIC.to_le_bytes(), &lease::MAGIC];
+const BEGINNINGS: [&[u8]; 2] = [&layout::MAGIC.to_le_bytes(), &liveness::MAGIC];
 
 /// Can a region have these sizes? Before anything is made.
 fn check_sizes(options: &Options) -> Result<(), OpenError> {
@@ -60,31 +60,31 @@ fn check_sizes(options: &Options) -> Result<(), OpenError> {
 /// there all the time. No file of ours is left then.
 pub fn create(path: &Path, options: &Options) -> Result<Arc<RegionDomain>, OpenError> {
     check_sizes(options)?;
-    for place in [path, &lease_path(path)] {
+    for place in [path, &liveness_path(path)] {
         file::remove_drafts(place, &BEGINNINGS);
     }
     for _ in 0..TRIES {
         if path.symlink_metadata().is_ok() {
             return Err(exists());
         }
-        let lease = lease_path(path);
+        let lock_file = liveness_path(path);
         let instance = file::random().map_err(system("draw a random number"))?;
-        let (leases, made) = LeaseFile::open_or_make(&lease, options.mode, instance)
-            .map_err(system("open the lease file"))?;
+        let (liveness, made) = LivenessFile::open_or_make(&lock_file, options.mode, instance)
+            .map_err(system("open the liveness file"))?;
         let draft = Draft::new(path, options.mode).map_err(system("create the region's file"));
         match draft.and_then(|draft| {
-            let domain = fill(&draft, instance, &leases, options)?;
+            let domain = fill(&draft, instance, &liveness, options)?;
             Ok(publish(path, &draft, &domain, options)?.then_some(domain))
         }) {
             Ok(Some(domain)) => {
                 // This thread takes part from now on.
-                current::with(&domain, |session| session.map(|_| ()))??;
+                thread_session::with(&domain, |session| session.map(|_| ()))??;
                 return Ok(domain);
             }
-            Ok(None) => {} // Somebody has removed the lease file: once more.
+            Ok(None) => {} // Somebody has removed the liveness file: once more.
             Err(why) => {
                 if made {
-                    remove_lonely(path, &lease, &leases);
+                    remove_lonely(path, &lock_file, &liveness);
                 }
                 return Err(why);
             }
@@ -107,97 +107,97 @@ fn exists() -> OpenError {
 fn fill(
     draft: &Draft,
     instance: u64,
-    leases: &LeaseFile,
+    liveness: &LivenessFile,
     options: &Options,
 ) -> Result<Arc<RegionDomain>, OpenError> {
     let (processes, slots) = (options.processes, options.slots());
     let identity = layout::Identity::new(instance, layout_hash(), processes, slots, options.most);
     let file = || draft.file().try_clone().map_err(system("open the region's file again"));
-    let holder = || leases.again().map_err(system("open the lease file again"));
+    let holder = || liveness.again().map_err(system("open the liveness file again"));
     let map = Map::create(file()?, identity, options.first)?;
     let fork = ForkMark::new().map_err(system("mark this process"))?;
     let maker = Incarnation { record: 0, generation: 0 };
     let domain = RegionDomain::new(map, holder()?, maker, fork);
     // Nobody else can have opened it yet.
-    let Some(session) = attach::take_slot(&domain)? else {
+    let Some(session) = open::take_slot(&domain)? else {
         return Err(OpenError::TooManyProcesses);
     };
     let directory = session.atomically(|session| session.create(&[])).map_err(|stopped| {
         system("put the directory into the region")(io::Error::other(format!("{stopped:?}")))
     })?;
-    attach::leave(&domain, &session);
+    open::leave(&domain, &session);
     drop(session);
-    domain.map.complete(directory, leases.identity());
+    domain.map.complete(directory, liveness.identity());
     drop(domain);
     // As whoever opens it.
     let map = Map::open(file()?, layout_hash())?;
     let holder = holder()?;
-    let own = attach::take_record(&map, &holder)?;
-    power::attach(&map)?;
+    let own = open::take_record(&map, &holder)?;
+    clean_shutdown::attach(&map)?;
     let fork = ForkMark::new().map_err(system("mark this process"))?;
     Ok(Arc::new(RegionDomain::new(map, holder, own, fork)))
 }
 
-/// Moves the region to its place. False if its lease file does not stand beside that any more.
+/// Moves the region to its place. False if its liveness file does not stand beside that any more.
 fn publish(
     path: &Path,
     draft: &Draft,
     domain: &Arc<RegionDomain>,
     options: &Options,
 ) -> Result<bool, OpenError> {
-    let leases = &domain.leases;
-    let _gate = leases.take_gate(PATIENCE).map_err(system("wait for another maker"))?;
-    if !leases.is_at(&lease_path(path)).map_err(system("look at the lease file"))? {
+    let liveness = &domain.liveness;
+    let _gate = liveness.take_gate(GATE_TIMEOUT).map_err(system("wait for another maker"))?;
+    if !liveness.is_at(&liveness_path(path)).map_err(system("look at the liveness file"))? {
         return Ok(false);
     }
     if path.symlink_metadata().is_ok() {
         return Err(exists());
     }
     // Whatever the umask, and whatever mode the last region here had.
-    leases.set_mode(options.mode).map_err(system("set the lease file's mode"))?;
+    liveness.set_mode(options.mode).map_err(system("set the liveness file's mode"))?;
     // Who opens it in another thread of this process waits until we are on the list.
-    let known = attach::known(domain, draft.file())?;
-    let mut attached = attach::attached()?;
+    let known = open::known(domain, draft.file())?;
+    let mut attached = open::attached()?;
     draft.publish(path).map_err(system("create the region's file"))?;
     attached.push(known);
     Ok(true)
 }
 
-/// Removes the lease file, which we have made, if there is no region beside it.
-fn remove_lonely(path: &Path, lease: &Path, leases: &LeaseFile) {
-    let Ok(_gate) = leases.take_gate(PATIENCE) else { return };
+/// Removes the liveness file, which we have made, if there is no region beside it.
+fn remove_lonely(path: &Path, lock_file: &Path, liveness: &LivenessFile) {
+    let Ok(_gate) = liveness.take_gate(GATE_TIMEOUT) else { return };
     if path.symlink_metadata().is_err() {
-        let _ = leases.remove(lease);
+        let _ = liveness.remove(lock_file);
     }
 }
 
-/// Removes the region at `path` and its lease file. Processes that are attached go on with it.
+/// Removes the region at `path` and its liveness file. Processes that are attached go on with it.
 ///
 /// # Errors
 /// What the system says; [`Unusable::NotARegion`](crate::region::Unusable::NotARegion) if the file is none,
 /// [`Unusable::Link`](crate::region::Unusable::Link) if it is a symbolic link.
 pub fn remove(path: &Path) -> Result<(), OpenError> {
-    let lease = lease_path(path);
+    let lock_file = liveness_path(path);
     for _ in 0..TRIES {
         let region = Found::at(path)?;
-        let leases = match LeaseFile::open(&lease, 0, Some(region.lease)) {
-            Ok(leases) => Some(leases),
+        let liveness = match LivenessFile::open(&lock_file, 0, Some(region.lock_file)) {
+            Ok(liveness) => Some(liveness),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(system("open the lease file")(error)),
+            Err(error) => return Err(system("open the liveness file")(error)),
         };
-        let gate = leases.as_ref().map(|leases| leases.take_gate(PATIENCE)).transpose();
+        let gate = liveness.as_ref().map(|liveness| liveness.take_gate(GATE_TIMEOUT)).transpose();
         let _gate = gate.map_err(system("wait for a maker"))?;
-        if let Some(leases) = &leases
-            && !leases.is_at(&lease).map_err(system("look at the lease file"))?
+        if let Some(liveness) = &liveness
+            && !liveness.is_at(&lock_file).map_err(system("look at the liveness file"))?
         {
             continue; // Another has removed the two.
         }
         if !file::remove(path, region.identity).map_err(system("remove the region's file"))? {
             continue; // Another has removed it, or put another there.
         }
-        if let Some(leases) = &leases {
+        if let Some(liveness) = &liveness {
             // After the region: should we die in between, the next region here has it.
-            leases.remove(&lease).map_err(system("remove the lease file"))?;
+            liveness.remove(&lock_file).map_err(system("remove the liveness file"))?;
         }
         return Ok(());
     }
@@ -207,16 +207,16 @@ pub fn remove(path: &Path) -> Result<(), OpenError> {
 /// A file that begins as a region does.
 struct Found {
     identity: Identity,
-    /// The lease file that it names, if it does.
-    lease: Identity,
+    /// The liveness file that it names, if it does.
+    lock_file: Identity,
 }
 
 impl Found {
     fn at(path: &Path) -> Result<Self, OpenError> {
-        let file = attach::open_region(path, false)?;
-        let lease = layout::recognise(&file)?;
+        let file = open::open_region(path, false)?;
+        let lock_file = layout::recognise(&file)?;
         let identity = file::identity(&file).map_err(system("look at the region's file"))?;
-        Ok(Found { identity, lease })
+        Ok(Found { identity, lock_file })
     }
 }
 
@@ -227,32 +227,32 @@ mod tests {
     #[test]
     fn who_moves_a_region_to_its_place_or_removes_it_stands_at_the_gate() {
         let path = std::env::temp_dir().join(format!("contempo-gate-{}", std::process::id()));
-        let (lease, options) = (lease_path(&path), Options::default());
-        let _ = (std::fs::remove_file(&path), std::fs::remove_file(&lease));
-        let patience = Duration::from_secs(1);
+        let (lock_file, options) = (liveness_path(&path), Options::default());
+        let _ = (std::fs::remove_file(&path), std::fs::remove_file(&lock_file));
+        let timeout = Duration::from_secs(1);
         // Whether the other is at the gate by then, or comes later: the file must not be there yet.
         let meanwhile = Duration::from_millis(150);
-        let (leases, _) = LeaseFile::open_or_make(&lease, 0o600, 0).unwrap();
+        let (liveness, _) = LivenessFile::open_or_make(&lock_file, 0o600, 0).unwrap();
         std::thread::scope(|scope| {
-            let gate = leases.take_gate(patience).unwrap();
+            let gate = liveness.take_gate(timeout).unwrap();
             let maker = scope.spawn(|| create(&path, &options).map(drop));
             std::thread::sleep(meanwhile);
             assert!(!path.exists(), "a region came to its place without the gate");
-            // Its maker finds that the lease file has gone, and makes another.
-            std::fs::remove_file(&lease).unwrap();
+            // Its maker finds that the liveness file has gone, and makes another.
+            std::fs::remove_file(&lock_file).unwrap();
             drop(gate);
             maker.join().unwrap().unwrap();
         });
-        attach::open(&path).unwrap();
-        let leases = LeaseFile::open(&lease, 0, None).unwrap();
+        open::open(&path).unwrap();
+        let liveness = LivenessFile::open(&lock_file, 0, None).unwrap();
         std::thread::scope(|scope| {
-            let gate = leases.take_gate(patience).unwrap();
+            let gate = liveness.take_gate(timeout).unwrap();
             let remover = scope.spawn(|| remove(&path));
             std::thread::sleep(meanwhile);
             assert!(path.exists(), "a region was removed without the gate");
             drop(gate);
             remover.join().unwrap().unwrap();
         });
-        assert!(!path.exists() && !lease.exists());
+        assert!(!path.exists() && !lock_file.exists());
     }
 }

@@ -5,15 +5,15 @@
 
 use crate::domain::Domain;
 use crate::region::block::{Age, FREES_CELL, RegionCell, RegionVersion, age};
-use crate::region::check::report::Wrong;
 use crate::region::domain::RegionDomain;
 use crate::region::memory::Whose;
 use crate::region::recover::{ClearingUp, Last, go_through, is_dead};
 use crate::region::search::Free;
+use crate::region::verify::report::Wrong;
+use contempo_alloc::region::epoch::OwnershipEpoch;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::Incarnation;
 use contempo_alloc::region::superblock::Superblock;
-use contempo_alloc::region::tenure::Tenure;
 use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
@@ -124,8 +124,8 @@ impl<'d> Judge<'d> {
         let (domain, mut plan) = (self.domain, Plan::default());
         let is_dead = |slot: &u32| self.holder(*slot) == Holder::Dead;
         let dead: Vec<u32> = (0..domain.map.identity().slots).filter(is_dead).collect();
-        let last_of = |tenure: Tenure| {
-            let slot = Some(tenure.slot()).filter(is_dead)?;
+        let last_of = |epoch: OwnershipEpoch| {
+            let slot = Some(epoch.slot()).filter(is_dead)?;
             Some(Last::look(slot, domain.table().descriptor(slot)))
         };
         go_through(domain, &dead, last_of, &mut plan);
@@ -194,7 +194,7 @@ impl<'d> Judge<'d> {
     /// Has the version a stamp that no commit has drawn?
     fn is_ahead(&self, version: &RegionVersion) -> bool {
         // Acquire, partner: the store of the stamp, which was drawn from the clock before.
-        let stamp = version.header.who_when.load(Ordering::Acquire).stamp();
+        let stamp = version.header.version_tag.load(Ordering::Acquire).stamp();
         stamp.is_some_and(|stamp| stamp > self.domain.clock().now())
     }
 
@@ -220,7 +220,7 @@ impl<'d> Judge<'d> {
                 || self.is_being_replaced(handle, head);
             return if is_its { Verdict::Good } else { Verdict::Wrong(Wrong::LostVersion) };
         }
-        match version.header.who_when.load(Ordering::Acquire).owner() {
+        match version.header.version_tag.load(Ordering::Acquire).owner() {
             Some(owner) if !self.is_underway(owner) => Verdict::Wrong(Wrong::StaleClaim),
             _ => Verdict::Good,
         }
@@ -248,7 +248,7 @@ impl<'d> Judge<'d> {
         if version.cell.load(Ordering::Relaxed) != handle.bits() {
             return Verdict::Wrong(Wrong::OthersVersion);
         }
-        let claimed = version.header.who_when.load(Ordering::Acquire).owner();
+        let claimed = version.header.version_tag.load(Ordering::Acquire).owner();
         let frees = version.has(FREES_CELL) && !claimed.is_some_and(|it| self.is_underway(it));
         if frees { Verdict::Wrong(Wrong::FreedCellInUse) } else { Verdict::Good }
     }

@@ -1,11 +1,11 @@
 //! Queues between processes: two counters in memory that they share.
 //!
-//! A line is to processes what a [`queue`](crate::contention::queue) is to threads, and is used in the same way: who has lost
+//! A line is to processes what a [`queue`](crate::contention::lock_queue) is to threads, and is used in the same way: who has lost
 //! waits in it, outside any transaction, holding nothing; the first lets others pass for a while, by its own
-//! timer, leaves, and presses. It is a hint: nothing rests on it but who runs when. So it has no list, which
+//! timer, leaves, and escalates. It is a hint: nothing rests on it but who runs when. So it has no list, which
 //! a death could leave half-linked. Who joins draws a ticket; the first is who has the ticket at the head;
-//! who leaves moves the head on, from its own ticket only. Who has died in a line does not move the head: then
-//! the next one does, after it has seen it stand still for a lease ([`skip`](Line::skip)). Should the skipped one be
+//! who leaves moves the head on, from its own ticket only. Who has died in a queue does not move the head: then
+//! the next one does, after it has seen it stand still for a grace period ([`skip`](TicketQueue::skip)). Should the skipped one be
 //! merely slow, then it finds that it was passed over, and does as if it were the first.
 //!
 //! Counters and tickets wrap.
@@ -21,7 +21,7 @@ use crate::primitives::{AtomicU32, CHECKED, Ordering};
 /// | `head`, the first's ticket | the first, when it leaves; or who finds that it stands still |
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
-pub struct Line {
+pub struct TicketQueue {
     head: AtomicU32,
     tail: AtomicU32,
     /// Who has drawn the last few tickets: lower half of the ticket, and slot plus 1, or 0 if that thread has gone out of
@@ -37,7 +37,7 @@ const TOO_MANY: u32 = 1 << 16;
 /// Attempts at one's leaving out of order: the head moves on meanwhile.
 const JUMPS: u32 = 8;
 
-impl Line {
+impl TicketQueue {
     /// Joins at the end: a ticket for `slot`.
     pub fn join(&self, slot: u32) -> u32 {
         // SeqCst, partner: `wake_first`: who leaves and does not see that we have joined has moved the head on before,
@@ -59,7 +59,7 @@ impl Line {
         if is_its { slot.checked_sub(1) } else { None }
     }
 
-    /// The thread of this ticket waits no more, wherever in the line it is. True if the next one is the first now; else
+    /// The thread of this ticket waits no more, wherever in the queue it is. True if the next one is the first now; else
     /// it is passed over by those who come to it.
     pub fn abandon(&self, ticket: u32) -> bool {
         if !CHECKED && self.holder(ticket).is_some() {
@@ -83,7 +83,7 @@ impl Line {
         self.head.load(Ordering::SeqCst)
     }
 
-    /// How many wait before this ticket. 0: it is the first, or was passed over, or the line makes no sense.
+    /// How many wait before this ticket. 0: it is the first, or was passed over, or the queue makes no sense.
     pub fn ahead(&self, ticket: u32) -> u32 {
         let ahead = ticket.wrapping_sub(self.head());
         if ahead < TOO_MANY { ahead } else { 0 }
@@ -107,7 +107,7 @@ impl Line {
         self.move_on(head)
     }
 
-    /// Leaves before it is one's turn: everybody before this ticket is passed over. Also puts a line in order whose
+    /// Leaves before it is one's turn: everybody before this ticket is passed over. Also puts a queue in order whose
     /// counters make no sense. True if there is a new first.
     pub fn jump(&self, ticket: u32) -> bool {
         for _ in 0..JUMPS {
@@ -192,52 +192,55 @@ mod tests {
 
     #[test]
     fn the_first_is_who_came_first_and_nobody_is_passed_over_twice() {
-        let line = Line::default();
-        let [a, b, c] = std::array::from_fn(|_| line.join(0));
-        assert_eq!([a, b, c].map(|ticket| line.ahead(ticket)), [0, 1, 2]);
-        assert!(line.skip(line.head()) && !line.leave(a), "it was passed over");
-        assert_eq!([a, b, c].map(|ticket| line.ahead(ticket)), [0, 0, 1]);
-        assert!(!line.skip(a), "from a head that has moved on");
-        assert!(line.leave(b) && line.leave(c));
-        assert_eq!(line.ahead(line.join(0)), 0);
+        let queue = TicketQueue::default();
+        let [a, b, c] = std::array::from_fn(|_| queue.join(0));
+        assert_eq!([a, b, c].map(|ticket| queue.ahead(ticket)), [0, 1, 2]);
+        assert!(queue.skip(queue.head()) && !queue.leave(a), "it was passed over");
+        assert_eq!([a, b, c].map(|ticket| queue.ahead(ticket)), [0, 0, 1]);
+        assert!(!queue.skip(a), "from a head that has moved on");
+        assert!(queue.leave(b) && queue.leave(c));
+        assert_eq!(queue.ahead(queue.join(0)), 0);
     }
 
     #[test]
     fn the_holders_of_the_last_tickets_are_known() {
-        let line = Line::default();
-        assert_eq!(line.holder(0), None, "nobody has drawn it");
-        let tickets: Vec<u32> = (0..10).map(|number| line.join(4095 - number)).collect();
-        let holders: Vec<_> = tickets.iter().map(|ticket| line.holder(*ticket)).collect();
+        let queue = TicketQueue::default();
+        assert_eq!(queue.holder(0), None, "nobody has drawn it");
+        let tickets: Vec<u32> = (0..10).map(|number| queue.join(4095 - number)).collect();
+        let holders: Vec<_> = tickets.iter().map(|ticket| queue.holder(*ticket)).collect();
         assert_eq!(holders[..2], [None; 2], "long ago");
         let last: Vec<_> = (2..10).map(|number| Some(4095 - number)).collect();
         assert_eq!(holders[2..], last);
-        assert_eq!(line.holder(tickets[9].wrapping_add(8)), None, "not yet");
+        assert_eq!(queue.holder(tickets[9].wrapping_add(8)), None, "not yet");
     }
 
     #[test]
     fn what_was_abandoned_in_the_middle_is_known_to_be_passed_over() {
-        let line = Line::default();
-        let [a, b, c, d] = std::array::from_fn(|slot| line.join(slot as u32));
-        assert!(!line.abandon(b), "it is not the first");
-        assert_eq!([a, b, c].map(|ticket| line.is_abandoned(ticket)), [false, true, false]);
-        assert_eq!((line.holder(a), line.holder(b)), (Some(0), None));
-        assert!(line.leave(a) && line.is_abandoned(line.head()) && line.skip(b));
-        assert!(line.abandon(c), "the next one is the first at once");
-        assert_eq!(line.ahead(d), 0);
+        let queue = TicketQueue::default();
+        let [a, b, c, d] = std::array::from_fn(|slot| queue.join(slot as u32));
+        assert!(!queue.abandon(b), "it is not the first");
+        assert_eq!([a, b, c].map(|ticket| queue.is_abandoned(ticket)), [false, true, false]);
+        assert_eq!((queue.holder(a), queue.holder(b)), (Some(0), None));
+        assert!(queue.leave(a) && queue.is_abandoned(queue.head()) && queue.skip(b));
+        assert!(queue.abandon(c), "the next one is the first at once");
+        assert_eq!(queue.ahead(d), 0);
     }
 
     #[test]
     fn tickets_wrap_and_nonsense_makes_nobody_wait() {
-        let line = Line {
+        let queue = TicketQueue {
             head: AtomicU32::new(u32::MAX),
             tail: AtomicU32::new(u32::MAX),
-            ..Line::default()
+            ..TicketQueue::default()
         };
-        let (a, b) = (line.join(0), line.join(0));
-        assert_eq!((line.ahead(a), line.ahead(b)), (0, 1));
-        assert!(line.leave(a) && line.ahead(b) == 0);
-        let damaged =
-            Line { head: AtomicU32::new(7), tail: AtomicU32::new(1 << 31), ..Line::default() };
+        let (a, b) = (queue.join(0), queue.join(0));
+        assert_eq!((queue.ahead(a), queue.ahead(b)), (0, 1));
+        assert!(queue.leave(a) && queue.ahead(b) == 0);
+        let damaged = TicketQueue {
+            head: AtomicU32::new(7),
+            tail: AtomicU32::new(1 << 31),
+            ..TicketQueue::default()
+        };
         let ticket = damaged.join(0);
         assert_eq!(damaged.ahead(ticket), 0);
         assert!(damaged.leave(ticket), "and puts it in order");
@@ -247,31 +250,31 @@ mod tests {
 
     #[test]
     fn who_leaves_out_of_order_takes_its_ticket_along() {
-        let line = Line::default();
-        let [a, b, c, d] = std::array::from_fn(|_| line.join(0));
-        assert!(line.jump(c), "it has waited for too long");
-        assert_eq!([a, b, d].map(|ticket| line.ahead(ticket)), [0, 0, 0]);
-        assert!(!line.leave(a) && !line.jump(b), "they were passed over");
-        assert!(line.leave(d));
-        assert_eq!(line.ahead(line.join(0)), 0);
+        let queue = TicketQueue::default();
+        let [a, b, c, d] = std::array::from_fn(|_| queue.join(0));
+        assert!(queue.jump(c), "it has waited for too long");
+        assert_eq!([a, b, d].map(|ticket| queue.ahead(ticket)), [0, 0, 0]);
+        assert!(!queue.leave(a) && !queue.jump(b), "they were passed over");
+        assert!(queue.leave(d));
+        assert_eq!(queue.ahead(queue.join(0)), 0);
     }
 
     #[test]
     fn who_becomes_the_first_is_woken_and_the_others_sleep_on() {
-        let line = Line::default();
-        let (first, second, third) = (line.join(0), line.join(0), line.join(0));
+        let queue = TicketQueue::default();
+        let (first, second, third) = (queue.join(0), queue.join(0), queue.join(0));
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| {
-                while line.ahead(second) > 0 {
-                    line.wait(second, line.head(), Duration::from_secs(3600));
+                while queue.ahead(second) > 0 {
+                    queue.wait(second, queue.head(), Duration::from_secs(3600));
                 }
-                line.leave(second)
+                queue.leave(second)
             });
-            assert!(line.leave(first));
-            line.wake_first();
+            assert!(queue.leave(first));
+            queue.wake_first();
             assert!(waiter.join().unwrap());
         });
-        assert_eq!(line.ahead(third), 0);
-        line.wait(third, third, Duration::from_millis(1)); // Comes back by itself.
+        assert_eq!(queue.ahead(third), 0);
+        queue.wait(third, third, Duration::from_millis(1)); // Comes back by itself.
     }
 }

@@ -69,7 +69,8 @@ fn a_cell_can_be_read_wherever_its_owner_has_stopped() {
         unsafe {
             assert_eq!(current(&domain, &cell), newest, "{at:?}");
             assert_eq!(is_current(&domain, &cell, old), !committed, "{at:?}");
-            let replaced = |bound| replaced_at(&domain, &cell, old, bound, WhoWhen::committed(0));
+            let replaced =
+                |bound| replaced_at(&domain, &cell, old, bound, VersionTag::committed(0));
             let stamp = owner.descriptor().stamp.load(Ordering::Relaxed);
             assert_eq!(replaced(domain.clock().now()), committed.then_some(stamp), "{at:?}");
             assert_eq!(replaced(before), None, "{at:?}");

@@ -11,8 +11,8 @@
 //! | somebody attaches: boot, then count, then the header is written back; then everything else | either the old header, and nothing has changed; or a count that is not `clean` |
 //! | the last one leaves: everything is written back, then `clean`, then the header is | a count that is not `clean`; or all of it |
 //!
-//! Who leaves at last reads the count first and then looks whether anybody has a lease. Who attaches takes its
-//! lease first and then counts. So if the count that is said to be clean is the present one, nobody has come
+//! Who leaves at last reads the count first and then looks whether anybody has a liveness lock. Who attaches takes its
+//! liveness lock first and then counts. So if the count that is said to be clean is the present one, nobody has come
 //! since.
 
 use crate::region::error::{OpenError, Unusable, system};
@@ -27,7 +27,7 @@ pub fn boot() -> [u64; 2] {
     [(number >> 64) as u64, number as u64]
 }
 
-/// May this region be opened? `is_in_use` says whether somebody has a lease: then the machine has not gone down since,
+/// May this region be opened? `is_in_use` says whether somebody has a liveness lock: then the machine has not gone down since,
 /// whatever the boot is called. (Containers may each have a name of their own for it.)
 ///
 /// # Errors
@@ -46,7 +46,7 @@ pub fn check(map: &Map, is_in_use: impl FnOnce() -> bool) -> Result<(), Unusable
     Ok(())
 }
 
-/// This process attaches. It has its lease already, and has changed nothing else yet.
+/// This process attaches. It has its liveness lock already, and has changed nothing else yet.
 ///
 /// # Errors
 /// If the header cannot be written back.
@@ -55,15 +55,15 @@ pub fn attach(map: &Map) -> Result<(), OpenError> {
     for (half, bits) in shared.boot.iter().zip(boot()) {
         half.store(bits, Ordering::Relaxed);
     }
-    // Release, partner: the acquire in `check`. SeqCst: counted after the lease was taken (module docs).
+    // Release, partner: the acquire in `check`. SeqCst: counted after the liveness lock was taken (module docs).
     shared.attachments.fetch_add(1, Ordering::SeqCst);
     map.write_header_back().map_err(system("write the region's header back"))
 }
 
-/// This process has left, and has given its lease up. `is_left` says whether nobody has a lease.
+/// This process has left, and has given its liveness lock up. `is_left` says whether nobody has a liveness lock.
 pub fn leave(map: &Map, is_left: impl FnOnce() -> bool) {
     let shared = map.shared();
-    // SeqCst, partner: `attach`. Before the look at the leases (module docs).
+    // SeqCst, partner: `attach`. Before the look at the liveness locks (module docs).
     let count = shared.attachments.load(Ordering::SeqCst);
     if count == 0 {
         return; // It has not come to its place yet.

@@ -1,15 +1,15 @@
-//! Who is alive: leases that the kernel takes back at death.
+//! Who is alive: liveness locks that the kernel takes back at death.
 //!
-//! A process that takes part holds a lock on one byte of a *lease file*. The kernel gives the lock up
+//! A process that takes part holds a lock on one byte of a *liveness file*. The kernel gives the lock up
 //! when the process ends, however it ends, and at no other time: not when it is stopped, not when its
 //! number is given to another, and it answers across pid namespaces. (`kill(pid, 0)` fails in all
 //! three.) These are the traditional record locks of POSIX: a forked child does not inherit them, so
-//! a child does not keep its dead parent alive. They have two traps, and a list of the process's lease
+//! a child does not keep its dead parent alive. They have two traps, and a list of the process's liveness lock
 //! files (`Open`) is there for both: closing *any* descriptor of the file drops all locks of the
 //! process, so there is one descriptor for each file, which is closed when nobody in the process holds
 //! anything; and the kernel does not tell two holders in one process apart, so the list does.
 //!
-//! A lease file is known by what is in it ([`MAGIC`]), or by device and inode, if a region names those. It comes to its
+//! A liveness file is known by what is in it ([`MAGIC`]), or by device and inode, if a region names those. It comes to its
 //! place with that in it, and is never written to again.
 
 use crate::region::file::{self, Draft, Identity};
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A lease file that this process has open.
+/// A liveness file that this process has open.
 #[derive(Debug)]
 struct Open {
     file: ManuallyDrop<File>,
@@ -38,8 +38,8 @@ struct Open {
     holders: AtomicU32,
 }
 
-/// The lease files that this process has open. Files are opened and closed under its lock, so no
-/// descriptor is closed while another holder of the same file has a lease.
+/// The liveness files that this process has open. Files are opened and closed under its lock, so no
+/// descriptor is closed while another holder of the same file has a liveness lock.
 static OPEN: PerProcess<Mutex<Vec<Arc<Open>>>> = PerProcess::new();
 
 fn another_file() -> io::Error {
@@ -51,23 +51,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One holder of leases. Dropping it gives up what it holds, and nothing else.
+/// One holder of liveness locks. Dropping it gives up what it holds, and nothing else.
 ///
-/// Leases are numbered within a *space*: regions that were made at the same place one after the other have the
-/// same lease file, and some may be in use still. Each has the space of its instance number.
+/// Liveness locks are numbered within a *space*: regions that were made at the same place one after the other have the
+/// same liveness file, and some may be in use still. Each has the space of its instance number.
 #[derive(Debug)]
-pub struct LeaseFile {
+pub struct LivenessFile {
     open: Arc<Open>,
     own: Mutex<BTreeSet<u64>>,
     /// Where the space begins.
     base: u64,
 }
 
-/// Leases in a space, as a power of two.
+/// Liveness locks in a space, as a power of two.
 const SPACE_BITS: u32 = 13;
 /// The place of the [`Gate`], beyond all spaces.
 const GATE: u64 = 1 << 62;
-/// What is in a lease file.
+/// What is in a liveness file.
 pub const MAGIC: [u8; 16] = *b"contempo leases\n";
 /// How often somebody looks whether the gate is free.
 const LOOK: Duration = Duration::from_millis(1);
@@ -75,7 +75,7 @@ const LOOK: Duration = Duration::from_millis(1);
 /// Held by who puts files to their place, or takes them away: one at a time, of all processes and threads.
 #[derive(Debug)]
 #[must_use = "the gate is given up when this is dropped"]
-pub struct Gate<'f>(&'f LeaseFile);
+pub struct Gate<'f>(&'f LivenessFile);
 
 impl Drop for Gate<'_> {
     fn drop(&mut self) {
@@ -84,19 +84,19 @@ impl Drop for Gate<'_> {
     }
 }
 
-impl LeaseFile {
-    /// Opens the file at `path`, for the leases of this space. If a region names its lease file, then this is `known`.
+impl LivenessFile {
+    /// Opens the file at `path`, for the liveness locks of this space. If a region names its liveness file, then this is `known`.
     ///
     /// # Errors
     /// What the system says; `AlreadyExists` if there is something else: a link, or a file that is neither `known` nor
-    /// begins as lease files do.
+    /// begins as liveness files do.
     pub fn open(path: &Path, space: u64, known: Option<Identity>) -> io::Result<Self> {
         let mut all = lock(OPEN.get()?);
         Self::find_or_open(&mut all, path, space, known)
     }
 
-    /// Opens a file that is to be none of this process's lease files. (To close another descriptor of one would drop
-    /// all leases.) None if it is one.
+    /// Opens a file that is to be none of this process's liveness files. (To close another descriptor of one would drop
+    /// all liveness locks.) None if it is one.
     ///
     /// # Errors
     /// As [`file::open`].
@@ -106,7 +106,7 @@ impl LeaseFile {
         if is_known(file::identity_at(path)?) {
             return Ok(None);
         }
-        // Not to be closed before it is known that nobody here has a lease in it.
+        // Not to be closed before it is known that nobody here has a liveness lock in it.
         let opened = ManuallyDrop::new(file::open(path, write)?);
         if is_known(file::identity(&opened)?) {
             return Ok(None); // Moved to this place since we looked: the descriptor stays open.
@@ -123,7 +123,7 @@ impl LeaseFile {
         loop {
             match Self::find_or_open(&mut all, path, space, None) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => return other.map(|leases| (leases, false)),
+                other => return other.map(|liveness| (liveness, false)),
             }
             let fork = ForkMark::new()?;
             let draft = Draft::new(path, mode)?;
@@ -133,7 +133,7 @@ impl LeaseFile {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
                 Ok(()) => {
-                    // Nobody in this process has a lease in a file that is new: it may be closed on the way out.
+                    // Nobody in this process has a liveness lock in a file that is new: it may be closed on the way out.
                     let identity = file::identity(draft.file())?;
                     let file = ManuallyDrop::new(draft.into_file()?);
                     return Ok((Self::add(&mut all, file, identity, fork, space), true));
@@ -159,7 +159,7 @@ impl LeaseFile {
             return Ok(found);
         }
         let fork = ForkMark::new()?;
-        // Not to be closed on any way out before it is known that nobody here has a lease in it.
+        // Not to be closed on any way out before it is known that nobody here has a liveness lock in it.
         let opened = ManuallyDrop::new(file::open(path, true).map_err(|error| {
             if error.kind() == io::ErrorKind::InvalidInput { another_file() } else { error }
         })?);
@@ -190,19 +190,19 @@ impl LeaseFile {
     }
 
     fn holder(open: Arc<Open>, space: u64) -> Self {
-        // Below the gate: 49 bits of the space, and 13 for each of its leases.
+        // Below the gate: 49 bits of the space, and 13 for each of its liveness locks.
         let base = space >> (64 - 49) << SPACE_BITS;
-        LeaseFile { open, own: Mutex::default(), base }
+        LivenessFile { open, own: Mutex::default(), base }
     }
 
-    /// Another holder of leases in the same file, of the same space.
+    /// Another holder of liveness locks in the same file, of the same space.
     ///
     /// # Errors
     /// What the system says.
     pub fn again(&self) -> io::Result<Self> {
         let _all = lock(OPEN.get()?);
         self.open.holders.fetch_add(1, Ordering::Relaxed);
-        Ok(LeaseFile { open: Arc::clone(&self.open), own: Mutex::default(), base: self.base })
+        Ok(LivenessFile { open: Arc::clone(&self.open), own: Mutex::default(), base: self.base })
     }
 
     /// Is this the file at `path`?
@@ -225,10 +225,10 @@ impl LeaseFile {
     ///
     /// # Errors
     /// `TimedOut`; or what the system says.
-    pub fn take_gate(&self, patience: Duration) -> io::Result<Gate<'_>> {
+    pub fn take_gate(&self, timeout: Duration) -> io::Result<Gate<'_>> {
         let begin = Instant::now();
         while !self.try_take_place(GATE)? {
-            if begin.elapsed() >= patience {
+            if begin.elapsed() >= timeout {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             std::thread::sleep(LOOK);
@@ -260,7 +260,7 @@ impl LeaseFile {
         }
     }
 
-    /// The place of a lease of ours.
+    /// The place of a liveness lock of ours.
     fn place(&self, index: u32) -> u64 {
         debug_assert!(index >> SPACE_BITS == 0);
         self.base | u64::from(index)
@@ -270,7 +270,7 @@ impl LeaseFile {
     fn check_parent(&self) -> io::Result<()> {
         if self.open.fork.is_child() {
             return Err(io::Error::other(
-                "the lease file was opened before this process was forked",
+                "the liveness file was opened before this process was forked",
             ));
         }
         Ok(())
@@ -285,7 +285,7 @@ impl LeaseFile {
         Ok(())
     }
 
-    /// Takes the lease `index` if nobody has it: no other process, and no holder in this one.
+    /// Takes the liveness lock `index` if nobody has it: no other process, and no holder in this one.
     ///
     /// # Errors
     /// What the system says, other than that it is taken.
@@ -312,7 +312,7 @@ impl LeaseFile {
         }
     }
 
-    /// Gives the lease `index` up, if this holder has it.
+    /// Gives the liveness lock `index` up, if this holder has it.
     ///
     /// # Errors
     /// What the system says.
@@ -331,7 +331,7 @@ impl LeaseFile {
         given_up
     }
 
-    /// Does somebody else have the lease `index`, in another process or in this one?
+    /// Does somebody else have the liveness lock `index`, in another process or in this one?
     ///
     /// # Errors
     /// What the system says.
@@ -339,7 +339,7 @@ impl LeaseFile {
         self.is_one_taken_by_another(index, 1)
     }
 
-    /// Does somebody else have one of `count` leases from `first` on?
+    /// Does somebody else have one of `count` liveness locks from `first` on?
     ///
     /// # Errors
     /// What the system says.
@@ -358,7 +358,7 @@ impl LeaseFile {
     }
 }
 
-impl Drop for LeaseFile {
+impl Drop for LivenessFile {
     fn drop(&mut self) {
         if self.open.fork.is_child() {
             return; // The parent's.
@@ -401,10 +401,10 @@ mod tests {
         path
     }
 
-    fn make(path: &Path) -> LeaseFile {
-        let (leases, made) = LeaseFile::open_or_make(path, 0o600, 0).unwrap();
+    fn make(path: &Path) -> LivenessFile {
+        let (liveness, made) = LivenessFile::open_or_make(path, 0o600, 0).unwrap();
         assert!(made);
-        leases
+        liveness
     }
 
     /// What a forked child says.
@@ -423,23 +423,23 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_shows_to_others_only_and_ends_with_its_holder() {
+    fn a_liveness_lock_shows_to_others_only_and_ends_with_its_holder() {
         let path = fresh("lease");
-        let leases = make(&path);
-        assert!(!LeaseFile::open_or_make(&path, 0o600, 0).unwrap().1, "it is there already");
-        assert!(leases.try_take(3).unwrap() && !leases.is_taken_by_another(3).unwrap());
+        let liveness = make(&path);
+        assert!(!LivenessFile::open_or_make(&path, 0o600, 0).unwrap().1, "it is there already");
+        assert!(liveness.try_take(3).unwrap() && !liveness.is_taken_by_another(3).unwrap());
         let child = in_child(|| {
             // Its parent's holder knows nothing of a child; its own does.
-            assert!(leases.try_take(4).is_err() && leases.is_taken_by_another(3).is_err());
-            let own = LeaseFile::open(&path, 0, None).unwrap();
+            assert!(liveness.try_take(4).is_err() && liveness.is_taken_by_another(3).is_err());
+            let own = LivenessFile::open(&path, 0, None).unwrap();
             let refused = matches!(own.try_take(3), Ok(false));
             let shown = matches!(own.is_taken_by_another(3), Ok(true));
             let among = matches!(own.is_one_taken_by_another(0, 64), Ok(true));
             refused && shown && among && matches!(own.try_take(4), Ok(true))
         });
         assert!(child);
-        assert!(!leases.is_taken_by_another(4).unwrap(), "the child is gone");
-        assert!(!leases.is_one_taken_by_another(0, 64).unwrap(), "nobody but we");
+        assert!(!liveness.is_taken_by_another(4).unwrap(), "the child is gone");
+        assert!(!liveness.is_one_taken_by_another(0, 64).unwrap(), "nobody but we");
         std::fs::remove_file(&path).unwrap();
     }
 
@@ -447,19 +447,19 @@ mod tests {
     fn spaces_do_not_meet_and_one_is_at_the_gate() {
         let path = fresh("spaces");
         let first = make(&path);
-        let other = LeaseFile::open(&path, 1 << 15, None).unwrap();
-        let last = LeaseFile::open(&path, u64::MAX, None).unwrap();
+        let other = LivenessFile::open(&path, 1 << 15, None).unwrap();
+        let last = LivenessFile::open(&path, u64::MAX, None).unwrap();
         for index in [0, 1, (1 << SPACE_BITS) - 1] {
             assert!(first.try_take(index).unwrap() && other.try_take(index).unwrap());
             assert!(last.try_take(index).unwrap() && !first.is_taken_by_another(index).unwrap());
         }
-        let patience = Duration::from_millis(5);
-        let gate = first.take_gate(patience).unwrap();
-        assert_eq!(other.take_gate(patience).unwrap_err().kind(), io::ErrorKind::TimedOut);
-        let outside = || LeaseFile::open(&path, 0, None).unwrap().take_gate(patience).is_err();
+        let timeout = Duration::from_millis(5);
+        let gate = first.take_gate(timeout).unwrap();
+        assert_eq!(other.take_gate(timeout).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let outside = || LivenessFile::open(&path, 0, None).unwrap().take_gate(timeout).is_err();
         assert!(in_child(outside), "another process");
         drop(gate);
-        drop(other.take_gate(patience).unwrap());
+        drop(other.take_gate(timeout).unwrap());
         std::fs::remove_file(&path).unwrap();
     }
 
@@ -472,7 +472,7 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
-                        drop(LeaseFile::open(&path, 7, None).unwrap());
+                        drop(LivenessFile::open(&path, 7, None).unwrap());
                     }
                 });
             }
@@ -480,7 +480,7 @@ mod tests {
                 let opens = in_child(|| {
                     // SAFETY: ends a child that hangs.
                     unsafe { libc::alarm(20) };
-                    LeaseFile::open(&path, 7, None).is_ok_and(|own| own.try_take(5).is_ok())
+                    LivenessFile::open(&path, 7, None).is_ok_and(|own| own.try_take(5).is_ok())
                 });
                 if !opens {
                     done.store(true, Ordering::Relaxed);
@@ -493,7 +493,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
     }
 
-    /// Does this process have the lease, as another one sees it?
+    /// Does this process have the liveness lock, as another one sees it?
     fn shows(path: &Path, index: u32) -> bool {
         // SAFETY: the child makes system calls only, and ends without running anything else.
         let child = unsafe { libc::fork() };
@@ -503,7 +503,7 @@ mod tests {
             // SAFETY: system calls on a name and a descriptor of our own.
             unsafe {
                 let file = libc::open(name.as_ptr(), options);
-                let mut lock = LeaseFile::lock(index.into(), 1, libc::F_WRLCK);
+                let mut lock = LivenessFile::lock(index.into(), 1, libc::F_WRLCK);
                 let asked = libc::fcntl(file, libc::F_GETLK, &raw mut lock);
                 let taken = lock.l_type != libc::F_UNLCK as libc::c_short;
                 libc::_exit(if asked == -1 { 2 } else { i32::from(taken) });
@@ -517,11 +517,11 @@ mod tests {
     }
 
     #[test]
-    fn holders_in_one_process_keep_each_others_leases() {
+    fn holders_in_one_process_keep_each_others_liveness_locks() {
         let path = fresh("holders");
         let first = make(&path);
         assert!(first.try_take(1).unwrap() && shows(&path, 1));
-        let second = LeaseFile::open(&path, 0, None).unwrap();
+        let second = LivenessFile::open(&path, 0, None).unwrap();
         assert!(!second.try_take(1).unwrap() && second.is_taken_by_another(1).unwrap());
         assert!(second.try_take(2).unwrap() && shows(&path, 2));
         second.give_up(1).unwrap();
@@ -531,7 +531,7 @@ mod tests {
         // At another name, and closed again: the same file.
         let moved = path.with_extension("moved");
         std::fs::rename(&path, &moved).unwrap();
-        drop(LeaseFile::open(&moved, 0, None).unwrap());
+        drop(LivenessFile::open(&moved, 0, None).unwrap());
         assert!(shows(&moved, 2));
         drop(second);
         assert!(!shows(&moved, 2));

@@ -1,8 +1,8 @@
 //! Queues for locks that they know nothing about: a key, and turns.
 //!
 //! A transaction that has lost waits in the queue of one cell, outside any transaction, holding
-//! nothing. The first of a queue lets others pass for a while, by its own timer, and then presses
-//! ([`turn`](crate::contention::turn)); so nobody need be told to hand over, and a release wakes at most two: the
+//! nothing. The first of a queue lets others pass for a while, by its own timer, and then escalates
+//! ([`turn`](crate::contention::turns)); so nobody need be told to hand over, and a release wakes at most two: the
 //! one that it calls, and the one that is first after that. Everyone else sleeps.
 //!
 //! A queue is a list behind a mutex that is only ever *tried*, for a bounded time. It is a hint:

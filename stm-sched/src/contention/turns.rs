@@ -1,6 +1,6 @@
 //! Turns: whose reservations count, and who is older.
 //!
-//! A transaction that has lost for too long *presses*: it reserves every cell that it touches, by
+//! A transaction that has lost for too long *escalates*: it reserves every cell that it touches, by
 //! putting a reference to its turn into the cell's lock pointer, and whoever is younger gives way.
 //! Whether a reservation counts is not written in the cell but in the one turn word of the
 //! descriptor that it names. So to take back all reservations of a turn, by their owner at its end,
@@ -8,7 +8,7 @@
 //! one compare-and-swap; lock pointers that still name it are stale, and are cleared by whoever meets
 //! them.
 
-use crate::contention::policy::{Lease, lease_needed};
+use crate::contention::policy::{Grace, grace_needed};
 use crate::descriptor::Descriptor;
 use crate::descriptor::table::Descriptors;
 use crate::primitives::Ordering;
@@ -26,7 +26,7 @@ impl Descriptor {
     pub fn next_turn(&self, phase: TurnPhase) -> TurnWord {
         let current = self.turn.load(Ordering::Relaxed);
         let next = TurnWord::new(current.next_ticket(), phase);
-        // SeqCst, partner: the load in `pressing`: who presses stores this and then looks at the
+        // SeqCst, partner: the load in `escalating`: who escalates stores this and then looks at the
         // cell's value; who claims swaps that value and then looks here.
         self.turn.store(next, Ordering::SeqCst);
         next
@@ -40,33 +40,33 @@ impl Descriptor {
         self.turn.store(current.with_phase(TurnPhase::Idle), Ordering::Release);
     }
 
-    /// A transaction begins to have bad luck: nothing is known about the lease that it needs.
-    pub fn reset_lease(&self) {
+    /// A transaction begins to have bad luck: nothing is known about the grace that it needs.
+    pub fn reset_grace(&self) {
         // Relaxed, both: policy. What is out of date makes somebody wait for the wrong time, once.
-        self.lease.store(0, Ordering::Relaxed);
+        self.grace.store(0, Ordering::Relaxed);
         self.revoked_at.store(0, Ordering::Relaxed);
     }
 
     /// An attempt of this thread's has failed at `now`, and its turn has not been ended yet. If others have revoked it
-    /// for want of a sign of life, it needs a longer lease.
-    pub fn lengthen_lease(&self, lease: Lease, now: u64) {
+    /// for want of a sign of life, it needs a longer grace.
+    pub fn lengthen_grace(&self, grace: Grace, now: u64) {
         // SeqCst, partner: `advance_turn` of whoever revokes it, which comes after the store of `revoked_at`.
         if self.turn.load(Ordering::SeqCst).phase() != TurnPhase::Revoked {
             return;
         }
         let revoked_at = self.revoked_at.load(Ordering::Relaxed);
         if revoked_at == 0 {
-            return; // By an older one that presses.
+            return; // By an older one that escalates.
         }
         self.revoked_at.store(0, Ordering::Relaxed);
-        let lease = self.current_lease(lease);
-        let needed = lease_needed(lease, now.saturating_sub(revoked_at));
-        self.lease.store(needed, Ordering::Relaxed);
+        let grace = self.current_grace(grace);
+        let needed = grace_needed(grace, now.saturating_sub(revoked_at));
+        self.grace.store(needed, Ordering::Relaxed);
     }
 
     /// For how long it is to be respected without a sign of life, in nanoseconds.
-    pub fn current_lease(&self, lease: Lease) -> u64 {
-        lease.of(self.lease.load(Ordering::Relaxed))
+    pub fn current_grace(&self, grace: Grace) -> u64 {
+        grace.of(self.grace.load(Ordering::Relaxed))
     }
 
     /// Moves the turn `from` on to `phase` from outside; false if it has moved on already.
@@ -78,19 +78,19 @@ impl Descriptor {
     }
 }
 
-/// The rank of whoever presses by this reservation, if it is in force.
-pub fn pressing(table: &impl Descriptors, reservation: Reservation) -> Option<Rank> {
+/// The rank of whoever escalates by this reservation, if it is in force.
+pub fn escalating(table: &impl Descriptors, reservation: Reservation) -> Option<Rank> {
     let descriptor = table.descriptor(reservation.slot);
     // SeqCst: see `next_turn`.
     let turn = descriptor.turn.load(Ordering::SeqCst);
-    (turn == TurnWord::new(reservation.ticket, TurnPhase::Pressing))
+    (turn == TurnWord::new(reservation.ticket, TurnPhase::Escalating))
         .then(|| descriptor.rank(reservation.slot))
 }
 
 /// Ends the force of a reservation from outside; true if that was our doing.
 pub fn revoke(table: &impl Descriptors, reservation: Reservation) -> bool {
-    let pressing = TurnWord::new(reservation.ticket, TurnPhase::Pressing);
-    table.descriptor(reservation.slot).advance_turn(pressing, TurnPhase::Revoked)
+    let escalating = TurnWord::new(reservation.ticket, TurnPhase::Escalating);
+    table.descriptor(reservation.slot).advance_turn(escalating, TurnPhase::Revoked)
 }
 
 /// As [`revoke`], at `now`, since its owner has given no sign of life.
@@ -110,15 +110,15 @@ mod tests {
     fn a_reservation_counts_while_its_turn_does() {
         let table = DescriptorTable::new();
         let (slot, descriptor) = table.take().unwrap();
-        let turn = descriptor.next_turn(TurnPhase::Pressing);
+        let turn = descriptor.next_turn(TurnPhase::Escalating);
         let reservation = Reservation { slot, ticket: turn.ticket() };
-        assert_eq!(pressing(&table, reservation), Some(Rank { value: Rank::NONE, slot }));
+        assert_eq!(escalating(&table, reservation), Some(Rank { value: Rank::NONE, slot }));
         assert!(revoke(&table, reservation) && !revoke(&table, reservation));
-        assert_eq!(pressing(&table, reservation), None);
-        let next = descriptor.next_turn(TurnPhase::Pressing);
+        assert_eq!(escalating(&table, reservation), None);
+        let next = descriptor.next_turn(TurnPhase::Escalating);
         assert_ne!(next.ticket(), turn.ticket());
-        assert_eq!(pressing(&table, reservation), None, "another turn of the same thread");
+        assert_eq!(escalating(&table, reservation), None, "another turn of the same thread");
         descriptor.end_turn();
-        assert_eq!(pressing(&table, Reservation { slot, ticket: next.ticket() }), None);
+        assert_eq!(escalating(&table, Reservation { slot, ticket: next.ticket() }), None);
     }
 }

@@ -1,18 +1,18 @@
-//! Opening regions; records and leases of processes. (Making them: `make`.)
+//! Opening regions; records and liveness locks of processes. (Making them: `make`.)
 
-use crate::region::current;
+use crate::region::create::{TRIES, layout_hash};
 use crate::region::domain::RegionDomain;
-use crate::region::make::{TRIES, layout_hash};
 use crate::region::recover::{self, Dead, is_cut_off, is_slot_of_the_dead};
 use crate::region::session::Session;
+use crate::region::thread_session;
 use contempo_alloc::reclaim::announcement::{self, Idle};
+use contempo_alloc::region::clean_shutdown;
 use contempo_alloc::region::error::{OpenError, Unusable, system};
 use contempo_alloc::region::file::{self, Identity};
 use contempo_alloc::region::fork::{ForkMark, PerProcess};
 use contempo_alloc::region::layout::{Incarnation, SlotRecord};
-use contempo_alloc::region::lease::{LeaseFile, started_at};
+use contempo_alloc::region::liveness::{LivenessFile, started_at};
 use contempo_alloc::region::map::Map;
-use contempo_alloc::region::power;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
 use std::fs::File;
@@ -70,8 +70,8 @@ struct List {
 /// A forked child has its own: a thread of its parent's that it does not have may have that one locked.
 static ATTACHED: PerProcess<List> = PerProcess::new();
 
-/// Where the lease file of the region at `path` lies.
-pub fn lease_path(path: &Path) -> PathBuf {
+/// Where the liveness file of the region at `path` lies.
+pub fn liveness_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lease");
     name.into()
@@ -113,7 +113,7 @@ fn find(
 }
 
 /// Attaches this process to the region at `path`. A symbolic link is followed first: then the region is that at the
-/// place where it leads, with the lease file beside that.
+/// place where it leads, with the liveness file beside that.
 ///
 /// # Errors
 /// Why it cannot; the file is left as it is.
@@ -125,7 +125,7 @@ pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
         let key = key_of(&file)?;
         match open_file(path, file, key) {
             // Perhaps both were removed, and made again, while we looked from one to the other.
-            Err(OpenError::Unusable(Unusable::LeaseFileReplaced))
+            Err(OpenError::Unusable(Unusable::LivenessFileReplaced))
                 if tries < TRIES && !is_at(path, key) =>
             {
                 tries += 1;
@@ -138,9 +138,9 @@ pub fn open(path: &Path) -> Result<Arc<RegionDomain>, OpenError> {
 /// Opens what may be the file of a region, and does not follow links.
 ///
 /// # Errors
-/// If it is a link, or one of this process's lease files; what the system says.
+/// If it is a link, or one of this process's liveness files; what the system says.
 pub(crate) fn open_region(path: &Path, write: bool) -> Result<File, OpenError> {
-    match LeaseFile::open_other(path, write) {
+    match LivenessFile::open_other(path, write) {
         Ok(Some(file)) => Ok(file),
         Ok(None) => Err(Unusable::NotARegion.into()),
         Err(_) if path.is_symlink() => Err(Unusable::Link.into()),
@@ -161,40 +161,42 @@ fn open_file(path: &Path, file: File, key: Identity) -> Result<Arc<RegionDomain>
         Err(attached) => attached,
     };
     let map = Map::open(file, layout_hash())?;
-    let [device, inode] = map.identity().lease;
+    let [device, inode] = map.identity().lock_file;
     let known = Some((device, inode));
-    let leases = match LeaseFile::open(&lease_path(path), map.identity().instance, known) {
-        Ok(leases) => leases,
+    let liveness = match LivenessFile::open(&liveness_path(path), map.identity().instance, known) {
+        Ok(liveness) => liveness,
         Err(error)
             if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) =>
         {
-            return Err(Unusable::LeaseFileReplaced.into());
+            return Err(Unusable::LivenessFileReplaced.into());
         }
-        Err(error) => return Err(system("open the lease file")(error)),
+        Err(error) => return Err(system("open the liveness file")(error)),
     };
-    if known != Some(leases.identity()) {
-        return Err(Unusable::LeaseFileReplaced.into());
+    if known != Some(liveness.identity()) {
+        return Err(Unusable::LivenessFileReplaced.into());
     }
     let processes = map.identity().processes;
-    power::check(&map, || leases.is_one_taken_by_another(0, processes).unwrap_or(false))?;
+    clean_shutdown::check(&map, || {
+        liveness.is_one_taken_by_another(0, processes).unwrap_or(false)
+    })?;
     let fork = ForkMark::new().map_err(system("mark this process"))?;
-    let own = take_record(&map, &leases)?;
-    power::attach(&map)?;
-    let domain = Arc::new(RegionDomain::new(map, leases, own, fork));
+    let own = take_record(&map, &liveness)?;
+    clean_shutdown::attach(&map)?;
+    let domain = Arc::new(RegionDomain::new(map, liveness, own, fork));
     attached.push(Known { key, region: Arc::downgrade(&domain) });
     drop(attached);
     // Whoever comes looks after those who are gone.
-    let done = current::with(&domain, |session| session.map(recover::reap))??;
+    let done = thread_session::with(&domain, |session| session.map(recover::reap))??;
     domain.cleared_up.get_or_init(|| done);
     Ok(domain)
 }
 
 /// Takes a record that no living process has.
-pub(crate) fn take_record(map: &Map, leases: &LeaseFile) -> Result<Incarnation, OpenError> {
+pub(crate) fn take_record(map: &Map, liveness: &LivenessFile) -> Result<Incarnation, OpenError> {
     for record in 0..map.identity().processes {
-        if leases.try_take(record).map_err(system("take a lease"))? {
+        if liveness.try_take(record).map_err(system("take a liveness lock"))? {
             let place = map.process(record);
-            // Only the lease's holder writes here. 48 bits, and never 0 (the maker's).
+            // Only the liveness lock's holder writes here. 48 bits, and never 0 (the maker's).
             let generation =
                 place.generation.load(Ordering::Acquire).wrapping_add(1) & ((1 << 48) - 1);
             let process = std::process::id();
@@ -264,13 +266,13 @@ fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
     let _alone = domain.recovering.lock().unwrap_or_else(PoisonError::into_inner);
     for slot in 0..map.identity().slots {
         let Some(record) = map.slot(slot) else { break };
-        let dead = Dead::find(domain, slot).map_err(system("look at the leases"))?;
+        let dead = Dead::find(domain, slot).map_err(system("look at the liveness"))?;
         let Some(dead) = dead else { continue };
         // SAFETY: as above; it becomes ours below, and until then nobody else's.
         let heir = unsafe { Session::new(domain, slot) };
         raise(slot);
         let work = heir.memory.work(domain);
-        // The slot's lease is held until the slot is ours: else another would find it dead, and clear it up under us.
+        // The slot's liveness lock is held until the slot is ours: else another would find it dead, and clear it up under us.
         let dead = [dead];
         recover::clear_up(&heir, &dead);
         drop(work);
@@ -311,11 +313,11 @@ impl Drop for RegionDomain {
         // Of a file that was cut off nothing is touched any more.
         let is_whole = !is_cut_off(self);
         // What the system refuses now, it does when the file is closed.
-        let _ = self.leases.give_up(self.own.record);
+        let _ = self.liveness.give_up(self.own.record);
         if is_whole {
             let processes = self.map.identity().processes;
-            let taken = || self.leases.is_one_taken_by_another(0, processes);
-            power::leave(&self.map, || taken().is_ok_and(|taken| !taken));
+            let taken = || self.liveness.is_one_taken_by_another(0, processes);
+            clean_shutdown::leave(&self.map, || taken().is_ok_and(|taken| !taken));
         }
         // Now whoever waits in `open` can attach anew.
         let own = std::ptr::from_ref(self);

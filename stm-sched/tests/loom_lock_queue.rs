@@ -3,7 +3,7 @@
 //! here, so a wake-up that is lost is a deadlock.
 #![cfg(contempo_loom)]
 
-use contempo_sched::contention::queue::{Joined, Queues};
+use contempo_sched::contention::lock_queue::{Joined, Queues};
 use contempo_sched::descriptor::table::DescriptorTable;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::Fault;

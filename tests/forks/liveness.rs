@@ -1,14 +1,14 @@
-//! A living process keeps its leases, whatever it opens, makes, drops and renames meanwhile.
+//! A living process keeps its liveness locks, whatever it opens, makes, drops and renames meanwhile.
 
 use crate::support::region::{Place, play, role};
-use contempo::shared::{OpenError, Options, Shared, Unusable, lease_path};
+use contempo::shared::{OpenError, Options, Shared, Unusable, liveness_path};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Barrier;
 
-/// Has this process a lease in that file, as another one sees it?
-fn has_lease(lease: &Path) -> bool {
-    let name = std::ffi::CString::new(lease.as_os_str().as_encoded_bytes()).unwrap();
+/// Has this process a liveness lock in that file, as another one sees it?
+fn is_alive(lock_file: &Path) -> bool {
+    let name = std::ffi::CString::new(lock_file.as_os_str().as_encoded_bytes()).unwrap();
     let own = std::process::id() as i32;
     // SAFETY: the child makes system calls only, and ends without running anything else.
     let child = unsafe { libc::fork() };
@@ -31,7 +31,7 @@ fn has_lease(lease: &Path) -> bool {
 }
 
 #[test]
-fn whoever_opens_a_region_while_it_is_left_has_a_lease() {
+fn whoever_opens_a_region_while_it_is_left_has_a_liveness_lock() {
     let place = Place::new();
     let path = place.path();
     let make = || drop(Shared::create(path, &Options::new().processes(1)).unwrap());
@@ -46,7 +46,10 @@ fn whoever_opens_a_region_while_it_is_left_has_a_lease() {
         let open = || {
             let shared = Shared::open(path).unwrap();
             std::thread::sleep(std::time::Duration::from_micros(500));
-            assert!(has_lease(&lease_path(path)), "round {round}: attached, and without a lease");
+            assert!(
+                is_alive(&liveness_path(path)),
+                "round {round}: attached, and without a liveness lock"
+            );
             drop(shared);
         };
         std::thread::scope(|scope| {
@@ -56,7 +59,7 @@ fn whoever_opens_a_region_while_it_is_left_has_a_lease() {
 }
 
 #[test]
-fn whoever_opens_a_region_while_it_is_made_has_a_lease() {
+fn whoever_opens_a_region_while_it_is_made_has_a_liveness_lock() {
     for round in 0..300 {
         let place = Place::new();
         let barrier = Barrier::new(2);
@@ -70,7 +73,7 @@ fn whoever_opens_a_region_while_it_is_made_has_a_lease() {
                 };
                 shared.root("x", 0_u64).unwrap();
                 barrier.wait();
-                assert!(has_lease(&lease_path(place.path())), "round {round}");
+                assert!(is_alive(&liveness_path(place.path())), "round {round}");
                 barrier.wait();
             });
             scope.spawn(|| {
@@ -85,7 +88,7 @@ fn whoever_opens_a_region_while_it_is_made_has_a_lease() {
 }
 
 #[test]
-fn a_region_that_cannot_be_opened_costs_no_lease() {
+fn a_region_that_cannot_be_opened_costs_no_liveness_lock() {
     let (place, other) = (Place::new(), Place::new());
     let shared = Shared::create(&place, &Options::new()).unwrap();
     shared.root("x", 0_u64).unwrap();
@@ -94,44 +97,50 @@ fn a_region_that_cannot_be_opened_costs_no_lease() {
         // The end of the scope would not wait for what the thread destroys when it ends: its session.
         made.join().unwrap();
     });
-    assert!(has_lease(&lease_path(place.path())));
-    // Another region where ours was, beside our lease file.
+    assert!(is_alive(&liveness_path(place.path())));
+    // Another region where ours was, beside our liveness file.
     let kept = place.path().with_extension("kept");
     std::fs::rename(place.path(), &kept).unwrap();
     std::fs::rename(other.path(), place.path()).unwrap();
     let opened = Shared::open(&place);
     std::fs::remove_file(&kept).unwrap();
-    assert!(matches!(opened, Err(OpenError::Unusable(Unusable::LeaseFileReplaced))), "{opened:?}");
-    assert!(has_lease(&lease_path(place.path())), "an `open` that failed has cost us our lease");
+    assert!(
+        matches!(opened, Err(OpenError::Unusable(Unusable::LivenessFileReplaced))),
+        "{opened:?}"
+    );
+    assert!(
+        is_alive(&liveness_path(place.path())),
+        "an `open` that failed has cost us our liveness lock"
+    );
 }
 
 /// A program that tries every file of a folder.
 #[test]
-fn a_lease_file_is_no_region_and_to_try_costs_no_lease() {
+fn a_liveness_file_is_no_region_and_to_try_costs_no_liveness_lock() {
     if let Some((_, place)) = role() {
-        assert_eq!(Shared::open(place).unwrap().overview().recoveries, 0, "taken for dead");
+        assert_eq!(Shared::open(place).unwrap().inspect().recoveries, 0, "taken for dead");
         return;
     }
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();
     let cell = shared.root("cell", 0_u64).unwrap();
     shared.atomically(|tx| tx.write(cell, &1)).unwrap();
-    let lease = lease_path(&place);
-    assert!(matches!(Shared::open(&lease), Err(OpenError::Unusable(Unusable::NotARegion))));
-    assert!(matches!(Shared::remove(&lease), Err(OpenError::Unusable(Unusable::NotARegion))));
-    let name = "a_lease_file_is_no_region_and_to_try_costs_no_lease";
+    let lock_file = liveness_path(&place);
+    assert!(matches!(Shared::open(&lock_file), Err(OpenError::Unusable(Unusable::NotARegion))));
+    assert!(matches!(Shared::remove(&lock_file), Err(OpenError::Unusable(Unusable::NotARegion))));
+    let name = "a_liveness_file_is_no_region_and_to_try_costs_no_liveness_lock";
     assert!(play(name, "opens", place.path()).wait().unwrap().success());
     shared.atomically(|tx| tx.write(cell, &2)).unwrap();
 }
 
 #[test]
-fn somebody_elses_file_is_no_lease_file_of_ours() {
+fn somebody_elses_file_is_no_liveness_file_of_ours() {
     let place = Place::new();
-    let lease = lease_path(&place);
-    std::fs::write(&lease, "precious").unwrap();
-    let mode = || std::fs::metadata(&lease).unwrap().permissions().mode();
+    let lock_file = liveness_path(&place);
+    std::fs::write(&lock_file, "precious").unwrap();
+    let mode = || std::fs::metadata(&lock_file).unwrap().permissions().mode();
     let before = mode();
     assert!(Shared::create(&place, &Options::new().mode(0o666)).is_err());
     assert!(Shared::remove(&place).is_err());
-    assert_eq!((std::fs::read(&lease).unwrap(), mode()), (b"precious".to_vec(), before));
+    assert_eq!((std::fs::read(&lock_file).unwrap(), mode()), (b"precious".to_vec(), before));
 }
