@@ -45,8 +45,7 @@ impl Shared {
 }
 
 impl Builder<'_> {
-    /// Make at most `attempts` attempts (at least one). Sleeping in `retry` counts as one, and so does each look
-    /// after 20 ms of it.
+    /// Make at most `attempts` attempts (at least one). Sleeping in `retry` counts as one, however long.
     pub const fn max_attempts(mut self, attempts: u32) -> Self {
         self.limits.max_attempts = Some(attempts);
         self

@@ -273,7 +273,7 @@ impl<'tx> Transaction<'tx> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn check(&self, condition: bool) -> Result<(), Interrupt> {
-        if condition { Ok(()) } else { self.retry() }
+        if condition && self.session.may_go_on() { Ok(()) } else { self.retry() }
     }
 
     /// [Retries](Self::retry), but for at most `timeout` from the first time that this transaction had to wait;

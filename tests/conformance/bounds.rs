@@ -296,10 +296,9 @@ pub(crate) fn the_timeout_of_a_side_that_was_not_needed_wakes_no_later_one<W: Bo
             world.atomically(|tx| {
                 tx.or_else(|tx| waiting_at_most::<W>(tx, &never, SOON), |_| Ok(0))
             });
-            // Two attempts: one that sleeps until the flag is set, and one that commits. (Where a sleeper looks from
-            // time to time, each look is one.)
-            let most = if W::SLEEPS_THROUGH { 2 } else { u32::MAX };
-            world.run(attempts(most), |tx| tx.check(tx.read(&flag)? == 1))
+            // Two attempts: one that sleeps until the flag is set, and one that commits. (A look from time to time is
+            // none.)
+            world.run(attempts(2), |tx| tx.check(tx.read(&flag)? == 1))
         });
         wait_until("it sleeps", || world.waits() > before);
         thread::sleep(5 * SOON);

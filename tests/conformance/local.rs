@@ -30,7 +30,7 @@ impl World for Local {
 
     const WRITES_ARE_BLIND: bool = true;
     const SLEEPS_THROUGH: bool = true;
-    const CHECKS_TELL_A_SIGNAL: bool = true;
+    const FOREIGN_SIGNAL: &'static str = "kept from another attempt";
     const HOW_TO_NEST: &'static [&'static str] =
         &["inside a transaction of the same thread", "f(tx)?", "tx.nested", "on_commit"];
 

@@ -45,7 +45,7 @@ impl World for Region {
 
     const WRITES_ARE_BLIND: bool = false;
     const SLEEPS_THROUGH: bool = false;
-    const CHECKS_TELL_A_SIGNAL: bool = false;
+    const FOREIGN_SIGNAL: &'static str = "Cancelled";
     const HOW_TO_NEST: &'static [&'static str] =
         &["inside a transaction of the same region", "on the same thread", "Pass the handle"];
 

@@ -22,8 +22,9 @@ pub(crate) trait World: Clone + Send + Sync + 'static {
     /// Does a sleeper sleep until something that it has read changes? (In a region it looks every 20 ms, since the
     /// process that should wake it may have died, and cells share the words that sleepers sleep on.)
     const SLEEPS_THROUGH: bool;
-    /// After a signal that was swallowed, does `check` fail even if its condition holds?
-    const CHECKS_TELL_A_SIGNAL: bool;
+    /// How a closure ends that returns a signal which is none of its attempt's. (In a region with an error: it may
+    /// belong to a transaction of another region, which repeats.)
+    const FOREIGN_SIGNAL: &'static str;
     /// What the panic about a transaction inside a transaction tells to do.
     const HOW_TO_NEST: &'static [&'static str];
 

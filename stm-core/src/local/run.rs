@@ -323,7 +323,7 @@ impl Attempts for Context {
         None
     }
 
-    fn go_on(&self, retreat: Retreat, bounds: Bounds) -> Result<(), Infallible> {
+    fn go_on(&self, retreat: Retreat, bounds: Bounds) -> Result<bool, Infallible> {
         if matches!(retreat.before_next, BeforeNext::Change { .. }) {
             // Destructors may run, and transactions in them.
             self.outside(|| self.reclaimer.hand_over());
@@ -344,7 +344,7 @@ impl Attempts for Context {
             self.escalate_if_due();
         }
         self.begin_session();
-        Ok(())
+        Ok(true)
     }
 
     fn outside<R>(&self, code: impl FnOnce() -> R) -> R {

@@ -73,15 +73,16 @@ impl Waiting {
     }
 
     /// Waits until the word changes, or until a time-out or the deadline ends; for a [`NAP`] at most. Spins first.
+    /// False if it was that: then nothing is known to have happened.
     pub(crate) fn sleep(
         self,
         domain: &RegionDomain,
         spinning: &Spinning,
         deadline: Option<Instant>,
-    ) {
+    ) -> bool {
         let word = &domain.map.shared().wake[self.word];
         if self.changed || spinning.spin_until(|| word.was_raised_since(self.seen)) {
-            return;
+            return true;
         }
         let left =
             earlier(self.wake_at, deadline).map(|end| end.saturating_duration_since(instant()));
@@ -89,5 +90,6 @@ impl Waiting {
         if !longest.is_zero() {
             word.sleep(self.seen, Some(longest));
         }
+        longest < NAP || word.was_raised_since(self.seen)
     }
 }

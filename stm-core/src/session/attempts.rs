@@ -57,8 +57,9 @@ pub(crate) trait Attempts: Parts {
     /// Does the reason for the retreat end the transaction, or would it if this was the `last` attempt that its
     /// bounds allow?
     fn is_over(&self, retreat: &mut Self::Retreat<'_>, last: bool) -> Option<Self::End>;
-    /// Waits until there may be a point in another attempt, and enters the transaction again.
-    fn go_on(&self, retreat: Self::Retreat<'_>, bounds: Bounds) -> Result<(), Self::End>;
+    /// Waits until there may be a point in another attempt, and enters the transaction again. False if nothing
+    /// has happened, and the next attempt is but a look whether something was missed: that does not count.
+    fn go_on(&self, retreat: Self::Retreat<'_>, bounds: Bounds) -> Result<bool, Self::End>;
     /// Calls user code outside of the transaction: it may come back to this thread's session, and may never
     /// return.
     fn outside<R>(&self, code: impl FnOnce() -> R) -> R;
@@ -157,7 +158,9 @@ pub(crate) fn run<S: Attempts, R, E>(
                 }
             },
         };
-        again(session, retreat, attempts, bounds)?;
+        if !again(session, retreat, attempts, bounds)? {
+            attempts -= 1;
+        }
     }
 }
 
@@ -219,7 +222,7 @@ fn again<S: Attempts, E>(
     mut retreat: Retreat<'_, S>,
     attempts: u32,
     bounds: Bounds,
-) -> Result<(), Failed<E, S::End>> {
+) -> Result<bool, Failed<E, S::End>> {
     session.outside(|| {
         events::aborted(retreat.cause);
         retreat.due.run(|| session.may_run_hooks());

@@ -31,6 +31,14 @@ impl Interrupt {
     }
 }
 
+impl std::fmt::Display for Interrupt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(
+            "the attempt was interrupted: pass this on, and the transaction repeats it or waits",
+        )
+    }
+}
+
 /// What operations inside a transaction return.
 pub type StmResult<T> = Result<T, Interrupt>;
 
@@ -66,6 +74,15 @@ impl<E> Abort<E> {
     /// Leave the transaction with this error.
     pub const fn error(error: E) -> Self {
         Abort(Reason::User(error))
+    }
+}
+
+impl<E: std::fmt::Display> std::fmt::Display for Abort<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Reason::Interrupt(interrupt) => interrupt.fmt(f),
+            Reason::User(error) => error.fmt(f),
+        }
     }
 }
 
@@ -135,4 +152,11 @@ impl<E: std::fmt::Display> std::fmt::Display for TryError<E> {
     }
 }
 
-impl<E: std::error::Error> std::error::Error for TryError<E> {}
+impl<E: std::error::Error> std::error::Error for TryError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            TryError::Exhausted(exhausted) => exhausted.source(),
+            TryError::User(error) => error.source(),
+        }
+    }
+}

@@ -81,6 +81,11 @@ impl Session {
         attempts::run(self, Bounds::from_now(limits), body)
     }
 
+    /// May the attempt go on? False once an operation of it was interrupted.
+    pub fn may_go_on(&self) -> bool {
+        self.is_open()
+    }
+
     /// Asks to wait for a change, but for at most `timeout` from the first time that this transaction had to
     /// wait: then it goes on.
     ///
@@ -345,8 +350,8 @@ impl Attempts for Session {
     }
 
     #[inline(always)]
-    fn is_plain(&self, attempts: u32) -> bool {
-        attempts == 1 && !self.hooked.get()
+    fn is_plain(&self, _: u32) -> bool {
+        !self.hooked.get()
     }
 
     #[inline(always)]
@@ -437,7 +442,7 @@ impl Attempts for Session {
         self.domain().is_corrupt().then_some(Stopped::Corrupt)
     }
 
-    fn go_on(&self, retreat: Retreat<'_>, bounds: Bounds) -> Result<(), Stopped> {
+    fn go_on(&self, retreat: Retreat<'_>, bounds: Bounds) -> Result<bool, Stopped> {
         let Retreat { why, before_next, suspended } = retreat;
         if let BeforeNext::Change { waiting, wrote } = &before_next
             && waiting.is_for_nothing(bounds.deadline)
@@ -445,12 +450,13 @@ impl Attempts for Session {
             would_sleep_for_ever(*wrote);
         }
         self.resume_transaction(suspended);
+        let mut counts = true;
         match before_next {
             BeforeNext::Change { waiting, .. } => {
                 self.descriptor().counters.waits.add(1);
                 // Nothing is to be held back for a thread that sleeps.
                 announcement::withdraw(self.descriptor());
-                waiting.sleep(self.domain(), &self.spinning, bounds.deadline);
+                counts = waiting.sleep(self.domain(), &self.spinning, bounds.deadline);
             }
             BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
             // Once more at least: it may draw on the reserve then, if it gives back what it needs.
@@ -474,7 +480,8 @@ impl Attempts for Session {
                 return Err(why);
             }
         }
-        Ok(())
+        self.hooked.set(true); // There is something to forget at the end.
+        Ok(counts)
     }
 
     fn outside<R>(&self, code: impl FnOnce() -> R) -> R {
