@@ -254,8 +254,25 @@ impl<C: Clock> Reclaimer<C> {
         }
     }
 
+    /// As [`retire`](Self::retire), for a commit that has replaced one version: all of it is in line.
+    ///
+    /// # Safety
+    /// As for [`retire`](Self::retire).
     #[inline(always)]
+    pub unsafe fn retire_one(&self, stamp: u64, block: Block) {
+        let retired = Retired { stamp, block };
+        if block.kind.weight == 0 { self.retired.push(retired) } else { self.push_weighty(retired) }
+    }
+
+    /// Out of line: in line it takes the registers of the loop over a transaction's plain versions.
+    #[cold]
+    #[inline(never)]
     fn retire_weighty(&self, retired: Retired) {
+        self.push_weighty(retired);
+    }
+
+    #[inline(always)]
+    fn push_weighty(&self, retired: Retired) {
         self.weighty.push(retired);
         self.weight.set(self.weight.get() + retired.block.kind.weight);
         if self.weight.get() >= HEAVY {

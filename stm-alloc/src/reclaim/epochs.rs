@@ -118,6 +118,16 @@ impl<C: Clock> Reclaimer<C> {
         *self.pinned.borrow_mut() = None;
     }
 
+    /// As [`retire`](Self::retire).
+    ///
+    /// # Safety
+    /// As for [`retire`](Self::retire).
+    #[inline]
+    pub unsafe fn retire_one(&self, stamp: u64, block: Block) {
+        // SAFETY: our caller's promise is the same.
+        unsafe { self.retire(stamp, block) };
+    }
+
     /// Retires a block that was replaced by a commit. (The caller counts these, once per commit.)
     ///
     /// # Safety

@@ -299,21 +299,23 @@ impl Context {
             return Ok(());
         }
         self.step(Step::Commit);
-        self.commit_writes(self.reads(), writes.entries(), null_mut()).map_err(|conflict| {
-            for write in writes.entries().iter().filter(|write| !write.base.is_null()) {
-                // SAFETY: given back: no longer in its cell.
-                unsafe { self.reclaimer.retire_now(write.version_block()) };
-            }
-            let cause = conflict.cause;
-            self.turns.meet(conflict);
-            cause
-        })
+        self.commit_writes::<false>(self.reads(), writes.entries(), null_mut()).map_err(
+            |conflict| {
+                for write in writes.entries().iter().filter(|write| !write.base.is_null()) {
+                    // SAFETY: given back: no longer in its cell.
+                    unsafe { self.reclaimer.retire_now(write.version_block()) };
+                }
+                let cause = conflict.cause;
+                self.turns.meet(conflict);
+                cause
+            },
+        )
     }
 
     /// Commits these writes, provided that these reads still hold, and that what they replace is
-    /// `expected` (unless null). What they replaced is retired.
+    /// `expected` (unless null). What they replaced is retired. `ONE`: there is one write.
     #[inline(always)]
-    pub(crate) fn commit_writes(
+    pub(crate) fn commit_writes<const ONE: bool>(
         &self,
         reads: &[ReadEntry<Native>],
         writes: &mut [WriteEntry<Native>],
@@ -321,7 +323,13 @@ impl Context {
     ) -> Result<(), Conflict<Native>> {
         let replaced = |stamp, base| {
             // SAFETY: replaced by this commit at its final stamp, by us alone.
-            unsafe { self.reclaimer.retire(stamp, base) }
+            unsafe {
+                if ONE {
+                    self.reclaimer.retire_one(stamp, base)
+                } else {
+                    self.reclaimer.retire(stamp, base)
+                }
+            }
         };
         // SAFETY: we are inside the transaction that found the cells and versions; the new
         // versions carry its claim.

@@ -112,7 +112,7 @@ pub(crate) unsafe fn commit<T>(
     // SAFETY: private. Relaxed: published by the swap that places the claim.
     unsafe { version.as_ref() }.version_tag.store(context.claim.get(), Ordering::Relaxed);
     let mut write = WriteEntry { cell, version: version.as_ptr(), base: null_mut(), kind };
-    match context.commit_writes(&[], std::slice::from_mut(&mut write), expected) {
+    match context.commit_writes::<true>(&[], std::slice::from_mut(&mut write), expected) {
         Ok(()) => Ok(write.base),
         Err(conflict) if write.base.is_null() => Err((conflict, block)),
         // SAFETY: it was given back: no longer in its cell.

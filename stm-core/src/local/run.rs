@@ -249,7 +249,7 @@ impl Attempts for Context {
     }
 
     #[inline(always)]
-    fn is_plain(&self, attempts: u32) -> bool {
+    fn is_plain(&self, attempts: u64) -> bool {
         attempts == 1 && !self.eventful.get()
     }
 

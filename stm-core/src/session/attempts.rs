@@ -36,7 +36,7 @@ pub(crate) trait Attempts: Parts {
     /// Commits the running attempt. An error means that it is interrupted: [`retreat`](Self::retreat) follows.
     fn commit(&self) -> Result<(), ()>;
     /// Is nothing to be run or told after a commit of attempt number `attempts`?
-    fn is_plain(&self, attempts: u32) -> bool;
+    fn is_plain(&self, attempts: u64) -> bool;
     /// Leaves a transaction that has committed and [is plain](Self::is_plain).
     fn end(&self);
     /// Leaves any transaction that has committed: the hooks that are due.
@@ -102,7 +102,7 @@ pub(crate) fn run<S: Attempts, R, E>(
     bounds: Bounds,
     mut body: impl FnMut(&S) -> Result<R, Abort<E>>,
 ) -> Result<R, Failed<E, S::End>> {
-    let mut attempts = 0_u32;
+    let mut attempts = 0_u64;
     session.enter().map_err(Failed::Stopped)?;
     loop {
         // Else addresses inside of the session, which most attempts do not need, are computed before the first.
@@ -111,7 +111,7 @@ pub(crate) fn run<S: Attempts, R, E>(
             leave(session);
             return Err(Failed::Stopped(end));
         }
-        attempts = u32::saturating_add(attempts, 1);
+        attempts += 1;
         let unwinding = Unwinding(session);
         let result = body(session);
         std::mem::forget(unwinding);
@@ -164,11 +164,16 @@ pub(crate) fn run<S: Attempts, R, E>(
     }
 }
 
+/// A number of attempts as users see it.
+fn shown(attempts: u64) -> u32 {
+    attempts.try_into().unwrap_or(u32::MAX)
+}
+
 /// After a commit that was not the plain case.
 #[cold]
 #[inline(never)]
-fn finish<S: Attempts>(session: &S, attempts: u32) {
-    let due = session.finish();
+fn finish<S: Attempts>(session: &S, attempts: u64) {
+    let (due, attempts) = (session.finish(), shown(attempts));
     session.outside(|| {
         events::committed(attempts);
         due.run(|| session.may_run_hooks());
@@ -220,14 +225,14 @@ impl<'s, S: Attempts> Retreat<'s, S> {
 fn again<S: Attempts, E>(
     session: &S,
     mut retreat: Retreat<'_, S>,
-    attempts: u32,
+    attempts: u64,
     bounds: Bounds,
 ) -> Result<bool, Failed<E, S::End>> {
     session.outside(|| {
         events::aborted(retreat.cause);
         retreat.due.run(|| session.may_run_hooks());
     });
-    let exhausted = bounds.check(attempts);
+    let exhausted = bounds.check(shown(attempts));
     if let Some(end) = session.is_over(&mut retreat.rest, exhausted.is_err()) {
         return Err(Failed::Stopped(end));
     }

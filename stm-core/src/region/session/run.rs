@@ -350,7 +350,7 @@ impl Attempts for Session {
     }
 
     #[inline(always)]
-    fn is_plain(&self, _: u32) -> bool {
+    fn is_plain(&self, _: u64) -> bool {
         !self.hooked.get()
     }
 
