@@ -1,12 +1,8 @@
 //! Bounds and time-outs of transactions in regions, and signals that belong to another transaction.
-#![cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 
-#[path = "support/region.rs"]
-mod region;
-
+use crate::support::region::{Place, elsewhere, fresh};
 use contempo::shared::{Abort, NoBlock, Options, Shared, TransactionError, TryError};
 use contempo::{Exhausted, TVar, atomically};
-use region::{Place, elsewhere, fresh};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -60,7 +56,7 @@ fn a_time_out_counts_from_the_first_wait_of_its_transaction() {
     let short = Duration::from_millis(30);
     for _ in 0..2 {
         // One that is exhausted while it waits leaves nothing to the next one.
-        let exhausted = shared.builder().max_attempts(2).run(|tx| {
+        let exhausted = shared.builder().timeout(short).run(|tx| {
             tx.read(cell)?;
             tx.retry_timeout(LONG)
         });
@@ -182,4 +178,27 @@ fn no_hook_runs_in_the_child_of_a_destructor_or_hook_that_forks() {
         unsafe { libc::waitpid(child.get(), &raw mut status, 0) };
         assert_eq!((libc::WEXITSTATUS(status), ran.get()), (0, 1), "in the child; here");
     }
+}
+
+#[test]
+fn changes_of_other_cells_use_up_no_attempts() {
+    let (_place, shared) = fresh();
+    let cells = [0, 1, 2].map(|n| shared.root(&format!("{n}"), 0_u64).unwrap());
+    let [x, y, other] = cells;
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| {
+            // Sleepers on several cells share a word, so each change of a cell that is slept on wakes them.
+            shared.builder().max_attempts(2).run(|tx| tx.check(tx.read(x)? + tx.read(y)? > 0))
+        });
+        let beside = scope.spawn(|| {
+            shared.atomically(|tx| tx.check(tx.read(other)? >= 20)).unwrap();
+        });
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(5));
+            shared.atomically(|tx| tx.modify(other, |n| n + 1)).unwrap();
+        }
+        shared.atomically(|tx| tx.write(x, &1)).unwrap();
+        sleeper.join().unwrap().unwrap();
+        beside.join().unwrap();
+    });
 }

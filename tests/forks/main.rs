@@ -2,6 +2,7 @@
 //! memory of all threads as they were at that moment, so few others should run beside.
 #![cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 
+mod bounds;
 mod deaths;
 mod hooks;
 mod liveness;

@@ -506,7 +506,7 @@ fn what_a_failed_scoped_part_has_written_and_read_goes_with_it() {
             let failed = tx.nested_scoped(|tx| {
                 tx.write(&cell, cage.canary(n))?;
                 assert_eq!(tx.read(&cell)?.sing(), n); // Lent, to the end of the part.
-                tx.write(&cell, cage.canary(n + 1))?;
+                tx.modify(&cell, |before| cage.canary(before.sing() + 1))?;
                 let inside = tx.nested_scoped(|tx| {
                     tx.write(&other, cage.canary(n))?;
                     Ok::<_, Abort<u64>>(tx.read(&other)?.sing())

@@ -117,3 +117,62 @@ fn removals_work_in_a_full_region() {
 fn updates_do_not_use_up_the_room_for_removals() {
     crate::support::reuse::updates_do_not_use_up_the_room_for_removals(|| ());
 }
+
+/// Fills a region of 4 MB with values of all sizes, until none has room. Cells of each size, the largest last.
+fn stuffed(shared: &Shared) -> Vec<contempo::shared::Cell<[u8]>> {
+    let mut cells = Vec::new();
+    for size in [3000, 2000, 500, 100, 20, 8, 0, 3000, 2000, 500, 100, 20, 8, 0] {
+        while let Ok(cell) = shared.atomically(|tx| tx.create(&vec![7; size][..])) {
+            cells.push(cell);
+        }
+    }
+    cells
+}
+
+#[test]
+fn a_transaction_that_frees_too_much_at_once_leaves_room_for_others() {
+    let (_place, shared) = small();
+    let map = Map::<u64, u64>::root(&shared, "map", 4).unwrap();
+    for n in 0..4000 {
+        shared.atomically(|tx| map.insert(tx, n, n)).unwrap();
+    }
+    let few: Vec<_> =
+        (0..3900).map(|_| shared.atomically(|tx| tx.create(&[][..])).unwrap()).collect();
+    let cells = stuffed(&shared);
+    let all = shared.atomically(|tx| few.iter().try_for_each(|cell| tx.free(*cell)));
+    assert!(matches!(all, Err(TransactionError::NoBlock(_))), "too few to show anything: {all:?}");
+    shared.collect().unwrap();
+    shared.atomically(|tx| tx.write(cells[0], &[1; 3000][..])).expect("a value of the same size");
+    for key in 0..4000 {
+        assert_eq!(shared.atomically(|tx| map.remove(tx, &key)).unwrap(), Some(key));
+    }
+}
+
+#[test]
+fn threads_that_free_one_cell_each_leave_room_for_others() {
+    let (_place, shared) = small();
+    let map = Map::<u64, u64>::root(&shared, "map", 4).unwrap();
+    for n in 0..4000 {
+        shared.atomically(|tx| map.insert(tx, n, n)).unwrap();
+    }
+    let mut cells = stuffed(&shared);
+    let stay = std::sync::Barrier::new(3);
+    std::thread::scope(|scope| {
+        for cell in [cells.pop().unwrap(), cells.pop().unwrap()] {
+            let (shared, stay) = (&shared, &stay);
+            let (freed, is_freed) = std::sync::mpsc::channel();
+            scope.spawn(move || {
+                freed.send(shared.atomically(|tx| tx.free(cell))).unwrap();
+                stay.wait(); // It lives on, and does nothing.
+            });
+            is_freed.recv().unwrap().unwrap();
+        }
+        shared
+            .atomically(|tx| tx.write(cells[0], &[1; 3000][..]))
+            .expect("a value of the same size");
+        for key in 0..4000 {
+            assert_eq!(shared.atomically(|tx| map.remove(tx, &key)).unwrap(), Some(key));
+        }
+        stay.wait();
+    });
+}

@@ -534,14 +534,16 @@ impl<C: Clock> Reclaimer<C> {
     }
 
     /// The thread ends or sleeps for long: frees what it can, leaves the rest to the others, and holds
-    /// nothing back.
+    /// nothing back. While a panic is under way it frees nothing: no destructor runs then.
     pub fn hand_over(&self) {
-        self.collect();
+        if !std::thread::panicking() {
+            self.collect();
+        }
         self.leave_weighty();
         if self.retired.len() > 0 {
             self.leave_all_of(&self.retired);
         }
-        if self.was_missed() {
+        if self.was_missed() && !std::thread::panicking() {
             self.collect();
         }
         // Destructors may have run transactions, which announce.

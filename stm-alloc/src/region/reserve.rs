@@ -77,6 +77,10 @@ impl Room {
     /// May an empty superblock of this class be closed? Then it is of no use for a while: until all that run now have
     /// ended. If so, it is not counted any more.
     pub(super) fn may_close(&mut self, class: usize) -> bool {
+        if class == FREEING && self.freeing > 1 {
+            self.freeing -= 1; // A spare one: whatever else is missing, it is of more use without a class.
+            return true;
+        }
         let without = match class {
             FREEING => Room { freeing: self.freeing.saturating_sub(1), ..*self },
             VALUES => Room {
@@ -123,6 +127,11 @@ mod tests {
         assert!(!Room { values: 7, ..lent }.is_whole());
         assert!(Room { values: 7, fresh: 1, ..lent }.is_whole(), "there is another superblock");
         assert!(!Room { freeing: 0, ..lent }.is_whole(), "nothing is left for those who free");
+        let mut spare = Room { all: 60, fresh: 0, freeing: 2, values: 0 };
+        assert!(
+            spare.may_close(FREEING) && !spare.may_close(FREEING),
+            "all but one of them may go"
+        );
         let mut last = lent;
         assert!(last.may_close(0) && !last.may_close(VALUES) && !last.may_close(FREEING));
         let mut two = Room { values: 30, ..lent };

@@ -135,11 +135,13 @@ impl<'m> Superblock<'m> {
         (SUPERBLOCK - SUPERBLOCK_HEADER) / SIZES[class]
     }
 
-    /// How many of its blocks are free, in use by nobody yet or again.
+    /// How many of its blocks are free, in use by nobody yet or again; or are retired, and so come back by themselves.
     pub(super) fn free_blocks(&self) -> usize {
         // Acquire, partner: the release in `put_to_use` and `SlotHeap::free`.
-        let is_free =
-            |block: &usize| Meta::from_bits(self.meta(*block).load(Ordering::Acquire)).is_free();
+        let is_free = |block: &usize| {
+            let meta = Meta::from_bits(self.meta(*block).load(Ordering::Acquire));
+            meta.is_free() || meta.retirer().is_some()
+        };
         self.room().1.saturating_sub(self.used()) + self.blocks().filter(is_free).count()
     }
 

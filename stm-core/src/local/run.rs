@@ -4,7 +4,7 @@ use crate::local::context::{self, Context, Suspended};
 use crate::local::transaction::Transaction;
 use crate::local::turns::Pause;
 use crate::local::wait;
-use crate::session::attempts::{self, Attempts, Failed, would_sleep_for_ever};
+use crate::session::attempts::{self, Attempts, Failed, Retreated, would_sleep_for_ever};
 use crate::session::bounds::{Bounds, Limits};
 use crate::session::error::{Abort, Exhausted, StmResult, TryError};
 use crate::session::hooks::{Due, Hooks};
@@ -294,7 +294,7 @@ impl Attempts for Context {
         None
     }
 
-    fn retreat(&self) -> (Cause, Due, Retreat) {
+    fn retreat(&self) -> Retreated<Retreat> {
         debug_assert!(!self.is_open(), "nothing has interrupted the attempt");
         let cause = self.interrupted.take().unwrap_or(Cause::Changed);
         self.descriptor.counters.count_abort(cause);
@@ -316,14 +316,14 @@ impl Attempts for Context {
         self.eventful.set(false);
         let suspended = self.suspend();
         self.end_session();
-        (cause, due, Retreat { before_next, suspended })
+        Retreated { cause, counts: true, due, rest: Retreat { before_next, suspended } }
     }
 
     fn is_over(&self, _: &mut Retreat, _: bool) -> Option<Infallible> {
         None
     }
 
-    fn go_on(&self, retreat: Retreat, bounds: Bounds) -> Result<bool, Infallible> {
+    fn go_on(&self, retreat: Retreat, bounds: Bounds) -> Result<(), Infallible> {
         if matches!(retreat.before_next, BeforeNext::Change { .. }) {
             // Destructors may run, and transactions in them.
             self.outside(|| self.reclaimer.hand_over());
@@ -344,7 +344,7 @@ impl Attempts for Context {
             self.escalate_if_due();
         }
         self.begin_session();
-        Ok(true)
+        Ok(())
     }
 
     fn outside<R>(&self, code: impl FnOnce() -> R) -> R {

@@ -72,11 +72,11 @@ impl Unpublished {
         ended && word.0 & Self::IN_USE == 0 && word.0 >> Self::PART != Self::MOST_PARTS
     }
 
-    /// A closure will look at it. False if one does already, or a reference is out.
+    /// A closure will look at it. False if one does already: then the use is that one's to end.
     pub(crate) fn begin_use<V>(prev: &AtomicPtr<V>) -> bool {
         let before = Self::of(prev);
         Unpublished(before.0 | Self::IN_USE).note(prev);
-        before.0 & (Self::LENT | Self::IN_USE) == 0
+        before.0 & Self::IN_USE == 0
     }
 
     /// Can nothing reach it any more, if it is written over or taken back in part `part`? If it was written

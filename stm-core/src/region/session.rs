@@ -132,6 +132,8 @@ pub struct Session {
     room: Cell<usize>,
     /// How long it waits in `retry`.
     pub(crate) timeouts: Timeouts,
+    /// What its last attempt had read, if that waited: a fingerprint.
+    waited_on: Cell<Option<u64>>,
     /// What to run once its outcome is known.
     hooks: RefCell<Hooks>,
     /// Is there any of that? (Asked at every end.)
@@ -182,6 +184,7 @@ impl Session {
             full: RefCell::new(None),
             room: Cell::new(0),
             timeouts: Timeouts::new(),
+            waited_on: Cell::new(None),
             hooks: RefCell::new(Hooks::new()),
             hooked: Cell::new(false),
         }

@@ -32,6 +32,8 @@ pub(crate) struct Waiting {
     for_nothing: bool,
     /// When a time-out of the attempt ends.
     wake_at: Option<Instant>,
+    /// Of which versions of which cells the attempt has read.
+    fingerprint: u64,
 }
 
 /// Marks every cell that the running attempt has read, and looks whether one has changed.
@@ -63,7 +65,14 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
     let wake_at = session.timeouts.begin_to_wait();
-    Waiting { word, seen, changed, for_nothing, wake_at }
+    let fingerprint = reads.iter().fold(0, |so_far: u64, read| {
+        let [cell, version] = [read.cell.addr() as u64, read.version.addr() as u64];
+        // Fibonacci hashing, in the order of the reads.
+        (so_far ^ cell.rotate_left(32) ^ version)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .rotate_left(29)
+    });
+    Waiting { word, seen, changed, for_nothing, wake_at, fingerprint }
 }
 
 impl Waiting {
@@ -72,17 +81,21 @@ impl Waiting {
         self.for_nothing && self.wake_at.is_none() && deadline.is_none()
     }
 
+    /// Tells whether two attempts have read the same versions of the same cells, in the same order.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
     /// Waits until the word changes, or until a time-out or the deadline ends; for a [`NAP`] at most. Spins first.
-    /// False if it was that: then nothing is known to have happened.
     pub(crate) fn sleep(
         self,
         domain: &RegionDomain,
         spinning: &Spinning,
         deadline: Option<Instant>,
-    ) -> bool {
+    ) {
         let word = &domain.map.shared().wake[self.word];
         if self.changed || spinning.spin_until(|| word.was_raised_since(self.seen)) {
-            return true;
+            return;
         }
         let left =
             earlier(self.wake_at, deadline).map(|end| end.saturating_duration_since(instant()));
@@ -90,6 +103,5 @@ impl Waiting {
         if !longest.is_zero() {
             word.sleep(self.seen, Some(longest));
         }
-        longest < NAP || word.was_raised_since(self.seen)
     }
 }

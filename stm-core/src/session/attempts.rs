@@ -51,18 +51,28 @@ pub(crate) trait Attempts: Parts {
     /// The closure has returned an [`Interrupt`] that is none of this attempt's: how that ends the transaction.
     /// Nothing, if it is to panic.
     fn foreign_interrupt(&self) -> Option<Self::End>;
-    /// Rolls an interrupted attempt back and leaves the transaction: why it was interrupted, the hooks that are
-    /// due, and what is to be done before the next attempt.
-    fn retreat(&self) -> (Cause, Due, Self::Retreat<'_>);
+    /// Rolls an interrupted attempt back and leaves the transaction.
+    fn retreat(&self) -> Retreated<Self::Retreat<'_>>;
     /// Does the reason for the retreat end the transaction, or would it if this was the `last` attempt that its
     /// bounds allow?
     fn is_over(&self, retreat: &mut Self::Retreat<'_>, last: bool) -> Option<Self::End>;
-    /// Waits until there may be a point in another attempt, and enters the transaction again. False if nothing
-    /// has happened, and the next attempt is but a look whether something was missed: that does not count.
-    fn go_on(&self, retreat: Self::Retreat<'_>, bounds: Bounds) -> Result<bool, Self::End>;
+    /// Waits until there may be a point in another attempt, and enters the transaction again.
+    fn go_on(&self, retreat: Self::Retreat<'_>, bounds: Bounds) -> Result<(), Self::End>;
     /// Calls user code outside of the transaction: it may come back to this thread's session, and may never
     /// return.
     fn outside<R>(&self, code: impl FnOnce() -> R) -> R;
+}
+
+/// What an attempt that was rolled back leaves.
+pub(crate) struct Retreated<Rest> {
+    /// Why it was interrupted.
+    pub(crate) cause: Cause,
+    /// False if it was but a look whether something had changed since the last one, and nothing had.
+    pub(crate) counts: bool,
+    /// The hooks that are due.
+    pub(crate) due: Due,
+    /// What is to be done before the next attempt.
+    pub(crate) rest: Rest,
 }
 
 /// Why a transaction has ended without a commit.
@@ -158,9 +168,8 @@ pub(crate) fn run<S: Attempts, R, E>(
                 }
             },
         };
-        if !again(session, retreat, attempts, bounds)? {
-            attempts -= 1;
-        }
+        attempts -= u64::from(!retreat.0.counts);
+        again(session, retreat, attempts, bounds)?;
     }
 }
 
@@ -189,29 +198,20 @@ fn leave<S: Attempts>(session: &S) {
 }
 
 /// Between two attempts of a transaction.
-struct Retreat<'s, S: Attempts + 's> {
-    cause: Cause,
-    due: Due,
-    rest: S::Retreat<'s>,
-}
+struct Retreat<'s, S: Attempts + 's>(Retreated<S::Retreat<'s>>);
 
 impl<'s, S: Attempts> Retreat<'s, S> {
-    fn new(session: &'s S) -> Self {
-        let (cause, due, rest) = session.retreat();
-        Retreat { cause, due, rest }
-    }
-
     /// Retreats, and drops what the closure has returned. If that panics, the hooks run all the same, and the
     /// panic ends the transaction.
     #[cold]
     #[inline(never)]
     fn dropping<T>(session: &'s S, value: T) -> Self {
         let value = Kept::new(value);
-        let mut retreat = Self::new(session);
+        let mut retreat = Retreat(session.retreat());
         let mut panics = FirstPanic::new();
         session.outside(|| panics.drop(value.into_inner()));
         if panics.happened() {
-            let due = std::mem::replace(&mut retreat.due, Due::nothing());
+            let due = std::mem::replace(&mut retreat.0.due, Due::nothing());
             contain(|| session.outside(|| due.run(|| session.may_run_hooks())));
         }
         panics.go_on();
@@ -224,10 +224,10 @@ impl<'s, S: Attempts> Retreat<'s, S> {
 #[inline(never)]
 fn again<S: Attempts, E>(
     session: &S,
-    mut retreat: Retreat<'_, S>,
+    Retreat(mut retreat): Retreat<'_, S>,
     attempts: u64,
     bounds: Bounds,
-) -> Result<bool, Failed<E, S::End>> {
+) -> Result<(), Failed<E, S::End>> {
     session.outside(|| {
         events::aborted(retreat.cause);
         retreat.due.run(|| session.may_run_hooks());

@@ -20,6 +20,7 @@ impl<C: Clock> Reclaimer<C> {
         if self.weighty.newest() >= announcement::oldest_since_swap::<C>(self.table, self.slot) {
             return false;
         }
+        let given_away = self.given_away.get();
         let reset = Reset::set(&self.collecting);
         if let Some(only) = self.weighty.only() {
             self.weighty.clear();
@@ -32,11 +33,11 @@ impl<C: Clock> Reclaimer<C> {
             self.free_several();
         }
         drop(reset);
-        if self.weighty.len() > 0 {
-            return false; // Retired by destructors, after the look.
+        if self.weighty.len() > 0 || self.given_away.get() != given_away {
+            return false; // Retired by destructors after the look, or by them and given away when they slept.
         }
         self.weight.set(0);
-        self.look_at.set(self.batch_at.get());
+        self.aim();
         true
     }
 

@@ -1,6 +1,7 @@
 //! What a thread does at the end of a transaction.
 
-use super::{BATCH, Reclaimer};
+use super::pace::FEW;
+use super::{BATCH, Left, Reclaimer};
 use crate::reclaim::announcement::Idle;
 use crate::reclaim::retired::HEAVY;
 use contempo_sched::clock::Clock;
@@ -31,9 +32,12 @@ impl<C: Clock> Reclaimer<C> {
         let mut looks = batch || (due && self.pace.allows_a_look(waiting, self.table.len()));
         if !looks {
             self.leave_weighty();
-            // Only if another thread is inside a transaction, which looks at its end; or, among many, if it was
-            // the first to leave something, for a look would take long.
-            looks = waiting && !planted(Fault::LookSkippedByTheLast) && !self.another_runs();
+            // The first to leave something pays the barrier, whatever was waiting before: that may have been cleared
+            // since we looked. (Not among many threads, for a look would take long.) Else a look is skipped only if
+            // another thread is inside a transaction, which looks at its end.
+            let first = self.has_left.get() == Left::First && self.table.len() <= FEW;
+            looks =
+                first || (waiting && !planted(Fault::LookSkippedByTheLast) && !self.another_runs());
         }
         if looks {
             waiting = self.collect_from(Idle::Overdue);

@@ -4,7 +4,7 @@ use crate::region::escalate::BadLuck;
 use crate::region::session::{Session, Stopped};
 use crate::region::turns::{Pause, SETTINGS};
 use crate::region::wait::{self, Waiting};
-use crate::session::attempts::{self, Attempts, Failed, would_sleep_for_ever};
+use crate::session::attempts::{self, Attempts, Failed, Retreated, would_sleep_for_ever};
 use crate::session::bounds::{Bounds, Limits};
 use crate::session::error::{Abort, Interrupt};
 use crate::session::hooks::Due;
@@ -270,6 +270,7 @@ struct Suspended {
     in_need: bool,
     full: Option<NoBlock>,
     waiting_since: Option<Instant>,
+    waited_on: Option<u64>,
     bad_luck: BadLuck,
 }
 
@@ -294,6 +295,7 @@ impl Session {
             in_need: self.memory.in_need.get(),
             full: self.full.take(),
             waiting_since: self.timeouts.suspend(),
+            waited_on: self.waited_on.take(),
             bad_luck: self.put_bad_luck_aside(),
         }
     }
@@ -306,6 +308,7 @@ impl Session {
         self.memory.in_need.set(suspended.in_need);
         self.full.replace(suspended.full);
         self.timeouts.go_on(suspended.waiting_since);
+        self.waited_on.set(suspended.waited_on);
         self.forget_bad_luck();
         self.take_bad_luck_up(suspended.bad_luck);
         self.need.set(0);
@@ -368,6 +371,7 @@ impl Attempts for Session {
     fn finish(&self) -> Due {
         let due = self.due_hooks(true);
         self.timeouts.suspend();
+        self.waited_on.set(None);
         self.end();
         due
     }
@@ -375,6 +379,7 @@ impl Attempts for Session {
     fn fail(&self) -> Due {
         self.stopped.take();
         self.timeouts.suspend();
+        self.waited_on.set(None);
         self.end_attempt(false);
         self.forget_bad_luck();
         if !self.domain().fork.is_child() {
@@ -398,16 +403,21 @@ impl Attempts for Session {
         Some(Stopped::Cancelled)
     }
 
-    fn retreat(&self) -> (Cause, Due, Retreat<'_>) {
+    fn retreat(&self) -> Retreated<Retreat<'_>> {
         let mut why = self.stopped.take().unwrap_or(Stopped::Cancelled);
         let is_child = self.domain().fork.is_child();
         if is_child {
             why = Stopped::Forked; // The closure has forked: what follows is the parent's.
         }
+        let waited_on = self.waited_on.take();
+        let mut counts = true;
         let (cause, before_next) = match why {
             Stopped::Retry => {
-                let wrote = self.wrote.get();
-                (Cause::Retry, BeforeNext::Change { waiting: wait::enlist(self), wrote })
+                let (wrote, waiting) = (self.wrote.get(), wait::enlist(self));
+                // It has seen what the last attempt saw, so that was no reason to wake it.
+                counts = waited_on != Some(waiting.fingerprint());
+                self.waited_on.set(Some(waiting.fingerprint()));
+                (Cause::Retry, BeforeNext::Change { waiting, wrote })
             }
             Stopped::Conflict(cause) => (cause, BeforeNext::Turn(self.lost())),
             Stopped::NoBlock(NoBlock::TooLarge { .. } | NoBlock::BeyondLimit { .. }) => {
@@ -423,7 +433,7 @@ impl Attempts for Session {
         let due = self.due_hooks(false);
         let suspended = self.suspend();
         self.leave();
-        (cause, due, Retreat { why, before_next, suspended })
+        Retreated { cause, counts, due, rest: Retreat { why, before_next, suspended } }
     }
 
     fn is_over(&self, retreat: &mut Retreat<'_>, last: bool) -> Option<Stopped> {
@@ -442,7 +452,7 @@ impl Attempts for Session {
         self.domain().is_corrupt().then_some(Stopped::Corrupt)
     }
 
-    fn go_on(&self, retreat: Retreat<'_>, bounds: Bounds) -> Result<bool, Stopped> {
+    fn go_on(&self, retreat: Retreat<'_>, bounds: Bounds) -> Result<(), Stopped> {
         let Retreat { why, before_next, suspended } = retreat;
         if let BeforeNext::Change { waiting, wrote } = &before_next
             && waiting.is_for_nothing(bounds.deadline)
@@ -450,13 +460,12 @@ impl Attempts for Session {
             would_sleep_for_ever(*wrote);
         }
         self.resume_transaction(suspended);
-        let mut counts = true;
         match before_next {
             BeforeNext::Change { waiting, .. } => {
                 self.descriptor().counters.waits.add(1);
                 // Nothing is to be held back for a thread that sleeps.
                 announcement::withdraw(self.descriptor());
-                counts = waiting.sleep(self.domain(), &self.spinning, bounds.deadline);
+                waiting.sleep(self.domain(), &self.spinning, bounds.deadline);
             }
             BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
             // Once more at least: it may draw on the reserve then, if it gives back what it needs.
@@ -481,7 +490,7 @@ impl Attempts for Session {
             }
         }
         self.hooked.set(true); // There is something to forget at the end.
-        Ok(counts)
+        Ok(())
     }
 
     fn outside<R>(&self, code: impl FnOnce() -> R) -> R {
