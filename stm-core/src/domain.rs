@@ -27,7 +27,7 @@ pub trait Domain: Links<Link: Link<Self>> + Sized + 'static {
     fn table(&self) -> &Self::Table;
     /// How conflicts between claims are settled.
     fn policy(&self) -> Policy;
-    /// Somebody sleeps until `cell` changes, and a commit of the thread at `by` has changed it.
+    /// A thread sleeps until `cell` changes, and a commit of the thread at `by` has changed it.
     fn changed(&self, descriptor: &Descriptor, by: u32, cell: &CellHeader<Self>);
     /// The thread at `by` has aborted or revoked another transaction at `cell`.
     fn preempted_at(&self, by: u32, cell: &CellHeader<Self>);

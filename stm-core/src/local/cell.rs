@@ -60,13 +60,13 @@ impl<T> Cell<T> {
         cell
     }
 
-    /// The cell goes, and its newest version with it: whoever could read or replace that was a
+    /// The cell goes, and its newest version with it: each transaction that could read or replace that was a
     /// contemporary of the cell.
     ///
     /// # Safety
-    /// The block holds a `Cell<T>` that nobody can reach any more.
+    /// The block holds a `Cell<T>` that no thread can reach any more.
     unsafe fn destroy(block: NonNull<u8>) -> Option<Block> {
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises that the block holds a cell of this type, which only the caller still reaches.
         let cell = unsafe { block.cast::<Self>().as_ref() };
         if cell.header.lock.load(Ordering::Relaxed).has_name() {
             forget_name(cell.header.key());
@@ -74,7 +74,8 @@ impl<T> Cell<T> {
         let newest = cell.header.value.load(Ordering::Acquire);
         // SAFETY: a cell always has a version.
         let newest = unsafe { NonNull::new_unchecked(newest) };
-        // SAFETY: as above; no claim is left on a cell whose contemporaries have finished.
+        // SAFETY: the version at the head of a cell is not retired, and goes with the cell only, below. (No claim is
+        // left on a cell whose contemporaries have finished.)
         let stamp = unsafe { newest.as_ref() }.version_tag.load(Ordering::Relaxed).stamp();
         debug_assert!(stamp.is_some(), "a claim outlived its transaction");
         debug_assert_ne!(stamp, Some(STATIC), "a cell in a static never goes");

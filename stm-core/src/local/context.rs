@@ -244,7 +244,7 @@ impl Context {
     #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "one thread, short borrows: see the struct's rules")]
     pub(crate) fn writes(&self) -> &mut WriteLog<Native> {
-        // SAFETY: as in `reads`.
+        // SAFETY: one thread; every caller lets go before it calls anything that could come here.
         unsafe { &mut *self.writes.get() }
     }
 

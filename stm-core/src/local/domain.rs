@@ -171,17 +171,17 @@ impl Domain for Native {
 
     #[inline(always)]
     unsafe fn written_in(part: usize, version: *mut VersionHeader<Native>) {
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises that the version is alive and private; its link is an atomic.
         Unpublished::written_in(part, unsafe { &(*version).prev });
     }
 
     unsafe fn is_out_of_reach(part: usize, version: *mut VersionHeader<Native>) -> bool {
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises that the version is alive and private; its link is an atomic.
         Unpublished::is_out_of_reach(part, unsafe { &(*version).prev })
     }
 
     unsafe fn is_gone_with(failed: usize, version: *mut VersionHeader<Native>) -> bool {
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises that the version is alive and private; its link is an atomic.
         Unpublished::is_gone_with(failed, unsafe { &(*version).prev })
     }
 

@@ -1,6 +1,6 @@
 //! A version on its way into a cell, for operations on one cell.
 //!
-//! Values may be large, so they pass through as few frames as possible: whoever is given one puts it into its
+//! Values may be large, so they pass through as few frames as possible: a function that is given one puts it into its
 //! block at once, and from then on only the block's address is passed on, also when a commit has failed.
 
 use crate::layout::{CellHeader, VersionHeader};
@@ -16,14 +16,14 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{NonNull, copy_nonoverlapping, null_mut};
 
-/// Of a version that no transaction has claimed a cell with yet.
+/// The version tag of a version that no transaction has claimed a cell with yet.
 pub(crate) const NOBODYS: VersionTag = VersionTag::committed(0);
 
-/// A block of this thread's with a version in it whose value is still to be written, to where?
+/// A block of this thread's with a version in it whose value is still to be written, and the place for the value.
 #[inline(always)]
 pub(crate) fn prepare<T>(context: &Context, version_tag: VersionTag) -> (NonNull<u8>, *mut T) {
     let block = context.reclaimer.blocks.allocate(Version::<T, Native>::KIND.shape);
-    // SAFETY: just allocated for this shape.
+    // SAFETY: just allocated, for this shape: ours alone.
     (block, unsafe { Version::<T, Native>::prepare(block, version_tag) })
 }
 
@@ -60,7 +60,7 @@ impl<T> Drop for Fresh<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(block) = self.take() {
-            // SAFETY: private, with its value.
+            // SAFETY: between two attempts the version is private, and `new` was promised that its value is written.
             unsafe { discard::<T>(self.context, block) };
         }
     }
@@ -76,9 +76,11 @@ fn without_value<T>(block: NonNull<u8>) -> Block {
 /// # Safety
 /// It is private, and there is a value.
 pub(crate) unsafe fn into_value<T>(context: &Context, block: NonNull<u8>) -> T {
-    // SAFETY: our caller's promise; it is not used after this.
+    // SAFETY: the caller promises that the version is private and has a value; it is not read again, since the block
+    // goes without it below.
     let value = unsafe { Version::<T, Native>::place(block.as_ptr().cast()).read() };
-    // SAFETY: as above; the value has moved.
+    // SAFETY: the version is private, so no other thread reaches the block; the value has moved out, and
+    // `without_value` drops none.
     unsafe { context.reclaimer.destroy(without_value::<T>(block)) };
     value
 }
@@ -91,7 +93,8 @@ pub(crate) unsafe fn into_value<T>(context: &Context, block: NonNull<u8>) -> T {
 #[inline(never)]
 pub(crate) unsafe fn discard<T>(context: &Context, block: NonNull<u8>) {
     let block = Block { address: block, kind: Version::<T, Native>::KIND };
-    // SAFETY: our caller's promise.
+    // SAFETY: the caller promises that the version is private, so no other thread reaches it, and that it has a value
+    // to drop.
     context.outside(|| unsafe { context.reclaimer.destroy(block) });
 }
 
@@ -120,7 +123,7 @@ pub(crate) unsafe fn commit<T>(
     }
 }
 
-/// The commit has failed, and others may have seen the version, at which they look no further than its
+/// The commit has failed, and other threads may have seen the version, of which they look at no more than the
 /// header: the value moves to another.
 ///
 /// # Safety
@@ -129,9 +132,10 @@ pub(crate) unsafe fn commit<T>(
 #[inline(never)]
 unsafe fn moved<T>(context: &Context, from: NonNull<u8>) -> NonNull<u8> {
     let (block, place) = prepare::<T>(context, NOBODYS);
-    // SAFETY: nobody reads the value of a claim that was not committed; the other place is ours, and empty.
+    // SAFETY: no thread reads the value of a claim that was not committed; the other place is ours, and empty.
     unsafe { copy_nonoverlapping(Version::<T, Native>::place(from.as_ptr().cast()), place, 1) };
-    // SAFETY: our caller's promise; the value has moved.
+    // SAFETY: the caller promises that no new transaction can reach the version; the value has moved out, and
+    // `without_value` drops none.
     unsafe { context.reclaimer.retire_now(without_value::<T>(from)) };
     block
 }

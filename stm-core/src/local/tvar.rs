@@ -92,7 +92,8 @@ pub struct TVar<T: Send + Sync + 'static> {
 // SAFETY: the cell behind the handle is made of atomics; its values are shared between threads
 // (`T: Sync`) and dropped by any of them (`T: Send`).
 unsafe impl<T: Send + Sync + 'static> Send for TVar<T> {}
-// SAFETY: as above.
+// SAFETY: a shared handle gives what an owned one gives: atomics, and values that threads may share and drop
+// (`T: Sync + Send`).
 unsafe impl<T: Send + Sync + 'static> Sync for TVar<T> {}
 
 // A panic inside a transaction rolls it back, and outside one a cell holds a complete value: there

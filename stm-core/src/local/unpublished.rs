@@ -4,7 +4,7 @@
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{AtomicPtr, Ordering};
 
-/// What a transaction remembers of a version of its own while nobody else can see it, in the link that a
+/// What a transaction remembers of a version of its own while no other thread can see it, in the link that a
 /// claim overwrites (`prev`): in which of its parts it has written it, and whether a reference to it is out.
 ///
 /// | bits | meaning |

@@ -55,7 +55,7 @@ pub(crate) fn enlist(context: &Context) -> Enlisted {
     }
     let changed = !planted(Fault::NoSecondLook)
         && !reads.iter().all(|read| {
-            // SAFETY: as above; the version was found by this attempt.
+            // SAFETY: the attempt is still running, so the cells in its log are alive; it has found the version there.
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
     let descriptor = context.descriptor;

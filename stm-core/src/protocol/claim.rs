@@ -1,4 +1,4 @@
-//! Claiming cells, and what happens when somebody else has claimed or reserved one.
+//! Claiming cells, and what happens when another transaction has claimed or reserved one.
 
 use crate::domain::{Domain, Link, WalkBudget};
 use crate::layout::{CellHeader, VersionHeader};
@@ -19,21 +19,23 @@ impl<D: Domain> Commit<'_, D> {
     /// As [`run`](Self::run).
     #[inline(always)]
     pub(crate) unsafe fn claim(&self, write: &mut WriteEntry<D>) -> Result<(), Conflict<D>> {
-        // SAFETY: the cell is alive (our caller's promise).
+        // SAFETY: the caller is inside the transaction that has the cell in its log, so it is alive.
         let cell = unsafe { &*write.cell };
         // Acquire, partner: the release of the claim that published it.
         let head = cell.value.load(self.domain, Ordering::Acquire);
         // SAFETY: the head of a cell is not freed before we end.
         let version_tag = unsafe { &*head }.version_tag.load(Ordering::Acquire);
         if version_tag.stamp().is_none() {
-            // SAFETY: passed on.
+            // SAFETY: the caller is inside the transaction that filled the log, so the cell is alive; its version is
+            // still private, since nothing was placed here.
             return unsafe { self.claim_slow(write) };
         }
-        // SAFETY: passed on.
+        // SAFETY: the cell is alive and the version private, by the caller's promise; the head is committed, so it
+        // stands for itself.
         if unsafe { self.place(write, head, head) }? {
             return Ok(());
         }
-        // SAFETY: passed on.
+        // SAFETY: the cell is alive, by the caller's promise; `place` has not placed the version: it is still private.
         unsafe { self.claim_slow(write) }
     }
 
@@ -41,7 +43,7 @@ impl<D: Domain> Commit<'_, D> {
     /// the cell has moved on.
     ///
     /// # Safety
-    /// As [`run`](Self::run); `base` is what `found` stands for.
+    /// As [`run`](Self::run); `base` is what `found` stands for: itself, or the version under an aborted claim.
     #[inline(always)]
     unsafe fn place(
         &self,
@@ -54,10 +56,10 @@ impl<D: Domain> Commit<'_, D> {
         }
         // SAFETY: our version is private until the swap below succeeds.
         unsafe { &*write.version }.prev.store(self.domain, base, Ordering::Relaxed);
-        // SAFETY: the cell is alive.
+        // SAFETY: the cell is alive: the caller is inside the transaction that has it in its log.
         let cell = unsafe { &*write.cell };
         // SeqCst: release publishes the version and the state word; the total order is for the
-        // sleeper that looks at the cell a second time (`wait`), and for whoever reserves the cell.
+        // sleeper that looks at the cell a second time (`wait`), and for a transaction that reserves the cell.
         if !cell.value.replace(self.domain, found, write.version, Ordering::SeqCst) {
             return Ok(false);
         }
@@ -72,7 +74,7 @@ impl<D: Domain> Commit<'_, D> {
         Ok(true)
     }
 
-    /// Somebody has reserved a cell that we have claimed: gives way if it escalates and is older.
+    /// Another transaction has reserved a cell that we have claimed: gives way if that one escalates and is older.
     #[cold]
     #[inline(never)]
     fn respect(&self, cell: &CellHeader<D>) -> Result<(), Conflict<D>> {
@@ -84,8 +86,8 @@ impl<D: Domain> Commit<'_, D> {
         }
         match escalating(table, reservation) {
             None => {
-                // Stale. Release: whoever sees it cleared does not look at the turn word, and must have
-                // what we have seen there happen before (partner: their load after their claim).
+                // Stale. Release: a thread that sees it cleared does not look at the turn word, and must have
+                // what we have seen there happen before (partner: its load after its claim).
                 let _ = cell.lock.compare_exchange(
                     lock,
                     lock.unreserved(),
@@ -107,21 +109,22 @@ impl<D: Domain> Commit<'_, D> {
 
     /// Do our own reservations count?
     fn escalates(&self) -> bool {
-        // Relaxed: ours, unless somebody has just revoked it; then we lose a little later.
+        // Relaxed: ours, unless another thread has just revoked it; then we lose a little later.
         self.descriptor.turn.load(Ordering::Relaxed).phase() == TurnPhase::Escalating
     }
 
-    /// Claims a cell that somebody else has claimed, or is about to.
+    /// Claims a cell that another transaction has claimed, or is about to.
     ///
     /// # Safety
     /// As [`run`](Self::run).
     #[cold]
     #[inline(never)]
     unsafe fn claim_slow(&self, write: &mut WriteEntry<D>) -> Result<(), Conflict<D>> {
-        // SAFETY: the cell is alive (our caller's promise).
+        // SAFETY: the caller is inside the transaction that has the cell in its log, so it is alive.
         let cell = unsafe { &*write.cell };
         let (mut spins, mut budget) = (0, WalkBudget::default());
         loop {
+            // In a region the memory may be damaged, and the loop must end all the same.
             budget.look();
             if self.domain.exceeds(&mut budget, None).is_some() {
                 return Err(Conflict::at(Cause::Changed, cell));
@@ -130,13 +133,16 @@ impl<D: Domain> Commit<'_, D> {
             // SAFETY: the head of a cell is not freed before we end.
             let header = unsafe { &*head };
             let version_tag = header.version_tag.load(Ordering::Acquire);
+            // A committed head by now: claim over it.
             let Some(owner) = version_tag.owner() else {
-                // SAFETY: passed on.
+                // SAFETY: the cell is alive, by the caller's promise; our version is private until `place` succeeds,
+                // and we return then; a committed head stands for itself.
                 if unsafe { self.place(write, head, head) }? {
                     return Ok(());
                 }
                 continue;
             };
+            // A claim: what can be done depends on how far its owner has come.
             let descriptor = self.domain.table().descriptor(owner.slot);
             let state = descriptor.state.load(Ordering::Acquire);
             if state.serial() != owner.serial && !planted(Fault::ClaimerIgnoresSerial) {
@@ -157,13 +163,14 @@ impl<D: Domain> Commit<'_, D> {
                     }
                 }
                 Phase::Aborted => {
-                    // Replace the claim: nobody has swung the cell back yet.
+                    // Replace the claim: the cell was not swung back yet.
                     let base = header.prev.load(self.domain, Ordering::Acquire);
                     if self.domain.exceeds(&mut budget, None).is_some() {
                         return Err(Conflict::at(Cause::Changed, cell));
                     }
-                    // SAFETY: passed on; `base` is the committed version under the claim, if that
-                    // is still in the cell when we replace it.
+                    // SAFETY: the cell is alive, by the caller's promise, and our version private until
+                    // this succeeds; `base` is the committed version under the claim, if that is still in
+                    // the cell when we replace it.
                     if unsafe { self.place(write, head, base) }? {
                         return Ok(());
                     }
@@ -200,6 +207,7 @@ impl<D: Domain> Commit<'_, D> {
             spins: *spins,
             owner_deciding: state.phase() == Phase::Deciding,
         };
+        // The policy says which of the two gives way.
         match on_claimed(self.domain.policy(), bid) {
             Verdict::Spin => {
                 *spins += 1;
@@ -207,7 +215,7 @@ impl<D: Domain> Commit<'_, D> {
             }
             Verdict::GiveBack => {
                 // Both escalate, and the owner is older. It may have stopped with its claim: then nothing else
-                // tells us whose turn we wait for.
+                // says for which turn we wait.
                 let turn = Reservation { slot: owner.slot, ticket: owner_turn.ticket() };
                 let by = (bid.escalate.0 && bid.escalate.1).then_some(turn);
                 return Err(Conflict { cause: Cause::Claimed, cell, by });
@@ -222,8 +230,8 @@ impl<D: Domain> Commit<'_, D> {
         Ok(())
     }
 
-    /// Waits for whoever has claimed `cell`, which we have just reserved, to decide, or decides for
-    /// them: from then on nobody who is younger commits to it.
+    /// Waits until the transaction that has claimed `cell`, which we have just reserved, has decided, or aborts it:
+    /// from then on no younger transaction commits to the cell.
     ///
     /// # Safety
     /// As [`run`](Self::run).
@@ -239,6 +247,7 @@ impl<D: Domain> Commit<'_, D> {
             let head = cell.value.load(self.domain, Ordering::SeqCst);
             // SAFETY: the head of a cell is not freed before we end.
             let version_tag = unsafe { &*head }.version_tag.load(Ordering::Acquire);
+            // No claim: the next transaction that places one sees our reservation.
             let Some(owner) = version_tag.owner() else { break };
             let descriptor = self.domain.table().descriptor(owner.slot);
             let state = descriptor.state.load(Ordering::Acquire);

@@ -1,4 +1,5 @@
-//! Commit: claim all or none (`claim`), decide by one word, finish or give back.
+//! Commit: a transaction claims all of its cells or none (`claim`), decides by one word, and finishes its claims or
+//! gives them back.
 
 use crate::domain::{Domain, Link};
 use crate::layout::{CellHeader, VersionHeader};
@@ -47,11 +48,12 @@ impl<D: Domain> WriteEntry<D> {
     /// The entry was claimed, and the caller's transaction still runs.
     #[inline(always)]
     unsafe fn base_block(&self) -> Block {
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises that the entry was claimed, so `base` is the version that the claim replaced,
+        // and that its transaction still runs: we are a contemporary of that version, so it is not freed.
         let stamp = unsafe { &*self.base }.version_tag.load(Ordering::Relaxed);
         let is_static = stamp == VersionTag::committed(clock::STATIC);
         let kind = if is_static { self.kind.in_static.unwrap_or(self.kind) } else { self.kind };
-        // SAFETY: as above.
+        // SAFETY: the entry was claimed, so `base` is a version, and not null.
         Block { address: unsafe { NonNull::new_unchecked(self.base.cast()) }, kind }
     }
 }
@@ -67,7 +69,7 @@ pub struct Conflict<D: Domain> {
 }
 
 impl<D: Domain> Conflict<D> {
-    /// Aborted from outside: nobody knows where.
+    /// Aborted from outside: at which cell is not known.
     pub const PREEMPTED: Self = Conflict { cause: Cause::Preempted, cell: null(), by: None };
 
     /// A conflict at `cell`.
@@ -78,9 +80,9 @@ impl<D: Domain> Conflict<D> {
 
 /// One attempt to commit.
 pub struct Commit<'a, D: Domain> {
-    /// Where.
+    /// The domain that the cells belong to.
     pub domain: &'a D,
-    /// Whose.
+    /// The descriptor of the thread that commits.
     pub descriptor: &'a Descriptor,
     /// This transaction.
     pub me: Owner,
@@ -99,16 +101,16 @@ const WRITES_PER_TICK: usize = if CHECKED { 1 } else { 16 };
 /// larger ones claim first, so that readers that meet their claims need not bump them.
 const DECIDE_EARLY: usize = if CHECKED { 1 } else { 4 };
 
-/// Commits to cells that others queue for, after which a thread gives the processor away once.
+/// Commits to cells that other threads queue for, after which a thread gives the processor away once.
 const YIELD_AFTER_PASSING: u64 = 1024;
 
 impl<D: Domain> Commit<'_, D> {
     /// Commits `writes`, provided that `reads` still hold. Hands out what they replaced, to be
-    /// retired at the stamp that is given with it, and wakes whoever sleeps until one of the
+    /// retired at the stamp that is given with it, and wakes the threads that sleep until one of the
     /// written cells changes. Returns the stamp.
     ///
-    /// On failure every claim has been given back; entries with a `base` were visible to others
-    /// and must be retired, the others are still private.
+    /// On failure every claim has been given back; entries with a `base` were visible to other threads
+    /// and must be retired, the rest are still private.
     ///
     /// # Safety
     /// The caller is inside the transaction that filled the logs, so that cells and versions in
@@ -120,35 +122,41 @@ impl<D: Domain> Commit<'_, D> {
         writes: &mut [WriteEntry<D>],
         mut replaced: impl FnMut(u64, Block),
     ) -> Result<u64, Conflict<D>> {
+        // 1. Announce the attempt in the state word, before another thread can meet a claim with this serial.
         let early = writes.len() <= DECIDE_EARLY;
         let mut state =
             StateWord::new(self.me.serial, if early { Phase::Deciding } else { Phase::Active });
-        // A commit that took the serial of another, also of one that has failed, would be taken for it by
-        // whoever has met a claim of that.
+        // A commit that took the serial of another, also of one that has failed, would be taken for it by a thread
+        // that has met a claim of that.
         debug_assert!(
             self.me.serial != self.descriptor.state.load(Ordering::Relaxed).serial(),
             "a commit with the serial of the one before"
         );
-        // Release, partner: the loads of `state` in `read` and `claim`: whoever sees this serial
+        // Release, partner: the loads of `state` in `read` and `claim`: a thread that sees this serial
         // sees that the claims of the one before have their stamps. Ordered before our claims by
-        // their release. A plain store: no claim of ours is out, so nobody may decide for us.
+        // their release. A plain store: no claim of ours is out, so no other thread may decide for us.
         self.descriptor.state.store(state, Ordering::Release);
         if planted(Fault::ValidateBeforeClaim) {
-            // SAFETY: our caller's promise.
+            // SAFETY: the caller is inside the transaction that filled the read log, so what that names is alive.
             let valid = unsafe { self.validate(reads, self.domain.clock().now()) };
             if let Err(conflict) = valid {
-                // SAFETY: as above.
+                // SAFETY: the caller is inside the transaction that filled the write log: its cells are alive.
                 return Err(unsafe { self.give_back(writes, conflict) });
             }
         }
         let drawn_early = planted(Fault::DrawBeforeClaim).then(|| self.domain.clock().draw(1));
+        // 2. Claim every cell, or give back what was claimed: no other transaction commits to a claimed cell, unless it
+        // has aborted this one.
         for index in 0..writes.len() {
-            // SAFETY: our caller's promise.
+            // SAFETY: the caller is inside the transaction that filled the log, so the cell is alive; the version
+            // carries the claim `me` and is private, since no entry before this one has published it.
             if let Err(conflict) = unsafe { self.claim(&mut writes[index]) } {
-                // SAFETY: as above.
+                // SAFETY: the caller is inside the transaction that filled the write log: its cells are alive.
                 return Err(unsafe { self.give_back(writes, conflict) });
             }
         }
+        // 3. Enter Deciding before the draw: a reader that finds us Active takes it that our stamp will be later than
+        // its bound.
         if !early {
             let deciding = state.with_phase(Phase::Deciding);
             // AcqRel: in competition with `abort_from_outside`.
@@ -158,11 +166,12 @@ impl<D: Domain> Commit<'_, D> {
                 .compare_exchange(state, deciding, Ordering::AcqRel, Ordering::Relaxed)
                 .is_err()
             {
-                // SAFETY: as above.
+                // SAFETY: the caller is inside the transaction that filled the write log: its cells are alive.
                 return Err(unsafe { self.give_back(writes, Conflict::PREEMPTED) });
             }
             state = deciding;
         }
+        // 4. Draw a stamp, validate at it, decide; once more with a later stamp when a reader has bumped us meanwhile.
         let mut bumps = 0;
         let mut drawn_before = drawn_early;
         let weight = 1 + (writes.len() / WRITES_PER_TICK) as u64;
@@ -174,18 +183,18 @@ impl<D: Domain> Commit<'_, D> {
             if planted(Fault::OldStampAfterBump) {
                 drawn_before = Some(stamp);
             }
-            // Release: read by others between two loads of `state`.
+            // Release: other threads read it between two loads of `state`.
             self.descriptor.stamp.store(stamp, Ordering::Release);
-            // Nobody drew a stamp between our bound and ours: nothing that we read can have
-            // changed, because whoever changes it draws later, and who drew earlier and was not
-            // committed when we read was bumped.
+            // Validate, unless no stamp was drawn between our bound and ours. Then nothing that we read can have
+            // changed: a transaction that changes it draws later, and one that drew earlier and was not committed
+            // when we read was bumped.
             if !reads.is_empty()
                 && !planted(Fault::ValidateBeforeClaim)
                 && !self.domain.clock().is_next(self.bound, stamp, weight)
             {
-                // SAFETY: as above.
+                // SAFETY: the caller is inside the transaction that filled the read log, so what that names is alive.
                 if let Err(conflict) = unsafe { self.validate(reads, stamp) } {
-                    // SAFETY: as above.
+                    // SAFETY: the caller is inside the transaction that filled the write log: its cells are alive.
                     return Err(unsafe { self.give_back(writes, conflict) });
                 }
             }
@@ -194,7 +203,7 @@ impl<D: Domain> Commit<'_, D> {
             }
             if planted(Fault::PublishedBeforeDecision) {
                 for write in &*writes {
-                    // SAFETY: ours, and claimed: nobody frees it before we end.
+                    // SAFETY: our own version, claimed: we are its contemporary, so it is not freed before we end.
                     let version = unsafe { &*write.version };
                     version.version_tag.store(VersionTag::committed(stamp), Ordering::Release);
                 }
@@ -212,20 +221,22 @@ impl<D: Domain> Commit<'_, D> {
                     bumps += 1;
                     match self.after_bump(current, bumps) {
                         Some(next) => state = next,
-                        // SAFETY: as above.
+                        // SAFETY: the caller is inside the transaction that filled the write log: its cells
+                        // are alive.
                         None => return Err(unsafe { self.give_back(writes, Conflict::PREEMPTED) }),
                     }
                 }
             }
         };
+        // 5. Committed. Finish each claim, hand out what it replaced, and wake the threads that wait for the cell.
         // The decision was a SeqCst swap and the look at the mark below is a SeqCst load; a watcher
         // marks the cell by a SeqCst swap and then looks at our state. Ours first: the watcher
         // sees the change. Theirs first: we see the mark.
         fence_after_sequential_swap();
         for write in &*writes {
-            // Release, partner: the readers' acquire. This is the unlock. Others may have finished
+            // Release, partner: the readers' acquire. This is the unlock. Another thread may have finished
             // it for us: the same value.
-            // SAFETY: ours, and if it was replaced already, we are still its contemporary.
+            // SAFETY: our own version; if it was replaced already, we are still its contemporary, so it is not freed.
             unsafe { &*write.version }
                 .version_tag
                 .store(VersionTag::committed(stamp), Ordering::Release);
@@ -235,13 +246,13 @@ impl<D: Domain> Commit<'_, D> {
                 replaced(stamp, base);
             }
             if planted(Fault::RetiredAtItsOwnStamp) {
-                // SAFETY: as above.
+                // SAFETY: claimed, so `base` is the version that was replaced, and our transaction still runs.
                 let own = unsafe { &*write.base }.version_tag.load(Ordering::Relaxed).stamp();
                 replaced(own.unwrap_or(stamp), base);
             } else {
                 replaced(stamp, base);
             }
-            // SAFETY: the cell is alive (our caller's promise).
+            // SAFETY: the caller is inside the transaction that has the cell in its log, so it is alive.
             let cell = unsafe { &*write.cell };
             let lock = cell.lock.load(Ordering::SeqCst);
             if lock.is_awaited() {
@@ -251,13 +262,15 @@ impl<D: Domain> Commit<'_, D> {
         Ok(stamp)
     }
 
-    /// A reader or validator wants us to commit later than its bound (or somebody has aborted
+    /// A reader or validator wants us to commit later than its bound (or another thread has aborted
     /// us: `None`). The next state to decide from.
     #[cold]
     fn after_bump(&self, current: StateWord, bumps: u32) -> Option<StateWord> {
         if current.phase() == Phase::Aborted || planted(Fault::BumpAborts) {
             return None;
         }
+        // Clear the flag before the next draw, so that a reader that finds it set knows that the stamp to come is later
+        // than its bound. After enough bumps the commit is firm: readers wait for it, or it might never come to an end.
         debug_assert!(current.is_bumped());
         self.descriptor.counters.bumps.add(1);
         let mut next = current.with_phase(Phase::Deciding);
@@ -274,7 +287,7 @@ impl<D: Domain> Commit<'_, D> {
         cleared.is_ok().then_some(next)
     }
 
-    /// Is every read version still the newest at `bound`, our own claims aside?
+    /// Is every version in `reads` still the newest at `bound`, our own claims aside?
     ///
     /// # Safety
     /// As [`run`](Self::run).
@@ -287,7 +300,7 @@ impl<D: Domain> Commit<'_, D> {
         for read in reads {
             // SAFETY: cells in the log are alive.
             let cell = unsafe { &*read.cell };
-            // Still at the head: whoever writes it, claims it later and so draws later than
+            // Still at the head: a transaction that writes the cell claims it later and so draws later than
             // `bound`. Acquire, as everywhere.
             let head = cell.value.load(self.domain, Ordering::Acquire);
             if head == read.version {
@@ -299,7 +312,8 @@ impl<D: Domain> Commit<'_, D> {
                 // Read and written: our claim is on top of what was there when it was placed.
                 header.prev.load(self.domain, Ordering::Relaxed)
             } else {
-                // SAFETY: passed on.
+                // SAFETY: the caller is inside the transaction that filled the log: its announcement is at or below the
+                // bound that it began with, and `bound` is not earlier; and the cell was alive when it was read.
                 unsafe { newest_at(self.domain, cell, bound, own) }.version
             };
             if now != read.version {
@@ -315,9 +329,12 @@ impl<D: Domain> Commit<'_, D> {
     /// As [`run`](Self::run).
     #[cold]
     unsafe fn give_back(&self, writes: &[WriteEntry<D>], conflict: Conflict<D>) -> Conflict<D> {
+        // Abort first: the outcome is final before a cell goes back, and a thread that meets a claim meanwhile replaces
+        // it and does not wait for us.
         loop {
             let state = self.descriptor.state.load(Ordering::Acquire);
-            // Committed: nobody but we commits it, and we have not. In memory that others can write anything is there.
+            // Committed: no thread but this one commits it, and it has not. In memory that other processes can write,
+            // anything may be there.
             if matches!(state.phase(), Phase::Aborted | Phase::Committed)
                 || self.descriptor.abort_from_outside(state)
             {
@@ -327,8 +344,9 @@ impl<D: Domain> Commit<'_, D> {
         if planted(Fault::ClaimsKept) {
             return conflict;
         }
+        // Swing back each cell that was claimed. If a swap fails, another transaction has replaced our claim.
         for write in writes.iter().filter(|write| !write.base.is_null()) {
-            // SAFETY: the cell is alive. If the swap fails, somebody has replaced our claim.
+            // SAFETY: the caller is inside the transaction that filled the write log: its cells are alive.
             let cell = unsafe { &*write.cell };
             // AcqRel: as a claim.
             cell.value.replace(self.domain, write.version, write.base, Ordering::AcqRel);
@@ -336,7 +354,7 @@ impl<D: Domain> Commit<'_, D> {
         conflict
     }
 
-    /// Somebody sleeps until this cell changes, or has queued up for it.
+    /// A thread sleeps until this cell changes, or has queued up for it.
     #[cold]
     #[inline(never)]
     fn awaited(&self, cell: &CellHeader<D>, lock: LockWord) {

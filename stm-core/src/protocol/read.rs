@@ -160,7 +160,7 @@ pub unsafe fn newest_at<D: Domain>(
 
 /// The newest version of `cell`, for a single read that is a transaction of its own. An undecided
 /// claim does not count, but its owner is made to commit later than now: what we return must not be
-/// retired at a stamp that we have announced already, and nobody may order us after the owner.
+/// retired at a stamp that we have announced already, and no later read may order us after the owner.
 ///
 /// # Safety
 /// The caller is inside a transaction, and the cell was alive when that transaction began or later.
@@ -173,17 +173,21 @@ pub unsafe fn current<D: Domain>(domain: &D, cell: &CellHeader<D>) -> *mut Versi
     if version_tag.stamp().is_some() {
         return version;
     }
-    // SAFETY: passed on.
+    // SAFETY: the caller promises that it is inside a transaction, since whose begin the cell is alive.
     unsafe { current_slow(domain, cell) }
 }
 
+/// [`current`], where the head is a claim.
+///
+/// # Safety
+/// As [`current`].
 #[cold]
 #[inline(never)]
 unsafe fn current_slow<D: Domain>(domain: &D, cell: &CellHeader<D>) -> *mut VersionHeader<D> {
     let bound = domain.clock().now();
     loop {
         let version = cell.value.load(domain, Ordering::Acquire);
-        // SAFETY: as in `current`.
+        // SAFETY: the head of a cell is not freed before the transaction that we are inside of ends.
         let header = unsafe { &*version };
         let Some(owner) = header.version_tag.load(Ordering::Acquire).owner() else {
             return version;
@@ -197,7 +201,7 @@ unsafe fn current_slow<D: Domain>(domain: &D, cell: &CellHeader<D>) -> *mut Vers
 }
 
 /// The stamp of the commit that replaced `version`, which this transaction has found in `cell`; none
-/// if nobody has committed over it at or before `bound`.
+/// if no transaction has committed over it at or before `bound`.
 ///
 /// # Safety
 /// As [`newest_at`].

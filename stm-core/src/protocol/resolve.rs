@@ -1,8 +1,8 @@
-//! What anybody may do for a transaction whose thread will not come back: settle it, finish it, take it
-//! back.
+//! What any thread may do for a transaction whose thread will not come back: resolve it, finish its claims, or take
+//! them back.
 //!
-//! Each of these is a step that the owner itself would make, and that others make already when they meet its
-//! claims; so they may be repeated, by several, in the middle of anything. Whoever calls them knows that the
+//! Each of these is a step that the owner itself would make, and that other threads make already when they meet its
+//! claims; so they may be repeated, by several threads, in the middle of anything. The caller knows that the
 //! owner is dead: only the *memory* rests on that.
 
 use crate::domain::Domain;
@@ -30,18 +30,19 @@ pub fn resolve(descriptor: &Descriptor) -> (StateWord, bool) {
 }
 
 /// Finishes a version of a transaction that has committed, if it still is its `claim`: stores its stamp. A swap:
-/// in a region the version may be freed by now, and its block somebody else's.
+/// in a region the version may be freed by now, and its block in use for something else.
 pub fn finish<D: Domain>(descriptor: &Descriptor, version: &VersionHeader<D>, claim: VersionTag) {
     // Acquire: the state word, which says Committed, was read before.
     let stamp = VersionTag::committed(descriptor.stamp.load(Ordering::Acquire));
-    // Release, partner: the readers' acquire. The same value as the owner's own, and as that of whoever claims
-    // over it.
+    // Release, partner: the readers' acquire. The same value as the owner stores, and as a transaction stores that
+    // claims over it.
     let _ =
         version.version_tag.compare_exchange(claim, stamp, Ordering::Release, Ordering::Relaxed);
 }
 
-/// Takes a claim of a transaction that was aborted back. `swing` swaps the cell's link from the claim to what that
-/// had replaced, by what was read of the two. If it fails, somebody has replaced the claim, or it was never placed.
+/// Takes back a claim of a transaction that was aborted. `swing` swaps the cell's link from the claim to what that
+/// had replaced, by what was read of the two. If it fails, another transaction has replaced the claim, or it was never
+/// placed.
 pub fn take_back(swing: impl FnOnce()) {
     if !planted(Fault::ClaimsLeftByRecovery) {
         swing();

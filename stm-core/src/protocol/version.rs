@@ -46,8 +46,8 @@ impl<T, D: Domain> Version<T, D> {
         Version { header, data: DataCell::new(value) }
     }
 
-    /// Makes a block of [`KIND`](Self::KIND)'s layout a version whose value is still to be written: to
-    /// where? So a large value is moved once, to where it stays.
+    /// Makes a block of [`KIND`](Self::KIND)'s layout a version whose value is still to be written, and returns
+    /// the place for it. So a large value is moved once, to where it stays.
     ///
     /// # Safety
     /// The block is ours alone.
@@ -62,7 +62,7 @@ impl<T, D: Domain> Version<T, D> {
         };
         // SAFETY: the block has this layout and is ours alone.
         unsafe { (&raw mut (*version).header).write(header) };
-        // SAFETY: as above: a field of it.
+        // SAFETY: the field lies in the block, which has this layout and is ours alone.
         unsafe { DataCell::prepare(&raw mut (*version).data) }
     }
 
@@ -76,7 +76,7 @@ impl<T, D: Domain> Version<T, D> {
         version_tag: VersionTag,
         data: T,
     ) -> *mut VersionHeader<D> {
-        // SAFETY: our caller's promise; prepared for a `T`.
+        // SAFETY: the caller promises that the block is ours alone; `prepare` returns a place for a `T` in it.
         unsafe { Self::prepare(block, version_tag).write(data) };
         block.cast().as_ptr()
     }
@@ -88,7 +88,8 @@ impl<T, D: Domain> Version<T, D> {
     /// freed for `'a` (Lemma C: the caller is a contemporary).
     #[inline(always)]
     pub unsafe fn value<'a>(header: *const VersionHeader<D>) -> &'a T {
-        // SAFETY: our caller's promise; `repr(C)` puts the header first.
+        // SAFETY: the caller promises that this is the header of a `Version<T, D>`, which its transaction keeps from
+        // being freed; `repr(C)` puts the header first, so the two begin at one address.
         let version = unsafe { &*header.cast::<Self>() };
         let data = version.data.get();
         #[cfg(any(contempo_loom, contempo_shuttle))]
@@ -104,18 +105,19 @@ impl<T, D: Domain> Version<T, D> {
     /// Where the value of a version lies that did not commit.
     ///
     /// # Safety
-    /// `header` is that of a `Version<T, D>` whose value nobody reads: it is private, or its claim
+    /// `header` is that of a `Version<T, D>` whose value no other thread reads: it is private, or its claim
     /// was aborted.
     pub unsafe fn place(header: *mut VersionHeader<D>) -> *mut T {
-        // SAFETY: our caller's promise; `repr(C)` puts the header first.
+        // SAFETY: the caller promises that this is the header of a `Version<T, D>`, private or an aborted claim, whose
+        // value no other thread reads; `repr(C)` puts the header first, so the two begin at one address.
         let version = unsafe { &*header.cast::<Self>() };
         version.data.get_exclusive()
     }
 
     /// # Safety
-    /// The block holds a `Version<T, D>` that nobody can reach any more.
+    /// The block holds a `Version<T, D>` that no thread can reach any more.
     unsafe fn destroy(block: NonNull<u8>) -> Option<Block> {
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises that the block holds a version of this type, which only the caller still reaches.
         let version = unsafe { block.cast::<Self>().as_ref() };
         #[cfg(any(contempo_loom, contempo_shuttle))]
         assert!(

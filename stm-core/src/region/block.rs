@@ -5,8 +5,8 @@
 //! | cell | meta, value, lock, born | 32 |
 //! | version | meta, version tag, prev, writer, cell, length and flags, data | 56, in a block of 64 |
 //!
-//! `writer`, `cell` and `born` are for whoever finds the block after a death: whose it is, and where it
-//! was to go. They never change.
+//! `writer`, `cell` and `born` are for the thread that finds the block after a death: which transaction made it, and
+//! where it was to go. They never change.
 
 use crate::layout::{CellHeader, VersionHeader};
 use crate::region::domain::{RegionDomain, RegionLink};
@@ -60,7 +60,8 @@ impl RegionVersion {
         data: &[u8],
     ) {
         let version = at.cast::<RegionVersion>();
-        // SAFETY: our caller's promise; field by field, since others may look at the meta word.
+        // SAFETY: the caller promises that the block is ours alone and has room for the header and the data. Field by
+        // field, since other threads may look at the meta word.
         unsafe {
             (&raw mut (*version).header).write(VersionHeader {
                 version_tag: AtomicVersionTag::new(version_tag),
@@ -82,7 +83,7 @@ impl RegionVersion {
     /// The version is private to the caller, its block has so many bytes, and no reference to its data is used any
     /// more unless the version says so ([`LENT`]).
     pub unsafe fn write_over(at: *mut u8, room: usize, data: &[u8]) -> bool {
-        // SAFETY: our caller's promise: a version; atomics.
+        // SAFETY: the caller promises that a version is there, which is private to it; its fields are atomics.
         let version = unsafe { &*at.cast::<RegionVersion>() };
         // Relaxed: private.
         let flags = version.flags.load(Ordering::Relaxed);
@@ -90,7 +91,7 @@ impl RegionVersion {
         if !is_free || VERSION_HEADER + data.len() > room {
             return false;
         }
-        // Relaxed: read by others once it is published, which is a Release. Shorter than a block.
+        // Relaxed: other threads read it once it is published, which is a Release. Shorter than a block.
         version.length.store(data.len() as u32, Ordering::Relaxed);
         // SAFETY: the block has this room, and is ours alone.
         unsafe {
@@ -105,7 +106,8 @@ impl RegionVersion {
     /// A header that a link of a region has given out, or that of a poison.
     #[inline(always)]
     pub unsafe fn of<'a>(header: *const VersionHeader<RegionDomain>) -> &'a RegionVersion {
-        // SAFETY: our caller's promise: headers lie `TO_HEADER` bytes into their versions.
+        // SAFETY: the caller promises a header that a link has given out, or the poison's: both lie `TO_HEADER` bytes
+        // into a `RegionVersion`, in memory that stays mapped; its fields are atomics.
         unsafe { &*header.byte_sub(TO_HEADER).cast::<RegionVersion>() }
     }
 
@@ -165,7 +167,7 @@ impl RegionCell {
     /// The block is ours alone.
     pub unsafe fn fill(at: *mut u8, version: Handle, born: VersionTag) {
         let cell = at.cast::<RegionCell>();
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises that the block is ours alone; blocks of the smallest class have room for a cell.
         unsafe {
             (&raw mut (*cell).header).write(CellHeader {
                 value: RegionLink::to(version),
@@ -181,7 +183,8 @@ impl RegionCell {
     /// The header of a cell of a region.
     #[inline(always)]
     pub unsafe fn of<'a>(header: *const CellHeader<RegionDomain>) -> &'a RegionCell {
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises the header of a cell of a region, which lies so far into a `RegionCell`, in
+        // memory that stays mapped; its fields are atomics.
         unsafe { &*header.byte_sub(offset_of!(RegionCell, header)).cast::<RegionCell>() }
     }
 }

@@ -128,24 +128,25 @@ pub struct RegionDomain {
     poison: Box<RegionVersion>,
     /// Tells whether this is still the process that attached, and has met nothing that no protocol writes.
     pub fork: ForkMark,
-    /// Who is alive.
+    /// Which processes live.
     pub liveness: LivenessFile,
-    /// Who we are.
+    /// This process.
     pub own: Incarnation,
     /// Do reclaimers of all processes reach our threads by a barrier?
     pub asymmetric: bool,
-    /// Held by the thread that clears up after the dead: liveness locks do not exclude threads of one process.
+    /// Held by the thread that recovers the dead: liveness locks do not exclude threads of one process.
     pub recovering: Mutex<()>,
-    /// What this process has cleared up when it opened the region.
+    /// What this process has recovered when it opened the region.
     pub cleared_up: OnceLock<Recovered>,
     /// Has a thread of this process ended and left something that was retired?
     pub(crate) left_behind: AtomicBool,
 }
 
 // SAFETY: `base` is where the region is mapped, for as long as `map` is there; everything in it is made
-// of atomics, or private to who has it.
+// of atomics, or private to the thread that has it.
 unsafe impl Send for RegionDomain {}
-// SAFETY: as above.
+// SAFETY: what `base` leads to is mapped for as long as `map` is there, and made of atomics, or private to the thread
+// that has it; the other fields are `Sync`.
 unsafe impl Sync for RegionDomain {}
 
 /// The size class of cells, and of nothing else: versions are larger.
@@ -215,7 +216,8 @@ impl RegionDomain {
         }
         // SAFETY: below the limit, so it lies in the file and in the mapping, and a superblock more.
         let at = unsafe { self.base.add(offset) };
-        // SAFETY: as above; aligned, since offsets of handles are multiples of 16; an atomic.
+        // SAFETY: in the mapping, since the offset is below the limit; aligned, since offsets of handles are multiples
+        // of 16; an atomic, for which any bits do.
         let meta = Meta::from_bits(unsafe { &*at.cast::<AtomicU64>() }.load(Ordering::Relaxed));
         handle.fits_as(meta, kind).then_some(at)
     }
@@ -293,16 +295,16 @@ impl RegionDomain {
             return None;
         }
         let at = self.decode(handle, Kind::Cell)?;
-        // SAFETY: as in `find_version`.
+        // SAFETY: decoded: mapped and aligned; atomics, for which any bits do.
         Some(unsafe { &*at.cast() })
     }
 
-    /// The word on which those sleep who wait for the cell of this key.
+    /// The word on which the threads sleep that wait for the cell of this key.
     pub fn wake_word(&self, key: usize) -> usize {
-        1 + self.hash(key) % (WAKE_WORDS - 1) // The first word is for those who wait for several.
+        1 + self.hash(key) % (WAKE_WORDS - 1) // The first word is for threads that wait for several.
     }
 
-    /// The line of those who wait their turn at the cell of this key.
+    /// The ticket queue of the threads that wait for their turn at the cell of this key.
     pub fn ticket_queue_of(&self, key: usize) -> usize {
         self.hash(key) % TICKET_QUEUES
     }
@@ -411,7 +413,7 @@ impl<'d> Decoder<'d> {
     /// after it was looked at: the fast path of a read. If there is none, the slow one says why; also if the
     /// region has grown since this decoder was made. The version may be one that ends the cell.
     ///
-    /// Everything is looked at before it is known to be good: whatever is in bounds may be read, and nothing is
+    /// Everything is looked at before it is known to be good: anything in bounds may be read, and nothing is
     /// believed before the last comparison.
     #[inline(always)]
     pub fn newest(
@@ -429,7 +431,8 @@ impl<'d> Decoder<'d> {
         // Acquire, partner: the claim that published the version.
         let link = cell.header.value.handle(Ordering::Acquire);
         let at = self.offset(link)?;
-        // SAFETY: as for the cell.
+        // SAFETY: in bounds, so a superblock from here on is in the file and in the mapping; aligned, as handles
+        // are; atomics, for which any bits do.
         let version: &RegionVersion = unsafe { &*self.base.add(at).cast() };
         // Relaxed: the link's claim came after the block was put to use; and after it is freed, the cell's meta
         // word below is not what it was.

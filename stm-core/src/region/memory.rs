@@ -1,4 +1,4 @@
-//! What a session allocates, retires and frees.
+//! What a session allocates, retires and frees: one slot's memory.
 //!
 //! The order of steps is what makes a death between any two of them harmless: `docs/regions.md`, "Death at any
 //! instruction", has the table.
@@ -52,7 +52,7 @@ pub struct Memory {
     pub(crate) moves: Cell<bool>,
     heap: SlotHeap,
     /// Stamp and handle of what waits for its contemporaries, in order. What is in here, its meta word
-    /// says too: after our death somebody finds it.
+    /// says too: after our death a recoverer finds it.
     retired: RefCell<VecDeque<(u64, Handle)>>,
     /// How much that is.
     units: Cell<usize>,
@@ -90,7 +90,7 @@ impl std::fmt::Debug for Interlude {
 /// Whose retired blocks may be taken over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Whose {
-    /// Nobody's: only what is not retired yet.
+    /// None: only what is not retired yet.
     Nobodys,
     /// Those of a slot whose owner is dead, of whatever epoch.
     Dead(u32),
@@ -116,7 +116,7 @@ unsafe fn units_of(at: *mut u8, meta: Meta) -> usize {
     if meta.kind() != Kind::Version {
         return 1;
     }
-    // SAFETY: our caller's promise: a version.
+    // SAFETY: the caller promises a block of the region, which is mapped, with this meta word: a version; an atomic.
     let length = unsafe { &*at.cast::<RegionVersion>() }.length.load(Ordering::Relaxed) as usize;
     1 + length.min(LARGEST) / BYTES_PER_UNIT // A damaged length may be anything.
 }
@@ -126,12 +126,12 @@ unsafe fn units_of(at: *mut u8, meta: Meta) -> usize {
 /// # Safety
 /// A block of the region.
 unsafe fn meta_of<'a>(at: *mut u8) -> &'a MetaWord {
-    // SAFETY: our caller's promise: blocks begin with their meta word.
+    // SAFETY: the caller promises a block of the region: it is mapped and aligned, and begins with its meta word.
     unsafe { &*at.cast::<MetaWord>() }
 }
 
 impl Memory {
-    /// The memory of `slot` for its next epoch, which has nothing yet. For who has taken the slot.
+    /// The memory of `slot` for its next epoch, which has nothing yet. For the thread that has taken the slot.
     pub fn new(domain: &RegionDomain, slot: u32) -> Self {
         let record = domain.map.slot(slot);
         let epoch = record.map_or(OwnershipEpoch::new(slot, 0), |record| record.epoch.next(slot));
@@ -153,8 +153,8 @@ impl Memory {
         }
     }
 
-    /// To be called whenever the slot's thread has become active, before it uses its memory: if somebody has
-    /// needed the room, then what this slot had may be theirs (`epoch`).
+    /// To be called each time that the slot's thread has become active, before it uses its memory: if another slot has
+    /// needed the room, then it may have taken over what this slot had (`epoch`).
     #[inline(always)]
     pub(crate) fn look_at_epoch(&self, domain: &RegionDomain) {
         let Some(record) = self.record() else { return };
@@ -213,7 +213,8 @@ impl Memory {
                     data,
                 );
             }
-            // After it is filled: whoever finds it after our death knows by `writer` whose it is.
+            // After it is filled: a recoverer that finds it after our death knows by `writer` which transaction made
+            // it.
             (block.at, self.heap.put_to_use(&block, Kind::Version))
         };
         let size = VERSION_HEADER + data.len();
@@ -242,7 +243,7 @@ impl Memory {
         self.has_drawn.set(self.has_drawn.get() | (origin != Origin::Anywhere));
         let version = fill(block);
         if origin == Origin::Loan {
-            self.heap.note_draw(); // After it was put to use: who looks because of this sees it.
+            self.heap.note_draw(); // After it was put to use: a thread that looks because of this sees it.
         }
         Ok(version)
     }
@@ -262,7 +263,7 @@ impl Memory {
         let block = match self.heap.take(size_of::<RegionCell>()) {
             Ok(block) => block,
             Err(full) => {
-                // SAFETY: private.
+                // SAFETY: made above, and private: no cell leads to it.
                 unsafe { self.free_private(domain, version_at) };
                 return Err(full);
             }
@@ -272,12 +273,12 @@ impl Memory {
         let cell = self.heap.put_to_use(&block, Kind::Cell);
         // SAFETY: ours, filled above.
         let version = unsafe { &*version_at.cast::<RegionVersion>() };
-        // Relaxed: read by others after our death only, or after it was published.
+        // Relaxed: other threads read it after our death only, or after it was published.
         version.cell.store(cell.bits(), Ordering::Relaxed);
         Ok((block.at, version_at, cell))
     }
 
-    /// Retires a version that our commit at `stamp` has replaced. Nobody else does that: so the mark is a plain
+    /// Retires a version that our commit at `stamp` has replaced. No other thread does that: so the mark is a plain
     /// store, and not a swap that would wait for the version's cache line.
     ///
     /// # Safety
@@ -287,13 +288,13 @@ impl Memory {
     pub unsafe fn retire(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
         self.note(domain, at);
         if !planted(Fault::RetiredUnmarked) {
-            // SAFETY: our caller's promise.
+            // SAFETY: the caller promises that the block lies in this region.
             let word = unsafe { meta_of(at) };
             let meta = Meta::from_bits(word.load(Ordering::Relaxed));
-            // Release, partner: whoever finds it after our death.
+            // Release, partner: the load of the recoverer that finds it after our death.
             word.store(meta.retired_by(self.heap.epoch()).bits(), Ordering::Release);
         }
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises that the block lies in this region; it is in use until we free it.
         unsafe { self.hold(domain, stamp, at) };
     }
 
@@ -303,7 +304,8 @@ impl Memory {
     /// # Safety
     /// As [`retire`](Self::retire).
     pub unsafe fn retire_first(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
-        // SAFETY: passed on.
+        // SAFETY: the caller promises that the block lies in this region; once we have marked it, it is in use until we
+        // free it.
         unsafe {
             if self.mark_retired(domain, Whose::Nobodys, domain.map.encode(at), at) {
                 self.hold(domain, stamp, at);
@@ -323,7 +325,7 @@ impl Memory {
         seen: Handle,
         at: *mut u8,
     ) -> bool {
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises a block of this region.
         let word = unsafe { meta_of(at) };
         let meta = Meta::from_bits(word.load(Ordering::Relaxed));
         let own = self.heap.epoch();
@@ -335,8 +337,8 @@ impl Memory {
         let retired = meta.retired_by(own).bits();
         // Before it is marked: what is marked is found.
         self.note(domain, at);
-        // Release, partner: whoever finds it after our death. A swap: whoever makes it frees the block,
-        // and nobody else.
+        // Release, partner: the load of the recoverer that finds it after our death. A swap: the thread that makes it
+        // frees the block, and no other.
         let marked = planted(Fault::RetiredUnmarked)
             || word
                 .compare_exchange(meta.bits(), retired, Ordering::Release, Ordering::Relaxed)
@@ -352,27 +354,28 @@ impl Memory {
     /// # Safety
     /// A block of this region that is in use.
     unsafe fn hold(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises a block of this region.
         let meta = Meta::from_bits(unsafe { meta_of(at) }.load(Ordering::Relaxed));
-        // SAFETY: as above.
+        // SAFETY: a block of this region, which is in use: its meta word does not change under us.
         self.units.set(self.units.get() + unsafe { units_of(at, meta) });
         let offset = at.addr() - domain.map.base().addr();
         self.retired.borrow_mut().push_back((stamp, Handle::new(offset, meta)));
     }
 
     /// Retires a cell, or a block that was made unreachable by other means than a commit; does nothing if it is
-    /// retired already. **The mark comes before the stamp**: who looks at a cell after it has announced itself, and
-    /// finds it not retired, is a contemporary of its retirement, so that cell and head stay until it ends.
+    /// retired already. **The mark comes before the stamp**: a transaction that looks at a cell after it has announced
+    /// itself, and finds it not retired, is a contemporary of its retirement, so that cell and head stay until it ends.
     ///
     /// # Safety
     /// As `contempo_alloc::reclaim::reclaimer::Reclaimer::retire_now`; the block lies in this region.
     pub unsafe fn retire_now(&self, domain: &RegionDomain, at: *mut u8) {
-        // SAFETY: passed on.
+        // SAFETY: the caller promises a block of this region that no transaction beginning from now on can reach;
+        // nothing that is retired already is taken over, so no lock and no ended epoch is needed.
         unsafe { self.take_over(domain, Whose::Nobodys, domain.map.encode(at)) };
     }
 
     /// As [`retire_now`](Self::retire_now), and also takes over what is retired already, if it is `whose`:
-    /// a block that nobody else will free. True if it is ours now.
+    /// a block that no other thread will free. True if it is ours now.
     ///
     /// # Safety
     /// As [`retire_now`](Self::retire_now); the caller holds the liveness lock for clearing up the slot that had the
@@ -389,13 +392,13 @@ impl Memory {
         }
         // What was seen may be stale by now, and something else be there.
         let Some((_, _, at)) = block_at(&domain.map, block.offset()) else { return false };
-        // SAFETY: passed on.
+        // SAFETY: `block_at` has found a block of this region at this place.
         if !unsafe { self.mark_retired(domain, whose, block, at) } {
             return false;
         }
         // After the mark: a thread that announces itself later sees it.
         let stamp = announcement::unlinked_at(domain.clock());
-        // SAFETY: passed on: it is ours now.
+        // SAFETY: a block of this region, which we have marked as retired by us: it is in use until we free it.
         unsafe { self.hold(domain, stamp, at) };
         true
     }
@@ -403,9 +406,9 @@ impl Memory {
     /// Frees a private block.
     ///
     /// # Safety
-    /// A block in use that nobody else has ever reached, and that is ours.
+    /// A block in use that no other thread can reach, and that is ours.
     pub unsafe fn free_private(&self, domain: &RegionDomain, at: *mut u8) {
-        // SAFETY: passed on.
+        // SAFETY: the caller promises a block in use that no other thread can reach, and that is ours to free.
         if !unsafe { self.heap.free(at) } {
             domain.note_corrupt();
         }
@@ -422,7 +425,7 @@ impl Memory {
         self.retired.borrow().len()
     }
 
-    /// Frees what can be freed; `idle` says whose announcements are worth a barrier. To be called
+    /// Frees what can be freed; `idle` says which announcements are worth a barrier. To be called
     /// outside a transaction.
     #[cold]
     pub fn collect(&self, domain: &RegionDomain, idle: Idle) {
@@ -430,12 +433,14 @@ impl Memory {
         if self.heap.is_due() {
             self.wait_for(domain, &self.heap.tidy());
         }
+        // As long as that frees something: what was retired first is freed first.
         loop {
             let before = self.held();
             let now = domain.clock().now();
             let (horizon, idle_blocker) =
                 announcement::oldest::<CounterClock>(domain.table(), self.slot, now, idle);
             self.free_below(domain, horizon, before);
+            // An idle thread holds something back: it is worth a barrier to revoke its announcement, and to look again.
             let held = self.held();
             if idle_blocker && (self.is_held_back() || (idle == Idle::Inactive && held > 0)) {
                 self.revoke(domain, now, idle);
@@ -455,7 +460,7 @@ impl Memory {
         self.look_at.set(self.units.get() + BATCH);
     }
 
-    /// Is so much held that somebody may have died?
+    /// Is so much held that a process may have died?
     pub fn is_held_back(&self) -> bool {
         self.units.get() >= REVOKE_AT
     }
@@ -463,8 +468,8 @@ impl Memory {
     #[cold]
     fn revoke(&self, domain: &RegionDomain, now: u64, idle: Idle) {
         let revoking = &domain.map.shared().revoking;
-        // Acquire, partner: the release below: one revoker at a time. If it dies, then whoever clears
-        // up its slot takes its name away.
+        // Acquire, partner: the release below: one revoker at a time. If it dies, then the thread that recovers
+        // its slot takes its name away.
         let alone =
             revoking.compare_exchange(0, self.slot + 1, Ordering::Acquire, Ordering::Relaxed);
         if alone.is_err() {
@@ -472,7 +477,7 @@ impl Memory {
         }
         let heavy = barrier::heavy_everywhere;
         announcement::revoke_alone::<CounterClock>(domain.table(), self.slot, now, idle, heavy);
-        // Release: see above. Nobody else can have changed it: we are alive.
+        // Release: see above. No other thread can have changed it: we are alive.
         revoking.store(0, Ordering::Release);
     }
 
@@ -492,7 +497,7 @@ impl Memory {
             }
             let Some((word, at)) = domain.map.meta_at(handle.offset()) else { continue };
             let meta = Meta::from_bits(word.load(Ordering::Relaxed));
-            // SAFETY: a block of the region.
+            // SAFETY: `meta_at` has found a block of the region there, with this meta word.
             let units = self.units.get().saturating_sub(unsafe { units_of(at, meta) });
             self.units.set(if self.held() == 0 { 0 } else { units });
             let ours = handle.fits(meta) && meta.retirer() == Some(self.heap.epoch());
@@ -511,15 +516,15 @@ impl Memory {
     /// Frees a block, and with a cell its last version.
     ///
     /// # Safety
-    /// Nobody can reach the block any more, and it is ours.
+    /// No other thread can reach the block any more, and it is ours.
     unsafe fn destroy(&self, domain: &RegionDomain, at: *mut u8) {
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises that the block is ours, so it is one of the region.
         let meta = Meta::from_bits(unsafe { meta_of(at) }.load(Ordering::Relaxed));
         if meta.kind() == Kind::Cell {
             // SAFETY: a cell: in use, and ours.
             let cell = unsafe { &*at.cast::<RegionCell>() };
             let newest = cell.header.value.handle(Ordering::Acquire);
-            // First the version: should we die before the cell is freed, then whoever frees that finds
+            // First the version: should we die before the cell is freed, then the recoverer that frees the cell finds
             // the version's handle stale. One that is retired, its retirer frees.
             #[cfg(test)]
             if let Some(interlude) = self.before_last_look.take() {
@@ -533,16 +538,17 @@ impl Memory {
                     // SAFETY: only the cell led to it.
                     unsafe { self.free_private(domain, version) };
                 } else {
-                    // Perhaps somebody has died between freeing it and saying where.
+                    // Perhaps a process has died between freeing it and saying where.
                     Superblock::hint_if_free(&domain.map, newest.offset());
                 }
             }
         }
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises that no other thread can reach the block, and that it is ours; it is in use until
+        // now.
         unsafe { self.free_private(domain, at) };
     }
 
-    /// Gives up every superblock. What is held is left to whoever clears up.
+    /// Gives up every superblock. What is held is left to a recoverer.
     pub fn leave(&self) {
         self.retired.borrow_mut().retain(|(_, handle)| !is_superblock(*handle));
         self.heap.leave();

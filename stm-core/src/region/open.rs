@@ -221,7 +221,7 @@ pub(crate) fn take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenEr
         if let Some(session) = try_take_slot(domain)? {
             return Ok(Some(session));
         }
-        // Somebody may be clearing up all those that belong to the dead: then there are some soon.
+        // Another thread may be recovering all those that belong to the dead: then there are some soon.
         let some_are_dead =
             (0..domain.map.identity().slots).any(|slot| is_slot_of_the_dead(domain, slot));
         if !some_are_dead || looks == LOOKS_FOR_SLOTS {
@@ -247,11 +247,11 @@ fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
         if record.process.load(Ordering::Relaxed) != 0 {
             continue;
         }
-        // Before it is taken: should we die in between, whoever looks for the dead looks this far.
+        // Before it is taken: should we die in between, a thread that looks for the dead looks this far.
         if !planted(Fault::SlotTakenUncounted) {
             raise(slot);
         }
-        // Acquire, partner: the release by whoever gave it up, or cleared it up.
+        // Acquire, partner: the release by the thread that gave it up, or that recovered it.
         let taken = record.process.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed);
         if taken.is_ok() {
             if planted(Fault::SlotTakenUncounted) {
@@ -261,18 +261,20 @@ fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
             return Ok(Some(unsafe { Session::new(domain, slot) }));
         }
     }
-    // All are taken, perhaps by the dead, and nobody has a slot from which to clear them up: take one of
+    // All are taken, perhaps by the dead, and no thread may have a slot from which to recover them: take one of
     // those over.
     let _alone = domain.recovering.lock().unwrap_or_else(PoisonError::into_inner);
     for slot in 0..map.identity().slots {
         let Some(record) = map.slot(slot) else { break };
         let dead = Dead::find(domain, slot).map_err(system("look at the liveness"))?;
         let Some(dead) = dead else { continue };
-        // SAFETY: as above; it becomes ours below, and until then nobody else's.
+        // SAFETY: the session is kept by `current`, which keeps the region; the slot becomes ours below, and no other
+        // thread takes it until then, since `dead` holds its liveness lock.
         let heir = unsafe { Session::new(domain, slot) };
         raise(slot);
         let work = heir.memory.work(domain);
-        // The slot's liveness lock is held until the slot is ours: else another would find it dead, and clear it up under us.
+        // The slot's liveness lock is held until the slot is ours: else another thread would find it dead, and recover
+        // it under us.
         let dead = [dead];
         recover::clear_up(&heir, &dead);
         drop(work);

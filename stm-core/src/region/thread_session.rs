@@ -1,7 +1,7 @@
 //! How a thread finds its session.
 //!
-//! A thread keeps its session of each region until it ends; then it gives the session's slot back, for any thread of any
-//! process. So a region stays attached while there are threads that have used it.
+//! A thread keeps its session of each region until it ends; then it gives the session's slot back, for any thread of
+//! any process. So a region stays attached while there are threads that have used it.
 //!
 //! A thread's locals may go while it is inside a transaction: something in it has called `exit`. Then the
 //! session stays where it is, for ever, and so does what it has announced: others may hold its references.
@@ -87,7 +87,7 @@ fn with_slow<R>(
     };
     if let Ok(Some(session)) = ALL.try_with(find) {
         LAST.set((Arc::as_ptr(domain), session));
-        // SAFETY: as above.
+        // SAFETY: just found in `ALL`, which keeps the box that it lies in until the thread ends.
         return Ok(f(Ok(unsafe { &*session })));
     }
     let Some(session) = take_slot(domain)? else { return Ok(f(Err(TooManyThreads))) };

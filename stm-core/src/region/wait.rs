@@ -54,14 +54,14 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
     let (word, for_nothing) = (word.unwrap_or(0), word.is_none());
     let seen = shared.wake[word].look();
     for read in reads.iter() {
-        // SAFETY: as above.
+        // SAFETY: the attempt is still running, so the cells in its log are alive.
         unsafe { &*read.cell }.mark_watched(true);
     }
     // Ours first: the committer sees the mark. Theirs first: we see its claim and decision.
     fence(Ordering::SeqCst);
     let changed = !planted(Fault::NoSecondLook)
         && !reads.iter().all(|read| {
-            // SAFETY: as above; the version was found by this attempt.
+            // SAFETY: the attempt is still running, so the cells in its log are alive; it has found the version there.
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
     let wake_at = session.timeouts.begin_to_wait();

@@ -18,7 +18,7 @@ impl Holder {
     /// # Safety
     /// A holder of it outlives the reference.
     pub unsafe fn kept(&self) -> &'static Native {
-        // SAFETY: our caller's promise.
+        // SAFETY: the caller promises that a holder outlives the reference, and each holder keeps the domain alive.
         unsafe { &*Arc::as_ptr(&self.0) }
     }
 
@@ -36,7 +36,7 @@ impl std::ops::Deref for Holder {
 }
 
 impl Drop for Holder {
-    /// The last one destroys what nobody has collected: values may be the checker's objects, which must not
+    /// The last one destroys what no thread has collected: values may be the checker's objects, which must not
     /// leak.
     fn drop(&mut self) {
         if PROGRAM && Arc::strong_count(&self.0) == 1 && !unwinding() {

@@ -167,7 +167,7 @@ impl<'d> Judge<'d> {
                 // SAFETY: in use as a cell: mapped, aligned, atomics.
                 self.judge_cell(unsafe { &*at.cast() }, handle)
             }
-            // SAFETY: in use as a version, as above.
+            // SAFETY: in use as a version: mapped, aligned, atomics.
             (Kind::Version, Some(_)) if self.is_ahead(unsafe { &*at.cast() }) => {
                 Verdict::Wrong(Wrong::StampAboveClock)
             }
