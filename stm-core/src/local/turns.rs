@@ -2,7 +2,7 @@
 //!
 //! A failed attempt asks the policy what to do next: try again, wait in the queue of the cell where it
 //! lost, or escalate. A transaction that escalates reserves every cell before it reads or writes it, so
-//! that nobody younger commits to it from then on; its attempt can only lose to an older one.
+//! that no younger transaction commits to it from then on; its attempt can only lose to an older one.
 //! `docs/scheduling.md` has the whole.
 
 use crate::domain::Domain;
@@ -39,8 +39,8 @@ pub(crate) struct Turns {
     reserved: UnsafeCell<Vec<*const CellHeader<Native>>>,
     /// Its turn.
     turn: Cell<TurnWord>,
-    /// The cell in whose queue it has waited: the first there has its own timer, and is not called, or
-    /// nobody would have the cell for longer than one transaction.
+    /// The cell in the queue of which it has waited: the first there has its own timer, and is not called, or
+    /// no thread would have the cell for longer than one transaction.
     hot: Cell<usize>,
     /// Where the attempt that has just failed met another.
     met: Cell<Option<Conflict<Native>>>,
@@ -50,7 +50,7 @@ pub(crate) struct Turns {
     heat: Cell<u32>,
     /// Its commits at its last failure.
     commits_before: Cell<u64>,
-    /// Whom this thread has given way to lately. Lasts longer than its transactions: those that give
+    /// The turns that this thread has given way to lately. Lasts longer than its transactions: those that give
     /// up early must not each begin to wait anew.
     respected: RefCell<Vec<Respected>>,
     /// What it has learned about declared transactions.
@@ -114,7 +114,7 @@ impl Drop for Waiting {
         if self.descriptor.turn.load(Ordering::Relaxed).ticket() == turn.ticket() {
             self.descriptor.end_turn();
         }
-        // Whoever is next lets us pass for a slice.
+        // The next in the queue lets us pass for a slice.
         let own = Reservation { slot: self.slot, ticket: turn.ticket() };
         self.domain.queues().leave(self.key, own, self.domain.table());
     }
@@ -221,9 +221,9 @@ impl Context {
         self.descriptor.counters.escalated.add(1);
     }
 
-    /// The attempt has reserved what its transaction declares, and read nothing yet. From now on it reads and writes as one
-    /// that does not escalate, at this moment's bound: what is reserved does not change, and what was not declared is
-    /// validated as ever.
+    /// The attempt has reserved what its transaction declares, and read nothing yet. From now on it reads and writes as
+    /// one that does not escalate, at this moment's bound: what is reserved does not change, and what was not declared
+    /// is validated as ever.
     pub(crate) fn stop_reserving(&self) {
         debug_assert!(self.reads().is_empty() && self.writes().is_empty());
         self.turns.trusting.set(false);
@@ -235,12 +235,12 @@ impl Context {
     /// Is everything that this attempt has reserved still reserved? Then nothing that it has read has
     /// changed since.
     pub(crate) fn still_presses(&self) -> bool {
-        // SeqCst, partner: the swap of whoever revokes it, which comes before their claims count.
+        // SeqCst, partner: the swap of a transaction that revokes it, which comes before its claims count.
         planted(Fault::RevocationMissed)
             || self.descriptor.turn.load(Ordering::SeqCst) == self.turns.turn.get()
     }
 
-    /// Reserves a cell: from now on nobody younger commits to it.
+    /// Reserves a cell: from now on no younger transaction commits to it.
     ///
     /// # Errors
     /// Why not: an older transaction has it, or has ended our turn.
@@ -249,18 +249,22 @@ impl Context {
     pub(crate) fn reserve(&self, cell: &CellHeader<Native>) -> Result<(), Cause> {
         let (slot, table) = (self.slot(), self.domain.table());
         let own = Reservation { slot, ticket: self.turns.turn.get().ticket() };
+        // Give a sign of life: as long as it moves, transactions that give way to us go on doing so.
         let life = &self.descriptor.sign_of_life;
-        // Relaxed: read by who waits for us, who only looks whether it has changed.
+        // Relaxed: read by threads that wait for us, which only look whether it has changed.
         life.store(life.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        // A revoked turn protects nothing of what was read: the attempt has failed, and need not take more.
         if !self.still_presses() {
             return Err(self.met_at(Conflict::at(Cause::Preempted, cell)));
         }
+        // Put our reservation into the lock word, in the place of none, of a stale one, or of a younger transaction's.
         let mut lock = cell.lock.load(Ordering::SeqCst);
         loop {
             match lock.reservation() {
                 Some(other) if other == own => return Ok(()),
                 Some(other) => {
                     if let Some(rank) = escalating(table, other) {
+                        // The older one keeps the cell; remember its turn, to wait for it after this attempt.
                         if rank < self.descriptor.rank(slot) {
                             let by = Some(other);
                             return Err(self.met_at(Conflict { cause: Cause::Reserved, cell, by }));
@@ -268,6 +272,8 @@ impl Context {
                         if !self.still_presses() {
                             return Err(self.met_at(Conflict::at(Cause::Preempted, cell)));
                         }
+                        // End the turn of the younger one before taking its cell: while its turn is in force, it trusts
+                        // that nothing which it has reserved changes.
                         if !planted(Fault::TakenWithoutRevoking) && revoke(table, other) {
                             self.descriptor.counters.revoked.add(1);
                             self.descriptor.conflicts.note(cell.key(), |cell| cell.preempted += 1);
@@ -288,6 +294,7 @@ impl Context {
             }
         }
         self.turns.reserved().push(cell);
+        // A transaction that has claimed the cell before may not have seen the reservation: have it decided first.
         // SAFETY: inside an attempt; the cell is alive, as we were given it.
         unsafe { self.commit_of(std::ptr::null_mut()).clear_of_claims(cell) }
             .map_err(|conflict| self.met_at(conflict))
@@ -299,7 +306,7 @@ impl Context {
         cause
     }
 
-    /// Ends the turn: gives every reservation back, and calls whoever waits for one of the cells. Must
+    /// Ends the turn: gives every reservation back, and calls the first thread that waits for each of the cells. Must
     /// be called before the session ends.
     #[cold]
     #[inline(never)]
@@ -314,13 +321,14 @@ impl Context {
             turns.reserved().clear();
             return;
         }
+        // End the turn first: at once none of its reservations counts, whatever the lock words still say.
         self.descriptor.end_turn();
         for index in 0..turns.reserved().len() {
             // SAFETY: reserved in this session, so the cell is alive.
             let cell = unsafe { &*turns.reserved()[index] };
             let mut lock = cell.lock.load(Ordering::Relaxed);
             while lock.reservation() == Some(own) {
-                // SeqCst, as every change of the word; it is stale already, this saves others the
+                // SeqCst, as every change of the word; it is stale already, this saves other threads the
                 // look at our turn.
                 match cell.lock.compare_exchange(
                     lock,
@@ -332,6 +340,7 @@ impl Context {
                     Err(current) => lock = current,
                 }
             }
+            // Call the first of the cell's queue, except where we have waited (`hot`): there it goes by its own timer.
             if lock.has_queue() && cell.key() != turns.hot.get() {
                 let unmark = || cell.mark_queued(false);
                 let woken =
@@ -362,12 +371,16 @@ impl Context {
     pub(crate) fn lost(&self, cause: Cause, accesses: usize) -> Pause {
         let (turns, knobs, now) = (&self.turns, self.domain.knobs(), time::now());
         self.wrote.set(false); // The next attempt begins at the newest stamp.
+        // Before the turn ends: has another thread revoked it for want of a sign of life? Then it needs a longer grace,
+        // or, if it ran at full speed, counts as slow.
         if turns.trusting.get() {
             self.descriptor.lengthen_grace(knobs.grace(), now);
         } else if turns.reserving.get() && !self.still_presses() {
             turns.admission.was_slow();
         }
+        // Hold nothing between two attempts: the thread may run hooks, or sleep.
         self.release();
+        // Age and losses count from the first failure: they make the rank.
         let mut history = turns.history.get();
         history.escalates = false;
         history.failures = history.failures.saturating_add(1);
@@ -377,6 +390,7 @@ impl Context {
             self.descriptor.reset_grace();
         }
         history.lost += accesses as u64;
+        // The thread's heat: each failure adds to it, each commit since the last failure takes away.
         let commits = self.descriptor.counters.commits.get();
         let since_last = commits.wrapping_sub(turns.commits_before.replace(commits));
         let cooled = turns.heat.get().saturating_sub(since_last.try_into().unwrap_or(u32::MAX));
@@ -384,6 +398,7 @@ impl Context {
         turns.heat.set(heat);
         let policy = knobs.policy();
         self.descriptor.rank.store(self.rank_of(&history), Ordering::Relaxed);
+        // Note where it lost, for the table of conflicts.
         let met = turns.met.take().filter(|met| !met.cell.is_null());
         // SAFETY: met in this session, so the cell is alive.
         let cell = met.as_ref().map(|met| unsafe { &*met.cell });
@@ -393,6 +408,7 @@ impl Context {
                 at.gave_way += u64::from(cause == Cause::Reserved);
             });
         }
+        // Ask the policy. It gave way to an older turn: then it waits for that, unless its owner gives no sign of life.
         let by = met.as_ref().and_then(|met| met.by);
         let must_wait = by.is_some_and(|by| self.respects(by, now));
         let bid = FailureBid {
@@ -403,6 +419,7 @@ impl Context {
             must_wait,
             escalate_after: knobs.escalate_after(),
         };
+        // Join the queue here, while the session keeps the cell alive; to wait comes after it, in `pause`.
         let pause = match (on_failure(policy, bid), cell) {
             (Next::Queue, Some(cell)) => {
                 history.waits += 1;
@@ -425,8 +442,9 @@ impl Context {
     }
 
     /// Does the owner of this reservation deserve to be waited for? If it has given no sign of life
-    /// for as long as its grace, we end its turn.
+    /// for as long as its grace, this thread ends its turn.
     fn respects(&self, turn: Reservation, now: u64) -> bool {
+        // A turn that was not known, or has moved since, is respected, and its grace begins anew.
         let owner = self.domain.table().get(turn.slot);
         let sign = owner.sign_of_life.load(Ordering::Relaxed);
         let mut respected = self.turns.respected.borrow_mut();
@@ -442,6 +460,7 @@ impl Context {
             *known = Respected { turn, sign, since: now };
             return true;
         }
+        // It has not moved. (Under a checker no time passes, and no thread stops for ever.)
         let grace = owner.current_grace(self.domain.knobs().grace());
         if now.saturating_sub(known.since) < grace || CHECKED {
             return true;
@@ -481,15 +500,18 @@ impl Context {
             let end = instant() + time;
             Some(deadline.map_or(end, |deadline| deadline.min(end)))
         };
+        // The list could not be had: wait a slice without a place in it.
         let Joined::As(turn, ahead) = waiting.joined else {
             if !CHECKED {
                 parker.park_until(until(slice));
             }
             return;
         };
+        // Sleep, until the turn word says that we were called, or the slice of the first, which counts from when we
+        // became it, is over.
         let mut first_until = None;
         loop {
-            // Acquire, partner: whoever calls us, or makes us the first.
+            // Acquire, partner: the swap of the thread that calls us, or makes us the first.
             let now = self.descriptor.turn.load(Ordering::Acquire);
             if now.ticket() != turn.ticket() {
                 break; // A hook has run a transaction that queued: that was another turn.
@@ -518,6 +540,8 @@ impl Context {
                 _ => break,
             }
         }
+        // Called: the cell was released for us, and an ordinary attempt may do. Else the waiting has lasted long enough
+        // to reserve.
         self.turns.hot.set(waiting.key);
         history.escalates =
             self.descriptor.turn.load(Ordering::Relaxed).phase() != TurnPhase::Called;

@@ -362,6 +362,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
         result: impl FnOnce(&T) -> R,
     ) -> R {
         loop {
+            // Begin, as every attempt: a thread that wrote last begins at a recent bound, which it knew already.
             context.begin_session();
             if !blind {
                 context.step(Step::Begin);
@@ -371,27 +372,32 @@ impl<T: Send + Sync + 'static> TVar<T> {
             } else {
                 context.reclaimer.enter();
             }
+            // From here on a panic of user code leaves the session.
             let leave = LeaveOne(context);
             let (cause, block) = 'attempt: {
+            // Escalated, it reserves the cell first, as any transaction.
                 if context.turns.unlucky.get()
                     && context.turns.reserving.get()
                     && let Err(cause) = context.reserve(self.header())
                 {
                     break 'attempt (cause, None);
                 }
-                // SAFETY: inside a transaction; the cell is alive.
+                // Make the new value from what is there now.
+                // SAFETY: inside a transaction; the cell is alive, since this handle is.
                 let seen = unsafe { current(context.domain, self.header()) };
-                // SAFETY: a version of this cell; we are its contemporary.
+                // SAFETY: a version of this cell, so of type `T`; we are its contemporary.
                 let before: &T = unsafe { Version::value(seen) };
                 let Some(block) = make(before) else {
                     context.wrote.set(false); // It has not written after all.
                     return result(before);
                 };
+                // Commit it: no read is to be validated, since the claim itself compares with `expected`.
                 let expected = if blind { null_mut() } else { seen };
                 context.step(Step::Commit);
                 // SAFETY: private, as `make` has given it out; we are inside a transaction.
                 match unsafe { fresh::commit::<T>(context, block, self.header(), expected) } {
                     Ok(replaced) => {
+                        // Look at the old value before the session ends, as long as the announcement keeps it.
                         // SAFETY: replaced by our commit: we are its contemporary.
                         let result = result(unsafe { Version::value(replaced) });
                         std::mem::forget(leave);
@@ -409,6 +415,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
                     }
                 }
             };
+            // It has lost: `once_more` leaves the session by itself, and gives the value back outside of it.
             std::mem::forget(leave);
             self.once_more(context, cause, || {
                 if let Some(block) = block {
@@ -423,12 +430,14 @@ impl<T: Send + Sync + 'static> TVar<T> {
     #[cold]
     #[inline(never)]
     fn once_more(&self, context: &Context, cause: Cause, back: impl FnOnce()) {
+        // Inside the session: what it has met is alive as long as that lasts.
         context.descriptor.counters.count_abort(cause);
         let pause = context.lost(cause, 1);
         context.reclaimer.exit();
         let suspended = context.suspend();
         context.end_session();
         context.outside(back);
+        // Only now wait, and escalate if the pause has come to that.
         context.go_on(suspended);
         context.pause(pause, None);
         context.escalate_if_due();
@@ -519,7 +528,7 @@ macro_rules! static_tvar {
         $(#[$meta])*
         $visibility static $name: $crate::TVar<$type> = {
             // Macros cannot make names of items that the caller's expressions do not see: so these are
-            // names that nobody has (as in the standard library's `thread_local!`).
+            // names that no program has (as in the standard library's `thread_local!`).
             static __CONTEMPO_INTERNAL_VERSION: $crate::local::statics::StaticVersion<$type> =
                 $crate::local::statics::StaticVersion::new($value);
             // SAFETY: the version is named here only.

@@ -1,10 +1,10 @@
-//! Who has lost often goes first.
+//! A transaction that has lost often goes first.
 //!
 //! A transaction that has come to that (`turns`) reserves, before its next attempt, the cells that the last one has
 //! touched, in the way of one process (`docs/scheduling.md`): a reference to its turn in each cell's lock
-//! word, and whoever is younger gives way. Between processes the turn word of a dead or stopped one would keep
-//! others away for ever; so who has given way to the same turn for a grace period, without a new attempt of its owner's,
-//! revokes it. Nothing rests on a reservation but speed: an attempt that escalates validates as any other.
+//! word, and younger transactions give way. Between processes the turn word of a dead or stopped one would keep
+//! others away for ever; so a thread that has given way to the same turn for a grace period, without a new attempt of
+//! its owner's, revokes it. Nothing rests on a reservation but speed: an attempt that escalates validates as any other.
 
 use crate::domain::Domain;
 use crate::region::block::RegionCell;
@@ -19,12 +19,12 @@ use contempo_sched::primitives::Ordering;
 use contempo_sched::words::{Rank, Reservation, TurnPhase};
 use std::cell::{Cell, RefCell};
 
-/// How many a thread remembers whom it has given way to.
+/// How many turns a thread remembers to which it has given way.
 const RESPECTED: usize = 32;
 /// The most cells that are reserved.
 const MOST: usize = 4096;
 
-/// Somebody whom this transaction has given way to.
+/// A turn that this thread has given way to: the sign of life that it gave then, and when.
 #[derive(Clone, Copy)]
 struct Respected {
     turn: Reservation,
@@ -42,7 +42,7 @@ pub(crate) struct Escalation {
     /// What it has reserved, by which turn.
     reserved: RefCell<Vec<Handle>>,
     turn: Cell<Option<Reservation>>,
-    /// Whom this thread has given way to lately. Lasts longer than its transactions.
+    /// The turns that this thread has given way to lately. Lasts longer than its transactions.
     respected: RefCell<Vec<Respected>>,
 }
 
@@ -157,9 +157,11 @@ impl Session {
         }
     }
 
+    /// Begins a turn, and reserves by it all that the last attempt has touched.
     #[cold]
     fn escalate(&self) {
         let (domain, descriptor) = (self.domain(), self.descriptor());
+    // A sign of life: for threads that give way to this transaction, each attempt is one.
         let life = &descriptor.sign_of_life;
         life.store(life.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let turn = descriptor.next_turn(TurnPhase::Escalating);
@@ -174,7 +176,7 @@ impl Session {
             }
             if reserve(domain, cell, own, mine) {
                 self.escalation.reserved.borrow_mut().push(*handle);
-                // Whoever has it claimed may decide first. If that takes long, our commit takes over.
+                // A transaction that has it claimed may decide first. If that takes long, our commit takes over.
                 // SAFETY: inside an attempt; the cell is alive (`meet`).
                 let _ = unsafe { self.commit_of().clear_of_claims(&cell.header) };
             }

@@ -1,12 +1,12 @@
 //! A full region: taking over what living processes hold and do not use.
 //!
 //! A thread that is between two transactions may hold retired blocks and superblocks with free blocks, and
-//! perhaps it never comes again. Who finds no room ends the epoch for which that thread has them (`epoch` in
+//! perhaps it never comes again. A thread that finds no room ends the epoch for which that thread has them (`epoch` in
 //! `contempo-alloc`), retires the blocks anew as its own, and gives the superblocks up. A thread that is inside
 //! a transaction meanwhile keeps what it has. When it begins the next one, it finds that its epoch has ended, and
 //! does the same itself.
 //!
-//! Nobody waits for anybody here, and one that dies or stops half-way leaves each block with one of the two.
+//! No thread waits for another here, and one that dies or stops half-way leaves each block with one of the two.
 
 use crate::domain::Domain;
 use crate::region::memory::Whose;
@@ -24,6 +24,7 @@ use contempo_sched::primitives::fault::{Fault, planted};
 pub(crate) fn take_over(session: &Session) -> bool {
     let domain = session.domain();
     let _work = session.memory.work(domain);
+    // 1. End the epoch of every other slot that is taken.
     let mut ended = Vec::new();
     for (slot, _) in domain.table().each() {
         let Some(record) = domain.map.slot(slot) else { break };
@@ -31,11 +32,13 @@ pub(crate) fn take_over(session: &Session) -> bool {
             ended.push(record.epoch.end(slot));
         }
     }
+    // 2. After the barrier a thread is seen to be active, or sees that its epoch has ended.
     // Pairs with `light` in `announcement::begin` and `Memory::work`: see `epoch`.
     if ended.is_empty() || !barrier::heavy_everywhere() {
         return false;
     }
     let before = ended.len();
+    // 3. Leave the active ones what they have: they find the end of their epoch when they begin next.
     // Acquire, partner: the release in `announcement::end`: what the thread has done with its memory happens
     // before what we do with it.
     let is_active = |ended: &OwnershipEpoch| {
@@ -48,6 +51,7 @@ pub(crate) fn take_over(session: &Session) -> bool {
     let is_ours = |epoch: OwnershipEpoch| {
         ended.binary_search_by_key(&epoch.slot(), |it| it.slot()).is_ok_and(|at| ended[at] == epoch)
     };
+    // 4. Retire anew what the inactive ones had retired, and give up their superblocks.
     let given_up = session.memory.announced(domain, || {
         search::blocks_of(domain, &slots, is_ours, |found| {
             if let Some(retirer) = found.meta.retirer().filter(|retirer| is_ours(*retirer)) {

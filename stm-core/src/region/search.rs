@@ -1,4 +1,4 @@
-//! Where the blocks of some slots are: what whoever clears up after a death, or takes memory over, has to look at.
+//! Where the blocks of some slots are: what a thread has to look at that recovers after a death, or takes memory over.
 //!
 //! What a slot has *made* since its last transaction began lies in superblocks that it owns. What it has *retired* may
 //! lie anywhere; it has noted where (`contempo_alloc::region::trace`). So what is looked at grows with what the slots
@@ -76,11 +76,13 @@ pub(crate) fn visit<'d>(
     is_owner: impl Fn(OwnershipEpoch) -> bool,
     mut look: impl FnMut(Seen<'_>),
 ) -> Vec<(Superblock<'d>, OwnershipEpoch)> {
+    // Where the slots have noted that they retired something: exact places, and superblocks for older ones.
     let traces = || slots.iter().filter_map(|slot| Some(&domain.map.slot(*slot)?.traces));
     let mut covered = Covered::NOTHING;
     traces().for_each(|traces| covered.add(traces));
     // Before anything is adopted: one of the slots may be our own.
     let noted: Vec<usize> = traces().flat_map(|traces| traces.places()).collect();
+    // Each block of the superblocks that they own, or have noted.
     let mut owned = Vec::new();
     for superblock in Superblock::all(&domain.map) {
         let owner = superblock.state().owner().filter(|owner| is_owner(*owner));
@@ -102,6 +104,7 @@ pub(crate) fn visit<'d>(
             }
         }
     }
+    // The places that they have noted in superblocks of others.
     for place in noted {
         match block_at(&domain.map, place) {
             Some((meta, ..)) if meta.is_free() => look(Seen::Free(Free::Noted(place))),

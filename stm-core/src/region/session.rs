@@ -152,7 +152,7 @@ impl Session {
     /// `domain` outlives the session, and this process has taken the slot.
     pub(crate) unsafe fn new(domain: &RegionDomain, slot: u32) -> Self {
         let descriptor = domain.table().descriptor(slot);
-        // Acquire, partner: the slot's last owner, or who has cleared up after it.
+        // Acquire, partner: the release of the slot's last owner, or of the thread that has recovered the slot.
         let serial = descriptor.state.load(Ordering::Acquire).serial();
         Session {
             domain,
@@ -190,7 +190,7 @@ impl Session {
         }
     }
 
-    /// The slot's last owner was cleared up after, and its serial moved on: goes on from there.
+    /// The slot was recovered from its last owner, and its serial moved on: goes on from there.
     pub(crate) fn renew_serial(&self) {
         let serial = self.descriptor().state.load(Ordering::Acquire).serial();
         self.serial.set(StateWord::next_serial(serial));
@@ -230,7 +230,7 @@ impl Session {
         self.serial.get()
     }
 
-    /// As if what the logs name were somebody else's.
+    /// As if what the logs name were another thread's.
     #[cfg(test)]
     pub(crate) fn forget_logs(&self) {
         self.reads.borrow_mut().clear();
@@ -347,22 +347,25 @@ impl Session {
     /// enough: it may be of those that are freed just now.
     ///
     /// # Errors
-    /// [`Stopped::NoSuchCell`] if it is gone, [`Stopped::Corrupt`] if nobody leaves a cell like that.
+    /// [`Stopped::NoSuchCell`] if it is gone, [`Stopped::Corrupt`] if no protocol leaves a cell like that.
     pub(crate) fn meet(&self, cell: &RegionCell, handle: Handle) -> Result<(), Stopped> {
         let domain = self.domain();
         let mut looks = 0;
         loop {
+            // Each look that decides nothing has seen the cell change. After so many the memory is damaged.
             looks += 1;
             if looks > MOST_LOOKS {
                 domain.note_corrupt();
                 return Err(Stopped::Corrupt);
             }
+            // 1. Read the head, and what its version says. Any of it may be in use for something else by now.
             // Acquire, partner: the claim that published the version.
             let head = cell.header.value.handle(Ordering::Acquire);
             let found = domain.find_version(head).map(|version| {
                 let version_tag = version.header.version_tag.load(Ordering::Acquire);
                 (version, version_tag, version.has(FREES_CELL))
             });
+            // 2. Read the meta words, which tell whether that was the cell, and its version.
             // What was read above was read before what follows. Pairs with the fence in `SlotHeap::free`:
             // had we seen what the next user of a block has put there, we would see it freed, too.
             fence(Ordering::Acquire);
@@ -375,7 +378,10 @@ impl Session {
                 |version: &RegionVersion| Meta::from_bits(version.meta.load(Ordering::Relaxed));
             let fits = |version: &RegionVersion| head.fits(meta_of(version));
             let is_kept = |version: &RegionVersion| meta_of(version).retirer().is_none();
+            // 3. Decide by what was found: the cell is safe, or gone, or damaged; or it has changed, and is looked at
+            // again.
             match found.filter(|(version, ..)| fits(version)) {
+                // A version that frees the cell: is that before our bound or after?
                 Some((_, version_tag, true)) => match version_tag.owner() {
                     // Freed at a stamp that we read at: by now all of it may be gone.
                     None if version_tag.committed_by(self.bound.get()) => {
@@ -395,8 +401,8 @@ impl Session {
                 Some((version, ..)) if meta.retirer().is_none() && is_kept(version) => {
                     return Ok(());
                 }
-                // Retired, and not by a commit that freed it, which would show now: whoever made it has not
-                // committed. Or it is being destroyed. Or its head is retired, which no head of a cell in use is.
+                // Retired, and not by a commit that freed it, which would show now: the transaction that made it has
+                // not committed. Or it is being destroyed. Or its head is retired, which no head of a cell in use is.
                 Some(_) => {
                     if cell.header.value.handle(Ordering::Acquire) == head {
                         return Err(Stopped::NoSuchCell);
@@ -424,11 +430,14 @@ impl Session {
         writes.find(cell).map(|entry| writes.version(entry))
     }
 
+    /// [`version`](Self::version), where the fast read has found no answer: the cell is claimed, or its newest version
+    /// is above the bound, or the handle is bad, or the attempt is interrupted.
     #[cold]
     #[inline(never)]
     fn version_slow(&self, handle: Handle) -> Result<*mut Header, Interrupt> {
         let cell = self.cell(handle)?;
         self.check_open()?;
+    // Before anything is followed: is the cell one that this attempt's announcement keeps?
         self.meet(cell, handle).map_err(|why| self.interrupt(why))?;
         let cell = &cell.header;
         loop {
@@ -438,6 +447,8 @@ impl Session {
             if self.domain().is_corrupt() {
                 return Err(self.interrupt(Stopped::Corrupt));
             }
+            // The newest at our bound is not the newest any more. An attempt that writes must read the newest, so it
+            // moves its bound forward; another reads on at its bound, but may not write from now on.
             if found.superseded {
                 if self.updating.get() {
                     let before = self.bound.get();
@@ -476,6 +487,7 @@ impl Session {
         Ok(unsafe { RegionVersion::of(version) })
     }
 
+    /// Moves the attempt's bound to now, if all that it has read is still the newest there.
     fn extend(&self) -> bool {
         let bound = self.domain().clock().now();
         // SAFETY: inside the transaction that filled the log.

@@ -1,8 +1,9 @@
 //! Taking turns: what a session does between two attempts.
 //!
 //! As in one process (`turns`), by the same policy: a loser tries again, then waits its turn at the cell where it has
-//! lost, then escalates (`escalate`). It waits in a queue of tickets (`contempo_sched::contention::ticket_queue`), since a queue of one process
-//! cannot lie in a region. Cells share 32 queues: who waits for another cell of the same queue is waited for as well.
+//! lost, then escalates (`escalate`). It waits in a queue of tickets (`contempo_sched::contention::ticket_queue`),
+//! since a queue of one process cannot lie in a region. Cells share 32 queues: a thread waits for those as well that
+//! wait for another cell of its queue.
 
 use crate::protocol::commit::Conflict;
 use crate::region::domain::RegionDomain;
@@ -29,9 +30,9 @@ pub(crate) const SETTINGS: Settings = Settings::DEFAULT;
 pub(crate) const GRACE: Grace = Grace::new(SETTINGS.grace.as_nanos() as u64, 64);
 /// How long the head of a queue can stand still with a living first: its slice is a grace period at most.
 const STANDSTILL: u64 = 2 * SETTINGS.grace.as_nanos() as u64;
-/// How long one sleeps in a queue before it looks whether the first is alive.
+/// How long a thread sleeps in a queue before it looks whether the first is alive.
 const NAP: u64 = 2_000_000;
-/// How long anybody waits in a queue, whatever is there: it is a hint.
+/// How long a thread waits in a queue at most, whatever is there: it is a hint.
 const LONGEST_WAIT: u64 = 1_000_000_000;
 
 /// What a session remembers about its turns. Touched after a failure only.
@@ -140,6 +141,7 @@ impl Session {
     pub(crate) fn lost(&self) -> Pause<'_> {
         let (turns, now) = (&self.turns, time::now());
         let counters = &self.descriptor().counters;
+        // Count what was lost; from the first failure on the transaction has an age.
         let failures = self.failures.get().saturating_add(1);
         self.failures.set(failures);
         let since = self.has_bad_luck(now);
@@ -147,6 +149,7 @@ impl Session {
         let mut history = turns.history.get();
         history.lost = history.lost.saturating_add(accesses as u64);
         let heat = turns.warm_up(counters.commits.get());
+        // Ask the policy. It gave way to an older turn: then it waits for that, unless its owner gives no sign of life.
         let met = turns.met.take();
         let by = met.and_then(|(_, by)| by);
         let bid = FailureBid {
@@ -170,6 +173,7 @@ impl Session {
             (Next::Yield(most), _) => Pause::Yield(most),
         };
         turns.history.set(history);
+        // The next attempt reserves what this one has touched, and the logs are about to be emptied.
         if matches!(pause, Pause::Escalate | Pause::TicketQueue(..)) {
             self.remember_touched();
         }
@@ -190,7 +194,7 @@ impl Session {
                 (0..self.turns.jitter(most)).for_each(|_| std::thread::yield_now());
             }
             Pause::TicketQueue(place) => {
-                // Nothing is to be held back for one who sleeps.
+                // Nothing is to be held back for a thread that sleeps.
                 announcement::withdraw(self.descriptor());
                 self.await_turn(place.queue, place.ticket, deadline);
             }
@@ -202,6 +206,8 @@ impl Session {
         // A transaction that waits again and again (for a long one) looks less and less often.
         let doublings = self.turns.history.get().waits.min(16).saturating_sub(1);
         let slice = SETTINGS.slice.saturating_mul(1 << doublings).min(SETTINGS.grace);
+        // While other tickets are ahead: sleep, and look now and then whether the head still moves, since the holder of
+        // any of them may die.
         let begin = time::now();
         let mut standing = (queue.head(), begin);
         while queue.ahead(ticket) > 0 {
@@ -210,7 +216,7 @@ impl Session {
                 standing = (head, now);
             }
             if now - begin > LONGEST_WAIT {
-                // So many have died there, or the queue is damaged, or too long: nobody is to wait for us as well.
+                // So many have died there, or the queue is damaged, or too long: no thread is to wait for us as well.
                 if queue.jump(ticket) {
                     queue.wake_first();
                 }
@@ -232,7 +238,7 @@ impl Session {
             let nap = Duration::from_nanos(NAP.min(STANDSTILL - still));
             queue.wait(ticket, head, at_most(nap, deadline));
         }
-        // Nobody wakes us: our own leaving would.
+        // We are the first: for a slice other transactions may pass. No thread wakes us: only our own leaving would.
         let slice = at_most(slice, deadline);
         if !slice.is_zero() {
             queue.wait(ticket, ticket, slice);

@@ -4,7 +4,7 @@
 //! What is different in a region is what a *death* after that finds. A part that has failed leaves
 //!
 //! - versions that it has written. They are flagged as displaced: they will not be committed. A version that is
-//!   the one to be committed again loses the flag. Whoever clears up after a commit goes by that;
+//!   the one to be committed again loses the flag. A recoverer of a committed transaction goes by that;
 //! - cells that it has made, with their first versions. They are retired at once, as those of an attempt that
 //!   has failed are at its end: the transaction's own announcement keeps them until then.
 //!
@@ -62,7 +62,7 @@ impl Parts for Session {
         writes.roll_back_telling(mark.writes, |version, pending| {
             // SAFETY: ours, and private.
             let flags = unsafe { &RegionVersion::of(version).flags };
-            // Relaxed: read by others after our death only.
+            // Relaxed: other threads read it after our death only.
             match pending {
                 Pending::No if planted(Fault::UndoneUnmarked) => 0,
                 Pending::No => flags.fetch_or(DISPLACED, Ordering::Relaxed),

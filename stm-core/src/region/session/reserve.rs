@@ -3,8 +3,8 @@
 //! A transaction in need that writes a cell may have put its new value into the reserve
 //! (`contempo_alloc::region::reserve`). It stays there although what it has replaced was given back. To move it is an
 //! ordinary transaction, which writes the same value again: so a death in the middle leaves the one version or the
-//! other, and others may write the cell meanwhile. Each process does that for all, whoever has drawn: also for the
-//! dead.
+//! other, and other transactions may write the cell meanwhile. Each process does that for all that have drawn: also for
+//! the dead.
 
 use crate::region::block::{RegionVersion, VERSION_HEADER};
 use crate::region::session::{Session, Stopped};
@@ -31,8 +31,8 @@ impl Session {
                 if meta.kind() != Kind::Version || meta.retirer().is_some() {
                     continue;
                 }
-                // SAFETY: below the end of the map, so a superblock more is mapped; aligned; atomics, for which any bits
-                // do. It may be freed just now: what is read here is a guess, which the transaction looks at.
+                // SAFETY: below the end of the map, so a superblock more is mapped; aligned; atomics, for which any
+                // bits do. It may be freed just now: what is read here is a guess, which the transaction looks at.
                 let version = unsafe { &*at.cast::<RegionVersion>() };
                 let length = version.length.load(Ordering::Relaxed) as usize;
                 if length >= least_refused {
@@ -42,7 +42,7 @@ impl Session {
                     Ok(()) => moved = true,
                     Err(Stopped::NoBlock(_)) => least_refused = length,
                     Err(Stopped::Corrupt | Stopped::Forked) => return,
-                    Err(_) => {} // Another was at the cell: it has written it anew, or somebody will come again.
+                    Err(_) => {} // Another was at the cell: it has written it anew, or the next `pay_back` moves it.
                 }
             }
         }

@@ -18,8 +18,8 @@ use contempo_sched::primitives::guard::Kept;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-/// How often one that has found no room makes some and tries again, and what it waits before: who is in a
-/// transaction gives nothing up before that ends.
+/// How often a transaction that has found no room makes some and tries again, and how long it waits before: a thread
+/// inside a transaction gives nothing up before that ends.
 const ROOM: [Duration; 6] = [
     Duration::ZERO,
     Duration::ZERO,
@@ -171,7 +171,7 @@ impl Session {
     #[inline(never)]
     fn why_no_view(&self) -> Stopped {
         match self.stopped.take() {
-            // A snapshot has nothing to wait for, and conflicts with nobody.
+            // A snapshot has nothing to wait for, and conflicts with no transaction.
             Some(Stopped::Retry | Stopped::Conflict(_)) | None => Stopped::Cancelled,
             Some(why) => why,
         }
@@ -186,16 +186,17 @@ impl Session {
             Ok(running) => drop(running),
             Err(_) => return,
         }
-        // Outside: it may clear up after the dead, for which the session enters.
+        // Outside: it may recover the dead, for which the session enters.
         self.collect(Idle::Inactive);
         self.pay_back();
     }
 
     /// There was no block: frees all that can be freed now, at first what this process and the dead hold, then
-    /// what others do. True if there may be more the next time.
+    /// what other processes do. True if there may be more the next time.
     #[cold]
     fn make_room(&self, times: usize, deadline: Option<Instant>) -> bool {
         std::thread::sleep(at_most(ROOM[times], deadline));
+        // From the second time on, also what other threads hold and do not use.
         let others_are_active = times == 0 || crate::region::reclaim_others::take_over(self);
         self.memory.collect(self.domain(), Idle::Inactive);
         if times == 0 {
@@ -216,7 +217,7 @@ impl Session {
         }
     }
 
-    /// Frees what can be freed, and clears up after the dead if they may hold it back.
+    /// Frees what can be freed, and recovers the dead if they may hold it back.
     #[cold]
     #[inline(never)]
     pub(crate) fn collect(&self, idle: Idle) {
@@ -404,11 +405,13 @@ impl Attempts for Session {
     }
 
     fn retreat(&self) -> Retreated<Retreat<'_>> {
+        // Why did it fail?
         let mut why = self.stopped.take().unwrap_or(Stopped::Cancelled);
         let is_child = self.domain().fork.is_child();
         if is_child {
             why = Stopped::Forked; // The closure has forked: what follows is the parent's.
         }
+        // What to wait for: found out inside the attempt, as long as its logs and cells are there.
         let waited_on = self.waited_on.take();
         let mut counts = true;
         let (cause, before_next) = match why {
@@ -429,6 +432,7 @@ impl Attempts for Session {
         if !is_child {
             self.descriptor().counters.count_abort(cause);
         }
+        // End the attempt, put the transaction aside and leave: hooks run next, and may run transactions of their own.
         self.end_attempt(false);
         let due = self.due_hooks(false);
         let suspended = self.suspend();
@@ -440,7 +444,7 @@ impl Attempts for Session {
         if self.domain().fork.is_child() {
             return Some(Stopped::Forked);
         }
-        // What this process holds back, or others do, may be all that is missing: a few times.
+        // What this process holds back, or another does, may be all that is missing: a few times.
         let over = match retreat.before_next {
             BeforeNext::Change { .. } | BeforeNext::Turn(_) => false,
             BeforeNext::Room => last || retreat.suspended.room >= ROOM.len(),
@@ -453,6 +457,8 @@ impl Attempts for Session {
     }
 
     fn go_on(&self, retreat: Retreat<'_>, bounds: Bounds) -> Result<(), Stopped> {
+        // With no cell, no time-out and no deadline to wake it, the thread would sleep for ever: a mistake of the
+        // program's.
         let Retreat { why, before_next, suspended } = retreat;
         if let BeforeNext::Change { waiting, wrote } = &before_next
             && waiting.is_for_nothing(bounds.deadline)
@@ -460,6 +466,7 @@ impl Attempts for Session {
             would_sleep_for_ever(*wrote);
         }
         self.resume_transaction(suspended);
+        // Wait, outside of any transaction.
         match before_next {
             BeforeNext::Change { waiting, .. } => {
                 self.descriptor().counters.waits.add(1);
@@ -482,6 +489,7 @@ impl Attempts for Session {
         if let Stopped::NoBlock(why) = why {
             self.be_in_need(why);
         }
+        // Enter again, for the next attempt.
         match Session::enter(self) {
             Ok(running) => std::mem::forget(running),
             Err(why) => {

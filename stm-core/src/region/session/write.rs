@@ -83,8 +83,8 @@ impl Session {
         let (map, at) = (&self.domain().map, RegionVersion::at_header(version));
         let superblock = Superblock::at(map, at.addr() - map.base().addr());
         let room = superblock.and_then(|it| it.state().class()).map_or(0, |class| SIZES[class]);
-        // SAFETY: pending, so private; in a block of that size. Whoever has a reference to its data and may still use
-        // that has lent it (`lend`).
+        // SAFETY: pending, so private; in a block of that size. A reference to its data that may still be used was
+        // given out by `lend`, which has flagged it.
         unsafe { RegionVersion::write_over(at, room, data) }
     }
 
@@ -103,7 +103,7 @@ impl Session {
         if let Some(entry) = writes.find(header) {
             // SAFETY: ours, and private.
             let displaced = unsafe { RegionVersion::of(writes.version(entry)) };
-            // Relaxed: read by others after our death only.
+            // Relaxed: other threads read it after our death only.
             displaced.flags.fetch_or(DISPLACED, Ordering::Relaxed);
         }
         writes.write(header, RegionVersion::header_at(at), &KIND);
@@ -154,6 +154,7 @@ impl Session {
         Ok(())
     }
 
+    /// Commits what the attempt has written, made and freed.
     pub(super) fn commit_all(&self) -> Result<(), Stopped> {
         let domain = self.domain();
         let mut writes = self.writes.borrow_mut();
@@ -167,7 +168,7 @@ impl Session {
         if domain.is_corrupt() {
             return Err(Stopped::Corrupt);
         }
-        // The reserve is for those who give back what they need, or more.
+        // The reserve is for transactions that give back what they need, or more.
         if self.memory.in_need.get()
             && self.memory.has_drawn.get()
             && self.need.get() > 0
@@ -182,6 +183,8 @@ impl Session {
             self.serial.set(StateWord::next_serial(self.serial.get()));
             return Ok(());
         }
+        // What the commit replaces is retired at once, at its stamp. A first version may be retired by another thread
+        // as well, so for that the mark is a swap.
         let replaced = |stamp, block: contempo_alloc::reclaim::retired::Block| {
             let at = RegionVersion::at_header(block.address.as_ptr().cast());
             // SAFETY: replaced by this commit at its final stamp, which no longer changes.
@@ -199,14 +202,15 @@ impl Session {
         // its claim.
         let outcome =
             unsafe { self.commit_of().run(&self.reads.borrow(), writes.entries(), replaced) };
-        // Also after a failure: others may have met our claims, and look at our state word later.
+        // A new serial, also after a failure: other threads may have met our claims, and look at our state word later.
         if outcome.is_ok() || !planted(Fault::SerialKeptAfterFailure) {
             self.serial.set(StateWord::next_serial(self.serial.get()));
         }
         match outcome {
             Ok(stamp) => {
+                // The cells that it freed go now, after the decision: until then another outcome was possible.
                 for cell in self.freed.borrow_mut().drain(..) {
-                    // SAFETY: this commit has ended the cell: who begins from now on does not find it.
+                    // SAFETY: this commit has ended the cell: a transaction that begins from now on does not find it.
                     unsafe { self.memory.retire_now(domain, cell.cast_mut().cast()) };
                 }
                 self.recent.set(stamp);
@@ -214,6 +218,7 @@ impl Session {
                 Ok(())
             }
             Err(conflict) => {
+                // What other threads have seen may not be freed before they end; the rest, `end_attempt` frees at once.
                 for write in writes.entries().iter().filter(|write| was_visible(write)) {
                     let at = RegionVersion::at_header(write.version);
                     // SAFETY: given back: no longer in its cell.
@@ -232,6 +237,7 @@ impl Session {
     pub(crate) fn end_attempt(&self, committed: bool) {
         self.reads.borrow_mut().clear();
         self.freed.borrow_mut().clear();
+        // Reservations go before the announcement: to give one back, its cell must still be there.
         if !self.domain().fork.is_child() {
             self.release();
         }
@@ -241,27 +247,30 @@ impl Session {
             self.created.borrow_mut().clear();
             return;
         }
+        // Private versions go at once: those that were displaced, and after a failure those that were never claimed.
         self.writes.borrow_mut().clear(!committed, |block| {
             let at = RegionVersion::at_header(block.address.as_ptr().cast());
             // SAFETY: never published.
             unsafe { self.memory.free_private(self.domain(), at) };
         });
+        // New cells stay after a commit, and go after a failure.
         let mut made = self.created.borrow_mut();
         if committed {
             made.clear();
         } else {
             self.retire_made(made.drain(..));
         }
+        // Last: until here the announcement has kept what the logs named.
         announcement::end(self.descriptor());
     }
 
     /// Takes cells back that will not be, with their first versions. To be called inside the attempt.
     pub(super) fn retire_made(&self, made: impl Iterator<Item = (*mut u8, *mut u8)>) {
         for (cell, version) in made {
-            // Not freed at once: the closure may have passed the handle on, and others may be at work
+            // Not freed at once: the closure may have passed the handle on, and other threads may be at work
             // there. They may have replaced the version, too: then it is theirs to retire.
-            // SAFETY: nobody who looks at the cell after this finds it in use. It goes first: who has found it in
-            // use is a contemporary of what is retired after that.
+            // SAFETY: no transaction that looks at the cell after this finds it in use. It goes first: one that has
+            // found it in use is a contemporary of what is retired after that.
             unsafe {
                 self.memory.retire_now(self.domain(), cell);
                 self.memory.retire_now(self.domain(), version);
