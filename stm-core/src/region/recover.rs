@@ -1,12 +1,12 @@
 //! Taking back what a dead process has left.
 //!
-//! Transactions need none of this to go on: a dead owner's claim is aborted or finished by whoever meets
+//! Transactions need none of this to go on: a dead owner's claim is aborted or finished by each transaction that meets
 //! it, as that of any owner. What is left after that is what only liveness and memory need: the slot,
 //! the announcement, the blocks.
 //!
-//! One process at a time clears a slot up: it holds the slot's liveness lock, which the kernel takes back should
+//! One process at a time recovers a slot: it holds the slot's liveness lock, which the kernel takes back should
 //! it die too. The next one then begins from the start: every step can be repeated, and the slot is
-//! given up last. All slots that are found dead are cleared up together, in one pass over what they have
+//! given up last. All slots that are found dead are recovered together, in one pass over what they have
 //! (`search`). The argument, step by step, is in `docs/regions.md`, "Recovery".
 
 use crate::domain::Domain;
@@ -44,7 +44,7 @@ pub struct Recovered {
     pub slots: u64,
     /// Transactions of theirs that were undecided in the middle of a commit.
     pub aborted: u64,
-    /// Slots whose last transaction had been decided: whatever was not finished of it is now.
+    /// Slots the last transaction of which had been decided: what was not finished of it is now.
     pub finished: u64,
     /// Blocks that they had retired, or not published.
     pub blocks: u64,
@@ -64,7 +64,7 @@ impl fmt::Display for Recovered {
 /// Is the process that had a slot gone?
 ///
 /// # Errors
-/// If the system does not say. Then nobody may take it for dead.
+/// If the system does not say. Then it may not be taken for dead.
 pub fn is_dead(domain: &RegionDomain, owner: Incarnation) -> io::Result<bool> {
     if planted(Fault::AliveTakenForDead) {
         return Ok(owner != domain.own);
@@ -75,6 +75,7 @@ pub fn is_dead(domain: &RegionDomain, owner: Incarnation) -> io::Result<bool> {
     if owner.record >= domain.map.identity().processes {
         return Ok(false); // No process writes that.
     }
+    // Is the record still that of this process? A generation is never used twice.
     // Acquire, partner: the release in `attach`.
     if domain.map.process(owner.record).generation.load(Ordering::Acquire) != owner.generation {
         return Ok(true); // Another has its record, and so had its liveness lock.
@@ -82,6 +83,7 @@ pub fn is_dead(domain: &RegionDomain, owner: Incarnation) -> io::Result<bool> {
     if owner.record == domain.own.record {
         return Ok(false);
     }
+    // Ask the kernel: a process that lives holds its liveness lock.
     Ok(!domain.liveness.is_taken_by_another(owner.record)?)
 }
 
@@ -92,12 +94,12 @@ pub(crate) fn is_slot_of_the_dead(domain: &RegionDomain, slot: u32) -> bool {
     owner.is_some_and(|owner| is_dead(domain, owner).unwrap_or(false))
 }
 
-/// Clears up after every dead process. To be called outside a transaction.
+/// Recovers the slots of every dead process. To be called outside a transaction.
 pub fn reap(session: &Session) -> Recovered {
     reap_some(session, usize::MAX)
 }
 
-/// Clears up after `most` slots of dead processes, all in one pass over what they have.
+/// Recovers `most` slots of dead processes, all in one pass over what they have.
 pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
     let domain = session.domain();
     let nothing = Recovered::default();
@@ -108,15 +110,16 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
         domain.note_corrupt();
         return nothing;
     }
-    // One at a time in this process. Somebody is at it: enough. Who has panicked there has held nothing
+    // One at a time in this process. Another thread is at it: enough. One that has panicked there has held nothing
     // that is not given up, or done again.
     let _alone = match domain.recovering.try_lock() {
         Ok(alone) => alone,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(TryLockError::WouldBlock) => return nothing,
     };
-    // Relaxed: a reminder. Who leaves something after this sets it again.
+    // Relaxed: a reminder. A thread that leaves something after this sets it again.
     domain.left_behind.store(false, Ordering::Relaxed);
+    // Find the dead, and lock their slots.
     let end = domain.map.shared().high_water.load(Ordering::SeqCst);
     let slots = (0..end.min(domain.map.identity().slots)).filter(|slot| *slot != session.slot);
     // What the system does not say now, it may say next time.
@@ -128,6 +131,7 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
     if dead.len() == most {
         domain.left_behind.store(true, Ordering::Relaxed); // Perhaps there are more.
     }
+    // Recover them, inside an attempt: its announcement keeps what is looked at from being freed.
     let Ok(running) = session.enter() else { return nothing };
     session.begin();
     session.memory.look_at_epoch(domain);
@@ -135,11 +139,12 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
     session.end_attempt(true);
     drop(running);
     if domain.is_corrupt() {
-        return done; // Who finds out what has happened finds the slots as they are.
+        return done; // The slots stay as they are, for a person to find out what has happened.
     }
+    // Give the slots up last: should this process die before, the next recoverer finds them and begins anew.
     for dead in &dead {
         // Release, partner: the acquire when a slot is taken. Only if it is still what we have
-        // seen: nobody but us can have changed it, as we hold the slot's liveness lock.
+        // seen: no process but this one can have changed it, as it holds the slot's liveness lock.
         let _ = record(domain, dead.slot).compare_exchange(
             dead.owner.bits(),
             0,
@@ -147,11 +152,12 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
             Ordering::Relaxed,
         );
     }
+    // A dead process may have decided and not come to its wake-ups: all sleepers look for themselves.
     (0..WAKE_WORDS).for_each(|word| domain.wake(word));
     done
 }
 
-/// Has somebody cut the region's file off? Then to go through it would end this process.
+/// Was the region's file cut off? Then to go through it would end this process.
 pub(crate) fn is_cut_off(domain: &RegionDomain) -> bool {
     matches!(domain.map.shortened_to(), Ok(Some(_)))
 }
@@ -161,7 +167,7 @@ fn record(domain: &RegionDomain, slot: u32) -> &std::sync::atomic::AtomicU64 {
     domain.map.slot(slot).map_or(&NONE, |record| &record.process)
 }
 
-/// A slot with a dead owner, and its liveness lock: nobody else clears it up while this is there.
+/// A slot with a dead owner, and its liveness lock: no other process recovers it while this is there.
 pub(crate) struct Dead<'d> {
     domain: &'d RegionDomain,
     slot: u32,
@@ -169,10 +175,10 @@ pub(crate) struct Dead<'d> {
 }
 
 impl<'d> Dead<'d> {
-    /// The slot, if its owner is dead and nobody else clears it up.
+    /// The slot, if its owner is dead and no other process recovers it.
     ///
     /// # Errors
-    /// If the system does not say who is alive.
+    /// If the system does not say which processes live.
     pub(crate) fn find(domain: &'d RegionDomain, slot: u32) -> io::Result<Option<Self>> {
         // Acquire, partner: the compare-and-swap that took the slot.
         let now = || Incarnation::from_bits(record(domain, slot).load(Ordering::Acquire));
@@ -181,7 +187,7 @@ impl<'d> Dead<'d> {
             return Ok(None);
         }
         let dead = Dead { domain, slot, owner };
-        // Another may have cleared it up, and a third taken it, before we had the liveness lock.
+        // Another process may have recovered it, and a third taken it, before we had the liveness lock.
         Ok((now() == Some(owner)).then_some(dead))
     }
 }
@@ -194,22 +200,23 @@ impl Drop for Dead<'_> {
     }
 }
 
-/// The liveness lock of whoever clears `slot` up.
+/// The liveness lock that a process holds while it recovers `slot`.
 fn liveness_lock_of(domain: &RegionDomain, slot: u32) -> u32 {
     domain.map.identity().processes + slot
 }
 
-/// Clears up what the last owners of these slots have left. `session` adopts the blocks, and may be one of
+/// Recovers what the last owners of these slots have left. `session` adopts the blocks, and may be one of
 /// such a slot, if there is no other.
 ///
-/// The session is active, and has an announcement in force, or is of a dead slot, whose announcement is if it was in a
-/// transaction.
+/// The session is active, and has an announcement in force; or it is of a dead slot, the announcement of which is in
+/// force if its last owner died inside a transaction.
 pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
     let domain = session.domain();
     let died = dead.iter().filter(|dead| dead.owner != Incarnation::LEFT).count();
     let mut done = Recovered { slots: died as u64, ..Recovered::default() };
     let slots: Vec<u32> = dead.iter().map(|dead| dead.slot).collect();
     let mut last = vec![None; slots.iter().max().map_or(0, |most| *most as usize + 1)];
+    // 1. Make the outcome of each slot's last transaction final: from here on no step depends on when it is made.
     for &slot in &slots {
         let descriptor = domain.table().descriptor(slot);
         let (state, aborted) = resolve(descriptor);
@@ -217,14 +224,17 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
         done.finished += u64::from(state.phase() == Phase::Committed);
         last[slot as usize] = Some(Last { slot, state, descriptor });
     }
+    // 2. One pass over what the slots have: finish or take back their claims, and adopt their blocks.
     let of = |epoch: OwnershipEpoch| last.get(epoch.slot() as usize).copied().flatten();
     let mut recoverer = Recoverer { session, blocks: 0 };
     let given_up =
         session.memory.announced(domain, || go_through(domain, &slots, of, &mut recoverer));
     done.blocks = recoverer.blocks;
+    // 3. Give their superblocks up, now that nothing has to be found in them any more.
     for (superblock, owner) in given_up {
         superblock.give_up(owner);
     }
+    // 4. Put the descriptors in order, for the next owners.
     let shared = domain.map.shared();
     for Last { slot, state, descriptor } in last.into_iter().flatten() {
         // Release, partner: the acquire in `Memory::revoke`. The barrier that it wanted is not needed.
@@ -237,7 +247,7 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
             record.traces.clear_spilled();
         }
         // What the dead one's next transaction had made (serial + 1) is retired, and may lie there for a
-        // while yet. No transaction of the slot's next owner may be taken for that one. Release: whoever
+        // while yet. No transaction of the slot's next owner may be taken for that one. Release: a thread that
         // sees this serial sees that the claims of the one before have their stamps, or are gone.
         let next = StateWord::new(StateWord::next_serial(state.serial()), Phase::Aborted);
         descriptor.state.store(next, Ordering::Release);
@@ -252,7 +262,7 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
     done
 }
 
-/// Whoever clears up.
+/// The thread that recovers: what `plan` finds to be done, this does.
 struct Recoverer<'s> {
     session: &'s Session,
     /// How many it has taken.
@@ -270,6 +280,7 @@ impl ClearingUp for Recoverer<'_> {
 
     fn finish(&mut self, _: Handle, version: &RegionVersion, last: Last<'_>) -> bool {
         let domain = self.session.domain();
+        // A stamp above the clock was never drawn: damage, on which nothing is to be built.
         // Acquire, partner: the owner's store of the stamp, which it had drawn from the clock.
         if last.descriptor.stamp.load(Ordering::Acquire) > domain.clock().now() {
             domain.note_corrupt();
@@ -286,8 +297,8 @@ impl ClearingUp for Recoverer<'_> {
         }
     }
 
-    /// As it was seen, by its generation: one who needs room may take over, free and use again what the dead had retired
-    /// or freed before we announced ourselves (`room`).
+    /// As it was seen, by its generation: a thread that needs room may take over, free and use again what the dead had
+    /// retired or freed before we announced ourselves (`reclaim_others`).
     fn take(&mut self, whose: Whose, block: Handle) {
         let session = self.session;
         // SAFETY: only the dead would have freed it, and we hold their slots' liveness locks.

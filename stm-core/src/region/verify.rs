@@ -1,13 +1,14 @@
 //! The full consistency check: every block is what its meta word says, and nothing is lost.
 //!
-//! The check looks at one block after the other, and changes nothing. What it says is exact while nobody is at work.
+//! The check looks at one block after the other, and changes nothing. What it says is exact while no thread is at work.
 //! Else it may see a block half-way, so it believes nothing that it has seen once:
 //!
-//! - each verdict on a block counts only if the block's meta word is the same after it. Who frees a cell frees its last
-//!   version first; so if the check finds the cell of a version gone, the version shows as freed by then;
-//! - what looks wrong is looked at again, after the pass, a few times if somebody is at work.
+//! - each verdict on a block counts only if the block's meta word is the same after it. A thread that frees a cell
+//! frees   its last version first; so if the check finds the cell of a version gone, the version shows as freed by
+//! then;
+//! - what looks wrong is looked at again, after the pass, a few times if a thread is at work.
 //!
-//! What the dead have left is judged as it will be after clearing up (`judge`).
+//! What the dead have left is judged as it will be after recovery (`judge`).
 
 use crate::domain::Domain;
 use crate::region::domain::RegionDomain;
@@ -26,7 +27,7 @@ mod report;
 
 pub use report::{Problem, Report, Wrong};
 
-/// How often what looks wrong is looked at while others are at work, and how long the check waits in between.
+/// How often what looks wrong is looked at while threads are at work, and how long the check waits in between.
 const LOOKS: u32 = 16;
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -38,8 +39,10 @@ pub fn verify(domain: &RegionDomain) -> Report {
         return Report { problems: vec![problem], ..Report::default() };
     }
     let mut report = Report { at_work: at_work(domain), ..Report::default() };
+    // What would recovery do? Blocks are judged as they would be after it.
     let judge = Judge::new(domain);
     report.dead = judge.dead();
+    // One pass over all blocks: count them, and note what looks wrong.
     let (mut cells, mut suspects) = (HashSet::new(), Vec::new());
     for superblock in Superblock::all(&domain.map) {
         let Some(class) = superblock.state().class() else {
@@ -72,18 +75,19 @@ pub fn verify(domain: &RegionDomain) -> Report {
             }
         }
     }
+    // What was seen half-way looks good the next time; what is reported was wrong each time.
     report.problems.extend(confirm(domain, suspects, &mut report.at_work));
     report.problems.extend(check_header(domain));
     report.unreachable = reach::unreachable(domain, cells);
     report
 }
 
-/// Threads of living processes, or of nobody's, that are at work just now.
+/// Threads that are at work just now: of living processes, or of slots that no process has.
 fn at_work(domain: &RegionDomain) -> usize {
     domain.table().each().filter(|(_, it)| it.active.load(Ordering::Relaxed)).count()
 }
 
-/// Looks at what looked wrong again, until nobody was at work before a look, or for a while.
+/// Looks at what looked wrong again, until no thread was at work before a look, or for a while.
 fn confirm(
     domain: &RegionDomain,
     mut suspects: Vec<Problem>,
@@ -98,7 +102,7 @@ fn confirm(
         }
         let busy = at_work(domain);
         *most_at_work = busy.max(*most_at_work);
-        // Others may have taken slots, and died, since.
+        // Processes may have taken slots, and died, since.
         let judge = Judge::new(domain);
         suspects.retain_mut(|suspect| {
             let superblock = Superblock::at(&domain.map, suspect.offset);
@@ -120,10 +124,12 @@ fn check_header(domain: &RegionDomain) -> Vec<Problem> {
     let mut add = |place: usize, what| {
         problems.push(Problem { offset: place - domain.map.base().addr(), what });
     };
+    // A clock that says what no clock says.
     let clock = domain.clock();
     if !(GENESIS..=crate::region::session::LAST_STAMP).contains(&clock.now()) {
         add(std::ptr::from_ref(clock).addr(), Wrong::BadClock);
     }
+    // Slots with a stamp that was never drawn, and slots that are taken where a search for the dead does not come.
     let counted = domain.map.shared().high_water.load(Ordering::SeqCst);
     for slot in 0..domain.map.identity().slots {
         let Some(record) = domain.map.slot(slot) else { break };

@@ -1,4 +1,5 @@
-//! What is to be done about what the dead have left: found by one search, for whoever does it and for the check.
+//! What is to be done about what the dead have left: found by one search, for the recoverer, which does it, and for
+//! `verify`, which only notes it.
 
 use crate::region::block::{Age, DISPLACED, FREES_CELL, RegionCell, RegionVersion, age};
 use crate::region::domain::RegionDomain;
@@ -21,7 +22,7 @@ pub(crate) struct Last<'d> {
 }
 
 impl<'d> Last<'d> {
-    /// As clearing up would find it: one that is undecided counts as aborted.
+    /// As recovery would find it: one that is undecided counts as aborted.
     pub(crate) fn look(slot: u32, descriptor: &'d Descriptor) -> Self {
         // Acquire, partner: the owner's stores and swaps: its stamp and claims are visible.
         let state = descriptor.state.load(Ordering::Acquire);
@@ -54,10 +55,10 @@ enum Fate {
     },
 }
 
-/// What clearing up does about what it finds. Whoever clears up does it (`Recoverer`); the check only notes it: so the
+/// What recovery does about what it finds. `Recoverer` does it, and `verify` only notes it: so the
 /// two cannot disagree on what is found, and on what it means.
 pub(crate) trait ClearingUp {
-    /// A free block: whoever looks for one is to find it.
+    /// A free block: a thread that looks for one is to find it.
     fn free(&mut self, free: &Free<'_>);
     /// There may be a free block at this place.
     fn perhaps_free(&mut self, place: usize);
@@ -70,8 +71,8 @@ pub(crate) trait ClearingUp {
     fn take(&mut self, whose: Whose, block: Handle);
 }
 
-/// Goes through all that these slots have made or retired, and says what is to be done about it. `last_of` gives the last
-/// transaction of a dead slot. Returns superblocks that belong to the dead, to be given up after that.
+/// Goes through all that these slots have made or retired, and says what is to be done about it. `last_of` gives the
+/// last transaction of a dead slot. Returns superblocks that belong to the dead, to be given up after that.
 ///
 /// The caller has an announcement in force, if it changes anything.
 pub(crate) fn go_through<'d>(
@@ -100,8 +101,8 @@ fn clear_block(
     clearing_up: &mut impl ClearingUp,
 ) {
     match (found.meta.kind(), last) {
-        // Also one that is retired: whoever replaced a commit of the dead slot's has retired that, and knows
-        // nothing of what that had replaced.
+        // Also one that is retired: a transaction that replaced a commit of the dead slot's has retired that, and
+        // knows nothing of what that had replaced.
         (Kind::Version, Some(last))
             if !planted(Fault::BasesOfReplacedForgotten) || !is_retired(found.meta) =>
         {
@@ -113,7 +114,7 @@ fn clear_block(
             // SAFETY: a block in use as a cell, aligned, mapped.
             let cell: &RegionCell = unsafe { &*found.at.cast() };
             if is_retired(found.meta) {
-                // Perhaps its last version was freed already, and nobody was told where.
+                // Perhaps its last version was freed already, and no hint says where.
                 let version = cell.header.value.handle(Ordering::Acquire);
                 clearing_up.perhaps_free(version.offset());
             } else if last.is_some_and(|last| was_never_born(cell, last)) {
@@ -157,12 +158,14 @@ fn fate(
     version: &RegionVersion,
     Last { slot, state, .. }: Last<'_>,
 ) -> Fate {
+    // Was it made by this slot at all?
     let Some(writer) = version.writer.load(Ordering::Relaxed).owner() else { return Fate::Stays };
     if writer.slot != slot {
         return Fate::Stays; // From before the slot had this superblock.
     }
     #[cfg(test)]
     tests::interlude(own);
+    // Read what it says, and then whether it still was the version that was seen.
     let cell = Handle::from_bits(version.cell.load(Ordering::Relaxed));
     let base = version.header.prev.handle(Ordering::Acquire);
     let (displaced, frees) = (version.has(DISPLACED), version.has(FREES_CELL));
@@ -173,6 +176,7 @@ fn fate(
     if !own.fits(meta) {
         return Fate::Stays; // It was taken over and freed meanwhile: so nothing of its transaction was left to do.
     }
+    // By which of the slot's transactions was it made? The last one's outcome is known; what is ahead never committed.
     match age(writer, state.serial()) {
         Age::Past => Fate::Stays,
         Age::Ahead => Fate::Taken,

@@ -1,6 +1,6 @@
-//! Is this block as it should be, once what the dead have left is cleared up?
+//! Is this block as it should be, once what the dead have left is recovered?
 //!
-//! What clearing up would do is found by the search that it makes itself (`recover::go_through`), which tells here what
+//! What recovery would do is found by the search that it makes itself (`recover::go_through`), which tells here what
 //! it would do instead of doing it.
 
 use crate::domain::Domain;
@@ -23,11 +23,11 @@ use std::collections::HashSet;
 /// How often a block is looked at that changes meanwhile.
 const LOOKS: u32 = 8;
 
-/// Whose a slot is.
+/// The holder of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Holder {
     Nobody,
-    /// Who cannot be asked counts as alive.
+    /// A process of which the system does not say whether it lives counts as alive.
     Alive,
     Dead,
 }
@@ -35,24 +35,24 @@ enum Holder {
 /// What there is to say about a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
-    /// It is as it should be, or somebody who lives is about to put it in order.
+    /// It is as it should be, or a thread that lives is about to put it in order.
     Good,
-    /// Clearing up puts it in order.
+    /// Recovery puts it in order.
     ToClear,
-    /// Clearing up takes it back.
+    /// Recovery takes it back.
     Taken,
     /// No protocol leaves it like that.
     Wrong(Wrong),
 }
 
-/// What clearing up after the dead would do just now.
+/// What recovery of the dead would do just now.
 pub(super) struct Judge<'d> {
     domain: &'d RegionDomain,
     holders: Vec<Holder>,
     plan: Plan,
 }
 
-/// What clearing up would do, noted and not done.
+/// What recovery would do, noted and not done.
 #[derive(Default)]
 struct Plan {
     /// Blocks that it takes back.
@@ -119,7 +119,7 @@ impl<'d> Judge<'d> {
         self.holders.get(slot as usize).copied().unwrap_or(Holder::Nobody)
     }
 
-    /// Finds what clearing up would do.
+    /// Finds what recovery would do.
     fn play_clearing_up(&mut self) {
         let (domain, mut plan) = (self.domain, Plan::default());
         let is_dead = |slot: &u32| self.holder(*slot) == Holder::Dead;
@@ -151,9 +151,10 @@ impl<'d> Judge<'d> {
             }
             seen = now;
         }
-        Some((seen, Verdict::Good)) // Somebody uses it all the time.
+        Some((seen, Verdict::Good)) // Threads use it all the time.
     }
 
+    /// The verdict on a block with this meta word, at one look.
     fn judge(&self, superblock: &Superblock<'_>, block: usize, meta: Meta, at: *mut u8) -> Verdict {
         let handle = Handle::new(block, meta);
         match (meta.kind(), meta.retirer()) {
@@ -174,12 +175,13 @@ impl<'d> Judge<'d> {
             (_, Some(retirer)) => match self.holder(retirer.slot()) {
                 Holder::Alive => Verdict::Good,
                 Holder::Dead if self.plan.adopted.contains(&handle.bits()) => Verdict::ToClear,
-                // Who clears up would not find it.
+                // Recovery would not find it.
                 Holder::Dead | Holder::Nobody => Verdict::Wrong(Wrong::RetiredByNobody),
             },
         }
     }
 
+    /// A free block is to be found again: by its owner, by a hint, or by a hint that recovery sets.
     fn judge_free(&self, superblock: &Superblock<'_>, block: usize) -> Verdict {
         let owner =
             superblock.state().owner().map_or(Holder::Nobody, |owner| self.holder(owner.slot()));
@@ -198,6 +200,7 @@ impl<'d> Judge<'d> {
         stamp.is_some_and(|stamp| stamp > self.domain.clock().now())
     }
 
+    /// A version is the head of its cell; or it is on its way in or out, by a transaction that runs.
     fn judge_version(&self, version: &RegionVersion, handle: Handle) -> Verdict {
         if self.is_ahead(version) {
             return Verdict::Wrong(Wrong::StampAboveClock);
@@ -234,6 +237,7 @@ impl<'d> Judge<'d> {
             && writer.is_some_and(|writer| self.is_underway(writer))
     }
 
+    /// A cell has a version, which is its own and does not end it, unless by a commit that is under way.
     fn judge_cell(&self, cell: &RegionCell, handle: Handle) -> Verdict {
         if self.plan.taken.contains(&handle.bits()) {
             return Verdict::Taken;

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 /// How many of `cells` nothing leads to.
 pub(super) fn unreachable(domain: &RegionDomain, mut cells: HashSet<u64>) -> usize {
+    // From the directory along every word of a value that names a cell which was not reached yet.
     let mut next = vec![domain.map.identity().directory];
     cells.remove(&domain.map.identity().directory);
     while let Some(cell) = next.pop() {
@@ -19,7 +20,7 @@ pub(super) fn unreachable(domain: &RegionDomain, mut cells: HashSet<u64>) -> usi
         let length = (version.length.load(Ordering::Relaxed) as usize).min(most);
         for word in 0..length / 8 {
             // SAFETY: a block ends in its superblock, and a superblock more is mapped behind any
-            // offset (`map`); read as an atomic would be, since others may write.
+            // offset (`map`); read as an atomic would be, since other threads may write.
             let bits = unsafe { version.data().cast::<u64>().add(word).read_volatile() };
             if cells.remove(&bits) {
                 next.push(bits);

@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Report {
     /// Superblocks that have a size class.
     pub superblocks: usize,
-    /// Superblocks that nobody has used yet.
+    /// Superblocks that were not used yet.
     pub fresh: usize,
     /// Cells in use.
     pub cells: usize,
@@ -23,9 +23,10 @@ pub struct Report {
     pub free_bytes: usize,
     /// Bytes in blocks in use.
     pub used_bytes: usize,
-    /// Slots that nobody has cleared up: their owners have died, or their threads have ended and left what others held.
+    /// Slots that were not recovered yet: their owners have died, or their threads have ended and left what others
+    /// held.
     pub dead: usize,
-    /// Blocks that clearing up after those takes back or puts in order. They were judged as if that had been done: what
+    /// Blocks that their recovery takes back or puts in order. They were judged as if that had been done: what
     /// is taken back counts neither as a cell nor as a version.
     pub to_clear: usize,
     /// Threads that were at work during the check: what they were just doing may count as a problem. The report is
@@ -49,19 +50,19 @@ pub struct Problem {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Wrong {
-    /// A version in use that its cell does not have: nobody will free it.
+    /// A version in use that its cell does not have: no thread will free it.
     LostVersion,
     /// A cell whose link leads to no version.
     BadLink,
     /// A cell whose version says that it is another's.
     OthersVersion,
-    /// A claim that nobody will finish or take back: its transaction has ended.
+    /// A claim that no thread will finish or take back: its transaction has ended.
     StaleClaim,
     /// A cell that was freed by a commit and is still in use.
     FreedCellInUse,
-    /// Retired by a slot that nobody has: nobody will free it.
+    /// Retired by a slot that no process has: no thread will free it.
     RetiredByNobody,
-    /// Free, and nobody will find it.
+    /// Free, and no thread will find it.
     LostFreeBlock,
     /// Its meta word makes no sense.
     BadMeta,
@@ -69,9 +70,9 @@ pub enum Wrong {
     StampAboveClock,
     /// A clock that makes no sense.
     BadClock,
-    /// The file ends here, before the length that was allocated: somebody has cut it off.
+    /// The file ends here, before the length that was allocated: it was cut off.
     Truncated,
-    /// A slot that somebody has taken and that is not counted: nobody will look whether its owner has died.
+    /// A slot that is taken and not counted: no process will look whether its owner has died.
     UncountedSlot,
 }
 
