@@ -20,10 +20,10 @@ pub trait Links {
 /// The part of a version that the protocol works on, whatever the type of the value.
 #[repr(C)]
 pub struct VersionHeader<D: Links> {
-    /// Who wrote this version, and when.
+    /// Which transaction wrote this version: the stamp of its commit, or its claim.
     pub version_tag: AtomicVersionTag,
     /// The version that this one replaced. Written before the version is reachable, by the claim
-    /// that published it; good as long as somebody may need it.
+    /// that published it; good as long as a transaction may need it.
     pub prev: D::Link,
     /// Under the checkers: has the reclaimer destroyed this version?
     #[cfg(any(contempo_loom, contempo_shuttle))]
@@ -35,7 +35,7 @@ pub struct VersionHeader<D: Links> {
 pub struct CellHeader<D: Links> {
     /// The newest version, which may be a claim.
     pub value: D::Link,
-    /// Who has the next right to the cell, and whether somebody sleeps until it changes.
+    /// Which turn has the next right to the cell, and whether a thread sleeps until it changes.
     pub lock: AtomicLockWord,
 }
 

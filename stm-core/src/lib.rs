@@ -67,8 +67,8 @@ pub fn statistics() -> Statistics {
     })
 }
 
-/// The stamp of the last commit of this thread that wrote: what orders the versions of a cell. For those
-/// who check recorded histories; a write without a look has no other way to learn what it replaced.
+/// The stamp of the last commit of this thread that wrote: what orders the versions of a cell. For checks of
+/// recorded histories; a write without a look has no other way to learn what it replaced.
 ///
 /// ```
 /// let cell = contempo_core::TVar::new(0);
@@ -85,7 +85,7 @@ pub fn last_stamp() -> u64 {
     })
 }
 
-/// The number of this thread among those that run transactions, for a checker, whose threads are not the
+/// The number of this thread among those that run transactions, for a checker: its threads are not the
 /// system's.
 #[cfg(any(contempo_loom, contempo_shuttle))]
 #[doc(hidden)]
@@ -124,7 +124,7 @@ pub fn configure(settings: Settings) -> Result<(), SettingsError> {
 }
 
 /// The `most` cells at which the most attempts have failed since the process began (or since
-/// [`reset_contention`]), and who waits for whom now. Its `Display` is a table.
+/// [`reset_contention`]), and which thread waits for which now. Its `Display` is a table.
 ///
 /// Each thread remembers the 64 cells where it has lost most; what it costs is paid by attempts that
 /// fail. Linear in the number of threads.

@@ -1,8 +1,8 @@
 //! Transactions that declare the cells that they will access.
 //!
 //! After a first attempt that was lost, all of them are reserved before the body runs, or none: the admission of very
-//! lightweight locking (Ren, Thomson and Abadi, VLDB 2012). From then on nobody younger commits to them, so the body runs
-//! once more, unless an older transaction needs one of the cells. Transactions that share no cell run out
+//! lightweight locking (Ren, Thomson and Abadi, VLDB 2012). From then on no younger transaction commits to them, so the
+//! body runs once more, unless an older transaction needs one of the cells. Transactions that share no cell run out
 //! of order, beside each other; those that do run in the order in which they have lost.
 //! When a thread reserves, and how, is told in `contempo_sched::contention::admission`.
 
@@ -120,19 +120,19 @@ tuples!(A B C D E F);
 tuples!(A B C D E F G);
 tuples!(A B C D E F G H);
 
-/// Like [`atomically`](crate::atomically), for a transaction that knows its cells. If its first attempt fails by a conflict,
-/// all of `cells` are reserved before `body` runs again, or none: then nobody younger commits to them while it runs, and
-/// it is repeated only if an older transaction needs one of them, if it meets others at cells that it has not declared, or
-/// if it is slow while others wait (see [`grace`](crate::Settings::grace)). So transactions that declare what they access
-/// take turns after one lost attempt, in the order in which they have lost, and where nobody interferes a declaration costs
-/// nothing.
+/// Like [`atomically`](crate::atomically), for a transaction that knows its cells. If its first attempt fails by a
+/// conflict, all of `cells` are reserved before `body` runs again, or none: then no younger transaction commits to them
+/// while it runs, and it is repeated only if an older one needs one of them, if it meets others at cells that it has
+/// not declared, or if it is slow while others wait (see [`grace`](crate::Settings::grace)). So transactions that
+/// declare what they access take turns after one lost attempt, in the order in which they have lost, and where no other
+/// transaction interferes a declaration costs nothing.
 ///
 /// The first few transactions of a new thread reserve small sets before their first attempt.
 ///
-/// Use it for transactions that conflict often, long ones before all: with 10,000 cells beside others that update single
-/// ones of them it is faster than [`atomically`](crate::atomically), which reserves them one by one as `body` comes to them
-/// (`long-1` and its neighbours in `benches/contention`). Snapshots and reads of others are not held up. The body may
-/// access other cells as well; they are reserved when it comes to them, once it has failed twice.
+/// Use it for transactions that conflict often, long ones before all: with 10,000 cells beside others that update
+/// single ones of them it is faster than [`atomically`](crate::atomically), which reserves them one by one as `body`
+/// comes to them (`long-1` and its neighbours in `benches/contention`). Snapshots and reads of others are not held up.
+/// The body may access other cells as well; they are reserved when it comes to them, once it has failed twice.
 ///
 /// # Panics
 /// As [`atomically`](crate::atomically).

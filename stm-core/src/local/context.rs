@@ -288,8 +288,8 @@ impl Context {
         }
     }
 
-    /// Commits the running attempt. Versions that others could see and that did not commit are
-    /// retired; those that nobody saw stay in the log.
+    /// Commits the running attempt. Versions that other threads could see and that did not commit are
+    /// retired; those that no other thread saw stay in the log.
     #[inline(always)]
     pub(crate) fn commit(&self) -> Result<(), Cause> {
         let writes = self.writes();
@@ -485,7 +485,7 @@ impl Context {
         if self.turns.trusting.get()
             || self.turns.reserving.get() && planted(Fault::TrustedUnreserved)
         {
-            // All that was read is reserved: if it still is, whoever changes it draws later.
+            // All that was read is reserved: if it still is, a transaction that changes it draws later.
             if !self.still_presses() {
                 self.turns.meet(Conflict::PREEMPTED);
                 return false;
@@ -510,8 +510,8 @@ impl Context {
     /// Finds, in retrospect, a bound that is not from before this attempt's begin, for one that has
     /// only read so far: everything that it has read is the newest there. Cannot fail.
     ///
-    /// Everything was read from the head of its cell. So whoever has replaced one of those versions
-    /// has claimed after that, and drawn after our begin: the moment before the first of them is
+    /// Everything was read from the head of its cell. So each transaction that has replaced one of those
+    /// versions has claimed after that, and drawn after our begin: the moment before the first of them is
     /// not before our begin.
     #[cold]
     pub(crate) fn refresh(&self) {

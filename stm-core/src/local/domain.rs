@@ -78,12 +78,12 @@ impl Native {
         &self.turnover
     }
 
-    /// Who sleeps until which cell changes.
+    /// Which threads sleep until which cell changes.
     pub fn watches(&self) -> &WatchList {
         &self.watches
     }
 
-    /// Who waits for which cell.
+    /// Which threads wait for which cell.
     pub fn queues(&self) -> &Queues {
         &self.queues
     }
@@ -98,7 +98,7 @@ impl Native {
         &self.names
     }
 
-    /// The `most` cells with the most conflicts, and who waits.
+    /// The `most` cells with the most conflicts, and which threads wait.
     pub fn contention(&self, most: usize) -> ContentionReport {
         ContentionReport::new(&self.table, &self.names, most)
     }

@@ -1,5 +1,5 @@
 //! For tests: a domain of its own, in which transactions have stopped in the middle of their commits, for
-//! ever. Nothing here depends on a schedule: whoever waits for one of them hangs.
+//! ever. Nothing here depends on a schedule: a thread that waits for one of them hangs.
 
 use crate::domain::Domain;
 use crate::layout::{CellHeader, VersionHeader};

@@ -65,7 +65,7 @@ impl std::fmt::Debug for Snapshot<'_> {
 }
 
 /// Runs `view` once, on a consistent snapshot of all cells. It cannot write, by type; it keeps no
-/// log, is never aborted or repeated, and keeps nobody from writing.
+/// log, is never aborted or repeated, and keeps no transaction from writing.
 ///
 /// Memory that commits replace while it runs is held until it ends.
 ///

@@ -24,7 +24,7 @@ use crate::local::domain::Native;
 /// A running transaction, as its closure sees it.
 ///
 /// References that it hands out live for `'tx`, the attempt: they stay valid while the closure
-/// runs, whatever it or anybody else writes, and cannot leave it. The handle itself cannot leave
+/// runs, whatever it or another thread writes, and cannot leave it. The handle itself cannot leave
 /// either, nor go to another thread:
 ///
 /// ```compile_fail
@@ -43,7 +43,7 @@ use crate::local::domain::Native;
 /// ```
 pub struct Transaction<'tx> {
     pub(crate) context: &'tx Context,
-    /// The part at whose end its references end; 0 if they live as long as the attempt.
+    /// The part that its references end with; 0 if they live as long as the attempt.
     scope: usize,
     /// Invariant in `'tx`; not `Send`, not `Sync`.
     _attempt: PhantomData<(std::cell::Cell<&'tx ()>, *const ())>,
@@ -297,7 +297,7 @@ impl<'tx> Transaction<'tx> {
     ///
     /// # Panics
     /// When it comes to sleeping and the attempt has read no cell, or none but those that it had written before:
-    /// what it reads there is its own, which nobody else changes, so nothing could wake it. Read first, and write
+    /// what it reads there is its own, which no other thread changes, so nothing could wake it. Read first, and write
     /// then ([`modify`](Self::modify) and [`replace`](Self::replace) do).
     ///
     /// ```

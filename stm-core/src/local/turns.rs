@@ -211,7 +211,7 @@ impl Context {
         }
     }
 
-    /// Begins a turn whose reservations count.
+    /// Begins a turn: its reservations count.
     #[cold]
     fn escalate(&self) {
         let turn = self.descriptor.next_turn(TurnPhase::Escalating);

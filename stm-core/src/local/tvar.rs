@@ -375,7 +375,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
             // From here on a panic of user code leaves the session.
             let leave = LeaveOne(context);
             let (cause, block) = 'attempt: {
-            // Escalated, it reserves the cell first, as any transaction.
+                // Escalated, it reserves the cell first, as any transaction.
                 if context.turns.unlucky.get()
                     && context.turns.reserving.get()
                     && let Err(cause) = context.reserve(self.header())

@@ -11,7 +11,7 @@ use contempo_sched::primitives::{AtomicPtr, Ordering};
 /// | --- | --- |
 /// | 0 | lent: a reference was given out |
 /// | 1 | in use: a closure looks at it |
-/// | the lower half of the rest | if it is lent: the part at whose end all these references end (`nested_scoped`); 0 for the rest of the attempt |
+/// | the lower half of the rest | if it is lent: the part that all these references end with (`nested_scoped`); 0 for the rest of the attempt |
 /// | the upper half | the number of the part (`nested`, `or_else`): they are counted as they begin |
 #[derive(Clone, Copy)]
 pub(crate) struct Unpublished(usize);

@@ -95,7 +95,7 @@ impl Enlisted {
             return false;
         }
         // A permit may be left from an earlier sleep, or taken by one in a hook since we enlisted.
-        // Whoever wakes us from now on finds us lying, and leaves a permit after that.
+        // A thread that wakes us from now on finds us lying, and leaves a permit after that.
         self.descriptor.parker.reset();
         let mut tokens = WakeTokens::none(self.domain, self.descriptor, self.slot);
         if self.domain.watches().lie_down(&self.places) {

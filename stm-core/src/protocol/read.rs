@@ -28,8 +28,8 @@ pub enum Standing {
 /// How `owner` stands towards `bound`. Makes an undecided owner commit later than `bound`.
 ///
 /// Why "Active" means later: the owner enters Deciding before it draws its stamp, and the draw is
-/// a release read-modify-write of the clock. Had it drawn a stamp at or below `bound`, then we,
-/// who have read `bound` from the clock (acquire) or drawn it ourselves, would see it Deciding.
+/// a release read-modify-write of the clock. Had it drawn a stamp at or below `bound`, then this
+/// thread, which has read `bound` from the clock (acquire) or drawn it, would see it Deciding.
 #[cold]
 #[inline(never)]
 pub fn standing<D: Domain>(domain: &D, owner: Owner, bound: u64) -> Standing {
@@ -39,6 +39,7 @@ pub fn standing<D: Domain>(domain: &D, owner: Owner, bound: u64) -> Standing {
         // Acquire, partner: the owner's stores of this word. A newer serial makes the stamps that
         // the owner stored into its claims visible; Committed makes its final stamp visible.
         let state = descriptor.state.load(Ordering::Acquire);
+        // Another serial: that transaction has ended, and the word says nothing about it.
         if state.serial() != owner.serial && !planted(Fault::ReaderIgnoresSerial) {
             return Standing::Gone;
         }
@@ -60,6 +61,7 @@ pub fn standing<D: Domain>(domain: &D, owner: Owner, bound: u64) -> Standing {
                 if state.is_bumped() {
                     return Standing::Later;
                 }
+                // Which stamp has it drawn? It counts only if the state was the same before and after.
                 let stamp = descriptor.stamp.load(Ordering::Acquire);
                 if descriptor.state.load(Ordering::Relaxed) != state
                     && !planted(Fault::ReaderLooksOnceAtDeciding)
@@ -73,6 +75,8 @@ pub fn standing<D: Domain>(domain: &D, owner: Owner, bound: u64) -> Standing {
                 if stamp > bound {
                     return Standing::Later;
                 }
+                // It may decide at a stamp that we read at: make it draw again; or wait, if it may not be bumped any
+                // more.
                 if !state.is_firm() {
                     // AcqRel, partner: the owner's swap to Committed, which fails now.
                     let bumped = descriptor.state.compare_exchange(
@@ -173,7 +177,8 @@ pub unsafe fn current<D: Domain>(domain: &D, cell: &CellHeader<D>) -> *mut Versi
     if version_tag.stamp().is_some() {
         return version;
     }
-    // SAFETY: the caller promises that it is inside a transaction, since whose begin the cell is alive.
+    // SAFETY: the caller promises that it is inside a transaction, and that the cell was alive when that began or
+    // later.
     unsafe { current_slow(domain, cell) }
 }
 

@@ -1,14 +1,14 @@
 //! Making regions, and removing them.
 //!
 //! A region is made under a name of its own beside its place, all of it, and then moved there without
-//! replacing anything. So nobody sees a region that is not complete; of two makers at the same place exactly one
+//! replacing anything. So no process sees a region that is not complete; of two makers at the same place exactly one
 //! wins, and touches nothing of the other's. A maker that dies leaves a *draft* at most: it has that locked while it
-//! lives, and the next maker at this place removes drafts that nobody has locked.
+//! lives, and the next maker at this place removes drafts that no process has locked.
 //!
 //! The liveness file stands at a fixed place beside the region. It is made if there is none, and never replaced: all
-//! regions that are made at this place have it in common, each its own space of liveness locks in it (`LivenessFile`). A
-//! region names its liveness file by device and inode. So that the two fit when the region comes to its place, whoever
-//! moves it there, or removes the two, stands at the gate of the liveness file meanwhile, one at a time.
+//! regions that are made at this place have it in common, each its own space of liveness locks in it (`LivenessFile`).
+//! A region names its liveness file by device and inode. So that the two fit when the region comes to its place, a
+//! process that moves it there, or removes the two, holds the gate of the liveness file meanwhile, one at a time.
 
 use crate::region::block;
 use crate::region::domain::RegionDomain;
@@ -26,9 +26,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a maker waits for the gate: others hold it for a few system calls.
+/// How long a maker waits for the gate: other processes hold it for a few system calls.
 const GATE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a maker begins anew because somebody has taken its liveness file, or its draft, away.
+/// How often a maker begins anew because its liveness file, or its draft, was taken away.
 pub(crate) const TRIES: u32 = 256;
 
 pub(crate) fn layout_hash() -> u64 {
@@ -81,7 +81,7 @@ pub fn create(path: &Path, options: &Options) -> Result<Arc<RegionDomain>, OpenE
                 thread_session::with(&domain, |session| session.map(|_| ()))??;
                 return Ok(domain);
             }
-            Ok(None) => {} // Somebody has removed the liveness file: once more.
+            Ok(None) => {} // The liveness file was removed: once more.
             Err(why) => {
                 if made {
                     remove_lonely(path, &lock_file, &liveness);
@@ -103,7 +103,7 @@ fn exists() -> OpenError {
     system("create the region's file")(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Lays a region out in the draft, and attaches this process to it: all that there is to do before others see it.
+/// Lays a region out in the draft, and attaches this process to it: all that there is to do before another sees it.
 fn fill(
     draft: &Draft,
     instance: u64,
@@ -118,7 +118,7 @@ fn fill(
     let fork = ForkMark::new().map_err(system("mark this process"))?;
     let maker = Incarnation { record: 0, generation: 0 };
     let domain = RegionDomain::new(map, holder()?, maker, fork);
-    // Nobody else can have opened it yet.
+    // No other process can have opened it yet.
     let Some(session) = open::take_slot(&domain)? else {
         return Err(OpenError::TooManyProcesses);
     };
@@ -129,7 +129,7 @@ fn fill(
     drop(session);
     domain.map.complete(directory, liveness.identity());
     drop(domain);
-    // As whoever opens it.
+    // From here on as a process that opens it.
     let map = Map::open(file()?, layout_hash())?;
     let holder = holder()?;
     let own = open::take_record(&map, &holder)?;
@@ -155,7 +155,7 @@ fn publish(
     }
     // Whatever the umask, and whatever mode the last region here had.
     liveness.set_mode(options.mode).map_err(system("set the liveness file's mode"))?;
-    // Who opens it in another thread of this process waits until we are on the list.
+    // Another thread of this process that opens it waits until we are on the list.
     let known = open::known(domain, draft.file())?;
     let mut attached = open::attached()?;
     draft.publish(path).map_err(system("create the region's file"))?;

@@ -156,8 +156,8 @@ const _: () = assert!(VERSION_HEADER > SIZES[CELL_CLASS]);
 const _: () = assert!(SUPERBLOCK_HEADER.is_multiple_of(SIZES[CELL_CLASS]));
 const _: () = assert!(SUPERBLOCK.is_multiple_of(SIZES[CELL_CLASS]));
 
-/// Looks at one cell after which no protocol is thought to be at work there: each look at a claim whose
-/// transaction has ended means that another has come meanwhile.
+/// Looks at one cell after which no protocol is thought to be at work there: each look at a claim of a
+/// transaction that has ended means that another has come meanwhile.
 const WALK_BUDGET: u32 = 1 << 18;
 
 impl RegionDomain {
@@ -286,7 +286,7 @@ impl RegionDomain {
         Some(unsafe { &*at.cast() })
     }
 
-    /// The cell that a handle names, if it is good. Handles of cells come from users, who can make them up: so
+    /// The cell that a handle names, if it is good. Handles of cells come from users and may be made up: so
     /// there must be a cell, and not data that look like one.
     #[inline(always)]
     pub fn find_cell(&self, handle: Handle) -> Option<&RegionCell> {
@@ -316,7 +316,7 @@ impl RegionDomain {
         ((offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize
     }
 
-    /// Wakes everyone who sleeps on this word.
+    /// Wakes all threads that sleep on this word.
     pub fn wake(&self, word: usize) {
         let wake = &self.map.shared().wake;
         wake[word].raise();
@@ -351,7 +351,7 @@ impl Domain for RegionDomain {
     }
 
     fn changed(&self, _: &Descriptor, _: u32, cell: &CellHeader<RegionDomain>) {
-        // Before the wake: who marks it again after this sees the change, or sleeps on a newer word.
+        // Before the wake: a thread that marks it again after this sees the change, or sleeps on a newer word.
         cell.mark_watched(false);
         self.wake(self.wake_word(cell.key()));
     }
@@ -370,7 +370,7 @@ impl Domain for RegionDomain {
         // The poison itself is the first of all.
         let rising = here.zip(budget.last).is_some_and(|(here, last)| here >= last);
         budget.last = here.or(budget.last);
-        // Nobody has drawn it. (The clock is looked at after the stamp, which was drawn before it was stored.) A reader
+        // It was never drawn. (The clock is looked at after the stamp, which was drawn before it was stored.) A reader
         // that moves its bound to the present would never come to it.
         let ahead = here.is_some_and(|stamp| stamp > self.clock().now());
         // A claim on the way, or a new look.

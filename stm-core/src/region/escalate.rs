@@ -161,7 +161,7 @@ impl Session {
     #[cold]
     fn escalate(&self) {
         let (domain, descriptor) = (self.domain(), self.descriptor());
-    // A sign of life: for threads that give way to this transaction, each attempt is one.
+        // A sign of life: for threads that give way to this transaction, each attempt is one.
         let life = &descriptor.sign_of_life;
         life.store(life.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let turn = descriptor.next_turn(TurnPhase::Escalating);

@@ -1,4 +1,4 @@
-//! Who is attached to a region, and what they hold: for people to read.
+//! Which processes are attached to a region, and what they hold: for people to read.
 
 use crate::region::domain::RegionDomain;
 use crate::region::recover::{Recovered, is_dead};
@@ -24,13 +24,13 @@ pub struct Inspection {
     pub stamp: u64,
     /// Slots that processes have, dead ones included.
     pub attached: Vec<Attached>,
-    /// Slots of dead processes that were cleared up since the region was made.
+    /// Slots of dead processes that were recovered since the region was made.
     pub recoveries: u64,
     /// Undecided transactions of theirs that were aborted.
     pub aborted: u64,
     /// Blocks of theirs that were taken back.
     pub blocks: u64,
-    /// What this process has cleared up when it opened the region.
+    /// What this process has recovered when it opened the region.
     pub cleared_up: Recovered,
     /// What all slots have done since the region was made.
     pub statistics: Statistics,

@@ -87,14 +87,14 @@ impl std::fmt::Debug for Interlude {
     }
 }
 
-/// Whose retired blocks may be taken over.
+/// Which retired blocks may be taken over, by their retirer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Whose {
     /// None: only what is not retired yet.
     Nobodys,
-    /// Those of a slot whose owner is dead, of whatever epoch.
+    /// Those of a slot with a dead owner, of each epoch.
     Dead(u32),
-    /// Those of an epoch that has ended, and whose slot's thread was inactive after that.
+    /// Those of an epoch that has ended; the slot's thread was inactive after that.
     Ended(OwnershipEpoch),
 }
 

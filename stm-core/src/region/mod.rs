@@ -12,13 +12,13 @@
 //! | [`memory`] | what a session allocates, retires and frees |
 //! | `turns` | what is done between two attempts |
 //! | `search` | where the blocks of some slots are |
-//! | `reclaim_others` | a full region: taking over what others hold and do not use |
-//! | `escalate` | who has lost often goes first |
+//! | `reclaim_others` | a full region: taking over what other threads hold and do not use |
+//! | `escalate` | a transaction that has lost often goes first |
 //! | [`thread_session`] | how a thread finds its session |
 //! | [`wait`] | blocking `retry` between processes |
 //! | [`recover`] | taking back what a dead process has left |
 //! | [`verify`] | the full consistency check |
-//! | [`inspect`] | who is attached, and what they hold |
+//! | [`inspect`] | which processes are attached, and what they hold |
 //!
 //! What survives a death at any instruction, and why, is in `docs/regions.md`, "Death at any instruction".
 

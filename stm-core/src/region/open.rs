@@ -185,7 +185,7 @@ fn open_file(path: &Path, file: File, key: Identity) -> Result<Arc<RegionDomain>
     let domain = Arc::new(RegionDomain::new(map, liveness, own, fork));
     attached.push(Known { key, region: Arc::downgrade(&domain) });
     drop(attached);
-    // Whoever comes looks after those who are gone.
+    // A process that comes recovers those that are gone.
     let done = thread_session::with(&domain, |session| session.map(recover::reap))??;
     domain.cleared_up.get_or_init(|| done);
     Ok(domain)
@@ -214,7 +214,7 @@ pub(crate) fn take_record(map: &Map, liveness: &LivenessFile) -> Result<Incarnat
 /// A session for the calling thread, on a slot of its own; none if all are taken by the living.
 ///
 /// # Errors
-/// If the system does not say who is alive.
+/// If the system does not say which processes live.
 pub(crate) fn take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
     let mut looks = 0;
     loop {
@@ -232,7 +232,7 @@ pub(crate) fn take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenEr
     }
 }
 
-/// How often, once in a millisecond, one looks for a slot while all are being cleared up: that is one pass over the
+/// How often, once in a millisecond, a thread looks for a slot while all are being recovered: that is one pass over the
 /// region.
 const LOOKS_FOR_SLOTS: u32 = 10_000;
 
@@ -289,8 +289,8 @@ fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
     Ok(None)
 }
 
-/// Gives a session's slot up. If something is held in it still, then the slot says so, and whoever clears up, or needs
-/// a slot, adopts that, as after a death.
+/// Gives a session's slot up. If something is held in it still, then the slot says so, and a thread that recovers, or
+/// needs a slot, adopts that, as after a death.
 pub(crate) fn leave(domain: &RegionDomain, session: &Session) {
     session.memory.collect(domain, Idle::Inactive);
     session.memory.leave();
@@ -321,7 +321,7 @@ impl Drop for RegionDomain {
             let taken = || self.liveness.is_one_taken_by_another(0, processes);
             clean_shutdown::leave(&self.map, || taken().is_ok_and(|taken| !taken));
         }
-        // Now whoever waits in `open` can attach anew.
+        // Now a thread that waits in `open` can attach anew.
         let own = std::ptr::from_ref(self);
         let Ok(list) = list() else { return };
         let mut attached = list.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -331,7 +331,7 @@ impl Drop for RegionDomain {
     }
 }
 
-/// What a test does when a dead slot has been cleared up and is about to be taken.
+/// What a test does when a dead slot was recovered and is about to be taken.
 #[cfg(test)]
 pub(crate) mod before_slot_is_ours {
     use std::cell::RefCell;

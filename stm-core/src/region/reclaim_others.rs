@@ -55,7 +55,7 @@ pub(crate) fn take_over(session: &Session) -> bool {
     let given_up = session.memory.announced(domain, || {
         search::blocks_of(domain, &slots, is_ours, |found| {
             if let Some(retirer) = found.meta.retirer().filter(|retirer| is_ours(*retirer)) {
-                // SAFETY: retired by a slot whose epoch we have ended, and whose thread was inactive after that.
+                // SAFETY: retired by a slot of which we have ended the epoch; its thread was inactive after that.
                 unsafe { session.memory.take_over(domain, Whose::Ended(retirer), found.block) };
             }
         })

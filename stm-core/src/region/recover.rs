@@ -75,7 +75,7 @@ pub fn is_dead(domain: &RegionDomain, owner: Incarnation) -> io::Result<bool> {
     if owner.record >= domain.map.identity().processes {
         return Ok(false); // No process writes that.
     }
-    // Is the record still that of this process? A generation is never used twice.
+    // Is the record still this owner's?
     // Acquire, partner: the release in `attach`.
     if domain.map.process(owner.record).generation.load(Ordering::Acquire) != owner.generation {
         return Ok(true); // Another has its record, and so had its liveness lock.

@@ -437,7 +437,7 @@ impl Session {
     fn version_slow(&self, handle: Handle) -> Result<*mut Header, Interrupt> {
         let cell = self.cell(handle)?;
         self.check_open()?;
-    // Before anything is followed: is the cell one that this attempt's announcement keeps?
+        // Before anything is followed: is the cell one that this attempt's announcement keeps?
         self.meet(cell, handle).map_err(|why| self.interrupt(why))?;
         let cell = &cell.header;
         loop {

@@ -4,7 +4,7 @@
 //! any process. So a region stays attached while there are threads that have used it.
 //!
 //! A thread's locals may go while it is inside a transaction: something in it has called `exit`. Then the
-//! session stays where it is, for ever, and so does what it has announced: others may hold its references.
+//! session stays where it is, for ever, and so does what it has announced: its references may still be used.
 
 use crate::region::domain::RegionDomain;
 use crate::region::open::{leave, take_slot};
@@ -60,7 +60,7 @@ thread_local! {
 /// Calls `f` with this thread's session of the region.
 ///
 /// # Errors
-/// If the system does not say who is alive. `f` gets an error if there is no slot for this thread.
+/// If the system does not say which processes live. `f` gets an error if there is no slot for this thread.
 #[inline(always)]
 pub fn with<R>(
     domain: &Arc<RegionDomain>,

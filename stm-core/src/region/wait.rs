@@ -3,11 +3,11 @@
 //! The region has some words to sleep on, found by hashing the cell's place; the first is for sleepers
 //! that have read cells of several. A sleeper reads the word, marks every cell that it has read as
 //! watched, and looks at the cells once more; then it sleeps, if the word is still the same. A
-//! committer looks at the mark after its decision, clears it, changes the word and wakes all who sleep
+//! committer looks at the mark after its decision, clears it, changes the word and wakes all that sleep
 //! on it. One of the two sees the other.
 //!
-//! A committer may die between its decision and the wake. So nobody sleeps for longer than [`NAP`]
-//! without looking again, and whoever clears up after a death wakes everybody.
+//! A committer may die between its decision and the wake. So no thread sleeps for longer than [`NAP`]
+//! without looking again, and a thread that recovers after a death wakes all of them.
 
 use crate::protocol::read::is_current;
 use crate::region::domain::RegionDomain;

@@ -44,7 +44,7 @@ pub(crate) trait Attempts: Parts {
     /// Rolls the attempt back and leaves the transaction, by an error of the user's, a panic or a misuse: the
     /// hooks that are due.
     fn fail(&self) -> Due;
-    /// May the closure's own error be returned? (Not by a forked child, whose parent's transaction it was.)
+    /// May the closure's own error be returned? (Not by a forked child: the transaction was its parent's.)
     fn may_fail(&self) -> Result<(), Self::End>;
     /// May hooks run here? (Not in a forked child: they are its parent's.)
     fn may_run_hooks(&self) -> bool;
@@ -240,7 +240,7 @@ fn again<S: Attempts, E>(
     session.go_on(retreat.rest, bounds).map_err(Failed::Stopped)
 }
 
-/// An attempt asks to wait, and has read no cell whose change could wake it.
+/// An attempt asks to wait, and has read no cell that could wake it by a change.
 #[cold]
 #[inline(never)]
 pub(crate) fn would_sleep_for_ever(wrote: bool) -> ! {

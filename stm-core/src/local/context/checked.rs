@@ -29,7 +29,7 @@ impl Drop for Kept {
         if !unwinding() && !self.context.is_in_use() {
             self.leave();
         }
-        // SAFETY: once, and not used again. The context is gone, or nobody will use it.
+        // SAFETY: once, and not used again. The context is gone, or no thread will use it.
         unsafe { ManuallyDrop::drop(&mut self.domain) };
     }
 }

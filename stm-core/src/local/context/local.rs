@@ -7,7 +7,7 @@ use std::cell::Cell;
 thread_local! {
     /// Has no destructor, so that it can be asked at any time in the life of a thread.
     static CURRENT: Cell<*const Context> = const { Cell::new(std::ptr::null()) };
-    /// Has one been made since somebody asked last?
+    /// Has one been made since this was asked last?
     static MADE: Cell<bool> = const { Cell::new(false) };
     /// Ends the context when the thread ends.
     static KEEPER: Keeper = const { Keeper };

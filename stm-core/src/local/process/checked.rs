@@ -53,7 +53,7 @@ std::thread_local! {
     static STATICS_GONE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps the domain in a static of the checker's, whatever threads come and go.
+/// Keeps the domain in a static of the checker's, while threads come and go.
 struct Made(Holder);
 
 impl Drop for Made {

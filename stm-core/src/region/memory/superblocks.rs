@@ -24,7 +24,7 @@ impl Memory {
     /// Runs `f` with an announcement in force: a superblock that it finds of a class stays of that.
     pub(crate) fn announced<R>(&self, domain: &RegionDomain, f: impl FnOnce() -> R) -> R {
         let announced = &domain.table().descriptor(self.slot).announced;
-        // Relaxed: our own word; or that of a dead owner whose slot we take over.
+        // Relaxed: our own word; or that of a dead owner: we take over its slot.
         let seen = announced.load(Ordering::Relaxed);
         let is_in_force = seen & announcement::MARK == 0
             || seen != announcement::NOTHING
@@ -64,7 +64,8 @@ impl Memory {
             if !handle.fits(meta) || meta.retirer() != Some(last) {
                 return false; // Taken over.
             }
-            // Release, partner: whoever finds it after our death. A swap: it may be taken over just now.
+            // Release, partner: the load of the recoverer that finds it after our death. A swap: it may be taken over
+            // just now.
             let ours = meta.retired_by(next).bits();
             let kept =
                 word.compare_exchange(meta.bits(), ours, Ordering::Release, Ordering::Relaxed);
@@ -76,7 +77,7 @@ impl Memory {
             self.tracer.note(&record.traces, handle.offset(), waiting);
         }
         self.units.set(units);
-        self.look_at.set(0); // Somebody needs the room.
+        self.look_at.set(0); // Another slot needs the room.
     }
 
     /// Closes all superblocks that are empty, so that they can be given another class once their contemporaries have

@@ -93,7 +93,7 @@ pub(crate) fn go_through<'d>(
     })
 }
 
-/// One block; `last` is that of the dead slot in whose superblock it lies, if it does.
+/// One block; `last` is that of the dead slot that owns its superblock, if one does.
 fn clear_block(
     domain: &RegionDomain,
     found: &Found,
