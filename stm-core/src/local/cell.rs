@@ -72,7 +72,7 @@ impl<T> Cell<T> {
             forget_name(cell.header.key());
         }
         let newest = cell.header.value.load(Ordering::Acquire);
-        // SAFETY: a cell always has a version.
+        // SAFETY: a cell is made with a version, and each claim puts another in its place: never null.
         let newest = unsafe { NonNull::new_unchecked(newest) };
         // SAFETY: the version at the head of a cell is not retired, and goes with the cell only, below. (No claim is
         // left on a cell whose contemporaries have finished.)

@@ -334,7 +334,7 @@ impl Context {
         // SAFETY: we are inside the transaction that found the cells and versions; the new
         // versions carry its claim.
         let outcome = unsafe { self.commit_of(expected).run(reads, writes, replaced) };
-        // Also after a failure: others may have met our claims, and look at our state word later.
+        // A new serial, also after a failure: other threads may have met our claims, and look at our state word later.
         if outcome.is_ok() || !planted(Fault::SerialKeptAfterFailure) {
             self.next_serial();
         }
@@ -380,7 +380,7 @@ impl Context {
     #[cold]
     #[inline(never)]
     pub(crate) fn let_go(&self, block: Block) {
-        // SAFETY: private, and out of reach.
+        // SAFETY: callers pass only private versions that nothing can reach: no reference to them is out.
         let destroy = || unsafe { self.reclaimer.destroy(block) };
         if !block.kind.has_destructor {
             destroy();
@@ -421,7 +421,7 @@ impl Context {
     #[inline(never)]
     fn tidy_up(&self) {
         if std::thread::panicking() {
-            return self.reclaimer.set_aside(); // No destructor runs now: others see to it.
+            return self.reclaimer.set_aside(); // No destructor runs now: other threads see to it.
         }
         if self.outside(|| self.reclaimer.tidy())
             && let Some(least) = self.domain.knobs().quantum()
@@ -437,7 +437,7 @@ impl Context {
     #[inline(never)]
     fn free_discarded(&self) {
         if unwinding() {
-            return; // As above.
+            return; // No destructor runs while the thread unwinds.
         }
         self.has_discarded.set(false);
         // One at a time, none borrowed: a destructor may come back here.
@@ -516,10 +516,12 @@ impl Context {
     #[cold]
     pub(crate) fn refresh(&self) {
         let now = self.domain.clock().now();
+        // When was the first of the versions that were read replaced? Just before that all of them were the newest.
         let first_replaced = self.reads().iter().filter_map(|read| {
             // SAFETY: inside the transaction that filled the log.
             unsafe { replaced_at(self.domain, &*read.cell, read.version, now, self.claim.get()) }
         });
+        // With one replaced, the attempt has read what is superseded: it reads on there, but may not write.
         let bound = first_replaced.map(|stamp| stamp - 1).min().unwrap_or(now);
         self.stale.set(bound < now);
         self.recent.set(false);

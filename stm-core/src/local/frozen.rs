@@ -127,7 +127,7 @@ impl<'a> Thread<'a> {
         let owner = self.next();
         let state = at.state(owner.serial);
         self.descriptor().state.store(state, Ordering::Release);
-        // SAFETY: it is private yet.
+        // SAFETY: the version was made for this cell and is not in it yet: alive, and private.
         let header = unsafe { &*claim };
         header.version_tag.store(VersionTag::claim(owner), Ordering::Relaxed);
         header.prev.store(cell.value.load(Ordering::Acquire), Ordering::Relaxed);

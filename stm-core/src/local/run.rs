@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 ///
 /// `body` should not wait for other threads, but by [`retry`](Transaction::retry). If it does (it joins a thread, reads
 /// from a channel), and what it waits for needs a cell that it has accessed, then each conflict holds both up for
-/// as long as others respect it: for a [grace](crate::Settings::grace), 10 ms by default and 160 ms at most. A `body` that
-/// computes for longer than that between two accesses may be overtaken again and again by those that wait for it.
+/// as long as others respect it: for a [grace](crate::Settings::grace), 10 ms by default and 160 ms at most. A `body`
+/// that computes for longer than that between two accesses may be overtaken again and again by those that wait for it.
 ///
 /// # Panics
 /// If called inside a transaction of the same thread (pass `tx` on instead), or if `body` returns
@@ -298,6 +298,7 @@ impl Attempts for Context {
         debug_assert!(!self.is_open(), "nothing has interrupted the attempt");
         let cause = self.interrupted.take().unwrap_or(Cause::Changed);
         self.descriptor.counters.count_abort(cause);
+        // What to wait for: found out inside the session, which keeps the cells of the logs alive.
         let before_next = if cause == Cause::Retry {
             // It has seen a consistent state and asks for another: it does not starve.
             self.forget_turns();
@@ -307,6 +308,7 @@ impl Attempts for Context {
             let accesses = self.reads().len() + self.writes().entries().len();
             BeforeNext::Turn(self.lost(cause, accesses))
         };
+        // End the attempt, put the transaction aside and leave: hooks run next, and may run transactions of their own.
         self.end_attempt(true);
         let due = if planted(Fault::HooksLeftForTheNextAttempt) {
             Hooks::leave()
@@ -338,6 +340,7 @@ impl Attempts for Context {
             }
             BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
         }
+        // A declared transaction that has lost reserves its cells before its body runs again.
         if bounds.declared && self.turns.failures() > 0 {
             self.escalate_declared();
         } else {

@@ -167,7 +167,7 @@ impl<'tx> Transaction<'tx> {
     #[inline(always)]
     pub fn write<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T) -> StmResult<()> {
         let (block, place) = prepare::<T>(self.context, self.context.claim.get());
-        // SAFETY: prepared for it.
+        // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
         self.put(cell, block)
     }
@@ -236,7 +236,7 @@ impl<'tx> Transaction<'tx> {
             Unpublished::end_use(unsafe { &(*version).prev });
         }
         let (block, place) = prepare::<T>(self.context, self.context.claim.get());
-        // SAFETY: prepared for it.
+        // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
         self.put(cell, block)
     }
@@ -256,7 +256,7 @@ impl<'tx> Transaction<'tx> {
     #[inline(always)]
     pub fn replace<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T) -> StmResult<&'tx T> {
         let (block, place) = prepare::<T>(self.context, self.context.claim.get());
-        // SAFETY: prepared for it.
+        // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
         match self.read(cell) {
             Ok(before) => self.put(cell, block).map(|()| before),
@@ -448,6 +448,7 @@ fn read_slow(
     if !context.is_open() {
         return Err(Interrupt::new());
     }
+    // Escalated, it reserves the cell before it reads it.
     if context.turns.reserving.get()
         && let Err(cause) = context.reserve(cell)
     {

@@ -110,7 +110,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
         let local = context::current();
         let context: &Context = &local;
         let (version, place) = prepare::<T>(context, VersionTag::committed(GENESIS));
-        // SAFETY: prepared for it.
+        // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
         let block = context.reclaimer.blocks.allocate(Cell::<T>::KIND.shape);
         // SAFETY: just allocated for this shape.
@@ -251,9 +251,9 @@ impl<T: Send + Sync + 'static> TVar<T> {
         let local = context::current();
         let context: &Context = &local;
         let (block, place) = prepare::<T>(context, NOBODYS);
-        // SAFETY: prepared for it.
+        // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
-        // SAFETY: just written.
+        // SAFETY: the block is of `prepare` with this context, and its value was just written.
         let fresh = unsafe { Fresh::<T>::new(context, block) };
         self.write_one(context, true, |_| fresh.take(), |block| fresh.put(block), |_| ());
         std::mem::forget(fresh); // It is in the cell.
@@ -278,9 +278,9 @@ impl<T: Send + Sync + 'static> TVar<T> {
         let local = context::current();
         let context: &Context = &local;
         let (block, place) = prepare::<T>(context, NOBODYS);
-        // SAFETY: prepared for it.
+        // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
-        // SAFETY: just written.
+        // SAFETY: the block is of `prepare` with this context, and its value was just written.
         let fresh = unsafe { Fresh::<T>::new(context, block) };
         self.write_one(context, true, |_| fresh.take(), |block| fresh.put(block), T::clone)
     }
@@ -304,11 +304,11 @@ impl<T: Send + Sync + 'static> TVar<T> {
         let make = |before: &T| {
             let value = (*change)(before);
             let (block, place) = prepare::<T>(context, NOBODYS);
-            // SAFETY: prepared for it.
+            // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
             unsafe { place.write(value) };
             Some(block)
         };
-        // SAFETY: just written, and private.
+        // SAFETY: `make` has written its value, and the commit that has failed has given it back: it is private.
         let back = |block| unsafe { fresh::discard::<T>(context, block) };
         self.write_one(context, false, make, back, |_| ());
     }
@@ -335,9 +335,9 @@ impl<T: Send + Sync + 'static> TVar<T> {
         let local = context::current();
         let context: &Context = &local;
         let (block, place) = prepare::<T>(context, NOBODYS);
-        // SAFETY: prepared for it.
+        // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(new) };
-        // SAFETY: just written.
+        // SAFETY: the block is of `prepare` with this context, and its value was just written.
         let fresh = unsafe { Fresh::<T>::new(context, block) };
         let make = |value: &T| if value == expected { fresh.take() } else { None };
         self.write_one(context, false, make, |block| fresh.put(block), |_| ());

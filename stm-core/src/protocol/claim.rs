@@ -78,6 +78,7 @@ impl<D: Domain> Commit<'_, D> {
     #[cold]
     #[inline(never)]
     fn respect(&self, cell: &CellHeader<D>) -> Result<(), Conflict<D>> {
+        // It may be gone by now, or our own: then nothing is to be done.
         let table = self.domain.table();
         let lock = cell.lock.load(Ordering::SeqCst);
         let Some(reservation) = lock.reservation() else { return Ok(()) };
@@ -97,6 +98,7 @@ impl<D: Domain> Commit<'_, D> {
                 Ok(())
             }
             Some(rank) if self.escalates() && self.descriptor.rank(self.me.slot) < rank => {
+                // We escalate too, and are older: the other loses its turn.
                 if revoke(table, reservation) {
                     self.descriptor.counters.revoked.add(1);
                     self.domain.preempted_at(self.me.slot, cell);

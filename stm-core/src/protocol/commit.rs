@@ -38,7 +38,7 @@ impl<D: Domain> WriteEntry<D> {
     /// The new version as a block.
     #[inline(always)]
     pub fn version_block(&self) -> Block {
-        // SAFETY: an entry has a version.
+        // SAFETY: every entry is made with a version, and keeps one: the pointer is not null.
         Block { address: unsafe { NonNull::new_unchecked(self.version.cast()) }, kind: self.kind }
     }
 
@@ -298,7 +298,7 @@ impl<D: Domain> Commit<'_, D> {
         }
         let own = VersionTag::claim(self.me);
         for read in reads {
-            // SAFETY: cells in the log are alive.
+            // SAFETY: the caller is inside the transaction that filled the log, so the cells in it are alive.
             let cell = unsafe { &*read.cell };
             // Still at the head: a transaction that writes the cell claims it later and so draws later than
             // `bound`. Acquire, as everywhere.

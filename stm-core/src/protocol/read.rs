@@ -220,6 +220,7 @@ pub unsafe fn replaced_at<D: Domain>(
     let mut budget = WalkBudget::default();
     'look: loop {
         budget.look();
+        // From the head to the version: the last commit at or before the bound on the way is the one just above it.
         let mut replaced = None;
         let mut at = cell.value.load(domain, Ordering::Acquire);
         while at != version {
@@ -266,6 +267,8 @@ pub unsafe fn is_current<D: Domain>(
         if head == version {
             return true;
         }
+        // Another version at the head: it counts once it is committed. Until then ours may still be the newest below
+        // it.
         // SAFETY: the head of a cell is not freed before we end.
         let header = unsafe { &*head };
         let Some(owner) = header.version_tag.load(Ordering::SeqCst).owner() else { return false };

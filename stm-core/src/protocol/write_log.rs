@@ -131,7 +131,7 @@ impl<D: Domain> WriteLog<D> {
         kind: &'static BlockKind,
     ) -> Option<Block> {
         if self.part != 0 {
-            // SAFETY: a new version, and private.
+            // SAFETY: the version was made for this write: alive, and private until the commit claims it.
             unsafe { D::written_in(self.part, version) };
         }
         if let Some(entry) = self.find(cell) {
@@ -243,6 +243,7 @@ impl<D: Domain> WriteLog<D> {
         mark: WriteMark,
         mut tell: impl FnMut(*mut VersionHeader<D>, Pending),
     ) {
+        // A version of the failed part is freed now if nothing can reach it, else at the end of the attempt.
         let failed = std::mem::replace(&mut self.part, mark.part);
         let (discarded, out) = (&mut self.discarded, &mut self.out_of_reach);
         let mut take_back = |version, kind| {
@@ -250,12 +251,15 @@ impl<D: Domain> WriteLog<D> {
             let goes = unsafe { D::is_gone_with(failed, version) };
             (if goes { &mut *out } else { &mut *discarded }).push(block(version, kind));
         };
+        // Bring back what the part has displaced, the last one first: so each entry ends with the version that it had
+        // before.
         for Displaced { entry, version } in self.displaced.drain(mark.displaced..).rev() {
             let undone = std::mem::replace(&mut self.entries[entry].version, version);
             tell(undone, Pending::No);
             tell(version, Pending::Again);
             take_back(undone, self.entries[entry].kind);
         }
+        // Then take back the cells that it was the first to write.
         for entry in self.entries.drain(mark.entries..) {
             tell(entry.version, Pending::No);
             take_back(entry.version, entry.kind);

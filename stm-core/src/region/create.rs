@@ -59,6 +59,7 @@ fn check_sizes(options: &Options) -> Result<(), OpenError> {
 /// What the system says; `AlreadyExists` if something is there, `ResourceBusy` if others make and remove regions
 /// there all the time. No file of ours is left then.
 pub fn create(path: &Path, options: &Options) -> Result<Arc<RegionDomain>, OpenError> {
+    // Makers that have died may have left drafts, which take space.
     check_sizes(options)?;
     for place in [path, &liveness_path(path)] {
         file::remove_drafts(place, &BEGINNINGS);
@@ -110,6 +111,7 @@ fn fill(
     liveness: &LivenessFile,
     options: &Options,
 ) -> Result<Arc<RegionDomain>, OpenError> {
+    // First as its maker, which has no record yet: lay it out, and put the directory in by an ordinary transaction.
     let (processes, slots) = (options.processes, options.slots());
     let identity = layout::Identity::new(instance, layout_hash(), processes, slots, options.most);
     let file = || draft.file().try_clone().map_err(system("open the region's file again"));
@@ -179,12 +181,14 @@ fn remove_lonely(path: &Path, lock_file: &Path, liveness: &LivenessFile) {
 pub fn remove(path: &Path) -> Result<(), OpenError> {
     let lock_file = liveness_path(path);
     for _ in 0..TRIES {
+        // The liveness file that the region names; none if it was removed already.
         let region = Found::at(path)?;
         let liveness = match LivenessFile::open(&lock_file, 0, Some(region.lock_file)) {
             Ok(liveness) => Some(liveness),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(system("open the liveness file")(error)),
         };
+        // At the gate no maker can put another region here, beside a liveness file that is about to go.
         let gate = liveness.as_ref().map(|liveness| liveness.take_gate(GATE_TIMEOUT)).transpose();
         let _gate = gate.map_err(system("wait for a maker"))?;
         if let Some(liveness) = &liveness

@@ -119,6 +119,7 @@ impl Session {
     /// Does the owner of this turn deserve to be waited for? If it has given no sign of life for as long as its
     /// grace, or is dead, its turn is ended.
     pub(crate) fn respects(&self, turn: Reservation, now: u64) -> bool {
+        // A turn that was not known, or has moved since, is respected, and its grace begins anew.
         let domain = self.domain();
         let owner = domain.table().descriptor(turn.slot);
         let sign = owner.sign_of_life.load(Ordering::Relaxed);
@@ -134,6 +135,8 @@ impl Session {
             respected[at] = Respected { turn, sign, since: now };
             return true;
         }
+        // It has not moved. For the least grace it is respected all the same; from then on a dead one is not, which
+        // takes a system call to learn.
         let waited = now.saturating_sub(respected[at].since);
         if waited < GRACE.least() {
             return true;

@@ -271,7 +271,7 @@ impl Memory {
         // SAFETY: just taken, and as long as a cell.
         unsafe { RegionCell::fill(block.at, version, VersionTag::claim(owner)) };
         let cell = self.heap.put_to_use(&block, Kind::Cell);
-        // SAFETY: ours, filled above.
+        // SAFETY: filled above, and private: no other thread writes there or frees it.
         let version = unsafe { &*version_at.cast::<RegionVersion>() };
         // Relaxed: other threads read it after our death only, or after it was published.
         version.cell.store(cell.bits(), Ordering::Relaxed);
@@ -521,7 +521,7 @@ impl Memory {
         // SAFETY: the caller promises that the block is ours, so it is one of the region.
         let meta = Meta::from_bits(unsafe { meta_of(at) }.load(Ordering::Relaxed));
         if meta.kind() == Kind::Cell {
-            // SAFETY: a cell: in use, and ours.
+            // SAFETY: a block in use as a cell, which is ours to free: mapped, aligned, atomics.
             let cell = unsafe { &*at.cast::<RegionCell>() };
             let newest = cell.header.value.handle(Ordering::Acquire);
             // First the version: should we die before the cell is freed, then the recoverer that frees the cell finds
@@ -535,7 +535,7 @@ impl Memory {
                 && let Some((meta, _, version)) = block_at(&domain.map, newest.offset())
             {
                 if newest.is_in_use(meta) {
-                    // SAFETY: only the cell led to it.
+                    // SAFETY: in use, and not retired; only the cell led to it, which no thread can reach any more.
                     unsafe { self.free_private(domain, version) };
                 } else {
                     // Perhaps a process has died between freeing it and saying where.

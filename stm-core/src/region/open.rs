@@ -156,10 +156,12 @@ fn is_at(path: &Path, key: Identity) -> bool {
 }
 
 fn open_file(path: &Path, file: File, key: Identity) -> Result<Arc<RegionDomain>, OpenError> {
+    // This process may be attached to the region already: one mapping for all.
     let mut attached = match find(list()?, key) {
         Ok(region) => return Ok(region),
         Err(attached) => attached,
     };
+    // Map it, and open the very liveness file that it names: locks in another would say nothing about its processes.
     let map = Map::open(file, layout_hash())?;
     let [device, inode] = map.identity().lock_file;
     let known = Some((device, inode));
@@ -175,10 +177,12 @@ fn open_file(path: &Path, file: File, key: Identity) -> Result<Arc<RegionDomain>
     if known != Some(liveness.identity()) {
         return Err(Unusable::LivenessFileReplaced.into());
     }
+    // Refuse what was not left cleanly before the machine went down: a part of it may not have been written back.
     let processes = map.identity().processes;
     clean_shutdown::check(&map, || {
         liveness.is_one_taken_by_another(0, processes).unwrap_or(false)
     })?;
+    // Attach: a record with its liveness lock, so that other processes see that this one lives.
     let fork = ForkMark::new().map_err(system("mark this process"))?;
     let own = take_record(&map, &liveness)?;
     clean_shutdown::attach(&map)?;

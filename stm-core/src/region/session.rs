@@ -204,7 +204,7 @@ impl Session {
     /// The region.
     #[inline(always)]
     pub fn domain(&self) -> &RegionDomain {
-        // SAFETY: it outlives us (`new`).
+        // SAFETY: the caller of `new` has promised that the domain outlives the session.
         unsafe { &*self.domain }
     }
 
@@ -483,7 +483,7 @@ impl Session {
         let own = VersionTag::claim(self.me()); // Never published: no claim is ours.
         // SAFETY: inside a snapshot with this bound; the cell was alive then (`meet`).
         let version = unsafe { newest_at(domain, &found.header, self.bound.get(), own) }.version;
-        // SAFETY: given out by a link.
+        // SAFETY: `newest_at` returns headers that links of this region have given out.
         Ok(unsafe { RegionVersion::of(version) })
     }
 

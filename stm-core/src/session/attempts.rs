@@ -115,22 +115,26 @@ pub(crate) fn run<S: Attempts, R, E>(
     let mut attempts = 0_u64;
     session.enter().map_err(Failed::Stopped)?;
     loop {
-        // Else addresses inside of the session, which most attempts do not need, are computed before the first.
+        // One attempt. `black_box`: else addresses inside of the session, which most attempts do not need, are computed
+        // before the first.
         let session = std::hint::black_box(session);
         if let Err(end) = session.begin() {
             leave(session);
             return Err(Failed::Stopped(end));
         }
         attempts += 1;
+        // Run the closure; should it panic, the transaction ends on the way out.
         let unwinding = Unwinding(session);
         let result = body(session);
         std::mem::forget(unwinding);
+        // What it has returned, and whether an operation of it was interrupted, say how the attempt ends.
         let retreat = match (result, session.is_open()) {
             (Ok(value), true) => match session.commit() {
                 Ok(()) if session.is_plain(attempts) => {
                     session.end();
                     return Ok(value);
                 }
+                // Hooks, or events to tell: the value waits, and is dropped in the end if one of those panics.
                 Ok(()) => {
                     let value = Kept::new(value);
                     finish(session, attempts);
@@ -138,6 +142,7 @@ pub(crate) fn run<S: Attempts, R, E>(
                 }
                 Err(()) => Retreat::dropping(session, value),
             },
+            // An error of the user's ends the transaction.
             (Err(Abort(Reason::User(error))), true) => {
                 let error = Kept::new(error);
                 let refused = session.may_fail();
@@ -152,11 +157,13 @@ pub(crate) fn run<S: Attempts, R, E>(
                 });
             }
             (Err(rejected), false) => Retreat::dropping(session, rejected),
+            // The closure has swallowed an interrupt: a mistake of the program's.
             (Ok(value), false) => {
                 leave_by_panic(session);
                 discard(value);
                 swallowed();
             }
+            // It returns an interrupt, and no operation of this attempt was interrupted: one of another transaction.
             (Err(_), true) => match session.foreign_interrupt() {
                 Some(end) => {
                     leave(session);
@@ -168,6 +175,7 @@ pub(crate) fn run<S: Attempts, R, E>(
                 }
             },
         };
+        // Once more, after a pause or a wait. A mere look whether something was missed does not count.
         attempts -= u64::from(!retreat.0.counts);
         again(session, retreat, attempts, bounds)?;
     }

@@ -67,7 +67,7 @@ impl std::ops::Deref for Local {
 
     fn deref(&self) -> &Context {
         match self {
-            // SAFETY: kept until the thread ends.
+            // SAFETY: `CURRENT` keeps the context until the thread ends.
             Local::Kept(context) => unsafe { &**context },
             Local::Temporary(kept) => &kept.context,
         }

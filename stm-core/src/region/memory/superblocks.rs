@@ -47,6 +47,7 @@ impl Memory {
         result
     }
 
+    /// Another slot has ended our epoch: begins the next one, with what of the retired blocks was not taken over.
     #[cold]
     #[inline(never)]
     pub(super) fn begin_term(&self, domain: &RegionDomain, record: &SlotRecord) {
@@ -69,7 +70,7 @@ impl Memory {
             let ours = meta.retired_by(next).bits();
             let kept =
                 word.compare_exchange(meta.bits(), ours, Ordering::Release, Ordering::Relaxed);
-            // SAFETY: a block of ours, retired.
+            // SAFETY: `block_at` has found this block of the region, with this meta word; it is retired by us.
             units += kept.map_or(0, |_| unsafe { units_of(at, meta) });
             kept.is_ok()
         });

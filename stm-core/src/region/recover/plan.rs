@@ -133,6 +133,7 @@ fn clear_version(
     last: Last<'_>,
     clearing_up: &mut impl ClearingUp,
 ) {
+    // Where the stamp of a committed transaction makes no sense, what it has replaced stays as well.
     match fate(domain, own, version, last) {
         Fate::Stays => {}
         Fate::Taken => clearing_up.take(Whose::Nobodys, own),

@@ -60,7 +60,7 @@ impl Parts for Session {
             return;
         }
         writes.roll_back_telling(mark.writes, |version, pending| {
-            // SAFETY: ours, and private.
+            // SAFETY: this transaction has made it, and it is private until the commit claims it.
             let flags = unsafe { &RegionVersion::of(version).flags };
             // Relaxed: other threads read it after our death only.
             match pending {

@@ -73,11 +73,13 @@ impl Session {
             return Err(Stopped::Corrupt);
         }
         self.memory.look_at_epoch(self.domain());
+        // The new block may come from anywhere but the reserve (`Need::Move`).
         let attempt = Attempt(self);
         self.memory.in_need.set(true);
         self.memory.moves.set(true);
         self.memory.has_drawn.set(false);
         let _moves = Moves(self);
+        // Read the cell: is its value still the block that was seen?
         let why = || self.stopped.take().unwrap_or(Stopped::Cancelled);
         let version = self.read(cell).map_err(|_| why())?;
         if !std::ptr::eq(version, at.cast_const().cast()) {

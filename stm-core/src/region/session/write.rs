@@ -49,7 +49,7 @@ impl Session {
                     && self.is_open()
                     && self.freed.borrow().is_empty() =>
             {
-                // SAFETY: read by this attempt.
+                // SAFETY: this attempt has read it, so a link has given it out, and its announcement keeps it.
                 if unsafe { RegionVersion::of(version) }.has(FREES_CELL) {
                     return Err(self.interrupt(Stopped::NoSuchCell));
                 }
@@ -101,7 +101,7 @@ impl Session {
         let (at, _) = made.map_err(|full| self.interrupt(Stopped::NoBlock(full)))?;
         let mut writes = self.writes.borrow_mut();
         if let Some(entry) = writes.find(header) {
-            // SAFETY: ours, and private.
+            // SAFETY: this transaction has made it, and it is private until the commit claims it.
             let displaced = unsafe { RegionVersion::of(writes.version(entry)) };
             // Relaxed: other threads read it after our death only.
             displaced.flags.fetch_or(DISPLACED, Ordering::Relaxed);
@@ -250,7 +250,7 @@ impl Session {
         // Private versions go at once: those that were displaced, and after a failure those that were never claimed.
         self.writes.borrow_mut().clear(!committed, |block| {
             let at = RegionVersion::at_header(block.address.as_ptr().cast());
-            // SAFETY: never published.
+            // SAFETY: made by this transaction and never published: no other thread can reach it.
             unsafe { self.memory.free_private(self.domain(), at) };
         });
         // New cells stay after a commit, and go after a failure.

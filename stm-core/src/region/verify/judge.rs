@@ -223,6 +223,7 @@ impl<'d> Judge<'d> {
                 || self.is_being_replaced(handle, head);
             return if is_its { Verdict::Good } else { Verdict::Wrong(Wrong::LostVersion) };
         }
+        // It is the head: committed, or the claim of a transaction that runs.
         match version.header.version_tag.load(Ordering::Acquire).owner() {
             Some(owner) if !self.is_underway(owner) => Verdict::Wrong(Wrong::StaleClaim),
             _ => Verdict::Good,
