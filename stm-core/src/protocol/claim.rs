@@ -160,7 +160,7 @@ impl<D: Domain> Commit<'_, D> {
                         if self.domain.exceeds(&mut budget, Some(stamp)).is_some() {
                             return Err(Conflict::at(Cause::Changed, cell));
                         }
-                        // Finish its commit: the same store as its own. Release: as there.
+                        // Finish its commit: the same store as its own. Release, partner: the readers' acquire.
                         header.version_tag.store(VersionTag::committed(stamp), Ordering::Release);
                     }
                 }

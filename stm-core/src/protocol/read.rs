@@ -164,7 +164,7 @@ pub unsafe fn newest_at<D: Domain>(
 
 /// The newest version of `cell`, for a single read that is a transaction of its own. An undecided
 /// claim does not count, but its owner is made to commit later than now: what we return must not be
-/// retired at a stamp that we have announced already, and no later read may order us after the owner.
+/// retired at a stamp that we have announced already, and no transaction may order us after the owner.
 ///
 /// # Safety
 /// The caller is inside a transaction, and the cell was alive when that transaction began or later.

@@ -59,8 +59,8 @@ fn check_sizes(options: &Options) -> Result<(), OpenError> {
 /// What the system says; `AlreadyExists` if something is there, `ResourceBusy` if others make and remove regions
 /// there all the time. No file of ours is left then.
 pub fn create(path: &Path, options: &Options) -> Result<Arc<RegionDomain>, OpenError> {
-    // Makers that have died may have left drafts, which take space.
     check_sizes(options)?;
+    // Makers that have died may have left drafts, which take space.
     for place in [path, &liveness_path(path)] {
         file::remove_drafts(place, &BEGINNINGS);
     }

@@ -142,11 +142,11 @@ pub struct RegionDomain {
     pub(crate) left_behind: AtomicBool,
 }
 
-// SAFETY: `base` is where the region is mapped, for as long as `map` is there; everything in it is made
-// of atomics, or private to the thread that has it.
+// SAFETY: `base` is where the region is mapped, and `states` a table in it, for as long as `map` is there; everything
+// in it is made of atomics, or private to the thread that has it. The other fields are `Send`.
 unsafe impl Send for RegionDomain {}
-// SAFETY: what `base` leads to is mapped for as long as `map` is there, and made of atomics, or private to the thread
-// that has it; the other fields are `Sync`.
+// SAFETY: what `base` and `states` lead to is mapped for as long as `map` is there, and made of atomics, or private to
+// the thread that has it. The other fields are `Sync`.
 unsafe impl Sync for RegionDomain {}
 
 /// The size class of cells, and of nothing else: versions are larger.

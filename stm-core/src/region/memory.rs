@@ -378,7 +378,7 @@ impl Memory {
     /// a block that no other thread will free. True if it is ours now.
     ///
     /// # Safety
-    /// As [`retire_now`](Self::retire_now); the caller holds the liveness lock for clearing up the slot that had the
+    /// As [`retire_now`](Self::retire_now); the caller holds the liveness lock for recovering the slot that had the
     /// block, or has ended its epoch and seen its thread inactive after that.
     pub(crate) unsafe fn take_over(
         &self,
@@ -477,7 +477,7 @@ impl Memory {
         }
         let heavy = barrier::heavy_everywhere;
         announcement::revoke_alone::<CounterClock>(domain.table(), self.slot, now, idle, heavy);
-        // Release: see above. No other thread can have changed it: we are alive.
+        // Release, partner: the acquire above, of the next revoker. No other thread can have changed it: we are alive.
         revoking.store(0, Ordering::Release);
     }
 

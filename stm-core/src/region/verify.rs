@@ -4,8 +4,8 @@
 //! Else it may see a block half-way, so it believes nothing that it has seen once:
 //!
 //! - each verdict on a block counts only if the block's meta word is the same after it. A thread that frees a cell
-//! frees   its last version first; so if the check finds the cell of a version gone, the version shows as freed by
-//! then;
+//!   frees its last version first; so if the check finds the cell of a version gone, the version shows as freed by
+//!   then;
 //! - what looks wrong is looked at again, after the pass, a few times if a thread is at work.
 //!
 //! What the dead have left is judged as it will be after recovery (`judge`).

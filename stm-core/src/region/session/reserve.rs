@@ -73,8 +73,8 @@ impl Session {
             return Err(Stopped::Corrupt);
         }
         self.memory.look_at_epoch(self.domain());
-        // The new block may come from anywhere but the reserve (`Need::Move`).
         let attempt = Attempt(self);
+        // The new block may come from anywhere but the reserve (`Need::Move`).
         self.memory.in_need.set(true);
         self.memory.moves.set(true);
         self.memory.has_drawn.set(false);
