@@ -173,7 +173,8 @@ impl<'a, E: Handle, S: Handle, R: Reader<'a>> Read<'a, Local<E, S>> for R {
     }
 }
 
-/// Nodes of one process are written by this crate alone, and it keeps their invariants whatever code of the user's does.
+/// Nodes of one process are written by this crate alone, and it keeps their invariants whatever code of the user's
+/// does.
 #[cold]
 fn nonsense<'a, R: Reader<'a>>(_: &R) -> R::Error {
     unreachable!("the nodes of a tree are as they were written")

@@ -61,8 +61,8 @@ use std::sync::Arc;
 /// # Code that uses the map while it is used
 ///
 /// Comparisons of keys, closures, and the loop around an iterator may use the same map in the same transaction. What
-/// they do comes first, and the operation then finds its place again. If an order of keys contradicts itself, entries may
-/// not be found, and nothing worse happens.
+/// they do comes first, and the operation then finds its place again. If an order of keys contradicts itself, entries
+/// may not be found, and nothing worse happens.
 pub struct TOrderedMap<K: Send + Sync + 'static, V: Send + Sync + 'static> {
     map: Arc<Map<K, V>>,
 }
@@ -388,8 +388,8 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V>
     /// empty.
     ///
     /// In a snapshot the items are `(&K, &V)`; in a transaction they are `StmResult<(&K, &V)>`, and none follows an
-    /// error. There the loop may change the map: each entry that stays is visited once, with the value that it has then;
-    /// one that the loop has removed before is not; one that it has added may be or not.
+    /// error. There the loop may change the map: each entry that stays is visited once, with the value that it has
+    /// then; one that the loop has removed before is not; one that it has added may be or not.
     ///
     /// ```
     /// use contempo::{atomically, collections::TOrderedMap, snapshot};

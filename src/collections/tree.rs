@@ -257,8 +257,8 @@ where
 /// A leaf, and a row that it has.
 pub(crate) type Entry<'a, N> = (<N as Nodes>::Leaf<'a>, usize);
 
-/// So often a neighbour is looked for. It is in the leaf where the edge would be, or in the next one: if not, the tree is
-/// damaged. Where it cannot be, comparisons of keys have changed it meanwhile, or contradict themselves.
+/// So often a neighbour is looked for. It is in the leaf where the edge would be, or in the next one: if not, the tree
+/// is damaged. Where it cannot be, comparisons of keys have changed it meanwhile, or contradict themselves.
 const fn tries<N: Nodes>() -> usize {
     if N::CAN_BE_DAMAGED { 2 } else { 64 }
 }

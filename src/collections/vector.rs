@@ -41,8 +41,8 @@ use contempo_core::{StmResult, TVar, Transaction, atomically};
 /// # Conflicts
 ///
 /// Two transactions that both write conflict through a vector if one replaces an item that the other has read or
-/// replaced, or if one pushes or pops and the other has used the last *chunk*, or [`len`](Self::len). When a chunk comes or
-/// goes, the node above it changes, too, which everything has read that was at one of that node's chunks.
+/// replaced, or if one pushes or pops and the other has used the last *chunk*, or [`len`](Self::len). When a chunk
+/// comes or goes, the node above it changes, too, which everything has read that was at one of that node's chunks.
 pub struct TVector<T: Send + Sync + 'static> {
     top: TVar<Node<TVar<T>, ()>>,
 }

@@ -197,7 +197,8 @@ impl<T: Pod> Value for T {
 
     #[inline(always)]
     unsafe fn read(version: &RegionVersion, _: usize) -> Result<T, Stopped> {
-        // SAFETY: our caller's promise; any bits are a `T`.
+        // SAFETY: the version has `SIZE` bytes of data, those of a `T`, which stay as they are (`# Safety`); data is
+        // aligned to 8 bytes, and so a `T` (asserted in `SIZE`). Any bits are a `T`, which is `Pod`.
         Ok(unsafe { version.data().cast::<T>().read() })
     }
 }
@@ -213,7 +214,7 @@ impl Value for [u8] {
 
     #[inline]
     unsafe fn read(version: &RegionVersion, length: usize) -> Result<&[u8], Stopped> {
-        // SAFETY: our caller's promise.
+        // SAFETY: the version has `length` bytes of data, which stay as they are as long as the reference (`# Safety`).
         Ok(unsafe { std::slice::from_raw_parts(version.data(), length) })
     }
 }
@@ -229,7 +230,7 @@ impl Value for str {
 
     #[inline]
     unsafe fn read(version: &RegionVersion, length: usize) -> Result<&str, Stopped> {
-        // SAFETY: our caller's promise.
+        // SAFETY: the version has `length` bytes of data, which stay as they are as long as the reference (`# Safety`).
         let bytes = unsafe { std::slice::from_raw_parts(version.data(), length) };
         std::str::from_utf8(bytes).map_err(|_| Stopped::NotText)
     }

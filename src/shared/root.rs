@@ -2,8 +2,8 @@
 //!
 //! The directory is a [`Map`] whose top is a cell that the region knows, so that making a root is a transaction like
 //! any other. A key is the hash of a name and a number: of names with the same hash, the first has number 0, the next
-//! one 1, and so on without a gap. An entry has the texts themselves, or the handle of a cell with them if they are long.
-//! One key is no name's: its entry counts the roots that were ever made.
+//! one 1, and so on without a gap. An entry has the texts themselves, or the handle of a cell with them if they are
+//! long. One key is no name's: its entry counts the roots that were ever made.
 
 mod named;
 

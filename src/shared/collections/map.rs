@@ -78,9 +78,9 @@ use walk::Walk;
 ///
 /// # Conflicts
 ///
-/// Two transactions that both write conflict through a map if one changes something in a *bucket* in which the other has
-/// looked up or changed something. A bucket that is split, or becomes one with another, also changes the node above it:
-/// that is one of 256 buckets at most, so it concerns few in a large map, and all in one of less than 256 buckets.
+/// Two transactions that both write conflict through a map if one changes something in a *bucket* in which the other
+/// has looked up or changed something. A bucket that is split, or becomes one with another, also changes the node above
+/// it: that is one of 256 buckets at most, so it concerns few in a large map, and all in one of less than 256 buckets.
 ///
 /// # Hashing
 ///
@@ -117,7 +117,8 @@ impl<K, V> std::fmt::Debug for Map<K, V> {
 
 // SAFETY: `repr(transparent)` over a handle, for which zero is the null handle.
 unsafe impl<K, V> Zeroable for Map<K, V> {}
-// SAFETY: as above; any bits do, since handles and nodes are checked when they are used.
+// SAFETY: `repr(transparent)` over a handle, which is plain data without padding. Any bits do, since handles and nodes
+// are checked when they are used.
 unsafe impl<K: 'static, V: 'static> Pod for Map<K, V> {}
 
 /// Where the entry of a hash is, or would be.

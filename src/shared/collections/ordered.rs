@@ -86,7 +86,8 @@ impl<K, V> std::fmt::Debug for OrderedMap<K, V> {
 
 // SAFETY: `repr(transparent)` over a handle, for which zero is the null handle.
 unsafe impl<K, V> Zeroable for OrderedMap<K, V> {}
-// SAFETY: as above; any bits do, since handles and nodes are checked when they are used.
+// SAFETY: `repr(transparent)` over a handle, which is plain data without padding. Any bits do, since handles and nodes
+// are checked when they are used.
 unsafe impl<K: 'static, V: 'static> Pod for OrderedMap<K, V> {}
 
 impl<K: Pod + Ord, V: Pod> Keyed for InRegion<K, V> {

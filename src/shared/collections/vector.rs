@@ -74,7 +74,8 @@ impl<T> std::fmt::Debug for Vector<T> {
 
 // SAFETY: `repr(transparent)` over a handle, for which zero is the null handle.
 unsafe impl<T> Zeroable for Vector<T> {}
-// SAFETY: as above; any bits do, since handles and nodes are checked when they are used.
+// SAFETY: `repr(transparent)` over a handle, which is plain data without padding. Any bits do, since handles and nodes
+// are checked when they are used.
 unsafe impl<T: 'static> Pod for Vector<T> {}
 
 /// The nodes of such a vector: rows without keys.

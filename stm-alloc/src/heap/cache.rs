@@ -223,7 +223,7 @@ impl BlockCache {
         // `release`.
         cache.head.set(unsafe { (*head).next });
         cache.count.set(cache.count.get() - 1);
-        // SAFETY: checked above.
+        // SAFETY: `head` was checked above not to be null.
         unsafe { NonNull::new_unchecked(head.cast()) }
     }
 
@@ -236,7 +236,8 @@ impl BlockCache {
     pub unsafe fn release(&self, block: NonNull<u8>, shape: Shape) {
         let class = shape.class as usize;
         if class == 0 {
-            // SAFETY: passed on from our caller.
+            // SAFETY: the block came from `allocate` with this shape, which has no class, so from `allocate_directly`;
+            // and it will not be accessed again (`# Safety`).
             return unsafe { self.release_directly(block, shape.layout) };
         }
         let cache = &self.classes[class];
@@ -273,13 +274,13 @@ impl BlockCache {
             // SAFETY: a non-empty magazine is a list of blocks that we own now.
             cache.head.set(unsafe { (*list.head).next });
             cache.count.set(list.count - 1);
-            // SAFETY: not null.
+            // SAFETY: `list.head` was checked above not to be null.
             return unsafe { NonNull::new_unchecked(list.head.cast()) };
         }
         let block = cache.fresh.get();
         // SAFETY: `fresh` is a whole number of blocks before `fresh_end`.
         cache.fresh.set(unsafe { block.add(class * GRAIN) });
-        // SAFETY: inside a slab.
+        // SAFETY: no list was found above, so there is a part of a slab to carve, and `fresh` points into it.
         unsafe { NonNull::new_unchecked(block) }
     }
 
@@ -296,7 +297,7 @@ impl BlockCache {
         }
         // Not the list in reserve: its blocks have left the cache, and to go along it would wait for each of
         // them.
-        // SAFETY: our own free blocks.
+        // SAFETY: the list was this cache's alone, and was emptied above: free blocks of slabs of this class.
         unsafe { self.shared.free[class].put(full) };
     }
 
@@ -329,7 +330,9 @@ impl Drop for BlockCache {
     fn drop(&mut self) {
         for (cache, shared) in self.classes.iter().zip(&self.shared.free) {
             let list = Magazine { head: cache.head.get(), count: cache.count.get() };
-            // SAFETY: our own free blocks, and our own rest of a slab.
+            // SAFETY: free blocks of slabs of this class, in lists that only this cache had, and the rest of a slab
+            // that only this cache was carving (checked not to be empty); the cache ends here and uses none of them
+            // again.
             unsafe {
                 shared.put(list);
                 shared.put(cache.spare.get());

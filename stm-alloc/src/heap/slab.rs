@@ -110,7 +110,8 @@ impl Slab {
             listed: AtomicBool::new(false),
             next: AtomicPtr::new(null_mut()),
         };
-        // SAFETY: large and aligned enough (asserted above), and ours alone.
+        // SAFETY: the memory has `SLAB` bytes, aligned to that, which only the caller has (`# Safety`); a head is no
+        // larger than `HEADER` (asserted above).
         unsafe { memory.cast::<Slab>().write(slab) };
     }
 
@@ -127,14 +128,16 @@ impl Slab {
     unsafe fn push(first: *mut Free, last: *mut Free, count: u32) {
         let slab = Slab::of(first);
         let word = {
-            // SAFETY: our caller's promise; slabs are never given back.
+            // SAFETY: `first` lies in a slab (`# Safety`), so this is its head, which `init` has written; slabs are
+            // never given back. A reference to one field, which is atomic.
             unsafe { &(*slab).free }
         };
         // Relaxed: nothing behind it is looked at.
         let mut free = word.load(Ordering::Relaxed);
         loop {
             let next = Slab::at(slab, free.first).cast();
-            // SAFETY: ours until the swap below.
+            // SAFETY: a free block that only the caller has (`# Safety`), at least a word long; it stays so until the
+            // swap below publishes it.
             unsafe { (*last).next = next };
             let pushed = FreeWord { first: offset_of(first), count: free.count + count };
             // Release, partner: the Acquire of `take`: the links, and all that was done with the
@@ -178,7 +181,8 @@ impl Chain {
         if self.count == 0 {
             self.last = block;
         }
-        // SAFETY: our caller's promise. (The link of the last is set when it comes to its slab.)
+        // SAFETY: a free block, at least a word long, that only the caller has (`# Safety`), so its link may be
+        // written. (The link of the last is set when it comes to its slab.)
         unsafe { (*block).next = self.first };
         self.first = block;
         self.count += 1;
@@ -226,17 +230,20 @@ impl FreeSlabs {
             let slab = Slab::of(block);
             let chain = &mut chains[slab.addr() / SLAB % CHAINS];
             if chain.count > 0 && Slab::of(chain.first) != slab {
-                // SAFETY: gathered below of the caller's blocks.
+                // SAFETY: not empty (checked above); gathered below of the caller's blocks, all of one slab of this
+                // class, and left empty here, so no block is put back twice.
                 unsafe { self.put_chain(std::mem::replace(chain, Chain::EMPTY)) };
             }
-            // SAFETY: a free block links to the next.
+            // SAFETY: a free block of the caller's list (`# Safety`): its first word is the link to the next, and no
+            // other thread has the block.
             let next = unsafe { (*block).next };
-            // SAFETY: a free block, and the caller's (our caller's promise).
+            // SAFETY: a free block that only the caller has (`# Safety`); a chain that held blocks of another slab was
+            // put back above, so the chain is empty or of the block's slab.
             unsafe { chain.add(block) };
             block = next;
         }
         for chain in chains.into_iter().filter(|chain| chain.count > 0) {
-            // SAFETY: gathered above of the caller's blocks.
+            // SAFETY: not empty (filtered); gathered above of the caller's blocks, all of one slab of this class.
             unsafe { self.put_chain(chain) };
         }
     }
@@ -246,9 +253,10 @@ impl FreeSlabs {
     /// # Safety
     /// It is not empty, of a slab of this class, and nobody else's.
     unsafe fn put_chain(&self, Chain { first, last, count }: Chain) {
-        // SAFETY: our caller's promise; a chain is linked from its first to its last.
+        // SAFETY: `count` free blocks of one slab that only the caller has (`# Safety`); `Chain::add` has linked them
+        // from the first to the last.
         unsafe { Slab::push(first, last, count) };
-        // SAFETY: our caller's promise.
+        // SAFETY: the chain's blocks, and so `first`, lie in a slab of this class (`# Safety`).
         unsafe { self.list(Slab::of(first)) };
     }
 
@@ -258,12 +266,15 @@ impl FreeSlabs {
     /// It is the caller's, of a slab of this class, and not empty.
     pub unsafe fn put_fresh(&self, fresh: *mut u8) {
         let slab = Slab::of(fresh);
-        // SAFETY: our caller's promise; slabs are never given back.
+        // SAFETY: `fresh` lies in a slab (`# Safety`), so this is its head, which `init` has written; slabs are never
+        // given back. A reference to one field, which is atomic.
         let word = unsafe { &(*slab).fresh };
-        // AcqRel: as in `push`. A swap, for the same reason.
+        // Release, partner: the Acquire of `take`: all that was done with the memory happens before it is used again.
+        // Acquire, and a swap, partner: the Release there: if the taker did not see this part, we see that the slab is
+        // no longer listed.
         let before = word.swap(offset_of(fresh), Ordering::AcqRel);
         debug_assert_eq!(before, NOTHING, "a slab has one part that was never carved");
-        // SAFETY: our caller's promise.
+        // SAFETY: `fresh` lies in a slab of this class (`# Safety`), and this is that slab.
         unsafe { self.list(slab) };
     }
 
@@ -272,7 +283,8 @@ impl FreeSlabs {
     /// # Safety
     /// It is one of this class.
     unsafe fn list(&self, listed: *mut Slab) {
-        // SAFETY: our caller's promise; slabs are never given back.
+        // SAFETY: a slab of this class (`# Safety`), whose head `init` has written; slabs are never given back. All of
+        // its fields are atomics, so references may be shared.
         let slab = unsafe { &*listed };
         // Relaxed, first: most often it is; ordered after the push by that swap's Acquire. AcqRel,
         // second: after the taker's, which has removed it from the list.
@@ -295,7 +307,8 @@ impl FreeSlabs {
         // Acquire, partner: the Release in `list`; as on failure below.
         let mut first = self.first.load(Ordering::Acquire);
         loop {
-            // SAFETY: slabs are never given back.
+            // SAFETY: null, or a slab that `list` has put there; slabs are never given back, and all fields of a head
+            // are atomics.
             let Some(slab) = (unsafe { first.as_ref() }) else { return null_mut() };
             // Still the right one if the swap succeeds: only a taker removes slabs, and that is us.
             let next = slab.next.load(Ordering::Relaxed);
@@ -329,7 +342,8 @@ impl FreeSlabs {
     fn take_alone(&self) -> Option<Taken> {
         loop {
             let removed = self.remove();
-            // SAFETY: slabs are never given back.
+            // SAFETY: null, or a slab that was in the list; slabs are never given back, and all fields of a head are
+            // atomics.
             let slab = unsafe { removed.as_ref()? };
             let late = planted(Fault::SlabUnlistedLate);
             // AcqRel swaps, in this order: see the module's description and `push`.

@@ -87,8 +87,8 @@ pub fn begin_telling<C: Clock>(
 }
 
 /// Begins a transaction that will look at the clock only if it must: its bound is `recent`, the stamp
-/// that this thread has drawn last, or the bound that it has announced under if that is newer. So the clock's cache line, which
-/// every commit of another core takes away, is not waited for.
+/// that this thread has drawn last, or the bound that it has announced under if that is newer. So the clock's cache
+/// line, which every commit of another core takes away, is not waited for.
 ///
 /// Everything replaced at a stamp above `recent` stays in memory until [`end`].
 #[inline(always)]
@@ -110,7 +110,8 @@ pub fn begin_at_telling<C: Clock>(
     recent: &Cell<u64>,
     announced_over: impl FnOnce(u64),
 ) -> u64 {
-    // Relaxed, all: as in `begin`.
+    // Relaxed: ordered against the load below by `light`, partner `heavy` in `revoke_idle`. The load of the
+    // announcement is Relaxed, too: it is our own word, and a mark that we miss is one whose revoker sees us active.
     descriptor.active.store(true, Ordering::Relaxed);
     if !planted(Fault::ActiveWithoutFence) {
         barrier::light(asymmetric);
@@ -267,8 +268,8 @@ impl Idle {
 }
 
 /// Clears the announcements of threads that are `idle`. `revoking` lets one revoker in at a time: clearing
-/// rests on a barrier imposed after *this* revoker's marks. Returns whether a barrier was paid; nothing if another thread
-/// revokes at this moment.
+/// rests on a barrier imposed after *this* revoker's marks. Returns whether a barrier was paid; nothing if another
+/// thread revokes at this moment.
 #[cold]
 pub fn revoke_idle<C: Clock>(
     table: &impl Descriptors,

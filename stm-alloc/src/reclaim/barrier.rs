@@ -80,7 +80,7 @@ pub fn heavy(asymmetric: bool) -> bool {
     }
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: as in `register`.
+        // SAFETY: membarrier takes integers only and touches no memory of ours.
         let result = unsafe {
             libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0)
         };
@@ -109,7 +109,7 @@ pub fn register_everywhere() -> bool {
 #[cold]
 pub fn heavy_everywhere() -> bool {
     fence(Ordering::SeqCst);
-    // SAFETY: as in `register_everywhere`.
+    // SAFETY: membarrier takes integers only and touches no memory of ours.
     let result =
         unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) };
     fence(Ordering::SeqCst);

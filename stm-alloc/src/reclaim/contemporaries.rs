@@ -287,7 +287,8 @@ impl<C: Clock> Reclaimer<C> {
     /// No transaction that begins from now on can reach the block, and it is retired once.
     #[inline(always)]
     pub unsafe fn retire_now(&self, block: Block) {
-        // SAFETY: passed on; bounds of that stamp or less began before this moment.
+        // SAFETY: a transaction that can still reach the block began before this moment (`# Safety`), so what it has
+        // announced is at or below the clock that `unlinked_at` reads behind its fence: the block waits for it.
         unsafe { self.retire(announcement::unlinked_at(self.clock), block) };
         self.descriptor.counters.retired.add(1);
     }
@@ -465,10 +466,10 @@ impl<C: Clock> Reclaimer<C> {
     /// one after which memory is reclaimed. What is in the block then leaks.
     ///
     /// # Safety
-    /// Nobody else can reach the block.
+    /// Only the caller can reach the block.
     #[inline(always)]
     pub unsafe fn destroy(&self, block: Block) {
-        // SAFETY: our caller's promise.
+        // SAFETY: only the caller can reach the block (`# Safety`); its memory comes from the heap that `blocks` is of.
         unsafe { queue::destroy(&self.blocks, block) };
     }
 
@@ -489,7 +490,9 @@ impl<C: Clock> Reclaimer<C> {
             taken.into_iter().partition(|leftover| leftover.stamp < horizon);
         self.leave_to_all(held.into_iter());
         for leftover in &free {
-            // SAFETY: as in `free_below`; whoever left it there gave it up.
+            // SAFETY: it was retired before `horizon`, which is from a look after it was taken off its shelf: its
+            // contemporaries have finished (Lemma C). The thread that left it gave it up, and the shelf's mutex let
+            // only this thread take it.
             unsafe { self.destroy(leftover.block) };
         }
         self.descriptor.counters.reclaimed.add(free.len() as u64);

@@ -124,7 +124,8 @@ impl<C: Clock> Reclaimer<C> {
     /// As for [`retire`](Self::retire).
     #[inline]
     pub unsafe fn retire_one(&self, stamp: u64, block: Block) {
-        // SAFETY: our caller's promise is the same.
+        // SAFETY: no transaction that begins from now on can reach the block, and it is retired once: `retire` asks for
+        // just that, and this function's `# Safety` is the same.
         unsafe { self.retire(stamp, block) };
     }
 
@@ -145,7 +146,9 @@ impl<C: Clock> Reclaimer<C> {
             let mut list = domain.ready.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             list.push(retired);
         };
-        // SAFETY: our caller's promise; blocks hold `Send` values.
+        // SAFETY: the closure may run on another thread, and later: it owns what it captures, a reference that is
+        // `'static` and a block, whose values are `Send`. It runs after every thread that is pinned now was unpinned,
+        // and no transaction that begins later can reach the block (`# Safety`).
         unsafe { self.handle.pin().defer_unchecked(ready) };
     }
 
@@ -154,7 +157,8 @@ impl<C: Clock> Reclaimer<C> {
     /// # Safety
     /// As [`retire`](Self::retire).
     pub unsafe fn retire_now(&self, block: Block) {
-        // SAFETY: passed on.
+        // SAFETY: no transaction that begins from now on can reach the block, and it is retired once (`# Safety`, which
+        // is that of `retire`). The stamp is not looked at here.
         unsafe { self.retire(0, block) };
         self.descriptor.counters.retired.add(1);
     }
@@ -215,7 +219,8 @@ impl<C: Clock> Reclaimer<C> {
                 if retired.block.kind.weight > 0 {
                     self.domain.weighty.fetch_sub(1, Ordering::Relaxed);
                 }
-                // SAFETY: handed out by the collector: nobody can reach it any more.
+                // SAFETY: handed out by the collector, once: no thread that was pinned when the block was retired still
+                // is, so none can reach it; and it was taken off the list.
                 unsafe { destroy(&self.blocks, retired.block) };
             }
         }
@@ -229,9 +234,9 @@ impl<C: Clock> Reclaimer<C> {
     /// Destroys a block at once and takes its memory back.
     ///
     /// # Safety
-    /// Nobody else can reach the block.
+    /// Only the caller can reach the block.
     pub unsafe fn destroy(&self, block: Block) {
-        // SAFETY: passed on.
+        // SAFETY: only the caller can reach the block (`# Safety`); its memory comes from the heap that `blocks` is of.
         unsafe { destroy(&self.blocks, block) };
     }
 
@@ -254,11 +259,12 @@ impl<C: Clock> Reclaimer<C> {
 }
 
 /// # Safety
-/// Nobody else can reach the block.
+/// Only the caller can reach the block.
 unsafe fn destroy(blocks: &BlockCache, block: Block) {
     let mut next = Some(block);
     while let Some(block) = next {
-        // SAFETY: our caller's promise; it extends to blocks that only this one referred to.
+        // SAFETY: only the caller can reach the first block (`# Safety`), so only it can reach a block that nothing but
+        // the one before it referred to.
         next = unsafe { block.destroy() };
         // SAFETY: destroyed above; allocated with this shape by the domain's heap.
         unsafe { blocks.release(block.address, block.kind.shape) };

@@ -50,12 +50,13 @@ impl Block {
     /// of the destructor ends here.
     ///
     /// # Safety
-    /// Nobody else can reach the block, and it is destroyed once.
+    /// Only the caller can reach the block, and it is destroyed once.
     #[inline(always)]
     pub unsafe fn destroy(self) -> Option<Block> {
         let destroy = self.kind.destroy?;
         let run = || {
-            // SAFETY: our caller's promise.
+            // SAFETY: `destroy` is the function of this block's kind; only the caller can reach the block, and it is
+            // destroyed once (`# Safety`).
             unsafe { destroy(self.address) }
         };
         // Under a checker a failed assertion is the checker's to see.

@@ -3,8 +3,8 @@
 //! A superblock belongs to one slot, which alone takes blocks from it; anybody may free one. There are
 //! no lists in the region, so there is nothing that a death could leave half-linked:
 //!
-//! - **The truth** is the meta word of the block ([`Meta`](super::handle::Meta)). A block is taken by storing "in use" there,
-//!   after everything else in it was written; it is freed by storing "free" with the next generation.
+//! - **The truth** is the meta word of the block ([`Meta`](super::handle::Meta)). A block is taken by storing "in use"
+//!   there, after everything else in it was written; it is freed by storing "free" with the next generation.
 //! - **Hints** say where free blocks are: a bit map in the superblock's header, set by whoever frees a
 //!   block of a superblock that is another's. A hint may be wrong (then the meta word says so) or
 //!   missing (then [`Superblock::rebuild_hints`] sets it, when the superblock is given up, and whoever clears up
@@ -186,7 +186,7 @@ impl SlotHeap {
     /// Puts a block to use. Whatever is to be found there after a death has been written before.
     #[inline]
     pub fn put_to_use(&self, block: &FreshBlock, kind: Kind) -> Handle {
-        // SAFETY: given out by `meta_at`: mapped, aligned.
+        // SAFETY: `at` came from `meta_at`: mapped as long as `self.map` is, aligned, and only accessed as an atomic.
         let word = unsafe { &*block.at.cast::<MetaWord>() };
         Handle::new(block.offset, handle::put_to_use(word, kind))
     }
@@ -199,7 +199,8 @@ impl SlotHeap {
     #[inline]
     #[must_use]
     pub unsafe fn free(&self, at: *mut u8) -> bool {
-        // SAFETY: our caller's promise.
+        // SAFETY: a block of this region (`# Safety`) is mapped as long as `self.map` is, and begins with its meta
+        // word, aligned; that is only accessed as an atomic.
         let word = unsafe { &*at.cast::<MetaWord>() };
         if !handle::free(word) {
             return false;

@@ -27,8 +27,8 @@ pub fn boot() -> [u64; 2] {
     [(number >> 64) as u64, number as u64]
 }
 
-/// May this region be opened? `is_in_use` says whether somebody has a liveness lock: then the machine has not gone down since,
-/// whatever the boot is called. (Containers may each have a name of their own for it.)
+/// May this region be opened? `is_in_use` says whether somebody has a liveness lock: then the machine has not gone down
+/// since, whatever the boot is called. (Containers may each have a name of their own for it.)
 ///
 /// # Errors
 /// [`Unusable::NotLeftCleanly`]. Nothing was written to it.

@@ -66,9 +66,9 @@ pub struct ForkMark {
     page: NonNull<AtomicU32>,
 }
 
-// SAFETY: the page is an atomic word, shared by the threads of this process.
+// SAFETY: the page belongs to the process and not to a thread, so any thread may use it, and unmap it in `drop`.
 unsafe impl Send for ForkMark {}
-// SAFETY: as above.
+// SAFETY: the page is only accessed as an atomic word, through shared references.
 unsafe impl Sync for ForkMark {}
 
 const PAGE: usize = 4096;
@@ -138,7 +138,7 @@ impl ForkMark {
 
 impl Drop for ForkMark {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this length; nobody has a reference to it any more.
+        // SAFETY: mapped by `new` with this length; references to the word do not outlive the mark.
         unsafe { libc::munmap(self.page.as_ptr().cast(), PAGE) };
     }
 }
@@ -151,7 +151,7 @@ mod tests {
     fn a_child_is_told_from_its_parent() {
         let mark = ForkMark::new().unwrap();
         assert!(!mark.is_child());
-        // SAFETY: as above.
+        // SAFETY: the child asks the mark, which takes no lock and allocates nothing, and ends.
         let child = unsafe { libc::fork() };
         if child == 0 {
             // SAFETY: ends the child.

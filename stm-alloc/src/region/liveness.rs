@@ -9,8 +9,8 @@
 //! process, so there is one descriptor for each file, which is closed when nobody in the process holds
 //! anything; and the kernel does not tell two holders in one process apart, so the list does.
 //!
-//! A liveness file is known by what is in it ([`MAGIC`]), or by device and inode, if a region names those. It comes to its
-//! place with that in it, and is never written to again.
+//! A liveness file is known by what is in it ([`MAGIC`]), or by device and inode, if a region names those. It comes to
+//! its place with that in it, and is never written to again.
 
 use crate::region::file::{self, Draft, Identity};
 use crate::region::fork::{ForkMark, PerProcess};
@@ -85,7 +85,8 @@ impl Drop for Gate<'_> {
 }
 
 impl LivenessFile {
-    /// Opens the file at `path`, for the liveness locks of this space. If a region names its liveness file, then this is `known`.
+    /// Opens the file at `path`, for the liveness locks of this space. If a region names its liveness file, then this
+    /// is `known`.
     ///
     /// # Errors
     /// What the system says; `AlreadyExists` if there is something else: a link, or a file that is neither `known` nor
@@ -133,7 +134,8 @@ impl LivenessFile {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
                 Ok(()) => {
-                    // Nobody in this process has a liveness lock in a file that is new: it may be closed on the way out.
+                    // Nobody in this process has a liveness lock in a file that is new: it may be closed on the way
+                    // out.
                     let identity = file::identity(draft.file())?;
                     let file = ManuallyDrop::new(draft.into_file()?);
                     return Ok((Self::add(&mut all, file, identity, fork, space), true));

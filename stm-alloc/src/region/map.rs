@@ -9,8 +9,8 @@
 //! larger than a superblock, ends in the file. So one comparison bounds an access.
 //!
 //! Space is allocated before it is used (`fallocate`): a full file system is an error here, and not a
-//! signal later. So is the process's limit on the size of files (RLIMIT_FSIZE). (Not `posix_fallocate`: where the file system cannot allocate, the C library imitates
-//! it by writing to the file, which another process may be using.)
+//! signal later. So is the process's limit on the size of files (RLIMIT_FSIZE). (Not `posix_fallocate`: where the file
+//! system cannot allocate, the C library imitates it by writing to the file, which another process may be using.)
 
 use crate::region::error::{NoBlock, OpenError, Unusable, system};
 use crate::region::handle::{Handle, Meta, MetaWord};
@@ -111,7 +111,7 @@ fn why_not(error: io::Error) -> NoBlock {
     if error.raw_os_error() == Some(libc::EFBIG) {
         let mut limit =
             libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-        // SAFETY: writes to a local.
+        // SAFETY: the pointer is to a local, which the call writes; it reads nothing else of ours.
         unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
         if limit.rlim_cur != libc::RLIM_INFINITY {
             return NoBlock::FileSizeLimit { limit: limit.rlim_cur };
@@ -134,11 +134,13 @@ impl Map {
         let map = Self::of(file, identity)?;
         // The file is new, so all is zero: the words that begin with something else are written.
         let shared = map.base().wrapping_add(SHARED_AT).cast::<Shared>();
-        // SAFETY: inside the file (`allocate`), aligned (`layout`), and nobody else has it yet.
+        // SAFETY: inside the file (`allocate`), aligned (`layout`), and no other thread or process has the region yet.
         unsafe { (&raw mut (*shared).clock).write(contempo_sched::clock::CounterClock::new()) };
         for slot in 0..identity.slots {
             let at = std::ptr::from_ref(map.slot_unchecked(slot)).cast_mut();
-            // SAFETY: as above.
+            // SAFETY: the slots lie inside the file (`allocate`: before the first superblock), aligned (`layout`), and
+            // no other thread or process has the region yet. Made of atomics, so it may be written behind a shared
+            // reference.
             unsafe {
                 (&raw mut (*at).descriptor).write(contempo_sched::descriptor::Descriptor::new());
             };
@@ -281,7 +283,8 @@ impl Map {
     pub fn process(&self, process: u32) -> &ProcessRecord {
         assert!(process < self.identity.processes, "the region has no record {process}");
         let at = layout::PROCESSES_AT + process as usize * size_of::<ProcessRecord>();
-        // SAFETY: as in `slot_unchecked`.
+        // SAFETY: `process` is below `processes` (asserted above), so the record lies before the slots and the first
+        // superblock, in every region (`Identity::check`); aligned; made of atomics, for which any bits do.
         unsafe { &*self.base().add(at).cast() }
     }
 
@@ -303,7 +306,8 @@ impl Map {
     #[inline(always)]
     pub fn encode(&self, at: *const u8) -> Handle {
         let offset = at.addr() - self.base().addr();
-        // SAFETY: our caller's block: mapped, aligned.
+        // SAFETY: `at` is a block of this region (above), so mapped, and begins with its meta word, aligned; that is
+        // only accessed as an atomic.
         let meta = unsafe { &*at.cast::<MetaWord>() };
         Handle::new(offset, Meta::from_bits(meta.load(Ordering::Relaxed)))
     }

@@ -223,7 +223,8 @@ impl Ownership<'_> {
         // Relaxed: if it is set, then whoever takes it later finds the block free, as we have seen it before. If it was
         // taken before, we see that.
         if hints.load(Ordering::Relaxed) & bit == 0 {
-            // SeqCst: as in `hint`.
+            // Release, partner: the acquire in `take_hints`: the meta word, which the caller has seen, is visible with
+            // the hint. SeqCst: see `note_hinted`.
             hints.fetch_or(bit, Ordering::SeqCst);
             self.note_hinted();
         }

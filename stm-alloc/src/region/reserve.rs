@@ -7,12 +7,12 @@
 //!   one superblock of them is kept whatever else is short;
 //! - [`VALUES`]: for new values of cells that there are. Such a value *stays*; what it has replaced is given back
 //!   somewhere else. That is a loan: it is paid back when the value is moved to where there is room (`stm-core`,
-//!   `session::reserve`). What was given back is the room for that, and must not be gone by then. So a thread that finds
-//!   the reserve short (`Room::is_whole`) takes nothing but by a transaction in need, and a thread that has drawn on
-//!   it leaves what it frees to that rule, too: as hints, and not in its caches.
+//!   `session::reserve`). What was given back is the room for that, and must not be gone by then. So a thread that
+//!   finds the reserve short (`Room::is_whole`) takes nothing but by a transaction in need, and a thread that has drawn
+//!   on it leaves what it frees to that rule, too: as hints, and not in its caches.
 //!
-//! Whether somebody has drawn is told by two counts ([`Draws`](super::draws::Draws)), so that nobody looks at the blocks of the reserve
-//! while it is whole.
+//! Whether somebody has drawn is told by two counts ([`Draws`](super::draws::Draws)), so that nobody looks at the
+//! blocks of the reserve while it is whole.
 
 use crate::region::map::Map;
 use crate::region::superblock::{RESERVE, SIZES, Superblock};

@@ -66,7 +66,7 @@ impl Traces {
 
     /// The places that were noted one by one, in bytes.
     pub fn places(&self) -> impl Iterator<Item = usize> {
-        // Relaxed: as in `Covered::add`.
+        // Relaxed: the caller has synchronised with the slot's thread, which is dead or inactive.
         let places = self.recent.iter().map(|place| place.load(Ordering::Relaxed) as usize);
         places.filter(|place| *place != 0).map(|place| place * GRAIN)
     }

@@ -20,8 +20,8 @@ pub struct Admission {
 /// The cells that a new thread reserves before the first attempts of its transactions: until it knows better, it takes
 /// their declarations at their word, that they expect conflicts. To do so costs less than to start a thread.
 const UNTRIED: usize = if CHECKED { usize::MAX } else { 128 };
-/// Of so many cells: those that are accessed within a grace period, if nothing much is computed between. (Under the checkers, some
-/// transactions do it, and others do not.)
+/// Of so many cells: those that are accessed within a grace period, if nothing much is computed between. (Under the
+/// checkers, some transactions do it, and others do not.)
 const BRISK: std::ops::RangeInclusive<usize> = if CHECKED { 2..=usize::MAX } else { 1..=1 << 16 };
 /// For how many transactions a thread is slow that was slow.
 const WATCHED: u32 = 16;

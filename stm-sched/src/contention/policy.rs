@@ -249,8 +249,8 @@ mod tests {
     const SETTING: u64 = 10_000_000;
     const GRACE: Grace = Grace::new(SETTING, MOST_GRACES);
 
-    /// Milliseconds until `conflicts` attempts are over, each of which is revoked when its grace is over, and comes to its
-    /// next access `overrun` milliseconds after that.
+    /// Milliseconds until `conflicts` attempts are over, each of which is revoked when its grace is over, and comes to
+    /// its next access `overrun` milliseconds after that.
     fn lost_time(conflicts: u32, overrun: f64) -> f64 {
         let (overrun, mut needed, mut spent) = ((overrun * 1e6) as u64, 0, 0);
         for _ in 0..conflicts {

@@ -1,12 +1,12 @@
 //! Queues between processes: two counters in memory that they share.
 //!
-//! A line is to processes what a [`queue`](crate::contention::lock_queue) is to threads, and is used in the same way: who has lost
-//! waits in it, outside any transaction, holding nothing; the first lets others pass for a while, by its own
-//! timer, leaves, and escalates. It is a hint: nothing rests on it but who runs when. So it has no list, which
+//! A line is to processes what a [`queue`](crate::contention::lock_queue) is to threads, and is used in the same way:
+//! who has lost waits in it, outside any transaction, holding nothing; the first lets others pass for a while, by its
+//! own timer, leaves, and escalates. It is a hint: nothing rests on it but who runs when. So it has no list, which
 //! a death could leave half-linked. Who joins draws a ticket; the first is who has the ticket at the head;
 //! who leaves moves the head on, from its own ticket only. Who has died in a queue does not move the head: then
-//! the next one does, after it has seen it stand still for a grace period ([`skip`](TicketQueue::skip)). Should the skipped one be
-//! merely slow, then it finds that it was passed over, and does as if it were the first.
+//! the next one does, after it has seen it stand still for a grace period ([`skip`](TicketQueue::skip)). Should the
+//! skipped one be merely slow, then it finds that it was passed over, and does as if it were the first.
 //!
 //! Counters and tickets wrap.
 
@@ -24,8 +24,8 @@ use crate::primitives::{AtomicU32, CHECKED, Ordering};
 pub struct TicketQueue {
     head: AtomicU32,
     tail: AtomicU32,
-    /// Who has drawn the last few tickets: lower half of the ticket, and slot plus 1, or 0 if that thread has gone out of
-    /// turn. So that a thread that waits can ask whether the first is there, and alive.
+    /// Who has drawn the last few tickets: lower half of the ticket, and slot plus 1, or 0 if that thread has gone out
+    /// of turn. So that a thread that waits can ask whether the first is there, and alive.
     holders: [AtomicU32; HOLDERS],
 }
 
@@ -59,11 +59,11 @@ impl TicketQueue {
         if is_its { slot.checked_sub(1) } else { None }
     }
 
-    /// The thread of this ticket waits no more, wherever in the queue it is. True if the next one is the first now; else
-    /// it is passed over by those who come to it.
+    /// The thread of this ticket waits no more, wherever in the queue it is. True if the next one is the first now;
+    /// else it is passed over by those who come to it.
     pub fn abandon(&self, ticket: u32) -> bool {
         if !CHECKED && self.holder(ticket).is_some() {
-            // Relaxed: a hint, as in `join`. A thread that sees it late waits a little longer.
+            // Relaxed: a hint, and a word of its own. A thread that sees it late waits a little longer.
             self.holders[ticket as usize % HOLDERS].store(ticket << HALF, Ordering::Relaxed);
         }
         self.leave(ticket)
@@ -116,7 +116,8 @@ impl TicketQueue {
             if passed_over != 0 && passed_over < TOO_MANY {
                 return false;
             }
-            // SeqCst: as in `move_on`.
+            // SeqCst: a release, partner: `head`, whose reader sees what was done by the one that it follows; and
+            // before the look at the tail in `wake_first`.
             let next = ticket.wrapping_add(1);
             if self.head.compare_exchange(head, next, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
                 return true;

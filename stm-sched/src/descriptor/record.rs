@@ -21,8 +21,8 @@ use crate::words::{AtomicStateWord, AtomicTurnWord, Phase, Rank, StateWord, Turn
 /// 4. `taken`: compare-and-swapped by whoever takes or frees the slot.
 /// 5. `counters`: only the owner writes.
 /// 6. `turn`: see [`TurnWord`] for who may do what. `rank`, `sign_of_life` and `grace`: only the
-///    owner stores; `revoked_at`: whoever is about to end its turn, and the owner. All are written after a failed attempt
-///    only.
+///    owner stores; `revoked_at`: whoever is about to end its turn, and the owner. All are written after a failed
+///    attempt only.
 /// 7. `woken_for`: only the owner reads and writes.
 ///
 /// Padded to two cache lines (adjacent-line prefetch), so that a neighbour's transactions do not

@@ -59,7 +59,7 @@ impl Parker {
         // word again. Relaxed on failure: the swap below takes the permit.
         let parked =
             self.word.compare_exchange(EMPTY, PARKED, Ordering::Relaxed, Ordering::Relaxed);
-        // Relaxed: as above.
+        // Relaxed: only asks whether we are still to sleep; the swap below takes the permit.
         while parked.is_ok() && self.word.load(Ordering::Relaxed) == PARKED {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(instant()));
             // The checkers know no time: there a deadline has always come. (In a program that is checked,

@@ -196,14 +196,16 @@ impl<T> DataCell<T> {
     #[inline(always)]
     pub unsafe fn prepare(this: *mut Self) -> *mut T {
         #[cfg(not(all(contempo_loom, contempo_models)))]
-        // SAFETY: our caller's promise.
+        // SAFETY: `this` is memory for a cell that only the caller has (`# Safety`); its value's address is formed, and
+        // nothing is read.
         return std::cell::UnsafeCell::raw_get(unsafe { &raw const (*this).value });
         #[cfg(all(contempo_loom, contempo_models))]
         {
             let value = loom::cell::UnsafeCell::new(std::mem::MaybeUninit::uninit());
-            // SAFETY: our caller's promise.
+            // SAFETY: `this` is memory for a cell that only the caller has (`# Safety`), so it may be written, and what
+            // was there needs no drop.
             unsafe { this.write(DataCell { value }) };
-            // SAFETY: just written.
+            // SAFETY: a valid cell was written there in the line above, and no other reference to it exists.
             unsafe { &*this }.get_exclusive()
         }
     }

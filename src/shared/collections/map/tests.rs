@@ -12,8 +12,8 @@ thread_local! {
     pub(super) static MASK: Cell<u64> = const { Cell::new(u64::MAX) };
 }
 
-/// A map from nothing to `entries` and back, with so many bits of each hash. How many buckets and how many cells it came
-/// to.
+/// A map from nothing to `entries` and back, with so many bits of each hash. How many buckets and how many cells it
+/// came to.
 fn fill(mask: u64, entries: u64) -> (usize, usize) {
     MASK.set(mask);
     let path =

@@ -116,13 +116,15 @@ impl Queue {
             && given_away.get() == since
             && let Some(retired) = self.pop_below(horizon)
         {
-            // SAFETY: it was retired before `horizon`: our caller's promise.
+            // SAFETY: it was retired before `horizon`, so no transaction can reach it (`# Safety`); and it was taken
+            // off the queue, so it is destroyed once.
             unsafe { destroy(blocks, retired.block) };
             freed += 1;
             if retired.block.kind.destroy.is_none() {
                 // So are those that follow it, most often.
                 freed += self.drain_plain(horizon, most - freed, |block| {
-                    // SAFETY: it was retired before `horizon`, too, and there is nothing in it to destroy.
+                    // SAFETY: it was retired before `horizon`, too, so no transaction can reach it (`# Safety`), and
+                    // there is nothing in it to destroy. The queue counts it as consumed, so it is released once.
                     unsafe { blocks.release(block.address, block.kind.shape) };
                 });
             }
@@ -140,7 +142,8 @@ impl Queue {
 pub(super) unsafe fn destroy(blocks: &BlockCache, block: Block) {
     let mut next = Some(block);
     while let Some(block) = next {
-        // SAFETY: our caller's promise; it extends to blocks that only this one referred to.
+        // SAFETY: only the caller can reach the first block (`# Safety`), so only it can reach a block that nothing but
+        // the one before it referred to.
         next = unsafe { block.destroy() };
         // SAFETY: destroyed above; allocated with this shape by the domain's heap.
         unsafe { blocks.release(block.address, block.kind.shape) };
