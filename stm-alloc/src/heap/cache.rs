@@ -3,8 +3,8 @@
 //! A thread takes blocks from, and returns them to, lists of its own, last in, first out, so that a
 //! block comes back while it is still in cache. Lists that grow too long (a thread that frees what
 //! others allocate), and those of a thread that ends, go back to their slabs ([`slab`](crate::heap::slab)),
-//! from which other threads take. Taking and returning blocks never waits: if somebody else is taking,
-//! a thread carves a new slab. (That comes from a chunk of slabs, which is under a mutex.)
+//! from which other threads take. Taking and returning blocks never waits: while another thread takes,
+//! one that needs blocks carves a new slab. (That comes from a chunk of slabs, which is under a mutex.)
 //!
 //! Under the checkers, and with `--cfg contempo_system_heap` (for sanitizers), every block comes
 //! from the global allocator; under the checkers freed blocks are kept until the heap is dropped,
@@ -107,7 +107,7 @@ impl SharedHeap {
         }
     }
 
-    /// Keeps a block that nobody will access again until the heap is dropped.
+    /// Keeps a block that no thread will access again until the heap is dropped.
     #[cfg(any(contempo_loom, contempo_shuttle))]
     pub(crate) fn bury(&self, block: NonNull<u8>, shape: Shape) {
         if shape.layout.size() > 0 {
@@ -231,7 +231,7 @@ impl BlockCache {
     ///
     /// # Safety
     /// `block` came from [`allocate`](Self::allocate) of a cache of the same heap with the same
-    /// shape, and nobody will access it again.
+    /// shape, and it will not be accessed again.
     #[inline(always)]
     pub unsafe fn release(&self, block: NonNull<u8>, shape: Shape) {
         let class = shape.class as usize;
@@ -257,6 +257,7 @@ impl BlockCache {
     #[cold]
     #[inline(never)]
     fn refill(&self, class: usize) -> NonNull<u8> {
+        // What the thread has itself, then what other threads have given back, then new memory.
         let cache = &self.classes[class];
         let mut list = cache.spare.replace(Magazine::EMPTY);
         if list.head.is_null() && cache.fresh.get() == cache.fresh_end.get() {
@@ -270,6 +271,7 @@ impl BlockCache {
                 cache.carve_from(unsafe { self.shared.slab().as_ptr().add(HEADER) }, class);
             }
         }
+        // A list becomes the one in use, but for its first block.
         if !list.head.is_null() {
             // SAFETY: a non-empty magazine is a list of blocks that we own now.
             cache.head.set(unsafe { (*list.head).next });
@@ -277,6 +279,7 @@ impl BlockCache {
             // SAFETY: `list.head` was checked above not to be null.
             return unsafe { NonNull::new_unchecked(list.head.cast()) };
         }
+        // Else the next block of the part that was never carved.
         let block = cache.fresh.get();
         // SAFETY: `fresh` is a whole number of blocks before `fresh_end`.
         cache.fresh.set(unsafe { block.add(class * GRAIN) });
@@ -284,6 +287,7 @@ impl BlockCache {
         unsafe { NonNull::new_unchecked(block) }
     }
 
+    /// The list in use is full: it becomes the one in reserve, or goes back to its slabs.
     #[cold]
     #[inline(never)]
     fn overflow(&self, class: usize) {

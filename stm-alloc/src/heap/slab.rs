@@ -1,23 +1,22 @@
 //! Slabs: where blocks are carved from, and where those that a thread does not need come together
 //! again.
 //!
-//! Blocks that are freed in another order than they were made lie in lists all over memory, and
-//! whoever takes from such a list gets a block in another page each time. So what a thread passes
-//! on is not kept as it is: its blocks go back to their slabs, and whoever needs blocks takes those
-//! of one slab after the other. A slab is aligned to its size, so a block knows its slab.
+//! Blocks that are freed in another order than they were made lie in lists all over memory, and a thread
+//! that takes from such a list gets a block in another page each time. So what a thread passes on is not
+//! kept as it is: its blocks go back to their slabs, and a thread that needs blocks takes those of one
+//! slab after the other. A slab is aligned to its size, so a block knows its slab.
 //!
 //! # The protocol
 //!
 //! | word of a slab | meaning |
 //! | --- | --- |
-//! | `free` | its free blocks that nobody has: the first, and how many |
-//! | `fresh` | where its part begins that was never carved and that nobody has, or 0 |
+//! | `free` | its free blocks that no thread has: the first, and how many |
+//! | `fresh` | where its part begins that was never carved and that no thread has, or 0 |
 //! | `listed` | is it in the list of slabs to take from, or on its way there? |
 //!
-//! Whoever puts blocks back pushes them, and then lists the slab unless it is listed. Whoever takes
-//! removes a slab from the list, says that it is no longer listed, and then takes all that is there,
-//! in this order: what is pushed too late for it finds the slab unlisted, and lists it again. A
-//! listed slab may so have nothing to take.
+//! A thread that puts blocks back pushes them, and then lists the slab unless it is listed. A taker removes a slab
+//! from the list, says that it is no longer listed, and then takes all that is there, in this order: what is pushed too
+//! late for it finds the slab unlisted, and lists it again. A listed slab may so have nothing to take.
 //!
 //! Putting never waits. One thread takes at a time: a second one that finds it busy after some spins
 //! goes away with nothing, and carves a new slab. With one taker at a time a plain linked list will
@@ -102,7 +101,7 @@ impl Slab {
     /// [`HEADER`] on.
     ///
     /// # Safety
-    /// [`SLAB`] bytes, aligned to that, ours alone and for ever.
+    /// [`SLAB`] bytes, aligned to that, which belong to the slabs alone from now on and are never freed.
     pub unsafe fn init(memory: NonNull<u8>) {
         let slab = Slab {
             free: Atomic::new(FreeWord::EMPTY),
@@ -124,8 +123,10 @@ impl Slab {
     /// Adds a chain of its own blocks.
     ///
     /// # Safety
-    /// From `first` to `last` they are `count` linked free blocks of one slab, and nobody else's.
+    /// From `first` to `last` they are `count` linked free blocks of one slab, which only the caller has.
     unsafe fn push(first: *mut Free, last: *mut Free, count: u32) {
+        // The chain goes in front of the list that is there: the last links to its first, then one swap publishes both
+        // the chain and the count.
         let slab = Slab::of(first);
         let word = {
             // SAFETY: `first` lies in a slab (`# Safety`), so this is its head, which `init` has written; slabs are
@@ -176,7 +177,7 @@ impl Chain {
     /// Adds a block, as the first: so they are taken in the order in which they were freed.
     ///
     /// # Safety
-    /// It is a free block of the chain's slab, and nobody else's.
+    /// It is a free block of the chain's slab, which only the caller has.
     unsafe fn add(&mut self, block: *mut Free) {
         if self.count == 0 {
             self.last = block;
@@ -202,7 +203,7 @@ pub struct Taken {
 #[derive(Debug)]
 pub struct FreeSlabs {
     first: AtomicPtr<Slab>,
-    /// Is somebody taking?
+    /// Is a thread taking?
     taking: AtomicBool,
 }
 
@@ -217,7 +218,7 @@ impl FreeSlabs {
     /// Takes these blocks back to their slabs. Linear in their number; never waits.
     ///
     /// # Safety
-    /// They are free blocks of slabs of this class, and nobody else's.
+    /// They are free blocks of slabs of this class, which only the caller has.
     pub unsafe fn put(&self, magazine: Magazine) {
         if magazine.head.is_null() {
             return;
@@ -227,6 +228,7 @@ impl FreeSlabs {
         let mut chains = [Chain::EMPTY; CHAINS];
         let mut block = magazine.head;
         while !block.is_null() {
+            // A chain for each of the slabs that were met last; one that is in the way of another slab goes back now.
             let slab = Slab::of(block);
             let chain = &mut chains[slab.addr() / SLAB % CHAINS];
             if chain.count > 0 && Slab::of(chain.first) != slab {
@@ -242,6 +244,7 @@ impl FreeSlabs {
             unsafe { chain.add(block) };
             block = next;
         }
+        // What is left in the chains.
         for chain in chains.into_iter().filter(|chain| chain.count > 0) {
             // SAFETY: not empty (filtered); gathered above of the caller's blocks, all of one slab of this class.
             unsafe { self.put_chain(chain) };
@@ -251,7 +254,7 @@ impl FreeSlabs {
     /// Takes one chain back to its slab.
     ///
     /// # Safety
-    /// It is not empty, of a slab of this class, and nobody else's.
+    /// It is not empty, of a slab of this class, and only the caller has its blocks.
     unsafe fn put_chain(&self, Chain { first, last, count }: Chain) {
         // SAFETY: `count` free blocks of one slab that only the caller has (`# Safety`); `Chain::add` has linked them
         // from the first to the last.
@@ -286,6 +289,7 @@ impl FreeSlabs {
         // SAFETY: a slab of this class (`# Safety`), whose head `init` has written; slabs are never given back. All of
         // its fields are atomics, so references may be shared.
         let slab = unsafe { &*listed };
+        // It has been listed by another thread, or it is now by us, alone: from here on only we put it there.
         // Relaxed, first: most often it is; ordered after the push by that swap's Acquire. AcqRel,
         // second: after the taker's, which has removed it from the list.
         if slab.listed.load(Ordering::Relaxed) || slab.listed.swap(true, Ordering::AcqRel) {
@@ -321,6 +325,7 @@ impl FreeSlabs {
 
     /// What is to be had of one slab; none if there is none, or if another thread is taking.
     pub fn take(&self) -> Option<Taken> {
+        // One taker at a time; a second one waits for a few looks, and then does without.
         let mut looks = 0;
         // Acquire, partner: the Release at the end: one taker after the other.
         while self
@@ -339,6 +344,7 @@ impl FreeSlabs {
         taken
     }
 
+    /// Takes all that there is of the first listed slab that has something. Only for the one taker.
     fn take_alone(&self) -> Option<Taken> {
         loop {
             let removed = self.remove();
@@ -346,7 +352,8 @@ impl FreeSlabs {
             // atomics.
             let slab = unsafe { removed.as_ref()? };
             let late = planted(Fault::SlabUnlistedLate);
-            // AcqRel swaps, in this order: see the module's description and `push`.
+            // First unlisted, then emptied: what is pushed after that finds the slab unlisted, and lists it again.
+            // AcqRel swaps, partners: those of `push`, `put_fresh` and `list`.
             if !late {
                 slab.listed.swap(false, Ordering::AcqRel);
             }
@@ -355,6 +362,7 @@ impl FreeSlabs {
             if late {
                 slab.listed.swap(false, Ordering::AcqRel);
             }
+            // Nothing, if an earlier taker came between a push and its listing: then the next slab.
             if free != FreeWord::EMPTY || fresh != NOTHING {
                 let head = Slab::at(removed, free.first).cast();
                 return Some(Taken {

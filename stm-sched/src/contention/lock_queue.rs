@@ -2,12 +2,12 @@
 //!
 //! A transaction that has lost waits in the queue of one cell, outside any transaction, holding
 //! nothing. The first of a queue lets others pass for a while, by its own timer, and then escalates
-//! ([`turn`](crate::contention::turns)); so nobody need be told to hand over, and a release wakes at most two: the
-//! one that it calls, and the one that is first after that. Everyone else sleeps.
+//! ([`turn`](crate::contention::turns)); so no thread need be told to hand over, and a release wakes at most two: the
+//! one that it calls, and the one that is first after that. The others sleep.
 //!
-//! A queue is a list behind a mutex that is only ever *tried*, for a bounded time. It is a hint:
-//! whoever cannot get at it waits for a bounded time without it, and everyone in it has a time-out.
-//! So a thread that stops inside delays others, and stops nobody.
+//! A queue is a list behind a mutex that is only ever *tried*, for a bounded time. It is a hint: a thread
+//! that cannot get at it waits for a bounded time without it, and each waiter in it has a time-out. So a
+//! thread that stops inside delays others, and stops none.
 
 use crate::descriptor::table::DescriptorTable;
 use crate::primitives::fault::{Fault, planted};
@@ -34,13 +34,13 @@ pub struct Queues {
 pub enum Joined {
     /// The turn to wait by, in phase First or Waiting, and how many are ahead.
     As(TurnWord, usize),
-    /// Somebody was at the list for too long: wait a little without it.
+    /// Another thread was at the list for too long: wait a little without it.
     Not,
 }
 
 impl Queues {
     crate::const_unless_checked! {
-        /// Nobody waits for anything.
+        /// Queues in which no thread waits.
         pub fn new() -> Self {
             #[cfg(not(any(contempo_loom, contempo_shuttle)))]
             let stripes = [const { Mutex::new(BTreeMap::new()) }; STRIPES];
@@ -50,10 +50,11 @@ impl Queues {
         }
     }
 
+    /// The list of this key, locked; none if another thread was at it for too long.
     fn stripe(&self, key: usize) -> Option<MutexGuard<'_, Waiters>> {
         let stripe = &self.stripes[stripe_of(key)];
         if CHECKED {
-            // Here nobody stops for ever, and to spin would only add schedules.
+            // Here no thread stops for ever, and to spin would only add schedules.
             return stripe.lock().ok();
         }
         for attempt in 0..SPINS + YIELDS {
@@ -67,8 +68,8 @@ impl Queues {
         None
     }
 
-    /// Puts `slot` at the end of the queue of `key`, with its next turn. `mark` runs while nobody
-    /// else is at the list, and must set the cell's "has a queue" flag.
+    /// Puts `slot` at the end of the queue of `key`, with its next turn. `mark` runs while no other
+    /// thread is at the list, and must set the cell's "has a queue" flag.
     pub fn join(
         &self,
         key: usize,
@@ -77,20 +78,24 @@ impl Queues {
         mark: impl FnOnce(),
     ) -> Joined {
         let Some(mut waiters) = self.stripe(key) else { return Joined::Not };
+        // The front may have given up since: then the next one is first before this one counts who is ahead.
         let queue = waiters.entry(key).or_default();
         let first = make_first(queue, table);
         let phase = if queue.is_empty() { TurnPhase::First } else { TurnPhase::Waiting };
         let ahead = queue.len();
+        // By the ticket of this new turn the others know the waiter; an entry with an older one has given up.
         let turn = table.get(slot).next_turn(phase);
         queue.push_back(Reservation { slot, ticket: turn.ticket() });
+        // The flag is set under the mutex: a release that sees it finds this waiter, and one that unmarks comes before.
         mark();
+        // Wakes outside the mutex: that is a system call, and the woken thread may come here.
         drop(waiters);
         wake(first, table);
         Joined::As(turn, ahead)
     }
 
     /// Takes `waiter` off the front of the queue of `key`, if it is there, and makes the next one the
-    /// first. (Who leaves from elsewhere is recognised by its turn word when it comes to the front.)
+    /// first. (A waiter that leaves from elsewhere is known by its turn word when it comes to the front.)
     /// Returns how many it woke.
     pub fn leave(&self, key: usize, waiter: Reservation, table: &DescriptorTable) -> u64 {
         let Some(mut waiters) = self.stripe(key) else { return 0 };
@@ -107,10 +112,11 @@ impl Queues {
     }
 
     /// Calls the first waiter of `key` out of the queue, and makes the next one the first. `unmark`
-    /// runs if nobody is left, and must clear the cell's flag. Returns how many it woke.
+    /// runs if no waiter is left, and must clear the cell's flag. Returns how many it woke.
     pub fn call_first(&self, key: usize, table: &DescriptorTable, unmark: impl FnOnce()) -> u64 {
         let Some(mut waiters) = self.stripe(key) else { return 0 };
         let queue = waiters.entry(key).or_default();
+        // Calls the first that still waits; those that have given up go.
         let mut called = None;
         while let Some(waiter) = queue.pop_front() {
             if is_waiting(table, waiter) && advance(table, waiter, TurnPhase::Called) {
@@ -118,6 +124,8 @@ impl Queues {
                 break;
             }
         }
+        // The one behind it is first now. If there is none, releases need not come here any more: the flag is cleared
+        // under the mutex, so that it does not undo the mark of a thread that joins.
         let first = make_first(queue, table);
         if queue.is_empty() {
             unmark();
@@ -137,7 +145,8 @@ fn stripe_of(key: usize) -> usize {
     (mixed >> 58) as usize % STRIPES
 }
 
-/// Makes whoever is at the front the first. Who has given up is taken off on the way.
+/// Makes the waiter at the front the first. Waiters that have given up are taken off on the way. Returns the one to
+/// wake: nothing if it was the first already.
 fn make_first(queue: &mut VecDeque<Reservation>, table: &DescriptorTable) -> Option<Reservation> {
     while let Some(&front) = queue.front() {
         if is_waiting(table, front) {
@@ -151,7 +160,7 @@ fn make_first(queue: &mut VecDeque<Reservation>, table: &DescriptorTable) -> Opt
 
 /// Does this waiter still wait?
 fn is_waiting(table: &DescriptorTable, waiter: Reservation) -> bool {
-    // Acquire, partner: the release of whoever stored it. Only the owner takes it out of these
+    // Acquire, partner: the release of the thread that stored it. Only the owner takes it out of these
     // phases while we are at the list.
     let turn = table.get(waiter.slot).turn.load(Ordering::Acquire);
     let same = turn.ticket() == waiter.ticket || planted(Fault::TicketIgnored);
@@ -167,6 +176,7 @@ fn advance(table: &DescriptorTable, waiter: Reservation, phase: TurnPhase) -> bo
     same && turn.phase() != phase && descriptor.advance_turn(turn, phase)
 }
 
+/// Unparks this waiter. Returns how many that are.
 fn wake(waiter: Option<Reservation>, table: &DescriptorTable) -> u64 {
     waiter.map_or(0, |waiter| {
         table.get(waiter.slot).parker.unpark();

@@ -1,38 +1,39 @@
 //! Queues between processes: two counters in memory that they share.
 //!
-//! A line is to processes what a [`queue`](crate::contention::lock_queue) is to threads, and is used in the same way:
-//! who has lost waits in it, outside any transaction, holding nothing; the first lets others pass for a while, by its
-//! own timer, leaves, and escalates. It is a hint: nothing rests on it but who runs when. So it has no list, which
-//! a death could leave half-linked. Who joins draws a ticket; the first is who has the ticket at the head;
-//! who leaves moves the head on, from its own ticket only. Who has died in a queue does not move the head: then
-//! the next one does, after it has seen it stand still for a grace period ([`skip`](TicketQueue::skip)). Should the
-//! skipped one be merely slow, then it finds that it was passed over, and does as if it were the first.
+//! A ticket queue is to processes what a [`queue`](crate::contention::lock_queue) is to threads, and is used in the
+//! same way: a transaction that has lost waits in it, outside any attempt, holding nothing; the first lets others pass
+//! for a while, by its own timer, leaves, and escalates. It is a hint: nothing rests on it but which thread runs when.
+//! So it has no list, which a death could leave half-linked. A thread that joins draws a ticket; the first is the one
+//! with the ticket at the head; a thread that leaves moves the head on, from its own ticket only. A thread that has
+//! died in a queue does not move the head: then the next one does, after it has seen the head stand still for a grace
+//! period ([`skip`](TicketQueue::skip)). Should the skipped one be merely slow, then it finds that it was passed over,
+//! and does as if it were the first.
 //!
 //! Counters and tickets wrap.
 
 use crate::primitives::fault::{Fault, planted};
 use crate::primitives::{AtomicU32, CHECKED, Ordering};
 
-/// A line. All zero is an empty one.
+/// A queue of tickets. All zero is an empty one.
 ///
 /// | counter | moved on by |
 /// | --- | --- |
-/// | `tail`, the next ticket | who joins |
-/// | `head`, the first's ticket | the first, when it leaves; or who finds that it stands still |
+/// | `tail`, the next ticket | a thread that joins |
+/// | `head`, the first's ticket | the first, when it leaves; or a waiter that finds it standing still |
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct TicketQueue {
     head: AtomicU32,
     tail: AtomicU32,
-    /// Who has drawn the last few tickets: lower half of the ticket, and slot plus 1, or 0 if that thread has gone out
-    /// of turn. So that a thread that waits can ask whether the first is there, and alive.
+    /// Which slots have drawn the last few tickets: lower half of the ticket, and slot plus 1, or 0 if that thread has
+    /// gone out of turn. So that a thread that waits can ask whether the first is there, and alive.
     holders: [AtomicU32; HOLDERS],
 }
 
 const HOLDERS: usize = if CHECKED { 1 } else { 8 };
 const HALF: u32 = 16;
 
-/// Waiters that cannot be: more than there are threads. What is in the counters then, nobody has drawn.
+/// Waiters that cannot be: more than there are threads. What is in the counters then, no thread has drawn.
 const TOO_MANY: u32 = 1 << 16;
 /// Attempts at one's leaving out of order: the head moves on meanwhile.
 const JUMPS: u32 = 8;
@@ -40,19 +41,20 @@ const JUMPS: u32 = 8;
 impl TicketQueue {
     /// Joins at the end: a ticket for `slot`.
     pub fn join(&self, slot: u32) -> u32 {
-        // SeqCst, partner: `wake_first`: who leaves and does not see that we have joined has moved the head on before,
-        // and we see that: here, or in the kernel, which compares before it lets us sleep.
+        // SeqCst, partner: `wake_first`: a thread that leaves and does not see that we have joined has moved the head
+        // on before, and we see that: here, or in the kernel, which compares before it lets us sleep.
         let ticket = self.tail.fetch_add(1, Ordering::SeqCst);
         if !CHECKED {
-            // Relaxed: a hint, and a word of its own.
+            // So that a waiter can ask after the first (`holder`). Relaxed: a hint, and a word of its own.
             let holder = ticket << HALF | (slot + 1) & ((1 << HALF) - 1);
             self.holders[ticket as usize % HOLDERS].store(holder, Ordering::Relaxed);
         }
         ticket
     }
 
-    /// Whose this ticket is, if that is known: it may have been drawn just now, or long ago.
+    /// The slot that has drawn this ticket, if that is known: it may have been drawn just now, or long ago.
     pub fn holder(&self, ticket: u32) -> Option<u32> {
+        // Relaxed: a hint. It is this ticket's if the half of the ticket that it keeps is the same.
         let holder = self.holders[ticket as usize % HOLDERS].load(Ordering::Relaxed);
         let (slot, is_its) =
             (holder & ((1 << HALF) - 1), holder >> HALF == ticket & ((1 << HALF) - 1));
@@ -107,11 +109,12 @@ impl TicketQueue {
         self.move_on(head)
     }
 
-    /// Leaves before it is one's turn: everybody before this ticket is passed over. Also puts a queue in order whose
+    /// Leaves before it is one's turn: each waiter before this ticket is passed over. Also puts a queue in order whose
     /// counters make no sense. True if there is a new first.
     pub fn jump(&self, ticket: u32) -> bool {
         for _ in 0..JUMPS {
             let head = self.head();
+            // The head is beyond this ticket already: another has passed it over, and there is a first.
             let passed_over = head.wrapping_sub(ticket);
             if passed_over != 0 && passed_over < TOO_MANY {
                 return false;
@@ -132,6 +135,7 @@ impl TicketQueue {
         ahead >= TOO_MANY && ahead.wrapping_neg() >= TOO_MANY
     }
 
+    /// Moves the head on by one, if it is still at `from`.
     fn move_on(&self, from: u32) -> bool {
         // SeqCst: a release, partner: `head`; and before the look at the tail in `wake_first`.
         let next = from.wrapping_add(1);
@@ -162,7 +166,7 @@ impl TicketQueue {
         }
     }
 
-    /// Wakes who has become the first, if anybody has. (And who has a ticket that is 32 behind, and so on.)
+    /// Wakes the thread that has become the first, if there is one. (And those whose tickets are 32 behind, and so on.)
     #[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
     pub fn wake_first(&self) {
         let (word, operation) = (self.head.as_ptr(), libc::FUTEX_WAKE_BITSET);
@@ -170,6 +174,7 @@ impl TicketQueue {
         if head == tail {
             return;
         }
+        // Each waiter sleeps on the same word, under the bit of its ticket: so only the first wakes.
         let bits = bit(head);
         // SAFETY: the word is alive for the length of the call, and the kernel does not write to it; this
         // operation looks at no time and at no second word.

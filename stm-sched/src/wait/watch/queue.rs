@@ -1,5 +1,5 @@
-//! Who waits for one cell, and who of them is woken when: the rules of `docs/scheduling.md`, "Waking
-//! few", without threads and locks. Every method runs under the lock of the cell's bucket.
+//! Which threads sleep for one cell, and which of them is woken when: the rules of `docs/scheduling.md`,
+//! "Waking few", without threads and locks. Every method runs under the lock of the cell's bucket.
 
 use super::nodes::{Id, Links, NONE, Nodes, State, Wake, Why};
 use crate::primitives::CHECKED;
@@ -23,17 +23,17 @@ const STEPS: u32 = 16;
 pub(super) struct Learned {
     /// How many to wake at once, one after the other, for one state of the cell.
     eager: u32,
-    /// Is it worth while to wake somebody at once for what a woken thread has left behind? It is
-    /// if positive; down to `PARTNER`, for those who saw the state that it has replaced.
+    /// Is it worth while to wake a sleeper at once for what a woken thread has left behind? It is
+    /// if positive; down to `PARTNER`, for sleepers that saw the state that it has replaced.
     relay: i32,
-    /// Whom to wake first: those who saw the replaced state, or the oldest of all? The one for
-    /// changes by woken threads, the other for those by others.
+    /// Which sleepers to wake first: those that saw the replaced state (the group), or the oldest of all?
+    /// At index 1 for changes by woken threads, at 0 for changes by other threads.
     group_first: [bool; 2],
-    /// How often in a row the timer has woken somebody in vain.
+    /// How often in a row the timer has woken a sleeper in vain.
     calm: u32,
 }
 
-/// The range of [`Learned::relay`], where it begins, and the limit for those who saw the state that
+/// The range of [`Learned::relay`], where it begins, and the limit for sleepers that saw the state that
 /// was replaced.
 const RELAY: std::ops::RangeInclusive<i32> = -4..=4;
 const FIRST_RELAY: i32 = if CHECKED { 0 } else { 2 };
@@ -81,7 +81,7 @@ pub struct Change {
     pub woken: bool,
 }
 
-/// Whom to unpark after the bucket is unlocked.
+/// The threads to unpark after the bucket is unlocked.
 #[derive(Default, Debug)]
 pub(super) struct Rouse {
     /// To make an attempt.
@@ -102,26 +102,26 @@ pub(super) struct Rouse {
 /// From `fresh` on they have seen the newest change; a change begins a new *era*. All before it are
 /// *owed* a look at the cell. Those from `group` on had seen the state that was replaced last.
 ///
-/// While somebody is owed, somebody is on duty: a thread with a token, or the timer. (In ordinary
+/// While a sleeper is owed, one thread is on duty: one with a token, or the timer. (In ordinary
 /// builds always the timer; the checkers make do with one of the two, so that they find out if a
 /// token is lost.)
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// All that are asleep, by age.
+    /// All sleepers, by age: the oldest.
     head: Id,
     tail: Id,
     asleep: u32,
-    /// Everyone before this one is fresh.
+    /// Every sleeper before this one in the list by age is fresh.
     cursor: Id,
-    /// All that are asleep, as they came.
+    /// All sleepers, as they came: the one whose last look was longest ago.
     first: Id,
     last: Id,
-    /// The first of those who have seen the newest change.
+    /// The first of those that have seen the newest change.
     fresh: Id,
     fresh_count: u32,
-    /// The first of those who had seen the state before.
+    /// The first of those that had seen the state before.
     group: Id,
-    /// One of the owed, who sleeps with a time limit.
+    /// One of the owed, which sleeps with a time limit.
     timer: Id,
     /// How many have enlisted and are not asleep yet.
     rising: u32,
@@ -131,7 +131,7 @@ pub(super) struct Queue {
     out: u32,
     /// Counts the changes.
     era: u64,
-    /// The newest change that we know of, the one before it, and who made it.
+    /// The newest change that the queue knows of, the one before it, and the slot that made it.
     changed: u64,
     before: u64,
     by: u32,
@@ -140,14 +140,14 @@ pub(super) struct Queue {
     woken_before: bool,
     /// How many have been woken since.
     hops: u32,
-    /// Has somebody been woken in vain since? And as many as are woken at once?
+    /// Has a thread been woken in vain since? And as many as are woken at once?
     rejected: bool,
     exhausted: bool,
-    /// Had somebody been woken in vain for the state before?
+    /// Had a thread been woken in vain for the state before?
     rejected_before: bool,
-    /// Changes for which nobody was woken because somebody was on the way.
+    /// Changes for which no thread was woken because one was on the way.
     pending: u32,
-    /// Changes by others than woken threads for which somebody was woken.
+    /// Changes by others than woken threads for which a sleeper was woken.
     firsts: u32,
     pub(super) learned: Learned,
 }
@@ -184,12 +184,12 @@ impl Queue {
         }
     }
 
-    /// Does nobody sleep, or intend to? Then commits need not come here.
+    /// Does no thread sleep, or intend to? Then commits need not come here.
     pub(super) fn is_deserted(&self) -> bool {
         self.asleep == 0 && self.rising == 0
     }
 
-    /// Nobody refers to this any more.
+    /// Does no thread refer to this queue any more, by a token either?
     pub(super) fn is_empty(&self) -> bool {
         self.is_deserted() && self.out == 0
     }
@@ -200,17 +200,18 @@ impl Queue {
 
     /// The oldest of the owed, if there are any.
     fn oldest(&mut self, nodes: &Nodes) -> Id {
-        // Whoever is passed over is passed over once in this era.
+        // The cursor passes over each sleeper once in an era: constant time for each, on average.
         while self.cursor != NONE && nodes[self.cursor].era == self.era {
             self.cursor = nodes[self.cursor].all.next;
         }
         self.cursor
     }
 
-    /// Puts a fresh sleeper into the lists, according to its age as far as that is soon found: those
-    /// who have just blocked for the first time belong to the end, those who have been woken in vain
+    /// Puts a fresh sleeper into the lists, according to its age as far as that is soon found: threads
+    /// that have just blocked for the first time belong to the end, threads that have been woken in vain
     /// to the front.
     fn link(&mut self, nodes: &mut Nodes, id: Id) {
+        // Looks for its place by age from both ends at once, a bounded number of steps; where they stop, it goes in.
         let since = nodes[id].sleeper.since;
         let (mut next, mut previous) = (self.head, self.tail);
         for _ in 0..STEPS {
@@ -223,6 +224,7 @@ impl Queue {
             }
             (next, previous) = (nodes[next].all.next, nodes[previous].all.previous);
         }
+        // The list by age: the neighbours, or the ends of the list, refer to it.
         let previous = if next == NONE { self.tail } else { nodes[next].all.previous };
         nodes[id].all = Links { previous, next };
         match previous {
@@ -233,6 +235,7 @@ impl Queue {
             NONE => self.tail = id,
             next => nodes[next].all.previous = id,
         }
+        // The list as they came: it has just looked at the cell, so it is the last, and fresh.
         nodes[id].era = self.era;
         nodes[id].came = Links { previous: self.last, next: NONE };
         match self.last {
@@ -247,7 +250,9 @@ impl Queue {
         self.fresh_count += 1;
     }
 
+    /// Takes a sleeper out of both lists, and moves on whatever of the queue referred to it.
     fn unlink(&mut self, nodes: &mut Nodes, id: Id) {
+        // The list by age, with the cursor: what is before it stays fresh.
         let Links { previous, next } = nodes[id].all;
         match previous {
             NONE => self.head = next,
@@ -260,6 +265,7 @@ impl Queue {
         if self.cursor == id {
             self.cursor = next;
         }
+        // The list as they came, with the places where the fresh and the group begin.
         let Links { previous, next } = nodes[id].came;
         match previous {
             NONE => self.first = next,
@@ -272,9 +278,11 @@ impl Queue {
         if self.fresh == id {
             self.fresh = next;
         }
+        // The group ends where the fresh begin.
         if self.group == id {
             self.group = if next == self.fresh { NONE } else { next };
         }
+        // The caller finds another timer, if one is needed (`ensure_duty`).
         if self.timer == id {
             self.timer = NONE;
         }
@@ -284,7 +292,8 @@ impl Queue {
 
     /// Takes a sleeper off the list, to be woken.
     fn wake(&mut self, nodes: &mut Nodes, id: Id, why: Why) -> u32 {
-        // If it is both, or neither, that teaches nothing.
+        // If it is both the oldest and the first of the group, or neither, its success teaches nothing about which
+        // to prefer.
         let (oldest, group) = (id == self.cursor, id == self.group);
         let group = (oldest != group).then_some(group);
         self.unlink(nodes, id);
@@ -301,11 +310,14 @@ impl Queue {
         if self.owed() == 0 {
             return None;
         }
+        // What was right lately for changes of this kind; for the second that is woken, and each fourth after it, the
+        // other, so that both are tried.
         let mut prefer_group = self.learned.group_first[usize::from(self.woken)];
         if self.hops % 4 == 1 {
             prefer_group = !prefer_group;
         } else if self.hops == 0 && !self.woken {
-            // So that the backlog does not wait behind two who hand the cell to each other.
+            // Once in eight first wake-ups the oldest, so that the backlog does not wait behind two threads that hand
+            // the cell to each other.
             self.firsts = self.firsts.wrapping_add(1);
             prefer_group &= !self.firsts.is_multiple_of(8);
         }
@@ -314,7 +326,7 @@ impl Queue {
         Some(self.wake(nodes, id, why))
     }
 
-    /// A thread enlists.
+    /// A thread enlists: it intends to sleep, so commits come here from now on.
     pub(super) fn rise(&mut self) {
         self.rising += 1;
     }
@@ -337,6 +349,7 @@ impl Queue {
         if change.stamp <= self.changed {
             return rouse; // A later commit has been here first, and did what was to be done.
         }
+        // A new era begins: what was learned of the state before is kept for one change, and all are owed.
         self.before = std::mem::replace(&mut self.changed, change.stamp);
         self.by = change.by;
         self.woken_before = std::mem::replace(&mut self.woken, change.woken);
@@ -345,17 +358,22 @@ impl Queue {
         self.exhausted = false;
         self.era += 1;
         self.cursor = self.head;
-        // The last ones may have seen it already: it was decided before we got here.
+        // Not owed are the last sleepers that have seen this change already: it was decided before its commit came
+        // here, so they could read it. A bounded walk; one that is missed is woken for nothing, and sleeps again.
         let (mut fresh, mut count, mut at) = (NONE, 0, self.last);
         while at != NONE && count < STEPS && nodes[at].sleeper.seen >= change.stamp {
             nodes[at].era = self.era;
             (fresh, count, at) = (at, count + 1, nodes[at].came.previous);
         }
+        // Those that were fresh, and are not any more, are the group: they saw the state that was replaced.
         let replaced_was_seen = self.fresh != fresh;
         if replaced_was_seen {
             self.group = self.fresh;
         }
         (self.fresh, self.fresh_count) = (fresh, count);
+        // A thread that is on the way will see this state: the change only counts as pending. Else the next is woken,
+        // at once for a change from outside; for one by a woken thread if the sleeper is alone, if its partner may wait
+        // for just that, or if it was worth while lately.
         if self.on_the_way > 0 {
             self.pending = self.pending.saturating_add(u32::from(!change.woken));
         } else {
@@ -375,7 +393,8 @@ impl Queue {
         rouse
     }
 
-    /// If somebody is owed and nobody is on duty, makes the last of them the timer.
+    /// If a sleeper is owed and no thread is on duty, makes the last of the owed the timer. Returns its slot: it is
+    /// to be nudged, since it sleeps without a time limit yet.
     fn ensure_duty(&mut self, nodes: &Nodes) -> Option<u32> {
         let by_token = CHECKED && self.out > 0;
         if self.owed() == 0 || self.timer != NONE || by_token || planted(Fault::NoWakeTimer) {
@@ -402,6 +421,8 @@ impl Queue {
             self.timer = NONE;
             return rouse;
         }
+        // The owed come before the fresh, so the first of all looked longest ago. Each wake-up makes the interval
+        // longer, until one was of use (`learn`).
         let next = self.first;
         self.learned.calm = (self.learned.calm + 1).min(DOUBLINGS);
         rouse.wakes[0] = Some(self.wake(nodes, next, Why::Paced));
@@ -412,7 +433,8 @@ impl Queue {
         rouse
     }
 
-    /// The thread of this entry is awake and goes. If it was woken for this cell, it may get a token.
+    /// The thread of this entry is awake and goes. If it was woken for this cell while others are owed, it gets a
+    /// token. Also returns a slot to nudge.
     pub(super) fn leave(&mut self, nodes: &mut Nodes, id: Id) -> (Option<WakeToken>, Option<u32>) {
         let node = &nodes[id];
         let mut token = None;
@@ -425,6 +447,8 @@ impl Queue {
                     // It takes what came while it was on the way, if anything did.
                     self.pending = self.pending.saturating_sub(1);
                 }
+                // It is to pass on what it cannot use, if there is a thread to pass it to; else the wake-up ends with
+                // it.
                 if self.owed() > 0 {
                     token = Some(WakeToken { key: node.key, seen: self.changed, wake });
                 } else {
@@ -440,7 +464,8 @@ impl Queue {
         (token, self.ensure_duty(nodes))
     }
 
-    /// A token comes back.
+    /// A token comes back: the thread `by` has ended its transaction, or sleeps again. Passes the wake-up on if it
+    /// was of no use, and learns if it was.
     pub(super) fn pass(
         &mut self,
         nodes: &mut Nodes,
@@ -451,7 +476,8 @@ impl Queue {
         let mut rouse = Rouse::default();
         self.out -= 1;
         match outcome {
-            // If it has changed since, then whoever changed it had the duty.
+            // It has seen the newest state, and could not use it: the next may. Had the cell changed since, the
+            // committer would have had the duty.
             Outcome::Blocked(seen) if self.changed <= seen => rouse.wakes[0] = self.hop(nodes),
             Outcome::Left if planted(Fault::LeaverHandsOnNothing) => {}
             Outcome::WentOn | Outcome::Left if self.changed <= token.seen => {
@@ -471,16 +497,18 @@ impl Queue {
     fn hop(&mut self, nodes: &mut Nodes) -> Option<u32> {
         self.pending = 0;
         if self.on_the_way > 0 {
-            return None; // Who is on the way will see this state.
+            return None; // The thread that is on the way will see this state.
         }
         self.hops = self.hops.max(1); // It counts, although it was woken for an earlier state.
         let at_once = !self.woken || self.learned.relay > 0;
+        // That a wake-up for a woken thread's change was in vain counts against doing so, once for each state.
         if !std::mem::replace(&mut self.rejected, true) && self.woken {
             self.learned.relay_by(-1);
         }
         if at_once && self.hops < self.learned.eager {
             return self.wake_next(nodes, Why::Chain);
         }
+        // All that are woken at once were woken in vain: fewer next time. The rest is the timer's.
         if at_once && !std::mem::replace(&mut self.exhausted, true) {
             let eager = self.learned.eager;
             self.learned.eager = (eager - eager.div_ceil(4)).max(1);
@@ -494,6 +522,7 @@ impl Queue {
             return; // Something came between the state that it was woken for and its own change.
         }
         let paced = token.wake.why == Why::Paced;
+        // The one that was woken was right: prefer its kind the next time.
         if let Some(group) = token.wake.group {
             self.learned.group_first[usize::from(self.woken_before)] = group;
         }
@@ -503,10 +532,11 @@ impl Queue {
             self.learned.eager = self.learned.eager.max(hops.min(MOST_EAGER));
         }
         if self.woken_before {
-            // Somebody should be woken at once for what a woken thread leaves behind.
+            // A sleeper should be woken at once for what a woken thread leaves behind.
             let relay = self.learned.relay;
             self.learned.relay_by(if paced { (1 - relay).max(2) } else { 2 });
         }
+        // The timer has found work that waited for it: its interval is short again.
         if paced && (self.rejected_before || self.woken_before) {
             self.learned.calm = 0;
         }
