@@ -133,6 +133,7 @@ pub fn begin_at_telling<C: Clock>(
 #[cold]
 #[inline(never)]
 fn announce(descriptor: &Descriptor, clock: &impl Clock, recent: &Cell<u64>) -> (u64, u64) {
+    // The announcement may be older than the bound, never newer: it is read first.
     let since = clock.now();
     if planted(Fault::BoundBeforeAnnouncement) {
         let bound = clock.now();
@@ -161,7 +162,7 @@ fn announce(descriptor: &Descriptor, clock: &impl Clock, recent: &Cell<u64>) -> 
 /// commit: a claim that was given back, a cell that was dropped. The clock of this moment.
 #[inline]
 pub fn unlinked_at(clock: &impl Clock) -> u64 {
-    // Pairs with the fence in `announce`. Ours first: whoever announces later sees that the block is
+    // Pairs with the fence in `announce`. Ours first: a thread that announces later sees that the block is
     // unlinked. Theirs first: we read a clock at or above what they announced, so the block waits for them.
     if !planted(Fault::UnlinkedWithoutFence) {
         fence(Ordering::SeqCst);
@@ -232,6 +233,7 @@ fn look<C: Clock>(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (
         if announced == NOTHING {
             continue;
         }
+        // Also one that is being revoked holds back, until it is cleared.
         let stamp = announced & !MARK;
         oldest = oldest.min(stamp);
         idle_blocker |=
@@ -241,7 +243,7 @@ fn look<C: Clock>(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (
 }
 
 /// The oldest stamp announced by any thread but `own` that is inside a transaction: what was retired
-/// before it would be out of reach if nobody idle were in the way. A guess, for what decides is a look
+/// before it would be out of reach if no idle thread were in the way. A guess, for what decides is a look
 /// after the barrier.
 #[cold]
 pub fn oldest_running(table: &impl Descriptors, own: u32) -> u64 {
@@ -255,7 +257,7 @@ pub fn oldest_running(table: &impl Descriptors, own: u32) -> u64 {
 /// Which inactive threads count as idle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Idle {
-    /// Those whose announcement a running thread would have renewed by now.
+    /// Those with an announcement that a running thread would have renewed by now.
     Overdue,
     /// All of them: a barrier is worth it.
     Inactive,
@@ -298,6 +300,7 @@ pub fn revoke_alone<C: Clock>(
     idle: Idle,
     heavy: impl FnOnce() -> bool,
 ) -> bool {
+    // Marks the announcements of idle threads: each that begins after the barrier sees its mark, and announces anew.
     let mut marked = Vec::new();
     for (slot, descriptor) in table.each() {
         let announced = descriptor.announced.load(Ordering::Relaxed);
@@ -317,9 +320,12 @@ pub fn revoke_alone<C: Clock>(
         );
         marked.push((slot, announced | MARK));
     }
+    // Without a mark there is nothing to pay for. Without a barrier nothing may be concluded: then the marks stay, and
+    // hold back what the announcements did.
     let imposed = !marked.is_empty() && heavy();
     if imposed {
         for (slot, announced) in marked {
+            // Clears each announcement that is still as it was marked, unless its thread has begun.
             let descriptor = table.descriptor(slot);
             // Ours first: the thread began before the barrier, we see it active and leave it.
             // Theirs first: it begins after the barrier, sees the mark and announces anew.

@@ -213,6 +213,8 @@ impl<C: Clock> Reclaimer<C> {
     fn has_announced(&self, before: u64) {
         if !self.withdrawn.replace(false) && before & MARK != 0 {
             let counters = &self.descriptor.counters;
+            // Soon after the last time, counted in transactions: considerate for twice as many as then. Else not at
+            // all.
             let made = counters.commits.get() + counters.read_only.get();
             let since = made.wrapping_sub(self.revoked_at.replace(made));
             let before = self.considerate_for.replace(0);
@@ -236,7 +238,7 @@ impl<C: Clock> Reclaimer<C> {
     pub fn exit(&self) {
         announcement::end(self.descriptor);
         // Orders the look at what others have left (`is_due`) after this end, where `heavy`, in
-        // `collect_from`, can impose that. Elsewhere who ends at that very moment may miss it.
+        // `collect_from`, can impose that. Elsewhere a thread that ends at that very moment may miss it.
         barrier::keep_order();
     }
 
@@ -326,20 +328,21 @@ impl<C: Clock> Reclaimer<C> {
         let waiting = loop {
             // Destructors may retire more (the next node of a list): look again while that helps.
             while self.collect_once(idle) {}
+            // What weighs and is still held goes to the leftovers, where the thread that holds it finds it at its end.
             self.leave_weighty();
             let left = self.has_left.replace(Left::Nothing);
             let Settled { waiting, just_left } =
                 self.domain.leftovers.settle(|| self.pace.pays_a_barrier());
             let again = left > Left::Nothing && !planted(Fault::LeftWithoutLookingAgain);
             if left == Left::First || just_left {
-                // Those who hold it look for it when they end. Ours first: they end after this barrier, and
-                // see that something waits. Theirs first: we see that they have ended, in another round.
+                // The threads that hold it look for it when they end. Ours first: they end after this barrier,
+                // and see that something waits. Theirs first: we see that they have ended, in another round.
                 // (It was paid for when nothing waited any more.)
                 if barrier::heavy(self.asymmetric) {
                     self.descriptor.counters.barriers.add(u64::from(self.asymmetric));
                 }
             }
-            // Where something waited already, those who hold it see that. They may have looked before it was
+            // Where something waited already, the threads that hold it see that. They may have looked before it was
             // there: then we see, behind the fence in `leave`, that they have ended.
             if !(again || just_left || self.was_missed()) {
                 break waiting;
@@ -377,12 +380,15 @@ impl<C: Clock> Reclaimer<C> {
         if candidates.none() && leftovers.all() == u64::MAX {
             return false;
         }
+        // First a look that costs no barrier: it frees what no thread has announced.
         let now = self.clock.now();
         // What weighs is worth a barrier, if that frees it.
         let weighs = candidates.weighty > 0 || leftovers.weighty < u64::MAX;
         let least = if weighs { Idle::Inactive } else { idle };
         let (horizon, idle_blocker) = announcement::oldest::<C>(self.table, self.slot, now, least);
         let mut freed = self.free_all_below(since, horizon, candidates, leftovers.all());
+        // What is left may be held by idle threads alone: takes their announcements back, if that pays, and looks
+        // again.
         if idle_blocker && self.is_worth_a_barrier(idle, now, candidates, freed) {
             let revoke = || {
                 let (asymmetric, revoking) = (self.asymmetric, &self.domain.revoking);
@@ -397,7 +403,7 @@ impl<C: Clock> Reclaimer<C> {
             });
             let Some(imposed) = revoked else { return !freed.none() };
             self.descriptor.counters.barriers.add(u64::from(imposed));
-            // Also where none was revoked: those who were idle may have withdrawn by themselves.
+            // Also where none was revoked: the threads that were idle may have withdrawn by themselves.
             self.has_held.set(true);
             let (horizon, _) = announcement::oldest::<C>(self.table, self.slot, now, least);
             let oldest = self.domain.leftovers.oldest().all();
@@ -405,14 +411,14 @@ impl<C: Clock> Reclaimer<C> {
         }
         let newest = self.retired.newest().max(self.weighty.newest());
         if freed.none() && !candidates.none() && newest >= now {
-            // Somebody holds everything back, and nobody commits: let time pass, so that running
+            // A thread holds everything back, and none commits: let time pass, so that running
             // threads renew their announcements and idle ones become overdue.
             self.clock.draw(C::RENEWAL);
         }
         !freed.none()
     }
 
-    /// A look has freed so many of the candidates. Would it pay to revoke the announcements of those who
+    /// A look has freed so many of the candidates. Would it pay to revoke the announcements of threads that
     /// are `idle`?
     fn is_worth_a_barrier(&self, idle: Idle, now: u64, candidates: Blocks, freed: Blocks) -> bool {
         let left = candidates - freed;
@@ -421,8 +427,8 @@ impl<C: Clock> Reclaimer<C> {
             return left.plain + left.weighty > 0 || leftovers.all() < u64::MAX;
         }
         let oldest = self.weighty.oldest().min(leftovers.weighty);
-        // What weighs is worth one, if nobody who runs holds it, too. If nobody runs at all, nobody would come to it
-        // after us; those whose announcements are revoked see to it that this is rare (`has_announced`).
+        // What weighs is worth one, if no running thread holds it, too. If none runs at all, none would come to it
+        // after us; threads whose announcements are revoked see to it that this is rare (`has_announced`).
         let running = announcement::oldest_running(self.table, self.slot);
         (oldest < running && (running == u64::MAX || self.pace.pays_a_barrier()))
             || (left.plain >= REVOKE_AT
@@ -479,6 +485,8 @@ impl<C: Clock> Reclaimer<C> {
         if taken.is_empty() {
             return 0;
         }
+        // While this thread is at a shelf, another that looks misses what is there, and notes that: asked for later, by
+        // `was_missed`.
         self.has_held.set(true);
         // They may have been retired after the look that `horizon` comes from: look again.
         let horizon = if planted(Fault::OrphansByAnOldLook) {
@@ -499,7 +507,7 @@ impl<C: Clock> Reclaimer<C> {
         free.len()
     }
 
-    /// Leaves what weighs to whoever can free it first.
+    /// Leaves what weighs to the thread that can free it first.
     fn leave_weighty(&self) {
         if self.weighty.len() > 0 {
             self.leave_all_of(&self.weighty);
@@ -507,7 +515,7 @@ impl<C: Clock> Reclaimer<C> {
         }
     }
 
-    /// Leaves these to whoever can free them first, and remembers that.
+    /// Leaves these to the thread that can free them first, and remembers that.
     fn leave_to_all(&self, rest: impl Iterator<Item = Retired>) {
         let mut rest = rest.peekable();
         if rest.peek().is_some() {
@@ -517,7 +525,9 @@ impl<C: Clock> Reclaimer<C> {
         }
     }
 
+    /// Leaves a whole queue to the other threads.
     fn leave_all_of(&self, queue: &Queue) {
+        // Counted first: a collection that is under way goes by counts of blocks that are not here any more.
         self.given_away.set(self.given_away.get() + 1);
         self.has_held.set(true);
         self.leave_to_all(std::iter::from_fn(|| queue.pop_below(u64::MAX)));

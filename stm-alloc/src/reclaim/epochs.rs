@@ -1,7 +1,7 @@
 //! The interface of [`contemporaries`](crate::reclaim::contemporaries) over crossbeam-epoch, for comparison.
 //!
 //! A transaction pins an epoch; what it replaces is deferred until every thread pinned now has
-//! unpinned. That protects the same things, since whoever can reach a version has been pinned since
+//! unpinned. That protects the same things, since a thread that can reach a version has been pinned since
 //! before it was replaced, but frees them epochs later, in bags, when they are no longer in cache.
 
 use crate::heap::{BlockCache, SharedHeap};

@@ -67,7 +67,7 @@ impl Block {
     }
 }
 
-/// A block that nobody can newly reach, and the stamp at which that became so.
+/// A block that no thread can newly reach, and the stamp at which that became so.
 #[derive(Clone, Copy, Debug)]
 pub struct Retired {
     /// Free it when every announced stamp is above this one.

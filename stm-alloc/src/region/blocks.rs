@@ -1,13 +1,13 @@
 //! The superblocks and free blocks of a slot.
 //!
-//! A superblock belongs to one slot, which alone takes blocks from it; anybody may free one. There are
+//! A superblock belongs to one slot, which alone takes blocks from it; any thread may free one. There are
 //! no lists in the region, so there is nothing that a death could leave half-linked:
 //!
 //! - **The truth** is the meta word of the block ([`Meta`](super::handle::Meta)). A block is taken by storing "in use"
 //!   there, after everything else in it was written; it is freed by storing "free" with the next generation.
-//! - **Hints** say where free blocks are: a bit map in the superblock's header, set by whoever frees a
+//! - **Hints** say where free blocks are: a bit map in the superblock's header, set by a thread that frees a
 //!   block of a superblock that is another's. A hint may be wrong (then the meta word says so) or
-//!   missing (then [`Superblock::rebuild_hints`] sets it, when the superblock is given up, and whoever clears up
+//!   missing (then [`Superblock::rebuild_hints`] sets it, when the superblock is given up, and the recoverer
 //!   after a death looks at every block of the superblocks that the dead one owned).
 //! - **Caches** (lists of free blocks) are the process's private memory. With the process they are
 //!   gone, and the blocks in them are what their meta words say: free.
@@ -79,9 +79,9 @@ pub enum Need {
 /// Where a block was found by one in need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// Anybody might have had it.
+    /// Any transaction might have had it.
     Anywhere,
-    /// Only those who give back as much may have it, and it comes back by itself.
+    /// Only transactions that give back as much may have it, and it comes back by itself.
     Reserve,
     /// The same, and it is on loan: see [`SlotHeap::note_draw`].
     Loan,
@@ -111,13 +111,13 @@ impl SlotHeap {
         }
     }
 
-    /// Whose it is.
+    /// The epoch that it is the heap of.
     #[inline(always)]
     pub fn epoch(&self) -> OwnershipEpoch {
         self.epoch.get()
     }
 
-    /// Begins another epoch: what the heap has is given up, and may be somebody else's already.
+    /// Begins another epoch: what the heap has is given up, and may be another slot's already.
     pub fn renew(&self, epoch: OwnershipEpoch) {
         self.leave();
         self.epoch.set(epoch);
@@ -195,7 +195,7 @@ impl SlotHeap {
     /// does that.
     ///
     /// # Safety
-    /// A block of this region that is ours to free: nobody can reach it any more.
+    /// A block of this region that is the caller's to free: no other thread can reach it any more.
     #[inline]
     #[must_use]
     pub unsafe fn free(&self, at: *mut u8) -> bool {
@@ -207,7 +207,8 @@ impl SlotHeap {
         }
         let offset = at.addr() - self.map.base().addr();
         let Some(superblock) = Superblock::at(&self.map, offset) else { return true };
-        // Only we make it ours, and only we give it up.
+        // It goes into the cache if the superblock is ours: only we make it so, and only we give it up. Else, and while we
+        // owe the reserve something, it becomes a hint, for the owner or for what it was given back for.
         let state = superblock.state();
         match state.class() {
             Some(class) if state.owner() == Some(self.epoch.get()) && !self.short.get() => {
@@ -228,6 +229,8 @@ impl SlotHeap {
         }
     }
 
+    /// Fills the empty cache of a class: from hints, from blocks that were never in use, from another superblock, from
+    /// a file that grows.
     #[cold]
     #[inline(never)]
     fn refill(&self, index: usize, in_need: bool) -> Result<(), NoBlock> {
@@ -237,6 +240,8 @@ impl SlotHeap {
         let class = &self.classes[index];
         let mut free = class.free.borrow_mut();
         {
+            // What other threads have freed in our superblocks, one after the other from where the last look ended, so
+            // that all are asked in turn; not more than is enough for once.
             let own = class.own.borrow();
             for _ in 0..own.len() {
                 let at = class.next.get() % own.len();
@@ -248,6 +253,8 @@ impl SlotHeap {
                     return Ok(());
                 }
             }
+            // Only if there are no such: blocks that were never in use. The newest superblock is the most likely to
+            // have some.
             for offset in own.iter().rev() {
                 if free.is_empty()
                     && let Some(superblock) = Superblock::at(&self.map, *offset)
@@ -259,6 +266,7 @@ impl SlotHeap {
         if !free.is_empty() {
             return Ok(());
         }
+        // Else a superblock that has no owner; if there is none for us, the file has to grow.
         drop(free);
         loop {
             if self.adopt(index) {
@@ -271,7 +279,7 @@ impl SlotHeap {
         }
     }
 
-    /// While values lie in the reserve that should not, nobody takes what was given back for them.
+    /// While values lie in the reserve that should not, no thread takes what was given back for them, but in need.
     fn wait_for_reserve(&self) -> Result<(), NoBlock> {
         let draws = &self.map.shared().draws;
         while !draws.settle(|| Room::of(&self.map).is_whole()) {
@@ -287,11 +295,12 @@ impl SlotHeap {
         self.map.shared().draws.note();
     }
 
-    /// Makes a superblock ours that nobody owns: of this class, with something free, or one without a class. The last
+    /// Makes a superblock ours that has no owner: of this class, with something free, or one without a class. The last
     /// of those are the reserve's.
     fn adopt(&self, index: usize) -> bool {
         let class = &self.classes[index];
         loop {
+            // One of this class with something free comes first; the first without a class is kept in mind.
             let mut fresh = None;
             for superblock in Superblock::all(&self.map) {
                 let state = superblock.state();
@@ -306,9 +315,10 @@ impl SlotHeap {
                     return true;
                 }
             }
+            // The last ones without a class are kept for the reserve.
             let may_take = |_: &_| Room::of(&self.map).may_give(index);
             let Some((superblock, state)) = fresh.filter(may_take) else { return false };
-            // Else somebody else was faster: look again.
+            // Else another thread was faster: look again.
             if superblock.take(state, self.epoch.get(), index)
                 && self.begin_with(class, &superblock)
             {
@@ -338,7 +348,7 @@ impl SlotHeap {
         self.due.get()
     }
 
-    /// Gives superblocks up in which nothing is free, if there are many: so whoever clears up after our death has
+    /// Gives superblocks up in which nothing is free, if there are many: so the recoverer, after our death, has
     /// less to look at. To be called outside a transaction: what that has made must lie in superblocks of ours. If
     /// the file has grown since the last time, or much was freed, then what is empty is closed, as by
     /// [`close_empty`](Self::close_empty), one of each class aside.
@@ -349,6 +359,7 @@ impl SlotHeap {
             if own.len() <= KEPT {
                 continue;
             }
+            // The superblocks of which the cache has free blocks are worth keeping.
             let mut useful: Vec<usize> = class
                 .free
                 .borrow()
@@ -357,7 +368,8 @@ impl SlotHeap {
                 .collect();
             useful.sort_unstable();
             useful.dedup();
-            // The newest may have blocks that were never in use.
+            // Of the others, and of all if even these are too many, only the newest is kept: it may have blocks that
+            // were never in use. What is given up gets its hints first, so that its next owner finds what is free.
             let newest = own.last().copied();
             own.retain(|offset| {
                 let keep = Some(*offset) == newest
@@ -368,6 +380,7 @@ impl SlotHeap {
                 }
                 keep
             });
+            // Blocks of superblocks that were given up are not ours to take any more.
             let kept =
                 |place: &u32| own.contains(&(*place as usize * GRAIN / SUPERBLOCK * SUPERBLOCK));
             class.free.borrow_mut().retain(kept);
@@ -375,19 +388,21 @@ impl SlotHeap {
         if self.changed.replace(false) { self.close_empty(true) } else { Vec::new() }
     }
 
-    /// Closes what is empty: superblocks of ours, and of nobody; with `sparing`, one of ours of each class is kept.
-    /// Returns where they are: they wait for their contemporaries, and then for [`finish`](Self::finish). To be
-    /// called outside a transaction.
+    /// Closes what is empty: superblocks of ours, and such as have no owner; with `sparing`, one of ours of each class
+    /// is kept. Returns where they are: they wait for their contemporaries, and then for [`finish`](Self::finish). To
+    /// be called outside a transaction.
     pub fn close_empty(&self, sparing: bool) -> Vec<usize> {
         let (epoch, mut closed) = (self.epoch.get(), Vec::new());
         // So that the look is paid for by what was freed.
         let bytes = self.map.superblocks().count() * SUPERBLOCK;
         self.freed.set(0);
         self.much.set(LEAST_FREED.max(bytes / FREED_PART));
+        // Whether one of the reserve may go is asked only if one could; each that goes is counted.
         let mut room = None;
         let mut may_close = |class: usize| {
             class < RESERVE || room.get_or_insert_with(|| Room::of(&self.map)).may_close(class)
         };
+        // Ours. Their blocks leave the cache with them: none of a closed superblock may be taken.
         for (index, class) in self.classes.iter().enumerate() {
             let (before, mut spare) = (closed.len(), sparing);
             class.own.borrow_mut().retain(|offset| {
@@ -410,6 +425,8 @@ impl SlotHeap {
                 class.free.borrow_mut().retain(stays);
             }
         }
+        // Those without an owner: closed by one that has died or left before it could finish, or given up, and empty
+        // since. To be closed a superblock must have an owner, so it becomes ours for that.
         for superblock in Superblock::all(&self.map) {
             let state = superblock.state();
             let is_worth_a_look = state.is_closed()

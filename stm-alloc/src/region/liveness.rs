@@ -1,4 +1,4 @@
-//! Who is alive: liveness locks that the kernel takes back at death.
+//! Which processes live: liveness locks that the kernel takes back at death.
 //!
 //! A process that takes part holds a lock on one byte of a *liveness file*. The kernel gives the lock up
 //! when the process ends, however it ends, and at no other time: not when it is stopped, not when its
@@ -6,7 +6,7 @@
 //! three.) These are the traditional record locks of POSIX: a forked child does not inherit them, so
 //! a child does not keep its dead parent alive. They have two traps, and a list of the process's liveness lock
 //! files (`Open`) is there for both: closing *any* descriptor of the file drops all locks of the
-//! process, so there is one descriptor for each file, which is closed when nobody in the process holds
+//! process, so there is one descriptor for each file, which is closed when no holder in the process holds
 //! anything; and the kernel does not tell two holders in one process apart, so the list does.
 //!
 //! A liveness file is known by what is in it ([`MAGIC`]), or by device and inode, if a region names those. It comes to
@@ -69,10 +69,10 @@ const SPACE_BITS: u32 = 13;
 const GATE: u64 = 1 << 62;
 /// What is in a liveness file.
 pub const MAGIC: [u8; 16] = *b"contempo leases\n";
-/// How often somebody looks whether the gate is free.
+/// How often a holder that waits for the gate looks whether it is free.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Held by who puts files to their place, or takes them away: one at a time, of all processes and threads.
+/// Held while files are put to their place, or taken away: one at a time, of all processes and threads.
 #[derive(Debug)]
 #[must_use = "the gate is given up when this is dropped"]
 pub struct Gate<'f>(&'f LivenessFile);
@@ -107,7 +107,7 @@ impl LivenessFile {
         if is_known(file::identity_at(path)?) {
             return Ok(None);
         }
-        // Not to be closed before it is known that nobody here has a liveness lock in it.
+        // Not to be closed before it is known that no holder here has a liveness lock in it.
         let opened = ManuallyDrop::new(file::open(path, write)?);
         if is_known(file::identity(&opened)?) {
             return Ok(None); // Moved to this place since we looked: the descriptor stays open.
@@ -126,15 +126,16 @@ impl LivenessFile {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => return other.map(|liveness| (liveness, false)),
             }
+            // It is not there: made under a name of its own, with its beginning in it, and then put to its place.
             let fork = ForkMark::new()?;
             let draft = Draft::new(path, mode)?;
             draft.file().write_all_at(&MAGIC, 0)?;
             match draft.publish(path) {
-                // Somebody was faster.
+                // Another maker was faster: its file is to be found in the next round.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
                 Ok(()) => {
-                    // Nobody in this process has a liveness lock in a file that is new: it may be closed on the way
+                    // No holder in this process has a liveness lock in a file that is new: it may be closed on the way
                     // out.
                     let identity = file::identity(draft.file())?;
                     let file = ManuallyDrop::new(draft.into_file()?);
@@ -144,6 +145,7 @@ impl LivenessFile {
         }
     }
 
+    /// A holder of the file at `path`: of the descriptor that there is, or of a new one.
     fn find_or_open(
         all: &mut Vec<Arc<Open>>,
         path: &Path,
@@ -156,12 +158,12 @@ impl LivenessFile {
             open.holders.fetch_add(1, Ordering::Relaxed);
             Some(Self::holder(Arc::clone(open), space))
         };
-        // To look at it drops no lock.
+        // By device and inode, which needs no descriptor: to look at them drops no lock.
         if let Some(found) = find(all, file::identity_at(path)?) {
             return Ok(found);
         }
         let fork = ForkMark::new()?;
-        // Not to be closed on any way out before it is known that nobody here has a liveness lock in it.
+        // Not to be closed on any way out before it is known that no holder here has a liveness lock in it.
         let opened = ManuallyDrop::new(file::open(path, true).map_err(|error| {
             if error.kind() == io::ErrorKind::InvalidInput { another_file() } else { error }
         })?);
@@ -169,8 +171,8 @@ impl LivenessFile {
         if let Some(found) = find(all, identity) {
             return Ok(found); // Moved to this place since we looked: the descriptor stays open.
         }
-        // Not somebody's file that happens to have its name: the mode of that would be changed, and it would be removed
-        // with the region.
+        // Not a file of a user's that happens to have its name: the mode of that would be changed, and it would be
+        // removed with the region.
         if known != Some(identity) && !file::begins_with(&opened, &MAGIC).is_ok_and(|it| it) {
             drop(ManuallyDrop::into_inner(opened));
             return Err(another_file());
@@ -178,6 +180,7 @@ impl LivenessFile {
         Ok(Self::add(all, opened, identity, fork, space))
     }
 
+    /// Puts a file that was opened into the list, and makes its first holder.
     fn add(
         all: &mut Vec<Arc<Open>>,
         file: ManuallyDrop<File>,
@@ -287,7 +290,7 @@ impl LivenessFile {
         Ok(())
     }
 
-    /// Takes the liveness lock `index` if nobody has it: no other process, and no holder in this one.
+    /// Takes the liveness lock `index` if it is free: no other process has it, and no holder in this one.
     ///
     /// # Errors
     /// What the system says, other than that it is taken.
@@ -297,6 +300,8 @@ impl LivenessFile {
 
     fn try_take_place(&self, place: u64) -> io::Result<bool> {
         self.check_parent()?;
+        // First in this process, whose holders the kernel does not tell apart, then between processes; under one lock,
+        // so that the list says what the kernel does.
         let mut taken = lock(&self.open.taken);
         if taken.contains(&place) {
             return Ok(false);
@@ -324,6 +329,7 @@ impl LivenessFile {
 
     fn give_up_place(&self, place: u64) -> io::Result<()> {
         self.check_parent()?;
+        // The list and the kernel change under one lock, so that no holder here takes the place in between.
         let mut taken = lock(&self.open.taken);
         if !lock(&self.own).remove(&place) {
             return Ok(());
@@ -333,7 +339,7 @@ impl LivenessFile {
         given_up
     }
 
-    /// Does somebody else have the liveness lock `index`, in another process or in this one?
+    /// Does another holder have the liveness lock `index`, in another process or in this one?
     ///
     /// # Errors
     /// What the system says.
@@ -341,7 +347,7 @@ impl LivenessFile {
         self.is_one_taken_by_another(index, 1)
     }
 
-    /// Does somebody else have one of `count` liveness locks from `first` on?
+    /// Does another holder have one of `count` liveness locks from `first` on?
     ///
     /// # Errors
     /// What the system says.
@@ -353,7 +359,7 @@ impl LivenessFile {
         if taken.range(from..from + count).any(|place| !own.contains(place)) {
             return Ok(true);
         }
-        // The kernel does not tell us of our own.
+        // The kernel tells of locks of other processes only, so what is ours does not count here.
         let mut lock = Self::lock(from, count, libc::F_WRLCK);
         self.control(libc::F_GETLK, &mut lock)?;
         Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
@@ -371,12 +377,13 @@ impl Drop for LivenessFile {
             let _ = self.control(libc::F_SETLK, &mut Self::lock(place, 1, libc::F_UNLCK));
             taken.remove(&place);
         }
-        // It is there: we are on it.
+        // The list is there, as this holder is counted in it. The last holder closes the file, under the lock of the
+        // list: no other can come to it meanwhile.
         let Ok(all) = OPEN.get() else { return };
         let mut all = lock(all);
         if self.open.holders.fetch_sub(1, Ordering::Relaxed) == 1 {
             all.retain(|open| !Arc::ptr_eq(open, &self.open));
-            // SAFETY: a descriptor of ours, which nobody uses any more: there was no other holder, and
+            // SAFETY: a descriptor of ours, which no thread uses any more: there was no other holder, and
             // none can have come since, as we hold the list.
             unsafe { libc::close(self.open.file.as_raw_fd()) };
         }

@@ -1,4 +1,4 @@
-//! The reserve of a full region: room for those who give back at least as much as they take.
+//! The reserve of a full region: room for transactions that give back at least as much as they take.
 //!
 //! To free a cell, or to write it anew, takes a block before another is given back. So the last superblocks without a
 //! class are kept for that. They get one of two classes that nothing else takes blocks from:
@@ -11,7 +11,7 @@
 //!   finds the reserve short (`Room::is_whole`) takes nothing but by a transaction in need, and a thread that has drawn
 //!   on it leaves what it frees to that rule, too: as hints, and not in its caches.
 //!
-//! Whether somebody has drawn is told by two counts ([`Draws`](super::draws::Draws)), so that nobody looks at the
+//! Whether a thread has drawn is told by two counts ([`Draws`](super::draws::Draws)), so that none looks at the
 //! blocks of the reserve while it is whole.
 
 use crate::region::map::Map;
@@ -48,6 +48,7 @@ impl Room {
     pub(super) fn of(map: &Map) -> Self {
         let mut room = Room::default();
         for superblock in Superblock::all(map) {
+            // Free blocks count only where they are the reserve's; of the other classes one look at the state will do.
             let state = superblock.state();
             room.all += 1;
             room.fresh += usize::from(state.is_free());
@@ -66,6 +67,7 @@ impl Room {
         let each = Superblock::most_blocks(VALUES);
         // Half a superblock of values may be out on loan.
         let values = ((reserved - 1) * each).saturating_sub(self.values + each / 2).div_ceil(each);
+        // And one for what frees cells, if there is no free block of that class.
         values + usize::from(self.freeing == 0)
     }
 
@@ -77,6 +79,7 @@ impl Room {
     /// May an empty superblock of this class be closed? Then it is of no use for a while: until all that run now have
     /// ended. If so, it is not counted any more.
     pub(super) fn may_close(&mut self, class: usize) -> bool {
+        // Closed it counts neither as one of its class nor as fresh: is the reserve whole without it?
         if class == FREEING && self.freeing > 1 {
             self.freeing -= 1; // A spare one: whatever else is missing, it is of more use without a class.
             return true;

@@ -1,16 +1,17 @@
-//! One superblock: whose it is, which size its blocks have, and which of them are free.
+//! One superblock: which epoch owns it, which size its blocks have, and which of them are free.
 //!
 //! What changes hands is one word in the region's table ([`State`]), so it changes by one compare-and-swap, and a
 //! death leaves the one or the other. The rest is in the superblock's own header: hints at free blocks, and how many
 //! blocks may have been in use.
 //!
 //! **A superblock whose blocks are all free changes its class.** What is there then is neither block nor
-//! meta word to those who still have a handle of old. Two things keep them from taking it for one:
+//! meta word to a thread that still has a handle of old. Two things keep that thread from taking it for one:
 //!
-//! - *Who looks has announced itself.* Its owner **closes** the superblock: nothing is taken from it any more, and no
-//!   handle leads there. After that it takes a stamp, as for a block that is retired ([`retire_now`]: mark, fence,
-//!   stamp). Whoever had found the class as it was before is a contemporary of that stamp; only after they have ended
-//!   does the superblock go to the common pool, where it has no class, and may be given any.
+//! - *A thread that looks has announced itself.* The superblock's owner **closes** the superblock: nothing is taken
+//!   from it any more, and no handle leads there. After that it takes a stamp, as for a block that is retired
+//!   ([`retire_now`]: mark, fence, stamp). A thread that had found the class as it was before is a contemporary of that
+//!   stamp; only after all these have ended does the superblock go to the common pool, where it has no class, and may
+//!   be given any.
 //! - *Generations go on.* Blocks of the new class begin at a generation above all that the superblock has ever
 //!   had. So a handle of old is stale at each place where a block begins; where none begins, it is stale by that.
 //!
@@ -34,7 +35,7 @@ const HINT_WORDS: usize = (SUPERBLOCK - SUPERBLOCK_HEADER) / SIZES[0] / 64 + 1;
 #[repr(C)]
 pub struct SuperblockHeader {
     /// How many of its blocks, from the first on, may have been in use since it has its class. Only the owner writes,
-    /// and before it uses one: so nobody need look at the others.
+    /// and before it uses one: so no thread need look at the others.
     used: AtomicU32,
     /// The generation at which blocks begin that have not been in use. Only the owner writes.
     base: AtomicU32,
@@ -71,13 +72,13 @@ impl<'m> Superblock<'m> {
         Ownership { word: self.state, hints: &self.header.hints }
     }
 
-    /// Whose it is, and of which class.
+    /// Which epoch owns it, and its class.
     #[inline(always)]
     pub fn state(&self) -> State {
         self.ownership().state()
     }
 
-    /// Makes it the epoch's, which was seen to be nobody's. Of this class, if it had none.
+    /// Makes it the epoch's, which was seen to have no owner. Of this class, if it had none.
     pub(super) fn take(&self, seen: State, epoch: OwnershipEpoch, class: usize) -> bool {
         self.ownership().take(seen, epoch, class)
     }
@@ -98,7 +99,7 @@ impl<'m> Superblock<'m> {
         self.ownership().close(owner)
     }
 
-    /// What was closed by this owner goes to the common pool: nobody can be there any more.
+    /// What was closed by this owner goes to the common pool: no thread can be there any more.
     pub(super) fn finish(&self, owner: OwnershipEpoch) {
         self.ownership().finish(owner, || {
             // Relaxed, both: the swap publishes them.
@@ -162,7 +163,7 @@ impl<'m> Superblock<'m> {
     fn highest_if_free(&self) -> Option<u32> {
         let mut most = self.header.base.load(Ordering::Relaxed);
         for block in self.blocks() {
-            // Acquire, partner: the release in `SlotHeap::free`: whoever has freed it has finished with it.
+            // Acquire, partner: the release in `SlotHeap::free`: the thread that freed it has finished with it.
             let meta = Meta::from_bits(self.meta(block).load(Ordering::Acquire));
             if meta.kind() != Kind::Free {
                 return None;
@@ -186,6 +187,7 @@ impl<'m> Superblock<'m> {
     pub(super) fn carve(&self, found: &mut Vec<u32>) {
         let ((size, count), used) = (self.room(), self.used());
         let end = count.min(used + ENOUGH);
+        // Each of the new blocks gets a free meta word, of a generation that no handle has, before it counts as used.
         let begin = Meta::free_at(self.header.base.load(Ordering::Relaxed));
         let place = |index| self.offset + SUPERBLOCK_HEADER + index * size;
         for index in used..end {
@@ -223,7 +225,7 @@ impl<'m> Superblock<'m> {
         });
     }
 
-    /// Sets a hint for every free block. Hints for blocks in somebody's cache do no harm.
+    /// Sets a hint for every free block. Hints for blocks in the owner's cache do no harm.
     pub fn rebuild_hints(&self) {
         for (index, block) in self.blocks().enumerate() {
             // Acquire, partner: the release in `SlotHeap::free`.

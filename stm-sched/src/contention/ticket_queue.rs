@@ -62,7 +62,7 @@ impl TicketQueue {
     }
 
     /// The thread of this ticket waits no more, wherever in the queue it is. True if the next one is the first now;
-    /// else it is passed over by those who come to it.
+    /// else a waiter that comes to it passes it over.
     pub fn abandon(&self, ticket: u32) -> bool {
         if !CHECKED && self.holder(ticket).is_some() {
             // Relaxed: a hint, and a word of its own. A thread that sees it late waits a little longer.

@@ -1,4 +1,4 @@
-//! What threads have retired, could not free, and have left to whoever can free it first.
+//! What threads have retired, could not free, and have left to the thread that can free it first.
 
 use crate::reclaim::retired::Retired;
 use contempo_sched::primitives::fault::{Fault, planted};
@@ -15,7 +15,7 @@ const SHELVES: usize = if CHECKED { 1 } else { 16 };
 pub struct Leftovers {
     shelves: [Shelf; SHELVES],
     /// Is there something for the end of a transaction: something that weighs, or what was left since
-    /// somebody looked last?
+    /// a thread looked last?
     waiting: AtomicBool,
     /// A bit for each list that is not empty: those of what weighs, and above them the others. Changed
     /// under the mutex of the list; read without it, as a hint.
@@ -72,8 +72,8 @@ impl Oldest {
 pub struct Settled {
     /// Something that weighs.
     pub waiting: bool,
-    /// It was left just now: those who hold it may have looked for it in vain at that moment, so whoever
-    /// has looked has to look once more.
+    /// It was left just now: the threads that hold it may have looked for it in vain at that moment, so the
+    /// thread that has looked has to look once more.
     pub just_left: bool,
 }
 
@@ -104,11 +104,11 @@ impl Leftovers {
         }
     }
 
-    /// Should whoever ends a transaction look here?
+    /// Should a thread that ends a transaction look here?
     #[inline(always)]
     pub fn are_waiting(&self) -> bool {
         // Relaxed: on a line that is rarely written. Ordered against the end of the transaction by
-        // `light`, partner: `heavy`, by whoever left something while that transaction ran.
+        // `light`, partner: `heavy`, by the thread that left something while that transaction ran.
         self.waiting.load(Ordering::Relaxed)
     }
 
@@ -129,6 +129,8 @@ impl Leftovers {
     /// After a change of a shelf, under its mutex.
     fn note(&self, index: usize, lists: &[VecDeque<Retired>; 2]) {
         for (which, list) in lists.iter().enumerate() {
+            // The stamp for `take_below`; the bit of the list only when it becomes empty, or is no longer, since all
+            // threads share that word.
             let stamp = list.front().map_or(u64::MAX, |first| first.stamp);
             let before = self.shelves[index].oldest_of(which);
             self.shelves[index].oldest[which].store(stamp, Ordering::Relaxed);
@@ -151,7 +153,7 @@ impl Leftovers {
             return false;
         }
         let own = by as usize % SHELVES;
-        // Where somebody takes something at this moment, or was stopped, any other will do.
+        // Where another thread takes something at this moment, or was stopped, any other shelf will do.
         let mut around = (own..SHELVES).chain(0..own);
         let free = around.find_map(|at| Some((at, self.shelves[at].lists.try_lock().ok()?)));
         let (at, mut lists) = free.unwrap_or_else(|| {
@@ -176,7 +178,7 @@ impl Leftovers {
         begins
     }
 
-    /// Takes away what was retired before `horizon`, as far as nobody else is at it.
+    /// Takes away what was retired before `horizon`, as far as no other thread is at it.
     pub fn take_below(&self, horizon: u64) -> Vec<Retired> {
         let mut taken = Vec::new();
         for (index, shelf) in self.shelves.iter().enumerate() {
@@ -218,7 +220,7 @@ impl Leftovers {
         self.missed.load(Ordering::Relaxed) && self.missed.swap(false, Ordering::Acquire)
     }
 
-    /// After a look: whoever ends a transaction need not look again, unless something is here that
+    /// After a look: a thread that ends a transaction need not look again, unless something is here that
     /// weighs; or the barrier is not `paid` that it will take when something begins to wait again.
     pub fn settle(&self, paid: impl FnOnce() -> bool) -> Settled {
         let cleared_late = planted(Fault::WaitingClearedAfterTheLook);
@@ -236,8 +238,8 @@ impl Leftovers {
             return Settled { waiting: false, just_left: false };
         }
         self.waiting.store(false, Ordering::Relaxed);
-        // Pairs with the fence in `leave`. Ours first: whoever leaves something sees the word cleared,
-        // and sets it. Theirs first: we see what was left.
+        // Pairs with the fence in `leave`. Ours first: a thread that leaves something sees the word
+        // cleared, and sets it. Theirs first: we see what was left.
         fence(Ordering::SeqCst);
         let just_left = self.weighs();
         if just_left {

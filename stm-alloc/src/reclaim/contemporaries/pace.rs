@@ -1,6 +1,6 @@
 //! How often a thread looks, and pays for barriers, while others hold what was retired.
 //!
-//! Where nobody holds anything, it looks whenever it has retired what weighs, and none of this counts.
+//! Where no thread holds anything, it looks whenever it has retired what weighs, and none of this counts.
 
 use contempo_sched::primitives::CHECKED;
 use std::cell::Cell;
@@ -52,8 +52,8 @@ impl Pace {
         self.early.set(true);
     }
 
-    /// Is a look worth it now, among so many threads? `waiting`: does something of those who have looked
-    /// before still wait?
+    /// Is a look worth it now, among so many threads? `waiting`: does something still wait
+    /// although threads have looked before?
     pub(super) fn allows_a_look(&self, waiting: bool, threads: usize) -> bool {
         if CHECKED {
             return !(waiting && self.early.get());
@@ -61,6 +61,8 @@ impl Pace {
         if threads <= FEW && !waiting {
             return true;
         }
+        // Reads the clock only after some transactions: more and more while looks are too early, fewer when one is
+        // allowed.
         if self.skipped.get() < self.skips.get() {
             self.skipped.set(self.skipped.get() + 1);
             return false;
@@ -90,6 +92,7 @@ impl Pace {
         if CHECKED {
             return true;
         }
+        // Earns one for each interval since the last; with all that may be saved up, only the time is kept.
         if self.credit.get() < MOST_BARRIERS {
             let now = Instant::now();
             let since = self.credited.get().unwrap_or(now);

@@ -5,7 +5,7 @@ use crate::reclaim::retired::{Block, Retired};
 use std::cell::{Cell, UnsafeCell};
 
 /// Retired blocks in order of their stamps: a vector whose consumed front is cut off now and then.
-/// Every method is short and calls nobody who could come back, so it may be used while destructors do.
+/// Every method is short and calls nothing that could come back, so it may be used while destructors do.
 #[derive(Debug)]
 pub(super) struct Queue {
     blocks: UnsafeCell<Vec<Retired>>,

@@ -16,7 +16,7 @@ impl<C: Clock> Reclaimer<C> {
     #[inline(always)]
     pub fn tidy(&self) -> bool {
         if self.collecting.get() {
-            return false; // A destructor's transaction: whoever runs it comes round to what it left.
+            return false; // A destructor's transaction: the collection that runs it comes round to what it left.
         }
         if self.free_at_once() { self.counts_a_look() } else { self.tidy_thoroughly() }
     }
@@ -25,6 +25,7 @@ impl<C: Clock> Reclaimer<C> {
     #[cold]
     #[inline(never)]
     fn tidy_thoroughly(&self) -> bool {
+        // A batch of plain blocks is always worth a look; what weighs, and what waits, as often as the pace allows.
         let batch = self.retired.len() >= self.batch_at.get();
         let weighty = self.weight.get() >= HEAVY;
         let mut waiting = !batch && self.domain.leftovers.are_waiting();
@@ -42,11 +43,12 @@ impl<C: Clock> Reclaimer<C> {
         if looks {
             waiting = self.collect_from(Idle::Overdue);
         }
+        // A considerate thread holds nothing back between transactions; nor does any while something waits.
         if self.considerate.get() > 0 {
             self.considerate.set(self.considerate.get() - 1);
             self.withdraw();
         } else if waiting {
-            self.withdraw(); // Those who look for it need no barrier for us.
+            self.withdraw(); // Threads that look for it need no barrier for us.
         }
         self.aim();
         if batch {
