@@ -1,5 +1,5 @@
 //! Software transactional memory: readers take no lock and never abort, writers decide by one
-//! word, and a thread that stops anywhere stops nobody.
+//! word, and a thread that stops anywhere stops no other.
 //!
 //! ```
 //! use contempo::{TVar, atomically};
@@ -16,7 +16,7 @@
 //!
 //! **Cells.** A [`TVar`] is a handle on a mutable cell: one pointer, cloned like an `Arc`. Put it
 //! into structs, values of other cells, closures, threads; into statics with [`static_tvar!`].
-//! Values are immutable: a write makes a new one, and who has a reference to the old one keeps it.
+//! Values are immutable: a write makes a new one, and a reader with a reference to the old one keeps it.
 //!
 //! **Transactions.** [`atomically`] runs a closure until it commits; [`Transaction::read`] gives a
 //! reference, [`write`](Transaction::write) and [`modify`](Transaction::modify) make new values.
@@ -44,10 +44,10 @@
 //! **Collections.** [`collections`] has a hash map, an ordered map, a vector and a queue; operations on
 //! different keys rarely conflict.
 //!
-//! **Contention.** Conflicting transactions take turns, and who has lost for long goes first; nothing
+//! **Contention.** Conflicting transactions take turns, and one that has lost for long goes first; nothing
 //! need be done for that. [`atomically_on`] declares the cells of a transaction that conflicts often;
-//! [`contention_report`] says which cells cause conflicts (name them with [`TVar::named`]) and who
-//! waits for whom; [`configure`] has the knobs.
+//! [`contention_report`] says which cells cause conflicts (name them with [`TVar::named`]) and which
+//! transaction waits for which; [`configure`] has the knobs.
 //!
 //! **What it costs.** A read is two loads and a log entry, a write a small block from the thread's
 //! cache; a commit draws one stamp from a shared clock. Old values are held until every transaction

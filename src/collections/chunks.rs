@@ -46,6 +46,7 @@ pub(crate) fn get<'a, N: Chunked, R: Read<'a, N>>(
     mut index: usize,
     how: Use,
 ) -> Result<Option<Place<'a, N>>, R::Error> {
+    // All nodes left of the right edge are full: at each level the index says which child, and what is left of it.
     let mut above = None;
     let mut node = at.node(top, how)?;
     for level in (1..=at.level(node)?).rev() {
@@ -80,6 +81,7 @@ struct Edge<'a, N: Nodes> {
     chunk: N::Leaf<'a>,
 }
 
+/// Goes down the last child of each node.
 fn edge<'a, N: Chunked, R: Read<'a, N>>(top: &N::Link, at: &R) -> Result<Edge<'a, N>, R::Error> {
     let mut above = Vec::new();
     let mut node = at.node(top, Use::UntilWritten)?;
@@ -96,6 +98,7 @@ fn edge<'a, N: Chunked, R: Read<'a, N>>(top: &N::Link, at: &R) -> Result<Edge<'a
 impl<N: Chunked> Edge<'_, N> {
     /// How many items there are.
     fn count(&self) -> usize {
+        // Left of the edge, at each level, are as many full nodes as the row says.
         let levels = (0..self.above.len() as u32).rev();
         let full =
             levels.zip(&self.above).map(|(level, step)| step.row.saturating_mul(full::<N>(level)));
@@ -119,6 +122,7 @@ pub(crate) fn push<N: Chunked>(
     let edge = edge::<N, _>(top, tx)?;
     let index = edge.count();
     let Edge { mut above, chunk } = edge;
+    // Most often there is room in the last chunk.
     if chunk.len() < N::CHUNK {
         let mut rows = chunk.to_vec();
         rows.push(item);
@@ -154,10 +158,13 @@ pub(crate) fn pop<N: Chunked>(
     let Edge { mut above, chunk } = edge::<N, _>(top, tx)?;
     let mut rows = chunk.to_vec();
     let Some(item) = rows.pop() else { return Ok(None) };
+    // Most often the chunk has more. The top may be empty, and stays.
     if !rows.is_empty() || above.is_empty() {
         N::write_leaf(tx, &below::<N>(top, &above), rows)?;
         return Ok(Some(item));
     }
+    // The chunk is empty and goes, and so does each node above it that had no other child. If the top is left with one
+    // child, that one's content takes its place: the tree is a level lower.
     N::free(tx, &below::<N>(top, &above))?;
     let mut level = 0;
     while let Some(Step { inner, .. }) = above.pop() {
@@ -211,11 +218,13 @@ impl<'a, N: Chunked, R: Read<'a, N>> Items<'_, 'a, R, N> {
     fn step(&mut self) -> Result<Option<Item<'a, N>>, R::Error> {
         // The loop may have changed the chunk, or the way to it.
         let last = self.last.take().filter(|_| !R::REENTERED);
+        // The next row of the same chunk needs no way down.
         let known = last
             .filter(|last| last.row + 1 < last.chunk.len())
             .map(|last| Place { row: last.row + 1, ..last });
         let place = match known {
             Some(place) => place,
+            // Else down from the top. Each chunk is to be come to once: a damaged region may lead in a cycle.
             None => match get::<N, R>(&self.top, self.at, self.next, Use::Lasting)? {
                 Some(place)
                     if place.row == 0 && !N::pass(&mut self.passed, place.link(&self.top)) =>

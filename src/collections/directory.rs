@@ -20,7 +20,7 @@
 //!
 //! `level` says from which depth to look for that bucket downwards, parent by parent, to the first
 //! that is born. It is a plain atomic, not a cell: if it is too high, a few unborn buckets are
-//! passed; if it is too low (somebody has grown the map since it was read), the first born bucket
+//! passed; if it is too low (another thread has grown the map since it was read), the first born bucket
 //! is too deep to hold the hash and says how deep to look instead. Changing it changes no bucket, so
 //! it conflicts with nothing and need not be undone when a transaction is; insertions then split
 //! the buckets that they write anyway, and removals merge some around the one that they write.
@@ -31,7 +31,7 @@
 //! # Cells are made on demand
 //!
 //! A cell that was never written holds what it was made with, in every snapshot, so making one is
-//! no effect either: cells are made in chunks by whoever needs them first, without waiting
+//! no effect either: cells are made in chunks by the thread that needs them first, without waiting
 //! (`OnceBox`: if two make the same chunk, one is thrown away).
 
 use super::bucket::Bucket;

@@ -80,7 +80,7 @@ type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 ///
 /// # Hashing
 ///
-/// With the default [`RandomState`](std::hash::RandomState) nobody can choose keys that collide. With
+/// With the default [`RandomState`](std::hash::RandomState) keys that collide cannot be chosen. With
 /// another hasher the lowest bits should be well mixed; colliding keys share a bucket, and cost linear
 /// time. ([Under a checker](crate::checking) the default has no random keys: every execution hashes alike.)
 pub struct TMap<K: Send + Sync + 'static, V: Send + Sync + 'static, S = RandomState> {

@@ -123,6 +123,7 @@ where
     N::Order: Borrow<Q>,
 {
     loop {
+        // Down from the top: each inner node, and the row by which it was left.
         let mut above = Vec::new();
         let mut node = at.node(top, Use::UntilWritten)?;
         let mut level = at.level(node)?;
@@ -133,6 +134,7 @@ where
             node = at.child(top, inner, row, Use::UntilWritten)?;
             level -= 1;
         }
+        // Comparisons ran until here. If they may have used the map, the way is gone over once more, without any.
         let found = in_leaf::<N, Q>(at.leaf(node)?, key);
         if !R::REENTERED || is_current(top, at, &above, N::mark(node))? {
             return Ok(Path { above, found });
@@ -164,11 +166,13 @@ pub(crate) fn add<N: Keyed>(
     path: Path<'_, N>,
     entry: N::Entry,
 ) -> Result<(), N::Interrupt> {
+    // At the very end of the tree a full node is left full (module docs).
     let Path { mut above, found: Found { leaf, row, .. } } = path;
     let mut rows = leaf.to_vec();
     let at_the_end = row == rows.len() && above.iter().all(|step| step.row + 1 == step.inner.len());
     rows.insert(row, entry);
     let mut new = store::<N, Leaves>(top, tx, &above, 0, rows, at_the_end)?;
+    // As long as a node was split, the new one is entered above, beside the one that it comes from.
     let mut level = 0;
     while let Some(child) = new {
         // The top never gives a new node beside itself.
@@ -278,6 +282,8 @@ where
     N::Order: Borrow<Q>,
 {
     for _ in 0..tries::<N>() {
+        // To the leaf where the edge would be. The row after the one taken, at the lowest level that has such a row, is
+        // where the next leaf begins.
         let mut next = None;
         // A loop around an iterator keeps the leaf while the transaction writes.
         let leaf = descend(top, at, Use::Lasting, |inner| {
@@ -294,6 +300,7 @@ where
         if row < leaf.len() {
             return Ok(Some((leaf, row)));
         }
+        // The leaf has nothing from the edge on: then the next leaf's first entry, if there is a next leaf.
         match next {
             Some(next) => from = next,
             None => return Ok(None),
@@ -312,6 +319,8 @@ where
     N::Order: Borrow<Q>,
 {
     for _ in 0..tries::<N>() {
+        // To the leaf where the edge would be. The last row on the way that is not a first one is where that leaf
+        // begins: what comes before it is in the leaf before.
         let mut here = None;
         let leaf = descend(top, at, Use::Lasting, |inner| {
             let row = child_row::<N>(inner, |least| to.is_left_by(least));

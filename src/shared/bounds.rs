@@ -31,7 +31,7 @@ impl Shared {
     /// # let shared = Shared::create(&path, &Options::new())?;
     /// let inbox = shared.root("inbox", 0_u64)?;
     /// let mail = shared.builder().timeout(Duration::from_millis(5)).run(|tx| match tx.read(inbox)? {
-    ///     0 => tx.retry(), // nobody ever writes
+    ///     0 => tx.retry(), // no thread ever writes
     ///     mail => Ok(mail),
     /// });
     /// assert!(matches!(mail, Err(TransactionError::Exhausted(Exhausted::Deadline { .. }))));

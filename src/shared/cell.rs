@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 /// A handle on a cell of a region. It means the same in every process, and may lie in a region itself.
 ///
 /// Copying it copies the handle; the cell lives until it is freed
-/// ([`Transaction::free`](crate::shared::Transaction::free)), and whoever uses it after that gets an error.
+/// ([`Transaction::free`](crate::shared::Transaction::free)), and a transaction that uses it after that gets an error.
 #[repr(C)]
 pub struct Cell<T: ?Sized> {
     pub(crate) handle: u64,
@@ -147,9 +147,9 @@ mod sealed {
 /// }
 /// ```
 ///
-/// Any bits in a region are a value of plain data, whoever wrote them. That nobody changes them while they are
+/// Any bits in a region are a value of plain data, whichever process wrote them. That none changes them while they are
 /// read rests on the processes that map the region: they follow the protocol, which never changes a value in
-/// place. (Whoever may write to the file can do otherwise: see `docs/regions.md`, "What is trusted".) Pointers
+/// place. (A program that may write to the file can do otherwise: see `docs/regions.md`, "What is trusted".) Pointers
 /// and references are not plain data, as they mean nothing to another process; handles ([`Cell`]) are.
 ///
 /// ```compile_fail

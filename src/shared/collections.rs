@@ -3,12 +3,12 @@
 //! They use the public interface of transactions only. What only reads takes a transaction or a snapshot
 //! ([`Reader`](crate::shared::Reader)).
 //!
-//! | | is | grows | who conflicts |
+//! | | is | grows | what conflicts |
 //! | --- | --- | --- | --- |
 //! | [`Map`] | a hash map | by splitting buckets | work on the same bucket |
 //! | [`OrderedMap`] | a B+ tree | by splitting nodes | work on neighbouring keys |
 //! | [`Vector`] | chunks under a tree | by chunks | work on the same chunk |
-//! | [`Queue`] | a linked list | by nodes | all who push; all who pop |
+//! | [`Queue`] | a linked list | by nodes | two pushes; two pops |
 //!
 //! All are handles of 16 bytes (a `Queue`: 32), plain data themselves: a root names one, and any value can hold one.
 

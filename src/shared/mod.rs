@@ -22,8 +22,8 @@
 //! ```
 //!
 //! **A process may be killed at any instruction.** A transaction of its that was not decided has never
-//! been; one that was is finished by whoever meets it. Nobody waits for the dead, and what they held is
-//! taken back: their slots, announcements and blocks. A process that is merely stopped keeps what is its
+//! been; one that was is finished by the first transaction that meets it. No process waits for the dead, and what they
+//! held is taken back: their slots, announcements and blocks. A process that is merely stopped keeps what is its
 //! own; its undecided transaction may be aborted, and fails when it goes on.
 //!
 //! **Cells** ([`Cell`]) are handles of 16 bytes that mean the same in every process and may lie in values

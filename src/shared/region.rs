@@ -70,7 +70,7 @@ impl Options {
     }
 }
 
-/// Where the liveness file of the region at `path` lies: beside it. It tells who is alive; without it, or
+/// Where the liveness file of the region at `path` lies: beside it. It tells which processes live; without it, or
 /// with another, the region cannot be opened.
 ///
 /// ```
@@ -98,7 +98,7 @@ impl Shared {
     /// Makes a region in a new file at `path`, and its liveness file beside it, if there is none. On a `tmpfs`
     /// (`/dev/shm`) it is memory, and is gone when the machine stops.
     ///
-    /// Nobody sees a region that is not complete. Of several who make one at the same place, one wins.
+    /// No process sees a region that is not complete. Of several that make one at the same place, one wins.
     ///
     /// # Errors
     /// [`OpenError`] if there is such a file already ([`AlreadyExists`](std::io::ErrorKind::AlreadyExists)), or the
@@ -123,7 +123,7 @@ impl Shared {
     ///
     /// # Errors
     /// [`OpenError`] if the file is not a region that this program can use; it is left as it is. Also one that was cut
-    /// off while nobody had it open ([`Truncated`](crate::shared::Unusable::Truncated)).
+    /// off while no process had it open ([`Truncated`](crate::shared::Unusable::Truncated)).
     ///
     /// ```
     /// use contempo::shared::{Options, Shared};
@@ -178,8 +178,8 @@ impl Shared {
         opened
     }
 
-    /// Removes the region at `path` and its liveness file, in a way that fits with others who make one there, or
-    /// remove it, at the same time. Processes that are attached go on with it, and nobody else finds it. Also one that
+    /// Removes the region at `path` and its liveness file, in a way that fits with processes that make one there,
+    /// or remove it, at the same time. Processes that are attached go on with it, and no other finds it. Also one that
     /// is damaged, or of another version: what counts is that the file begins as regions do.
     ///
     /// # Errors
@@ -194,7 +194,7 @@ impl Shared {
     /// let shared = Shared::create(&path, &Options::new())?;
     /// Shared::remove(&path)?;
     /// assert!(!path.exists() && !contempo::shared::liveness_path(&path).exists());
-    /// shared.root("cell", 1_u64)?; // it is there for who has it
+    /// shared.root("cell", 1_u64)?; // it is there for a process that has it open
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove(path: impl AsRef<Path>) -> Result<(), OpenError> {
@@ -342,7 +342,7 @@ impl Shared {
     /// # let path = std::env::temp_dir().join(format!("contempo-doc-reap-{}", std::process::id()));
     /// # let _ = std::fs::remove_file(&path);
     /// # let shared = Shared::create(&path, &Options::new())?;
-    /// assert_eq!(shared.reap()?.slots, 0); // nobody has died
+    /// assert_eq!(shared.reap()?.slots, 0); // no process has died
     /// # std::fs::remove_file(&path)?;
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -380,10 +380,10 @@ impl Shared {
         })
     }
 
-    /// Checks every block of the region, and changes nothing. What processes have left that died, and nobody has
-    /// cleared up, is judged as it will be after that; the report says how much that is. It also says how many threads
-    /// were at work: while there are any, what one is just doing may show as a problem. Takes as long as to look at
-    /// every block, and some milliseconds more if something looks wrong while others are at work.
+    /// Checks every block of the region, and changes nothing. What dead processes have left, and no
+    /// recovery has taken back yet, is judged as it will be after recovery; the report says how much that is. It also
+    /// says how many threads were at work: while there are any, what one is just doing may show as a problem. Takes as
+    /// long as to look at every block, and some milliseconds more if something looks wrong while others are at work.
     ///
     /// ```
     /// use contempo::shared::{Options, Shared};
@@ -400,7 +400,7 @@ impl Shared {
         verify::verify(&self.domain)
     }
 
-    /// Who is attached, and what they hold.
+    /// Which processes are attached, and what they hold.
     ///
     /// ```
     /// use contempo::shared::{Options, Shared};

@@ -388,7 +388,7 @@ impl Shared {
     }
 
     /// Removes a root, of whatever type, and frees its content: the cell, or all cells of the collection. False if
-    /// there is no root of this name. Who still has a handle of it gets
+    /// there is no root of this name. A process that still has a handle of it gets
     /// [`NoSuchCell`](TransactionError::NoSuchCell) from then on.
     ///
     /// Handles *in* its values are not followed: cells and collections that a value names stay, and are lost if nothing

@@ -197,7 +197,7 @@ impl<'tx> Transaction<'tx> {
         Ok(Cell::new(self.session.create(value.bytes())?.bits(), self.region))
     }
 
-    /// Frees a cell when this transaction commits. Whoever uses it after that gets
+    /// Frees a cell when this transaction commits. A transaction that uses it after that gets
     /// [`NoSuchCell`](crate::shared::TransactionError::NoSuchCell).
     ///
     /// # Errors

@@ -122,12 +122,14 @@ pub(super) fn store<N: Keyed, C: Kind<N>>(
         C::write(tx, &below::<N>(top, above), level, rows)?;
         return Ok(None);
     }
+    // Too many: the upper part becomes a new node, which the caller enters above.
     let upper = rows.split_off(if at_the_end { rows.len() - 2 } else { rows.len() / 2 });
     let new = (C::key(&upper[0]), C::make(tx, level, upper)?);
     if !above.is_empty() {
         C::write(tx, &below::<N>(top, above), level, rows)?;
         return Ok(Some(new));
     }
+    // The top has nothing above it: it stays the same cell, and gets both parts as its children, one level higher.
     if level == N::MOST_LEVELS {
         return Err(tx.damaged());
     }
@@ -143,11 +145,14 @@ pub(super) fn mend<N: Keyed>(
     mut above: Vec<Step<'_, N>>,
     rows: Vec<N::Entry>,
 ) -> Result<(), N::Interrupt> {
+    // The leaf has enough, or no neighbour that it could share with: that is all.
     let few = rows.len() < <Leaves as Kind<N>>::FEW;
     if !few || above.last().is_none_or(|parent| parent.inner.len() < 2) {
         return N::write_leaf(tx, &below::<N>(top, &above), rows);
     }
     let Some(parent) = above.pop() else { return Ok(()) };
+    // Else its parent may have one child less, and may be too small itself: up, until a node has enough. Each is
+    // written once, with what it has in the end.
     let mut rows = even_out::<N, Leaves>(top, tx, &parent, 0, rows)?;
     for level in 1.. {
         if above.is_empty() {
@@ -185,6 +190,7 @@ fn even_out<N: Keyed, C: Kind<N>>(
     level: u32,
     rows: Vec<C::Row>,
 ) -> Result<Vec<Child<N>>, N::Interrupt> {
+    // With the neighbour on the right if this is the first child, else with that on the left.
     let row = parent.row;
     let right = row.max(1); // Of the two neighbours; the other is one less.
     let mut siblings = parent.inner.to_vec();
@@ -194,6 +200,8 @@ fn even_out<N: Keyed, C: Kind<N>>(
     let others = C::rows(tx, others, level)?;
     let (mut both, more) = if row < right { (rows, others) } else { (others, rows) };
     both.extend(more);
+    // One node if there is room to spare, so that it is not split again at once: the left one stays. Else each gets
+    // half, and the parent knows the right one by its new first key.
     if both.len() <= C::MOST - C::MOST / 4 {
         C::write(tx, &link(right - 1, &siblings), level, both)?;
         let (_, gone) = siblings.remove(right);

@@ -1,6 +1,6 @@
 //! Lists that are cycles.
 
-/// Tells whoever follows a list of handles that it is a cycle, which no collection makes. (Brent's
+/// Tells a reader that follows a list of handles that it is a cycle, which no collection makes. (Brent's
 /// algorithm: it keeps the handle after 1, 2, 4, 8, … steps, and so comes there again if it ever does.)
 #[derive(Debug, Default)]
 pub(crate) struct Cycle {

@@ -84,8 +84,8 @@ use walk::Walk;
 ///
 /// # Hashing
 ///
-/// SipHash-1-3, with the region's own random number as a key: the same in every process and version. Who does
-/// not know that number cannot choose keys that collide.
+/// SipHash-1-3, with the region's own random number as a key: the same in every process and version. Without
+/// that number, keys that collide cannot be chosen.
 #[repr(transparent)]
 pub struct Map<K, V> {
     top: Node,

@@ -54,7 +54,7 @@ use std::ops::{Bound, RangeBounds};
 ///
 /// Two transactions that both write conflict through a map if one changes a *leaf* that the other has read or
 /// changed: so if they work on neighbouring keys. A leaf that is split, or taken together with another, also
-/// changes the node above it, which everybody has read who has been below that.
+/// changes the node above it, which each transaction has read that has been below that.
 #[repr(transparent)]
 pub struct OrderedMap<K, V> {
     top: Node,

@@ -41,8 +41,8 @@ use std::marker::PhantomData;
 /// # Conflicts
 ///
 /// Two transactions that both write conflict through a vector if one changes a *chunk* that the other has read
-/// or changed. Who pushes or pops changes the last chunk; once in a chunk it also changes the node above it,
-/// which everybody has read who was at one of that node's chunks.
+/// or changed. A push or a pop changes the last chunk; once in a chunk it also changes the node above it,
+/// which each transaction has read that was at one of that node's chunks.
 #[repr(transparent)]
 pub struct Vector<T> {
     top: Node,

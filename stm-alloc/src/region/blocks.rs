@@ -207,8 +207,8 @@ impl SlotHeap {
         }
         let offset = at.addr() - self.map.base().addr();
         let Some(superblock) = Superblock::at(&self.map, offset) else { return true };
-        // It goes into the cache if the superblock is ours: only we make it so, and only we give it up. Else, and while we
-        // owe the reserve something, it becomes a hint, for the owner or for what it was given back for.
+        // It goes into the cache if the superblock is ours: only we make it so, and only we give it up. Else, and while
+        // we owe the reserve something, it becomes a hint, for the owner or for what it was given back for.
         let state = superblock.state();
         match state.class() {
             Some(class) if state.owner() == Some(self.epoch.get()) && !self.short.get() => {

@@ -38,6 +38,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
             if at_the_bottom { (bits, 0) } else { (bits - NODE_BITS, bucket.depth()) };
         // A bucket has 64 entries at most.
         let all = 0..bucket.len();
+        // A bit for each entry: has its hash the bit by which the bucket is split?
         let high = all.clone().fold(0_u64, |high, entry| {
             let hash = self.hash(&bucket.key(entry));
             high | (hash >> (begin + depth) & 1) << entry
@@ -47,20 +48,26 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
             gather(depth + 1, them.clone().count(), them.map(|entry| (bucket, entry)))
         };
         let (low, high) = (gathered(0), gathered(1));
+        // With a node above that has bits left, that one gets another child; else a new node takes the bucket's place.
         let above = match place.above {
             Some((node, children)) if !at_the_bottom => Some((node, children.to_vec())),
             _ => None,
         };
         let high = tx.create(&high[..])?.to_bits()[0];
+        // At the bottom: the bucket's cell becomes a node of two children.
         let Some((above, mut children)) = above else {
             let low = tx.create(&low[..])?.to_bits()[0];
             tx.write(cell, &node(&[low, high])[..])?;
             return Ok(true);
         };
+        // Else the lower half stays in the bucket's cell. A node with as many children as the old depth tells apart is
+        // doubled.
         tx.write(cell, &low[..])?;
         if children.len() == 1 << depth {
             children.extend_from_within(..);
         }
+        // The bucket was the child of all places that agree in its depth; those that have the new bit lead to the upper
+        // half.
         let part = hash >> begin;
         let own = cell.to_bits()[0];
         if places(part, depth, children.len()).any(|at| children[at] != own) {
@@ -84,12 +91,14 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
         if !place.makes_sense() {
             return Err(tx.damaged());
         }
+        // Only a bucket below a node, with few entries and none that follows it, is made one with another.
         let Place { cell, bucket, bits, above } = place;
         let Some((parent, children)) = above else { return Ok(false) };
         let (depth, most) = (bucket.depth(), Sizes::<K, V>::MOST);
         if bucket.len() > most / 4 || bucket.next() != 0 {
             return Ok(false);
         }
+        // The other one differs in the last bit of the depth. It may have been split further, or be a node: then not.
         let part = hash >> (bits - NODE_BITS);
         let other = child(cell, children.of(part ^ 1 << (depth - 1)));
         if other == cell {
@@ -119,6 +128,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
             tx.free(other)?;
             return Ok(true);
         }
+        // Else all places of both lead to this one, with one bit less. A node whose halves are the same is halved.
         let both = gathered(depth - 1);
         let mut children = children.to_vec();
         places(part, depth - 1, children.len()).for_each(|at| children[at] = cell.to_bits()[0]);
@@ -156,6 +166,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
         Ok(list)
     }
 
+    /// The value of `key`, where no bit of its hash is left: in one of a list of buckets.
     #[cold]
     pub(super) fn get_listed<'a>(
         &self,
@@ -168,6 +179,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
         Ok(found.map(|(bucket, entry)| bucket.value(entry)))
     }
 
+    /// Sets the value of `key` in such a list; returns what it was. Of the buckets only the first is filled.
     #[cold]
     pub(super) fn insert_listed(
         &self,
@@ -198,6 +210,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
         Ok(None)
     }
 
+    /// Removes `key` from such a list; returns its value. A bucket that becomes empty goes, but the first.
     #[cold]
     pub(super) fn remove_listed(
         &self,
