@@ -1,4 +1,4 @@
-//! Who runs and who waits: the scheduling half of contempo.
+//! Which threads run and which wait: the scheduling half of contempo.
 //!
 //! This crate knows nothing about cells, values or memory. It provides what transactions are
 //! scheduled *by*. Its rooms, from the bottom up (a room uses only those above it in this list):

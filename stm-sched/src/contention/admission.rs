@@ -1,9 +1,9 @@
 //! How a transaction that declares its cells goes about it.
 //!
 //! To reserve a cell costs two compare-and-swaps, and what is reserved turns others away for as long as the
-//! transaction runs. Where nobody interferes that is in vain, and where somebody does, one attempt without reservations
+//! transaction runs. Where no other interferes that is in vain, and where one does, one attempt without reservations
 //! costs less than to have none: so a declared transaction reserves after its first failure. From then on it works
-//! on what nobody changes, and need not look at each access whether it still has it.
+//! on what no other changes, and need not look at each access whether it still has it.
 
 use crate::primitives::CHECKED;
 use std::cell::Cell;

@@ -197,7 +197,7 @@ mod tests {
 
     const KEY: usize = 64;
 
-    /// A table with this many slots taken, and queues in which nobody waits.
+    /// A table with this many slots taken, and queues in which no thread waits.
     fn world<const WAITERS: usize>() -> (DescriptorTable, Queues, [u32; WAITERS]) {
         let table = DescriptorTable::new();
         let slots = [(); WAITERS].map(|()| table.take().unwrap().0);

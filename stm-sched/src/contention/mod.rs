@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`policy`] | what to do about a conflict: a small value in, a verdict out |
 //! | [`settings`] | the knobs of a domain's scheduling |
-//! | [`turns`] | whose reservations count, and which transaction is older |
+//! | [`turns`] | which reservations count, and which transaction is older |
 //! | [`lock_queue`] | which threads wait for which lock |
 //! | [`ticket_queue`] | the same between processes |
 //! | [`admission`] | whether a transaction that declares its cells reserves them at once |

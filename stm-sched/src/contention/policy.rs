@@ -2,10 +2,10 @@
 //!
 //! | policy | when a claim is in the way | after a failed attempt | from |
 //! | --- | --- | --- | --- |
-//! | [`Turns`](Policy::Turns) | spin; then whoever escalates and is older goes on | again; then queue, then escalate | this project |
+//! | [`Turns`](Policy::Turns) | spin; then the one that escalates and is older goes on | again; then queue, then escalate | this project |
 //! | [`Timid`](Policy::Timid) | spin; then give back | back off, at random, longer and longer | TL2's default; Scherer and Scott's Polite |
 //! | [`Greedy`](Policy::Greedy) | the older goes on at once | again after a pause | Guerraoui, Herlihy and Pochon, PODC 2005 |
-//! | [`Karma`](Policy::Karma) | who has lost more work goes on; the other after as many tries as it lacks | again after a pause | Scherer and Scott, PODC 2005 |
+//! | [`Karma`](Policy::Karma) | the one that has lost more work goes on; the other after as many tries as it lacks | again after a pause | Scherer and Scott, PODC 2005 |
 //!
 //! The last three are there to be compared with. They know no queues and no reservations. (Greedy and
 //! Karma here count from the first *failed* attempt: a transaction that has not failed reads no clock
@@ -20,14 +20,14 @@ use crate::words::Rank;
 #[non_exhaustive]
 pub enum Policy {
     /// Conflicting transactions take turns: losers queue and let others pass for a while, the older
-    /// escalates. Nobody starves.
+    /// escalates. None starves.
     #[default]
     Turns,
     /// Losers back off for random times that grow. For comparison; long transactions starve.
     Timid,
     /// The older wins at once. For comparison.
     Greedy,
-    /// Whoever has lost more work wins. For comparison.
+    /// The transaction that has lost more work wins. For comparison.
     Karma,
 }
 

@@ -63,18 +63,18 @@ pub struct Waiter {
     pub waited: Duration,
 }
 
-/// Which cells cause conflicts, and who waits for whom. A momentary, slightly inconsistent view.
+/// Which cells cause conflicts, and which thread waits for which. A momentary, slightly inconsistent view.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct ContentionReport {
     /// The cells with the most failed attempts first.
     pub cells: Vec<ContendedCell>,
-    /// Who waits now, the longest first.
+    /// The threads that wait now, the longest first.
     pub waiters: Vec<Waiter>,
 }
 
 impl ContentionReport {
-    /// The `most` cells with the most failed attempts, and everyone who waits. Linear in the number of
+    /// The `most` cells with the most failed attempts, and each thread that waits. Linear in the number of
     /// threads.
     pub fn new(table: &DescriptorTable, names: &Names, most: usize) -> Self {
         let name = |key: usize| names.get(key).unwrap_or_else(|| format!("{key:#x}"));
@@ -108,7 +108,7 @@ impl ContentionReport {
         ContentionReport { cells: cells.collect(), waiters }
     }
 
-    /// Forgets what has happened so far; who waits goes on waiting.
+    /// Forgets what has happened so far; threads that wait go on waiting.
     pub fn reset(table: &DescriptorTable) {
         for (_, descriptor) in table.scan() {
             descriptor.conflicts.cells().clear();

@@ -13,10 +13,10 @@ pub struct Settings {
     /// How conflicts are settled.
     pub policy: Policy,
     /// How long after its first failed attempt a transaction begins to escalate: to reserve what it
-    /// touches, so that whoever is younger gives way.
+    /// touches, so that younger transactions give way.
     pub escalate_after: Duration,
     /// How long the first in a queue lets others pass before it escalates. Longer is better for
-    /// throughput (whoever has the cell keeps it hot), shorter is better for latency.
+    /// throughput (the thread that has the cell keeps it hot), shorter is better for latency.
     pub slice: Duration,
     /// How long a transaction that escalates is respected without a sign of life (an access, or an
     /// attempt). Longer for the rest of a transaction that has come to its next access too late: by twice the time by
@@ -28,9 +28,9 @@ pub struct Settings {
     /// reserved holds both up for a grace period at each conflict, and for sixteen at most.
     pub grace: Duration,
     /// How long a thread that writes runs before it gives the processor away, between two
-    /// transactions, to whoever waits for it; zero: never. Longer, but at most 2 ms if this is less,
-    /// while it shares its core with somebody who does not. Should be shorter than the system's time
-    /// slice: whoever is descheduled inside a transaction holds back the memory of what others replace
+    /// transactions, to a thread that waits for it; zero: never. Longer, but at most 2 ms if this is less,
+    /// while it shares its core with one that does not. Should be shorter than the system's time
+    /// slice: a thread that is descheduled inside a transaction holds back the memory of what others replace
     /// meanwhile ([`quantum`](crate::contention::yielding)).
     pub quantum: Duration,
 }

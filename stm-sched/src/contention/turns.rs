@@ -1,12 +1,12 @@
-//! Turns: whose reservations count, and who is older.
+//! Turns: which reservations count, and which transaction is older.
 //!
 //! A transaction that has lost for too long *escalates*: it reserves every cell that it touches, by
-//! putting a reference to its turn into the cell's lock pointer, and whoever is younger gives way.
+//! putting a reference to its turn into the cell's lock pointer, and younger transactions give way.
 //! Whether a reservation counts is not written in the cell but in the one turn word of the
 //! descriptor that it names. So to take back all reservations of a turn, by their owner at its end,
-//! by an older transaction, or by whoever finds that the owner shows no sign of life, is one store or
-//! one compare-and-swap; lock pointers that still name it are stale, and are cleared by whoever meets
-//! them.
+//! by an older transaction, or by a waiter that finds that the owner shows no sign of life, is one store or
+//! one compare-and-swap; lock pointers that still name it are stale, and are cleared by the next
+//! thread that meets them.
 
 use crate::contention::policy::{Grace, grace_needed};
 use crate::descriptor::Descriptor;
@@ -26,8 +26,8 @@ impl Descriptor {
     pub fn next_turn(&self, phase: TurnPhase) -> TurnWord {
         let current = self.turn.load(Ordering::Relaxed);
         let next = TurnWord::new(current.next_ticket(), phase);
-        // SeqCst, partner: the load in `escalating`: who escalates stores this and then looks at the
-        // cell's value; who claims swaps that value and then looks here.
+        // SeqCst, partner: the load in `escalating`: a transaction that escalates stores this and then looks at
+        // the cell's value; one that claims swaps that value and then looks here.
         self.turn.store(next, Ordering::SeqCst);
         next
     }
@@ -35,14 +35,14 @@ impl Descriptor {
     /// Ends the turn.
     pub fn end_turn(&self) {
         let current = self.turn.load(Ordering::Relaxed);
-        // Release: what was done under the turn happens before what is done by those who see that it
-        // has ended.
+        // Release: what was done under the turn happens before what is done by threads that see that
+        // it has ended.
         self.turn.store(current.with_phase(TurnPhase::Idle), Ordering::Release);
     }
 
     /// A transaction begins to have bad luck: nothing is known about the grace that it needs.
     pub fn reset_grace(&self) {
-        // Relaxed, both: policy. What is out of date makes somebody wait for the wrong time, once.
+        // Relaxed, both: policy. What is out of date makes a thread wait for the wrong time, once.
         self.grace.store(0, Ordering::Relaxed);
         self.revoked_at.store(0, Ordering::Relaxed);
     }
@@ -50,7 +50,7 @@ impl Descriptor {
     /// An attempt of this thread's has failed at `now`, and its turn has not been ended yet. If others have revoked it
     /// for want of a sign of life, it needs a longer grace.
     pub fn lengthen_grace(&self, grace: Grace, now: u64) {
-        // SeqCst, partner: `advance_turn` of whoever revokes it, which comes after the store of `revoked_at`.
+        // SeqCst, partner: `advance_turn` of the thread that revokes it, which comes after the store of `revoked_at`.
         if self.turn.load(Ordering::SeqCst).phase() != TurnPhase::Revoked {
             return;
         }
@@ -78,7 +78,7 @@ impl Descriptor {
     }
 }
 
-/// The rank of whoever escalates by this reservation, if it is in force.
+/// The rank of the transaction that escalates by this reservation, if it is in force.
 pub fn escalating(table: &impl Descriptors, reservation: Reservation) -> Option<Rank> {
     let descriptor = table.descriptor(reservation.slot);
     // SeqCst: see `next_turn`.
@@ -96,7 +96,7 @@ pub fn revoke(table: &impl Descriptors, reservation: Reservation) -> bool {
 /// As [`revoke`], at `now`, since its owner has given no sign of life.
 pub fn revoke_silent(table: &impl Descriptors, reservation: Reservation, now: u64) -> bool {
     // Relaxed: released by the swap in `revoke`. Should that fail, then the turn has ended, and this says too late a
-    // time to whoever revokes the next one.
+    // time to the thread that revokes the next one.
     table.descriptor(reservation.slot).revoked_at.store(now, Ordering::Relaxed);
     revoke(table, reservation)
 }

@@ -1,21 +1,21 @@
 //! Giving the processor away between two transactions, before the system takes it away inside one.
 //!
-//! Whoever is descheduled inside a transaction remains a contemporary of all that commits until it
+//! A thread that is descheduled inside a transaction remains a contemporary of all that commits until it
 //! runs again: nothing that is replaced meanwhile is freed, and the others write to memory that is
 //! not in their caches. With more threads than cores the system does that at the ticks of its clock
 //! to a thread that has run for its time, and to one that runs transactions only, nearly always
 //! inside one. So threads that write look at the clock now and then, between transactions, and yield
-//! when they have run for a *quantum*, which is far shorter than the system's time slice. If nobody
-//! else wants the processor, that costs a system call, some hundreds of nanoseconds.
+//! when they have run for a *quantum*, which is far shorter than the system's time slice. If no
+//! other thread wants the processor, that costs a system call, some hundreds of nanoseconds.
 //!
-//! Who yields to somebody who does not loses: the system takes a yield for a slice that was used up
+//! A thread that yields to one that does not loses: the system takes a yield for a slice that was used up
 //! (measured: a thread that yields every 200 µs gets 12 % of a core that it shares with one that never
 //! does). So a thread counts how often the others on its processor have given it away while it was
 //! away itself. If they have kept it for long, it yields less and less often, down to once in
 //! 2 ms, which costs nothing against such a neighbour; and as often as before once they do as
 //! it does.
 
-// Not part of the protocol: when a thread yields decides nothing but who runs.
+// Not part of the protocol: when a thread yields decides nothing but which thread runs.
 
 use crate::primitives::time;
 use crate::primitives::{CHECKED, thread};
@@ -24,13 +24,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The longest quantum in nanoseconds: below the time slice of Linux, which is 2.8 ms or more.
 const LONGEST: u64 = 2_000_000;
-/// Quanta that another may keep the processor, on average, and still counts as one who yields; but not
+/// Quanta that another may keep the processor, on average, and still counts as one that yields; but not
 /// for longer than [`KEPT`].
 const LENIENCE: u64 = 5;
-/// Nanoseconds after which who keeps the processor does not yield: less than a time slice.
+/// Nanoseconds after which a thread that keeps the processor does not yield: less than a time slice.
 const KEPT: u64 = 2_500_000;
-/// The part of a quantum by which it becomes shorter again. Slowly: a thread that yields to somebody who
-/// does not often gets the processor back at once, until the system finds that it has had its share.
+/// The part of a quantum by which it becomes shorter again. Slowly: a thread that yields to one that
+/// does not, often gets the processor back at once, until the system finds that it has had its share.
 const RECOVERY: u64 = 16;
 /// Processors are told apart modulo this. (Those that are not are taken for one: then a thread may
 /// take a neighbour that never yields for one that does.)
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn who_yields_to_others_who_do_goes_on_doing_so() {
-        // Nobody was there; or fifteen others have had a quantum each.
+        // No other thread was there; or fifteen others have had a quantum each.
         assert_eq!(next(LEAST, LEAST, 500, 0), LEAST);
         assert_eq!(next(LEAST, LEAST, 15 * LEAST, 14), LEAST);
         // And comes back to it.
@@ -162,7 +162,7 @@ mod tests {
                 .take(6)
                 .collect();
         assert_eq!(lengths, [1, 2, 4, 8, 10, 10].map(|n| n * LEAST));
-        // Also if three others are there who do.
+        // Also if three others are there that do.
         assert_eq!(next(LEAST, LEAST, slice + 3 * LEAST, 3), 2 * LEAST);
         // A quantum above the longest is left alone.
         assert_eq!(next(5 * LONGEST, 5 * LONGEST, 100 * LONGEST, 0), 5 * LONGEST);

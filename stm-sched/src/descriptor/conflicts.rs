@@ -19,7 +19,7 @@ pub struct Conflicts {
     pub failed: u64,
     /// Of these, those that gave way to an older transaction's reservation.
     pub gave_way: u64,
-    /// Times that somebody queued there.
+    /// Times that a thread queued there.
     pub queued: u64,
     /// Nanoseconds waited in its queue, of all threads together.
     pub waited: u64,
@@ -71,7 +71,7 @@ impl ConflictLog {
     }
 
     /// Adds what happened at the cell `key`. Only the thread that owns the descriptor may call this.
-    /// What happens while a report copies the log is not counted: claims may be out, and nobody may
+    /// What happens while a report copies the log is not counted: claims may be out, and no thread may
     /// wait for a report.
     pub fn note(&self, key: usize, change: impl FnOnce(&mut Conflicts)) {
         let mut cells = match self.cells.try_lock() {

@@ -12,16 +12,16 @@ use crate::words::{AtomicStateWord, AtomicTurnWord, Phase, Rank, StateWord, Turn
 /// One thread's record.
 ///
 /// Access rules:
-/// 1. `state`: the owner stores a new serial when it is about to claim; everyone else only
-///    compare-and-swaps (bump, abort). See [`StateWord`] for who may do what.
+/// 1. `state`: the owner stores a new serial when it is about to claim; all others only
+///    compare-and-swaps (bump, abort). See [`StateWord`] for its transitions.
 /// 2. `stamp`: only the owner stores, while Deciding; others read it between two reads of `state`.
 ///    Stamps of one descriptor only grow, so an old one is a lower bound of the current one.
 /// 3. `active`, `announced`: only the owner stores, except that a reclaimer may mark or clear an
 ///    announcement by compare-and-swap (`contempo-alloc`, `announcement`).
-/// 4. `taken`: compare-and-swapped by whoever takes or frees the slot.
+/// 4. `taken`: compare-and-swapped by the thread that takes or frees the slot.
 /// 5. `counters`: only the owner writes.
-/// 6. `turn`: see [`TurnWord`] for who may do what. `rank`, `sign_of_life` and `grace`: only the
-///    owner stores; `revoked_at`: whoever is about to end its turn, and the owner. All are written after a failed
+/// 6. `turn`: see [`TurnWord`] for its transitions. `rank`, `sign_of_life` and `grace`: only the
+///    owner stores; `revoked_at`: a thread that is about to end its turn, and the owner. All are written after a failed
 ///    attempt only.
 /// 7. `woken_for`: only the owner reads and writes.
 ///
@@ -38,7 +38,7 @@ pub struct Descriptor {
     pub parker: Parker,
     /// Whether this thread's reservations count, and whether it waits.
     pub turn: Padded<AtomicTurnWord>,
-    /// Who goes first: see [`Rank`].
+    /// Which transaction goes first: see [`Rank`].
     pub rank: AtomicU64,
     /// Counts what this thread does while it escalates.
     pub sign_of_life: AtomicU64,

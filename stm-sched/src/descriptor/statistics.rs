@@ -1,4 +1,4 @@
-//! Per-thread counters: only their own thread writes them, anyone may add them up.
+//! Per-thread counters: only their own thread writes them, any thread may add them up.
 
 // Counters are not part of the protocol and must not add to a checker's state space.
 
@@ -118,7 +118,7 @@ counters! {
     takeovers,
     /// Times that a transaction queued up behind others.
     queued,
-    /// Attempts that escalated: whose reservations made younger transactions give way.
+    /// Attempts that escalated: their reservations made younger transactions give way.
     escalated,
     /// Commits to cells that others were queueing for.
     passed,

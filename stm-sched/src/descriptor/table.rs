@@ -212,7 +212,7 @@ impl Drop for DescriptorTable {
             if !base.is_null() {
                 let all = std::ptr::slice_from_raw_parts_mut(base, FIRST_CHUNK << chunk);
                 // SAFETY: installed by `chunk` from a boxed slice of this length; `&mut self`
-                // says that nobody uses it any more.
+                // says that no reference to it is left.
                 drop(unsafe { Box::from_raw(all) });
             }
         }
@@ -251,7 +251,7 @@ mod tests {
     fn a_flag_means_something_whatever_its_bits_are() {
         let descriptor = Descriptor::new();
         let (flag, bits) = (&descriptor.active, std::ptr::from_ref(&descriptor.active));
-        // SAFETY: a flag is an atomic word of 32 bits, as it is in a region that somebody has damaged.
+        // SAFETY: a flag is an atomic word of 32 bits, as it is in a region that was damaged.
         let bits = unsafe { &*bits.cast::<crate::primitives::AtomicU32>() };
         assert!(!flag.load(Ordering::Relaxed) && flag.set_first(Ordering::Relaxed));
         for damage in [1, 2, 0xff, u32::MAX] {

@@ -1,9 +1,9 @@
 //! A user's program under loom or shuttle: its steps, as the checker sees them.
 //!
-//! That contempo itself is right is what its own models are for; who checks a program wants its schedules
-//! explored, not contempo's. So a transaction is a few *steps* ([`Step`]): it begins, it reads, it commits.
+//! That contempo itself is right is what its own models are for; a check of a program explores its
+//! schedules, not contempo's. So a transaction is a few *steps* ([`Step`]): it begins, it reads, it commits.
 //! At each of them the checker may switch threads, and only there (and where a thread sleeps, is woken, or
-//! gives way). What contempo does between two of them nobody can interrupt, and it uses the standard
+//! gives way). What contempo does between two of them no other thread can interrupt, and it uses the standard
 //! library's words and locks: it costs no schedules, meets no limit of the checker's, and may run wherever a
 //! checker's object may not be touched: in a destructor while a failure unwinds, or when the checker's
 //! statics are gone.
@@ -122,7 +122,7 @@ mod imp {
     use shuttle::sync::atomic::{AtomicUsize, Ordering};
 
     thread_local! {
-        /// The steps of this execution, for whoever reads a failure.
+        /// The steps of this execution, for the reader of a failure.
         static TAKEN: RefCell<Vec<(u32, &'static str)>> = const { RefCell::new(Vec::new()) };
     }
 
@@ -169,7 +169,7 @@ mod imp {
         TAKEN.with_borrow_mut(|taken| taken.push((slot, step)));
     }
 
-    /// What the threads have done in this execution, by their slots: those who take turns, in lines.
+    /// What the threads have done in this execution, by their slots: steps of threads that take turns, in lines.
     pub(super) fn taken() -> String {
         let mut lines = String::new();
         let mut last = None;

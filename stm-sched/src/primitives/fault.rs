@@ -34,13 +34,13 @@ pub enum Fault {
     FreeOneStampEarly,
     /// What an ended thread has left is freed by a look from before it was retired.
     OrphansByAnOldLook,
-    /// Who leaves something that a running transaction holds does not look whether that has ended
+    /// A thread that leaves something that a running transaction holds does not look whether that has ended
     /// meanwhile.
     LeftWithoutLookingAgain,
     /// A thread that has looked in vain before leaves what it replaces without looking whether another runs that
     /// will look.
     LookSkippedByTheLast,
-    /// Who finds nothing left says so after the look, although somebody may have left something since.
+    /// A thread that finds nothing left says so after the look, although another may have left something since.
     WaitingClearedAfterTheLook,
     /// A version is retired at the stamp that it bears, not at the one at which it was replaced.
     RetiredAtItsOwnStamp,
@@ -48,7 +48,7 @@ pub enum Fault {
     UnlinkedWithoutFence,
     /// A replaced version is retired twice.
     RetiredTwice,
-    /// What a failed attempt has written, and nobody has seen, is forgotten.
+    /// What a failed attempt has written, and no thread has seen, is forgotten.
     DiscardedForgotten,
     /// A reader takes the newest committed version, whatever its stamp.
     BoundIgnored,
@@ -92,7 +92,7 @@ pub enum Fault {
     ClaimsKept,
     /// A claim replaces whatever is there, also a live claim.
     ClaimOverClaim,
-    /// The committer does not look whether somebody watches the cell.
+    /// The committer does not look whether a thread watches the cell.
     WatchersForgotten,
     /// A cell's mark is cleared although threads are enlisted for it.
     UnmarkedWhileWatched,
@@ -104,7 +104,7 @@ pub enum Fault {
     MarkWithoutFence,
     /// A permit is left, and its owner sleeps on.
     UnparkWithoutWaking,
-    /// The committer wakes whom it would wake before its decision, and not after it.
+    /// The committer wakes sleepers before its decision, and not after it.
     WakeBeforeDecision,
     /// A thread that is about to sleep does not look whether a cell has changed since it enlisted.
     SleepOnWithoutLooking,
@@ -114,7 +114,7 @@ pub enum Fault {
     TokenKeptAtTheEnd,
     /// A woken thread that ends without a commit leaves those after it to the timer.
     LeaverHandsOnNothing,
-    /// Nobody keeps time for those who are not woken at once.
+    /// No thread keeps time for sleepers that are not woken at once.
     NoWakeTimer,
     /// A timer that goes (it is woken, or its time is up) has no successor.
     WakeTimerGoesSilently,
@@ -136,23 +136,23 @@ pub enum Fault {
     HooksLeftForTheNextAttempt,
     /// The rollback hooks of a failed attempt do not run.
     RollbackHooksForgotten,
-    /// Who is called out of a queue is not woken.
+    /// A waiter that is called out of a queue is not woken.
     CalledNotWoken,
-    /// Who becomes the first of a queue is not woken.
+    /// A waiter that becomes the first of a queue is not woken.
     NextNotWoken,
-    /// Who sleeps on a signal does not say so in it.
+    /// A thread that sleeps on a signal does not say so in it.
     SleeperUnannounced,
-    /// Who was passed over in a line moves the head on when it leaves.
+    /// A waiter that was passed over in a ticket queue moves the head on when it leaves.
     LeftByPassedOver,
-    /// Two who find that the first in a line stands still pass two over.
+    /// Two waiters that find that the first in a ticket queue stands still pass two over.
     SkippedTwice,
-    /// A release calls who has given up, although others wait.
+    /// A release calls a waiter that has given up, although others wait.
     GivenUpCalled,
     /// A transaction ends, and its reservations count on.
     ReservationsKept,
     /// A committer does not look whether an older transaction has reserved the cell.
     ReservationIgnored,
-    /// A reserver does not look whether the cell is claimed by somebody who came before.
+    /// A reserver does not look whether the cell is claimed by a transaction that came before.
     ReservedWithoutLooking,
     /// A transaction that has reserved only what it declares trusts all that it has read.
     TrustedUnreserved,
@@ -160,19 +160,19 @@ pub enum Fault {
     RevocationMissed,
     /// An older transaction takes a reservation over without revoking the younger's turn.
     TakenWithoutRevoking,
-    /// Who is called out of a queue is taken for the thread that has its slot now.
+    /// A waiter that is called out of a queue is taken for the thread that has its slot now.
     TicketIgnored,
     /// A slab counts as listed until everything was taken from it.
     SlabUnlistedLate,
     /// In a region: a retired block's meta word does not say so.
     RetiredUnmarked,
-    /// In a region: whoever clears up after a death forgets what the dead one's commit replaced.
+    /// In a region: the recoverer forgets what the dead one's commit replaced.
     BasesForgotten,
     /// In a region: the same, where that commit has been replaced meanwhile.
     BasesOfReplacedForgotten,
-    /// In a region: whoever clears up after a death takes an undecided transaction for committed.
+    /// In a region: the recoverer takes an undecided transaction for committed.
     UndecidedFinished,
-    /// In a region: whoever clears up after a death leaves undecided claims in their cells, and frees
+    /// In a region: the recoverer leaves undecided claims in their cells, and frees
     /// them.
     ClaimsLeftByRecovery,
     /// In a region: what a failed part of a transaction has written or made does not say that it goes.
@@ -185,7 +185,7 @@ pub enum Fault {
     WrittenOverInAPart,
     /// In a region: a process that is alive is taken for dead.
     AliveTakenForDead,
-    /// In a region: who needs room takes it from a thread without looking whether that is active.
+    /// In a region: a thread that needs room takes it from a thread without looking whether that is active.
     TakenFromTheActive,
     /// In a region: a thread does not look whether the term for which it has its memory has ended.
     EndOfEpochMissed,
@@ -195,21 +195,21 @@ pub enum Fault {
     RetiredUntraced,
     /// In a region: the note of a block that still waits is written over, and its superblock not noted.
     TraceOverwritten,
-    /// In a region: a superblock that was closed is given another class while somebody may still be there.
+    /// In a region: a superblock that was closed is given another class while a thread may still be there.
     ReopenedAtOnce,
     /// In a region: blocks of a superblock that has changed its class begin at the first generation.
     GenerationsBegunAnew,
-    /// In a region: who clears up does not look at the superblocks that the dead one owned.
+    /// In a region: the recoverer does not look at the superblocks that the dead one owned.
     OwnedForgotten,
-    /// In a full region: what was given back for values that lie in the reserve is anybody's.
+    /// In a full region: what was given back for values that lie in the reserve may be taken by any transaction.
     ReserveTakenForWhole,
-    /// In a region: who gives a superblock up does not look again whether somebody has left a hint there.
+    /// In a region: a thread that gives a superblock up does not look again whether another has left a hint there.
     GivenUpUnlooked,
-    /// In a region: who leaves a hint in a superblock that nobody owns does not say so in its word.
+    /// In a region: a thread that leaves a hint in a superblock without an owner does not say so in its word.
     HintUnnoted,
-    /// In a region: a superblock goes to the common pool unless somebody changes its word at that moment.
+    /// In a region: a superblock goes to the common pool unless a thread changes its word at that moment.
     FinishedOnce,
-    /// In a region: who looks where a block may begin does not look again whether the class is the same.
+    /// In a region: a thread that looks where a block may begin does not look again whether the class is the same.
     ClassSeenOnce,
     /// In a region: a block is filled without a fence behind the look whether it is free.
     FilledWithoutFence,
@@ -217,7 +217,7 @@ pub enum Fault {
     HintTrusted,
     /// In a region: a block is freed without an order behind the last use of it.
     FreedUnordered,
-    /// In a full region: who looks whether the reserve is whole counts the draws on it after that look.
+    /// In a full region: a thread that looks whether the reserve is whole counts the draws on it after that look.
     DrawsCountedLate,
 }
 

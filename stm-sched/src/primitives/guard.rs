@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | what user code runs beside: a closure while it is called, a result while hooks run | [`Kept`] | goes on, unless another is under way |
 //! | one of several that all have to go: hooks, what the closure of a failed attempt has returned | [`FirstPanic`] | the first goes on when all have gone |
-//! | what belongs to nobody who could be told: old values, a panic that came second | [`discard`], [`contain`] | ends here; the panic hook has reported it |
+//! | what belongs to no caller that could be told: old values, a panic that came second | [`discard`], [`contain`] | ends here; the panic hook has reported it |
 //!
 //! The payload of a panic is a value like others: if its destructor panics, the payload of *that* panic is
 //! forgotten, and not dropped.

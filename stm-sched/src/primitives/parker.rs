@@ -1,7 +1,7 @@
 //! Putting a thread to sleep until another wakes it.
 //!
 //! A parker is one word and a futex: that of Linux, or elsewhere, and under the checkers, one that
-//! is made of a mutex and a condition variable. Whoever unparks a thread that is awake makes no
+//! is made of a mutex and a condition variable. To unpark a thread that is awake takes no
 //! system call.
 
 use crate::primitives::checked::instant;
@@ -20,10 +20,10 @@ const PARKED: u32 = 2;
 /// A parker with at most one permit: [`unpark`](Parker::unpark) leaves it,
 /// [`park_until`](Parker::park_until) takes it or sleeps.
 ///
-/// | from | to | by whom |
+/// | from | to | by |
 /// | --- | --- | --- |
 /// | EMPTY | PARKED | the owner, about to sleep |
-/// | anything | PERMIT | whoever wakes it; from PARKED, it wakes the sleeper |
+/// | anything | PERMIT | a waker; from PARKED, it wakes the sleeper |
 /// | PERMIT, PARKED | EMPTY | the owner: a permit taken or forgotten, a deadline |
 #[derive(Debug)]
 pub struct Parker {
@@ -46,7 +46,7 @@ impl Parker {
         self.word.store(EMPTY, Ordering::Relaxed);
     }
 
-    /// Is there a permit? For who spins before it parks, which takes the permit.
+    /// Is there a permit? For an owner that spins before it parks, which takes the permit.
     pub fn has_permit(&self) -> bool {
         // Relaxed: nothing is taken from it here.
         self.word.load(Ordering::Relaxed) == PERMIT
@@ -91,7 +91,7 @@ impl Parker {
     /// Leaves a permit and wakes the sleeper, if there is one.
     pub fn unpark(&self) {
         // Release, partner: the Acquire of `park_until`. All is one word: either we see PARKED, and
-        // the futex lets nobody sleep from now on, or the owner sees the permit before it parks.
+        // the futex lets no thread sleep from now on, or the owner sees the permit before it parks.
         let before = self.word.swap(PERMIT, Ordering::Release);
         if before == PARKED && !planted(Fault::UnparkWithoutWaking) {
             self.futex.wake(&self.word);

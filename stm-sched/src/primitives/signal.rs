@@ -1,11 +1,11 @@
-//! A word that processes share, to sleep on until somebody raises it.
+//! A word that processes share, to sleep on until a thread raises it.
 //!
-//! Whoever raises it makes a system call only if somebody sleeps: sleepers say so in the word, before they sleep.
+//! A thread that raises it makes a system call only if one sleeps: sleepers say so in the word, before they sleep.
 //!
 //! | bits | meaning | changed by |
 //! | --- | --- | --- |
-//! | 31–1 | how often it was raised; wraps | whoever raises it, who also clears bit 0 |
-//! | 0 | somebody sleeps, or did | who is about to sleep sets it |
+//! | 31–1 | how often it was raised; wraps | the thread that raises it, which also clears bit 0 |
+//! | 0 | a thread sleeps, or did | set by one that is about to sleep |
 //!
 //! A sleeper that dies leaves the bit set; that costs one system call.
 
@@ -31,7 +31,7 @@ pub struct Seen(u32);
 impl Signal {
     /// How often it was raised. To be called before a look at what it is raised for.
     pub fn look(&self) -> Seen {
-        // SeqCst, partner: `raise`: if that comes first, then what was changed before it is seen by who looks now;
+        // SeqCst, partner: `raise`: if that comes first, then a thread that looks now sees what was changed before;
         // else it is raised after this.
         Seen(self.word.load(Ordering::SeqCst) & !SLEEPER)
     }
@@ -48,15 +48,15 @@ impl Signal {
             self.futex.wait(&self.word, seen.0, time);
             return;
         }
-        // Relaxed: all is one word. Either whoever raises it sees the bit, and wakes us, or we see, here or in the
-        // kernel, that it was raised.
+        // Relaxed: all is one word. Either the thread that raises it sees the bit, and wakes us, or we see, here or in
+        // the kernel, that it was raised.
         match self.word.compare_exchange(seen.0, asleep, Ordering::Relaxed, Ordering::Relaxed) {
             Err(current) if current != asleep => {}
             _ => self.futex.wait(&self.word, asleep, time),
         }
     }
 
-    /// Wakes everybody who sleeps until then. To be called after the change that they wait for.
+    /// Wakes all threads that sleep until then. To be called after the change that they wait for.
     pub fn raise(&self) {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {

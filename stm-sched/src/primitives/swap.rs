@@ -3,7 +3,7 @@
 //! `--cfg contempo_loom` selects loom, `--cfg contempo_shuttle` selects shuttle. Everything that
 //! other threads can see goes through here; `ci/primitives.sh` looks that nothing goes around it.
 //!
-//! Who is checked? With `--cfg contempo_models` beside one of these flags it is contempo itself: each of
+//! What is checked? With `--cfg contempo_models` beside one of these flags it is contempo itself: each of
 //! its atomics and locks is the checker's. Without it, it is a user's program *on* contempo: what happens
 //! inside contempo then belongs to the step that the program makes, and the checker sees that step as one
 //! ([`checked`](crate::primitives::checked)). So its words are the standard library's, and cost no schedules.

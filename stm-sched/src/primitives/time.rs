@@ -1,4 +1,4 @@
-//! The monotonic clock. Read after failed attempts, and by who writes once in a hundred writes or so;
+//! The monotonic clock. Read after failed attempts, and by threads that write once in a hundred writes or so;
 //! never on the fast path.
 
 /// Nanoseconds of the system's monotonic clock: the same in every process, from an arbitrary start,

@@ -1,9 +1,9 @@
-//! Who sleeps until which cell changes, and whom a change wakes.
+//! Which threads sleep until which cell changes, and which of them a change wakes.
 //!
 //! A hash table of small buckets, each behind a mutex that is held for a few list operations; no
 //! operation takes time in proportion to the number of sleepers. Only `retry` and commits to a cell
 //! whose lock word says "has watchers" come here, after the outcome of their transaction is decided
-//! and visible: a thread that stops inside can delay wake-ups and whoever delivers them, never a
+//! and visible: a thread that stops inside can delay wake-ups and the threads that deliver them, never a
 //! read or a decision.
 
 mod nodes;
@@ -106,7 +106,7 @@ impl Bucket {
         self.queue(self.nodes[id].key)
     }
 
-    /// Gives up the queue of `key` if nobody needs it.
+    /// Gives up the queue of `key` if no thread needs it.
     fn tidy(&mut self, key: usize) {
         if let Some(queue) = self.queues.get(&key)
             && queue.is_empty()
@@ -119,7 +119,7 @@ impl Bucket {
 
 impl WatchList {
     crate::const_unless_checked! {
-        /// Nobody watches anything.
+        /// A list in which no thread watches anything.
         pub fn new() -> Self {
             #[cfg(not(any(contempo_loom, contempo_shuttle)))]
             let buckets = [const { Mutex::new(Bucket::new()) }; BUCKETS];
@@ -207,7 +207,7 @@ impl WatchList {
         rouse(table, whom)
     }
 
-    /// Is nobody enlisted, and no token out? (For the final state of models.)
+    /// Is no thread enlisted, and no token out? (For the final state of models.)
     pub fn is_empty(&self) -> bool {
         (0..BUCKETS).all(|index| self.bucket(index).queues.is_empty())
     }

@@ -24,7 +24,7 @@ impl LockWord {
     const TICKET_SHIFT: u32 = 3;
     const SLOT_SHIFT: u32 = Self::TICKET_SHIFT + TICKET_BITS;
 
-    /// Does somebody sleep until this cell changes?
+    /// Does a thread sleep until this cell changes?
     #[inline(always)]
     pub const fn has_watchers(self) -> bool {
         self.0 & Self::WATCHED != 0
@@ -36,7 +36,7 @@ impl LockWord {
         if watched { LockWord(self.0 | Self::WATCHED) } else { LockWord(self.0 & !Self::WATCHED) }
     }
 
-    /// Has somebody queued up for this cell? (Or had, until nobody looked.)
+    /// Does a thread queue for this cell? (Or did, when one last looked.)
     #[inline(always)]
     pub const fn has_queue(self) -> bool {
         self.0 & Self::QUEUED != 0
@@ -48,7 +48,7 @@ impl LockWord {
         if queued { LockWord(self.0 | Self::QUEUED) } else { LockWord(self.0 & !Self::QUEUED) }
     }
 
-    /// Does anybody sleep until it changes, or queue for it?
+    /// Does a thread sleep until it changes, or queue for it?
     #[inline(always)]
     pub const fn is_awaited(self) -> bool {
         self.0 & (Self::WATCHED | Self::QUEUED) != 0
@@ -71,7 +71,7 @@ impl LockWord {
         self.0 > Self::FLAGS
     }
 
-    /// Who has the next right to the cell, if anybody; whether that is still in force, the turn word
+    /// The turn that has the next right to the cell, if one has; whether that is still in force, the turn word
     /// tells.
     pub const fn reservation(self) -> Option<Reservation> {
         if !self.is_reserved() {

@@ -6,9 +6,9 @@ use crate::primitives::Atomic;
 /// Where a transaction stands. The low bits of [`StateWord`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
-    /// Running or claiming: its stamp is not drawn yet. May be aborted by anyone.
+    /// Running or claiming: its stamp is not drawn yet. Any thread may abort it.
     Active,
-    /// It has drawn or is about to draw its stamp. May still be aborted by anyone.
+    /// It has drawn or is about to draw its stamp. Any thread may still abort it.
     Deciding,
     /// Everything it wrote is visible. Final.
     Committed,
@@ -22,14 +22,14 @@ pub enum Phase {
 /// | --- | --- | --- | --- | --- |
 /// | serial | 0 | firm: may not be bumped in this attempt | bumped: draw a new stamp | phase |
 ///
-/// | from | to | by whom |
+/// | from | to | by |
 /// | --- | --- | --- |
 /// | anything final | Active or Deciding of the next serial | the owner, by a store |
 /// | Active | Deciding | the owner, by compare-and-swap |
 /// | Deciding | Deciding, bumped | a reader or validator |
 /// | Deciding, bumped | Deciding (perhaps firm) | the owner |
 /// | Deciding, not bumped | Committed | the owner: **the decision** |
-/// | Active, Deciding | Aborted | anyone |
+/// | Active, Deciding | Aborted | any thread |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C, align(8))]
 pub struct StateWord(u64);

@@ -14,7 +14,7 @@ pub enum TurnPhase {
     First,
     /// Called out of the queue: it may run.
     Called,
-    /// Its reservations count: whoever is younger gives way.
+    /// Its reservations count: younger transactions give way.
     Escalating,
     /// Its reservations do not count any more: an older one came, or it showed no sign of life.
     Revoked,
@@ -26,11 +26,11 @@ pub enum TurnPhase {
 /// | --- | --- | --- |
 /// | 0 | ticket | phase |
 ///
-/// | from | to | by whom |
+/// | from | to | by |
 /// | --- | --- | --- |
 /// | anything | Waiting, First or Escalating of the next ticket; Idle of the same | the owner |
-/// | Waiting | First | whoever takes the one before it off the queue |
-/// | Waiting, First | Called | whoever releases the cell |
+/// | Waiting | First | the thread that takes the one before it off the queue |
+/// | Waiting, First | Called | the thread that releases the cell |
 /// | Escalating | Revoked | an older transaction that escalates too, or a waiter when the grace is over |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C, align(8))]
@@ -78,7 +78,7 @@ impl TurnWord {
     }
 }
 
-/// Who goes first: the lower rank, and of equals the lower slot. By default the rank is the time of
+/// Which transaction goes first: the lower rank, and of equals the lower slot. By default the rank is the time of
 /// the first failed attempt, so the older goes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Rank {

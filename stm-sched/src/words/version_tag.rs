@@ -3,7 +3,7 @@
 use super::reference::{Owner, SERIAL_BITS, SERIAL_MASK};
 use crate::primitives::Atomic;
 
-/// Who wrote a version, and when.
+/// Which transaction wrote a version, or at which stamp.
 ///
 /// | bit 63 | bits 62–43 | bits 42–0 | meaning |
 /// | --- | --- | --- | --- |

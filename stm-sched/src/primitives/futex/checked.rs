@@ -5,7 +5,7 @@ use crate::primitives::checked::unpark;
 use crate::primitives::{AtomicU32, Mutex, MutexGuard, Ordering, give_way, thread};
 use std::time::Duration;
 
-/// Where those sleep who wait for one word.
+/// Where threads sleep that wait for one word.
 #[derive(Default)]
 pub(crate) struct Futex<const SHARED: bool> {
     sleepers: Mutex<Vec<thread::Thread>>,
@@ -56,7 +56,7 @@ impl<const SHARED: bool> Futex<SHARED> {
         self.wake_all(word);
     }
 
-    /// Wakes everybody who sleeps on the word, which the caller has just changed.
+    /// Wakes all threads that sleep on the word, which the caller has just changed.
     pub(crate) fn wake_all(&self, _word: &AtomicU32) {
         // Taken out first: others may run while one is unparked.
         let sleepers = std::mem::take(&mut *self.sleepers());

@@ -4,7 +4,7 @@
 use crate::primitives::{AtomicU32, Condvar, Mutex, MutexGuard, Ordering};
 use std::time::Duration;
 
-/// Where those sleep who wait for one word.
+/// Where threads sleep that wait for one word.
 #[derive(Debug, Default)]
 pub(crate) struct Futex<const SHARED: bool> {
     lock: Mutex<()>,
@@ -25,7 +25,7 @@ impl<const SHARED: bool> Futex<SHARED> {
     /// Sleeps if `word` is `value`, for at most `left`. May return early.
     pub(crate) fn wait(&self, word: &AtomicU32, value: u32, left: Option<Duration>) {
         let guard = self.lock();
-        // Relaxed: whoever changes the word takes the lock after that, in `wake`. If it did so before
+        // Relaxed: a thread that changes the word takes the lock after that, in `wake`. If it did so before
         // us, we see its value; if it does so later, it finds us waiting.
         if word.load(Ordering::Relaxed) == value {
             let _guard = match left {
@@ -44,7 +44,7 @@ impl<const SHARED: bool> Futex<SHARED> {
         self.changed.notify_one();
     }
 
-    /// Wakes everybody who sleeps on the word, which the caller has just changed.
+    /// Wakes all threads that sleep on the word, which the caller has just changed.
     pub(crate) fn wake_all(&self, _word: &AtomicU32) {
         drop(self.lock());
         self.changed.notify_all();

@@ -3,7 +3,7 @@
 use crate::primitives::AtomicU32;
 use std::time::Duration;
 
-/// Where those sleep who wait for one word: in the kernel, which knows it by its address; if it is `SHARED`
+/// Where threads sleep that wait for one word: in the kernel, which knows it by its address; if it is `SHARED`
 /// between processes, then by the page that it lies in.
 #[derive(Debug, Default)]
 pub(crate) struct Futex<const SHARED: bool>;
@@ -37,7 +37,7 @@ impl<const SHARED: bool> Futex<SHARED> {
         Self::wake_many(word, 1);
     }
 
-    /// Wakes everybody who sleeps on `word`, which the caller has just changed.
+    /// Wakes all threads that sleep on `word`, which the caller has just changed.
     pub(crate) fn wake_all(&self, word: &AtomicU32) {
         Self::wake_many(word, i32::MAX);
     }

@@ -11,7 +11,7 @@ pub(super) const NONE: Id = u32::MAX;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
     /// It has enlisted, and is not asleep yet: it still ends its attempt, or runs hooks. It looks for
-    /// changes itself before it sleeps, so nobody needs to wake it.
+    /// changes itself before it sleeps, so no other need wake it.
     Rising,
     /// It sleeps, or is about to.
     Asleep,
@@ -25,11 +25,11 @@ pub(super) struct Wake {
     /// How many had been woken for the same state of the cell before.
     pub(super) hop: u32,
     pub(super) why: Why,
-    /// Rather than the oldest of all, as the first of those who saw the replaced state?
+    /// Rather than the oldest of all, as the first of the group, which saw the replaced state?
     pub(super) group: Option<bool>,
 }
 
-/// Why somebody is woken.
+/// Why a thread is woken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Why {
     /// A thread that was not woken has changed the cell: one wake-up for one change.

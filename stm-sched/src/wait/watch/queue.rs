@@ -304,7 +304,7 @@ impl Queue {
         nodes[id].sleeper.slot
     }
 
-    /// Wakes the next of the owed: the oldest, or the first of those who saw the state that was
+    /// Wakes the next of the owed: the oldest, or the first of the group, which saw the state that was
     /// replaced last. Mostly the one that has been right lately.
     fn wake_next(&mut self, nodes: &mut Nodes, why: Why) -> Option<u32> {
         if self.owed() == 0 {

@@ -1,4 +1,4 @@
-//! A queue under random operations: its lists stay whole, and somebody is on duty whenever somebody
+//! A queue under random operations: its lists stay whole, and a thread is on duty whenever one
 //! is owed a look.
 
 use super::nodes::{Id, NONE, Nodes, Sleeper, State};
@@ -112,7 +112,7 @@ fn lists_stay_whole_and_somebody_is_on_duty() {
 }
 
 impl World {
-    /// Who was woken comes back and blocks again; the timer's time is up. For everybody once.
+    /// Each thread that was woken comes back and blocks again; the timer's time is up. For each once.
     fn round(&mut self) {
         for me in 0..self.threads.len() {
             if let Thread::Enlisted(id) = self.threads[me] {
@@ -145,7 +145,7 @@ impl World {
         let _ = self.queue.change(&mut self.nodes, change);
     }
 
-    /// The stamp up to which everybody has seen the changes.
+    /// The stamp up to which every thread has seen the changes.
     fn seen_by_all(&self) -> u64 {
         let seen = |thread: &Thread| match *thread {
             Thread::Enlisted(id) => self.nodes[id].sleeper.seen,

@@ -20,7 +20,7 @@ enum Look {
 
 impl WatchList {
     /// Parks the thread of these entries, all of which have lain down, until it is woken (true) or
-    /// until `until`. Meanwhile it may be a timer, and reports whom it wakes.
+    /// until `until`. Meanwhile it may be a timer, and reports which threads it wakes.
     pub fn sleep(
         &self,
         places: &[Place],
