@@ -2,18 +2,18 @@
 //!
 //! The death of a process does no harm: what it has written, the others see. When the *machine* goes down, a
 //! region on a disk is whatever the system had written back by then, pages of different moments. So the header
-//! has the boot of its users, a count of attachments, and what that count was when the region was left: nobody was
+//! has the boot of its users, a count of attachments, and what that count was when the region was left: no process was
 //! attached any more, and everything had been written back. A region of another boot is opened only if the two
 //! counts are equal.
 //!
 //! | step | what the disk may have after a crash |
 //! | --- | --- |
-//! | somebody attaches: boot, then count, then the header is written back; then everything else | either the old header, and nothing has changed; or a count that is not `clean` |
+//! | a process attaches: boot, then count, then the header is written back; then everything else | either the old header, and nothing has changed; or a count that is not `clean` |
 //! | the last one leaves: everything is written back, then `clean`, then the header is | a count that is not `clean`; or all of it |
 //!
-//! Who leaves at last reads the count first and then looks whether anybody has a liveness lock. Who attaches takes its
-//! liveness lock first and then counts. So if the count that is said to be clean is the present one, nobody has come
-//! since.
+//! The last process to leave reads the count first and then looks whether any other has a liveness lock. A process
+//! that attaches takes its liveness lock first and then counts. So if the count that is said to be clean is the present
+//! one, no process has come since.
 
 use crate::region::error::{OpenError, Unusable, system};
 use crate::region::map::Map;
@@ -27,14 +27,14 @@ pub fn boot() -> [u64; 2] {
     [(number >> 64) as u64, number as u64]
 }
 
-/// May this region be opened? `is_in_use` says whether somebody has a liveness lock: then the machine has not gone down
-/// since, whatever the boot is called. (Containers may each have a name of their own for it.)
+/// May this region be opened? `is_in_use` says whether a process has a liveness lock: then the machine has not gone
+/// down since, whatever the boot is called. (Containers may each have a name of their own for it.)
 ///
 /// # Errors
 /// [`Unusable::NotLeftCleanly`]. Nothing was written to it.
 pub fn check(map: &Map, is_in_use: impl FnOnce() -> bool) -> Result<(), Unusable> {
     let shared = map.shared();
-    // Acquire, partner: the release in `attach`: with a new count we see the boot of whoever has counted.
+    // Acquire, partner: the release in `attach`: with a new count we see the boot of the process that has counted.
     let count = shared.attachments.load(Ordering::Acquire);
     let clean = shared.clean.load(Ordering::Relaxed) == count;
     let known = [0, 1].map(|half| shared.boot[half].load(Ordering::Relaxed));
@@ -60,7 +60,7 @@ pub fn attach(map: &Map) -> Result<(), OpenError> {
     map.write_header_back().map_err(system("write the region's header back"))
 }
 
-/// This process has left, and has given its liveness lock up. `is_left` says whether nobody has a liveness lock.
+/// This process has left, and has given its liveness lock up. `is_left` says whether no process has a liveness lock.
 pub fn leave(map: &Map, is_left: impl FnOnce() -> bool) {
     let shared = map.shared();
     // SeqCst, partner: `attach`. Before the look at the liveness locks (module docs).

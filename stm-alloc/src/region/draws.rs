@@ -1,10 +1,10 @@
-//! Has somebody drawn on the reserve of a full region ([`reserve`](super::reserve))? Two counts, so that it costs two
-//! loads while nobody has.
+//! Has a thread drawn on the reserve of a full region ([`reserve`](super::reserve))? Two counts, so that it costs two
+//! loads while none has.
 
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{AtomicU64, Ordering};
 
-/// Has somebody put values into the reserve since it was last found whole?
+/// Has a thread put values into the reserve since it was last found whole?
 #[derive(Debug)]
 #[repr(C)]
 pub struct Draws {
@@ -15,24 +15,24 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// Nobody has.
+    /// No thread has.
     pub fn new() -> Self {
         Draws { drawn: AtomicU64::new(0), settled: AtomicU64::new(0) }
     }
 
     /// A value lies in the reserve now. To be called after its block was put to use.
     pub fn note(&self) {
-        // Release, partner: the acquire in `settle`: who counts this one finds its block in use.
+        // Release, partner: the acquire in `settle`: a thread that counts this one finds its block in use.
         self.drawn.fetch_add(1, Ordering::Release);
     }
 
-    /// Was the reserve whole, and nobody has drawn on it since?
+    /// Was the reserve whole, and has no thread drawn on it since?
     pub fn is_settled(&self) -> bool {
         // Relaxed, both: one that has not heard of the last draws takes what it finds at that moment, once.
         self.drawn.load(Ordering::Relaxed) == self.settled.load(Ordering::Relaxed)
     }
 
-    /// Is the reserve whole? It is looked at only if somebody has drawn on it since it was.
+    /// Is the reserve whole? It is looked at only if a thread has drawn on it since it was.
     pub fn settle(&self, is_whole: impl FnOnce() -> bool) -> bool {
         // Acquire, partner: the release in `note`. Before the look: one that draws after this is not settled by it.
         let mut drawn = self.drawn.load(Ordering::Acquire);

@@ -1,23 +1,23 @@
-//! Whose memory it is: a slot, for a *epoch*.
+//! Which slot memory belongs to, and for which *epoch*.
 //!
 //! A slot's thread uses its superblocks, its free blocks and its list of retired blocks without a look at what
 //! others do. So that another process can take these over from a thread that lives and does nothing (the region
 //! is full, and that thread holds the room), all of it belongs to the slot *for an epoch*. The slot's record has the
 //! epoch; its thread looks at that whenever it becomes active, and before it uses any of that memory.
 //!
-//! | word `epoch` | from | to | by whom |
+//! | word `epoch` | from | to | by |
 //! | --- | --- | --- | --- |
-//! | epoch | | epoch, ended | who needs the room |
+//! | epoch | | epoch, ended | a thread that needs the room |
 //! | epoch, ended | | next epoch | the slot's thread, or its next owner |
 //!
-//! Who needs the room marks the epoch as ended, imposes a barrier on all threads, and then looks whether the
+//! A thread that needs the room marks the epoch as ended, imposes a barrier on all threads, and then looks whether the
 //! slot's thread is active. *Ours first*: it became active before the barrier, we see that, and leave its memory
 //! alone. *Theirs first*: it becomes active after the barrier, sees that its epoch has ended, and begins the next
-//! one: what belongs to the ended epoch, it takes back by compare-and-swap, or not at all, as everybody.
+//! one: what belongs to the ended epoch, it takes back by compare-and-swap, or not at all, like any other thread.
 //!
 //! So memory of an epoch is used without looking only while that epoch has not ended, or by its thread while that
-//! is active since before the barrier. Epochs have 19 bits and wrap: one who is stopped while it takes memory over,
-//! for half a million epochs of the same slot, would take the memory of a wrong one.
+//! is active since before the barrier. Epochs have 19 bits and wrap: a thread that is stopped while it takes memory
+//! over, for half a million epochs of the same slot, would take the memory of a wrong one.
 
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{AtomicU32, Ordering};
@@ -72,7 +72,7 @@ impl AtomicEpoch {
     /// Is this the epoch, and has it not ended? To be asked by the slot's thread, while it is active.
     #[inline(always)]
     pub fn is(&self, epoch: OwnershipEpoch) -> bool {
-        // Relaxed: ordered behind `active` by `barrier::light`, partner `heavy` of whoever ends epochs.
+        // Relaxed: ordered behind `active` by `barrier::light`, partner `heavy` of the thread that ends epochs.
         self.0.load(Ordering::Relaxed) == epoch.0 >> SLOT_BITS << 1
             || planted(Fault::EndOfEpochMissed)
     }
@@ -84,11 +84,11 @@ impl AtomicEpoch {
         OwnershipEpoch::new(slot, self.0.fetch_or(ENDED, Ordering::Relaxed) >> 1)
     }
 
-    /// Begins the next epoch. For the slot's thread, or who has taken the slot.
+    /// Begins the next epoch. For the slot's thread, or one that has taken the slot.
     pub fn next(&self, slot: u32) -> OwnershipEpoch {
         let next = OwnershipEpoch::new(slot, (self.0.load(Ordering::Relaxed) >> 1).wrapping_add(1));
-        // Relaxed: what belongs to the epoch bears it. One who ends the last epoch at the same time may be
-        // overwritten: it touches what belongs to that, and nobody else does without looking.
+        // Relaxed: what belongs to the epoch bears it. A thread that ends the last epoch at the same time may
+        // be overwritten: it touches what belongs to that, and no other does without looking.
         self.0.store(next.0 >> SLOT_BITS << 1, Ordering::Relaxed);
         next
     }

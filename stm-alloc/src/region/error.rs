@@ -18,7 +18,7 @@ pub enum Unusable {
     },
     /// It is a symbolic link, and only what it leads to may be a region: name that.
     Link,
-    /// Whoever was making it has not finished, or died.
+    /// The process that was making it has not finished, or died.
     HalfCreated,
     /// It was made by a version of contempo with another layout.
     OtherVersion {
@@ -33,8 +33,8 @@ pub enum Unusable {
     OtherLayout,
     /// Its header has been damaged.
     Damaged,
-    /// The liveness file beside it is not the one that it was made with. Without that, nobody can tell
-    /// who is alive.
+    /// The liveness file beside it is not the one that it was made with. Without that, no process can tell
+    /// which others live.
     LivenessFileReplaced,
     /// The machine went down while processes were attached: what the disk has of the region may be of different
     /// moments. Remove it, and make another.

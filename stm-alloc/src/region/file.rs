@@ -1,14 +1,14 @@
 //! Files that are ours: opened without following links, told by what they are, removed by what they are.
 //!
-//! A path is a name, and who has it may change at any time. So whatever is opened, changed or removed here
+//! A path is a name, and the file that has it may change at any time. So whatever is opened, changed or removed here
 //!
-//! - is opened without following a link in the last place of the path (`O_NOFOLLOW`), and without waiting for anybody
-//!   (a pipe);
+//! - is opened without following a link in the last place of the path (`O_NOFOLLOW`), and without waiting for another
+//!   process (a pipe);
 //! - is known for ours by its descriptor: it is a regular file that begins as ours do;
 //! - is changed by its descriptor, and removed only if its name still leads to this very file, by device and inode.
 //!
 //! Between that last look and the removal the system has nothing that would keep others from putting another file
-//! there: who may write to the folder, and does just that, may lose that file.
+//! there: a program that may write to the folder, and does just that, may lose that file.
 
 use std::ffi::CString;
 use std::fs::{File, Metadata, Permissions};
@@ -159,7 +159,7 @@ impl Draft {
             let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(&name)?;
             let identity = identity(&file)?;
             let draft = Draft { path: name.into(), file, identity };
-            // One who came before we had locked it may have removed it, or is about to.
+            // A process that came before we had locked it may have removed it, or is about to.
             if try_lock(&draft.file) && draft.file.metadata()?.nlink() > 0 {
                 draft.file.write_all_at(&DRAFT_MAGIC, 0)?;
                 // As the user says, whatever the umask.
@@ -202,7 +202,7 @@ impl Drop for Draft {
     }
 }
 
-/// Locks the file for as long as somebody has it open by this descriptor, or mapped by it.
+/// Locks the file for as long as a process has it open by this descriptor, or mapped by it.
 fn try_lock(file: &File) -> bool {
     // SAFETY: an open descriptor and integers.
     unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
@@ -231,12 +231,12 @@ fn move_to(from: &Path, to: &Path) -> io::Result<()> {
 /// The same in two steps: for a moment the file has both names.
 fn link_to(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::hard_link(from, to)?;
-    // It may stay: nobody has it locked once we are gone, and the next maker removes it.
+    // It may stay: no process has it locked once we are gone, and the next maker removes it.
     let _ = std::fs::remove_file(from);
     Ok(())
 }
 
-/// Removes the drafts for this place whose makers are dead: those that nobody has locked, and that begin as a draft
+/// Removes the drafts for this place whose makers are dead: those that no process has locked, and that begin as a draft
 /// does (or are empty), or as `complete` files do.
 pub fn remove_drafts(place: &Path, complete: &[&[u8]]) {
     let Some(name) = place.file_name() else { return };

@@ -6,7 +6,7 @@
 //!
 //! | | bits 63–34 | bits 33–32 | bit 31 | bits 30–0 |
 //! | --- | --- | --- | --- | --- |
-//! | meta | generation | kind | retired | who has retired it: a slot, for an epoch ([`OwnershipEpoch`]) |
+//! | meta | generation | kind | retired | what has retired it: a slot, for an epoch ([`OwnershipEpoch`]) |
 //! | handle | generation | kind | place in the region, in units of 16 bytes: 32 bits | |
 //!
 //! The generation counts how often the block was freed. It has 30 bits and wraps: a handle that was
@@ -95,7 +95,7 @@ impl Meta {
         Meta(self.0 & UPPER | RETIRED | epoch.bits() as u64)
     }
 
-    /// Who has retired it, if it is retired.
+    /// The slot that has retired it, and for which epoch, if it is retired.
     pub const fn retirer(self) -> Option<OwnershipEpoch> {
         if self.0 & RETIRED == 0 {
             return None;
@@ -178,7 +178,7 @@ impl Handle {
 /// The first word of a block.
 pub type MetaWord = AtomicU64;
 
-/// Is the block free, so that whoever alone may take it can fill it now?
+/// Is the block free, so that the one thread that may take it can fill it now?
 #[inline(always)]
 pub fn may_fill(word: &MetaWord) -> bool {
     // Acquire, partner: the release in `free`: contemporaries have finished with it.
@@ -196,7 +196,7 @@ pub fn may_fill(word: &MetaWord) -> bool {
 #[inline(always)]
 pub fn put_to_use(word: &MetaWord, kind: Kind) -> Meta {
     let meta = Meta::from_bits(word.load(Ordering::Relaxed)).in_use(kind);
-    // Release, partner: whoever finds the block after our death, or by a handle.
+    // Release, partner: a thread that finds the block after our death, or by a handle.
     word.store(meta.bits(), Ordering::Release);
     meta
 }
@@ -212,7 +212,7 @@ pub fn free(word: &MetaWord) -> bool {
     // Release, partner: the acquire in `may_fill`.
     let order = if planted(Fault::FreedUnordered) { Ordering::Relaxed } else { Ordering::Release };
     word.store(meta.freed().bits(), order);
-    // Before whatever is stored there next: who reads that by a stale handle, and then looks at the meta
+    // Before whatever is stored there next: a thread that reads that by a stale handle, and then looks at the meta
     // word again (after an acquire fence), sees that the block was freed.
     fence(Ordering::Release);
     true

@@ -6,7 +6,7 @@
 //! 2048     shared words  clock, length, wake-up words
 //! 8192     processes     one record each
 //!          slots         descriptors, one for each thread that takes part, and where it has retired something
-//!          table         one word for each superblock: whose it is, and of which size
+//!          table         one word for each superblock: which epoch owns it, and its class
 //! blocks   superblocks   64 KiB each, to the end; the last is never used (see `map`)
 //! ```
 
@@ -81,7 +81,7 @@ pub struct Identity {
 #[repr(C)]
 pub struct Shared {
     /// [`READY`] once the region is complete. Stored last by its maker, with Release; partner: the
-    /// Acquire load by whoever opens it.
+    /// Acquire load by a process that opens it.
     pub ready: AtomicU64,
     _to_line: [u64; 127],
     /// The commit clock.
@@ -91,7 +91,7 @@ pub struct Shared {
     pub length: AtomicU64,
     /// One more than the highest slot ever taken.
     pub high_water: AtomicU32,
-    /// Who revokes announcements now: slot plus 1, or 0.
+    /// The slot that revokes announcements now, plus 1, or 0.
     pub revoking: AtomicU32,
     /// Dead processes whose traces were cleared.
     pub recoveries: AtomicU64,
@@ -103,16 +103,16 @@ pub struct Shared {
     pub recovered_blocks: AtomicU64,
     /// Which boot of the machine its users are of ([`clean_shutdown`](super::clean_shutdown)).
     pub boot: [AtomicU64; 2],
-    /// How often somebody has attached.
+    /// How often a process has attached.
     pub attachments: AtomicU64,
-    /// What [`attachments`](Self::attachments) was when nobody was attached and all had been written to the disk.
+    /// What [`attachments`](Self::attachments) was when no process was attached and all had been written to the disk.
     pub clean: AtomicU64,
     /// Values in the reserve of a full region.
     pub draws: Draws,
     _to_words: [u64; 2],
     /// Changed and woken when a watched cell changes; the first for all cells.
     pub wake: [Signal; WAKE_WORDS],
-    /// Who waits its turn at which cells: found by hashing.
+    /// The queues of slots that wait their turn at cells: found by hashing.
     pub ticket_queues: [TicketQueue; TICKET_QUEUES],
     /// How often threads of any process have given each processor away.
     pub turnover: Turnover,
@@ -125,7 +125,7 @@ pub const SHARED_AT: usize = 1024;
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct ProcessRecord {
-    /// Counts who has had this record: with its index, that names one process. Changed only by the
+    /// Counts the processes that have had this record: with its index, that names one process. Changed only by the
     /// holder of the record's liveness lock, right after it took that.
     pub generation: AtomicU64,
     /// Its number, for people to read: liveness is the liveness lock's.
@@ -136,15 +136,15 @@ pub struct ProcessRecord {
     pub started: AtomicU64,
 }
 
-/// One thread's descriptor, and whose it is.
+/// One thread's descriptor, and what belongs to it.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub struct SlotRecord {
     /// What the protocol works on.
     pub descriptor: Descriptor,
-    /// Whose it is: an [`Incarnation`], or 0.
+    /// The process that has the slot: an [`Incarnation`], or 0.
     pub process: AtomicU64,
-    /// Whose memory it is ([`epoch`](super::epoch)).
+    /// For which epoch its memory is the slot's ([`epoch`](super::epoch)).
     pub epoch: AtomicEpoch,
     /// Where it has retired something.
     pub traces: Traces,
@@ -200,8 +200,8 @@ const _: () = {
     assert!(SHARED_AT.is_multiple_of(align_of::<Shared>()));
 };
 
-/// A hash for whatever lies in a region: the same for ever, in every process. (SipHash-1-3: who does not know
-/// the seed cannot choose bytes that collide.)
+/// A hash for whatever lies in a region: the same for ever, in every process. (SipHash-1-3: without
+/// the seed, bytes that collide cannot be chosen.)
 #[inline]
 pub fn hash(seed: u64, bytes: &[u8]) -> u64 {
     SipHasher13::new_with_keys(seed, MAGIC).hash(bytes)
@@ -323,8 +323,8 @@ impl Identity {
     }
 }
 
-/// Is this the file of a region, whoever made it? Device and inode of the liveness file that it names, which may be
-/// anything if the region is damaged, or of another version.
+/// Is this the file of a region, whichever program made it? Device and inode of the liveness file that it names, which
+/// may be anything if the region is damaged, or of another version.
 ///
 /// # Errors
 /// [`Unusable::NotARegion`]; what the system says.

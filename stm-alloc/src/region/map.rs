@@ -2,7 +2,7 @@
 //!
 //! The whole size that the file may have is mapped at once, so nothing ever moves; what the file does
 //! not have yet is not touched. This process remembers how much it may touch (`usable`). That is what
-//! both the *system* and the region say that there is: a wrong length in the region leads nobody beyond
+//! both the *system* and the region say that there is: a wrong length in the region leads no process beyond
 //! the end of the file; and what others have added to the file, perhaps without space for it, is not used.
 //!
 //! The last superblock of the file is never used: whatever begins in the usable part, and is not
@@ -145,7 +145,7 @@ impl Map {
                 (&raw mut (*at).descriptor).write(contempo_sched::descriptor::Descriptor::new());
             };
         }
-        // Nobody else has it yet.
+        // Relaxed: no other thread or process has it yet.
         map.shared().length.store(length, Ordering::Relaxed);
         map.refresh().map_err(system("look at the region's length"))?;
         Ok(map)
@@ -159,7 +159,8 @@ impl Map {
             ..self.identity
         };
         identity.checksum = identity.checksum();
-        // SAFETY: the header lies in the file, aligned, and nobody reads it before `ready`.
+        // SAFETY: the header lies in the file, aligned; no reference to it exists, as other processes read it from the
+        // file, after `ready`.
         unsafe { self.base().cast::<Identity>().write(identity) };
         // Release, partner: the acquire in `open`.
         self.shared().ready.store(READY, Ordering::Release);
@@ -203,7 +204,7 @@ impl Map {
         }
     }
 
-    /// Where the file ends, if that is before the length that was allocated: somebody has cut it off, and to touch
+    /// Where the file ends, if that is before the length that was allocated: it was cut off, and to touch
     /// what is missing would end the process. A region never shrinks by itself.
     ///
     /// # Errors

@@ -7,13 +7,13 @@
 //! | [`map`] | the mapping: bounds, growth |
 //! | [`handle`] | references that mean the same in every process, checked when they are decoded |
 //! | [`superblock`] | one superblock: which class it has, how it changes that |
-//! | [`ownership`] | whose it is, and hints at its free blocks |
+//! | [`ownership`] | which epoch owns it, and hints at its free blocks |
 //! | [`sizes`] | of superblocks and blocks |
 //! | [`blocks`] | the superblocks and free blocks of a slot |
-//! | [`reserve`] | room that is left in a full region for those who give back |
-//! | [`draws`] | has somebody drawn on that? |
+//! | [`reserve`] | room that is left in a full region for transactions that give back |
+//! | [`draws`] | has a thread drawn on that? |
 //! | [`trace`] | where a slot has retired something |
-//! | [`epoch`] | whose memory it is, and until when |
+//! | [`epoch`] | which slot memory belongs to, and until when |
 //! | [`mod@file`] | files that are ours: opened without following links, removed by what they are |
 //! | [`liveness`] | which processes are alive |
 //! | [`fork`] | what a forked child is to leave alone |

@@ -1,4 +1,5 @@
-//! Whose a superblock is, and which hints there are at free blocks of it: the words that several threads change.
+//! Which epoch owns a superblock, and which hints there are at free blocks of it: the words that several threads
+//! change.
 
 use crate::region::epoch::OwnershipEpoch;
 use crate::region::handle::{Meta, MetaWord};
@@ -12,18 +13,18 @@ use contempo_sched::primitives::{AtomicU64, Ordering, fence};
 /// | --- | --- |
 /// | 0–31 | the bits of the [`OwnershipEpoch`] that owns it, plus 1; or 0 |
 /// | 32–39 | 0: it has no class; 255: it is closed; else its class, plus 1 |
-/// | 40 | nobody owns it, and it may have free blocks |
+/// | 40 | it has no owner, and may have free blocks |
 /// | 48–63 | how often it was closed |
 ///
-/// | from | to | by whom, by compare-and-swap |
+/// | from | to | by compare-and-swap of |
 /// | --- | --- | --- |
-/// | nobody's, no class | owned, of a class | a slot's thread that needs blocks |
-/// | nobody's, of a class | owned, of that class | the same |
-/// | owned, of a class | nobody's, of that class | its slot's thread; who clears up after its death; who needs the room, once the epoch has ended |
+/// | no owner, no class | owned, of a class | a slot's thread that needs blocks |
+/// | no owner, of a class | owned, of that class | the same |
+/// | owned, of a class | no owner, of that class | its slot's thread; the recoverer after its death; a thread that needs the room, once the epoch has ended |
 /// | owned, of a class | owned, closed | its slot's thread, which has seen that all blocks are free |
-/// | owned, closed | nobody's, no class | its slot's thread, when all contemporaries of the closing have ended |
-/// | owned, closed | nobody's, closed | who gives it up otherwise: the contemporaries are not known any more |
-/// | nobody's, closed | owned, closed | a slot's thread that looks for room. It waits for contemporaries anew |
+/// | owned, closed | no owner, no class | its slot's thread, when all contemporaries of the closing have ended |
+/// | owned, closed | no owner, closed | a thread that gives it up otherwise: the contemporaries are not known any more |
+/// | no owner, closed | owned, closed | a slot's thread that looks for room. It waits for contemporaries anew |
 ///
 /// A word of the table that is 0 is a superblock that was never used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +41,7 @@ impl State {
         State(bits)
     }
 
-    /// Who owns it.
+    /// The epoch that owns it, if one does.
     pub const fn owner(self) -> Option<OwnershipEpoch> {
         match self.0 as u32 {
             0 => None,
@@ -74,7 +75,7 @@ impl State {
         self.code() == CLOSED
     }
 
-    /// May it have free blocks that are nobody's?
+    /// Has it no owner, and may have free blocks?
     pub const fn is_hinted(self) -> bool {
         self.0 & HINTED != 0
     }
@@ -113,15 +114,15 @@ fn in_one_order() {
 pub struct Ownership<'m> {
     /// Its [`State`].
     pub word: &'m AtomicU64,
-    /// A bit for each block that somebody has seen to be free.
+    /// A bit for each block that a thread has seen to be free.
     pub hints: &'m [AtomicU64],
 }
 
 impl Ownership<'_> {
-    /// Whose it is, and of which class.
+    /// Which epoch owns it, and its class.
     #[inline(always)]
     pub fn state(self) -> State {
-        // Acquire, partner: whoever has changed it: what a former owner has done there is visible.
+        // Acquire, partner: the thread that has changed it: what a former owner has done there is visible.
         State(self.word.load(Ordering::Acquire))
     }
 
@@ -131,7 +132,7 @@ impl Ownership<'_> {
         self.word.compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
-    /// Makes it the epoch's, which was seen to be nobody's. Of this class, if it had none.
+    /// Makes it the epoch's, which was seen to have no owner. Of this class, if it had none.
     pub fn take(self, seen: State, epoch: OwnershipEpoch, class: usize) -> bool {
         let new = if seen.is_free() { seen.with_code(class as u64 + 1) } else { seen };
         seen.owner().is_none() && self.swap(seen, new.owned_by(epoch))
@@ -148,7 +149,7 @@ impl Ownership<'_> {
             let new = State(seen.unowned().0 | if found { HINTED } else { 0 });
             if self.swap(seen, new) {
                 in_one_order();
-                // Somebody may have freed a block since we looked.
+                // Another thread may have freed a block since we looked.
                 if !found && !planted(Fault::GivenUpUnlooked) && self.has_hints() {
                     self.note_hinted();
                 }
@@ -170,14 +171,14 @@ impl Ownership<'_> {
         }
     }
 
-    /// What was closed by this owner goes to the common pool: nobody can be there any more. `wipe` is called before.
+    /// What was closed by this owner goes to the common pool: no thread can be there any more. `wipe` is called before.
     pub fn finish(self, owner: OwnershipEpoch, wipe: impl FnOnce()) {
         let seen = self.state();
         if seen.owner() != Some(owner) || !seen.is_closed() {
             return;
         }
         wipe();
-        // Relaxed: the swap publishes it. Hints that come later are looked at by whoever takes them.
+        // Relaxed: the swap publishes it. Hints that come later are looked at by the thread that takes them.
         self.hints.iter().for_each(|hints| hints.store(0, Ordering::Relaxed));
         // A thread that has left a hint may say so in this word at any time.
         loop {
@@ -220,8 +221,8 @@ impl Ownership<'_> {
     pub fn hint_anew(self, index: usize) {
         let Some(hints) = self.hints.get(index / 64) else { return };
         let bit = 1 << (index % 64);
-        // Relaxed: if it is set, then whoever takes it later finds the block free, as we have seen it before. If it was
-        // taken before, we see that.
+        // Relaxed: if it is set, then a thread that takes it later finds the block free, as we have seen it before. If
+        // it was taken before, we see that.
         if hints.load(Ordering::Relaxed) & bit == 0 {
             // Release, partner: the acquire in `take_hints`: the meta word, which the caller has seen, is visible with
             // the hint. SeqCst: see `note_hinted`.
@@ -230,9 +231,9 @@ impl Ownership<'_> {
         }
     }
 
-    /// There is a hint: if nobody owns the superblock, then whoever looks for blocks is to see that. *Ours first*: the
-    /// hint comes before the swap by which it was given up; who gives it up sees the hint. *Theirs first*: we see that
-    /// nobody owns it.
+    /// There is a hint: if the superblock has no owner, then a thread that looks for blocks is to see that. *Ours
+    /// first*: the hint comes before the swap by which it was given up; the thread that gives it up sees the hint.
+    /// *Theirs first*: we see that it has no owner.
     fn note_hinted(self) {
         in_one_order();
         // SeqCst, both: see above.

@@ -1,11 +1,11 @@
-//! Where a slot has retired something: what its owner would know, for whoever clears up after its death.
+//! Where a slot has retired something: what its owner would know, for the recoverer after its death.
 //!
-//! The truth about a retired block is its meta word. So that nobody has to look at all of them, a slot notes the place
-//! of each block *before* it marks that as retired. The last [`RECENT`] are noted one by one. What is older and still
-//! waits is covered by a bit for its superblock (several superblocks have a bit in common in large regions). Notes may
-//! be out of date: whoever goes by them looks at the meta word.
+//! The truth about a retired block is its meta word. So that no thread has to look at all of them, a slot notes the
+//! place of each block *before* it marks that as retired. The last [`RECENT`] are noted one by one. What is older and
+//! still waits is covered by a bit for its superblock (several superblocks have a bit in common in large regions).
+//! Notes may be out of date: a thread that goes by them looks at the meta word.
 //!
-//! Only the slot's thread writes; its heirs do, and who clears up once all is adopted.
+//! Only the slot's thread writes; its heirs do, and a recoverer once all is adopted.
 
 use crate::region::sizes::{GRAIN, SUPERBLOCK};
 use contempo_sched::primitives::fault::{Fault, planted};

@@ -169,7 +169,7 @@ mod imp {
         TAKEN.with_borrow_mut(|taken| taken.push((slot, step)));
     }
 
-    /// What the threads have done in this execution, by their slots: steps of threads that take turns, in lines.
+    /// What the threads have done in this execution, by their slots: a line for each series of steps of one thread.
     pub(super) fn taken() -> String {
         let mut lines = String::new();
         let mut last = None;
