@@ -120,6 +120,7 @@ pub(crate) fn try_pop<'tx, C: Chain>(
 ) -> Result<Option<C::Item<'tx>>, C::Interrupt> {
     let Some(first) = tx.end(chain, End::Head)? else { return Ok(None) };
     let (item, next) = tx.item(first)?;
+    // With its last item a queue loses its tail, too.
     chain.set_end(tx, End::Head, next.map(C::link))?;
     if next.is_none() {
         chain.set_end(tx, End::Tail, None)?;

@@ -69,6 +69,7 @@ where
         let (place, _) = directory.look(tx, hash, &key)?;
         let before = place.slot().map(|slot| tx.read(&slot.entry.value)).transpose()?;
         let value = make(before);
+        // `make` may have used the map: the place is looked for again.
         let place = directory.find_again(tx, place, hash, &key)?;
         self.set(tx, &place, hash, key, value)
     }
@@ -105,6 +106,7 @@ where
         if let Some(there) = place.slot() {
             return tx.read(&there.entry.value);
         }
+        // `make`, and a comparison of keys, may have inserted the key itself: then that value stays.
         let slot = Slot::new(hash, key, make());
         let place = directory.find_again(tx, place, hash, &slot.entry.key)?;
         if let Some(there) = place.slot() {
@@ -144,6 +146,7 @@ where
         let (place, _) = directory.look(tx, hash, key)?;
         let Some(slot) = place.slot() else { return Ok(None) };
         let value = change(tx.read(&slot.entry.value)?);
+        // `change` may have removed the key.
         let place = directory.find_again(tx, place, hash, key)?;
         let Some(slot) = place.slot() else { return Ok(None) };
         tx.replace(&slot.entry.value, value).map(Some)
@@ -175,6 +178,7 @@ where
         let value = tx.read(&bucket.slots()[position].entry.value)?;
         tx.write(directory.cell(index), bucket.without(position))?;
         self.counted(tx, -1)?;
+        // A bucket deeper than the level tells that the map has shrunk since it was split.
         if bucket.depth() > directory.level() {
             directory.merge_around(tx, hash)?;
         }
@@ -225,11 +229,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     ) -> StmResult<()> {
         let directory = &self.map.directory;
         let Place { mut index, bucket, .. } = *place;
+        // Most often there is room in a bucket that is as deep as it should be.
         let level = directory.level();
         let mut depth = bucket.depth();
         if depth >= level && bucket.slots().len() < CROWD {
             tx.write(directory.cell(index), bucket.with(slot))?;
         } else {
+            // Halves the bucket by one more bit of the hashes, and goes on with the half that gets the new slot.
             let hash = slot.hash;
             let mut slots = bucket.slots_and(slot);
             while should_split(&slots, depth, level) {

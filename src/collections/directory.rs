@@ -103,6 +103,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
         }
     }
 
+    /// The segment of a bucket, and its place in that.
     #[inline(always)]
     fn place(&self, index: usize) -> (usize, usize) {
         match length(index).checked_sub(self.base + 1) {
@@ -148,6 +149,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
     ) -> Result<Found<'a, K, V>, R::Error> {
         let mut level = self.level();
         loop {
+            // From the bucket that the hash has at this level up to the first that is born.
             let mut index = low(hash, level);
             let bucket = loop {
                 if let Some(cell) = self.probe(index) {

@@ -50,6 +50,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
         depth: u32,
     ) -> StmResult<Option<Vec<Slot<K, V>>>> {
         let bucket = tx.read(self.cell(index))?;
+        // From the deepest split upwards: each child that has few entries, together with what there is, becomes one
+        // with this bucket again. The first that has more ends that, and is written as far as it was gathered itself.
         let mut slots = bucket.slots().to_vec();
         let mut merged = bucket.depth();
         while merged > depth {
@@ -64,6 +66,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
             slots.append(&mut others);
             merged -= 1;
         }
+        // All of the region is gathered: the caller writes it, perhaps with more. Else it is written here, as far as it
+        // came.
         if merged == depth {
             return Ok(Some(slots));
         }

@@ -48,6 +48,7 @@ impl<'m, R, K: Send + Sync + 'static, V: Send + Sync + 'static> Walk<'m, R, K, V
         let region = self.stack.pop().or_else(|| {
             self.roots.next().map(|index| Region { index, depth: self.directory.base() })
         })?;
+        // A bucket that is deeper than its region was split: its children are the regions to visit after it.
         match self.bucket(region.index) {
             Ok((index, bucket)) => {
                 let grown = region.depth..bucket.depth();
@@ -102,9 +103,11 @@ impl<'a, R: Reader<'a>, K: Send + Sync + 'static, V: Send + Sync + 'static> Slot
         let Some(present) = &mut self.present else { return Ok(None) };
         let Region { index, depth } = present.region;
         for slot in present.rest.by_ref() {
+            // A bucket that was merged since has entries of other regions, too, which have a turn of their own.
             if present.place.bucket.depth() < depth && low(slot.hash, depth) != index {
                 continue;
             }
+            // The loop may have changed the map since the bucket was read: is the entry still there?
             let fresh = std::mem::replace(&mut present.fresh, !R::WRITES);
             if fresh || self.walk.directory.is_there(self.walk.at, &present.place, slot)? {
                 return Ok(Some(slot));

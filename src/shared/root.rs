@@ -131,6 +131,7 @@ impl Wanted<'_> {
         order: u64,
     ) -> Result<Entry, Interrupt> {
         let texts = [self.name, self.type_name].concat();
+        // Name and type lie in the entry, one behind the other, or in a cell if they are too long for that.
         let (mut text, mut cell) = ([0; SHORT], 0);
         match text.get_mut(..texts.len()) {
             Some(text) => text.copy_from_slice(texts.as_bytes()),

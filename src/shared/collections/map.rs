@@ -259,6 +259,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
         tx.write(self.top, &Draft::<K, V>::new(0, 0, 0).bytes()[..])
     }
 
+    /// The hash of a key, with the region's number as its seed.
     fn hash(&self, key: &K) -> u64 {
         let hash = hash(self.top.to_bits()[1], bytemuck::bytes_of(key));
         #[cfg(test)]
@@ -269,6 +270,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// Where an entry with this hash is, or would be.
     #[inline]
     fn place<'a>(&self, at: &impl Reader<'a>, mut hash: u64) -> Result<Place<'a, K, V>, Interrupt> {
+        // Down through the nodes, each of which takes the lowest bits that are left of the hash.
         let (mut cell, mut bits, mut above) = (self.top, 0, None);
         let mut bytes = at.look(cell)?;
         while is_node(bytes) {
@@ -282,6 +284,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
             bits += NODE_BITS;
             bytes = at.look(cell)?;
         }
+        // With two levels of nodes the map may be larger than the caches, and the bucket in none of them.
         if bits > NODE_BITS {
             page::prefetch(bytes);
         }

@@ -120,7 +120,7 @@ impl SharedHeap {
     /// A new slab.
     fn slab(&self) -> NonNull<u8> {
         let slab = self.chunks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).slab();
-        // SAFETY: this memory was handed out once, and is never given back.
+        // SAFETY: `Chunks::slab` hands out `SLAB` bytes, aligned to that, each once, and never gives them back.
         unsafe { Slab::init(slab) };
         slab
     }
@@ -219,8 +219,8 @@ impl BlockCache {
         if head.is_null() {
             return self.refill(class);
         }
-        // SAFETY: blocks in the list are ours alone, at least a word long, and were linked by
-        // `release`.
+        // SAFETY: `head` is not null (checked above), and the list's blocks are this thread's alone, at least a word
+        // long, and linked by `release` or their slab.
         cache.head.set(unsafe { (*head).next });
         cache.count.set(cache.count.get() - 1);
         // SAFETY: `head` was checked above not to be null.
@@ -242,7 +242,8 @@ impl BlockCache {
         }
         let cache = &self.classes[class];
         let block = block.cast::<Free>().as_ptr();
-        // SAFETY: the block is ours now, and blocks of a class are at least a word long.
+        // SAFETY: the block will not be accessed by any other (`# Safety`), and blocks of a class are at least a word
+        // long, aligned to that.
         unsafe { (*block).next = cache.head.get() };
         cache.head.set(block);
         let count = cache.count.get() + 1;
@@ -267,13 +268,14 @@ impl BlockCache {
                     cache.carve_from(taken.fresh, class);
                 }
             } else {
-                // SAFETY: the first place of a new slab.
+                // SAFETY: a slab has `SLAB` bytes, more than `HEADER`, so this is inside it.
                 cache.carve_from(unsafe { self.shared.slab().as_ptr().add(HEADER) }, class);
             }
         }
         // A list becomes the one in use, but for its first block.
         if !list.head.is_null() {
-            // SAFETY: a non-empty magazine is a list of blocks that we own now.
+            // SAFETY: the head of a non-empty list that only this cache has now: its first word is the link to the
+            // next.
             cache.head.set(unsafe { (*list.head).next });
             cache.count.set(list.count - 1);
             // SAFETY: `list.head` was checked above not to be null.
@@ -281,7 +283,8 @@ impl BlockCache {
         }
         // Else the next block of the part that was never carved.
         let block = cache.fresh.get();
-        // SAFETY: `fresh` is a whole number of blocks before `fresh_end`.
+        // SAFETY: `fresh` is a whole number of blocks, at least one, before `fresh_end`, which lies in the slab or at
+        // its end.
         cache.fresh.set(unsafe { block.add(class * GRAIN) });
         // SAFETY: no list was found above, so there is a part of a slab to carve, and `fresh` points into it.
         unsafe { NonNull::new_unchecked(block) }
@@ -325,7 +328,7 @@ impl BlockCache {
 
 #[inline(never)]
 fn allocate_directly(layout: Layout) -> NonNull<u8> {
-    // SAFETY: shapes that blocks are allocated with are not empty.
+    // SAFETY: the layout is not empty: `Shape::new` asserts that, and no block is allocated with `NOT_OURS`.
     NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
 }
 

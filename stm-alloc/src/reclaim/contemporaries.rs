@@ -81,7 +81,7 @@ impl ReclaimDomain {
             for left in rest {
                 let mut next = Some(left.block);
                 while let Some(block) = next {
-                    // SAFETY: left behind, and no thread is left that could reach it.
+                    // SAFETY: it was taken off its shelf, once, and no thread is left that could reach it (see above).
                     next = unsafe { block.destroy() };
                     self.heap.bury(block.address, block.kind.shape);
                 }

@@ -128,7 +128,7 @@ pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
 /// What the system says.
 pub fn random() -> io::Result<u64> {
     let mut bytes = [0_u8; 8];
-    // SAFETY: writes at most 8 bytes.
+    // SAFETY: writes at most `bytes.len()` bytes to `bytes`, a local.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     if got != 8 {
         return Err(io::Error::last_os_error());

@@ -30,7 +30,8 @@ impl<T: Default + Sync> PerProcess<T> {
     pub fn get(&self) -> io::Result<&T> {
         // Acquire, partner: the release below: the value is whole.
         let seen = self.current.load(Ordering::Acquire);
-        // SAFETY: published below, and never freed.
+        // SAFETY: null, or a value that was published below, whole (Acquire), and is never freed. Only shared
+        // references to it are given out.
         if let Some(own) = unsafe { seen.as_ref() }
             && !own.fork.is_child()
         {
@@ -44,12 +45,13 @@ impl<T: Default + Sync> PerProcess<T> {
         let own = match current {
             Ok(_) => fresh,
             Err(other) => {
-                // SAFETY: boxed above, and not published.
+                // SAFETY: boxed above, and not published: the exchange has failed, so only this thread has it.
                 drop(unsafe { Box::from_raw(fresh) });
                 other
             }
         };
-        // SAFETY: published by a thread of this process, and never freed.
+        // SAFETY: published by a thread of this process, whole (Acquire, or our own), and never freed. Only shared
+        // references to it are given out.
         Ok(unsafe { &(*own).value })
     }
 }
@@ -95,7 +97,7 @@ impl ForkMark {
             return Err(io::Error::other("the kernel mapped a page at address zero"));
         };
         let mark = ForkMark { page: word };
-        // SAFETY: the page was just mapped, and is ours.
+        // SAFETY: the page was mapped above with this length, at no address that is in use otherwise.
         if unsafe { libc::madvise(page, PAGE, libc::MADV_WIPEONFORK) } == -1 {
             return Err(io::Error::last_os_error());
         }

@@ -283,6 +283,8 @@ impl Identity {
     /// # Errors
     /// Why not.
     pub fn check(&self, layout: u64, ready: bool, length: u64) -> Result<(), Unusable> {
+        // First what does not depend on the rest being right, so that the answer tells the true reason: is it a region,
+        // is it complete, is it from a machine and a version like these, is it whole.
         if self.magic == MAGIC.swap_bytes() {
             return Err(Unusable::OtherMachine);
         }

@@ -81,6 +81,7 @@ impl ContentionReport {
         let mut cells: HashMap<usize, (Conflicts, usize)> = HashMap::new();
         let mut waiters = Vec::new();
         let now = crate::primitives::time::now();
+        // Adds up the cells of all threads.
         for (slot, descriptor) in table.scan() {
             // First what it waits for: why it does is counted before that.
             let waiting = descriptor.conflicts.waiting();
@@ -94,6 +95,7 @@ impl ContentionReport {
                 waiters.push(Waiter { thread: slot, cell: name(key), behind, waited });
             }
         }
+        // The most failed attempts first, then the most waiters; equals by address, so that the order stays the same.
         let mut cells: Vec<_> = cells.into_iter().collect();
         cells.sort_by_key(|(key, (conflicts, waiting))| {
             (std::cmp::Reverse((conflicts.failed, *waiting)), *key)

@@ -116,7 +116,8 @@ impl<T> Kept<T> {
     #[inline(always)]
     pub fn into_inner(self) -> T {
         let mut kept = ManuallyDrop::new(self);
-        // SAFETY: `self` is not dropped, and not used after this.
+        // SAFETY: the value is there, as only this and `drop` take it; `kept` is a `ManuallyDrop`, so `drop` does not
+        // run, and it is not used after this.
         unsafe { ManuallyDrop::take(&mut kept.0) }
     }
 }
@@ -145,7 +146,8 @@ impl<T> Drop for Kept<T> {
         }
         let value = &mut self.0;
         let mut go = move || {
-            // SAFETY: dropped once, here, and not used after this.
+            // SAFETY: the value is there, as `into_inner` lets no `drop` run; it is dropped once, here, and not used
+            // after this.
             unsafe { ManuallyDrop::drop(value) }
         };
         if std::thread::panicking() {

@@ -10,7 +10,7 @@
 #[cfg(all(target_os = "linux", not(any(contempo_loom, contempo_shuttle))))]
 pub fn now() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure is ours, and of the type that the call fills.
+    // SAFETY: `time` is a local, of the type that the call fills.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
     (time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64).max(1)
 }

@@ -142,10 +142,12 @@ impl WatchList {
     pub fn enlist(&self, key: usize, sleeper: Sleeper, mark: impl FnOnce()) -> Place {
         let index = Self::index(key);
         let mut bucket = self.bucket(index);
+        // A queue that was given up lately begins with what it had learned.
         let (remembered, learned) = bucket.remembered;
         let learned = if remembered == key { learned } else { Learned::NOTHING };
         bucket.queues.entry(key).or_insert_with(|| Queue::new(learned)).rise();
         let id = bucket.nodes.add(key, sleeper);
+        // Under the lock: a commit that sees the flag finds this entry, and one that clears it comes before.
         mark();
         Place { bucket: index as u32, id }
     }
@@ -196,6 +198,7 @@ impl WatchList {
         let whom = {
             let mut bucket = self.bucket(Self::index(key));
             let Bucket { queues, nodes, .. } = &mut *bucket;
+            // The flag is cleared under the lock, too, so that it does not undo the mark of a thread that enlists.
             let mut queue = queues.get_mut(&key);
             let whom = queue.as_mut().map(|queue| queue.change(nodes, change));
             let deserted = queue.is_none_or(|queue| queue.is_deserted());
@@ -238,6 +241,7 @@ impl WatchList {
     }
 }
 
+/// Unparks these threads, outside the bucket's lock: for one that sleeps that is a system call. Returns how many.
 fn rouse(table: &DescriptorTable, whom: Rouse) -> Woke {
     let mut woke = Woke::default();
     for slot in whom.wakes.into_iter().flatten() {

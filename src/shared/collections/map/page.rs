@@ -308,6 +308,8 @@ impl<'a, K: Pod, V: Pod> Bucket<'a, K, V> {
 
     /// The same, to be changed; with room for `count` entries, which is one more or less.
     fn draft(&self, count: usize) -> Draft<K, V> {
+        // Most often the entries stay where they are: all is copied at once. Else the room for tags, or the size of the
+        // whole, changes, and tags and entries are moved each.
         let (from, to) = (Sizes::<K, V>::entries_at(self.count), Sizes::<K, V>::entries_at(count));
         if from == to && Sizes::<K, V>::room(count) == self.bytes.len() {
             let mut bytes = self.bytes.to_vec();

@@ -54,6 +54,7 @@ impl<'r, 'a, R: Reader<'a>, K: Pod + Eq, V: Pod> Iter<'r, R, K, V> {
     fn step(&mut self) -> Result<Option<(K, V)>, Interrupt> {
         while self.bucket.is_empty() {
             let Some(mut bucket) = self.walk.next_bucket()? else { return Ok(None) };
+            // With all that follow it in its list.
             let mut cycle = Cycle::default();
             loop {
                 let entries =

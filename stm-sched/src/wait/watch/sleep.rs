@@ -31,8 +31,11 @@ impl WatchList {
     ) -> bool {
         let mut pace_at = None;
         loop {
+            // Sleeps until it is woken, its own time is up, or, as a timer, that of its cell is.
             let parked = parker.park_until(earlier(until, pace_at));
             let mut look = self.look(places);
+            // As a timer whose time is up it wakes one of the owed for each of its cells, and looks again: that may be
+            // itself.
             if let Look::WakeTimer(_) = look
                 && (CHECKED || pace_at.is_some_and(|pace_at| pace_at <= instant()))
             {
@@ -46,12 +49,14 @@ impl WatchList {
                 Look::Asleep => pace_at = None,
                 Look::WakeTimer(time) => pace_at = pace_at.or_else(|| instant().checked_add(time)),
             }
+            // Looked at last: a wake-up that came before the end of its time counts.
             if !parked && until.is_some_and(|until| CHECKED || until <= instant()) {
                 return false;
             }
         }
     }
 
+    /// Was the thread woken for one of its cells? If not, is it the timer of some: of them the shortest interval.
     fn look(&self, places: &[Place]) -> Look {
         let mut look = Look::Asleep;
         for place in places {
