@@ -236,8 +236,8 @@ impl BlockCache {
     pub unsafe fn release(&self, block: NonNull<u8>, shape: Shape) {
         let class = shape.class as usize;
         if class == 0 {
-            // SAFETY: the block came from `allocate` with this shape, which has no class, so from `allocate_directly`;
-            // and it will not be accessed again (`# Safety`).
+            // SAFETY: the block came from `allocate` with this shape, which has no class, so from `allocate_directly`,
+            // and will not be accessed again (`# Safety`). (One that is `NOT_OURS` is left alone.)
             return unsafe { self.release_directly(block, shape.layout) };
         }
         let cache = &self.classes[class];

@@ -289,7 +289,7 @@ impl FreeSlabs {
         // SAFETY: a slab of this class (`# Safety`), whose head `init` has written; slabs are never given back. All of
         // its fields are atomics, so references may be shared.
         let slab = unsafe { &*listed };
-        // It has been listed by another thread, or it is now by us, alone: from here on only we put it there.
+        // Listed already, or from now on by us: then only we put it into the list.
         // Relaxed, first: most often it is; ordered after the push by that swap's Acquire. AcqRel,
         // second: after the taker's, which has removed it from the list.
         if slab.listed.load(Ordering::Relaxed) || slab.listed.swap(true, Ordering::AcqRel) {

@@ -110,7 +110,7 @@ pub fn begin_at_telling<C: Clock>(
     recent: &Cell<u64>,
     announced_over: impl FnOnce(u64),
 ) -> u64 {
-    // Relaxed: ordered against the load below by `light`, partner `heavy` in `revoke_idle`. The load of the
+    // Relaxed: ordered against the loads below by `light`, partner `heavy` in `revoke_idle`. The load of the
     // announcement is Relaxed, too: it is our own word, and a mark that we miss is one whose revoker sees us active.
     descriptor.active.store(true, Ordering::Relaxed);
     if !planted(Fault::ActiveWithoutFence) {

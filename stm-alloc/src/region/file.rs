@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn no_draft_is_removed_under_its_maker() {
         let path = fresh("maker");
-        // A maker has made its file, and comes to lock it while somebody takes that for one of a dead maker.
+        // A maker has made its file, and comes to lock it while another takes that for one of a dead maker.
         let file = File::create(&path).unwrap();
         remove_abandoned(&path, &[], || assert!(!try_lock(&file), "locked by both"));
         let gone = try_lock(&file) && file.metadata().unwrap().nlink() == 0;

@@ -78,7 +78,7 @@ impl Queues {
         mark: impl FnOnce(),
     ) -> Joined {
         let Some(mut waiters) = self.stripe(key) else { return Joined::Not };
-        // The front may have given up since: then the next one is first before this one counts who is ahead.
+        // The front may have given up since: then the next one is first before this one counts the waiters ahead.
         let queue = waiters.entry(key).or_default();
         let first = make_first(queue, table);
         let phase = if queue.is_empty() { TurnPhase::First } else { TurnPhase::Waiting };
@@ -88,7 +88,7 @@ impl Queues {
         queue.push_back(Reservation { slot, ticket: turn.ticket() });
         // The flag is set under the mutex: a release that sees it finds this waiter, and one that unmarks comes before.
         mark();
-        // Wakes outside the mutex: that is a system call, and the woken thread may come here.
+        // Wakes outside the mutex: that may be a system call, and the woken thread may come here.
         drop(waiters);
         wake(first, table);
         Joined::As(turn, ahead)

@@ -192,7 +192,7 @@ impl<T> DataCell<T> {
     /// Makes a cell of the memory at `this`, whose value is still to be written: to where?
     ///
     /// # Safety
-    /// The memory is ours alone.
+    /// `this` points to memory for a cell, large and aligned enough, which only the caller has.
     #[inline(always)]
     pub unsafe fn prepare(this: *mut Self) -> *mut T {
         #[cfg(not(all(contempo_loom, contempo_models)))]

@@ -189,7 +189,7 @@ impl Queue {
         self.asleep == 0 && self.rising == 0
     }
 
-    /// Does no thread refer to this queue any more, by a token either?
+    /// Does no thread refer to this queue any more, not even by a token?
     pub(super) fn is_empty(&self) -> bool {
         self.is_deserted() && self.out == 0
     }
