@@ -9,6 +9,8 @@ mod ordered_reentry;
 mod queue;
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod region_map;
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
+mod region_ordered;
 #[path = "../support/mod.rs"]
 mod support;
 mod vector;
