@@ -10,9 +10,9 @@
 //! A region names its liveness file by device and inode. So that the two fit when the region comes to its place, a
 //! process that moves it there, or removes the two, holds the gate of the liveness file meanwhile, one at a time.
 
-use crate::region::block;
 use crate::region::domain::RegionDomain;
-use crate::region::open::{self, Options, liveness_path};
+use crate::region::open::{self, Options, TRIES, layout_hash, liveness_path};
+use crate::region::slots;
 use crate::region::thread_session;
 use contempo_alloc::region::clean_shutdown;
 use contempo_alloc::region::error::{OpenError, system};
@@ -28,13 +28,6 @@ use std::time::Duration;
 
 /// How long a maker waits for the gate: other processes hold it for a few system calls.
 const GATE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a maker begins anew because its liveness file, or its draft, was taken away.
-pub(crate) const TRIES: u32 = 256;
-
-pub(crate) fn layout_hash() -> u64 {
-    layout::layout_hash(&block::LAYOUT)
-}
-
 /// How files of ours begin.
 const BEGINNINGS: [&[u8]; 2] = [&layout::MAGIC.to_le_bytes(), &liveness::MAGIC];
 
@@ -121,13 +114,13 @@ fn fill(
     let maker = Incarnation { record: 0, generation: 0 };
     let domain = RegionDomain::new(map, holder()?, maker, fork);
     // No other process can have opened it yet.
-    let Some(session) = open::take_slot(&domain)? else {
+    let Some(session) = slots::take_slot(&domain)? else {
         return Err(OpenError::TooManyProcesses);
     };
     let directory = session.atomically(|session| session.create(&[])).map_err(|stopped| {
         system("put the directory into the region")(io::Error::other(format!("{stopped:?}")))
     })?;
-    open::leave(&domain, &session);
+    slots::leave(&domain, &session);
     drop(session);
     domain.map.complete(directory, liveness.identity());
     drop(domain);

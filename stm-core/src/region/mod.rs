@@ -14,6 +14,7 @@
 //! | `search` | where the blocks of some slots are |
 //! | `reclaim_others` | a full region: taking over what other threads hold and do not use |
 //! | `escalate` | a transaction that has lost often goes first |
+//! | `slots` | slots of threads: taken, given up, taken over from the dead |
 //! | [`thread_session`] | how a thread finds its session |
 //! | [`wait`] | blocking `retry` between processes |
 //! | [`recover`] | taking back what a dead process has left |
@@ -33,6 +34,7 @@ mod reclaim_others;
 pub mod recover;
 mod search;
 pub mod session;
+mod slots;
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests;
 pub mod thread_session;

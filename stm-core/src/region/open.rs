@@ -1,25 +1,28 @@
-//! Opening regions; records and liveness locks of processes. (Making them: `make`.)
+//! Opening regions; records and liveness locks of processes. (Making them: `create`.)
 
-use crate::region::create::{TRIES, layout_hash};
+use crate::region::block;
 use crate::region::domain::RegionDomain;
-use crate::region::recover::{self, Dead, is_cut_off, is_slot_of_the_dead};
-use crate::region::session::Session;
+use crate::region::recover::{self, is_cut_off};
 use crate::region::thread_session;
-use contempo_alloc::reclaim::announcement::{self, Idle};
 use contempo_alloc::region::clean_shutdown;
 use contempo_alloc::region::error::{OpenError, Unusable, system};
 use contempo_alloc::region::file::{self, Identity};
 use contempo_alloc::region::fork::{ForkMark, PerProcess};
-use contempo_alloc::region::layout::{Incarnation, SlotRecord};
+use contempo_alloc::region::layout::{self, Incarnation, SlotRecord};
 use contempo_alloc::region::liveness::{LivenessFile, started_at};
 use contempo_alloc::region::map::Map;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::primitives::fault::{Fault, planted};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+
+/// How often a maker begins anew because its liveness file, or its draft, was taken away.
+pub(crate) const TRIES: u32 = 256;
+
+pub(crate) fn layout_hash() -> u64 {
+    layout::layout_hash(&block::LAYOUT)
+}
 
 /// How large a region may become, and for how many.
 #[derive(Clone, Debug)]
@@ -215,101 +218,6 @@ pub(crate) fn take_record(map: &Map, liveness: &LivenessFile) -> Result<Incarnat
     Err(OpenError::TooManyProcesses)
 }
 
-/// A session for the calling thread, on a slot of its own; none if all are taken by the living.
-///
-/// # Errors
-/// If the system does not say which processes live.
-pub(crate) fn take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
-    let mut looks = 0;
-    loop {
-        if let Some(session) = try_take_slot(domain)? {
-            return Ok(Some(session));
-        }
-        // Another thread may be recovering all those that belong to the dead: then there are some soon.
-        let some_are_dead =
-            (0..domain.map.identity().slots).any(|slot| is_slot_of_the_dead(domain, slot));
-        if !some_are_dead || looks == LOOKS_FOR_SLOTS {
-            return Ok(None);
-        }
-        looks += 1;
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// How often, once in a millisecond, a thread looks for a slot while all are being recovered: that is one pass over the
-/// region.
-const LOOKS_FOR_SLOTS: u32 = 10_000;
-
-fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
-    let (map, own) = (&domain.map, domain.own.bits());
-    let raise = |slot: u32| {
-        // SeqCst, partner: `SlotTable::each`; as in `DescriptorTable::take`.
-        map.shared().high_water.fetch_max(slot + 1, Ordering::SeqCst);
-    };
-    for slot in 0..map.identity().slots {
-        let Some(record) = map.slot(slot) else { break };
-        if record.process.load(Ordering::Relaxed) != 0 {
-            continue;
-        }
-        // Before it is taken: should we die in between, a thread that looks for the dead looks this far.
-        if !planted(Fault::SlotTakenUncounted) {
-            raise(slot);
-        }
-        // Acquire, partner: the release by the thread that gave it up, or that recovered it.
-        let taken = record.process.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed);
-        if taken.is_ok() {
-            if planted(Fault::SlotTakenUncounted) {
-                raise(slot);
-            }
-            // SAFETY: the session is kept by `current`, which keeps the region; the slot is ours.
-            return Ok(Some(unsafe { Session::new(domain, slot) }));
-        }
-    }
-    // All are taken, perhaps by the dead, and no thread may have a slot from which to recover them: take one of
-    // those over.
-    let _alone = domain.recovering.lock().unwrap_or_else(PoisonError::into_inner);
-    for slot in 0..map.identity().slots {
-        let Some(record) = map.slot(slot) else { break };
-        let dead = Dead::find(domain, slot).map_err(system("look at the liveness"))?;
-        let Some(dead) = dead else { continue };
-        // SAFETY: the session is kept by `current`, which keeps the region; the slot becomes ours below, and no other
-        // thread takes it until then, since `dead` holds its liveness lock.
-        let heir = unsafe { Session::new(domain, slot) };
-        raise(slot);
-        let work = heir.memory.work(domain);
-        // The slot's liveness lock is held until the slot is ours: else another thread would find it dead, and recover
-        // it under us.
-        let dead = [dead];
-        recover::clear_up(&heir, &dead);
-        drop(work);
-        heir.renew_serial();
-        #[cfg(test)]
-        before_slot_is_ours::run(slot);
-        // Release, partner: the acquire in `Dead::find`.
-        record.process.store(own, Ordering::Release);
-        drop(dead);
-        return Ok(Some(heir));
-    }
-    Ok(None)
-}
-
-/// Gives a session's slot up. If something is held in it still, then the slot says so, and a thread that recovers, or
-/// needs a slot, adopts that, as after a death.
-pub(crate) fn leave(domain: &RegionDomain, session: &Session) {
-    session.memory.collect(domain, Idle::Inactive);
-    session.memory.leave();
-    announcement::withdraw(session.descriptor());
-    let left = if session.memory.held() == 0 { 0 } else { Incarnation::LEFT.bits() };
-    if left != 0 {
-        // Relaxed: a reminder for threads of this process.
-        domain.left_behind.store(true, Ordering::Relaxed);
-    }
-    if let Some(record) = domain.map.slot(session.slot) {
-        // Release, partner: the acquire in `take_slot`, and in `Dead::find`.
-        record.process.store(left, Ordering::Release);
-    }
-}
-
 impl Drop for RegionDomain {
     /// Leaves the region.
     fn drop(&mut self) {
@@ -332,27 +240,5 @@ impl Drop for RegionDomain {
         attached.retain(|known| !std::ptr::eq(known.region.as_ptr(), own));
         drop(attached);
         list.left.notify_all();
-    }
-}
-
-/// What a test does when a dead slot was recovered and is about to be taken.
-#[cfg(test)]
-pub(crate) mod before_slot_is_ours {
-    use std::cell::RefCell;
-
-    type Interlude = Box<dyn FnOnce(u32)>;
-
-    std::thread_local! {
-        static INTERLUDE: RefCell<Option<Interlude>> = const { RefCell::new(None) };
-    }
-
-    pub(crate) fn set(interlude: impl FnOnce(u32) + 'static) {
-        INTERLUDE.set(Some(Box::new(interlude)));
-    }
-
-    pub(super) fn run(slot: u32) {
-        if let Some(interlude) = INTERLUDE.take() {
-            interlude(slot);
-        }
     }
 }

@@ -10,7 +10,7 @@ use crate::region::open::{self, Options};
 use crate::region::session::{Session, Stopped};
 use crate::region::thread_session;
 use crate::region::turns::{GRACE, Pause};
-use crate::region::{reclaim_others, recover};
+use crate::region::{reclaim_others, recover, slots};
 use contempo_alloc::reclaim::announcement::Idle;
 use contempo_sched::clock::Clock;
 use contempo_sched::contention::turns::revoke_silent;
@@ -534,11 +534,11 @@ fn a_slot_is_found_dead_by_one_heir_at_a_time() {
     domain.map.slot(0).unwrap().process.swap(left, Ordering::SeqCst);
     elsewhere(move || {
         let other = Arc::clone(&domain);
-        open::before_slot_is_ours::set(move |slot| {
+        slots::before_slot_is_ours::set(move |slot| {
             let found = recover::Dead::find(&other, slot).unwrap();
             assert!(found.is_none(), "another finds it dead, and would clear it up under its heir");
         });
-        let heir = open::take_slot(&domain).unwrap();
+        let heir = slots::take_slot(&domain).unwrap();
         assert!(heir.is_some());
         std::mem::forget(heir);
     });

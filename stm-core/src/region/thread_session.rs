@@ -7,9 +7,9 @@
 //! session stays where it is, for ever, and so does what it has announced: its references may still be used.
 
 use crate::region::domain::RegionDomain;
-use crate::region::open::{leave, take_slot};
 use crate::region::recover::is_cut_off;
 use crate::region::session::Session;
+use crate::region::slots::{leave, take_slot};
 use contempo_alloc::region::error::OpenError;
 use std::cell::{Cell, RefCell};
 use std::ptr::null;
