@@ -3,8 +3,8 @@
 use crate::domain::Domain;
 use crate::layout::VersionHeader;
 use crate::local::domain::{Native, ProcessClock};
-use crate::local::turns::{History, Turns};
-use crate::local::wait::WakeTokens;
+use crate::local::luck::{History, Turns};
+use crate::local::wake_tokens::WakeTokens;
 use crate::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
 use crate::protocol::read::replaced_at;
 use crate::protocol::write_log::WriteLog;
@@ -19,7 +19,7 @@ use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::checked::Step;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::primitives::{CHECKED, unwinding};
+use contempo_sched::primitives::unwinding;
 use contempo_sched::wait::spinning::Spinning;
 use contempo_sched::words::{Owner, Rank, StateWord, VersionTag};
 use std::cell::{Cell, RefCell, UnsafeCell};
@@ -77,7 +77,7 @@ pub(crate) struct Context {
     discarded: RefCell<Vec<Block>>,
     has_discarded: Cell<bool>,
     /// Has a destructor that ran in the middle of an attempt used cells?
-    has_been_apart: Cell<bool>,
+    pub(super) has_been_apart: Cell<bool>,
 }
 
 /// What a thread is inside of: nothing, a transaction, or a snapshot at some bound.
@@ -371,38 +371,6 @@ impl Context {
         self.has_discarded.set(true);
     }
 
-    /// Frees a private version that nothing can reach, in the middle of the attempt: as an assignment drops
-    /// what was there. Its destructor runs as if this thread were in no transaction: one of its own is
-    /// another thread's to us.
-    ///
-    /// It might conflict with us, again and again. So from the second attempt on such values stay until
-    /// the end, if there has been a transaction in a destructor.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn let_go(&self, block: Block) {
-        // SAFETY: callers pass only private versions that nothing can reach: no reference to them is out.
-        let destroy = || unsafe { self.reclaimer.destroy(block) };
-        if !block.kind.has_destructor {
-            destroy();
-        } else if CHECKED
-            || std::thread::panicking()
-            || (self.turns.failures() > 0 && self.has_been_apart.get())
-        {
-            self.discard(block);
-        } else if local::apart(destroy) {
-            self.has_been_apart.set(true);
-        }
-    }
-
-    /// After a part of a transaction.
-    #[inline]
-    pub(crate) fn free_out_of_reach(&self) {
-        // One at a time, none borrowed: a destructor may do anything.
-        while let Some(block) = { self.writes().next_out_of_reach() } {
-            self.let_go(block);
-        }
-    }
-
     /// Leaves the transaction or snapshot. Destructors may run, and transactions in them.
     #[inline(always)]
     pub(crate) fn end_session(&self) {
@@ -548,13 +516,7 @@ mod local;
 #[path = "context/checked.rs"]
 mod local;
 
-pub(crate) use local::current;
-
-/// Runs `f` with this thread's context.
-#[inline(always)]
-pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
-    f(&current())
-}
+pub(crate) use local::{apart, current, with};
 
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests;

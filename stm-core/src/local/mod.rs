@@ -11,8 +11,10 @@
 //! | `fresh` | a version on its way into a cell |
 //! | `unpublished` | which of a transaction's own versions can go before its end |
 //! | `run`, `transaction`, `nesting`, `access_set`, `snapshot`, `tvar` | what users call |
+//! | `luck` | what a thread remembers about its bad luck and its turns |
+//! | `let_go` | what of an attempt's own versions is freed in its middle |
 //! | `turns` | what a thread does between two attempts, and how it escalates |
-//! | `wait` | blocking `retry` |
+//! | `wait`, `wake_tokens` | blocking `retry`; what a transaction was woken for |
 
 pub(crate) mod access_set;
 pub mod cell;
@@ -24,6 +26,8 @@ mod fresh;
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 pub(crate) mod frozen;
 mod leave;
+mod let_go;
+mod luck;
 mod nesting;
 pub mod process;
 pub(crate) mod run;
@@ -35,3 +39,4 @@ mod turns;
 pub(crate) mod tvar;
 pub(crate) mod unpublished;
 pub(crate) mod wait;
+pub(crate) mod wake_tokens;

@@ -75,7 +75,7 @@ impl std::ops::Deref for Local {
 }
 
 /// Under the checkers everything waits for the end of its attempt.
-pub(super) fn apart(_: impl FnOnce()) -> bool {
+pub(crate) fn apart(_: impl FnOnce()) -> bool {
     unreachable!("nothing is dropped in the middle of an attempt")
 }
 
@@ -89,4 +89,10 @@ pub(crate) fn current() -> Local {
         find().ok()
     };
     found.map_or_else(|| Local::Temporary(Kept::new(native())), Local::Kept)
+}
+
+/// Runs `f` with this thread's context.
+#[inline(always)]
+pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
+    f(&current())
 }

@@ -49,7 +49,7 @@ pub(super) fn release() {
 
 /// Runs `f` as if this thread had no context: what it does with cells has another one, which goes with
 /// it. Returns whether there was any. In the middle of an attempt, which knows nothing of it.
-pub(super) fn apart(f: impl FnOnce()) -> bool {
+pub(crate) fn apart(f: impl FnOnce()) -> bool {
     struct Back(*const Context);
     MADE.set(false);
     impl Drop for Back {
@@ -105,4 +105,10 @@ fn make() -> Local {
     CURRENT.set(context);
     MADE.set(true);
     Local { context, is_temporary: KEEPER.try_with(|_| ()).is_err() }
+}
+
+/// Runs `f` with this thread's context.
+#[inline(always)]
+pub(crate) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
+    f(&current())
 }

@@ -1,0 +1,106 @@
+//! What a thread remembers about the bad luck of its transactions, and about its turns.
+
+use crate::layout::CellHeader;
+use crate::local::domain::Native;
+use crate::protocol::commit::Conflict;
+use contempo_sched::contention::admission::Admission;
+use contempo_sched::words::{Reservation, TurnPhase, TurnWord};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use std::cell::{Cell, RefCell, UnsafeCell};
+
+/// What a thread remembers about its turns. (Touched after a failure only, but for the first two.)
+pub(crate) struct Turns {
+    /// Has this transaction failed, or does it escalate: is there anything to forget at its end?
+    pub(crate) unlucky: Cell<bool>,
+    /// Does the running attempt escalate: has it reservations that count?
+    pub(crate) reserving: Cell<bool>,
+    /// Does it reserve all that it touches, and so trust that nothing of it changes?
+    pub(crate) trusting: Cell<bool>,
+    /// The cells that it has reserved. Good until the session ends.
+    pub(super) reserved: UnsafeCell<Vec<*const CellHeader<Native>>>,
+    /// Its turn.
+    pub(super) turn: Cell<TurnWord>,
+    /// The cell in the queue of which it has waited: the first there has its own timer, and is not called, or
+    /// no thread would have the cell for longer than one transaction.
+    pub(super) hot: Cell<usize>,
+    /// Where the attempt that has just failed met another.
+    pub(super) met: Cell<Option<Conflict<Native>>>,
+    /// What lasts longer than an attempt.
+    pub(super) history: Cell<History>,
+    /// How often this thread has failed lately, against how often it has committed.
+    pub(super) heat: Cell<u32>,
+    /// Its commits at its last failure.
+    pub(super) commits_before: Cell<u64>,
+    /// The turns that this thread has given way to lately. Lasts longer than its transactions: those that give
+    /// up early must not each begin to wait anew.
+    pub(super) respected: RefCell<Vec<Respected>>,
+    /// What it has learned about declared transactions.
+    pub(crate) admission: Admission,
+    /// Jitter.
+    pub(super) random: RefCell<SmallRng>,
+}
+
+/// What of a transaction's bad luck lasts longer than an attempt.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct History {
+    /// Failed attempts.
+    pub(crate) failures: u32,
+    /// When the first attempt failed, or a declared transaction was admitted; or 0.
+    pub(super) since: u64,
+    /// Accesses of failed attempts.
+    pub(super) lost: u64,
+    /// Waits in queues.
+    pub(super) waits: u32,
+    /// Escalate in the next attempt?
+    pub(super) escalates: bool,
+}
+
+/// A turn that this thread has given way to: the sign of life that it gave then, and when.
+#[derive(Clone, Copy)]
+pub(super) struct Respected {
+    pub(super) turn: Reservation,
+    pub(super) sign: u64,
+    pub(super) since: u64,
+}
+
+impl Turns {
+    pub(crate) fn new(seed: u32) -> Self {
+        Turns {
+            unlucky: Cell::new(false),
+            reserving: Cell::new(false),
+            trusting: Cell::new(false),
+            reserved: UnsafeCell::new(Vec::new()),
+            turn: Cell::new(TurnWord::new(0, TurnPhase::Idle)),
+            hot: Cell::new(0),
+            met: Cell::new(None),
+            history: Cell::new(History::default()),
+            heat: Cell::new(0),
+            commits_before: Cell::new(0),
+            respected: RefCell::new(Vec::new()),
+            admission: Admission::new(),
+            random: RefCell::new(SmallRng::seed_from_u64(u64::from(seed))),
+        }
+    }
+
+    /// The attempt that is about to end met another transaction here.
+    pub(crate) fn meet(&self, conflict: Conflict<Native>) {
+        self.met.set(Some(conflict));
+    }
+
+    pub(crate) fn failures(&self) -> u32 {
+        self.history.get().failures
+    }
+
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "one thread, never held across a call")]
+    pub(super) fn reserved(&self) -> &mut Vec<*const CellHeader<Native>> {
+        // SAFETY: `!Sync`; each use lets go before it calls anything.
+        unsafe { &mut *self.reserved.get() }
+    }
+
+    /// A random number from 1 to `most`.
+    pub(super) fn jitter(&self, most: u32) -> u32 {
+        self.random.borrow_mut().random_range(1..=most.max(1))
+    }
+}
