@@ -423,7 +423,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn iter<'r, 'a, R: Reader<'a>>(&self, at: &'r R) -> Iter<'r, R, K, V> {
-        Iter::new(*self, at)
+        Iter::new(self.top, at)
     }
 
     /// Calls `each` with every key and its value, in no order.
@@ -468,7 +468,7 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn buckets<'a>(&self, at: &impl Reader<'a>) -> Result<usize, Interrupt> {
-        let (mut walk, mut count) = (Walk::new(*self, at), 0);
+        let (mut walk, mut count) = (Walk::<_, K, V>::new(self.top, at), 0);
         while walk.next_bucket()?.is_some() {
             count += 1;
         }

@@ -1,25 +1,25 @@
 //! Going through a hash map.
 
-use super::page::{Children, is_node};
-use super::{Bucket, Map};
+use super::page::{Bucket, Children, is_node};
 use crate::shared::collections::cycle::Cycle;
-use crate::shared::collections::format::{Node, child};
+use crate::shared::collections::format::{Holds, Node, child};
 use crate::shared::{Interrupt, Reader};
 use bytemuck::Pod;
 use std::collections::HashSet;
 
 /// Goes to every bucket, once; not to those that follow another.
 pub(super) struct Walk<'r, R, K, V> {
-    map: Map<K, V>,
+    top: Node,
     at: &'r R,
     next: Vec<Node>,
     /// Nodes that were passed: no map leads to one twice, and a damaged one could do so for ever.
     passed: HashSet<Node>,
+    _entries: Holds<K, V>,
 }
 
 impl<'r, 'a, R: Reader<'a>, K: Pod + Eq, V: Pod> Walk<'r, R, K, V> {
-    pub(super) fn new(map: Map<K, V>, at: &'r R) -> Self {
-        Walk { map, at, next: vec![map.top], passed: HashSet::new() }
+    pub(super) fn new(top: Node, at: &'r R) -> Self {
+        Walk { top, at, next: vec![top], passed: HashSet::new(), _entries: Holds::default() }
     }
 
     /// The next bucket.
@@ -37,7 +37,7 @@ impl<'r, 'a, R: Reader<'a>, K: Pod + Eq, V: Pod> Walk<'r, R, K, V> {
     }
 }
 
-/// The entries of a [`Map`]: see [`Map::iter`].
+/// The entries of a [`Map`](super::Map): see [`Map::iter`](super::Map::iter).
 ///
 /// A bucket is read as a whole, so the transaction may change the map meanwhile.
 pub struct Iter<'r, R, K, V> {
@@ -47,8 +47,8 @@ pub struct Iter<'r, R, K, V> {
 }
 
 impl<'r, 'a, R: Reader<'a>, K: Pod + Eq, V: Pod> Iter<'r, R, K, V> {
-    pub(super) fn new(map: Map<K, V>, at: &'r R) -> Self {
-        Iter { walk: Walk::new(map, at), bucket: Vec::new() }
+    pub(super) fn new(top: Node, at: &'r R) -> Self {
+        Iter { walk: Walk::new(top, at), bucket: Vec::new() }
     }
 
     fn step(&mut self) -> Result<Option<(K, V)>, Interrupt> {
@@ -64,8 +64,8 @@ impl<'r, 'a, R: Reader<'a>, K: Pod + Eq, V: Pod> Iter<'r, R, K, V> {
                     0 => break,
                     next if cycle.closes_at(next) => return Err(self.walk.at.damaged()),
                     next => {
-                        let next = child(self.walk.map.top, next);
-                        bucket = self.walk.map.bucket(self.walk.at, next)?;
+                        let (at, next) = (self.walk.at, child(self.walk.top, next));
+                        bucket = Bucket::parse(at.look(next)?).ok_or_else(|| at.damaged())?;
                     }
                 }
             }
@@ -91,6 +91,6 @@ impl<'a, R: Reader<'a>, K: Pod + Eq, V: Pod> std::iter::FusedIterator for Iter<'
 
 impl<R, K, V> std::fmt::Debug for Iter<'_, R, K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Iter").field("map", &self.walk.map).finish_non_exhaustive()
+        f.debug_struct("Iter").field("top", &self.walk.top).finish_non_exhaustive()
     }
 }
