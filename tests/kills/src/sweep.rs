@@ -259,7 +259,10 @@ pub(crate) fn attachers(
     let place = Place::new("attacher")?;
     let writes = crate::profile::writes(&place.path, "attacher", fault)?;
     drop(place);
-    let points: Vec<u64> = writes.iter().flat_map(|at| [*at, at + 1]).collect();
+    // What is shown by a planted fault lasts for some instructions; a look at the system's clock takes now and then a few
+    // more or less than when they were counted.
+    let after: [u64; 2] = if fault.is_some() { [1, 3] } else { [0, 1] };
+    let points: Vec<u64> = writes.iter().flat_map(|at| after.map(|more| at + more)).collect();
     let (mut tried, all) = (0, points.len());
     for at in points.into_iter().step_by(stride) {
         if Instant::now() >= end || (fault.is_some() && tried > 0 && !verdict.is_good()) {
