@@ -328,3 +328,60 @@ fn a_destructor_that_sleeps_lets_nothing_go_that_is_seen() {
         drop(cells);
     });
 }
+
+/// Waits for 5 ms for what never comes.
+fn sleep_in_a_transaction() {
+    let inbox = TVar::new(0);
+    let slept = atomically(|tx| {
+        tx.check(*tx.read(&inbox)? == 0)?;
+        tx.retry_timeout(std::time::Duration::from_millis(5))
+    });
+    assert_eq!(slept, ());
+}
+
+#[test]
+fn what_a_destructor_has_replaced_before_it_sleeps_goes_too() {
+    /// Replaces what is in the cell when it is dropped, and sleeps.
+    struct Sleeps(TVar<Line>);
+    impl Drop for Sleeps {
+        fn drop(&mut self) {
+            self.0.store(None);
+            sleep_in_a_transaction();
+        }
+    }
+    let _turn = alone();
+    let (inner, receiver) = line();
+    let outer = TVar::new(Some(Sleeps(inner)));
+    outer.store(None);
+    if !cfg!(feature = "reclaim-epoch") {
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+    }
+}
+
+#[test]
+fn a_sleep_while_a_panic_is_under_way_drops_nothing() {
+    static WHILE_PANICKING: AtomicUsize = AtomicUsize::new(0);
+    struct Tells;
+    impl Drop for Tells {
+        fn drop(&mut self) {
+            WHILE_PANICKING.fetch_add(usize::from(thread::panicking()), Ordering::Relaxed);
+        }
+    }
+    /// Replaces what is in the cell, and sleeps, when it is dropped.
+    struct Guard(TVar<Option<Tells>>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            self.0.store(None);
+            sleep_in_a_transaction();
+        }
+    }
+    let _turn = alone();
+    let guard = Guard(TVar::new(Some(Tells)));
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        let _guard = guard;
+        panic!("under way");
+    }));
+    assert!(panic.is_err());
+    contempo::collect();
+    assert_eq!(WHILE_PANICKING.load(Ordering::Relaxed), 0);
+}

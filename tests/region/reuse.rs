@@ -1,6 +1,6 @@
 //! What is freed in a region is used again: by values of other sizes, and after a death.
 
-use crate::support::region::{Place, role};
+use crate::support::region::{Place, elsewhere, role};
 use crate::support::reuse::{fill, free, small};
 use contempo::shared::collections::{Map, OrderedMap, Queue};
 use contempo::shared::{NoBlock, Options, Shared, TransactionError};
@@ -174,5 +174,62 @@ fn threads_that_free_one_cell_each_leave_room_for_others() {
             assert_eq!(shared.atomically(|tx| map.remove(tx, &key)).unwrap(), Some(key));
         }
         stay.wait();
+    });
+}
+
+#[test]
+fn values_that_were_moved_are_not_missing_while_a_reader_stands() {
+    let (_place, shared) = small();
+    let few: Vec<_> =
+        (0..1000).map(|_| shared.atomically(|tx| tx.create(&[][..])).unwrap()).collect();
+    let large: Vec<contempo::shared::Cell<[u8]>> =
+        std::iter::from_fn(|| shared.atomically(|tx| tx.create(&[7; 3000][..])).ok()).collect();
+    /// Calls `work` while a snapshot of another thread stands.
+    fn beside_a_reader(shared: &Shared, work: impl FnOnce()) {
+        let turn = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let stands = |_: &contempo::shared::Snapshot<'_>| {
+                    turn.wait();
+                    turn.wait();
+                    Ok(())
+                };
+                shared.snapshot(stands).unwrap();
+            });
+            turn.wait();
+            work();
+            turn.wait();
+        });
+    }
+    few.into_iter().for_each(|cell| shared.atomically(|tx| tx.free(cell)).unwrap());
+    let freed = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        // Their blocks stay with a thread that lives.
+        let other = scope.spawn(|| {
+            freed.wait();
+            for n in 0..50 {
+                shared.atomically(|tx| tx.free(large[1 + n * 20])).unwrap();
+            }
+            freed.wait();
+            freed.wait();
+        });
+        // Values on loan: what they replace is held by the reader.
+        beside_a_reader(&shared, || {
+            for n in 0..12 {
+                shared.atomically(|tx| tx.write(large[n * 40], &[8; 3000][..])).unwrap();
+            }
+        });
+        freed.wait();
+        freed.wait();
+        beside_a_reader(&shared, || {
+            let made = elsewhere(|| {
+                (0..50)
+                    .take_while(|_| shared.atomically(|tx| tx.create(&[7; 3000][..])).is_ok())
+                    .count()
+            });
+            assert!(made > 20, "{made} of 50, although so many were freed");
+        });
+        freed.wait();
+        other.join().unwrap();
     });
 }
