@@ -332,11 +332,10 @@ fn a_destructor_that_sleeps_lets_nothing_go_that_is_seen() {
 /// Waits for 5 ms for what never comes.
 fn sleep_in_a_transaction() {
     let inbox = TVar::new(0);
-    let slept = atomically(|tx| {
+    atomically(|tx| {
         tx.check(*tx.read(&inbox)? == 0)?;
         tx.retry_timeout(std::time::Duration::from_millis(5))
     });
-    assert_eq!(slept, ());
 }
 
 #[test]
