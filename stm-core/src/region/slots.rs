@@ -55,10 +55,6 @@ fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
         let taken = record.process.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed);
         if taken.is_ok() {
             if planted(Fault::SlotTakenUncounted) {
-                // For so long that a death in between is met, however many instructions went before.
-                for n in 0..1000 {
-                    std::hint::black_box(n);
-                }
                 raise(slot);
             }
             // SAFETY: the session is kept by `current`, which keeps the region; the slot is ours.

@@ -259,9 +259,9 @@ pub(crate) fn attachers(
     let place = Place::new("attacher")?;
     let writes = crate::profile::writes(&place.path, "attacher", fault)?;
     drop(place);
-    // What a planted fault shows lasts for a thousand instructions; those before it are now and then some more or
-    // less than when they were counted.
-    let after: [u64; 2] = if fault.is_some() { [1, 300] } else { [0, 1] };
+    // What is shown by a planted fault lasts for some instructions; a look at the system's clock takes now and then a few
+    // more or less than when they were counted.
+    let after: [u64; 2] = if fault.is_some() { [1, 3] } else { [0, 1] };
     let points: Vec<u64> = writes.iter().flat_map(|at| after.map(|more| at + more)).collect();
     let (mut tried, all) = (0, points.len());
     for at in points.into_iter().step_by(stride) {
