@@ -259,8 +259,8 @@ pub(crate) fn attachers(
     let place = Place::new("attacher")?;
     let writes = crate::profile::writes(&place.path, "attacher", fault)?;
     drop(place);
-    // What is shown by a planted fault lasts for some instructions; a look at the system's clock takes now and then a few
-    // more or less than when they were counted.
+    // What a planted fault shows lasts for some instructions. How many go before differs between processes by a few, why is
+    // not known.
     let after: [u64; 2] = if fault.is_some() { [1, 3] } else { [0, 1] };
     let points: Vec<u64> = writes.iter().flat_map(|at| after.map(|more| at + more)).collect();
     let (mut tried, all) = (0, points.len());
