@@ -165,6 +165,9 @@ pub fn reset_contention() {
 /// pause come to rest, or where the memory of small values should go back. (What other threads hold of
 /// those, a hundred or so each, they free themselves.)
 ///
+/// In a destructor that runs while its thread panics it frees nothing, since another panic there would end
+/// the process: what it found stays for the next collection.
+///
 /// # Panics
 /// If called inside a transaction of the same thread.
 ///

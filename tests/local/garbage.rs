@@ -358,7 +358,7 @@ fn what_a_destructor_has_replaced_before_it_sleeps_goes_too() {
 }
 
 #[test]
-fn a_sleep_while_a_panic_is_under_way_drops_nothing() {
+fn neither_a_sleep_nor_a_collection_while_a_panic_is_under_way_drops_anything() {
     static WHILE_PANICKING: AtomicUsize = AtomicUsize::new(0);
     struct Tells;
     impl Drop for Tells {
@@ -366,16 +366,17 @@ fn a_sleep_while_a_panic_is_under_way_drops_nothing() {
             WHILE_PANICKING.fetch_add(usize::from(thread::panicking()), Ordering::Relaxed);
         }
     }
-    /// Replaces what is in the cell, and sleeps, when it is dropped.
-    struct Guard(TVar<Option<Tells>>);
+    /// Replaces what is in the cell, collects or sleeps, when it is dropped.
+    struct Guard(TVar<Option<Tells>>, fn());
     impl Drop for Guard {
         fn drop(&mut self) {
             self.0.store(None);
-            sleep_in_a_transaction();
+            self.1();
         }
     }
     let _turn = alone();
-    let guard = Guard(TVar::new(Some(Tells)));
+    let guard = |then: fn()| Guard(TVar::new(Some(Tells)), then);
+    let guard = (guard(sleep_in_a_transaction), guard(contempo::collect));
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
         let _guard = guard;
         panic!("under way");

@@ -319,8 +319,12 @@ impl<C: Clock> Reclaimer<C> {
         self.collect_from(Idle::Inactive);
     }
 
-    /// Returns whether something that weighs is left.
+    /// Returns whether something that weighs is left. Does nothing while a panic is under way: no destructor
+    /// runs then.
     fn collect_from(&self, idle: Idle) -> bool {
+        if std::thread::panicking() {
+            return false; // It stays where it is, for this thread's next collection.
+        }
         if self.collecting.replace(true) {
             return false; // Called by a destructor that we run: the loop below comes round to it.
         }
@@ -549,14 +553,12 @@ impl<C: Clock> Reclaimer<C> {
     /// The thread ends or sleeps for long: frees what it can, leaves the rest to the others, and holds
     /// nothing back. While a panic is under way it frees nothing: no destructor runs then.
     pub fn hand_over(&self) {
-        if !std::thread::panicking() {
-            self.collect();
-        }
+        self.collect();
         self.leave_weighty();
         if self.retired.len() > 0 {
             self.leave_all_of(&self.retired);
         }
-        if self.was_missed() && !std::thread::panicking() {
+        if self.was_missed() {
             self.collect();
         }
         // Destructors may have run transactions, which announce.

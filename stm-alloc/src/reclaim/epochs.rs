@@ -202,8 +202,12 @@ impl<C: Clock> Reclaimer<C> {
         self.collect_after(THOROUGH);
     }
 
-    /// Goes on as long as one of `flushes` attempts in a row yields something.
+    /// Goes on as long as one of `flushes` attempts in a row yields something. Does nothing while a panic is
+    /// under way: no destructor runs then.
     fn collect_after(&self, flushes: u32) {
+        if std::thread::panicking() {
+            return; // The collector keeps it, for a later collection of any thread.
+        }
         if self.collecting.replace(true) {
             return; // Called by a destructor that we run: the loop below comes round to it.
         }
@@ -248,7 +252,8 @@ impl<C: Clock> Reclaimer<C> {
         self.hand_over();
     }
 
-    /// The thread ends or sleeps for long. What it cannot free is with the collector, for others.
+    /// The thread ends or sleeps for long. What it cannot free is with the collector, for others: all of it,
+    /// while a panic is under way.
     pub fn hand_over(&self) {
         if self.domain.weighty.load(Ordering::Relaxed) > 0 {
             self.collect_thoroughly();
