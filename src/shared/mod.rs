@@ -63,7 +63,7 @@ pub use bounds::Builder;
 pub use bytemuck;
 pub use cell::{Cell, Value};
 pub use contempo_core::Abort;
-pub use contempo_core::region::recover::Recovered;
+pub use contempo_core::region::recovered::Recovered;
 pub use contempo_core::region::verify::{Problem, Report, Wrong};
 pub use error::{Interrupt, NoBlock, OpenError, RootError, TransactionError, TryError, Unusable};
 pub use reader::Reader;

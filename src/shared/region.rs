@@ -5,7 +5,7 @@ use crate::shared::transaction::{Snapshot, Transaction};
 use contempo_core::Abort;
 use contempo_core::guard::Kept;
 use contempo_core::region::domain::RegionDomain;
-use contempo_core::region::recover::Recovered;
+use contempo_core::region::recovered::Recovered;
 use contempo_core::region::session::Session;
 use contempo_core::region::verify::{self, Report};
 use contempo_core::region::{create, inspect, open, thread_session};

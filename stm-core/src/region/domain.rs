@@ -9,7 +9,7 @@
 use crate::domain::{Domain, Link, WalkBudget};
 use crate::layout::{CellHeader, Links, VersionHeader};
 use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
-use crate::region::recover::Recovered;
+use crate::region::recovered::Recovered;
 use contempo_alloc::region::fork::ForkMark;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::{

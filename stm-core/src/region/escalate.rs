@@ -9,7 +9,7 @@
 use crate::domain::Domain;
 use crate::region::block::RegionCell;
 use crate::region::domain::RegionDomain;
-use crate::region::recover::is_slot_of_the_dead;
+use crate::region::liveness::is_slot_of_the_dead;
 use crate::region::session::Session;
 use crate::region::turns::{GRACE, History};
 use contempo_alloc::region::handle::Handle;

@@ -1,7 +1,8 @@
 //! Which processes are attached to a region, and what they hold: for people to read.
 
 use crate::region::domain::RegionDomain;
-use crate::region::recover::{Recovered, is_dead};
+use crate::region::liveness::is_dead;
+use crate::region::recovered::Recovered;
 use contempo_alloc::region::layout::Incarnation;
 use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::Descriptor;

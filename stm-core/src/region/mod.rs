@@ -17,7 +17,8 @@
 //! | `slots` | slots of threads: taken, given up, taken over from the dead |
 //! | [`thread_session`] | how a thread finds its session |
 //! | [`wait`] | blocking `retry` between processes |
-//! | [`recover`] | taking back what a dead process has left |
+//! | `liveness` | which slots have an owner that is gone |
+//! | [`recover`], [`recovered`] | taking back what a dead process has left, and how much that was |
 //! | [`verify`] | the full consistency check |
 //! | [`inspect`] | which processes are attached, and what they hold |
 //!
@@ -28,10 +29,12 @@ pub mod create;
 pub mod domain;
 mod escalate;
 pub mod inspect;
+mod liveness;
 pub mod memory;
 pub mod open;
 mod reclaim_others;
 pub mod recover;
+pub mod recovered;
 mod search;
 pub mod session;
 mod slots;

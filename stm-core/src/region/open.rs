@@ -2,7 +2,8 @@
 
 use crate::region::block;
 use crate::region::domain::RegionDomain;
-use crate::region::recover::{self, is_cut_off};
+use crate::region::liveness::is_cut_off;
+use crate::region::recover;
 use crate::region::thread_session;
 use contempo_alloc::region::clean_shutdown;
 use contempo_alloc::region::error::{OpenError, Unusable, system};
@@ -209,7 +210,7 @@ pub(crate) fn take_record(map: &Map, liveness: &LivenessFile) -> Result<Incarnat
             let process = std::process::id();
             place.process.store(process, Ordering::Relaxed);
             place.started.store(started_at(process), Ordering::Relaxed);
-            // Release, partner: the acquire in `recover::is_dead`. From now on slots of the record's
+            // Release, partner: the acquire in `liveness::is_dead`. From now on slots of the record's
             // last owner are known for dead.
             place.generation.store(generation, Ordering::Release);
             return Ok(Incarnation { record, generation });

@@ -12,8 +12,9 @@
 use crate::domain::Domain;
 use crate::protocol::resolve::{finish, resolve, take_back};
 use crate::region::block::RegionVersion;
-use crate::region::domain::RegionDomain;
+use crate::region::liveness::{Dead, is_cut_off, record};
 use crate::region::memory::Whose;
+use crate::region::recovered::Recovered;
 use crate::region::search::Free;
 use crate::region::session::Session;
 use contempo_alloc::reclaim::announcement;
@@ -24,10 +25,7 @@ use contempo_alloc::region::superblock::Superblock;
 use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::words::{Owner, Phase, StateWord, VersionTag};
-use std::fmt;
-use std::io;
 use std::sync::TryLockError;
 
 mod plan;
@@ -35,64 +33,6 @@ mod plan;
 #[cfg(test)]
 pub(crate) use plan::tests;
 pub(crate) use plan::{ClearingUp, Last, go_through};
-
-/// What was taken back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct Recovered {
-    /// Slots of dead processes. (Those that threads have left when they ended do not count.)
-    pub slots: u64,
-    /// Transactions of theirs that were undecided in the middle of a commit.
-    pub aborted: u64,
-    /// Slots the last transaction of which had been decided: what was not finished of it is now.
-    pub finished: u64,
-    /// Blocks that they had retired, or not published.
-    pub blocks: u64,
-}
-
-impl fmt::Display for Recovered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Recovered { slots, aborted, finished, blocks } = self;
-        write!(
-            f,
-            "{slots} slots of dead processes when this one opened the region: {aborted} transactions aborted, \
-             {finished} finished, {blocks} blocks taken back"
-        )
-    }
-}
-
-/// Is the process that had a slot gone?
-///
-/// # Errors
-/// If the system does not say. Then it may not be taken for dead.
-pub fn is_dead(domain: &RegionDomain, owner: Incarnation) -> io::Result<bool> {
-    if planted(Fault::AliveTakenForDead) {
-        return Ok(owner != domain.own);
-    }
-    if owner == Incarnation::LEFT {
-        return Ok(true);
-    }
-    if owner.record >= domain.map.identity().processes {
-        return Ok(false); // No process writes that.
-    }
-    // Is the record still this owner's?
-    // Acquire, partner: the release in `attach`.
-    if domain.map.process(owner.record).generation.load(Ordering::Acquire) != owner.generation {
-        return Ok(true); // Another has its record, and so had its liveness lock.
-    }
-    if owner.record == domain.own.record {
-        return Ok(false);
-    }
-    // Ask the kernel: a process that lives holds its liveness lock.
-    Ok(!domain.liveness.is_taken_by_another(owner.record)?)
-}
-
-/// Has the slot an owner that is gone? Not if the system does not say.
-pub(crate) fn is_slot_of_the_dead(domain: &RegionDomain, slot: u32) -> bool {
-    // Acquire, partner: the compare-and-swap that took the slot.
-    let owner = Incarnation::from_bits(record(domain, slot).load(Ordering::Acquire));
-    owner.is_some_and(|owner| is_dead(domain, owner).unwrap_or(false))
-}
 
 /// Recovers the slots of every dead process. To be called outside a transaction.
 pub fn reap(session: &Session) -> Recovered {
@@ -155,54 +95,6 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
     // A dead process may have decided and not come to its wake-ups: all sleepers look for themselves.
     (0..WAKE_WORDS).for_each(|word| domain.wake(word));
     done
-}
-
-/// Was the region's file cut off? Then to go through it would end this process.
-pub(crate) fn is_cut_off(domain: &RegionDomain) -> bool {
-    matches!(domain.map.shortened_to(), Ok(Some(_)))
-}
-
-fn record(domain: &RegionDomain, slot: u32) -> &std::sync::atomic::AtomicU64 {
-    static NONE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    domain.map.slot(slot).map_or(&NONE, |record| &record.process)
-}
-
-/// A slot with a dead owner, and its liveness lock: no other process recovers it while this is there.
-pub(crate) struct Dead<'d> {
-    domain: &'d RegionDomain,
-    slot: u32,
-    owner: Incarnation,
-}
-
-impl<'d> Dead<'d> {
-    /// The slot, if its owner is dead and no other process recovers it.
-    ///
-    /// # Errors
-    /// If the system does not say which processes live.
-    pub(crate) fn find(domain: &'d RegionDomain, slot: u32) -> io::Result<Option<Self>> {
-        // Acquire, partner: the compare-and-swap that took the slot.
-        let now = || Incarnation::from_bits(record(domain, slot).load(Ordering::Acquire));
-        let Some(owner) = now() else { return Ok(None) };
-        if !is_dead(domain, owner)? || !domain.liveness.try_take(liveness_lock_of(domain, slot))? {
-            return Ok(None);
-        }
-        let dead = Dead { domain, slot, owner };
-        // Another process may have recovered it, and a third taken it, before we had the liveness lock.
-        Ok((now() == Some(owner)).then_some(dead))
-    }
-}
-
-impl Drop for Dead<'_> {
-    /// Gives the liveness lock up, also after a panic.
-    fn drop(&mut self) {
-        // If the system refuses, the slot stays as it is until this process ends.
-        let _ = self.domain.liveness.give_up(liveness_lock_of(self.domain, self.slot));
-    }
-}
-
-/// The liveness lock that a process holds while it recovers `slot`.
-fn liveness_lock_of(domain: &RegionDomain, slot: u32) -> u32 {
-    domain.map.identity().processes + slot
 }
 
 /// Recovers what the last owners of these slots have left. `session` adopts the blocks, and may be one of

@@ -1,7 +1,8 @@
 //! Slots of threads: how a thread gets one, which may be that of a dead thread, and gives it up.
 
 use crate::region::domain::RegionDomain;
-use crate::region::recover::{self, Dead, is_slot_of_the_dead};
+use crate::region::liveness::{Dead, is_slot_of_the_dead};
+use crate::region::recover;
 use crate::region::session::Session;
 use contempo_alloc::reclaim::announcement::{self, Idle};
 use contempo_alloc::region::error::{OpenError, system};

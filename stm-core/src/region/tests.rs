@@ -10,7 +10,7 @@ use crate::region::open::{self, Options};
 use crate::region::session::{Session, Stopped};
 use crate::region::thread_session;
 use crate::region::turns::{GRACE, Pause};
-use crate::region::{reclaim_others, recover, slots};
+use crate::region::{liveness, reclaim_others, recover, slots};
 use contempo_alloc::reclaim::announcement::Idle;
 use contempo_sched::clock::Clock;
 use contempo_sched::contention::turns::revoke_silent;
@@ -513,7 +513,7 @@ fn a_slot_that_is_being_cleared_up_is_waited_for() {
     let world = World::with(&Options { slots: Some(2), ..Options::default() });
     let (domain, cell) = (Arc::clone(&world.domain), world.cell());
     in_a_child(|| increment(&open::open(&world.path).unwrap(), cell).unwrap());
-    let slot = (0..2).find(|slot| recover::is_slot_of_the_dead(&domain, *slot)).unwrap();
+    let slot = (0..2).find(|slot| liveness::is_slot_of_the_dead(&domain, *slot)).unwrap();
     let lock_file = domain.map.identity().processes + slot;
     assert!(domain.liveness.try_take(lock_file).unwrap());
     let ours = Arc::clone(&domain);
@@ -535,7 +535,7 @@ fn a_slot_is_found_dead_by_one_heir_at_a_time() {
     elsewhere(move || {
         let other = Arc::clone(&domain);
         slots::before_slot_is_ours::set(move |slot| {
-            let found = recover::Dead::find(&other, slot).unwrap();
+            let found = liveness::Dead::find(&other, slot).unwrap();
             assert!(found.is_none(), "another finds it dead, and would clear it up under its heir");
         });
         let heir = slots::take_slot(&domain).unwrap();

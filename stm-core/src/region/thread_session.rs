@@ -7,7 +7,7 @@
 //! session stays where it is, for ever, and so does what it has announced: its references may still be used.
 
 use crate::region::domain::RegionDomain;
-use crate::region::recover::is_cut_off;
+use crate::region::liveness::is_cut_off;
 use crate::region::session::Session;
 use crate::region::slots::{leave, take_slot};
 use contempo_alloc::region::error::OpenError;

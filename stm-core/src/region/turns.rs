@@ -7,7 +7,7 @@
 
 use crate::protocol::commit::Conflict;
 use crate::region::domain::RegionDomain;
-use crate::region::recover::is_slot_of_the_dead;
+use crate::region::liveness::is_slot_of_the_dead;
 use crate::region::session::{Session, at_most};
 use contempo_alloc::reclaim::announcement;
 use contempo_sched::contention::policy::{

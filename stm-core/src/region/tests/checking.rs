@@ -143,7 +143,7 @@ fn what_the_dead_have_left_is_judged_as_after_clearing_up() {
         });
         // And what one of them has retired, and not noted: who clears up does not find it.
         let slots = 0..domain.map.identity().slots;
-        let dead = slots.into_iter().find(|slot| recover::is_slot_of_the_dead(&domain, *slot));
+        let dead = slots.into_iter().find(|slot| liveness::is_slot_of_the_dead(&domain, *slot));
         let (word, _) = domain.map.meta_at(unnoted.offset()).unwrap();
         let meta = contempo_alloc::region::handle::Meta::from_bits(word.load(Ordering::SeqCst));
         let theirs = contempo_alloc::region::epoch::OwnershipEpoch::new(dead.unwrap(), 0);

@@ -6,8 +6,9 @@
 use crate::domain::Domain;
 use crate::region::block::{Age, FREES_CELL, RegionCell, RegionVersion, age};
 use crate::region::domain::RegionDomain;
+use crate::region::liveness::is_dead;
 use crate::region::memory::Whose;
-use crate::region::recover::{ClearingUp, Last, go_through, is_dead};
+use crate::region::recover::{ClearingUp, Last, go_through};
 use crate::region::search::Free;
 use crate::region::verify::report::Wrong;
 use contempo_alloc::region::epoch::OwnershipEpoch;
