@@ -10,56 +10,17 @@ use crate::domain::Domain;
 use crate::region::block::RegionCell;
 use crate::region::domain::RegionDomain;
 use crate::region::liveness::is_slot_of_the_dead;
+use crate::region::luck::{BadLuck, GRACE, Respected};
 use crate::region::session::Session;
-use crate::region::turns::{GRACE, History};
-use contempo_alloc::region::handle::Handle;
 use contempo_sched::contention::turns::{escalating, revoke, revoke_silent};
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::words::{Rank, Reservation, TurnPhase};
-use std::cell::{Cell, RefCell};
 
 /// How many turns a thread remembers to which it has given way.
 const RESPECTED: usize = 32;
 /// The most cells that are reserved.
 const MOST: usize = 4096;
-
-/// A turn that this thread has given way to: the sign of life that it gave then, and when.
-#[derive(Clone, Copy)]
-struct Respected {
-    turn: Reservation,
-    sign: u64,
-    since: u64,
-}
-
-/// The bad luck of a session's transaction.
-#[derive(Default)]
-pub(crate) struct Escalation {
-    /// When it first failed, or 0.
-    since: Cell<u64>,
-    /// What its last attempt has touched.
-    touched: RefCell<Vec<Handle>>,
-    /// What it has reserved, by which turn.
-    reserved: RefCell<Vec<Handle>>,
-    turn: Cell<Option<Reservation>>,
-    /// The turns that this thread has given way to lately. Lasts longer than its transactions.
-    respected: RefCell<Vec<Respected>>,
-}
-
-impl Escalation {
-    /// Has the transaction had bad luck?
-    #[inline(always)]
-    pub(crate) fn is_on(&self) -> bool {
-        self.since.get() != 0
-    }
-}
-
-/// The bad luck of a transaction that lets others of its thread go first.
-pub(crate) struct BadLuck {
-    since: u64,
-    touched: Vec<Handle>,
-    turns: History,
-}
 
 impl Session {
     /// Takes the transaction's bad luck aside, between two attempts: the thread may run others meanwhile.

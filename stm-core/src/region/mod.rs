@@ -10,6 +10,7 @@
 //! | [`create`] | making regions, and removing them |
 //! | [`session`] | one thread's transactions: logs, attempts, commit |
 //! | [`memory`] | what a session allocates, retires and frees |
+//! | `luck` | what a session remembers about bad luck and turns |
 //! | `turns` | what is done between two attempts |
 //! | `search` | where the blocks of some slots are |
 //! | `reclaim_others` | a full region: taking over what other threads hold and do not use |
@@ -30,6 +31,7 @@ pub mod domain;
 mod escalate;
 pub mod inspect;
 mod liveness;
+mod luck;
 pub mod memory;
 pub mod open;
 mod reclaim_others;

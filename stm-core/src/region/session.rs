@@ -9,9 +9,8 @@ use crate::protocol::version::{CellHeader, VersionHeader};
 use crate::protocol::write_log::WriteLog;
 use crate::region::block::{FREES_CELL, RegionCell, RegionVersion};
 use crate::region::domain::{Decoder, RegionDomain};
-use crate::region::escalate::Escalation;
+use crate::region::luck::{Escalation, Turns};
 use crate::region::memory::Memory;
-use crate::region::turns::Turns;
 use crate::session::bounds::Timeouts;
 use crate::session::error::Interrupt;
 use crate::session::hooks::Hooks;
@@ -37,7 +36,7 @@ mod reserve;
 mod run;
 mod write;
 
-pub(crate) use run::{Running, at_most};
+pub(crate) use run::Running;
 
 /// Why a transaction has ended without a commit.
 #[derive(Debug)]

@@ -5,58 +5,23 @@
 //! since a queue of one process cannot lie in a region. Cells share 32 queues: a thread waits for those as well that
 //! wait for another cell of its queue.
 
-use crate::protocol::commit::Conflict;
-use crate::region::domain::RegionDomain;
 use crate::region::liveness::is_slot_of_the_dead;
-use crate::region::session::{Session, at_most};
+use crate::region::luck::SETTINGS;
+use crate::region::session::Session;
 use contempo_alloc::reclaim::announcement;
-use contempo_sched::contention::policy::{
-    FailureBid, Grace, HEAT_PER_FAILURE, Next, Policy, on_failure,
-};
-use contempo_sched::contention::settings::Settings;
+use contempo_sched::contention::policy::{FailureBid, Next, Policy, on_failure};
 use contempo_sched::contention::ticket_queue::TicketQueue;
 use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::spin;
 use contempo_sched::primitives::time;
-use contempo_sched::words::Reservation;
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
-use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-/// How a region's conflicts are settled.
-pub(crate) const SETTINGS: Settings = Settings::DEFAULT;
-/// Longer than in one process, where each access is a sign of life: here each attempt is one.
-pub(crate) const GRACE: Grace = Grace::new(SETTINGS.grace.as_nanos() as u64, 64);
 /// How long the head of a queue can stand still with a living first: its slice is a grace period at most.
 const STANDSTILL: u64 = 2 * SETTINGS.grace.as_nanos() as u64;
 /// How long a thread sleeps in a queue before it looks whether the first is alive.
 const NAP: u64 = 2_000_000;
 /// How long a thread waits in a queue at most, whatever is there: it is a hint.
 const LONGEST_WAIT: u64 = 1_000_000_000;
-
-/// What a session remembers about its turns. Touched after a failure only.
-pub(crate) struct Turns {
-    /// Where the attempt that has just failed met another: the cell's address, and the reservation there.
-    met: Cell<Option<(usize, Option<Reservation>)>>,
-    /// What of this transaction's bad luck lasts longer than an attempt.
-    history: Cell<History>,
-    /// How often this thread has failed lately, against how often it has committed.
-    heat: Cell<u32>,
-    /// Its commits at its last failure.
-    commits_before: Cell<u64>,
-    /// Jitter.
-    random: RefCell<SmallRng>,
-}
-
-/// What of a transaction's bad luck lasts longer than an attempt.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct History {
-    /// Accesses of failed attempts.
-    lost: u64,
-    /// Waits in queues.
-    waits: u32,
-}
 
 /// What to do before the next attempt.
 pub(crate) enum Pause<'s> {
@@ -84,54 +49,6 @@ impl Drop for Place<'_> {
         if !self.session.domain().fork.is_child() && self.queue.abandon(self.ticket) {
             self.queue.wake_first();
         }
-    }
-}
-
-impl Turns {
-    pub(crate) fn new(seed: u32) -> Self {
-        Turns {
-            met: Cell::new(None),
-            history: Cell::new(History::default()),
-            heat: Cell::new(0),
-            commits_before: Cell::new(0),
-            random: RefCell::new(SmallRng::seed_from_u64(u64::from(seed))),
-        }
-    }
-
-    /// The attempt that is about to end met another transaction here.
-    pub(crate) fn meet(&self, conflict: &Conflict<RegionDomain>) {
-        let cell = (!conflict.cell.is_null()).then(|| conflict.cell.addr());
-        self.met.set(cell.map(|cell| (cell, conflict.by)));
-    }
-
-    /// The transaction is over.
-    pub(crate) fn forget(&self) {
-        self.met.set(None);
-        self.history.take();
-    }
-
-    /// What a transaction takes along that lets others of its thread go first.
-    pub(crate) fn history(&self) -> History {
-        self.history.get()
-    }
-
-    /// It goes on.
-    pub(crate) fn resume(&self, history: History) {
-        self.history.set(history);
-    }
-
-    /// A random number from 1 to `most`.
-    fn jitter(&self, most: u32) -> u32 {
-        self.random.borrow_mut().random_range(1..=most.max(1))
-    }
-
-    /// One failure more, after so many commits of this thread.
-    fn warm_up(&self, commits: u64) -> u32 {
-        let since_last = commits.wrapping_sub(self.commits_before.replace(commits));
-        let cooled = self.heat.get().saturating_sub(since_last.try_into().unwrap_or(u32::MAX));
-        let heat = (cooled + HEAT_PER_FAILURE).min(8 * HEAT_PER_FAILURE);
-        self.heat.set(heat);
-        heat
     }
 }
 
@@ -244,4 +161,9 @@ impl Session {
             queue.wait(ticket, ticket, slice);
         }
     }
+}
+
+/// So long, or until `deadline` if that comes before.
+pub(crate) fn at_most(time: Duration, deadline: Option<Instant>) -> Duration {
+    deadline.map_or(time, |end| time.min(end.saturating_duration_since(instant())))
 }

@@ -1,8 +1,8 @@
 //! Attempt after attempt, until one commits; and what comes after a transaction.
 
-use crate::region::escalate::BadLuck;
+use crate::region::luck::{BadLuck, SETTINGS};
 use crate::region::session::{Session, Stopped};
-use crate::region::turns::{Pause, SETTINGS};
+use crate::region::turns::{Pause, at_most};
 use crate::region::wait::{self, Waiting};
 use crate::session::attempts::{self, Attempts, Failed, Retreated, would_sleep_for_ever};
 use crate::session::bounds::{Bounds, Limits};
@@ -13,7 +13,6 @@ use contempo_alloc::reclaim::announcement::{self, Idle};
 use contempo_alloc::region::error::NoBlock;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::guard::Kept;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -512,11 +511,6 @@ impl Attempts for Session {
         let _call = Call(self);
         code()
     }
-}
-
-/// So long, or until `deadline` if that comes before.
-pub(crate) fn at_most(time: Duration, deadline: Option<Instant>) -> Duration {
-    deadline.map_or(time, |end| time.min(end.saturating_duration_since(instant())))
 }
 
 /// Leaves the transaction when dropped.

@@ -1,0 +1,124 @@
+//! What a session remembers about the bad luck of its transactions, and about its turns.
+
+use crate::protocol::commit::Conflict;
+use crate::region::domain::RegionDomain;
+use contempo_alloc::region::handle::Handle;
+use contempo_sched::contention::policy::{Grace, HEAT_PER_FAILURE};
+use contempo_sched::contention::settings::Settings;
+use contempo_sched::words::Reservation;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use std::cell::{Cell, RefCell};
+
+/// How a region's conflicts are settled.
+pub(crate) const SETTINGS: Settings = Settings::DEFAULT;
+/// Longer than in one process, where each access is a sign of life: here each attempt is one.
+pub(crate) const GRACE: Grace = Grace::new(SETTINGS.grace.as_nanos() as u64, 64);
+
+/// What a session remembers about its turns. Touched after a failure only.
+pub(crate) struct Turns {
+    /// Where the attempt that has just failed met another: the cell's address, and the reservation there.
+    pub(super) met: Cell<Option<(usize, Option<Reservation>)>>,
+    /// What of this transaction's bad luck lasts longer than an attempt.
+    pub(super) history: Cell<History>,
+    /// How often this thread has failed lately, against how often it has committed.
+    heat: Cell<u32>,
+    /// Its commits at its last failure.
+    commits_before: Cell<u64>,
+    /// Jitter.
+    random: RefCell<SmallRng>,
+}
+
+/// What of a transaction's bad luck lasts longer than an attempt.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct History {
+    /// Accesses of failed attempts.
+    pub(super) lost: u64,
+    /// Waits in queues.
+    pub(super) waits: u32,
+}
+
+impl Turns {
+    pub(crate) fn new(seed: u32) -> Self {
+        Turns {
+            met: Cell::new(None),
+            history: Cell::new(History::default()),
+            heat: Cell::new(0),
+            commits_before: Cell::new(0),
+            random: RefCell::new(SmallRng::seed_from_u64(u64::from(seed))),
+        }
+    }
+
+    /// The attempt that is about to end met another transaction here.
+    pub(crate) fn meet(&self, conflict: &Conflict<RegionDomain>) {
+        let cell = (!conflict.cell.is_null()).then(|| conflict.cell.addr());
+        self.met.set(cell.map(|cell| (cell, conflict.by)));
+    }
+
+    /// The transaction is over.
+    pub(crate) fn forget(&self) {
+        self.met.set(None);
+        self.history.take();
+    }
+
+    /// What a transaction takes along that lets others of its thread go first.
+    pub(crate) fn history(&self) -> History {
+        self.history.get()
+    }
+
+    /// It goes on.
+    pub(crate) fn resume(&self, history: History) {
+        self.history.set(history);
+    }
+
+    /// A random number from 1 to `most`.
+    pub(super) fn jitter(&self, most: u32) -> u32 {
+        self.random.borrow_mut().random_range(1..=most.max(1))
+    }
+
+    /// One failure more, after so many commits of this thread.
+    pub(super) fn warm_up(&self, commits: u64) -> u32 {
+        let since_last = commits.wrapping_sub(self.commits_before.replace(commits));
+        let cooled = self.heat.get().saturating_sub(since_last.try_into().unwrap_or(u32::MAX));
+        let heat = (cooled + HEAT_PER_FAILURE).min(8 * HEAT_PER_FAILURE);
+        self.heat.set(heat);
+        heat
+    }
+}
+
+/// A turn that this thread has given way to: the sign of life that it gave then, and when.
+#[derive(Clone, Copy)]
+pub(super) struct Respected {
+    pub(super) turn: Reservation,
+    pub(super) sign: u64,
+    pub(super) since: u64,
+}
+
+/// The bad luck of a session's transaction.
+#[derive(Default)]
+pub(crate) struct Escalation {
+    /// When it first failed, or 0.
+    pub(super) since: Cell<u64>,
+    /// What its last attempt has touched.
+    pub(super) touched: RefCell<Vec<Handle>>,
+    /// What it has reserved, by which turn.
+    pub(super) reserved: RefCell<Vec<Handle>>,
+    pub(super) turn: Cell<Option<Reservation>>,
+    /// The turns that this thread has given way to lately. Lasts longer than its transactions.
+    pub(super) respected: RefCell<Vec<Respected>>,
+}
+
+impl Escalation {
+    /// Has the transaction had bad luck?
+    #[inline(always)]
+    pub(crate) fn is_on(&self) -> bool {
+        self.since.get() != 0
+    }
+}
+
+/// The bad luck of a transaction that lets others of its thread go first.
+pub(crate) struct BadLuck {
+    pub(super) since: u64,
+    pub(super) touched: Vec<Handle>,
+    pub(super) turns: History,
+}
