@@ -1,4 +1,4 @@
-//! Versions and cells as they lie in a region.
+//! Versions, cells and links as they lie in a region.
 //!
 //! | block | words | bytes for a `u64` |
 //! | --- | --- | --- |
@@ -9,13 +9,38 @@
 //! where it was to go. They never change.
 
 use crate::layout::{CellHeader, VersionHeader};
-use crate::region::domain::{RegionDomain, RegionLink};
+use crate::region::domain::RegionDomain;
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::words::{AtomicLockWord, AtomicVersionTag, LockWord, Owner, VersionTag};
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicU32, AtomicU64};
+
+/// A link in a region: the bits of a handle.
+#[repr(transparent)]
+pub struct RegionLink(pub(super) AtomicU64);
+
+impl RegionLink {
+    /// A link to what the handle names.
+    #[inline(always)]
+    pub const fn to(handle: Handle) -> Self {
+        RegionLink(AtomicU64::new(handle.bits()))
+    }
+
+    /// What it links to, unchecked.
+    #[inline(always)]
+    pub fn handle(&self, order: Ordering) -> Handle {
+        Handle::from_bits(self.0.load(order))
+    }
+
+    /// Leads to `new` from now on, if it led to `current`.
+    pub(crate) fn swing(&self, current: Handle, new: Handle) {
+        // AcqRel: as a claim.
+        let (current, new) = (current.bits(), new.bits());
+        let _ = self.0.compare_exchange(current, new, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
 
 /// A version.
 #[repr(C)]

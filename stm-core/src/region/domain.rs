@@ -8,7 +8,7 @@
 
 use crate::domain::{Domain, Link, WalkBudget};
 use crate::layout::{CellHeader, Links, VersionHeader};
-use crate::region::block::{RegionCell, RegionVersion, VERSION_HEADER};
+use crate::region::block::{RegionCell, RegionLink, RegionVersion, VERSION_HEADER};
 use crate::region::recovered::Recovered;
 use contempo_alloc::region::fork::ForkMark;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
@@ -29,33 +29,8 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// A link in a region: the bits of a handle.
-#[repr(transparent)]
-pub struct RegionLink(AtomicU64);
-
 /// Names the poison, which nothing in a region can name.
 const POISON: Handle = Handle::from_bits(u64::MAX);
-
-impl RegionLink {
-    /// A link to what the handle names.
-    #[inline(always)]
-    pub const fn to(handle: Handle) -> Self {
-        RegionLink(AtomicU64::new(handle.bits()))
-    }
-
-    /// What it links to, unchecked.
-    #[inline(always)]
-    pub fn handle(&self, order: Ordering) -> Handle {
-        Handle::from_bits(self.0.load(order))
-    }
-
-    /// Leads to `new` from now on, if it led to `current`.
-    pub(crate) fn swing(&self, current: Handle, new: Handle) {
-        // AcqRel: as a claim.
-        let (current, new) = (current.bits(), new.bits());
-        let _ = self.0.compare_exchange(current, new, Ordering::AcqRel, Ordering::Relaxed);
-    }
-}
 
 impl Link<RegionDomain> for RegionLink {
     #[inline(always)]
