@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use contempo_core::region::LARGEST_VALUE;
-use contempo_core::region::block::RegionVersion;
+use contempo_core::region::domain::RegionVersion;
 use contempo_core::region::session::Stopped;
 use std::marker::PhantomData;
 

@@ -3,8 +3,8 @@
 use crate::shared::cell::{Cell, Value};
 use crate::shared::error::Interrupt;
 use contempo_core::region::NoBlock;
-use contempo_core::region::block::{FREES_CELL, RegionVersion};
-use contempo_core::region::domain::Decoder;
+use contempo_core::region::block::FREES_CELL;
+use contempo_core::region::domain::{Decoder, RegionVersion};
 use contempo_core::region::handle::Handle;
 use contempo_core::region::session::{Session, Stopped};
 use std::marker::PhantomData;

@@ -8,8 +8,7 @@
 //! `writer`, `cell` and `born` are for the thread that finds the block after a death: which transaction made it, and
 //! where it was to go. They never change.
 
-use crate::layout::{CellHeader, VersionHeader};
-use crate::region::domain::RegionDomain;
+use crate::layout::{CellHeader, Links, VersionHeader};
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
@@ -42,13 +41,14 @@ impl RegionLink {
     }
 }
 
-/// A version.
+/// A version. Generic over the domain, which only the protocol's types name, so that the domain can be defined in terms
+/// of it: `domain::RegionVersion`.
 #[repr(C)]
-pub struct RegionVersion {
+pub struct Version<D: Links<Link = RegionLink>> {
     /// What the block is used for (`contempo_alloc::region::handle`).
     pub meta: AtomicU64,
     /// What the protocol works on.
-    pub header: VersionHeader<RegionDomain>,
+    pub header: VersionHeader<D>,
     /// The transaction that made it.
     pub writer: AtomicVersionTag,
     /// The cell that it is for.
@@ -66,11 +66,11 @@ pub const DISPLACED: u32 = 2;
 /// Flag of a pending version that a reference was handed out to: its transaction does not write it over in place.
 pub const LENT: u32 = 4;
 
-/// Bytes of a version before its data.
-pub const VERSION_HEADER: usize = size_of::<RegionVersion>();
-const TO_HEADER: usize = offset_of!(RegionVersion, header);
+impl<D: Links<Link = RegionLink> + 'static> Version<D> {
+    const TO_HEADER: usize = offset_of!(Self, header);
+    /// Bytes before its data.
+    pub(super) const TO_DATA: usize = size_of::<Self>();
 
-impl RegionVersion {
     /// Fills the block at `at`, the meta word aside.
     ///
     /// # Safety
@@ -84,7 +84,7 @@ impl RegionVersion {
         flags: u32,
         data: &[u8],
     ) {
-        let version = at.cast::<RegionVersion>();
+        let version = at.cast::<Self>();
         // SAFETY: the caller promises that the block is ours alone and has room for the header and the data. Field by
         // field, since other threads may look at the meta word.
         unsafe {
@@ -97,7 +97,7 @@ impl RegionVersion {
             // Every caller's length is below `blocks::LARGEST`.
             (&raw mut (*version).length).write(AtomicU32::new(data.len() as u32));
             (&raw mut (*version).flags).write(AtomicU32::new(flags));
-            std::ptr::copy_nonoverlapping(data.as_ptr(), at.add(VERSION_HEADER), data.len());
+            std::ptr::copy_nonoverlapping(data.as_ptr(), at.add(Self::TO_DATA), data.len());
         }
     }
 
@@ -109,18 +109,18 @@ impl RegionVersion {
     /// more unless the version says so ([`LENT`]).
     pub unsafe fn write_over(at: *mut u8, room: usize, data: &[u8]) -> bool {
         // SAFETY: the caller promises that a version is there, which is private to it; its fields are atomics.
-        let version = unsafe { &*at.cast::<RegionVersion>() };
+        let version = unsafe { &*at.cast::<Self>() };
         // Relaxed: private.
         let flags = version.flags.load(Ordering::Relaxed);
         let is_free = flags == 0 || (flags == LENT && planted(Fault::LentWrittenOver));
-        if !is_free || VERSION_HEADER + data.len() > room {
+        if !is_free || Self::TO_DATA + data.len() > room {
             return false;
         }
         // Relaxed: other threads read it once it is published, which is a Release. Shorter than a block.
         version.length.store(data.len() as u32, Ordering::Relaxed);
         // SAFETY: the block has this room, and is ours alone.
         unsafe {
-            std::ptr::copy_nonoverlapping(data.as_ptr(), at.add(VERSION_HEADER), data.len());
+            std::ptr::copy_nonoverlapping(data.as_ptr(), at.add(Self::TO_DATA), data.len());
         }
         true
     }
@@ -130,35 +130,35 @@ impl RegionVersion {
     /// # Safety
     /// A header that a link of a region has given out, or that of a poison.
     #[inline(always)]
-    pub unsafe fn of<'a>(header: *const VersionHeader<RegionDomain>) -> &'a RegionVersion {
+    pub unsafe fn of<'a>(header: *const VersionHeader<D>) -> &'a Self {
         // SAFETY: the caller promises a header that a link has given out, or the poison's: both lie `TO_HEADER` bytes
-        // into a `RegionVersion`, in memory that stays mapped; its fields are atomics.
-        unsafe { &*header.byte_sub(TO_HEADER).cast::<RegionVersion>() }
+        // into a `Version`, in memory that stays mapped; its fields are atomics.
+        unsafe { &*header.byte_sub(Self::TO_HEADER).cast::<Self>() }
     }
 
     /// The header of the version at `at`.
     #[inline(always)]
-    pub fn header_at(at: *mut u8) -> *mut VersionHeader<RegionDomain> {
-        at.wrapping_add(TO_HEADER).cast()
+    pub fn header_at(at: *mut u8) -> *mut VersionHeader<D> {
+        at.wrapping_add(Self::TO_HEADER).cast()
     }
 
     /// Where the version of this header begins.
     #[inline(always)]
-    pub fn at_header(header: *const VersionHeader<RegionDomain>) -> *mut u8 {
-        header.cast::<u8>().wrapping_sub(TO_HEADER).cast_mut()
+    pub fn at_header(header: *const VersionHeader<D>) -> *mut u8 {
+        header.cast::<u8>().wrapping_sub(Self::TO_HEADER).cast_mut()
     }
 
     /// Where its data begin.
     #[inline(always)]
     pub fn data(&self) -> *const u8 {
-        std::ptr::from_ref(self).cast::<u8>().wrapping_add(VERSION_HEADER)
+        std::ptr::from_ref(self).cast::<u8>().wrapping_add(Self::TO_DATA)
     }
 
     /// Has it so many bytes of data, and no flag? One load.
     #[inline(always)]
     pub fn is_plain(&self, length: usize) -> bool {
-        const { assert!(offset_of!(RegionVersion, flags) == offset_of!(RegionVersion, length) + 4) };
-        const { assert!(offset_of!(RegionVersion, length).is_multiple_of(8)) };
+        const { assert!(offset_of!(Self, flags) == offset_of!(Self, length) + 4) };
+        const { assert!(offset_of!(Self, length).is_multiple_of(8)) };
         // SAFETY: both words, which lie side by side, aligned together. Only read, as by two loads.
         let both = unsafe { &*(&raw const self.length).cast::<AtomicU64>() };
         // Relaxed: as in `has`. Flags are the upper half on little-endian machines.
@@ -174,24 +174,24 @@ impl RegionVersion {
     }
 }
 
-/// A cell.
+/// A cell; with its domain `domain::RegionCell`.
 #[repr(C)]
-pub struct RegionCell {
+pub struct Cell<D: Links<Link = RegionLink>> {
     /// What the block is used for.
     pub meta: AtomicU64,
     /// What the protocol works on.
-    pub header: CellHeader<RegionDomain>,
+    pub header: CellHeader<D>,
     /// The transaction that made it.
     pub born: AtomicVersionTag,
 }
 
-impl RegionCell {
+impl<D: Links<Link = RegionLink> + 'static> Cell<D> {
     /// Fills the block at `at`, the meta word aside.
     ///
     /// # Safety
     /// The block is ours alone.
     pub unsafe fn fill(at: *mut u8, version: Handle, born: VersionTag) {
-        let cell = at.cast::<RegionCell>();
+        let cell = at.cast::<Self>();
         // SAFETY: the caller promises that the block is ours alone; blocks of the smallest class have room for a cell.
         unsafe {
             (&raw mut (*cell).header).write(CellHeader {
@@ -207,10 +207,10 @@ impl RegionCell {
     /// # Safety
     /// The header of a cell of a region.
     #[inline(always)]
-    pub unsafe fn of<'a>(header: *const CellHeader<RegionDomain>) -> &'a RegionCell {
-        // SAFETY: the caller promises the header of a cell of a region, which lies so far into a `RegionCell`, in
+    pub unsafe fn of<'a>(header: *const CellHeader<D>) -> &'a Self {
+        // SAFETY: the caller promises the header of a cell of a region, which lies so far into a `Cell`, in
         // memory that stays mapped; its fields are atomics.
-        unsafe { &*header.byte_sub(offset_of!(RegionCell, header)).cast::<RegionCell>() }
+        unsafe { &*header.byte_sub(offset_of!(Self, header)).cast::<Self>() }
     }
 }
 
@@ -235,16 +235,3 @@ pub fn age(transaction: Owner, last_serial: u64) -> Age {
         Age::Past
     }
 }
-
-/// How blocks are laid out, for the region's layout hash.
-pub const LAYOUT: [usize; 9] = [
-    size_of::<RegionVersion>(),
-    offset_of!(RegionVersion, header),
-    offset_of!(RegionVersion, writer),
-    offset_of!(RegionVersion, cell),
-    offset_of!(RegionVersion, length),
-    offset_of!(RegionVersion, flags),
-    size_of::<RegionCell>(),
-    offset_of!(RegionCell, header),
-    offset_of!(RegionCell, born),
-];

@@ -8,7 +8,7 @@
 
 use crate::domain::{Domain, Link, WalkBudget};
 use crate::layout::{CellHeader, Links, VersionHeader};
-use crate::region::block::{RegionCell, RegionLink, RegionVersion, VERSION_HEADER};
+use crate::region::block::{Cell, RegionLink, Version};
 use crate::region::recovered::Recovered;
 use contempo_alloc::region::fork::ForkMark;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
@@ -26,8 +26,30 @@ use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::words::VersionTag;
 use std::marker::PhantomData;
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
+
+/// A version of a region.
+pub type RegionVersion = Version<RegionDomain>;
+/// A cell of a region.
+pub type RegionCell = Cell<RegionDomain>;
+
+/// Bytes of a version before its data.
+pub const VERSION_HEADER: usize = RegionVersion::TO_DATA;
+
+/// How blocks are laid out, for the region's layout hash.
+pub const LAYOUT: [usize; 9] = [
+    size_of::<RegionVersion>(),
+    offset_of!(RegionVersion, header),
+    offset_of!(RegionVersion, writer),
+    offset_of!(RegionVersion, cell),
+    offset_of!(RegionVersion, length),
+    offset_of!(RegionVersion, flags),
+    size_of::<RegionCell>(),
+    offset_of!(RegionCell, header),
+    offset_of!(RegionCell, born),
+];
 
 /// Names the poison, which nothing in a region can name.
 const POISON: Handle = Handle::from_bits(u64::MAX);

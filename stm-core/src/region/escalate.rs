@@ -7,8 +7,7 @@
 //! its owner's, revokes it. Nothing rests on a reservation but speed: an attempt that escalates validates as any other.
 
 use crate::domain::Domain;
-use crate::region::block::RegionCell;
-use crate::region::domain::RegionDomain;
+use crate::region::domain::{RegionCell, RegionDomain};
 use crate::region::liveness::is_slot_of_the_dead;
 use crate::region::luck::{BadLuck, GRACE, Respected};
 use crate::region::session::Session;

@@ -4,8 +4,8 @@
 //! instruction", has the table.
 
 use crate::domain::Domain;
-use crate::region::block::{FREES_CELL, RegionCell, RegionVersion, VERSION_HEADER};
-use crate::region::domain::RegionDomain;
+use crate::region::block::FREES_CELL;
+use crate::region::domain::{RegionCell, RegionDomain, RegionVersion, VERSION_HEADER};
 use contempo_alloc::reclaim::announcement::{self, Idle};
 use contempo_alloc::reclaim::barrier;
 use contempo_alloc::region::blocks::{FreshBlock, LARGEST, Need, Origin, SlotHeap};

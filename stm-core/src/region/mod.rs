@@ -4,8 +4,8 @@
 //!
 //! | module | job |
 //! | --- | --- |
-//! | [`domain`] | clock, descriptors and links of a region; what is done about a bad link |
-//! | [`block`] | versions and cells as they lie in a region |
+//! | [`block`] | versions, cells and links as they lie in a region |
+//! | [`domain`] | clock and descriptors of a region; what its links lead to; what is done about a bad link |
 //! | [`open`] | opening regions; records and liveness locks of processes |
 //! | [`create`] | making regions, and removing them |
 //! | [`session`] | one thread's transactions: logs, attempts, commit |
@@ -52,4 +52,4 @@ pub use contempo_alloc::region::handle;
 pub use contempo_alloc::region::layout::hash;
 
 /// The largest value, in bytes.
-pub const LARGEST_VALUE: usize = contempo_alloc::region::blocks::LARGEST - block::VERSION_HEADER;
+pub const LARGEST_VALUE: usize = contempo_alloc::region::blocks::LARGEST - domain::VERSION_HEADER;

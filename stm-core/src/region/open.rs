@@ -1,7 +1,6 @@
 //! Opening regions; records and liveness locks of processes. (Making them: `create`.)
 
-use crate::region::block;
-use crate::region::domain::RegionDomain;
+use crate::region::domain::{self, RegionDomain};
 use crate::region::liveness::is_cut_off;
 use crate::region::recover;
 use crate::region::thread_session;
@@ -22,7 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 pub(crate) const TRIES: u32 = 256;
 
 pub(crate) fn layout_hash() -> u64 {
-    layout::layout_hash(&block::LAYOUT)
+    layout::layout_hash(&domain::LAYOUT)
 }
 
 /// How large a region may become, and for how many.

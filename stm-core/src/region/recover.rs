@@ -11,7 +11,7 @@
 
 use crate::domain::Domain;
 use crate::protocol::resolve::{finish, resolve, take_back};
-use crate::region::block::RegionVersion;
+use crate::region::domain::RegionVersion;
 use crate::region::liveness::{Dead, is_cut_off, record};
 use crate::region::memory::Whose;
 use crate::region::recovered::Recovered;

@@ -2,8 +2,7 @@
 
 use crate::domain::Domain;
 use crate::protocol::commit::Conflict;
-use crate::region::block::RegionVersion;
-use crate::region::domain::RegionDomain;
+use crate::region::domain::{RegionDomain, RegionVersion};
 use crate::region::handle::Handle;
 use crate::region::luck::GRACE;
 use crate::region::memory::Whose;

@@ -23,7 +23,7 @@
 
 use bytemuck::Pod;
 use contempo_core::region::LARGEST_VALUE;
-use contempo_core::region::block::{RegionCell, VERSION_HEADER};
+use contempo_core::region::domain::{RegionCell, VERSION_HEADER};
 use std::marker::PhantomData;
 
 /// Bits of the hash that a node takes at most.

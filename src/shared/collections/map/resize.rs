@@ -10,7 +10,7 @@ use crate::shared::collections::format::{Node, child};
 use crate::shared::reader::sealed::Sealed as _;
 use crate::shared::{Interrupt, Reader, Transaction};
 use bytemuck::Pod;
-use contempo_core::region::block::VERSION_HEADER;
+use contempo_core::region::domain::VERSION_HEADER;
 
 /// A bucket of a list, and its cell.
 type Listed<'a, K, V> = (Node, Bucket<'a, K, V>);

@@ -1,8 +1,8 @@
 //! What is to be done about what the dead have left: found by one search, for the recoverer, which does it, and for
 //! `verify`, which only notes it.
 
-use crate::region::block::{Age, DISPLACED, FREES_CELL, RegionCell, RegionVersion, age};
-use crate::region::domain::RegionDomain;
+use crate::region::block::{Age, DISPLACED, FREES_CELL, age};
+use crate::region::domain::{RegionCell, RegionDomain, RegionVersion};
 use crate::region::memory::Whose;
 use crate::region::search::{self, Found, Free, Seen};
 use contempo_alloc::region::epoch::OwnershipEpoch;

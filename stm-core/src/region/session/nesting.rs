@@ -11,7 +11,8 @@
 //! Before the commit neither matters, since all blocks of the transaction are taken back then.
 
 use crate::protocol::write_log::{Pending, WriteMark};
-use crate::region::block::{DISPLACED, RegionVersion};
+use crate::region::block::DISPLACED;
+use crate::region::domain::RegionVersion;
 use crate::region::session::{Session, Stopped};
 use crate::session::error::{Abort, Interrupt};
 use crate::session::hooks::{Due, HookMark};

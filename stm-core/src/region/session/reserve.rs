@@ -6,7 +6,7 @@
 //! other, and other transactions may write the cell meanwhile. Each process does that for all that have drawn: also for
 //! the dead.
 
-use crate::region::block::{RegionVersion, VERSION_HEADER};
+use crate::region::domain::{RegionVersion, VERSION_HEADER};
 use crate::region::session::{Session, Stopped};
 use contempo_alloc::reclaim::announcement::Idle;
 use contempo_alloc::region::blocks::SIZES;

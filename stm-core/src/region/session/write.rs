@@ -3,10 +3,8 @@
 
 use crate::protocol::commit::WriteEntry;
 use crate::protocol::version::CellHeader;
-use crate::region::block::{
-    DISPLACED, FREES_CELL, LENT, RegionCell, RegionVersion, VERSION_HEADER,
-};
-use crate::region::domain::RegionDomain;
+use crate::region::block::{DISPLACED, FREES_CELL, LENT};
+use crate::region::domain::{RegionCell, RegionDomain, RegionVersion, VERSION_HEADER};
 use crate::region::session::{GENESIS, KIND, Session, Stopped};
 use crate::session::error::Interrupt;
 use crate::session::parts::Parts;

@@ -24,7 +24,7 @@ fn with_damage(
     })
 }
 
-fn head(domain: &RegionDomain, cell: Handle) -> &crate::region::block::RegionVersion {
+fn head(domain: &RegionDomain, cell: Handle) -> &crate::region::domain::RegionVersion {
     let head = domain.find_cell(cell).unwrap().header.value.handle(Ordering::Acquire);
     domain.find_version(head).unwrap()
 }

@@ -4,8 +4,8 @@
 //! it would do instead of doing it.
 
 use crate::domain::Domain;
-use crate::region::block::{Age, FREES_CELL, RegionCell, RegionVersion, age};
-use crate::region::domain::RegionDomain;
+use crate::region::block::{Age, FREES_CELL, age};
+use crate::region::domain::{RegionCell, RegionDomain, RegionVersion};
 use crate::region::liveness::is_dead;
 use crate::region::memory::Whose;
 use crate::region::recover::{ClearingUp, Last, go_through};

@@ -1,7 +1,6 @@
 //! Which cells a program can find.
 
-use crate::region::block::VERSION_HEADER;
-use crate::region::domain::RegionDomain;
+use crate::region::domain::{RegionDomain, VERSION_HEADER};
 use contempo_alloc::region::blocks::LARGEST;
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::primitives::Ordering;
