@@ -348,7 +348,7 @@ impl Shared {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reap(&self) -> Result<Recovered, TransactionError> {
-        self.with(|session| Ok(contempo_core::region::recover::reap(session)))
+        self.with(|session| Ok(session.reap()))
     }
 
     /// Frees what this thread, and threads of this process that have ended, have retired, as far as no

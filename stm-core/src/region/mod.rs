@@ -19,7 +19,7 @@
 //! | [`thread_session`] | how a thread finds its session |
 //! | [`wait`] | blocking `retry` between processes |
 //! | `liveness` | which slots have an owner that is gone |
-//! | [`recover`], [`recovered`] | taking back what a dead process has left, and how much that was |
+//! | `recover`, [`recovered`] | taking back what a dead process has left, and how much that was |
 //! | [`verify`] | the full consistency check |
 //! | [`inspect`] | which processes are attached, and what they hold |
 //!
@@ -35,7 +35,7 @@ mod luck;
 pub mod memory;
 pub mod open;
 mod reclaim_others;
-pub mod recover;
+mod recover;
 pub mod recovered;
 mod search;
 pub mod session;

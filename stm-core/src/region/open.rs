@@ -2,7 +2,7 @@
 
 use crate::region::domain::{self, RegionDomain};
 use crate::region::liveness::is_cut_off;
-use crate::region::recover;
+use crate::region::session::Session;
 use crate::region::thread_session;
 use contempo_alloc::region::clean_shutdown;
 use contempo_alloc::region::error::{OpenError, Unusable, system};
@@ -193,7 +193,7 @@ fn open_file(path: &Path, file: File, key: Identity) -> Result<Arc<RegionDomain>
     attached.push(Known { key, region: Arc::downgrade(&domain) });
     drop(attached);
     // A process that comes recovers those that are gone.
-    let done = thread_session::with(&domain, |session| session.map(recover::reap))??;
+    let done = thread_session::with(&domain, |session| session.map(Session::reap))??;
     domain.cleared_up.get_or_init(|| done);
     Ok(domain)
 }

@@ -35,7 +35,7 @@ pub(crate) use plan::tests;
 pub(crate) use plan::{ClearingUp, Last, go_through};
 
 /// Recovers the slots of every dead process. To be called outside a transaction.
-pub fn reap(session: &Session) -> Recovered {
+pub(crate) fn reap(session: &Session) -> Recovered {
     reap_some(session, usize::MAX)
 }
 

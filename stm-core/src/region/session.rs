@@ -14,7 +14,6 @@ use crate::region::memory::Memory;
 use crate::session::bounds::Timeouts;
 use crate::session::error::Interrupt;
 use crate::session::hooks::Hooks;
-use crate::session::parts::Parts;
 use contempo_alloc::heap::Shape;
 use contempo_alloc::reclaim::announcement;
 use contempo_alloc::reclaim::retired::BlockKind;
@@ -35,8 +34,6 @@ mod nesting;
 mod reserve;
 mod run;
 mod write;
-
-pub(crate) use run::Running;
 
 /// Why a transaction has ended without a commit.
 #[derive(Debug)]
@@ -229,20 +226,12 @@ impl Session {
         self.serial.get()
     }
 
-    /// As if what the logs name were another thread's.
-    #[cfg(test)]
-    pub(crate) fn forget_logs(&self) {
-        self.reads.borrow_mut().clear();
-        self.writes.borrow_mut().clear(false, |_| ());
-        self.release();
-        announcement::end(self.descriptor());
-    }
-
     fn me(&self) -> Owner {
         Owner { slot: self.slot, serial: self.serial.get() }
     }
 
-    /// Enters a transaction or snapshot.
+    /// Enters a transaction or snapshot, until what it returns is dropped. What is due after that (`Session::after`) is
+    /// the caller's.
     ///
     /// # Panics
     /// If this thread is inside one of the same region already.
@@ -254,7 +243,7 @@ impl Session {
         if self.running.replace(true) {
             entered_twice();
         }
-        Ok(Running::new(self))
+        Ok(Running(self))
     }
 
     /// Why this process cannot use the region, if it cannot.
@@ -289,8 +278,14 @@ impl Session {
         Interrupt::new()
     }
 
+    /// May the attempt go on? False once an operation of it was interrupted.
+    #[inline(always)]
+    pub fn may_go_on(&self) -> bool {
+        self.fast_bound.get() != 0
+    }
+
     fn check_open(&self) -> Result<(), Interrupt> {
-        if self.is_open() { Ok(()) } else { Err(Interrupt::new()) }
+        if self.may_go_on() { Ok(()) } else { Err(Interrupt::new()) }
     }
 
     /// The cell that a handle names.
@@ -507,6 +502,16 @@ impl Session {
             failures: self.failures.get(),
             expected: null_mut(),
         }
+    }
+}
+
+/// Inside a transaction or snapshot, which the thread leaves when this is dropped.
+pub(crate) struct Running<'s>(&'s Session);
+
+impl Drop for Running<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.running.set(false);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::region::session::{Session, Stopped};
 use crate::region::thread_session;
 use crate::region::turns::Pause;
 use crate::region::{liveness, reclaim_others, recover, slots};
-use contempo_alloc::reclaim::announcement::Idle;
+use contempo_alloc::reclaim::announcement::{self, Idle};
 use contempo_sched::clock::Clock;
 use contempo_sched::contention::turns::revoke_silent;
 use contempo_sched::descriptor::statistics::Cause;
@@ -67,6 +67,14 @@ impl Drop for World {
 /// Calls `f` with this thread's session.
 fn run<R>(domain: &Arc<RegionDomain>, f: impl FnOnce(&Session) -> R) -> R {
     thread_session::with(domain, |session| f(session.unwrap())).unwrap()
+}
+
+/// As if what the session's logs name were another thread's.
+fn forget_logs(session: &Session) {
+    session.reads.borrow_mut().clear();
+    session.writes.borrow_mut().clear(false, |_| ());
+    session.release();
+    announcement::end(session.descriptor());
 }
 
 /// Runs `f` on another thread. What hangs is left behind.
@@ -242,7 +250,7 @@ fn one_that_presses_and_stops_in_its_commit_stops_nobody() {
             may_go_on.recv().unwrap();
             // It was aborted from outside. What it has published is never freed here: that is for `commit`.
             let state = session.descriptor().state.load(Ordering::Acquire);
-            session.forget_logs();
+            forget_logs(session);
             session.forget_bad_luck();
             session.renew_serial();
             state.phase()
@@ -436,7 +444,7 @@ fn who_clears_up_touches_nothing_but_what_it_has_seen() {
             assert!(done.is_ok());
             claimed.send(()).unwrap();
             may_end.recv().unwrap();
-            session.forget_logs();
+            forget_logs(session);
             session.renew_serial();
             drop(running);
         });

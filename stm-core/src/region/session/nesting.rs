@@ -76,7 +76,7 @@ impl Parts for Session {
 
     #[inline(always)]
     fn is_open(&self) -> bool {
-        self.fast_bound.get() != 0
+        self.may_go_on()
     }
 
     fn wants_to_wait(&self) -> bool {

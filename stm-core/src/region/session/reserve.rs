@@ -39,7 +39,12 @@ impl Session {
                     continue; // One that is no longer found no room.
                 }
                 match self.move_out(Handle::from_bits(version.cell.load(Ordering::Relaxed)), at) {
-                    Ok(()) => moved = true,
+                    Ok(()) => {
+                        moved = true;
+                        if self.memory.is_due() {
+                            self.memory.collect(domain, Idle::Overdue);
+                        }
+                    }
                     Err(Stopped::NoBlock(_)) => least_refused = length,
                     Err(Stopped::Corrupt | Stopped::Forked) => return,
                     Err(_) => {} // Another was at the cell: it has written it anew, or the next `pay_back` moves it.

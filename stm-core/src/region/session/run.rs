@@ -1,9 +1,11 @@
 //! Attempt after attempt, until one commits; and what comes after a transaction.
 
 use crate::region::luck::{BadLuck, SETTINGS};
+use crate::region::recovered::Recovered;
 use crate::region::session::{Session, Stopped};
 use crate::region::turns::{Pause, at_most};
 use crate::region::wait::{self, Waiting};
+use crate::region::{reclaim_others, recover};
 use crate::session::attempts::{self, Attempts, Failed, Retreated, would_sleep_for_ever};
 use crate::session::bounds::{Bounds, Limits};
 use crate::session::error::{Abort, Interrupt};
@@ -80,11 +82,6 @@ impl Session {
         attempts::run(self, Bounds::from_now(limits), body)
     }
 
-    /// May the attempt go on? False once an operation of it was interrupted.
-    pub fn may_go_on(&self) -> bool {
-        self.is_open()
-    }
-
     /// Asks to wait for a change, but for at most `timeout` from the first time that this transaction had to
     /// wait: then it goes on.
     ///
@@ -92,7 +89,7 @@ impl Session {
     /// While there is time.
     #[cold]
     pub fn retry_timeout(&self, timeout: Duration) -> Result<(), Interrupt> {
-        if !self.is_open() {
+        if !self.may_go_on() {
             return Err(Interrupt::new());
         }
         if self.timeouts.is_over(timeout) {
@@ -141,7 +138,9 @@ impl Session {
             return self.join(body);
         }
         let body = Kept::new(body);
-        let _running = self.enter()?;
+        let running = self.enter()?;
+        let _after = After(self);
+        let _running = running; // Ends before what comes after it.
         let good = self.begin();
         self.memory.look_at_epoch(self.domain());
         let _view = View(self);
@@ -181,13 +180,22 @@ impl Session {
     /// # Panics
     /// Inside a transaction of the same region on the same thread.
     pub fn collect_thoroughly(&self) {
-        match self.enter() {
-            Ok(running) => drop(running),
-            Err(_) => return,
+        if self.enter().is_err() {
+            return;
         }
         // Outside: it may recover the dead, for which the session enters.
         self.collect(Idle::Inactive);
         self.pay_back();
+    }
+
+    /// Recovers the slots of every dead process, and frees what is due after that. Does nothing inside a transaction.
+    pub fn reap(&self) -> Recovered {
+        let done = recover::reap(self);
+        // If it has done something, then the region is whole, and this thread is outside of any transaction.
+        if done != Recovered::default() {
+            self.after();
+        }
+        done
     }
 
     /// There was no block: frees all that can be freed now, at first what this process and the dead hold, then
@@ -196,10 +204,10 @@ impl Session {
     fn make_room(&self, times: usize, deadline: Option<Instant>) -> bool {
         std::thread::sleep(at_most(ROOM[times], deadline));
         // From the second time on, also what other threads hold and do not use.
-        let others_are_active = times == 0 || crate::region::reclaim_others::take_over(self);
+        let others_are_active = times == 0 || reclaim_others::take_over(self);
         self.memory.collect(self.domain(), Idle::Inactive);
         if times == 0 {
-            crate::region::recover::reap(self);
+            recover::reap(self);
             self.memory.collect(self.domain(), Idle::Inactive);
         }
         // What is empty now, blocks of other sizes may have.
@@ -225,7 +233,7 @@ impl Session {
         if self.memory.is_held_back() || self.domain().left_behind.load(Ordering::Relaxed) {
             // One at a time: this is in the way of a transaction.
             let most = if idle == Idle::Inactive { usize::MAX } else { 1 };
-            crate::region::recover::reap_some(self, most);
+            recover::reap_some(self, most);
             self.memory.collect(self.domain(), idle);
         }
         self.give_way();
@@ -318,7 +326,8 @@ impl Session {
     /// Leaves the transaction.
     #[inline(always)]
     fn leave(&self) {
-        drop(Running(self));
+        self.running.set(false);
+        drop(After(self));
     }
 }
 
@@ -513,19 +522,12 @@ impl Attempts for Session {
     }
 }
 
-/// Leaves the transaction when dropped.
-pub(crate) struct Running<'s>(&'s Session);
+/// What comes after a transaction or snapshot, when dropped.
+struct After<'s>(&'s Session);
 
-impl<'s> Running<'s> {
-    pub(super) fn new(session: &'s Session) -> Self {
-        Running(session)
-    }
-}
-
-impl Drop for Running<'_> {
+impl Drop for After<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.0.running.set(false);
         if !self.0.domain().fork.is_child() {
             self.0.after();
         }
@@ -539,7 +541,7 @@ impl Drop for View<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         self.0.viewing.set(false);
-        if !self.0.is_open() {
+        if !self.0.may_go_on() {
             self.0.stopped.take();
         }
         self.0.end_reading();

@@ -7,7 +7,6 @@ use crate::region::block::{DISPLACED, FREES_CELL, LENT};
 use crate::region::domain::{RegionCell, RegionDomain, RegionVersion, VERSION_HEADER};
 use crate::region::session::{GENESIS, KIND, Session, Stopped};
 use crate::session::error::Interrupt;
-use crate::session::parts::Parts;
 use contempo_alloc::reclaim::announcement;
 use contempo_alloc::region::handle::Handle;
 use contempo_alloc::region::superblock::{LARGEST, SIZES, Superblock};
@@ -44,7 +43,7 @@ impl Session {
         match last {
             Some((read, version))
                 if std::ptr::eq(read, header)
-                    && self.is_open()
+                    && self.may_go_on()
                     && self.freed.borrow().is_empty() =>
             {
                 // SAFETY: this attempt has read it, so a link has given it out, and its announcement keeps it.

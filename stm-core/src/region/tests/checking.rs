@@ -57,7 +57,7 @@ fn what_a_running_transaction_holds_is_not_lost() {
     assert!(report.is_sound() && report.at_work == 1, "{report}");
     // The same of one that has forgotten what it did.
     worker.does(move |session| {
-        session.forget_logs();
+        forget_logs(session);
         session.renew_serial();
     });
     let report = verify::verify(&domain);
