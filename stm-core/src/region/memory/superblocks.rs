@@ -9,10 +9,9 @@ use contempo_alloc::region::layout::SlotRecord;
 use contempo_alloc::region::superblock::block_at;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::primitives::fault::{Fault, planted};
 
 /// What stands for a superblock among retired blocks.
-fn superblock(offset: usize) -> Handle {
+pub(super) fn superblock(offset: usize) -> Handle {
     Handle::new(offset, Meta::from_bits(0).in_use(Kind::Invalid))
 }
 
@@ -79,27 +78,5 @@ impl Memory {
         }
         self.units.set(units);
         self.look_at.set(0); // Another slot needs the room.
-    }
-
-    /// Closes all superblocks that are empty, so that they can be given another class once their contemporaries have
-    /// ended. Linear in the number of superblocks. To be called outside a transaction.
-    #[cold]
-    pub(crate) fn close_empty(&self, domain: &RegionDomain) {
-        let _work = self.work(domain);
-        self.wait_for(domain, &self.heap.close_empty(false));
-    }
-
-    /// Remembers superblocks that were closed, in order with what is retired.
-    pub(super) fn wait_for(&self, domain: &RegionDomain, closed: &[usize]) {
-        // After they were closed: a thread that announces itself later finds them so.
-        let now = announcement::unlinked_at(domain.clock());
-        for offset in closed {
-            if planted(Fault::ReopenedAtOnce) {
-                self.heap.finish(*offset);
-                continue;
-            }
-            self.units.set(self.units.get() + 1);
-            self.retired.borrow_mut().push_back((now, superblock(*offset)));
-        }
     }
 }
