@@ -8,32 +8,28 @@ use crate::region::block::FREES_CELL;
 use crate::region::domain::{RegionCell, RegionDomain, RegionVersion, VERSION_HEADER};
 use contempo_alloc::reclaim::announcement;
 use contempo_alloc::reclaim::barrier;
-use contempo_alloc::region::blocks::{FreshBlock, LARGEST, Need, Origin, SlotHeap};
+use contempo_alloc::region::blocks::{FreshBlock, Need, Origin, SlotHeap};
 use contempo_alloc::region::epoch::OwnershipEpoch;
 use contempo_alloc::region::error::NoBlock;
-use contempo_alloc::region::handle::{Handle, Kind, Meta, MetaWord};
+use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::SlotRecord;
 use contempo_alloc::region::superblock::block_at;
-use contempo_alloc::region::trace::Tracer;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::words::{Owner, VersionTag};
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 mod collect;
-mod superblocks;
+mod held;
 
-/// Units of retired blocks after which a session looks what it can free.
-const BATCH: usize = 128;
+use held::{Held, meta_of};
+
 /// Held units after which it pays for a barrier, and looks for dead processes.
 const REVOKE_AT: usize = 1024;
-/// A block counts as one unit, and one more for each of so many bytes that it has.
-const BYTES_PER_UNIT: usize = 2048;
 
 /// One slot's memory.
 #[derive(Debug)]
@@ -41,7 +37,6 @@ pub struct Memory {
     slot: u32,
     /// The slot's epoch and notes, in the region, which `heap` keeps mapped.
     record: Option<NonNull<SlotRecord>>,
-    tracer: Tracer,
     /// May the running transaction draw on the reserve?
     pub(crate) in_need: Cell<bool>,
     /// Has it?
@@ -49,12 +44,8 @@ pub struct Memory {
     /// Does it move a value out of the reserve?
     pub(crate) moves: Cell<bool>,
     heap: SlotHeap,
-    /// Stamp and handle of what waits for its contemporaries, in order. What is in here, its meta word
-    /// says too: after our death a recoverer finds it.
-    retired: RefCell<VecDeque<(u64, Handle)>>,
-    /// How much that is.
-    units: Cell<usize>,
-    look_at: Cell<usize>,
+    /// What waits for its contemporaries.
+    held: Held,
     /// What a test does before the next block is marked as retired.
     #[cfg(test)]
     pub(crate) before_marking: Interlude,
@@ -65,7 +56,7 @@ pub struct Memory {
 
 #[cfg(test)]
 #[derive(Default)]
-pub(crate) struct Interlude(RefCell<Option<Box<dyn FnOnce()>>>);
+pub(crate) struct Interlude(std::cell::RefCell<Option<Box<dyn FnOnce()>>>);
 
 #[cfg(test)]
 impl Interlude {
@@ -106,28 +97,6 @@ impl Whose {
     }
 }
 
-/// How many units a retired block counts.
-///
-/// # Safety
-/// A block of the region, with this meta word.
-unsafe fn units_of(at: *mut u8, meta: Meta) -> usize {
-    if meta.kind() != Kind::Version {
-        return 1;
-    }
-    // SAFETY: the caller promises a block of the region, which is mapped, with this meta word: a version; an atomic.
-    let length = unsafe { &*at.cast::<RegionVersion>() }.length.load(Ordering::Relaxed) as usize;
-    1 + length.min(LARGEST) / BYTES_PER_UNIT // A damaged length may be anything.
-}
-
-/// The meta word of the block at `at`.
-///
-/// # Safety
-/// A block of the region.
-unsafe fn meta_of<'a>(at: *mut u8) -> &'a MetaWord {
-    // SAFETY: the caller promises a block of the region: it is mapped and aligned, and begins with its meta word.
-    unsafe { &*at.cast::<MetaWord>() }
-}
-
 impl Memory {
     /// The memory of `slot` for its next epoch, which has nothing yet. For the thread that has taken the slot.
     pub fn new(domain: &RegionDomain, slot: u32) -> Self {
@@ -136,14 +105,11 @@ impl Memory {
         Memory {
             slot,
             record: record.map(NonNull::from),
-            tracer: Tracer::new(),
             in_need: Cell::new(false),
             has_drawn: Cell::new(false),
             moves: Cell::new(false),
             heap: SlotHeap::new(Arc::clone(&domain.map), epoch),
-            retired: RefCell::new(VecDeque::new()),
-            units: Cell::new(0),
-            look_at: Cell::new(BATCH),
+            held: Held::new(),
             #[cfg(test)]
             before_marking: Interlude::default(),
             #[cfg(test)]
@@ -157,8 +123,43 @@ impl Memory {
     pub(crate) fn look_at_epoch(&self, domain: &RegionDomain) {
         let Some(record) = self.record() else { return };
         if !record.epoch.is(self.heap.epoch()) {
-            self.announced(domain, || self.begin_term(domain, record));
+            self.announced(domain, || self.begin_epoch(domain, record));
         }
+    }
+
+    /// Another slot has ended our epoch: begins the next one, with what of the retired blocks was not taken over.
+    #[cold]
+    #[inline(never)]
+    fn begin_epoch(&self, domain: &RegionDomain, record: &SlotRecord) {
+        let (last, next) = (self.heap.epoch(), record.epoch.next(self.slot));
+        self.heap.renew(next);
+        self.held.renew(&domain.map, record, last, next);
+    }
+
+    /// Runs `f` with an announcement in force: a superblock that it finds of a class stays of that.
+    pub(crate) fn announced<R>(&self, domain: &RegionDomain, f: impl FnOnce() -> R) -> R {
+        let announced = &domain.table().descriptor(self.slot).announced;
+        // Relaxed: our own word; or that of a dead owner: we take over its slot.
+        let seen = announced.load(Ordering::Relaxed);
+        let is_in_force = seen & announcement::MARK == 0
+            || seen != announcement::NOTHING
+                // One that is being revoked: what it holds, it is to hold on.
+                && announced
+                    .compare_exchange(
+                        seen,
+                        seen & !announcement::MARK,
+                        Ordering::SeqCst,
+                        Ordering::Relaxed,
+                    )
+                    .is_ok();
+        if !is_in_force {
+            announcement::announce_now(domain.table().descriptor(self.slot), domain.clock());
+        }
+        let result = f();
+        if !is_in_force {
+            announcement::withdraw(domain.table().descriptor(self.slot));
+        }
+        result
     }
 
     #[inline(always)]
@@ -172,7 +173,7 @@ impl Memory {
     fn note(&self, domain: &RegionDomain, at: *mut u8) {
         if let Some(record) = self.record() {
             let offset = at.addr() - domain.map.base().addr();
-            self.tracer.note(&record.traces, offset, self.retired.borrow().len());
+            self.held.note(record, offset);
         }
     }
 
@@ -293,7 +294,7 @@ impl Memory {
             word.store(meta.retired_by(self.heap.epoch()).bits(), Ordering::Release);
         }
         // SAFETY: the caller promises that the block lies in this region; it is in use until we free it.
-        unsafe { self.hold(domain, stamp, at) };
+        unsafe { self.held.add(&domain.map, stamp, at) };
     }
 
     /// Retires the first version of a cell at `stamp`; does nothing if it is retired already: two may come to that
@@ -306,7 +307,7 @@ impl Memory {
         // free it.
         unsafe {
             if self.mark_retired(domain, Whose::Nobodys, domain.map.encode(at), at) {
-                self.hold(domain, stamp, at);
+                self.held.add(&domain.map, stamp, at);
             }
         }
     }
@@ -342,22 +343,9 @@ impl Memory {
                 .compare_exchange(meta.bits(), retired, Ordering::Release, Ordering::Relaxed)
                 .is_ok();
         if !marked {
-            self.tracer.take_back();
+            self.held.take_note_back();
         }
         marked
-    }
-
-    /// Remembers what this slot has retired.
-    ///
-    /// # Safety
-    /// A block of this region that is in use.
-    unsafe fn hold(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
-        // SAFETY: the caller promises a block of this region.
-        let meta = Meta::from_bits(unsafe { meta_of(at) }.load(Ordering::Relaxed));
-        // SAFETY: a block of this region, which is in use: its meta word does not change under us.
-        self.units.set(self.units.get() + unsafe { units_of(at, meta) });
-        let offset = at.addr() - domain.map.base().addr();
-        self.retired.borrow_mut().push_back((stamp, Handle::new(offset, meta)));
     }
 
     /// Retires a cell, or a block that was made unreachable by other means than a commit; does nothing if it is
@@ -397,7 +385,7 @@ impl Memory {
         // After the mark: a thread that announces itself later sees it.
         let stamp = announcement::unlinked_at(domain.clock());
         // SAFETY: a block of this region, which we have marked as retired by us: it is in use until we free it.
-        unsafe { self.hold(domain, stamp, at) };
+        unsafe { self.held.add(&domain.map, stamp, at) };
         true
     }
 
@@ -405,6 +393,7 @@ impl Memory {
     ///
     /// # Safety
     /// A block in use that no other thread can reach, and that is ours.
+    #[inline]
     pub unsafe fn free_private(&self, domain: &RegionDomain, at: *mut u8) {
         // SAFETY: the caller promises a block in use that no other thread can reach, and that is ours to free.
         if !unsafe { self.heap.free(at) } {
@@ -415,17 +404,17 @@ impl Memory {
     /// Is there enough to be worth a look?
     #[inline(always)]
     pub fn is_due(&self) -> bool {
-        self.units.get() >= self.look_at.get() || self.heap.is_due()
+        self.held.is_due() || self.heap.is_due()
     }
 
     /// How many blocks are held.
     pub fn held(&self) -> usize {
-        self.retired.borrow().len()
+        self.held.len()
     }
 
     /// Is so much held that a process may have died?
     pub fn is_held_back(&self) -> bool {
-        self.units.get() >= REVOKE_AT
+        self.held.units() >= REVOKE_AT
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::domain::Domain;
 use crate::region::domain::{RegionCell, RegionDomain};
-use crate::region::memory::superblocks::{is_superblock, superblock};
-use crate::region::memory::{BATCH, Memory, meta_of, units_of};
+use crate::region::memory::Memory;
+use crate::region::memory::held::{Freeable, meta_of, units_of};
 use contempo_alloc::reclaim::announcement::{self, Idle};
 use contempo_alloc::reclaim::barrier;
 use contempo_alloc::region::handle::{Kind, Meta};
@@ -36,7 +36,7 @@ impl Memory {
                     announcement::oldest::<CounterClock>(domain.table(), self.slot, now, idle);
                 self.free_below(domain, horizon, held);
             }
-            let newest = self.retired.borrow().back().map_or(0, |(stamp, _)| *stamp);
+            let newest = self.held.newest();
             if self.held() == before && before > 0 && newest >= now {
                 // As in one process: let time pass.
                 domain.clock().draw(CounterClock::RENEWAL);
@@ -45,7 +45,7 @@ impl Memory {
                 break;
             }
         }
-        self.look_at.set(self.units.get() + BATCH);
+        self.held.look_later();
     }
 
     #[cold]
@@ -66,23 +66,19 @@ impl Memory {
 
     fn free_below(&self, domain: &RegionDomain, horizon: u64, most: usize) {
         for _ in 0..most {
-            let mut retired = self.retired.borrow_mut();
-            let Some(&(stamp, handle)) = retired.front() else { break };
-            if stamp >= horizon && !planted(Fault::FreeAtOnce) {
-                break;
-            }
-            retired.pop_front();
-            drop(retired);
-            if is_superblock(handle) {
-                self.units.set(self.units.get().saturating_sub(1));
-                self.heap.finish(handle.offset());
-                continue;
-            }
+            let handle = match self.held.take_below(horizon) {
+                Some(Freeable::Block(handle)) => handle,
+                Some(Freeable::Superblock(offset)) => {
+                    self.held.count_off(1);
+                    self.heap.finish(offset);
+                    continue;
+                }
+                None => break,
+            };
             let Some((word, at)) = domain.map.meta_at(handle.offset()) else { continue };
             let meta = Meta::from_bits(word.load(Ordering::Relaxed));
             // SAFETY: `meta_at` has found a block of the region there, with this meta word.
-            let units = self.units.get().saturating_sub(unsafe { units_of(at, meta) });
-            self.units.set(if self.held() == 0 { 0 } else { units });
+            self.held.count_off(unsafe { units_of(at, meta) });
             let ours = handle.fits(meta) && meta.retirer() == Some(self.heap.epoch());
             if !ours && !planted(Fault::RetiredUnmarked) {
                 domain.note_corrupt(); // No protocol changes what is retired by an epoch that has not ended.
@@ -92,7 +88,7 @@ impl Memory {
             unsafe { self.destroy(domain, at) };
         }
         if let Some(record) = self.record() {
-            self.tracer.tidy(&record.traces, self.held());
+            self.held.tidy(record);
         }
     }
 
@@ -148,14 +144,13 @@ impl Memory {
                 self.heap.finish(*offset);
                 continue;
             }
-            self.units.set(self.units.get() + 1);
-            self.retired.borrow_mut().push_back((now, superblock(*offset)));
+            self.held.add_superblock(now, *offset);
         }
     }
 
     /// Gives up every superblock. What is held is left to a recoverer.
     pub fn leave(&self) {
-        self.retired.borrow_mut().retain(|(_, handle)| !is_superblock(*handle));
+        self.held.forget_superblocks();
         self.heap.leave();
     }
 }
