@@ -75,6 +75,21 @@ pub use contempo_core::{
     reset_contention, settings, snapshot, static_tvar, statistics, try_atomically,
 };
 
+/// Attempts that are driven step by step, for interpreters and foreign languages.
+#[doc(hidden)]
+pub mod explicit {
+    #[cfg(all(
+        feature = "shared",
+        target_os = "linux",
+        target_pointer_width = "64",
+        not(any(contempo_loom, contempo_shuttle))
+    ))]
+    pub use crate::shared::explicit::{
+        Again as SharedAgain, Attempt as SharedAttempt, Stopped, transaction,
+    };
+    pub use contempo_core::explicit::*;
+}
+
 #[doc = include_str!("../README.md")]
 pub mod readme {}
 

@@ -53,6 +53,7 @@ mod bounds;
 mod cell;
 pub mod collections;
 mod error;
+pub(crate) mod explicit;
 mod nesting;
 mod reader;
 mod region;

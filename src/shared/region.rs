@@ -419,6 +419,10 @@ impl Shared {
     }
 
     /// What tells its cells from those of other regions.
+    pub(crate) fn domain(&self) -> &Arc<RegionDomain> {
+        &self.domain
+    }
+
     pub(crate) fn number(&self) -> u64 {
         self.region
     }

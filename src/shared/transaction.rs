@@ -1,7 +1,7 @@
 //! What a closure can do inside a transaction, or a snapshot, of a region.
 
 use crate::shared::cell::{Cell, Value};
-use crate::shared::error::Interrupt;
+use crate::shared::error::{Interrupt, TransactionError};
 use contempo_core::region::NoBlock;
 use contempo_core::region::block::FREES_CELL;
 use contempo_core::region::domain::{Decoder, RegionVersion};
@@ -105,6 +105,36 @@ impl<'tx> Transaction<'tx> {
             self.session.lend(version);
         }
         value::<T>(self.session, version)
+    }
+
+    /// As [`read`](Self::read), for a caller that does not know whether the cell is still there, or is of this type:
+    /// if not, it learns that, and the transaction goes on.
+    ///
+    /// A cell that was freed before the moment that the transaction reads at never comes back, so nothing that the
+    /// transaction concludes from its absence can become wrong.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`. Inside: [`TransactionError::NoSuchCell`], [`TransactionError::OtherRegion`],
+    /// [`TransactionError::OtherSize`] and [`TransactionError::NotText`].
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared, TransactionError};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-try-read-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let job = shared.atomically(|tx| tx.create(7_u64))?;
+    /// shared.atomically(|tx| tx.free(job))?;
+    /// let found = shared.atomically(|tx| tx.try_read(job))?;
+    /// assert!(matches!(found, Err(TransactionError::NoSuchCell)));
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_read<T: Value + ?Sized>(
+        &self,
+        cell: Cell<T>,
+    ) -> Result<Result<T::Read<'tx>, TransactionError>, Interrupt> {
+        Ok(self.session.attempt(|| self.read(cell))?.map_err(TransactionError::from))
     }
 
     /// As `read`, for a caller that has no use for what it gets once it writes to that cell.

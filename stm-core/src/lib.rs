@@ -45,6 +45,15 @@ pub use local::transaction::Transaction;
 pub use local::tvar::TVar;
 pub use session::error::{Abort, Exhausted, Interrupt, StmResult, TryError};
 
+/// Attempts that are driven step by step, for interpreters and foreign languages.
+#[doc(hidden)]
+pub mod explicit {
+    pub use crate::local::explicit::{Again, Attempt, begin};
+    pub use crate::session::attempts::Ended;
+    pub use crate::session::bounds::Limits;
+    pub use crate::session::explicit::{BeginError, Committed, Savepoint, SavepointError, Why};
+}
+
 /// The harness for programs under a checker.
 pub mod checking {
     pub use contempo_sched::primitives::checked::{Explorer, explore, sync, thread};

@@ -5,6 +5,7 @@ use crate::support::alone;
 use crate::world::{Snapshot, Step, Stop, Transaction, World};
 use contempo::{Abort, Builder, Exhausted, Interrupt, Statistics, TVar, TryError};
 use std::fmt::Debug;
+use std::marker::PhantomData;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
@@ -12,11 +13,17 @@ use std::time::Duration;
 pub(crate) struct Local;
 
 /// What a side returns: contempo makes one of its own signal.
-struct Side<X>(X);
+struct Side<X, W>(X, PhantomData<W>);
 
-impl<X: From<Stop<Local>>> From<Interrupt> for Side<X> {
+impl<X, W> Side<X, W> {
+    fn new(side: X) -> Self {
+        Side(side, PhantomData)
+    }
+}
+
+impl<X: From<Stop<W>>, W: World<Interrupt = Interrupt>> From<Interrupt> for Side<X, W> {
     fn from(interrupt: Interrupt) -> Self {
-        Side(Stop(interrupt).into())
+        Side::new(Stop(interrupt).into())
     }
 }
 
@@ -124,60 +131,67 @@ impl Bounded for Local {
     }
 }
 
-impl<'tx> Transaction<'tx, Local> for contempo::Transaction<'tx> {
-    fn read(&self, cell: &TVar<u64>) -> Step<u64, Local> {
+impl<'tx, W> Transaction<'tx, W> for contempo::Transaction<'tx>
+where
+    W: World<Cell = TVar<u64>, Text = TVar<String>, Interrupt = Interrupt>,
+{
+    fn read(&self, cell: &TVar<u64>) -> Step<u64, W> {
         self.read(cell).copied().map_err(Stop)
     }
 
-    fn write(&self, cell: &TVar<u64>, value: u64) -> Step<(), Local> {
+    fn write(&self, cell: &TVar<u64>, value: u64) -> Step<(), W> {
         self.write(cell, value).map_err(Stop)
     }
 
-    fn modify(&self, cell: &TVar<u64>, change: impl FnOnce(u64) -> u64) -> Step<(), Local> {
+    fn modify(&self, cell: &TVar<u64>, change: impl FnOnce(u64) -> u64) -> Step<(), W> {
         self.modify(cell, |value| change(*value)).map_err(Stop)
     }
 
-    fn read_text(&self, cell: &TVar<String>) -> Step<&'tx str, Local> {
+    fn read_text(&self, cell: &TVar<String>) -> Step<&'tx str, W> {
         self.read(cell).map(String::as_str).map_err(Stop)
     }
 
-    fn write_text(&self, cell: &TVar<String>, value: &str) -> Step<(), Local> {
+    fn write_text(&self, cell: &TVar<String>, value: &str) -> Step<(), W> {
         self.write(cell, value.to_owned()).map_err(Stop)
     }
 
-    fn create(&self, value: u64) -> Step<TVar<u64>, Local> {
+    fn create(&self, value: u64) -> Step<TVar<u64>, W> {
         Ok(TVar::new(value))
     }
 
-    fn retry<R>(&self) -> Step<R, Local> {
+    fn retry<R>(&self) -> Step<R, W> {
         self.retry().map_err(Stop)
     }
 
-    fn check(&self, condition: bool) -> Step<(), Local> {
+    fn check(&self, condition: bool) -> Step<(), W> {
         self.check(condition).map_err(Stop)
     }
 
     fn nested<R, E>(
         &self,
         part: impl FnOnce(&Self) -> Result<R, Abort<E>>,
-    ) -> Step<Result<R, E>, Local> {
+    ) -> Step<Result<R, E>, W> {
         self.nested(part).map_err(Stop)
     }
 
-    fn or_else<R, X: From<Stop<Local>>>(
+    fn or_else<R, X: From<Stop<W>>>(
         &self,
         first: impl FnOnce(&Self) -> Result<R, X>,
         second: impl FnOnce(&Self) -> Result<R, X>,
     ) -> Result<R, X> {
-        self.or_else(|tx| first(tx).map_err(Side), |tx| second(tx).map_err(Side))
-            .map_err(|side| side.0)
+        self.or_else(
+            |tx| first(tx).map_err(Side::<X, W>::new),
+            |tx| second(tx).map_err(Side::<X, W>::new),
+        )
+        .map_err(|side| side.0)
     }
 
-    fn first_of<R, X: From<Stop<Local>>, F: FnOnce(&Self) -> Result<R, X>>(
+    fn first_of<R, X: From<Stop<W>>, F: FnOnce(&Self) -> Result<R, X>>(
         &self,
         sides: impl IntoIterator<Item = F>,
     ) -> Result<R, X> {
-        let sides = sides.into_iter().map(|side| move |tx: &Self| side(tx).map_err(Side));
+        let sides =
+            sides.into_iter().map(|side| move |tx: &Self| side(tx).map_err(Side::<X, W>::new));
         self.first_of(sides).map_err(|side| side.0)
     }
 
@@ -190,7 +204,10 @@ impl<'tx> Transaction<'tx, Local> for contempo::Transaction<'tx> {
     }
 }
 
-impl<'s> Snapshot<'s, Local> for contempo::Snapshot<'s> {
+impl<'s, W> Snapshot<'s, W> for contempo::Snapshot<'s>
+where
+    W: World<Cell = TVar<u64>, Text = TVar<String>, Interrupt = Interrupt>,
+{
     fn read(&self, cell: &TVar<u64>) -> u64 {
         *self.read(cell)
     }
@@ -201,5 +218,9 @@ impl<'s> Snapshot<'s, Local> for contempo::Snapshot<'s> {
 }
 
 suite!(crate::local::Local);
+mod closures {
+    closure_suite!(crate::local::Local);
+}
+explicit_suite!(crate::local::Local);
 bounded_suite!(crate::local::Local);
 counted_suite!(crate::local::Local);

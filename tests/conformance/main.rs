@@ -15,6 +15,7 @@ mod suite;
 mod local;
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod region;
+mod stepwise;
 mod world;
 
 mod alternatives;
@@ -23,6 +24,7 @@ mod bombs;
 mod bounds;
 mod counts;
 mod errors;
+mod explicit;
 mod hooks;
 mod journal;
 mod misuse;

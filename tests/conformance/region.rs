@@ -7,6 +7,7 @@ use crate::world::{Snapshot, Step, Stop, Transaction, World};
 use contempo::shared::{self, Cell, Interrupt, Options, Shared, TransactionError, TryError};
 use contempo::{Abort, Exhausted, Statistics};
 use std::fmt::Debug;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -20,6 +21,10 @@ pub(crate) struct Region {
 }
 
 impl Region {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// A name for a root.
     fn name(&self) -> String {
         self.made.fetch_add(1, Ordering::Relaxed).to_string()
@@ -27,11 +32,17 @@ impl Region {
 }
 
 /// What a side returns: contempo makes one of its own signal.
-struct Side<X>(X);
+struct Side<X, W>(X, PhantomData<W>);
 
-impl<X: From<Stop<Region>>> From<Interrupt> for Side<X> {
+impl<X, W> Side<X, W> {
+    fn new(side: X) -> Self {
+        Side(side, PhantomData)
+    }
+}
+
+impl<X: From<Stop<W>>, W: World<Interrupt = Interrupt>> From<Interrupt> for Side<X, W> {
     fn from(interrupt: Interrupt) -> Self {
-        Side(Stop(interrupt).into())
+        Side::new(Stop(interrupt).into())
     }
 }
 
@@ -164,60 +175,67 @@ impl Bounded for Region {
     }
 }
 
-impl<'tx> Transaction<'tx, Region> for shared::Transaction<'tx> {
-    fn read(&self, cell: &Cell<u64>) -> Step<u64, Region> {
+impl<'tx, W> Transaction<'tx, W> for shared::Transaction<'tx>
+where
+    W: World<Cell = Cell<u64>, Text = Cell<str>, Interrupt = Interrupt>,
+{
+    fn read(&self, cell: &Cell<u64>) -> Step<u64, W> {
         self.read(*cell).map_err(Stop)
     }
 
-    fn write(&self, cell: &Cell<u64>, value: u64) -> Step<(), Region> {
+    fn write(&self, cell: &Cell<u64>, value: u64) -> Step<(), W> {
         self.write(*cell, &value).map_err(Stop)
     }
 
-    fn modify(&self, cell: &Cell<u64>, change: impl FnOnce(u64) -> u64) -> Step<(), Region> {
+    fn modify(&self, cell: &Cell<u64>, change: impl FnOnce(u64) -> u64) -> Step<(), W> {
         self.modify(*cell, change).map_err(Stop)
     }
 
-    fn read_text(&self, cell: &Cell<str>) -> Step<&'tx str, Region> {
+    fn read_text(&self, cell: &Cell<str>) -> Step<&'tx str, W> {
         self.read(*cell).map_err(Stop)
     }
 
-    fn write_text(&self, cell: &Cell<str>, value: &str) -> Step<(), Region> {
+    fn write_text(&self, cell: &Cell<str>, value: &str) -> Step<(), W> {
         self.write(*cell, value).map_err(Stop)
     }
 
-    fn create(&self, value: u64) -> Step<Cell<u64>, Region> {
+    fn create(&self, value: u64) -> Step<Cell<u64>, W> {
         self.create(&value).map_err(Stop)
     }
 
-    fn retry<R>(&self) -> Step<R, Region> {
+    fn retry<R>(&self) -> Step<R, W> {
         self.retry().map_err(Stop)
     }
 
-    fn check(&self, condition: bool) -> Step<(), Region> {
+    fn check(&self, condition: bool) -> Step<(), W> {
         self.check(condition).map_err(Stop)
     }
 
     fn nested<R, E>(
         &self,
         part: impl FnOnce(&Self) -> Result<R, Abort<E>>,
-    ) -> Step<Result<R, E>, Region> {
+    ) -> Step<Result<R, E>, W> {
         self.nested(part).map_err(Stop)
     }
 
-    fn or_else<R, X: From<Stop<Region>>>(
+    fn or_else<R, X: From<Stop<W>>>(
         &self,
         first: impl FnOnce(&Self) -> Result<R, X>,
         second: impl FnOnce(&Self) -> Result<R, X>,
     ) -> Result<R, X> {
-        self.or_else(|tx| first(tx).map_err(Side), |tx| second(tx).map_err(Side))
-            .map_err(|side| side.0)
+        self.or_else(
+            |tx| first(tx).map_err(Side::<X, W>::new),
+            |tx| second(tx).map_err(Side::<X, W>::new),
+        )
+        .map_err(|side| side.0)
     }
 
-    fn first_of<R, X: From<Stop<Region>>, F: FnOnce(&Self) -> Result<R, X>>(
+    fn first_of<R, X: From<Stop<W>>, F: FnOnce(&Self) -> Result<R, X>>(
         &self,
         sides: impl IntoIterator<Item = F>,
     ) -> Result<R, X> {
-        let sides = sides.into_iter().map(|side| move |tx: &Self| side(tx).map_err(Side));
+        let sides =
+            sides.into_iter().map(|side| move |tx: &Self| side(tx).map_err(Side::<X, W>::new));
         self.first_of(sides).map_err(|side| side.0)
     }
 
@@ -230,7 +248,10 @@ impl<'tx> Transaction<'tx, Region> for shared::Transaction<'tx> {
     }
 }
 
-impl<'s> Snapshot<'s, Region> for shared::Snapshot<'s> {
+impl<'s, W> Snapshot<'s, W> for shared::Snapshot<'s>
+where
+    W: World<Cell = Cell<u64>, Text = Cell<str>, Interrupt = Interrupt>,
+{
     fn read(&self, cell: &Cell<u64>) -> u64 {
         self.read(*cell).expect("the cell is there")
     }
@@ -241,5 +262,9 @@ impl<'s> Snapshot<'s, Region> for shared::Snapshot<'s> {
 }
 
 suite!(crate::region::Region);
+mod closures {
+    closure_suite!(crate::region::Region);
+}
+explicit_suite!(crate::region::Region);
 bounded_suite!(crate::region::Region);
 // Not yet: `counted_suite!(crate::region::Region);`.

@@ -42,17 +42,6 @@ macro_rules! suite {
                 many_sleepers_wait_for_one_cell
                 a_resource_handed_around_wakes_in_chains
             }
-            bombs {
-                what_unrun_hooks_hold_panics_beside_a_hook
-                what_unrun_hooks_hold_panics_alone
-                all_hooks_run_whatever_one_panics_with
-                a_result_is_dropped_when_a_hook_panics
-                the_result_of_a_failed_attempt_panics_and_a_hook_too
-                the_result_of_a_failed_attempt_is_dropped_between_attempts
-                what_a_closure_has_captured_is_dropped_when_it_panics
-                the_other_sides_are_dropped_when_one_panics
-                errors_that_are_discarded_for_a_signal_end_there
-            }
             errors {
                 a_caught_error_undoes_its_own_part_and_only_that
                 a_part_that_succeeds_is_kept_and_may_be_undone_by_an_outer_one
@@ -86,18 +75,6 @@ macro_rules! suite {
                 a_panicking_rollback_hook_ends_the_transaction
                 a_panic_in_a_rollback_hook_beside_another_does_not_end_the_process
             }
-            misuse {
-                transactions_do_not_begin_inside_transactions
-                transactions_do_not_begin_inside_snapshots
-                a_caught_panic_of_a_nested_transaction_leaves_the_outer_one_intact
-                a_swallowed_retry_cannot_commit
-                every_operation_after_a_swallowed_conflict_fails
-                after_an_interrupt_own_writes_cannot_be_read_either
-                a_signal_swallowed_in_a_part_or_side_counts_for_the_whole
-                a_signal_kept_from_another_attempt_is_recognised
-                sleeping_for_ever_is_recognised
-                waiting_for_ones_own_write_is_recognised
-            }
             snapshots {
                 a_snapshot_sees_one_moment_whatever_is_committed_meanwhile
                 references_of_a_snapshot_stay_valid
@@ -106,7 +83,6 @@ macro_rules! suite {
                 snapshots_of_many_cells_are_consistent_under_writers
                 a_snapshot_sees_what_happened_before_it
                 a_panic_in_a_snapshot_ends_it
-                a_snapshot_inside_a_snapshot_joins_it
                 a_reader_stays_at_its_moment_and_retry_waits_for_a_change
             }
             statistics {
@@ -139,6 +115,70 @@ macro_rules! suite {
     };
 }
 
+/// What every world promises for closures: what becomes of them and what they return if something panics, and what a
+/// program is told that uses them in a wrong way.
+macro_rules! closure_suite {
+    ($type:path) => {
+        instantiate! { $type;
+            bounds {
+                a_bounded_transaction_does_not_begin_inside_another
+                retry_timeout_fails_after_an_interrupt
+                what_a_bounded_closure_has_captured_is_dropped_when_it_panics
+            }
+            snapshots {
+                a_snapshot_inside_a_snapshot_joins_it
+            }
+            bombs {
+                what_unrun_hooks_hold_panics_beside_a_hook
+                what_unrun_hooks_hold_panics_alone
+                all_hooks_run_whatever_one_panics_with
+                a_result_is_dropped_when_a_hook_panics
+                the_result_of_a_failed_attempt_panics_and_a_hook_too
+                the_result_of_a_failed_attempt_is_dropped_between_attempts
+                what_a_closure_has_captured_is_dropped_when_it_panics
+                the_other_sides_are_dropped_when_one_panics
+                errors_that_are_discarded_for_a_signal_end_there
+            }
+            misuse {
+                transactions_do_not_begin_inside_transactions
+                transactions_do_not_begin_inside_snapshots
+                a_caught_panic_of_a_nested_transaction_leaves_the_outer_one_intact
+                a_swallowed_retry_cannot_commit
+                every_operation_after_a_swallowed_conflict_fails
+                after_an_interrupt_own_writes_cannot_be_read_either
+                a_signal_swallowed_in_a_part_or_side_counts_for_the_whole
+                a_signal_kept_from_another_attempt_is_recognised
+                sleeping_for_ever_is_recognised
+                waiting_for_ones_own_write_is_recognised
+            }
+        }
+    };
+}
+
+/// What a world promises whose attempts are driven step by step.
+macro_rules! explicit_suite {
+    ($type:path) => {
+        instantiate! { $type;
+            explicit {
+                an_attempt_commits_or_says_why_not
+                what_is_dropped_or_rolled_back_leaves_nothing
+                savepoints_undo_what_came_after_them_and_only_that
+                an_alternative_by_hand
+                a_savepoint_is_good_once_and_in_its_attempt
+                after_a_conflict_nothing_can_be_saved
+                a_conflict_is_told_and_another_attempt_commits
+                a_retry_waits_for_a_change
+                a_wait_for_nothing_is_an_error
+                bounds_end_it
+                nested_entry_is_an_error
+                other_transactions_run_between_two_attempts
+                hooks_run_when_the_outcome_is_known
+                random_programs_do_what_they_do_in_closures
+            }
+        }
+    };
+}
+
 /// What a world promises that is `Bounded`.
 macro_rules! bounded_suite {
     ($type:path) => {
@@ -160,10 +200,7 @@ macro_rules! bounded_suite {
                 retry_timeout_works_in_a_transaction_with_hooks
                 a_panicking_rollback_hook_leaves_no_time_to_the_next_transaction
                 the_timeout_of_a_side_that_was_not_needed_wakes_no_later_one
-                a_bounded_transaction_does_not_begin_inside_another
                 with_a_timeout_nothing_needs_to_be_read
-                retry_timeout_fails_after_an_interrupt
-                what_a_bounded_closure_has_captured_is_dropped_when_it_panics
                 a_timeout_holds_through_wake_ups_in_vain
             }
         }

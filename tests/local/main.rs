@@ -13,6 +13,7 @@ mod cells;
 mod collect;
 mod declared;
 mod drops;
+mod explicit;
 mod garbage;
 mod large_values;
 mod misuse;

@@ -42,6 +42,48 @@ fn values_of_all_kinds_are_written_and_found_again() {
 }
 
 #[test]
+fn a_handle_that_is_tried_does_not_end_the_transaction() {
+    let (place, elsewhere) = (Place::new(), Place::new());
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let other = Shared::create(&elsewhere, &Options::new()).unwrap();
+    let [log, freed, foreign] =
+        [shared.root("log", 0_u64), shared.root("freed", 7), other.root("foreign", 1)]
+            .map(Result::unwrap);
+    let narrow: Cell<u64> = shared.atomically(|tx| tx.create(&5_u64)).unwrap();
+    let bytes = shared.atomically(|tx| tx.create(&[0xff_u8; 8][..])).unwrap();
+    shared.atomically(|tx| tx.free(narrow)).unwrap();
+    let seen = shared.atomically(|tx| {
+        tx.write(log, &1)?;
+        let mut seen = Vec::new();
+        seen.push(tx.try_read(freed)?.map_err(|why| why.to_string()));
+        seen.push(tx.try_read(narrow)?.map_err(|why| why.to_string()));
+        seen.push(tx.try_read(foreign)?.map_err(|why| why.to_string()));
+        tx.free(freed)?;
+        seen.push(tx.try_read(freed)?.map_err(|why| why.to_string()));
+        assert!(matches!(
+            tx.try_read(Cell::<str>::from_bits(bytes.to_bits()))?,
+            Err(TransactionError::NotText)
+        ));
+        assert!(matches!(
+            tx.try_read(Cell::<[u64; 2]>::from_bits(bytes.to_bits()))?,
+            Err(TransactionError::OtherSize { expected: 16, found: 8 })
+        ));
+        tx.modify(log, |n| n + 1)?;
+        Ok(seen)
+    });
+    let gone = || Err("there is no such cell, or it was freed".to_owned());
+    let other_region = Err("the cell belongs to another region".to_owned());
+    assert_eq!(seen.unwrap(), [Ok(7), gone(), other_region, gone()]);
+    assert_eq!(shared.snapshot(|view| view.read(log)).unwrap(), 2);
+    // After an interrupt nothing is tried.
+    let result: Result<(), _> = shared.atomically(|tx| {
+        assert!(tx.read(narrow).is_err() && tx.try_read(log).is_err());
+        tx.cancel()
+    });
+    assert!(matches!(result, Err(TransactionError::NoSuchCell)));
+}
+
+#[test]
 fn what_does_not_commit_leaves_nothing() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();

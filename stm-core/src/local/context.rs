@@ -9,6 +9,7 @@ use crate::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
 use crate::protocol::read::replaced_at;
 use crate::protocol::write_log::WriteLog;
 use crate::session::bounds::Timeouts;
+use crate::session::calls::Calls;
 use crate::session::error::Interrupt;
 use crate::session::hooks::Hooks;
 use contempo_alloc::reclaim::reclaimer::Reclaimer;
@@ -45,8 +46,8 @@ pub(crate) struct Context {
     pub(crate) claim: Cell<VersionTag>,
     /// What this thread is inside of.
     inside: Cell<Inside>,
-    /// Calls of user code outside of any session that come back to this context, one inside the other.
-    calls: Cell<u32>,
+    /// What comes back to this context.
+    pub(crate) calls: Calls,
     /// Has the attempt read a version that was already superseded (and so may not write)?
     pub(crate) stale: Cell<bool>,
     /// Has this transaction turned out to write? Then it reads the newest, moving its bound.
@@ -127,7 +128,7 @@ impl Context {
             wrote: Cell::new(false),
             claim: Cell::new(VersionTag::committed(0)),
             inside: Cell::new(Inside::NOTHING),
-            calls: Cell::new(0),
+            calls: Calls::new(),
             stale: Cell::new(false),
             updating: Cell::new(false),
             interrupted: Cell::new(None),
@@ -200,21 +201,13 @@ impl Context {
     /// Will anything on a stack of this thread come back to this context? Then it may not go, even if its
     /// thread ends: a session runs, or user code was called that returns to us.
     fn is_in_use(&self) -> bool {
-        self.is_running() || self.calls.get() > 0
+        self.is_running() || self.calls.are_under_way()
     }
 
     /// Calls user code outside of any session, which may never return, and whatever ends its thread
     /// meanwhile.
     pub(crate) fn outside<R>(&self, code: impl FnOnce() -> R) -> R {
-        struct Call<'c>(&'c Cell<u32>);
-        impl Drop for Call<'_> {
-            fn drop(&mut self) {
-                self.0.set(self.0.get() - 1);
-            }
-        }
-        self.calls.set(self.calls.get() + 1);
-        let _call = Call(&self.calls);
-        code()
+        self.calls.outside(code)
     }
 
     #[cfg(not(all(any(contempo_loom, contempo_shuttle), not(contempo_models))))]
@@ -516,7 +509,7 @@ mod local;
 #[path = "context/checked.rs"]
 mod local;
 
-pub(crate) use local::{apart, current, with};
+pub(crate) use local::{Local, apart, current, with};
 
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests;

@@ -22,6 +22,7 @@ pub mod cell;
 pub mod checked_static;
 pub(crate) mod context;
 pub mod domain;
+pub mod explicit;
 mod fresh;
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 pub(crate) mod frozen;

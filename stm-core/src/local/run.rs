@@ -4,8 +4,9 @@ use crate::local::context::{self, Context, Suspended};
 use crate::local::transaction::Transaction;
 use crate::local::turns::Pause;
 use crate::local::wait;
-use crate::session::attempts::{self, Attempts, Failed, Retreated, would_sleep_for_ever};
+use crate::session::attempts::{self, Attempts, Failed, Retreated};
 use crate::session::bounds::{Bounds, Limits};
+use crate::session::calls::Calls;
 use crate::session::error::{Abort, Exhausted, StmResult, TryError};
 use crate::session::hooks::{Due, Hooks};
 use crate::session::parts::Parts;
@@ -332,12 +333,7 @@ impl Attempts for Context {
         }
         Context::go_on(self, retreat.suspended);
         match retreat.before_next {
-            BeforeNext::Change { enlisted, wrote } => {
-                if !enlisted.sleep(self, bounds.deadline) {
-                    self.suspend();
-                    would_sleep_for_ever(wrote);
-                }
-            }
+            BeforeNext::Change { enlisted, .. } => enlisted.sleep(self, bounds.deadline),
             BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
         }
         // A declared transaction that has lost reserves its cells before its body runs again.
@@ -350,7 +346,20 @@ impl Attempts for Context {
         Ok(())
     }
 
-    fn outside<R>(&self, code: impl FnOnce() -> R) -> R {
-        Context::outside(self, code)
+    fn would_wait_for_ever(retreat: &Retreat, bounds: Bounds) -> Option<bool> {
+        match &retreat.before_next {
+            BeforeNext::Change { enlisted, wrote } => {
+                enlisted.is_for_nothing(bounds.deadline).then_some(*wrote)
+            }
+            BeforeNext::Turn(_) => None,
+        }
+    }
+
+    fn is_inside(&self) -> bool {
+        self.is_running()
+    }
+
+    fn calls(&self) -> &Calls {
+        &self.calls
     }
 }

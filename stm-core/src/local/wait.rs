@@ -85,16 +85,18 @@ fn each_once(reads: &mut [ReadEntry<Native>], mut visit: impl FnMut(*const CellH
 }
 
 impl Enlisted {
-    /// Sleeps until a watched cell changes, or until `deadline`. May wake early. False, at once, if
-    /// nothing could ever wake this thread.
-    pub(crate) fn sleep(mut self, context: &Context, deadline: Option<Instant>) -> bool {
+    /// Could nothing ever wake this thread?
+    pub(crate) fn is_for_nothing(&self, deadline: Option<Instant>) -> bool {
+        let until = earlier(self.wake_at, deadline);
+        !self.changed && self.places.is_empty() && until.is_none()
+    }
+
+    /// Sleeps until a watched cell changes, or until `deadline`. May wake early.
+    pub(crate) fn sleep(mut self, context: &Context, deadline: Option<Instant>) {
         if self.changed || planted(Fault::RetryDoesNotSleep) {
-            return true;
+            return;
         }
         let until = earlier(self.wake_at, deadline);
-        if self.places.is_empty() && until.is_none() {
-            return false;
-        }
         // A permit may be left from an earlier sleep, or taken by one in a hook since we enlisted.
         // A thread that wakes us from now on finds us lying, and leaves a permit after that.
         self.descriptor.parker.reset();
@@ -111,7 +113,6 @@ impl Enlisted {
         }
         self.leave(&mut tokens);
         context.tokens.borrow_mut().put(tokens);
-        true
     }
 
     /// Takes all entries off the list.

@@ -29,6 +29,7 @@ pub mod block;
 pub mod create;
 pub mod domain;
 mod escalate;
+pub mod explicit;
 pub mod inspect;
 mod liveness;
 mod luck;

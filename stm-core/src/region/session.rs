@@ -12,6 +12,7 @@ use crate::region::domain::{Decoder, RegionCell, RegionDomain, RegionVersion};
 use crate::region::luck::{Escalation, Turns};
 use crate::region::memory::Memory;
 use crate::session::bounds::Timeouts;
+use crate::session::calls::Calls;
 use crate::session::error::Interrupt;
 use crate::session::hooks::Hooks;
 use contempo_alloc::heap::Shape;
@@ -101,8 +102,8 @@ pub struct Session {
     running: Cell<bool>,
     /// Is that a snapshot?
     viewing: Cell<bool>,
-    /// Calls of user code between two attempts, which come back to this session, one inside the other.
-    calls: Cell<u32>,
+    /// What comes back to this session.
+    calls: Calls,
     stale: Cell<bool>,
     /// Has the attempt written to a cell?
     wrote: Cell<bool>,
@@ -161,7 +162,7 @@ impl Session {
             recent: Cell::new(0),
             running: Cell::new(false),
             viewing: Cell::new(false),
-            calls: Cell::new(0),
+            calls: Calls::new(),
             stale: Cell::new(false),
             wrote: Cell::new(false),
             parts: Cell::new(0),
@@ -218,7 +219,7 @@ impl Session {
     /// Will anything on a stack of this thread come back to this session? Then it may not change its thread,
     /// even if that ends.
     pub(crate) fn is_in_use(&self) -> bool {
-        self.running.get() || self.calls.get() > 0
+        self.running.get() || self.calls.are_under_way()
     }
 
     #[cfg(test)]
@@ -282,6 +283,41 @@ impl Session {
     #[inline(always)]
     pub fn may_go_on(&self) -> bool {
         self.fast_bound.get() != 0
+    }
+
+    /// Runs `operation`. If that interrupts the attempt because of what it was asked for (there is no such cell, or
+    /// it is of another type or region), and not of what others have done, then the attempt goes on as if it
+    /// had not been asked.
+    ///
+    /// What it says stays true: a cell that was freed never comes back under the same handle.
+    ///
+    /// # Errors
+    /// If the attempt cannot go on.
+    pub fn attempt<R>(
+        &self,
+        operation: impl FnOnce() -> Result<R, Interrupt>,
+    ) -> Result<Result<R, Stopped>, Interrupt> {
+        self.check_open()?;
+        let interrupt = match operation() {
+            Ok(value) => return Ok(Ok(value)),
+            Err(interrupt) => interrupt,
+        };
+        let asked_for = |why: &mut Stopped| {
+            matches!(
+                why,
+                Stopped::NoSuchCell
+                    | Stopped::OtherRegion
+                    | Stopped::OtherSize { .. }
+                    | Stopped::NotText
+            )
+        };
+        match self.stopped.borrow_mut().take_if(asked_for) {
+            Some(why) => {
+                self.fast_bound.set(self.bound.get());
+                Ok(Err(why))
+            }
+            None => Err(interrupt),
+        }
     }
 
     fn check_open(&self) -> Result<(), Interrupt> {

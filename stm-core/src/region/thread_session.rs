@@ -8,8 +8,9 @@
 
 use crate::region::domain::RegionDomain;
 use crate::region::liveness::is_cut_off;
-use crate::region::session::Session;
+use crate::region::session::{Session, Stopped};
 use crate::region::slots::{leave, take_slot};
+use crate::session::explicit::{Handle, World};
 use contempo_alloc::region::error::OpenError;
 use std::cell::{Cell, RefCell};
 use std::ptr::null;
@@ -74,23 +75,56 @@ pub fn with<R>(
     with_slow(domain, f)
 }
 
+/// A thread's session of a region, for one transaction.
+pub struct Local {
+    session: *const Session,
+    /// What keeps it, on a thread that is ending.
+    _kept: Option<Attached>,
+}
+
+impl World for Local {
+    type End = Stopped;
+}
+
+// SAFETY: a session stays in its box, and its region mapped, until `Attached` is dropped, at the end of the thread or
+// with `Local`; and for ever if a call of it is under way then (`Session::is_in_use`).
+unsafe impl Handle for Local {
+    type Session = Session;
+
+    fn session(&self) -> &Session {
+        // SAFETY: `ALL` keeps it until the thread ends, and for ever if it is in use then (`Attached::drop`); or we do.
+        unsafe { &*self.session }
+    }
+}
+
+/// This thread's session of the region.
+///
+/// # Errors
+/// If the system does not say which processes live. Nothing, if there is no slot for this thread.
+pub fn current(domain: &Arc<RegionDomain>) -> Result<Result<Local, TooManyThreads>, OpenError> {
+    find(domain)
+}
+
 #[cold]
 #[inline(never)]
 fn with_slow<R>(
     domain: &Arc<RegionDomain>,
     f: impl FnOnce(Result<&Session, TooManyThreads>) -> R,
 ) -> Result<R, OpenError> {
-    let find = |all: &RefCell<Vec<Attached>>| {
+    find(domain).map(|found| f(found.as_ref().map(Local::session).map_err(|full| *full)))
+}
+
+fn find(domain: &Arc<RegionDomain>) -> Result<Result<Local, TooManyThreads>, OpenError> {
+    let known = |all: &RefCell<Vec<Attached>>| {
         let all = all.borrow();
         let known = all.iter().find(|attached| Arc::ptr_eq(&attached.domain, domain));
         known.and_then(|attached| attached.session.as_deref()).map(std::ptr::from_ref)
     };
-    if let Ok(Some(session)) = ALL.try_with(find) {
+    if let Ok(Some(session)) = ALL.try_with(known) {
         LAST.set((Arc::as_ptr(domain), session));
-        // SAFETY: just found in `ALL`, which keeps the box that it lies in until the thread ends.
-        return Ok(f(Ok(unsafe { &*session })));
+        return Ok(Ok(Local { session, _kept: None }));
     }
-    let Some(session) = take_slot(domain)? else { return Ok(f(Err(TooManyThreads))) };
+    let Some(session) = take_slot(domain)? else { return Ok(Err(TooManyThreads)) };
     let attached = Attached { session: Some(Box::new(session)), domain: Arc::clone(domain) };
     let session: *const Session = attached.session.as_deref().map_or(null(), std::ptr::from_ref);
     let mut kept = Some(attached);
@@ -98,6 +132,5 @@ fn with_slow<R>(
     if kept.is_none() {
         LAST.set((Arc::as_ptr(domain), session));
     }
-    // SAFETY: in `ALL`, or, on a thread that is ending, in `kept`.
-    Ok(f(Ok(unsafe { &*session })))
+    Ok(Ok(Local { session, _kept: kept }))
 }

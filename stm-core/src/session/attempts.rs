@@ -4,6 +4,7 @@
 //! has ended and the transaction is left: it may panic, and may run transactions of its own.
 
 use crate::session::bounds::Bounds;
+use crate::session::calls::Calls;
 use crate::session::error::{Abort, Exhausted, Reason};
 use crate::session::events;
 use crate::session::hooks::Due;
@@ -58,9 +59,19 @@ pub(crate) trait Attempts: Parts {
     fn is_over(&self, retreat: &mut Self::Retreat<'_>, last: bool) -> Option<Self::End>;
     /// Waits until there may be a point in another attempt, and enters the transaction again.
     fn go_on(&self, retreat: Self::Retreat<'_>, bounds: Bounds) -> Result<(), Self::End>;
+    /// With no cell that was read, no time-out and no deadline the thread would wait for ever: is that so? Then
+    /// whether the attempt has written something.
+    fn would_wait_for_ever(retreat: &Self::Retreat<'_>, bounds: Bounds) -> Option<bool>;
+    /// Is this thread inside of a transaction or snapshot of this world?
+    fn is_inside(&self) -> bool;
+    /// Calls that come back to this session.
+    fn calls(&self) -> &Calls;
     /// Calls user code outside of the transaction: it may come back to this thread's session, and may never
     /// return.
-    fn outside<R>(&self, code: impl FnOnce() -> R) -> R;
+    #[inline(always)]
+    fn outside<R>(&self, code: impl FnOnce() -> R) -> R {
+        self.calls().outside(code)
+    }
 }
 
 /// What an attempt that was rolled back leaves.
@@ -86,6 +97,22 @@ pub enum Failed<E, End> {
     Stopped(End),
 }
 
+/// Why there is no further attempt of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Ended<End> {
+    /// It did not commit within its bounds.
+    Exhausted(Exhausted),
+    /// The world has ended it.
+    Stopped(End),
+    /// It asks to wait, and nothing could ever wake it: it has read no cell but those that it had written
+    /// before, and has neither a time-out nor a deadline.
+    WouldWaitForEver {
+        /// Has it written to a cell?
+        wrote: bool,
+    },
+}
+
 /// Cleans up if the closure panics.
 struct Unwinding<'s, S: Attempts>(&'s S);
 
@@ -100,7 +127,7 @@ impl<S: Attempts> Drop for Unwinding<'_, S> {
 /// reported and goes no further: the first one counts, and a second one while unwinding would end the process.
 #[cold]
 #[inline(never)]
-fn leave_by_panic<S: Attempts>(session: &S) {
+pub(super) fn leave_by_panic<S: Attempts>(session: &S) {
     let due = session.fail();
     contain(|| session.outside(|| due.run(|| session.may_run_hooks())));
 }
@@ -182,14 +209,14 @@ pub(crate) fn run<S: Attempts, R, E>(
 }
 
 /// A number of attempts as users see it.
-fn shown(attempts: u64) -> u32 {
+pub(super) fn shown(attempts: u64) -> u32 {
     attempts.try_into().unwrap_or(u32::MAX)
 }
 
 /// After a commit that was not the plain case.
 #[cold]
 #[inline(never)]
-fn finish<S: Attempts>(session: &S, attempts: u64) {
+pub(super) fn finish<S: Attempts>(session: &S, attempts: u64) {
     let (due, attempts) = (session.finish(), shown(attempts));
     session.outside(|| {
         events::committed(attempts);
@@ -200,7 +227,7 @@ fn finish<S: Attempts>(session: &S, attempts: u64) {
 /// Ends the transaction without a commit, and runs what is due.
 #[cold]
 #[inline(never)]
-fn leave<S: Attempts>(session: &S) {
+pub(super) fn leave<S: Attempts>(session: &S) {
     let due = session.fail();
     session.outside(|| due.run(|| session.may_run_hooks()));
 }
@@ -230,28 +257,51 @@ impl<'s, S: Attempts> Retreat<'s, S> {
 /// Runs what is due, waits as the cause of the retreat demands, and enters the transaction again.
 #[cold]
 #[inline(never)]
-fn again<S: Attempts, E>(
-    session: &S,
-    Retreat(mut retreat): Retreat<'_, S>,
+fn again<'s, S: Attempts, E>(
+    session: &'s S,
+    Retreat(mut retreat): Retreat<'s, S>,
     attempts: u64,
     bounds: Bounds,
 ) -> Result<(), Failed<E, S::End>> {
+    tell(session, &mut retreat);
+    go_on(session, retreat.rest, attempts, bounds).map_err(|ended| match ended {
+        Ended::Exhausted(exhausted) => Failed::Exhausted(exhausted),
+        Ended::Stopped(end) => Failed::Stopped(end),
+        Ended::WouldWaitForEver { wrote } => would_sleep_for_ever(wrote),
+    })
+}
+
+/// Reports a retreat, and runs the hooks that are due.
+pub(super) fn tell<'s, S: Attempts>(session: &'s S, retreat: &mut Retreated<S::Retreat<'s>>) {
+    let due = std::mem::replace(&mut retreat.due, Due::nothing());
     session.outside(|| {
         events::aborted(retreat.cause);
-        retreat.due.run(|| session.may_run_hooks());
+        due.run(|| session.may_run_hooks());
     });
+}
+
+/// Unless the transaction is over: waits as the cause of the retreat demands, and enters it again.
+pub(super) fn go_on<'s, S: Attempts>(
+    session: &'s S,
+    mut retreat: S::Retreat<'s>,
+    attempts: u64,
+    bounds: Bounds,
+) -> Result<(), Ended<S::End>> {
     let exhausted = bounds.check(shown(attempts));
-    if let Some(end) = session.is_over(&mut retreat.rest, exhausted.is_err()) {
-        return Err(Failed::Stopped(end));
+    if let Some(end) = session.is_over(&mut retreat, exhausted.is_err()) {
+        return Err(Ended::Stopped(end));
     }
-    exhausted.map_err(Failed::Exhausted)?;
-    session.go_on(retreat.rest, bounds).map_err(Failed::Stopped)
+    exhausted.map_err(Ended::Exhausted)?;
+    if let Some(wrote) = S::would_wait_for_ever(&retreat, bounds) {
+        return Err(Ended::WouldWaitForEver { wrote });
+    }
+    session.go_on(retreat, bounds).map_err(Ended::Stopped)
 }
 
 /// An attempt asks to wait, and has read no cell that could wake it by a change.
 #[cold]
 #[inline(never)]
-pub(crate) fn would_sleep_for_ever(wrote: bool) -> ! {
+fn would_sleep_for_ever(wrote: bool) -> ! {
     if wrote {
         panic!(
             "contempo: `retry` in a transaction that has read no cell but those that it had written itself would \

@@ -16,6 +16,13 @@ pub struct Limits {
     pub deadline: Option<Instant>,
 }
 
+impl Limits {
+    /// Is anything bounded?
+    pub(crate) fn are_any(&self) -> bool {
+        self.max_attempts.is_some() || self.timeout.is_some() || self.deadline.is_some()
+    }
+}
+
 /// The limits of a transaction that has begun.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {

@@ -3,15 +3,19 @@
 //! | module | job |
 //! | --- | --- |
 //! | [`attempts`] | the one loop that makes attempts until one ends the transaction |
+//! | [`explicit`] | the same attempts, driven step by step |
 //! | `parts` | closed nesting and alternatives |
 //! | [`bounds`] | attempts, time, time-outs |
 //! | `hooks` | what runs after the outcome |
+//! | `calls` | what keeps a session where it is |
 //! | `events` | what is reported of it |
 //! | `error` | how a transaction leaves before its end |
 
 pub mod attempts;
 pub mod bounds;
+pub(crate) mod calls;
 pub(crate) mod error;
 pub(crate) mod events;
+pub mod explicit;
 pub(crate) mod hooks;
 pub(crate) mod parts;

@@ -56,8 +56,10 @@ thread_local! {
     static CURRENT: Kept = Kept::new(native());
 }
 
-/// A thread's context, for one operation.
-pub(crate) enum Local {
+/// A thread's context, for one operation, or one transaction.
+pub(crate) struct Local(Found);
+
+enum Found {
     Kept(*const Context),
     Temporary(Kept),
 }
@@ -66,10 +68,10 @@ impl std::ops::Deref for Local {
     type Target = Context;
 
     fn deref(&self) -> &Context {
-        match self {
+        match &self.0 {
             // SAFETY: `CURRENT` keeps the context until the thread ends.
-            Local::Kept(context) => unsafe { &**context },
-            Local::Temporary(kept) => &kept.context,
+            Found::Kept(context) => unsafe { &**context },
+            Found::Temporary(kept) => &kept.context,
         }
     }
 }
@@ -88,7 +90,7 @@ pub(crate) fn current() -> Local {
     } else {
         find().ok()
     };
-    found.map_or_else(|| Local::Temporary(Kept::new(native())), Local::Kept)
+    Local(found.map_or_else(|| Found::Temporary(Kept::new(native())), Found::Kept))
 }
 
 /// Runs `f` with this thread's context.

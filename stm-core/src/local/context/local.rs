@@ -63,7 +63,7 @@ pub(crate) fn apart(f: impl FnOnce()) -> bool {
     MADE.get() // Also where each operation had one of its own.
 }
 
-/// A thread's context, for one operation.
+/// A thread's context, for one operation, or one transaction.
 pub(crate) struct Local {
     context: *const Context,
     /// The thread is ending, and its keeper is gone: this one ends the context.

@@ -6,8 +6,9 @@ use crate::region::session::{Session, Stopped};
 use crate::region::turns::{Pause, at_most};
 use crate::region::wait::{self, Waiting};
 use crate::region::{reclaim_others, recover};
-use crate::session::attempts::{self, Attempts, Failed, Retreated, would_sleep_for_ever};
+use crate::session::attempts::{self, Attempts, Failed, Retreated};
 use crate::session::bounds::{Bounds, Limits};
+use crate::session::calls::Calls;
 use crate::session::error::{Abort, Interrupt};
 use crate::session::hooks::Due;
 use crate::session::parts::Parts;
@@ -465,14 +466,7 @@ impl Attempts for Session {
     }
 
     fn go_on(&self, retreat: Retreat<'_>, bounds: Bounds) -> Result<(), Stopped> {
-        // With no cell, no time-out and no deadline to wake it, the thread would sleep for ever: a mistake of the
-        // program's.
         let Retreat { why, before_next, suspended } = retreat;
-        if let BeforeNext::Change { waiting, wrote } = &before_next
-            && waiting.is_for_nothing(bounds.deadline)
-        {
-            would_sleep_for_ever(*wrote);
-        }
         self.resume_transaction(suspended);
         // Wait, outside of any transaction.
         match before_next {
@@ -509,16 +503,21 @@ impl Attempts for Session {
         Ok(())
     }
 
-    fn outside<R>(&self, code: impl FnOnce() -> R) -> R {
-        struct Call<'s>(&'s Session);
-        impl Drop for Call<'_> {
-            fn drop(&mut self) {
-                self.0.calls.set(self.0.calls.get() - 1);
+    fn would_wait_for_ever(retreat: &Retreat<'_>, bounds: Bounds) -> Option<bool> {
+        match &retreat.before_next {
+            BeforeNext::Change { waiting, wrote } => {
+                waiting.is_for_nothing(bounds.deadline).then_some(*wrote)
             }
+            _ => None,
         }
-        self.calls.set(self.calls.get() + 1);
-        let _call = Call(self);
-        code()
+    }
+
+    fn is_inside(&self) -> bool {
+        self.running.get()
+    }
+
+    fn calls(&self) -> &Calls {
+        &self.calls
     }
 }
 
