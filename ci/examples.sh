@@ -3,6 +3,8 @@
 # build, the ledger of several processes keeps its total.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# Built first: a time-out is to end what hangs, and not a build beside others.
+cargo build -q --release --examples
 timeout 300 cargo run -q --release --example bank
 timeout 300 cargo run -q --release --example index -- --rounds 1
 # Processes are killed; it fails if the total changes or anything is left.

@@ -28,10 +28,10 @@ done
 timeout 600 cargo check -q -p contempo-shm --features contempo/clock-tsc
 [ "${1:-}" != --check ] || exit 0
 
-timeout 900 cargo test -q -p contempo -p contempo-core --features contempo/reclaim-epoch --tests
+timeout 1800 cargo test -q -p contempo -p contempo-core --features contempo/reclaim-epoch --tests
 # Regions beside the other clock, too: they keep theirs.
-timeout 900 cargo test -q --features clock-tsc "${decide[@]}"
-timeout 900 cargo test -q --features clock-tsc "${local[@]}"
-timeout 900 cargo test -q --features clock-tsc --test region -- cells:: history::
-timeout 900 cargo test -q --no-default-features "${decide[@]}"
-timeout 900 cargo test -q --no-default-features "${local[@]}"
+timeout 1800 cargo test -q --features clock-tsc "${decide[@]}"
+timeout 1800 cargo test -q --features clock-tsc "${local[@]}"
+timeout 1800 cargo test -q --features clock-tsc --test region -- cells:: history::
+timeout 1800 cargo test -q --no-default-features "${decide[@]}"
+timeout 1800 cargo test -q --no-default-features "${local[@]}"

@@ -34,7 +34,7 @@ run() { # name, flags
   # mutexes of the tests and of their harness) for races: it gets the plain program only.
   if [ "$name" != thread ]; then
     timeout 900 cargo +nightly test -q --target $target --test history --test corpus
-    timeout 900 cargo +nightly test -q --target $target --test conformance -- local:: --skip local::bombs # they leak on purpose
+    timeout 900 cargo +nightly test -q --target $target --test conformance -- local:: --skip closures::bombs # they leak on purpose
     timeout 900 cargo +nightly test -q --target $target --test local -- "${local[@]}"
   fi
   echo "sanitizers: $name is content"
