@@ -4,10 +4,11 @@
 #![cfg(contempo_loom)]
 
 use contempo_alloc::heap::Shape;
-use contempo_alloc::reclaim::announcement::{self, Idle, begin, begin_at, end, withdraw};
+use contempo_alloc::reclaim::announcement::{self, Idle, Revoking, begin, begin_at, end, withdraw};
 use contempo_alloc::reclaim::barrier::{heavy, light};
 use contempo_alloc::reclaim::contemporaries::{ReclaimDomain, Reclaimer, leftovers::Leftovers};
-use contempo_alloc::reclaim::retired::{Block, BlockKind, HEAVY, Retired};
+use contempo_alloc::reclaim::queue::Retired;
+use contempo_alloc::reclaim::retired::{Block, BlockKind, HEAVY};
 use contempo_sched::clock::{Clock, CounterClock, GENESIS};
 use contempo_sched::descriptor::table::DescriptorTable;
 use contempo_sched::primitives::fault::{Fault, planted as planted_fault};
@@ -30,7 +31,7 @@ struct World {
     newest: AtomicU64,
     /// Everything replaced before this stamp has been freed.
     freed_below: AtomicU64,
-    revoking: AtomicBool,
+    revoking: Revoking,
 }
 
 const READER: u32 = 0;
@@ -43,7 +44,7 @@ impl World {
             table: DescriptorTable::new(),
             newest: AtomicU64::new(GENESIS),
             freed_below: AtomicU64::new(0),
-            revoking: AtomicBool::new(false),
+            revoking: Revoking::new(),
         };
         assert_eq!(world.table.take().unwrap().0, READER);
         assert_eq!(world.table.take().unwrap().0, WRITER);
@@ -64,6 +65,13 @@ impl World {
             announcement::oldest::<CounterClock>(&self.table, WRITER, newest, Idle::Overdue);
         // What nobody announces may all go: everything that was replaced by now.
         self.freed_below.store(horizon.min(newest + 1), Ordering::Relaxed);
+    }
+
+    /// Clears the announcements of threads that are `idle`, unless another thread is at it.
+    fn revoke(&self, by: u32, now: u64, idle: Idle) {
+        if let Some(_revoker) = self.revoking.begin() {
+            announcement::revoke_idle::<CounterClock>(&self.table, by, now, idle, || heavy(false));
+        }
     }
 
     /// A transaction of the reader: the version that belongs to its bound is still there.
@@ -172,14 +180,7 @@ fn who_withdraws_may_be_revoked_at_the_same_time() {
         let writer = thread::spawn(move || {
             other.replace();
             let newest = other.newest.load(Ordering::Relaxed);
-            announcement::revoke_idle::<CounterClock>(
-                &other.table,
-                WRITER,
-                newest,
-                Idle::Inactive,
-                false,
-                &other.revoking,
-            );
+            other.revoke(WRITER, newest, Idle::Inactive);
             other.free();
         });
         withdraw(world.table.get(READER));
@@ -206,28 +207,14 @@ fn an_idle_reader_is_revoked_safely() {
                 other.replace(); // By which time that announcement is overdue.
             }
             let newest = other.newest.load(Ordering::Relaxed);
-            announcement::revoke_idle::<CounterClock>(
-                &other.table,
-                WRITER,
-                newest,
-                Idle::Overdue,
-                false,
-                &other.revoking,
-            );
+            other.revoke(WRITER, newest, Idle::Overdue);
             other.free();
         });
         world.read(&recent);
         writer.join().unwrap();
         // Once it is idle again, nothing holds memory back.
         let newest = world.newest.load(Ordering::Relaxed);
-        announcement::revoke_idle::<CounterClock>(
-            &world.table,
-            WRITER,
-            newest,
-            Idle::Inactive,
-            false,
-            &world.revoking,
-        );
+        world.revoke(WRITER, newest, Idle::Inactive);
         assert_eq!(
             announcement::oldest::<CounterClock>(&world.table, WRITER, newest, Idle::Overdue).0,
             u64::MAX
@@ -341,7 +328,7 @@ fn what_weighs_is_held_for_those_that_may_stand_on_it() {
 }
 
 /// A block that is no memory: its address says which.
-fn numbered(number: usize, stamp: u64) -> Retired {
+fn numbered(number: usize, stamp: u64) -> Retired<Block> {
     static WEIGHTY: BlockKind = BlockKind {
         shape: Shape::NOT_OURS,
         destroy: None,
@@ -387,15 +374,7 @@ fn what_was_left_goes_when_the_last_who_holds_it_ends() {
                 if announcement::oldest::<CounterClock>(&other.table, WRITER, stamp, Idle::Inactive)
                     .1
                 {
-                    let idle = Idle::Inactive;
-                    announcement::revoke_idle::<CounterClock>(
-                        &other.table,
-                        WRITER,
-                        stamp,
-                        idle,
-                        false,
-                        &other.revoking,
-                    );
+                    other.revoke(WRITER, stamp, Idle::Inactive);
                 }
                 count.fetch_add(sweep(&other, &theirs, WRITER) as u64, Ordering::Relaxed);
             }

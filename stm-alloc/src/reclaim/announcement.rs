@@ -269,31 +269,47 @@ impl Idle {
     }
 }
 
-/// Clears the announcements of threads that are `idle`. `revoking` lets one revoker in at a time: clearing
-/// rests on a barrier imposed after *this* revoker's marks. Returns whether a barrier was paid; nothing if another
-/// thread revokes at this moment.
-#[cold]
-pub fn revoke_idle<C: Clock>(
-    table: &impl Descriptors,
-    own: u32,
-    now: u64,
-    idle: Idle,
-    asymmetric: bool,
-    revoking: &AtomicBool,
-) -> Option<bool> {
-    // Acquire, partner: the release below: marks and clearings of two revokers do not mix.
-    if revoking.swap(true, Ordering::Acquire) {
-        return None;
+/// The right to revoke announcements in one process, which one thread has at a time: clearing rests on a barrier
+/// imposed after *this* revoker's marks.
+#[derive(Debug)]
+pub struct Revoking(AtomicBool);
+
+/// The right to revoke; given back when this is dropped.
+#[derive(Debug)]
+pub struct Revoker<'r>(&'r AtomicBool);
+
+impl Revoking {
+    contempo_sched::const_unless_checked! {
+        /// No thread has it.
+        pub fn new() -> Self {
+            Revoking(AtomicBool::new(false))
+        }
     }
-    let imposed = revoke_alone::<C>(table, own, now, idle, || barrier::heavy(asymmetric));
-    revoking.store(false, Ordering::Release);
-    Some(imposed)
+
+    /// Takes the right to revoke; nothing if another thread revokes at this moment.
+    pub fn begin(&self) -> Option<Revoker<'_>> {
+        // Acquire, partner: the release in `Revoker::drop`: marks and clearings of two revokers do not mix.
+        (!self.0.swap(true, Ordering::Acquire)).then_some(Revoker(&self.0))
+    }
 }
 
-/// [`revoke_idle`] for a caller that knows itself to be the only revoker: `heavy` imposes a barrier on
-/// every thread of the domain, or returns false.
+impl Default for Revoking {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Revoker<'_> {
+    fn drop(&mut self) {
+        // Release, partner: the acquire in `Revoking::begin`, of the next revoker.
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Clears the announcements of threads that are `idle`, for a caller that is the only revoker: `heavy` imposes a barrier
+/// on every thread of the domain, or returns false. Returns whether a barrier was paid.
 #[cold]
-pub fn revoke_alone<C: Clock>(
+pub fn revoke_idle<C: Clock>(
     table: &impl Descriptors,
     own: u32,
     now: u64,
@@ -359,14 +375,14 @@ mod tests {
         super::oldest::<CounterClock>(table, own, now, idle)
     }
 
-    fn revoke_alone(
+    fn revoke_idle(
         table: &DescriptorTable,
         own: u32,
         now: u64,
         idle: Idle,
         heavy: impl FnOnce() -> bool,
     ) -> bool {
-        super::revoke_alone::<CounterClock>(table, own, now, idle, heavy)
+        super::revoke_idle::<CounterClock>(table, own, now, idle, heavy)
     }
 
     /// A table whose slots from 1 on have announced these stamps, and run nothing.
@@ -478,16 +494,16 @@ mod tests {
             during.set(announcements(&table));
             true
         };
-        assert!(revoke_alone(&table, OWN, now, Idle::Overdue, heavy));
+        assert!(revoke_idle(&table, OWN, now, Idle::Overdue, heavy));
         let marked = [100, 100 | MARK, 100 | MARK, 101, 101 | MARK, 100, NOTHING];
         assert_eq!(during.take(), marked, "marked before the barrier");
         let after = [100, NOTHING, NOTHING, 101, 101 | MARK, 100, NOTHING];
         assert_eq!(announcements(&table), after);
-        assert!(revoke_alone(&table, OWN, now, Idle::Inactive, || true));
+        assert!(revoke_idle(&table, OWN, now, Idle::Inactive, || true));
         let after = [100, NOTHING, NOTHING, NOTHING, NOTHING, 100, NOTHING];
         assert_eq!(announcements(&table), after, "who runs keeps it");
         let nobody = || panic!("a barrier for nobody");
-        assert!(!revoke_alone(&table, OWN, now, Idle::Inactive, nobody));
+        assert!(!revoke_idle(&table, OWN, now, Idle::Inactive, nobody));
     }
 
     #[test]
@@ -501,29 +517,24 @@ mod tests {
             withdraw(table.get(3));
             true
         };
-        assert!(revoke_alone(&table, OWN, 200, Idle::Inactive, heavy));
+        assert!(revoke_idle(&table, OWN, 200, Idle::Inactive, heavy));
         assert_eq!(announcements(&table), [NOTHING, 100 | MARK, 150, NOTHING, NOTHING]);
     }
 
     #[test]
     fn without_a_barrier_nothing_is_revoked() {
         let table = announced(&[100]);
-        assert!(!revoke_alone(&table, OWN, 200, Idle::Inactive, || false));
+        assert!(!revoke_idle(&table, OWN, 200, Idle::Inactive, || false));
         assert_eq!(announcements(&table), [NOTHING, 100 | MARK], "it holds as before");
         assert_eq!(oldest(&table, OWN, 200, Idle::Overdue).0, 100);
     }
 
     #[test]
     fn one_revokes_at_a_time() {
-        let (table, revoking) = (announced(&[100]), AtomicBool::new(true));
-        let asymmetric = barrier::register();
-        let revoke =
-            || revoke_idle::<CounterClock>(&table, OWN, 200, Idle::Inactive, asymmetric, &revoking);
-        assert!(revoke().is_none() && revoking.load(Ordering::Relaxed), "somebody else is at it");
-        assert_eq!(announcements(&table), [NOTHING, 100]);
-        revoking.store(false, Ordering::Relaxed);
-        assert!(revoke() == Some(true) && !revoking.load(Ordering::Relaxed));
-        assert_eq!(announcements(&table), [NOTHING, NOTHING]);
-        assert!(revoke() == Some(false) && !revoking.load(Ordering::Relaxed), "nobody is left");
+        let revoking = Revoking::new();
+        let first = revoking.begin();
+        assert!(first.is_some() && revoking.begin().is_none(), "another is at it");
+        drop(first);
+        assert!(revoking.begin().is_some() && revoking.begin().is_some(), "each has let go");
     }
 }

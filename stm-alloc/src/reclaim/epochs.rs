@@ -5,7 +5,8 @@
 //! before it was replaced, but frees them epochs later, in bags, when they are no longer in cache.
 
 use crate::heap::{BlockCache, SharedHeap};
-use crate::reclaim::retired::{Block, HEAVY, Retired};
+use crate::reclaim::queue::{Free, Retired};
+use crate::reclaim::retired::{Block, HEAVY};
 use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::DescriptorTable;
@@ -21,7 +22,7 @@ pub struct ReclaimDomain {
     pub heap: SharedHeap,
     collector: OnceLock<Collector>,
     /// Blocks whose time has come, to be destroyed outside any transaction.
-    ready: Mutex<Vec<Retired>>,
+    ready: Mutex<Vec<Retired<Block>>>,
     /// How many are retired and not destroyed, of those that weigh.
     weighty: AtomicUsize,
 }
@@ -225,13 +226,13 @@ impl<C: Clock> Reclaimer<C> {
                 }
                 // SAFETY: handed out by the collector, once: no thread that was pinned when the block was retired still
                 // is, so none can reach it; and it was taken off the list.
-                unsafe { destroy(&self.blocks, retired.block) };
+                unsafe { self.blocks.free(retired.block) };
             }
         }
-        self.collecting.set(false); // (A panic of a destructor ends in `destroy`.)
+        self.collecting.set(false); // (A panic of a destructor ends in `free`.)
     }
 
-    fn next_ready(&self) -> Option<Retired> {
+    fn next_ready(&self) -> Option<Retired<Block>> {
         self.domain.ready.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop()
     }
 
@@ -241,7 +242,7 @@ impl<C: Clock> Reclaimer<C> {
     /// Only the caller can reach the block.
     pub unsafe fn destroy(&self, block: Block) {
         // SAFETY: only the caller can reach the block (`# Safety`); its memory comes from the heap that `blocks` is of.
-        unsafe { destroy(&self.blocks, block) };
+        unsafe { self.blocks.free(block) };
     }
 
     /// Between transactions nothing is pinned.
@@ -260,18 +261,5 @@ impl<C: Clock> Reclaimer<C> {
         } else {
             self.collect();
         }
-    }
-}
-
-/// # Safety
-/// Only the caller can reach the block.
-unsafe fn destroy(blocks: &BlockCache, block: Block) {
-    let mut next = Some(block);
-    while let Some(block) = next {
-        // SAFETY: only the caller can reach the first block (`# Safety`), so only it can reach a block that nothing but
-        // the one before it referred to.
-        next = unsafe { block.destroy() };
-        // SAFETY: destroyed above; allocated with this shape by the domain's heap.
-        unsafe { blocks.release(block.address, block.kind.shape) };
     }
 }

@@ -4,15 +4,19 @@
 //! | --- | --- |
 //! | [`announcement`] | which stamps a thread may still read at, and how reclaimers learn it |
 //! | [`barrier`] | the asymmetric fence: cheap for readers, dear for reclaimers |
-//! | [`retired`] | what waits to be freed: a block and how to destroy it |
-//! | [`contemporaries`] | frees a retired block when its contemporaries have finished |
+//! | [`queue`] | what a thread has retired, in order of stamps, whatever a world names its blocks by |
+//! | [`collect`] | **the reclaimer**, for every world: looks, and frees what its contemporaries have finished with |
+//! | [`retired`] | blocks of one process: where they lie and how to destroy them |
+//! | [`contemporaries`] | one process as a world of the reclaimer: what weighs, what is left to other threads |
 //! | `epochs` | the same interface over crossbeam-epoch, for comparison (feature `reclaim-epoch`) |
 
 pub mod announcement;
 pub mod barrier;
+pub mod collect;
 pub mod contemporaries;
 #[cfg(feature = "reclaim-epoch")]
 pub mod epochs;
+pub mod queue;
 pub mod retired;
 
 /// The reclaimer that this build uses.

@@ -1,6 +1,7 @@
 //! What waits to be freed: a block, and how to destroy what is in it.
 
-use crate::heap::{LARGEST, Shape};
+use crate::heap::{BlockCache, LARGEST, Shape};
+use crate::reclaim::queue::{Free, Item, Retired};
 use std::ptr::NonNull;
 
 /// How blocks of one type are laid out and destroyed. One constant per type.
@@ -67,15 +68,44 @@ impl Block {
     }
 }
 
-/// A block that no thread can newly reach, and the stamp at which that became so.
-#[derive(Clone, Copy, Debug)]
-pub struct Retired {
-    /// Free it when every announced stamp is above this one.
-    pub stamp: u64,
-    /// What to free.
-    pub block: Block,
-}
-
 // SAFETY: the values in blocks are `Send` (the cell's bound on `T`), and a retired block has one
 // owner: the list that it is in.
-unsafe impl Send for Retired {}
+unsafe impl Send for Retired<Block> {}
+
+impl Item for Block {
+    const ONE_EACH: bool = true;
+
+    #[inline(always)]
+    fn units(self) -> usize {
+        1
+    }
+}
+
+/// Blocks of this process go back to the cache of the thread that frees them.
+impl Free<Block> for BlockCache {
+    #[inline(always)]
+    fn is_plain(&self, block: Block) -> bool {
+        block.kind.destroy.is_none()
+    }
+
+    /// A panic in a destructor ends here: it has been reported by the panic hook, and belongs to no transaction that
+    /// happens to be the one after which memory is reclaimed. What is in the block then leaks.
+    #[inline(always)]
+    unsafe fn free(&self, block: Block) {
+        let mut next = Some(block);
+        while let Some(block) = next {
+            // SAFETY: only the caller can reach the first block (`# Safety`), so only it can reach a block that nothing
+            // but the one before it referred to.
+            next = unsafe { block.destroy() };
+            // SAFETY: destroyed above; allocated with this shape by the heap that this cache is of.
+            unsafe { self.release(block.address, block.kind.shape) };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn free_plain(&self, block: Block) {
+        // SAFETY: only the caller can reach the block, and frees it once (`# Safety`); there is nothing in it to destroy,
+        // and it was allocated with this shape by the heap that this cache is of.
+        unsafe { self.release(block.address, block.kind.shape) };
+    }
+}

@@ -13,17 +13,16 @@ impl<C: Clock> Reclaimer<C> {
         let plain = self.retired.len() < self.batch_at.get()
             && self.considerate.get() == 0
             && !self.domain.leftovers.are_waiting();
-        if self.weighty.len() == 0 || !plain || self.table.len() > FEW {
+        if self.weighty.is_empty() || !plain || self.table.len() > FEW {
             return false;
         }
         // Retired by this thread, whose commits, or `retire_now`, have ordered that before this look.
         if self.weighty.newest() >= announcement::oldest_since_swap::<C>(self.table, self.slot) {
             return false;
         }
-        let given_away = self.given_away.get();
+        let given_away = self.given_away();
         let reset = Reset::set(&self.collecting);
-        if let Some(only) = self.weighty.only() {
-            self.weighty.clear();
+        if let Some(only) = self.weighty.take_only() {
             // SAFETY: it was retired before the look, which came after the swap or the fence that made it
             // unreachable, and no thread had announced its stamp or an older one: its contemporaries have
             // finished (Lemma C).
@@ -33,7 +32,7 @@ impl<C: Clock> Reclaimer<C> {
             self.free_several();
         }
         drop(reset);
-        if self.weighty.len() > 0 || self.given_away.get() != given_away {
+        if !self.weighty.is_empty() || self.given_away() != given_away {
             return false; // Retired by destructors after the look, or by them and given away when they slept.
         }
         self.weight.set(0);
@@ -45,6 +44,14 @@ impl<C: Clock> Reclaimer<C> {
     #[cold]
     #[inline(never)]
     fn free_several(&self) {
-        self.free_below(&self.weighty, u64::MAX, self.weighty.len());
+        // SAFETY: all of it was retired before the look, which came after the swaps or the fences that made it
+        // unreachable, and no thread had announced the stamp of any, or an older one: their contemporaries have
+        // finished (Lemma C).
+        unsafe { self.free_from(&self.weighty, u64::MAX, &mut self.weighty.batch()) };
+    }
+
+    /// How often a queue was left to others.
+    fn given_away(&self) -> u64 {
+        self.retired.given_away() + self.weighty.given_away()
     }
 }

@@ -1,6 +1,7 @@
 //! What threads have retired, could not free, and have left to the thread that can free it first.
 
-use crate::reclaim::retired::Retired;
+use crate::reclaim::queue::Retired;
+use crate::reclaim::retired::Block;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{
     AtomicBool, AtomicU32, AtomicU64, CHECKED, Mutex, MutexGuard, Ordering, fence,
@@ -28,7 +29,7 @@ pub struct Leftovers {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Shelf {
-    lists: Mutex<[VecDeque<Retired>; 2]>,
+    lists: Mutex<[VecDeque<Retired<Block>>; 2]>,
     /// The oldest stamp in each, or `u64::MAX`. Changed under the mutex; read without it, as a hint.
     oldest: [AtomicU64; 2],
 }
@@ -127,7 +128,7 @@ impl Leftovers {
     }
 
     /// After a change of a shelf, under its mutex.
-    fn note(&self, index: usize, lists: &[VecDeque<Retired>; 2]) {
+    fn note(&self, index: usize, lists: &[VecDeque<Retired<Block>>; 2]) {
         for (which, list) in lists.iter().enumerate() {
             // The stamp for `take_below`; the bit of the list only when it becomes empty, or is no longer, since all
             // threads share that word.
@@ -147,7 +148,7 @@ impl Leftovers {
     /// after that: those that held it may have ended since its last look. Returns whether nothing waited before:
     /// then a thread that ends at this moment may not see that something does, but behind a barrier.
     #[must_use = "whoever begins it must look again behind a barrier"]
-    pub fn leave(&self, by: u32, rest: impl Iterator<Item = Retired>) -> bool {
+    pub fn leave(&self, by: u32, rest: impl Iterator<Item = Retired<Block>>) -> bool {
         let mut rest = rest.peekable();
         if rest.peek().is_none() {
             return false;
@@ -179,7 +180,7 @@ impl Leftovers {
     }
 
     /// Takes away what was retired before `horizon`, as far as no other thread is at it.
-    pub fn take_below(&self, horizon: u64) -> Vec<Retired> {
+    pub fn take_below(&self, horizon: u64) -> Vec<Retired<Block>> {
         let mut taken = Vec::new();
         for (index, shelf) in self.shelves.iter().enumerate() {
             if shelf.oldest_of(WEIGHTY).min(shelf.oldest_of(PLAIN)) >= horizon {
@@ -196,7 +197,10 @@ impl Leftovers {
     }
 
     /// The lists of a shelf, if no other thread is at it. Else that one looks again.
-    fn try_to_open<'s>(&self, shelf: &'s Shelf) -> Option<MutexGuard<'s, [VecDeque<Retired>; 2]>> {
+    fn try_to_open<'s>(
+        &self,
+        shelf: &'s Shelf,
+    ) -> Option<MutexGuard<'s, [VecDeque<Retired<Block>>; 2]>> {
         shelf.lists.try_lock().ok().or_else(|| {
             self.note_miss();
             shelf.lists.try_lock().ok()
@@ -256,7 +260,7 @@ impl Leftovers {
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests {
     use super::*;
-    use crate::reclaim::retired::{Block, BlockKind};
+    use crate::reclaim::retired::BlockKind;
     use std::ptr::NonNull;
 
     #[test]

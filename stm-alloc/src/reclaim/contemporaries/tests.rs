@@ -1,9 +1,12 @@
 //! One thread plays them all: reclaimers of several slots, readers that hold something back, and blocks
 //! that note in which order they were destroyed. (A block's address is its number, and is never followed.)
 
+use super::session::CONSIDERATE;
 use super::*;
 use crate::heap::Shape;
-use crate::reclaim::announcement::NOTHING;
+use crate::reclaim::announcement::{Idle, NOTHING};
+use crate::reclaim::collect::{REVOKE_AT, look};
+use crate::reclaim::queue::Batch;
 use crate::reclaim::retired::BlockKind;
 use contempo_sched::clock::CounterClock;
 use contempo_sched::descriptor::ThreadDescriptor;
@@ -309,7 +312,7 @@ fn while_nobody_commits_time_passes() {
     retire(own, now + RENEWAL, 3, NOTED);
     reader.announced.store(now + RENEWAL, Ordering::Relaxed);
     assert_eq!(destroyed(), []);
-    own.collect_once(Idle::Overdue);
+    look(own, Idle::Overdue);
     assert_eq!((destroyed(), world.clock.now()), (vec![1, 2], now + RENEWAL), "some were freed");
 }
 
@@ -367,35 +370,36 @@ fn what_was_left_after_a_look_is_held_by_those_who_began_before() {
 fn no_more_are_freed_than_were_there_at_the_look() {
     let world = World::new();
     let own = world.reclaimer();
-    for (number, kind) in [NOTED, PLAIN, PLAIN, NOTED, NOTED].into_iter().enumerate() {
-        retire(own, 5, number + 1, kind);
-    }
-    assert_eq!(
-        (own.free_below(&own.retired, 5, 9), own.free_below(&own.retired, 6, 0)),
-        (0, 0),
-        "at the horizon, or none"
-    );
-    assert_eq!((own.free_below(&own.retired, 6, 2), own.retired.len()), (2, 3));
-    assert_eq!((own.free_below(&own.retired, 6, 1), own.retired.len()), (1, 2));
-    assert_eq!(destroyed(), [1]);
-    assert_eq!(
-        (own.free_below(&own.retired, 6, 9), own.retired.len(), destroyed()),
-        (2, 0, vec![4, 5])
-    );
+    let free = |horizon: u64, batch: &mut Batch| {
+        // SAFETY: nobody can reach what is no memory.
+        (unsafe { own.free_from(&own.retired, horizon, batch) }, own.retired.len())
+    };
+    [NOTED, PLAIN].into_iter().zip(1..).for_each(|(kind, number)| retire(own, 5, number, kind));
+    let mut two = own.retired.batch();
+    [PLAIN, NOTED, NOTED]
+        .into_iter()
+        .zip(3..)
+        .for_each(|(kind, number)| retire(own, 5, number, kind));
+    assert_eq!((free(5, &mut two), two.len()), ((0, 5), 2), "at the horizon");
+    assert_eq!((free(6, &mut two), two.is_empty()), ((2, 3), true));
+    assert_eq!(free(6, &mut two), (0, 3), "nothing is left of it");
+    assert_eq!((free(6, &mut own.retired.batch()), destroyed()), ((3, 0), vec![1, 4, 5]));
     assert_eq!(reclaimed(own), 5);
     // Plain ones in a row are taken together, up to the first that is not, or is above.
     for (stamp, kind) in [(5, PLAIN), (5, PLAIN), (6, PLAIN), (6, NOTED), (7, PLAIN)] {
         retire(own, stamp, 9, kind);
     }
-    assert_eq!((own.free_below(&own.retired, 6, 9), own.retired.len()), (2, 3));
-    assert_eq!((own.free_below(&own.retired, 7, 9), own.retired.len()), (2, 1));
-    assert_eq!((own.free_below(&own.retired, 8, 9), own.retired.len()), (1, 0));
+    let mut all = own.retired.batch();
+    assert_eq!(free(6, &mut all), (2, 3));
+    assert_eq!(free(7, &mut all), (2, 1));
+    assert_eq!((free(8, &mut all), all.is_empty()), ((1, 0), true));
     [5, 7, 8].into_iter().for_each(|stamp| retire(own, stamp, 9, PLAIN));
-    assert_eq!(
-        (own.free_below(&own.retired, 6, 9), own.retired.len()),
-        (1, 2),
-        "what is above stays"
-    );
+    assert_eq!(free(6, &mut own.retired.batch()), (1, 2), "what is above stays");
+    // What was given away is nobody's to free, nor what came after that.
+    let mut two = own.retired.batch();
+    assert_eq!(own.retired.give_away().count(), 2);
+    retire(own, 5, 10, NOTED);
+    assert_eq!((free(9, &mut two), destroyed()), ((0, 1), vec![9]));
 }
 
 #[test]
@@ -426,44 +430,6 @@ fn a_destructor_may_retire_more_and_collect() {
     retire(own, 3, 5, NOTED);
     own.collect();
     assert_eq!(destroyed(), [3, 4, 5]);
-}
-
-#[test]
-fn the_queue_hands_out_in_order_and_does_not_grow_with_what_went_through_it() {
-    let queue = Queue::new();
-    let mut next = 0;
-    for stamp in 0..100_000 {
-        queue.push(Retired { stamp, block: numbered(1, PLAIN) });
-        if stamp % 128 == 0 {
-            // Half of what is there goes.
-            while let Some(first) = queue.pop_below(stamp / 2) {
-                assert_eq!(first.stamp, next);
-                next += 1;
-            }
-            queue.compact();
-            assert!(queue.blocks().len() <= 2 * queue.len() + 1, "the front was not cut off");
-        }
-    }
-    while queue.pop_below(u64::MAX).is_some() {
-        next += 1;
-    }
-    queue.compact();
-    assert_eq!((next, queue.len(), queue.blocks().len()), (100_000, 0, 0));
-}
-
-#[test]
-fn the_front_is_cut_off_when_it_is_half() {
-    let queue = Queue::new();
-    (0..10).for_each(|stamp| queue.push(Retired { stamp, block: numbered(1, PLAIN) }));
-    let take = |many: usize| {
-        (0..many).for_each(|_| assert!(queue.pop_below(u64::MAX).is_some()));
-        queue.compact();
-        (queue.len(), queue.blocks().len())
-    };
-    assert_eq!(take(4), (6, 10), "to move six for four would cost more than it brings");
-    assert_eq!(take(1), (5, 5));
-    assert_eq!(take(0), (5, 5));
-    assert_eq!(take(5), (0, 0));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What a thread does at the end of a transaction.
 
 use super::pace::FEW;
-use super::{BATCH, Left, Reclaimer};
+use super::{Left, Reclaimer};
 use crate::reclaim::announcement::Idle;
+use crate::reclaim::collect::BATCH;
 use crate::reclaim::retired::HEAVY;
 use contempo_sched::clock::Clock;
 use contempo_sched::primitives::fault::{Fault, planted};

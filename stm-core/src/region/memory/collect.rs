@@ -59,7 +59,7 @@ impl Memory {
             return;
         }
         let heavy = barrier::heavy_everywhere;
-        announcement::revoke_alone::<CounterClock>(domain.table(), self.slot, now, idle, heavy);
+        announcement::revoke_idle::<CounterClock>(domain.table(), self.slot, now, idle, heavy);
         // Release, partner: the acquire above, of the next revoker. No other thread can have changed it: we are alive.
         revoking.store(0, Ordering::Release);
     }

@@ -1,0 +1,141 @@
+//! The reclaimer: looks at what other threads have announced, and frees what has outlived its contemporaries.
+//!
+//! It is written once, over [`Retirer`]: what a thread of this process brings (`contemporaries`), and what a slot of a
+//! region does (`contempo-core`). It is compiled for each of them.
+
+use crate::reclaim::announcement::{self, Idle};
+use contempo_sched::clock::Clock;
+use contempo_sched::descriptor::table::Descriptors;
+use contempo_sched::primitives::CHECKED;
+use contempo_sched::primitives::fault::{Fault, planted};
+
+/// Units of retired blocks after which a thread looks what it can free.
+pub const BATCH: usize = if CHECKED { 1 } else { 128 };
+/// Held units after which a thread pays for a barrier to revoke idle threads' announcements.
+pub const REVOKE_AT: usize = if CHECKED { 2 } else { 1024 };
+
+/// One thread's retired blocks, and what its world brings for them to be freed.
+///
+/// Most often a world keeps them in a [`Queue`](crate::reclaim::queue::Queue), whose
+/// [`Batch`](crate::reclaim::queue::Batch) is what [`candidates`](Self::candidates) asks for.
+///
+/// # Contract
+/// 1. **Unlinked before it has its stamp.** What a commit has replaced is retired at that commit's final stamp. What
+///    became unreachable otherwise is retired at
+///    [`unlinked_at`](crate::reclaim::announcement::unlinked_at), asked for after that.
+/// 2. **Nothing but candidates.** [`free_below`](Self::free_below) frees nothing that was retired after
+///    [`candidates`](Self::candidates) was called, whatever is retired or given away while it frees: of what came
+///    later the look does not know the readers. It frees nothing at or above the horizon.
+/// 3. **One revoker.** While [`alone`](Self::alone) runs what it is given, it runs nothing for another thread of the
+///    domain; a thread that dies in it does not stop the others for ever.
+/// 4. **Every thread.** [`heavy`](Self::heavy) returns true only after a barrier on every thread that the table has,
+///    of each process: the other side of the `light` with which they begin.
+///
+/// What a thread leaves to others when it ends or sleeps is the world's own matter: leftovers in one process, marks
+/// and notes in a region, which outlive a death.
+///
+/// Proofs that rest on this: Lemma C, and what follows it, in `docs/proofs.md`.
+pub trait Retirer {
+    /// What stamps come from.
+    type Clock: Clock;
+    /// Where the descriptors lie.
+    type Table: Descriptors;
+    /// What a look may free: what was retired before it.
+    type Candidates;
+    /// May freeing retire more (a destructor that runs a transaction)? Then the thread looks again as long as that
+    /// frees something. Else it does so only if it was asked to free all that can be.
+    const FREEING_RETIRES: bool;
+
+    /// The clock of the domain.
+    fn clock(&self) -> &Self::Clock;
+    /// The descriptors of the domain.
+    fn table(&self) -> &Self::Table;
+    /// The slot of the thread.
+    fn slot(&self) -> u32;
+
+    /// What was retired until now, and what others have left by now.
+    fn candidates(&self) -> Self::Candidates;
+    /// Is anything left of that?
+    fn are_left(&self, candidates: &Self::Candidates) -> bool;
+    /// The stamp of what this thread has retired last and still holds, or 0.
+    fn newest(&self) -> u64;
+
+    /// Frees what of `candidates` was retired before `horizon`, and takes it off them. Returns whether there was any.
+    ///
+    /// # Safety
+    /// No transaction can reach a candidate that was retired before `horizon`.
+    unsafe fn free_below(&self, horizon: u64, candidates: &mut Self::Candidates) -> bool;
+
+    /// Which threads are idle enough to be in the way, if the caller wants those that are `asked`?
+    fn idle_for(&self, asked: Idle, _candidates: &Self::Candidates) -> Idle {
+        asked
+    }
+    /// At the moment `now` a look has left these. Is it worth a barrier to revoke the announcements of overdue
+    /// threads? (Whether they hold any of it is not known.)
+    fn pays_a_barrier(&self, now: u64, left: &Self::Candidates) -> bool;
+    /// Runs `revoke` as the only revoker of the domain; nothing if another thread is at it.
+    fn alone(&self, revoke: impl FnOnce()) -> bool;
+    /// Imposes a barrier on every thread of the domain. False if that could not be.
+    fn heavy(&self) -> bool;
+}
+
+/// Frees what can be freed. `asked`: for the sake of whose announcements may it pay a barrier? To be called outside a
+/// transaction; runs what the world's blocks run when they are freed. One step for each thread, and one for each block.
+pub fn collect<R: Retirer>(retirer: &R, asked: Idle) {
+    // What is freed may retire more (the next node of a list), and time passes: look again while that helps.
+    while look(retirer, asked) && (R::FREEING_RETIRES || asked == Idle::Inactive) {}
+}
+
+/// One look at the announcements; returns whether anything was freed.
+pub(super) fn look<R: Retirer>(retirer: &R, asked: Idle) -> bool {
+    // Only what was retired before the look may be freed by it.
+    let mut candidates = retirer.candidates();
+    if !retirer.are_left(&candidates) {
+        return false;
+    }
+    // First a look that costs no barrier: it frees what no thread has announced.
+    let now = retirer.clock().now();
+    let idle = retirer.idle_for(asked, &candidates);
+    let (horizon, idle_blocker) = horizon(retirer, now, idle);
+    // SAFETY: every stamp announced at a moment after a candidate was retired is above the one at which it became
+    // unreachable: its contemporaries have finished (Lemma C).
+    let mut freed = unsafe { retirer.free_below(horizon, &mut candidates) };
+    // What is left may be held by idle threads alone: takes their announcements back, if that pays, and looks again.
+    let pays = |left: &R::Candidates| match asked {
+        Idle::Inactive => retirer.are_left(left),
+        Idle::Overdue => retirer.pays_a_barrier(now, left),
+    };
+    if idle_blocker && pays(&candidates) && revoke(retirer, now, idle) {
+        let (horizon, _) = self::horizon(retirer, now, idle);
+        // SAFETY: as no announcement that is in force after the candidates were retired lies below `horizon`, their
+        // contemporaries have finished (Lemma C); the announcements that were cleared had no transaction.
+        freed |= unsafe { retirer.free_below(horizon, &mut candidates) };
+    }
+    if !freed && retirer.newest() >= now {
+        // A thread holds everything back, and none commits: let time pass, so that running threads renew their
+        // announcements and idle ones become overdue.
+        retirer.clock().draw(R::Clock::RENEWAL);
+    }
+    freed
+}
+
+/// What was retired before this stamp is out of reach; and is a thread in the way that is `idle`?
+fn horizon<R: Retirer>(retirer: &R, now: u64, idle: Idle) -> (u64, bool) {
+    let (oldest, idle_blocker) =
+        announcement::oldest::<R::Clock>(retirer.table(), retirer.slot(), now, idle);
+    let horizon = match () {
+        () if planted(Fault::FreeAtOnce) => u64::MAX,
+        () if planted(Fault::FreeOneStampEarly) => oldest.saturating_add(1 + R::Clock::RENEWAL),
+        () => oldest,
+    };
+    (horizon, idle_blocker)
+}
+
+/// Revokes the announcements of threads that are `idle`. Is another look worth it?
+#[cold]
+fn revoke<R: Retirer>(retirer: &R, now: u64, idle: Idle) -> bool {
+    retirer.alone(|| {
+        let (table, slot) = (retirer.table(), retirer.slot());
+        announcement::revoke_idle::<R::Clock>(table, slot, now, idle, || retirer.heavy());
+    })
+}
