@@ -25,11 +25,10 @@ use std::sync::Arc;
 
 mod collect;
 mod held;
+mod waiting;
 
-use held::{Held, meta_of};
-
-/// Held units after which it pays for a barrier, and looks for dead processes.
-const REVOKE_AT: usize = 1024;
+use held::Held;
+use waiting::meta_of;
 
 /// One slot's memory.
 #[derive(Debug)]
@@ -409,12 +408,12 @@ impl Memory {
 
     /// How many blocks are held.
     pub fn held(&self) -> usize {
-        self.held.len()
+        self.held.waiting.len()
     }
 
     /// Is so much held that a process may have died?
     pub fn is_held_back(&self) -> bool {
-        self.held.units() >= REVOKE_AT
+        self.held.is_much()
     }
 }
 

@@ -129,7 +129,7 @@ pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
     // 4. Put the descriptors in order, for the next owners.
     let shared = domain.map.shared();
     for Last { slot, state, descriptor } in last.into_iter().flatten() {
-        // Release, partner: the acquire in `Memory::revoke`. The barrier that it wanted is not needed.
+        // Release, partner: the acquire in `Slot::alone`. The barrier that it wanted is not needed.
         let _ = shared.revoking.compare_exchange(slot + 1, 0, Ordering::Release, Ordering::Relaxed);
         descriptor.end_turn();
         // All that it had retired is adopted, and noted by us. (If the slot is our own, then these notes are ours.)

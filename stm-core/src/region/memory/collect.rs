@@ -1,16 +1,94 @@
-//! Freeing what a session holds, once its contemporaries have ended.
+//! Freeing what a session holds, once its contemporaries have ended: what the reclaimer asks of a slot.
 
 use crate::domain::Domain;
 use crate::region::domain::{RegionCell, RegionDomain};
 use crate::region::memory::Memory;
-use crate::region::memory::held::{Freeable, meta_of, units_of};
+use crate::region::memory::waiting::{Waiting, meta_of};
 use contempo_alloc::reclaim::announcement::{self, Idle};
 use contempo_alloc::reclaim::barrier;
-use contempo_alloc::region::handle::{Kind, Meta};
+use contempo_alloc::reclaim::collect::{Retirer, collect};
+use contempo_alloc::reclaim::queue::{Batch, Free};
+use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::superblock::{Superblock, block_at};
-use contempo_sched::clock::{Clock, CounterClock};
+use contempo_sched::clock::CounterClock;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
+
+/// One slot's memory, and the region that it is in.
+struct Slot<'s> {
+    memory: &'s Memory,
+    domain: &'s RegionDomain,
+}
+
+impl Retirer for Slot<'_> {
+    type Clock = CounterClock;
+    type Table = <RegionDomain as Domain>::Table;
+    type Candidates = Batch;
+    /// No code of a user runs when a block is freed.
+    const FREEING_RETIRES: bool = false;
+
+    fn clock(&self) -> &CounterClock {
+        self.domain.clock()
+    }
+
+    fn table(&self) -> &Self::Table {
+        self.domain.table()
+    }
+
+    fn slot(&self) -> u32 {
+        self.memory.slot
+    }
+
+    fn candidates(&self) -> Batch {
+        self.memory.held.waiting.batch()
+    }
+
+    fn are_left(&self, candidates: &Batch) -> bool {
+        !candidates.is_empty()
+    }
+
+    fn newest(&self) -> u64 {
+        self.memory.held.waiting.newest()
+    }
+
+    unsafe fn free_below(&self, horizon: u64, candidates: &mut Batch) -> bool {
+        // SAFETY: no transaction can reach what was retired before `horizon` (`# Safety`).
+        unsafe { self.memory.held.waiting.free_below(horizon, candidates, self) > 0 }
+    }
+
+    fn pays_a_barrier(&self, _now: u64, _left: &Batch) -> bool {
+        self.memory.held.is_much()
+    }
+
+    fn alone(&self, revoke: impl FnOnce()) -> bool {
+        let (revoking, name) = (&self.domain.map.shared().revoking, self.memory.slot + 1);
+        // Acquire, partner: the release below: one revoker at a time. If it dies, then the thread that recovers
+        // its slot takes its name away.
+        let alone =
+            revoking.compare_exchange(0, name, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        if alone {
+            revoke();
+            // Release, partner: the acquire above, of the next revoker. No other thread can have changed it: we are
+            // alive.
+            revoking.store(0, Ordering::Release);
+        }
+        alone
+    }
+
+    fn heavy(&self) -> bool {
+        barrier::heavy_everywhere()
+    }
+}
+
+impl Free<Waiting> for Slot<'_> {
+    unsafe fn free(&self, waiting: Waiting) {
+        match waiting {
+            Waiting::Superblock(offset) => self.memory.heap.finish(offset),
+            // SAFETY: retired by this slot, and no other thread can reach it (`# Safety`).
+            Waiting::Block(handle, _) => unsafe { self.memory.free_retired(self.domain, handle) },
+        }
+    }
+}
 
 impl Memory {
     /// Frees what can be freed; `idle` says which announcements are worth a barrier. To be called
@@ -21,75 +99,27 @@ impl Memory {
         if self.heap.is_due() {
             self.wait_for(domain, &self.heap.tidy());
         }
-        // As long as that frees something: what was retired first is freed first.
-        loop {
-            let before = self.held();
-            let now = domain.clock().now();
-            let (horizon, idle_blocker) =
-                announcement::oldest::<CounterClock>(domain.table(), self.slot, now, idle);
-            self.free_below(domain, horizon, before);
-            // An idle thread holds something back: it is worth a barrier to revoke its announcement, and to look again.
-            let held = self.held();
-            if idle_blocker && (self.is_held_back() || (idle == Idle::Inactive && held > 0)) {
-                self.revoke(domain, now, idle);
-                let (horizon, _) =
-                    announcement::oldest::<CounterClock>(domain.table(), self.slot, now, idle);
-                self.free_below(domain, horizon, held);
-            }
-            let newest = self.held.newest();
-            if self.held() == before && before > 0 && newest >= now {
-                // As in one process: let time pass.
-                domain.clock().draw(CounterClock::RENEWAL);
-            }
-            if self.held() == 0 || self.held() == before || idle == Idle::Overdue {
-                break;
-            }
+        collect(&Slot { memory: self, domain }, idle);
+        if let Some(record) = self.record() {
+            self.held.tidy(record);
         }
         self.held.look_later();
     }
 
-    #[cold]
-    fn revoke(&self, domain: &RegionDomain, now: u64, idle: Idle) {
-        let revoking = &domain.map.shared().revoking;
-        // Acquire, partner: the release below: one revoker at a time. If it dies, then the thread that recovers
-        // its slot takes its name away.
-        let alone =
-            revoking.compare_exchange(0, self.slot + 1, Ordering::Acquire, Ordering::Relaxed);
-        if alone.is_err() {
+    /// Frees a block that this slot has retired.
+    ///
+    /// # Safety
+    /// No other thread can reach the block any more, if it is ours still.
+    unsafe fn free_retired(&self, domain: &RegionDomain, handle: Handle) {
+        let Some((word, at)) = domain.map.meta_at(handle.offset()) else { return };
+        let meta = Meta::from_bits(word.load(Ordering::Relaxed));
+        let ours = handle.fits(meta) && meta.retirer() == Some(self.heap.epoch());
+        if !ours && !planted(Fault::RetiredUnmarked) {
+            domain.note_corrupt(); // No protocol changes what is retired by an epoch that has not ended.
             return;
         }
-        let heavy = barrier::heavy_everywhere;
-        announcement::revoke_idle::<CounterClock>(domain.table(), self.slot, now, idle, heavy);
-        // Release, partner: the acquire above, of the next revoker. No other thread can have changed it: we are alive.
-        revoking.store(0, Ordering::Release);
-    }
-
-    fn free_below(&self, domain: &RegionDomain, horizon: u64, most: usize) {
-        for _ in 0..most {
-            let handle = match self.held.take_below(horizon) {
-                Some(Freeable::Block(handle)) => handle,
-                Some(Freeable::Superblock(offset)) => {
-                    self.held.count_off(1);
-                    self.heap.finish(offset);
-                    continue;
-                }
-                None => break,
-            };
-            let Some((word, at)) = domain.map.meta_at(handle.offset()) else { continue };
-            let meta = Meta::from_bits(word.load(Ordering::Relaxed));
-            // SAFETY: `meta_at` has found a block of the region there, with this meta word.
-            self.held.count_off(unsafe { units_of(at, meta) });
-            let ours = handle.fits(meta) && meta.retirer() == Some(self.heap.epoch());
-            if !ours && !planted(Fault::RetiredUnmarked) {
-                domain.note_corrupt(); // No protocol changes what is retired by an epoch that has not ended.
-                continue;
-            }
-            // SAFETY: retired by this slot in its epoch, and its contemporaries have finished (Lemma C).
-            unsafe { self.destroy(domain, at) };
-        }
-        if let Some(record) = self.record() {
-            self.held.tidy(record);
-        }
+        // SAFETY: retired by this slot in its epoch, and no other thread can reach it (`# Safety`).
+        unsafe { self.destroy(domain, at) };
     }
 
     /// Frees a block, and with a cell its last version.
