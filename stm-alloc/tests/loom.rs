@@ -7,6 +7,7 @@ use contempo_alloc::heap::Shape;
 use contempo_alloc::reclaim::announcement::{self, Idle, Revoking, begin, begin_at, end, withdraw};
 use contempo_alloc::reclaim::barrier::{heavy, light};
 use contempo_alloc::reclaim::contemporaries::{ReclaimDomain, Reclaimer, leftovers::Leftovers};
+use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_alloc::reclaim::queue::Retired;
 use contempo_alloc::reclaim::retired::{Block, BlockKind, HEAVY};
 use contempo_sched::clock::{Clock, CounterClock, GENESIS};

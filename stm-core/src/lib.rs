@@ -184,6 +184,7 @@ pub fn reset_contention() {
 /// contempo_core::collect();
 /// ```
 pub fn collect() {
+    use contempo_alloc::reclaim::interface::Reclaim as _;
     local::context::with(|context| {
         context.begin_session();
         context.end_session();

@@ -6,7 +6,7 @@
 //!
 //! | module | job |
 //! | --- | --- |
-//! | `session` | when a transaction begins and ends: what it announces |
+//! | `session` | what a session asks of its thread's reclaimer: what it announces, what it retires |
 //! | `tidy`, `at_once` | what a thread does at the end of a transaction |
 //! | `collection` | the whole collection: looks, until nothing is left to do that another thread may have missed |
 //! | `retirer` | what the reclaimer asks of a thread of one process |
@@ -14,10 +14,10 @@
 //! | `pace` | how often a thread looks, and pays for barriers |
 
 use crate::heap::{BlockCache, SharedHeap};
-use crate::reclaim::announcement::{self, Revoking};
+use crate::reclaim::announcement::Revoking;
 use crate::reclaim::barrier;
 use crate::reclaim::collect::BATCH;
-use crate::reclaim::queue::{Free, Queue, Retired};
+use crate::reclaim::queue::{Queue, Retired};
 use crate::reclaim::retired::{Block, HEAVY};
 use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::Descriptor;
@@ -183,30 +183,6 @@ impl<C: Clock> Reclaimer<C> {
         }
     }
 
-    /// Retires a block that was replaced by the commit at `stamp`. (The caller counts these, once
-    /// per commit.)
-    ///
-    /// # Safety
-    /// No transaction whose bound is `stamp` or more can reach the block, and it is retired once.
-    #[inline(always)]
-    pub unsafe fn retire(&self, stamp: u64, block: Block) {
-        if block.kind.weight == 0 {
-            self.retired.push(Retired { stamp, block });
-        } else {
-            self.retire_weighty(Retired { stamp, block });
-        }
-    }
-
-    /// As [`retire`](Self::retire), for a commit that has replaced one version: all of it is in line.
-    ///
-    /// # Safety
-    /// As for [`retire`](Self::retire).
-    #[inline(always)]
-    pub unsafe fn retire_one(&self, stamp: u64, block: Block) {
-        let retired = Retired { stamp, block };
-        if block.kind.weight == 0 { self.retired.push(retired) } else { self.push_weighty(retired) }
-    }
-
     /// Out of line: in line it takes the registers of the loop over a transaction's plain versions.
     #[cold]
     #[inline(never)]
@@ -223,41 +199,10 @@ impl<C: Clock> Reclaimer<C> {
         }
     }
 
-    /// Retires a block that has just been made unreachable by other means than a commit (a claim
-    /// that was given back, a cell that was dropped): at the clock of this moment.
-    ///
-    /// # Safety
-    /// No transaction that begins from now on can reach the block, and it is retired once.
-    #[inline(always)]
-    pub unsafe fn retire_now(&self, block: Block) {
-        // SAFETY: a transaction that can still reach the block began before this moment (`# Safety`), so what it has
-        // announced is at or below the clock that `unlinked_at` reads behind its fence: the block waits for it.
-        unsafe { self.retire(announcement::unlinked_at(self.clock), block) };
-        self.descriptor.counters.retired.add(1);
-    }
-
     /// For models: this thread has always looked in vain just now.
     #[cfg(contempo_loom)]
     pub fn looks_too_early(&self) {
         self.pace.is_always_early();
-    }
-
-    /// Is there something to [`tidy`](Self::tidy)? Checked after every transaction.
-    #[inline(always)]
-    pub fn is_due(&self) -> bool {
-        self.retired.len() >= self.look_at.get() || self.domain.leftovers.are_waiting()
-    }
-
-    /// Destroys a block at once and takes its memory back. A panic in a destructor ends here: it
-    /// has been reported by the panic hook, and belongs to no transaction that happens to be the
-    /// one after which memory is reclaimed. What is in the block then leaks.
-    ///
-    /// # Safety
-    /// Only the caller can reach the block.
-    #[inline(always)]
-    pub unsafe fn destroy(&self, block: Block) {
-        // SAFETY: only the caller can reach the block (`# Safety`); its memory comes from the heap that `blocks` is of.
-        unsafe { self.blocks.free(block) };
     }
 }
 

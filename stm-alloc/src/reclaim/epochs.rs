@@ -1,10 +1,11 @@
-//! The interface of [`contemporaries`](crate::reclaim::contemporaries) over crossbeam-epoch, for comparison.
+//! [`Reclaim`] over crossbeam-epoch, for comparison with [`contemporaries`](crate::reclaim::contemporaries).
 //!
 //! A transaction pins an epoch; what it replaces is deferred until every thread pinned now has
 //! unpinned. That protects the same things, since a thread that can reach a version has been pinned since
 //! before it was replaced, but frees them epochs later, in bags, when they are no longer in cache.
 
 use crate::heap::{BlockCache, SharedHeap};
+use crate::reclaim::interface::Reclaim;
 use crate::reclaim::queue::{Free, Retired};
 use crate::reclaim::retired::{Block, HEAVY};
 use contempo_sched::clock::Clock;
@@ -95,114 +96,6 @@ impl<C: Clock> Reclaimer<C> {
         }
     }
 
-    /// Begins a transaction: returns the newest stamp that it may read.
-    #[inline]
-    pub fn enter(&self) -> u64 {
-        // Pins with a full fence, and then samples the bound: in this order.
-        *self.pinned.borrow_mut() = Some(self.handle.pin());
-        self.clock.now()
-    }
-
-    /// As [`enter`](Self::enter): the pin is what costs here.
-    #[inline]
-    pub fn enter_recent(&self) -> u64 {
-        self.enter()
-    }
-
-    /// This thread has drawn `stamp`.
-    #[inline]
-    pub fn has_drawn(&self, _stamp: u64) {}
-
-    /// Ends the transaction.
-    #[inline]
-    pub fn exit(&self) {
-        *self.pinned.borrow_mut() = None;
-    }
-
-    /// As [`retire`](Self::retire).
-    ///
-    /// # Safety
-    /// As for [`retire`](Self::retire).
-    #[inline]
-    pub unsafe fn retire_one(&self, stamp: u64, block: Block) {
-        // SAFETY: no transaction that begins from now on can reach the block, and it is retired once: `retire` asks for
-        // just that, and this function's `# Safety` is the same.
-        unsafe { self.retire(stamp, block) };
-    }
-
-    /// Retires a block that was replaced by a commit. (The caller counts these, once per commit.)
-    ///
-    /// # Safety
-    /// No transaction that begins from now on can reach the block, and it is retired once.
-    #[inline]
-    pub unsafe fn retire(&self, _stamp: u64, block: Block) {
-        self.retired.set(self.retired.get() + 1);
-        if block.kind.weight > 0 {
-            self.weight.set(self.weight.get() + block.kind.weight);
-            // Relaxed, as everywhere: a hint.
-            self.domain.weighty.fetch_add(1, Ordering::Relaxed);
-        }
-        let (domain, retired) = (self.domain, Retired { stamp: 0, block });
-        let ready = move || {
-            let mut list = domain.ready.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            list.push(retired);
-        };
-        // SAFETY: the closure may run on another thread, and later: it owns what it captures, a reference that is
-        // `'static` and a block, whose values are `Send`. It runs after every thread that is pinned now was unpinned,
-        // and no transaction that begins later can reach the block (`# Safety`).
-        unsafe { self.handle.pin().defer_unchecked(ready) };
-    }
-
-    /// As [`retire`](Self::retire), for what was made unreachable by other means than a commit.
-    ///
-    /// # Safety
-    /// As [`retire`](Self::retire).
-    pub unsafe fn retire_now(&self, block: Block) {
-        // SAFETY: no transaction that begins from now on can reach the block, and it is retired once (`# Safety`, which
-        // is that of `retire`). The stamp is not looked at here.
-        unsafe { self.retire(0, block) };
-        self.descriptor.counters.retired.add(1);
-    }
-
-    /// Is there something to [`tidy`](Self::tidy)? Checked after every transaction.
-    #[inline]
-    pub fn is_due(&self) -> bool {
-        self.retired.get() >= BATCH || self.domain.weighty.load(Ordering::Relaxed) > 0
-    }
-
-    /// After a transaction, if [`is_due`](Self::is_due): frees what can be freed. If what weighs could not
-    /// be freed, it asks again after more and more transactions. Returns whether a batch has come
-    /// together.
-    #[cold]
-    pub fn tidy(&self) -> bool {
-        let batch = self.retired.get() >= BATCH;
-        let own = self.weight.get() >= HEAVY;
-        if !batch && !own && self.waited.get() < self.backoff.get() {
-            self.waited.set(self.waited.get() + 1);
-            return false;
-        }
-        self.waited.set(0);
-        self.collect_after(if batch && !own { 1 } else { THOROUGH });
-        let held = self.domain.weighty.load(Ordering::Relaxed) > 0;
-        self.backoff.set(if held { MOST_BACKOFF.min(2 * self.backoff.get() + 1) } else { 0 });
-        batch
-    }
-
-    /// In place of [`tidy`](Self::tidy), where no destructor may run.
-    pub fn set_aside(&self) {}
-
-    /// Asks the collector what can be freed, and frees that. Must be called outside a transaction;
-    /// may run destructors.
-    #[cold]
-    pub fn collect(&self) {
-        self.collect_after(1);
-    }
-
-    /// As [`collect`](Self::collect), trying to advance the epoch a few times.
-    pub fn collect_thoroughly(&self) {
-        self.collect_after(THOROUGH);
-    }
-
     /// Goes on as long as one of `flushes` attempts in a row yields something. Does nothing while a panic is
     /// under way: no destructor runs then.
     fn collect_after(&self, flushes: u32) {
@@ -235,27 +128,103 @@ impl<C: Clock> Reclaimer<C> {
     fn next_ready(&self) -> Option<Retired<Block>> {
         self.domain.ready.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop()
     }
+}
 
-    /// Destroys a block at once and takes its memory back.
-    ///
-    /// # Safety
-    /// Only the caller can reach the block.
-    pub unsafe fn destroy(&self, block: Block) {
+impl<C: Clock> Reclaim for Reclaimer<C> {
+    type Block = Block;
+
+    #[inline]
+    fn enter(&self) -> u64 {
+        // Pins with a full fence, and then samples the bound: in this order.
+        *self.pinned.borrow_mut() = Some(self.handle.pin());
+        self.clock.now()
+    }
+
+    /// As [`enter`](Self::enter): the pin is what costs here.
+    #[inline]
+    fn enter_recent(&self) -> u64 {
+        self.enter()
+    }
+
+    #[inline]
+    fn has_drawn(&self, _stamp: u64) {}
+
+    #[inline]
+    fn exit(&self) {
+        *self.pinned.borrow_mut() = None;
+    }
+
+    #[inline]
+    unsafe fn retire(&self, _stamp: u64, block: Block) {
+        self.retired.set(self.retired.get() + 1);
+        if block.kind.weight > 0 {
+            self.weight.set(self.weight.get() + block.kind.weight);
+            // Relaxed, as everywhere: a hint.
+            self.domain.weighty.fetch_add(1, Ordering::Relaxed);
+        }
+        let (domain, retired) = (self.domain, Retired { stamp: 0, block });
+        let ready = move || {
+            let mut list = domain.ready.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            list.push(retired);
+        };
+        // SAFETY: the closure may run on another thread, and later: it owns what it captures, a reference that is
+        // `'static` and a block, whose values are `Send`. It runs after every thread that is pinned now was unpinned,
+        // and no transaction that begins later can reach the block (`# Safety`).
+        unsafe { self.handle.pin().defer_unchecked(ready) };
+    }
+
+    unsafe fn retire_now(&self, block: Block) {
+        // SAFETY: no transaction that begins from now on can reach the block, and it is retired once (`# Safety`, which
+        // is that of `retire`). The stamp is not looked at here.
+        unsafe { self.retire(0, block) };
+        self.descriptor.counters.retired.add(1);
+    }
+
+    #[inline]
+    fn is_due(&self) -> bool {
+        self.retired.get() >= BATCH || self.domain.weighty.load(Ordering::Relaxed) > 0
+    }
+
+    /// If what weighs could not be freed, it asks again after more and more transactions.
+    #[cold]
+    fn tidy(&self) -> bool {
+        let batch = self.retired.get() >= BATCH;
+        let own = self.weight.get() >= HEAVY;
+        if !batch && !own && self.waited.get() < self.backoff.get() {
+            self.waited.set(self.waited.get() + 1);
+            return false;
+        }
+        self.waited.set(0);
+        self.collect_after(if batch && !own { 1 } else { THOROUGH });
+        let held = self.domain.weighty.load(Ordering::Relaxed) > 0;
+        self.backoff.set(if held { MOST_BACKOFF.min(2 * self.backoff.get() + 1) } else { 0 });
+        batch
+    }
+
+    fn set_aside(&self) {}
+
+    /// Asks the collector what can be freed, and frees that.
+    #[cold]
+    fn collect(&self) {
+        self.collect_after(1);
+    }
+
+    /// As [`collect`](Self::collect), trying to advance the epoch a few times.
+    fn collect_thoroughly(&self) {
+        self.collect_after(THOROUGH);
+    }
+
+    unsafe fn destroy(&self, block: Block) {
         // SAFETY: only the caller can reach the block (`# Safety`); its memory comes from the heap that `blocks` is of.
         unsafe { self.blocks.free(block) };
     }
 
     /// Between transactions nothing is pinned.
-    pub fn withdraw(&self) {}
+    fn withdraw(&self) {}
 
-    /// The thread ends.
-    pub fn leave(&self) {
-        self.hand_over();
-    }
-
-    /// The thread ends or sleeps for long. What it cannot free is with the collector, for others: all of it,
+    /// What it cannot free is with the collector, for others: all of it,
     /// while a panic is under way.
-    pub fn hand_over(&self) {
+    fn hand_over(&self) {
         if self.domain.weighty.load(Ordering::Relaxed) > 0 {
             self.collect_thoroughly();
         } else {

@@ -2,6 +2,7 @@
 //!
 //! | module | job |
 //! | --- | --- |
+//! | [`interface`] | what a session asks of its thread's reclaimer, with the contract |
 //! | [`announcement`] | which stamps a thread may still read at, and how reclaimers learn it |
 //! | [`barrier`] | the asymmetric fence: cheap for readers, dear for reclaimers |
 //! | [`queue`] | what a thread has retired, in order of stamps, whatever a world names its blocks by |
@@ -16,6 +17,7 @@ pub mod collect;
 pub mod contemporaries;
 #[cfg(feature = "reclaim-epoch")]
 pub mod epochs;
+pub mod interface;
 pub mod queue;
 pub mod retired;
 

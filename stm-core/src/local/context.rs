@@ -12,6 +12,7 @@ use crate::session::bounds::Timeouts;
 use crate::session::calls::Calls;
 use crate::session::error::Interrupt;
 use crate::session::hooks::Hooks;
+use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_alloc::reclaim::reclaimer::Reclaimer;
 use contempo_alloc::reclaim::retired::Block;
 use contempo_sched::clock::Clock;

@@ -8,6 +8,7 @@ use crate::local::context::Context;
 use crate::local::domain::Native;
 use crate::protocol::commit::{Conflict, WriteEntry};
 use crate::protocol::version::Version;
+use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_alloc::reclaim::retired::Block;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::words::VersionTag;

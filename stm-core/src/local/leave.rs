@@ -1,6 +1,7 @@
 //! Leaving a session that has written nothing, also when its closure panics.
 
 use crate::local::context::Context;
+use contempo_alloc::reclaim::interface::Reclaim;
 
 /// Leaves a snapshot, or a look at a single cell.
 pub(crate) struct Leave<'c>(pub(crate) &'c Context);

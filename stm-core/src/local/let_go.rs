@@ -1,6 +1,7 @@
 //! Freeing, in the middle of an attempt, what of its own nothing can reach any more.
 
 use crate::local::context::{Context, apart};
+use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_alloc::reclaim::retired::Block;
 use contempo_sched::primitives::CHECKED;
 

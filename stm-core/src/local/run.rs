@@ -10,6 +10,7 @@ use crate::session::calls::Calls;
 use crate::session::error::{Abort, Exhausted, StmResult, TryError};
 use crate::session::hooks::{Due, Hooks};
 use crate::session::parts::Parts;
+use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::guard::Kept;

@@ -5,6 +5,7 @@ use crate::local::leave::Leave;
 use crate::local::tvar::TVar;
 use crate::protocol::read::newest_at;
 use crate::protocol::version::Version;
+use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::checked::Step;
 use contempo_sched::primitives::guard::Kept;

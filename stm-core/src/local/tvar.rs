@@ -8,6 +8,7 @@ use crate::local::fresh::{self, Fresh, NOBODYS, prepare};
 use crate::local::leave::{Leave, LeaveOne};
 use crate::protocol::read::current;
 use crate::protocol::version::Version;
+use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_alloc::reclaim::retired::Block;
 use contempo_sched::clock::GENESIS;
 use contempo_sched::descriptor::statistics::Cause;

@@ -3,6 +3,7 @@
 use super::pace::FEW;
 use super::{Reclaimer, Reset};
 use crate::reclaim::announcement;
+use crate::reclaim::interface::Reclaim;
 use contempo_sched::clock::Clock;
 
 impl<C: Clock> Reclaimer<C> {

@@ -5,6 +5,7 @@ use super::{Left, Reclaimer, Reset};
 use crate::reclaim::announcement::{self, Idle};
 use crate::reclaim::barrier;
 use crate::reclaim::collect::{BATCH, collect};
+use crate::reclaim::interface::Reclaim;
 use crate::reclaim::queue::{Queue, Retired};
 use crate::reclaim::retired::{Block, HEAVY};
 use contempo_sched::clock::Clock;
@@ -12,18 +13,6 @@ use contempo_sched::primitives::CHECKED;
 use contempo_sched::primitives::fault::{Fault, planted};
 
 impl<C: Clock> Reclaimer<C> {
-    /// Frees what can be freed. Must be called outside a transaction; runs destructors.
-    #[cold]
-    #[inline(never)]
-    pub fn collect(&self) {
-        self.collect_from(Idle::Overdue);
-    }
-
-    /// Frees everything that no *running* transaction holds, if need be by a barrier.
-    pub fn collect_thoroughly(&self) {
-        self.collect_from(Idle::Inactive);
-    }
-
     /// Returns whether something that weighs is left. Does nothing while a panic is under way: no destructor
     /// runs then.
     pub(super) fn collect_from(&self, idle: Idle) -> bool {
@@ -66,7 +55,7 @@ impl<C: Clock> Reclaimer<C> {
     }
 
     /// Has another thread missed what this one had in its hands?
-    fn was_missed(&self) -> bool {
+    pub(super) fn was_missed(&self) -> bool {
         self.has_held.take() && self.domain.leftovers.was_missed()
     }
 
@@ -123,28 +112,8 @@ impl<C: Clock> Reclaimer<C> {
     }
 
     /// Leaves a whole queue to the other threads.
-    fn leave_all_of(&self, queue: &Queue<Block>) {
+    pub(super) fn leave_all_of(&self, queue: &Queue<Block>) {
         self.has_held.set(true);
         self.leave_to_all(queue.give_away());
-    }
-
-    /// The thread ends: frees what it can and leaves the rest to the others.
-    pub fn leave(&self) {
-        self.hand_over();
-    }
-
-    /// The thread ends or sleeps for long: frees what it can, leaves the rest to the others, and holds
-    /// nothing back. While a panic is under way it frees nothing: no destructor runs then.
-    pub fn hand_over(&self) {
-        self.collect();
-        self.leave_weighty();
-        if !self.retired.is_empty() {
-            self.leave_all_of(&self.retired);
-        }
-        if self.was_missed() {
-            self.collect();
-        }
-        // Destructors may have run transactions, which announce.
-        self.withdraw();
     }
 }

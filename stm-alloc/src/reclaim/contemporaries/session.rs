@@ -1,8 +1,11 @@
-//! When a thread's transactions begin and end: what it announces, and when it withdraws that by itself.
+//! What a session asks of its thread's reclaimer: what it announces, what it retires, and what is done when it ends.
 
 use super::Reclaimer;
-use crate::reclaim::announcement::{self, MARK};
+use crate::reclaim::announcement::{self, Idle, MARK};
 use crate::reclaim::barrier;
+use crate::reclaim::interface::Reclaim;
+use crate::reclaim::queue::{Free, Retired};
+use crate::reclaim::retired::Block;
 use contempo_sched::clock::Clock;
 use contempo_sched::primitives::CHECKED;
 
@@ -12,24 +15,121 @@ pub(super) const CONSIDERATE: u64 = if CHECKED { 1 } else { 512 };
 /// The most: it doubles each time that the thread is revoked soon after.
 const MOST_CONSIDERATE: u64 = if CHECKED { 1 } else { 64 * 1024 };
 
-impl<C: Clock> Reclaimer<C> {
-    /// Begins a transaction: returns the newest stamp that it may read. Until
-    /// [`exit`](Self::exit), nothing that was replaced above that stamp is freed.
+impl<C: Clock> Reclaim for Reclaimer<C> {
+    type Block = Block;
+
     #[inline(always)]
-    pub fn enter(&self) -> u64 {
+    fn enter(&self) -> u64 {
         let (one, over) = (self.descriptor, |before| self.has_announced(before));
         announcement::begin_telling(one, self.clock, self.asymmetric, &self.recent, over)
     }
 
-    /// Begins a transaction without looking at the clock, if that can be: its bound is the stamp that
-    /// this thread has drawn last, or a newer one. Until [`exit`](Self::exit), nothing that was
-    /// replaced above that stamp is freed.
     #[inline(always)]
-    pub fn enter_recent(&self) -> u64 {
+    fn enter_recent(&self) -> u64 {
         let (one, over) = (self.descriptor, |before| self.has_announced(before));
         announcement::begin_at_telling(one, self.clock, self.asymmetric, &self.recent, over)
     }
 
+    #[inline(always)]
+    fn has_drawn(&self, stamp: u64) {
+        self.recent.set(stamp);
+    }
+
+    #[inline(always)]
+    fn exit(&self) {
+        announcement::end(self.descriptor);
+        // Orders the look at what others have left (`is_due`) after this end, where `heavy`, in
+        // `collect_from`, can impose that. Elsewhere a thread that ends at that very moment may miss it.
+        barrier::keep_order();
+    }
+
+    #[inline(always)]
+    unsafe fn retire(&self, stamp: u64, block: Block) {
+        if block.kind.weight == 0 {
+            self.retired.push(Retired { stamp, block });
+        } else {
+            self.retire_weighty(Retired { stamp, block });
+        }
+    }
+
+    /// All of it is in line.
+    #[inline(always)]
+    unsafe fn retire_one(&self, stamp: u64, block: Block) {
+        let retired = Retired { stamp, block };
+        if block.kind.weight == 0 { self.retired.push(retired) } else { self.push_weighty(retired) }
+    }
+
+    /// At the clock of this moment.
+    #[inline(always)]
+    unsafe fn retire_now(&self, block: Block) {
+        // SAFETY: a session that can still reach the block began before this moment (`# Safety`), so what it has
+        // announced is at or below the clock that `unlinked_at` reads behind its fence: the block waits for it.
+        unsafe { self.retire(announcement::unlinked_at(self.clock), block) };
+        self.descriptor.counters.retired.add(1);
+    }
+
+    #[inline(always)]
+    unsafe fn destroy(&self, block: Block) {
+        // SAFETY: only the caller can reach the block (`# Safety`); its memory comes from the heap that `blocks` is of.
+        unsafe { self.blocks.free(block) };
+    }
+
+    #[inline(always)]
+    fn is_due(&self) -> bool {
+        self.retired.len() >= self.look_at.get() || self.domain.leftovers.are_waiting()
+    }
+
+    /// Leaves to others what weighs and cannot be freed.
+    #[inline(always)]
+    fn tidy(&self) -> bool {
+        if self.collecting.get() {
+            return false; // A destructor's transaction: the collection that runs it comes round to what it left.
+        }
+        if self.free_at_once() { self.counts_a_look() } else { self.tidy_thoroughly() }
+    }
+
+    /// Leaves to others what weighs.
+    #[cold]
+    fn set_aside(&self) {
+        if !self.collecting.get() {
+            self.leave_weighty();
+            self.aim();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn collect(&self) {
+        self.collect_from(Idle::Overdue);
+    }
+
+    /// If need be by a barrier.
+    fn collect_thoroughly(&self) {
+        self.collect_from(Idle::Inactive);
+    }
+
+    /// The next session announces anew.
+    fn withdraw(&self) {
+        announcement::withdraw(self.descriptor);
+        self.withdrawn.set(true);
+    }
+
+    /// While a panic is under way it frees nothing: no destructor runs then.
+    fn hand_over(&self) {
+        self.collect();
+        self.leave_weighty();
+        if !self.retired.is_empty() {
+            self.leave_all_of(&self.retired);
+        }
+        if self.was_missed() {
+            self.collect();
+        }
+        // Destructors may have run transactions, which announce.
+        self.withdraw();
+    }
+}
+
+impl<C: Clock> Reclaimer<C> {
     /// This thread has announced, over what was there `before`. Was that revoked? Then another thread
     /// has paid a barrier, because this one was idle with an announcement in force. It might again.
     #[cold]
@@ -49,27 +149,5 @@ impl<C: Clock> Reclaimer<C> {
                 self.look_at.set(0);
             }
         }
-    }
-
-    /// This thread has drawn `stamp`.
-    #[inline(always)]
-    pub fn has_drawn(&self, stamp: u64) {
-        self.recent.set(stamp);
-    }
-
-    /// Ends the transaction.
-    #[inline(always)]
-    pub fn exit(&self) {
-        announcement::end(self.descriptor);
-        // Orders the look at what others have left (`is_due`) after this end, where `heavy`, in
-        // `collect_from`, can impose that. Elsewhere a thread that ends at that very moment may miss it.
-        barrier::keep_order();
-    }
-
-    /// Holds nothing back until the next transaction, which announces anew. Must be called outside a
-    /// transaction.
-    pub fn withdraw(&self) {
-        announcement::withdraw(self.descriptor);
-        self.withdrawn.set(true);
     }
 }

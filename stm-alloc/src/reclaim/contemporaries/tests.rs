@@ -6,6 +6,7 @@ use super::*;
 use crate::heap::Shape;
 use crate::reclaim::announcement::{Idle, NOTHING};
 use crate::reclaim::collect::{REVOKE_AT, look};
+use crate::reclaim::interface::Reclaim;
 use crate::reclaim::queue::Batch;
 use crate::reclaim::retired::BlockKind;
 use contempo_sched::clock::CounterClock;
@@ -279,7 +280,7 @@ fn a_thorough_look_pays_for_a_barrier_if_that_frees_anything() {
     // What others have left counts, too.
     idle.announced.store(now - 2, Ordering::Relaxed);
     retire(other, now - 1, 4, NOTED);
-    other.leave();
+    other.hand_over();
     assert_eq!(destroyed(), []);
     own.collect_thoroughly();
     assert_eq!((destroyed(), barriers(own)), (vec![4], 2));
@@ -327,7 +328,7 @@ fn what_is_left_behind_is_freed_by_others() {
         retire(leaver, stamp, number, NOTED);
     }
     assert!(!own.is_due());
-    leaver.leave();
+    leaver.hand_over();
     assert_eq!(destroyed(), [1], "what it can free, it frees itself");
     assert_eq!(leaver.descriptor.announced.load(Ordering::Relaxed), NOTHING);
     let oldest = || world.domain.leftovers.oldest().all();
@@ -345,7 +346,7 @@ fn what_is_left_behind_is_freed_by_others() {
     own.collect();
     assert_eq!((destroyed(), oldest(), reclaimed(own)), (vec![4], u64::MAX, 3));
     // Nothing to leave, nobody to tell.
-    leaver.leave();
+    leaver.hand_over();
     assert!(!own.is_due());
 }
 

@@ -4,28 +4,17 @@ use super::pace::FEW;
 use super::{Left, Reclaimer};
 use crate::reclaim::announcement::Idle;
 use crate::reclaim::collect::BATCH;
+use crate::reclaim::interface::Reclaim;
 use crate::reclaim::retired::HEAVY;
 use contempo_sched::clock::Clock;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{Ordering, fence};
 
 impl<C: Clock> Reclaimer<C> {
-    /// After a transaction, if [`is_due`](Self::is_due): frees what can be freed of what this thread has
-    /// retired, and of what others have left; leaves to others what weighs and cannot be freed. Returns
-    /// whether about a batch of blocks has come together since that was last the case. Must be called
-    /// outside a transaction; runs destructors.
-    #[inline(always)]
-    pub fn tidy(&self) -> bool {
-        if self.collecting.get() {
-            return false; // A destructor's transaction: the collection that runs it comes round to what it left.
-        }
-        if self.free_at_once() { self.counts_a_look() } else { self.tidy_thoroughly() }
-    }
-
-    /// The same, where others hold something, or much is to be done.
+    /// Frees what can be freed, where others hold something, or much is to be done.
     #[cold]
     #[inline(never)]
-    fn tidy_thoroughly(&self) -> bool {
+    pub(super) fn tidy_thoroughly(&self) -> bool {
         // A batch of plain blocks is always worth a look; what weighs, and what waits, as often as the pace allows.
         let batch = self.retired.len() >= self.batch_at.get();
         let weighty = self.weight.get() >= HEAVY;
@@ -76,18 +65,9 @@ impl<C: Clock> Reclaimer<C> {
 
     /// One more look for the sake of what weighs: is it a batch of them?
     #[inline(always)]
-    fn counts_a_look(&self) -> bool {
+    pub(super) fn counts_a_look(&self) -> bool {
         let looks = self.looks.get() + 1;
         self.looks.set(if looks < BATCH { looks } else { 0 });
         looks >= BATCH
-    }
-
-    /// In place of [`tidy`](Self::tidy), where no destructor may run: leaves to others what weighs.
-    #[cold]
-    pub fn set_aside(&self) {
-        if !self.collecting.get() {
-            self.leave_weighty();
-            self.aim();
-        }
     }
 }

@@ -4,6 +4,7 @@
 
 use super::Context;
 use crate::local::process::{Holder, native};
+use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{thread_local, unwinding};
 use std::mem::ManuallyDrop;
@@ -42,7 +43,7 @@ impl Kept {
         if early {
             self.domain.give_back(slot);
         }
-        self.context.reclaimer.leave();
+        self.context.reclaimer.hand_over();
         // SAFETY: by `drop`, once, and not used again.
         unsafe { ManuallyDrop::drop(&mut self.context) };
         // Given back last: until then the slot is the reclaimer's own.

@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::domain::Domain;
+use contempo_alloc::reclaim::interface::Reclaim;
 use std::cell::Cell;
 
 thread_local! {
@@ -34,7 +35,7 @@ pub(super) fn release() {
     if !context.is_in_use() {
         // Destructors that run here find the context, and so do transactions in them: however long
         // the list that they take apart, it is one loop in `collect`.
-        context.reclaimer.leave();
+        context.reclaimer.hand_over();
     }
     CURRENT.set(std::ptr::null());
     if context.is_in_use() {

@@ -1,0 +1,93 @@
+//! What a session asks of its thread's reclaimer, whichever that is.
+
+/// One thread's side of reclamation, as its sessions see it.
+///
+/// # Contract
+/// A *session* is what lies between [`enter`](Self::enter) and [`exit`](Self::exit); its *bound* is what `enter` has
+/// returned.
+///
+/// 1. **What a session can reach stays.** No thread frees a block that was retired above the bound of a session while
+///    that runs. So a session that keeps to the rules for reading (`docs/protocol.md`) never meets a block that was
+///    freed.
+/// 2. **What was retired goes, once.** A block is freed by a collection of some thread, after all sessions have ended
+///    that could reach it. A thread that is idle does not hold it back for ever.
+/// 3. **Where destructors run.** In [`tidy`](Self::tidy), [`collect`](Self::collect),
+///    [`collect_thoroughly`](Self::collect_thoroughly), [`hand_over`](Self::hand_over) and
+///    [`destroy`](Self::destroy), which are called outside of sessions; in none but the last while a panic is under
+///    way. They may have sessions of their own, retire, and call any of these again.
+/// 4. **Cost.** `enter`, `exit`, `retire` and `is_due` take constant time: no lock, no system call, and no clock of the
+///    machine. (What is rare is paid by the thread that collects.)
+///
+/// What makes 1 true is Lemma C in `docs/proofs.md`, where blocks wait for their contemporaries; with `epochs`, that a
+/// session pins an epoch.
+pub trait Reclaim {
+    /// What a block is named by when it is retired.
+    type Block;
+
+    /// Begins a session: returns the newest stamp that it may read. Until [`exit`](Self::exit), nothing that was
+    /// replaced above that stamp is freed.
+    fn enter(&self) -> u64;
+
+    /// Begins a session without looking at the clock, if that can be: its bound is the stamp that this thread has
+    /// drawn last, or a newer one. Until [`exit`](Self::exit), nothing that was replaced above that stamp is freed.
+    fn enter_recent(&self) -> u64;
+
+    /// This thread has drawn `stamp`.
+    fn has_drawn(&self, stamp: u64);
+
+    /// Ends the session.
+    fn exit(&self);
+
+    /// Retires a block that was replaced by the commit at `stamp`. (The caller counts these, once per commit.)
+    ///
+    /// # Safety
+    /// No session whose bound is `stamp` or more can reach the block, and it is retired once.
+    unsafe fn retire(&self, stamp: u64, block: Self::Block);
+
+    /// As [`retire`](Self::retire), for a commit that has replaced one version.
+    ///
+    /// # Safety
+    /// As for [`retire`](Self::retire).
+    #[inline(always)]
+    unsafe fn retire_one(&self, stamp: u64, block: Self::Block) {
+        // SAFETY: no session whose bound is `stamp` or more can reach the block, and it is retired once (`# Safety`).
+        unsafe { self.retire(stamp, block) };
+    }
+
+    /// Retires a block that has just been made unreachable by other means than a commit (a claim that was given back, a
+    /// cell that was dropped), and counts it.
+    ///
+    /// # Safety
+    /// No session that begins from now on can reach the block, and it is retired once.
+    unsafe fn retire_now(&self, block: Self::Block);
+
+    /// Destroys a block at once and takes its memory back. A panic in a destructor ends here: it has been reported by
+    /// the panic hook, and belongs to no session that happens to be the one after which memory is reclaimed. What is in
+    /// the block then leaks.
+    ///
+    /// # Safety
+    /// Only the caller can reach the block.
+    unsafe fn destroy(&self, block: Self::Block);
+
+    /// Is there something to [`tidy`](Self::tidy)? Checked after every session.
+    fn is_due(&self) -> bool;
+
+    /// After a session, if [`is_due`](Self::is_due): frees what can be freed, as far as that pays now. Returns whether
+    /// about a batch of blocks has come together since that was last the case.
+    fn tidy(&self) -> bool;
+
+    /// In place of [`tidy`](Self::tidy), where no destructor may run: other threads see to what is due.
+    fn set_aside(&self);
+
+    /// Frees what can be freed.
+    fn collect(&self);
+
+    /// Frees all that this thread has retired, or others have left, and that no *running* session holds.
+    fn collect_thoroughly(&self);
+
+    /// Holds nothing back until the next session.
+    fn withdraw(&self);
+
+    /// The thread ends, or sleeps for long: frees what it can, leaves the rest to the others, and holds nothing back.
+    fn hand_over(&self);
+}
