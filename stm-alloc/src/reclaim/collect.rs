@@ -97,8 +97,9 @@ pub(super) fn look<R: Retirer>(retirer: &R, asked: Idle) -> bool {
     let now = retirer.clock().now();
     let idle = retirer.idle_for(asked, &candidates);
     let (horizon, idle_blocker) = horizon(retirer, now, idle);
-    // SAFETY: every stamp announced at a moment after a candidate was retired is above the one at which it became
-    // unreachable: its contemporaries have finished (Lemma C).
+    // SAFETY: the look behind `horizon` was made after the candidates were retired (contract, 2). A transaction that can
+    // reach one of them has announced its stamp or an older one, so none can reach those before `horizon`, the oldest
+    // that is announced (Lemma C).
     let mut freed = unsafe { retirer.free_below(horizon, &mut candidates) };
     // What is left may be held by idle threads alone: takes their announcements back, if that pays, and looks again.
     let pays = |left: &R::Candidates| match asked {
@@ -107,8 +108,9 @@ pub(super) fn look<R: Retirer>(retirer: &R, asked: Idle) -> bool {
     };
     if idle_blocker && pays(&candidates) && revoke(retirer, now, idle) {
         let (horizon, _) = self::horizon(retirer, now, idle);
-        // SAFETY: as no announcement that is in force after the candidates were retired lies below `horizon`, their
-        // contemporaries have finished (Lemma C); the announcements that were cleared had no transaction.
+        // SAFETY: this look, too, was made after the candidates were retired, and what it no longer sees was cleared
+        // because no transaction ran under it ("Revocation" in `docs/proofs.md`): none can reach a candidate before
+        // `horizon` (Lemma C).
         freed |= unsafe { retirer.free_below(horizon, &mut candidates) };
     }
     if !freed && retirer.newest() >= now {
@@ -138,4 +140,177 @@ fn revoke<R: Retirer>(retirer: &R, now: u64, idle: Idle) -> bool {
         let (table, slot) = (retirer.table(), retirer.slot());
         announcement::revoke_idle::<R::Clock>(table, slot, now, idle, || retirer.heavy());
     })
+}
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::reclaim::announcement::{MARK, NOTHING};
+    use crate::reclaim::queue::{Batch, Free, Item, Queue, Retired};
+    use contempo_sched::clock::CounterClock;
+    use contempo_sched::descriptor::ThreadDescriptor;
+    use contempo_sched::descriptor::table::DescriptorTable;
+    use contempo_sched::primitives::Ordering;
+    use std::cell::{Cell, RefCell};
+
+    const RENEWAL: u64 = CounterClock::RENEWAL;
+
+    /// The least that a world must bring. A block is its number.
+    #[derive(Default)]
+    struct World<const FREEING_RETIRES: bool> {
+        clock: CounterClock,
+        table: DescriptorTable,
+        queue: Queue<u64>,
+        freed: RefCell<Vec<u64>>,
+        /// A block is retired when a block is freed, at this stamp.
+        next: Cell<Option<u64>>,
+        pays: Cell<bool>,
+        another_revokes: Cell<bool>,
+        barriers: Cell<u32>,
+    }
+
+    impl Item for u64 {
+        const ONE_EACH: bool = true;
+
+        fn units(self) -> usize {
+            1
+        }
+    }
+
+    impl<const FREEING_RETIRES: bool> Free<u64> for World<FREEING_RETIRES> {
+        unsafe fn free(&self, block: u64) {
+            self.freed.borrow_mut().push(block);
+            if let Some(stamp) = self.next.take() {
+                self.queue.push(Retired { stamp, block: 100 + block });
+            }
+        }
+    }
+
+    impl<const FREEING_RETIRES: bool> Retirer for World<FREEING_RETIRES> {
+        type Clock = CounterClock;
+        type Table = DescriptorTable;
+        type Candidates = Batch;
+        const FREEING_RETIRES: bool = FREEING_RETIRES;
+
+        fn clock(&self) -> &CounterClock {
+            &self.clock
+        }
+
+        fn table(&self) -> &DescriptorTable {
+            &self.table
+        }
+
+        fn slot(&self) -> u32 {
+            0
+        }
+
+        fn candidates(&self) -> Batch {
+            self.queue.batch()
+        }
+
+        fn are_left(&self, candidates: &Batch) -> bool {
+            !candidates.is_empty()
+        }
+
+        fn newest(&self) -> u64 {
+            self.queue.newest()
+        }
+
+        unsafe fn free_below(&self, horizon: u64, candidates: &mut Batch) -> bool {
+            // SAFETY: numbers are all that there is.
+            unsafe { self.queue.free_below(horizon, candidates, self) > 0 }
+        }
+
+        fn pays_a_barrier(&self, _: u64, _: &Batch) -> bool {
+            self.pays.get()
+        }
+
+        fn alone(&self, revoke: impl FnOnce()) -> bool {
+            let alone = !self.another_revokes.get();
+            if alone {
+                revoke();
+            }
+            alone
+        }
+
+        fn heavy(&self) -> bool {
+            self.barriers.set(self.barriers.get() + 1);
+            true
+        }
+    }
+
+    impl<const FREEING_RETIRES: bool> World<FREEING_RETIRES> {
+        /// Another thread has announced `stamp`, and is idle; and blocks were retired at these stamps.
+        fn new(stamp: u64, retired: &[u64]) -> (Self, u64) {
+            let world = Self::default();
+            let now = world.clock.draw(1000 * RENEWAL);
+            (0..2).for_each(|_| drop(world.table.take().unwrap()));
+            world.other().announced.store(stamp, Ordering::Relaxed);
+            retired.iter().for_each(|&stamp| world.queue.push(Retired { stamp, block: stamp }));
+            (world, now)
+        }
+
+        fn other(&self) -> &ThreadDescriptor {
+            self.table.get(1)
+        }
+
+        /// What was freed by a collection, and how many barriers it has paid.
+        fn collect(&self, asked: Idle) -> (Vec<u64>, u32) {
+            collect(self, asked);
+            (self.freed.take(), self.barriers.take())
+        }
+    }
+
+    #[test]
+    fn a_barrier_is_paid_for_idle_threads_if_that_pays() {
+        let (world, now) = World::<false>::new(50, &[49, 50, 51]);
+        assert_eq!(world.collect(Idle::Overdue), (vec![49], 0));
+        world.pays.set(true);
+        world.other().active.store(true, Ordering::Relaxed);
+        assert_eq!(world.collect(Idle::Overdue), (vec![], 0), "it runs");
+        world.other().active.store(false, Ordering::Relaxed);
+        world.another_revokes.set(true);
+        assert_eq!(world.collect(Idle::Overdue), (vec![], 0));
+        assert_eq!(world.other().announced.load(Ordering::Relaxed) & MARK, 0);
+        world.another_revokes.set(false);
+        assert_eq!(world.collect(Idle::Overdue), (vec![50, 51], 1));
+        assert_eq!(world.other().announced.load(Ordering::Relaxed), NOTHING);
+        // All that can be freed: also for a thread that was here lately, but not if there is nothing.
+        world.pays.set(false);
+        world.other().announced.store(now - 1, Ordering::Relaxed);
+        assert_eq!(world.collect(Idle::Inactive), (vec![], 0));
+        world.queue.push(Retired { stamp: now - 1, block: 7 });
+        assert_eq!(world.collect(Idle::Overdue), (vec![], 0));
+        assert_eq!(world.collect(Idle::Inactive), (vec![7], 1));
+    }
+
+    #[test]
+    fn what_freeing_retires_is_of_the_next_look() {
+        let (world, _) = World::<true>::new(50, &[1, 2]);
+        world.next.set(Some(3));
+        assert_eq!(world.collect(Idle::Overdue), (vec![1, 2, 101], 0));
+        // Where nothing is retired when something is freed, one look is enough; but for all that can be freed.
+        let (world, _) = World::<false>::new(50, &[1, 2]);
+        world.next.set(Some(3));
+        assert_eq!((world.collect(Idle::Overdue), world.queue.len()), ((vec![1, 2], 0), 1));
+        world.next.set(Some(4));
+        assert_eq!((world.collect(Idle::Inactive), world.queue.len()), ((vec![101, 201], 0), 0));
+    }
+
+    #[test]
+    fn time_passes_if_nothing_is_freed_and_none_commits() {
+        let (world, now) = World::<false>::new(50, &[]);
+        world.collect(Idle::Overdue);
+        assert_eq!(world.clock.now(), now, "nothing waits");
+        world.queue.push(Retired { stamp: now - 1, block: 1 });
+        world.collect(Idle::Overdue);
+        assert_eq!(world.clock.now(), now, "one has committed since");
+        world.queue.push(Retired { stamp: now, block: 2 });
+        world.collect(Idle::Overdue);
+        assert_eq!(world.clock.now(), now + RENEWAL);
+        world.other().announced.store(now, Ordering::Relaxed);
+        world.queue.push(Retired { stamp: now + RENEWAL, block: 3 });
+        assert_eq!(world.collect(Idle::Overdue).0, [1]);
+        assert_eq!(world.clock.now(), now + RENEWAL, "something was freed");
+    }
 }

@@ -15,7 +15,7 @@
 //! - *Generations go on.* Blocks of the new class begin at a generation above all that the superblock has ever
 //!   had. So a handle of old is stale at each place where a block begins; where none begins, it is stale by that.
 //!
-//! [`retire_now`]: crate::reclaim::reclaimer::Reclaimer::retire_now
+//! [`retire_now`]: crate::reclaim::interface::Reclaim::retire_now
 
 use crate::region::epoch::OwnershipEpoch;
 use crate::region::handle::{Kind, Meta, MetaWord};

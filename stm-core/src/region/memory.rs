@@ -280,7 +280,7 @@ impl Memory {
     /// store, and not a swap that would wait for the version's cache line.
     ///
     /// # Safety
-    /// As `contempo_alloc::reclaim::reclaimer::Reclaimer::retire`; the block lies in this region. It is not the first
+    /// As `contempo_alloc::reclaim::interface::Reclaim::retire`; the block lies in this region. It is not the first
     /// version of a cell: see [`retire_first`](Self::retire_first).
     #[inline]
     pub unsafe fn retire(&self, domain: &RegionDomain, stamp: u64, at: *mut u8) {
@@ -352,7 +352,7 @@ impl Memory {
     /// itself, and finds it not retired, is a contemporary of its retirement, so that cell and head stay until it ends.
     ///
     /// # Safety
-    /// As `contempo_alloc::reclaim::reclaimer::Reclaimer::retire_now`; the block lies in this region.
+    /// As `contempo_alloc::reclaim::interface::Reclaim::retire_now`; the block lies in this region.
     pub unsafe fn retire_now(&self, domain: &RegionDomain, at: *mut u8) {
         // SAFETY: the caller promises a block of this region that no transaction beginning from now on can reach;
         // nothing that is retired already is taken over, so no lock and no ended epoch is needed.

@@ -4,7 +4,7 @@
 use super::session::CONSIDERATE;
 use super::*;
 use crate::heap::Shape;
-use crate::reclaim::announcement::{Idle, NOTHING};
+use crate::reclaim::announcement::{self, Idle, NOTHING};
 use crate::reclaim::collect::{REVOKE_AT, look};
 use crate::reclaim::interface::Reclaim;
 use crate::reclaim::queue::Batch;
