@@ -15,7 +15,7 @@ fi
 files=("$@")
 [ $# -gt 0 ] || files=(stm-core/src/protocol/{read,commit,claim}.rs stm-core/src/local/{turns,access_set}.rs
   stm-sched/src/contention/{turns,lock_queue}.rs stm-sched/src/words/{version_tag,state,lock,turn}.rs
-  stm-alloc/src/reclaim/{announcement,contemporaries}.rs)
+  stm-alloc/src/reclaim/{announcement,contemporaries,collect,queue}.rs)
 work=${CARGO_TARGET_DIR:-$PWD/target}/mutants
 tree=$work/tree
 mkdir -p "$work"
