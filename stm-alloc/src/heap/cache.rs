@@ -10,6 +10,7 @@
 //! from the global allocator; under the checkers freed blocks are kept until the heap is dropped,
 //! so that a use after free meets a dead block and not a new one.
 
+use crate::heap::memory::Memory;
 use crate::heap::slab::{Free, FreeSlabs, HEADER, Magazine, SLAB, Slab};
 use std::alloc::{Layout, alloc, handle_alloc_error};
 use std::cell::{Cell, UnsafeCell};
@@ -330,6 +331,25 @@ impl BlockCache {
 fn allocate_directly(layout: Layout) -> NonNull<u8> {
     // SAFETY: the layout is not empty: `Shape::new` asserts that, and no block is allocated with `NOT_OURS`.
     NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+impl Memory for BlockCache {
+    type Shape = Shape;
+    type Fresh = NonNull<u8>;
+    type Used = (NonNull<u8>, Shape);
+    type Full = std::convert::Infallible;
+
+    #[inline(always)]
+    fn take(&self, shape: Shape) -> Result<NonNull<u8>, Self::Full> {
+        Ok(self.allocate(shape))
+    }
+
+    #[inline(always)]
+    unsafe fn give_back(&self, (block, shape): (NonNull<u8>, Shape)) -> bool {
+        // SAFETY: taken from a cache of the same heap, with this shape, and not accessed again (`# Safety`).
+        unsafe { self.release(block, shape) };
+        true
+    }
 }
 
 impl Drop for BlockCache {

@@ -15,6 +15,7 @@
 //! A slot that has more superblocks than it has use for gives those up that have nothing free; one that is empty goes
 //! back to the common pool, and may be given another class (`superblock`).
 
+use crate::heap::memory::Memory;
 use crate::region::epoch::OwnershipEpoch;
 use crate::region::error::NoBlock;
 use crate::region::handle::{self, Handle, Kind, MetaWord};
@@ -472,6 +473,26 @@ impl SlotHeap {
                 superblock.give_up(epoch);
             }
         }
+    }
+}
+
+impl Memory for SlotHeap {
+    /// So many bytes.
+    type Shape = usize;
+    type Fresh = FreshBlock;
+    /// Where it begins.
+    type Used = *mut u8;
+    type Full = NoBlock;
+
+    #[inline]
+    fn take(&self, size: usize) -> Result<FreshBlock, NoBlock> {
+        SlotHeap::take(self, size)
+    }
+
+    #[inline]
+    unsafe fn give_back(&self, block: *mut u8) -> bool {
+        // SAFETY: a block of this region that no thread can reach any more (`# Safety`).
+        unsafe { self.free(block) }
     }
 }
 
