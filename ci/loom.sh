@@ -16,6 +16,7 @@ log=/dev/null
   run contempo-sched loom_ticket_queue
   run contempo-sched loom_signal
   run contempo-sched loom_watch
+  run contempo-sched loom_watch_tasks
   run contempo-alloc loom
   run contempo-alloc loom_slabs
   run contempo-alloc loom_superblocks --features region

@@ -10,12 +10,19 @@ use contempo_verify::canary::Cage;
 use contempo_verify::judge::Tally;
 use contempo_verify::plan::{Plan, Shape};
 use contempo_verify::settle::wait_until;
+use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Wake, Waker};
 
 #[path = "../stm-core/tests/planted/mod.rs"]
 mod planted;
+#[path = "../stm-core/tests/tasks/mod.rs"]
+mod tasks;
 use planted::{execution, succeeds_unless};
+use tasks::atomically_as_task;
 
 /// So many random plans, from a seed that is always the same.
 fn plans(threads: usize, cells: &[usize], units: usize, rounds: u64) -> Tally {
@@ -114,6 +121,59 @@ fn a_waiter_holds_nothing() {
                 flag.store(true);
             });
             assert_eq!(cell.load(), 100);
+        }
+    });
+}
+
+/// A task that takes one from the cell, once it can.
+fn taker(cell: &TVar<u64>) -> Pin<Box<dyn Future<Output = ()>>> {
+    let cell = cell.clone();
+    Box::pin(atomically_as_task(move |tx| {
+        execution();
+        let left = *tx.read(&cell)?;
+        tx.check(left > 0)?;
+        tx.write(&cell, left - 1)
+    }))
+}
+
+#[test]
+fn a_task_goes_on_where_it_sees_the_change() {
+    let faults = [Fault::ResumedAtARecentBound];
+    succeeds_unless("a_task_goes_on_where_it_sees_the_change", &faults, || {
+        for _ in 0..20 {
+            let (cell, own) = (TVar::new(0), TVar::new(0));
+            let (mut task, mut cx) = (taker(&cell), Context::from_waker(Waker::noop()));
+            assert!(task.as_mut().poll(&mut cx).is_pending());
+            own.store(1);
+            std::thread::scope(|scope| scope.spawn(|| cell.store(1)).join().unwrap());
+            let before = statistics();
+            assert!(task.as_mut().poll(&mut cx).is_ready());
+            assert_eq!(statistics().since(&before).retries, 0, "it has not seen the change");
+        }
+    });
+}
+
+#[test]
+fn wakers_run_outside_of_transactions() {
+    struct Busy(TVar<u64>);
+    impl Wake for Busy {
+        fn wake(self: Arc<Self>) {
+            self.0.update(|n| n + 1);
+        }
+    }
+    let faults = [Fault::WokenInsideTheTransaction];
+    succeeds_unless("wakers_run_outside_of_transactions", &faults, || {
+        for n in 0..20 {
+            let (cell, log) = (TVar::new(0), TVar::new(0));
+            let waker = Waker::from(Arc::new(Busy(log.clone())));
+            let mut task = taker(&cell);
+            assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            if n % 2 == 0 {
+                cell.store(1);
+            } else {
+                atomically(|tx| tx.write(&cell, 1));
+            }
+            assert_eq!(log.load(), 1);
         }
     });
 }

@@ -48,6 +48,7 @@ pub use session::error::{Abort, Exhausted, Interrupt, StmResult, TryError};
 /// Attempts that are driven step by step, for interpreters and foreign languages.
 #[doc(hidden)]
 pub mod explicit {
+    pub use crate::local::detached::Detached;
     pub use crate::local::explicit::{Again, Attempt, begin};
     pub use crate::session::attempts::Ended;
     pub use crate::session::bounds::Limits;

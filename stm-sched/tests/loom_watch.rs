@@ -4,126 +4,21 @@
 //! Some of the sleepers lie down before the threads start, so that few preemptions are needed to get
 //! to what is of interest. No time passes here: a timer's time is up at once, and a deadline may
 //! come before any step of another thread. While a token is out there is no timer; so a token that is
-//! lost shows as a deadlock.
+//! lost shows as a deadlock. Of tasks: `loom_watch_tasks`.
 #![cfg(contempo_loom)]
 
-use contempo_sched::descriptor::table::DescriptorTable;
+use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::Fault;
-use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering, fence};
-use contempo_sched::wait::watch::{Change, Outcome, Place, Sleeper, WakeToken, WatchList, Woke};
-use loom::sync::Arc;
+use contempo_sched::wait::watch::Outcome;
 use loom::thread;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 #[path = "../../stm-core/tests/planted/mod.rs"]
 mod planted;
+mod watched;
 use planted::holds_unless;
-
-const CELL: usize = 0x1000;
-
-/// A cell whose value is the stamp of its newest version.
-struct World {
-    table: DescriptorTable,
-    watches: WatchList,
-    value: AtomicU64,
-    watched: AtomicBool,
-    /// Wake-ups by wake timers. (No matter of the model: not one of loom's.)
-    paced: std::sync::atomic::AtomicU64,
-}
-
-impl World {
-    /// With descriptors for this many threads.
-    fn new(threads: u32) -> Arc<Self> {
-        let world = World {
-            table: DescriptorTable::new(),
-            watches: WatchList::new(),
-            value: AtomicU64::new(0),
-            watched: AtomicBool::new(false),
-            paced: std::sync::atomic::AtomicU64::new(0),
-        };
-        for slot in 0..threads {
-            assert_eq!(world.table.take().unwrap().0, slot);
-        }
-        Arc::new(world)
-    }
-
-    /// Changes the cell from `before` to the next value.
-    fn change(&self, by: u32, before: u64, woken: bool) {
-        // SeqCst, as the decision of a commit; partner: `enlist`.
-        self.value
-            .compare_exchange(before, before + 1, Ordering::SeqCst, Ordering::SeqCst)
-            .expect("one at a time changes the cell");
-        fence(Ordering::SeqCst);
-        if self.watched.load(Ordering::SeqCst) {
-            let change = Change { stamp: before + 1, by, woken };
-            // SeqCst, as in `enlist`.
-            let unmark = || self.watched.store(false, Ordering::SeqCst);
-            self.watches.changed(CELL, change, &self.table, unmark);
-        }
-    }
-
-    /// Enlists for the cell after having seen `seen`.
-    fn enlist(&self, slot: u32, seen: u64) -> Place {
-        // SeqCst: mark, then look; partner: `change`.
-        let mark = || self.watched.store(true, Ordering::SeqCst);
-        let sleeper = Sleeper { slot, seen, since: 1 + u64::from(slot) };
-        self.watches.enlist(CELL, sleeper, mark)
-    }
-
-    /// Lies down before anything has happened.
-    fn lie_down(&self, slot: u32) -> Place {
-        let place = self.enlist(slot, 0);
-        assert!(self.watches.lie_down(&[place]));
-        place
-    }
-
-    /// Sleeps until the value meets `condition`, from now on if it has lain down in `place`. Returns the
-    /// value, and what is to be passed on. None if `until` is over before that.
-    fn wait(
-        &self,
-        slot: u32,
-        place: impl Into<Option<Place>>,
-        condition: impl Fn(u64) -> bool,
-        until: Option<Instant>,
-    ) -> (Option<u64>, Vec<WakeToken>) {
-        let parker = &self.table.get(slot).parker;
-        let (mut tokens, mut place, mut woken) = (Vec::new(), place.into(), true);
-        loop {
-            if let Some(place) = place {
-                let report = |woke: Woke| {
-                    self.paced.fetch_add(woke.paced, Relaxed);
-                };
-                woken = self.watches.sleep(&[place], parker, until, &self.table, report);
-                self.watches.leave(&[place], &self.table, &mut tokens);
-            }
-            place = loop {
-                let seen = self.value.load(Ordering::Acquire);
-                if condition(seen) {
-                    return (Some(seen), tokens);
-                }
-                if !woken {
-                    return (None, tokens);
-                }
-                let place = self.enlist(slot, seen);
-                fence(Ordering::SeqCst);
-                let unchanged = self.value.load(Ordering::SeqCst) == seen;
-                parker.reset();
-                if unchanged && self.watches.lie_down(&[place]) {
-                    self.pass(slot, &mut tokens, Outcome::Blocked(seen));
-                    break Some(place);
-                }
-                self.watches.leave(&[place], &self.table, &mut tokens);
-            };
-        }
-    }
-
-    fn pass(&self, slot: u32, tokens: &mut Vec<WakeToken>, outcome: Outcome) {
-        for token in tokens.drain(..) {
-            self.watches.pass(slot, token, outcome, &self.table);
-        }
-    }
-}
+use watched::World;
 
 #[test]
 fn what_a_woken_thread_cannot_use_is_passed_on() {
@@ -139,7 +34,7 @@ fn what_a_woken_thread_cannot_use_is_passed_on() {
             thread::spawn(move || {
                 let (value, mut tokens) = world.wait(me, place, |value| value >= wanted, None);
                 assert!(value.unwrap() >= wanted);
-                world.pass(me, &mut tokens, Outcome::WentOn);
+                world.pass(&mut tokens, Outcome::WentOn(me));
             })
         });
         world.change(2, 0, false);
@@ -160,7 +55,7 @@ fn who_can_go_on_and_changes_nothing_wakes_others() {
             thread::spawn(move || {
                 let (value, mut tokens) = world.wait(me, place, |value| value == 1, None);
                 assert_eq!(value, Some(1));
-                world.pass(me, &mut tokens, Outcome::WentOn);
+                world.pass(&mut tokens, Outcome::WentOn(me));
             })
         });
         world.change(2, 0, false);
@@ -183,13 +78,13 @@ fn who_gives_up_passes_on() {
             let now = Some(Instant::now());
             let (value, mut tokens) = theirs.wait(0, hasty, |value| value == 2, now);
             assert_eq!(value, None);
-            theirs.pass(0, &mut tokens, Outcome::Left);
+            theirs.pass(&mut tokens, Outcome::Left);
         });
         let theirs = world.clone();
         let patient = thread::spawn(move || {
             let (value, mut tokens) = theirs.wait(1, patient, |value| value == 1, None);
             assert_eq!(value, Some(1));
-            theirs.pass(1, &mut tokens, Outcome::WentOn);
+            theirs.pass(&mut tokens, Outcome::WentOn(1));
         });
         world.change(2, 0, false);
         hasty.join().unwrap();
@@ -208,7 +103,7 @@ fn who_leaves_without_a_commit_wakes_others() {
             thread::spawn(move || {
                 let (value, mut tokens) = world.wait(me, place, |value| value == 1, None);
                 assert_eq!(value, Some(1));
-                world.pass(me, &mut tokens, Outcome::Left);
+                world.pass(&mut tokens, Outcome::Left);
             })
         });
         world.change(3, 0, false);
@@ -230,14 +125,14 @@ fn what_a_woken_thread_leaves_behind_is_looked_at() {
         let first = thread::spawn(move || {
             let (value, mut tokens) = theirs.wait(0, first, |value| value == 1, None);
             theirs.change(0, value.unwrap(), !tokens.is_empty());
-            theirs.pass(0, &mut tokens, Outcome::WentOn);
+            theirs.pass(&mut tokens, Outcome::WentOn(0));
         });
         let others = [(1, second), (2, third)].map(|(me, place)| {
             let theirs = world.clone();
             thread::spawn(move || {
                 let (value, mut tokens) = theirs.wait(me, place, |value| value == 2, None);
                 assert_eq!(value, Some(2));
-                theirs.pass(me, &mut tokens, Outcome::WentOn);
+                theirs.pass(&mut tokens, Outcome::WentOn(me));
             })
         });
         world.change(3, 0, false);
@@ -259,14 +154,14 @@ fn a_wake_timer_that_goes_has_a_successor() {
         let patient = thread::spawn(move || {
             let (value, mut tokens) = theirs.wait(0, patient, |value| value == 1, None);
             assert_eq!(value, Some(1));
-            theirs.pass(0, &mut tokens, Outcome::WentOn);
+            theirs.pass(&mut tokens, Outcome::WentOn(0));
         });
         let theirs = world.clone();
         let hasty = thread::spawn(move || {
             let now = Some(Instant::now());
             let (value, mut tokens) = theirs.wait(1, hasty, |value| value == 2, now);
             assert_eq!(value, None);
-            theirs.pass(1, &mut tokens, Outcome::Left);
+            theirs.pass(&mut tokens, Outcome::Left);
         });
         // As if by a woken thread: nobody is woken at once.
         world.change(2, 0, true);
@@ -288,7 +183,7 @@ fn a_mark_stays_while_anything_sleeps() {
         let waiter = thread::spawn(move || {
             let (value, mut tokens) = theirs.wait(0, None, |value| value == 2, None);
             assert_eq!(value, Some(2));
-            theirs.pass(0, &mut tokens, Outcome::WentOn);
+            theirs.pass(&mut tokens, Outcome::WentOn(0));
         });
         world.change(1, 0, false);
         world.change(1, 1, false);

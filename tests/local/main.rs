@@ -12,6 +12,8 @@ mod bounds;
 mod cells;
 mod collect;
 mod declared;
+#[path = "../../stm-core/tests/tasks/mod.rs"]
+mod driven;
 mod drops;
 mod explicit;
 mod garbage;
@@ -25,6 +27,7 @@ mod starvation;
 mod statistics;
 #[path = "../support/mod.rs"]
 mod support;
+mod tasks;
 mod transactions;
 mod waking;
 

@@ -75,9 +75,8 @@ pub(crate) struct Context {
     pub(crate) tokens: RefCell<WakeTokens>,
     /// How long it waits in `retry`.
     pub(crate) timeouts: Timeouts,
-    /// Private blocks to be freed once the logs are empty.
+    /// Private blocks to be freed once the logs are empty: `left_over` of the descriptor says whether there are any.
     discarded: RefCell<Vec<Block>>,
-    has_discarded: Cell<bool>,
     /// Has a destructor that ran in the middle of an attempt used cells?
     pub(super) has_been_apart: Cell<bool>,
 }
@@ -104,12 +103,12 @@ impl Inside {
     }
 }
 
-/// What of a transaction lasts longer than an attempt.
+/// What of a transaction lasts longer than an attempt. Names no thread: another may go on with it.
 pub(crate) struct Suspended {
     updating: bool,
     history: History,
     waiting_since: Option<Instant>,
-    /// Passed on when dropped.
+    /// Passed on when dropped, which is not to be done inside a transaction.
     pub(crate) tokens: WakeTokens,
 }
 
@@ -145,10 +144,9 @@ impl Context {
             domain,
             slot,
             serial: Cell::new(serial),
-            tokens: RefCell::new(WakeTokens::none(domain, descriptor, slot)),
+            tokens: RefCell::new(WakeTokens::none(domain)),
             timeouts: Timeouts::new(),
             discarded: RefCell::new(Vec::new()),
-            has_discarded: Cell::new(false),
             has_been_apart: Cell::new(false),
         };
         // Nor may its bad luck become ours.
@@ -242,15 +240,22 @@ impl Context {
         unsafe { &mut *self.writes.get() }
     }
 
+    /// # Panics
+    /// If this thread is inside a transaction or snapshot.
+    #[inline(always)]
+    pub(crate) fn must_be_outside(&self) {
+        if self.inside.get() != Inside::NOTHING {
+            nested();
+        }
+    }
+
     /// Enters a transaction or snapshot.
     ///
     /// # Panics
     /// If this thread is inside one already.
     #[inline(always)]
     pub(crate) fn begin_session(&self) {
-        if self.inside.get() != Inside::NOTHING {
-            nested();
-        }
+        self.must_be_outside();
         self.inside.set(Inside::TRANSACTION);
     }
 
@@ -362,7 +367,7 @@ impl Context {
     /// Keeps a private block until the session ends.
     pub(crate) fn discard(&self, block: Block) {
         self.discarded.borrow_mut().push(block);
-        self.has_discarded.set(true);
+        self.descriptor.left_over.note();
     }
 
     /// Leaves the transaction or snapshot. Destructors may run, and transactions in them.
@@ -373,8 +378,8 @@ impl Context {
         if self.reclaimer.is_due() {
             self.tidy_up();
         }
-        if self.has_discarded.get() {
-            self.free_discarded();
+        if self.descriptor.left_over.is_any() {
+            self.do_what_is_left();
         }
     }
 
@@ -395,13 +400,15 @@ impl Context {
         }
     }
 
+    /// Wakes tasks, and frees what was discarded. Code of users runs, and transactions in it.
     #[cold]
     #[inline(never)]
-    fn free_discarded(&self) {
+    fn do_what_is_left(&self) {
         if unwinding() {
-            return; // No destructor runs while the thread unwinds.
+            return; // Nothing of a user's runs while the thread unwinds.
         }
-        self.has_discarded.set(false);
+        let tasks = self.descriptor.left_over.take();
+        self.outside(|| tasks.wake());
         // One at a time, none borrowed: a destructor may come back here.
         self.outside(|| {
             while let Some(block) = { self.discarded.borrow_mut().pop() } {
@@ -418,7 +425,7 @@ impl Context {
             updating: self.updating.take(),
             history: self.suspend_turns(),
             waiting_since: self.timeouts.suspend(),
-            tokens: self.tokens.borrow_mut().take(),
+            tokens: self.tokens.borrow_mut().take(self.descriptor),
         }
     }
 
@@ -427,7 +434,7 @@ impl Context {
         self.updating.set(suspended.updating);
         self.resume_turns(suspended.history);
         self.timeouts.go_on(suspended.waiting_since);
-        self.tokens.borrow_mut().put(suspended.tokens);
+        self.tokens.borrow_mut().put(suspended.tokens, self.descriptor);
     }
 
     /// Interrupts the attempt: from now on every operation of it fails.

@@ -10,11 +10,17 @@ use contempo_sched::contention::report::{ContentionReport, Names};
 use contempo_sched::contention::settings::Knobs;
 use contempo_sched::contention::yielding::Turnover;
 use contempo_sched::descriptor::Descriptor;
-use contempo_sched::descriptor::statistics::Statistics;
+use contempo_sched::descriptor::statistics::{Statistics, ThreadCounters};
 use contempo_sched::descriptor::table::DescriptorTable;
-use contempo_sched::primitives::checked::Steps;
+use contempo_sched::primitives::checked::{Steps, instant};
+use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::waiter::Tasks;
 use contempo_sched::primitives::{AtomicPtr, Ordering};
-use contempo_sched::wait::watch::{Change, WatchList, Woke};
+use contempo_sched::wait::alarms::Alarms;
+use contempo_sched::wait::watch::{Change, Keeper, WatchList, Woke};
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::Duration;
 
 /// The clock of this process: the feature `clock-tsc` chooses. (Regions have the counter, whatever is chosen.)
 #[cfg(not(all(
@@ -42,6 +48,9 @@ pub struct Native {
     turnover: Turnover,
     memory: ReclaimDomain,
     steps: Steps,
+    alarms: Alarms,
+    /// Of transactions that wait while no thread runs them. Any thread counts here, with `add_shared`.
+    detached: ThreadCounters,
 }
 
 impl Native {
@@ -58,6 +67,8 @@ impl Native {
                 turnover: Turnover::new(),
                 memory: ReclaimDomain::new(),
                 steps: Steps::new(),
+                alarms: Alarms::new(),
+                detached: ThreadCounters::new(),
             }
         }
     }
@@ -78,7 +89,7 @@ impl Native {
         &self.turnover
     }
 
-    /// Which threads sleep until which cell changes.
+    /// Which transactions sleep until which cell changes.
     pub fn watches(&self) -> &WatchList {
         &self.watches
     }
@@ -105,7 +116,19 @@ impl Native {
 
     /// What the domain's transactions have done so far.
     pub fn statistics(&self) -> Statistics {
-        self.table.statistics()
+        let mut statistics = self.table.statistics();
+        self.detached.add_to(&mut statistics);
+        statistics
+    }
+
+    /// What keeps time for tasks.
+    pub(crate) fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    /// What has happened to transactions while no thread ran them. To be counted with `add_shared`.
+    pub(crate) fn detached(&self) -> &ThreadCounters {
+        &self.detached
     }
 }
 
@@ -190,6 +213,28 @@ impl Domain for Native {
     }
 }
 
+/// Keeps time for tasks that wait in a domain.
+pub(crate) struct TaskKeeper(pub(crate) &'static Native);
+
+/// A cell of which some waiters are to be woken when its alarm comes.
+struct Pace {
+    domain: &'static Native,
+    key: usize,
+}
+
+impl Keeper for TaskKeeper {
+    fn pace_in(&self, time: Duration, key: usize) -> bool {
+        let waker = Waker::from(Arc::new(Pace { domain: self.0, key }));
+        self.0.alarms.set(instant() + time, waker).is_some()
+    }
+}
+
+impl Wake for Pace {
+    fn wake(self: Arc<Self>) {
+        count_detached(self.domain, self.domain.watches.pace_for_tasks(self.key)).wake();
+    }
+}
+
 /// Tells the watch list that `cell` has changed, by a commit of the thread at `by` at the stamp that it
 /// drew last.
 fn announce_change(domain: &Native, descriptor: &Descriptor, by: u32, cell: &CellHeader<Native>) {
@@ -199,12 +244,29 @@ fn announce_change(domain: &Native, descriptor: &Descriptor, by: u32, cell: &Cel
     let woken = descriptor.woken_for.load(Ordering::Relaxed) == key;
     let change = Change { stamp, by, woken };
     let unmark = || cell.mark_watched(false);
-    count(descriptor, domain.watches().changed(key, change, domain.table(), unmark));
+    let tasks = count(&descriptor.counters, domain.watches().changed(key, change, unmark));
+    // We are inside of the transaction, and wakers are code of users.
+    if planted(Fault::WokenInsideTheTransaction) {
+        tasks.wake();
+    } else {
+        domain.table().get(by).left_over.put(tasks);
+    }
 }
 
-/// Counts what a change, or a thread that left the watch list, has woken.
-pub(crate) fn count(descriptor: &Descriptor, woke: Woke) {
-    descriptor.counters.wakes.add(woke.wakes);
-    descriptor.counters.paced.add(woke.paced);
-    descriptor.counters.nudges.add(woke.nudges);
+/// Counts what a change, or a thread that left the watch list, has woken. The tasks among them are still to be
+/// woken.
+pub(crate) fn count(counters: &ThreadCounters, woke: Woke) -> Tasks {
+    counters.wakes.add(woke.wakes);
+    counters.paced.add(woke.paced);
+    counters.nudges.add(woke.nudges);
+    woke.tasks
+}
+
+/// The same, where no thread runs the transaction.
+pub(crate) fn count_detached(domain: &Native, woke: Woke) -> Tasks {
+    let counters = domain.detached();
+    counters.wakes.add_shared(woke.wakes);
+    counters.paced.add_shared(woke.paced);
+    counters.nudges.add_shared(woke.nudges);
+    woke.tasks
 }

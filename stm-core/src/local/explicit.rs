@@ -9,6 +9,16 @@ use std::convert::Infallible;
 /// This thread's transactions.
 pub struct Here(Local);
 
+impl Here {
+    pub(crate) fn new(context: Local) -> Self {
+        Here(context)
+    }
+
+    pub(crate) fn is_inside(&self) -> bool {
+        self.0.is_running()
+    }
+}
+
 impl World for Here {
     type End = Infallible;
 }

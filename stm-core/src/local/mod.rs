@@ -14,13 +14,15 @@
 //! | `luck` | what a thread remembers about its bad luck and its turns |
 //! | `let_go` | what of an attempt's own versions is freed in its middle |
 //! | `turns` | what a thread does between two attempts, and how it escalates |
-//! | `wait`, `wake_tokens` | blocking `retry`; what a transaction was woken for |
+//! | `wait`, `wake_tokens` | waiting in `retry`, as a thread or a task; what a transaction was woken for |
+//! | [`detached`] | a transaction that waits without a thread |
 
 pub(crate) mod access_set;
 pub mod cell;
 #[cfg(any(contempo_loom, contempo_shuttle))]
 pub mod checked_static;
 pub(crate) mod context;
+pub mod detached;
 pub mod domain;
 pub mod explicit;
 mod fresh;

@@ -3,7 +3,7 @@
 use crate::local::context::{self, Context, Suspended};
 use crate::local::transaction::Transaction;
 use crate::local::turns::Pause;
-use crate::local::wait;
+use crate::local::wait::{self, Enlisted};
 use crate::session::attempts::{self, Attempts, Failed, Retreated};
 use crate::session::bounds::{Bounds, Limits};
 use crate::session::calls::Calls;
@@ -224,9 +224,45 @@ pub(crate) struct Retreat {
 /// What to wait for before the next attempt.
 enum BeforeNext {
     /// A change of what was read.
-    Change { enlisted: wait::Enlisted, wrote: bool },
+    Change { enlisted: Enlisted, wrote: bool },
     /// After a conflict: a pause, or our turn.
     Turn(Pause),
+}
+
+impl Retreat {
+    /// Leaves this thread, to wait without it until `deadline` at most. (After a conflict it first waits for its turn
+    /// here.)
+    pub(crate) fn detach(
+        self,
+        context: &Context,
+        deadline: Option<Instant>,
+    ) -> (Option<Enlisted>, Suspended) {
+        match self.before_next {
+            BeforeNext::Change { mut enlisted, .. } => {
+                enlisted.end_at(deadline);
+                (Some(enlisted), self.suspended)
+            }
+            BeforeNext::Turn(pause) => {
+                Context::go_on(context, self.suspended);
+                context.pause(pause, deadline);
+                context.turns.hot.set(0); // That goes with the transaction.
+                (None, context.suspend())
+            }
+        }
+    }
+}
+
+impl Context {
+    /// Enters the transaction for another attempt.
+    pub(crate) fn enter_again(&self, bounds: Bounds) {
+        // A declared transaction that has lost reserves its cells before its body runs again.
+        if bounds.declared && self.turns.failures() > 0 {
+            self.escalate_declared();
+        } else {
+            self.escalate_if_due();
+        }
+        self.begin_session();
+    }
 }
 
 impl Attempts for Context {
@@ -267,7 +303,7 @@ impl Attempts for Context {
         self.end_attempt(false);
         let due = self.hooks.borrow_mut().take(true);
         self.eventful.set(false);
-        self.suspend().tokens.went_on();
+        self.suspend().tokens.went_on(self.descriptor, self.slot());
         self.end_session();
         due
     }
@@ -279,7 +315,7 @@ impl Attempts for Context {
         self.end_attempt(true);
         let due = self.hooks.borrow_mut().take(false);
         self.eventful.set(false);
-        self.suspend();
+        self.suspend().tokens.left(self.descriptor);
         self.end_session();
         due
     }
@@ -337,13 +373,7 @@ impl Attempts for Context {
             BeforeNext::Change { enlisted, .. } => enlisted.sleep(self, bounds.deadline),
             BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
         }
-        // A declared transaction that has lost reserves its cells before its body runs again.
-        if bounds.declared && self.turns.failures() > 0 {
-            self.escalate_declared();
-        } else {
-            self.escalate_if_due();
-        }
-        self.begin_session();
+        self.enter_again(bounds);
         Ok(())
     }
 

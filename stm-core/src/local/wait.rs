@@ -7,38 +7,43 @@
 //!
 //! A change wakes few, so a woken thread that cannot use it passes it on: it holds a [`WakeToken`].
 
-use crate::domain::Domain;
 use crate::layout::CellHeader;
-use crate::local::context::Context;
-use crate::local::domain::{Native, count};
+use crate::local::context::{Context, with};
+use crate::local::domain::{Native, TaskKeeper, count, count_detached};
 use crate::local::wake_tokens::WakeTokens;
 use crate::protocol::commit::ReadEntry;
 use crate::protocol::read::is_current;
-use contempo_sched::descriptor::Descriptor;
+use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::waiter::{Tasks, Waiter};
 use contempo_sched::primitives::{CHECKED, Ordering, fence};
+use contempo_sched::wait::alarms::Alarm;
 use contempo_sched::wait::watch::{Place, Sleeper, earlier};
+use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
-/// A thread that is about to sleep, enlisted for every cell that its attempt has read. Taken off
-/// the list when dropped.
+/// A transaction that is about to wait, enlisted for every cell that its attempt has read. A thread
+/// [sleeps](Self::sleep); a task is [polled](Self::poll), each time on any thread. Taken off the list when dropped,
+/// which is not to be done inside a transaction: tasks may be woken.
 pub(crate) struct Enlisted {
     domain: &'static Native,
-    descriptor: &'static Descriptor,
-    slot: u32,
     /// The bound of the attempt.
     seen: u64,
     /// A cell had changed by the time that all were marked: do not sleep.
     changed: bool,
     places: Vec<Place>,
     wake_at: Option<Instant>,
+    /// Has it lain down, to be woken by the waker of the last poll?
+    is_asleep: bool,
+    /// That of its time-out.
+    alarm: Option<Alarm>,
 }
 
-/// Enlists the running attempt's thread for every cell that the attempt has read.
+/// Enlists the running attempt's transaction for every cell that the attempt has read.
 pub(crate) fn enlist(context: &Context) -> Enlisted {
     let domain = context.domain;
-    let (slot, seen) = (context.slot(), context.interrupted_bound());
-    let sleeper = Sleeper { slot, seen, since: context.tokens.borrow_mut().since(seen) };
+    let seen = context.interrupted_bound();
+    let sleeper = Sleeper { seen, since: context.tokens.borrow_mut().since(seen) };
     let wake_at = context.timeouts.begin_to_wait();
     let reads = context.reads();
     // Each cell once.
@@ -59,8 +64,7 @@ pub(crate) fn enlist(context: &Context) -> Enlisted {
             // SAFETY: the attempt is still running, so the cells in its log are alive; it has found the version there.
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
-    let descriptor = context.descriptor;
-    Enlisted { domain, descriptor, slot, seen, changed, places, wake_at }
+    Enlisted { domain, seen, changed, places, wake_at, is_asleep: false, alarm: None }
 }
 
 /// Calls `visit` for each cell that was read, once, in the same order in every run if a checker runs us: not
@@ -85,10 +89,15 @@ fn each_once(reads: &mut [ReadEntry<Native>], mut visit: impl FnMut(*const CellH
 }
 
 impl Enlisted {
-    /// Could nothing ever wake this thread?
+    /// Could nothing ever wake this transaction?
     pub(crate) fn is_for_nothing(&self, deadline: Option<Instant>) -> bool {
         let until = earlier(self.wake_at, deadline);
         !self.changed && self.places.is_empty() && until.is_none()
+    }
+
+    /// A poll is not to wait for longer than until `deadline`.
+    pub(crate) fn end_at(&mut self, deadline: Option<Instant>) {
+        self.wake_at = earlier(self.wake_at, deadline);
     }
 
     /// Sleeps until a watched cell changes, or until `deadline`. May wake early.
@@ -97,38 +106,113 @@ impl Enlisted {
             return;
         }
         let until = earlier(self.wake_at, deadline);
+        let descriptor = context.descriptor;
         // A permit may be left from an earlier sleep, or taken by one in a hook since we enlisted.
         // A thread that wakes us from now on finds us lying, and leaves a permit after that.
-        self.descriptor.parker.reset();
-        let mut tokens = WakeTokens::none(self.domain, self.descriptor, self.slot);
-        if self.domain.watches().lie_down(&self.places) {
+        descriptor.parker.reset();
+        let mut tokens = WakeTokens::none(self.domain);
+        let watches = self.domain.watches();
+        if watches.lie_down(&self.places, &Waiter::Thread(&descriptor.parker)) {
             // Not earlier: if a cell has changed, the next attempt may use what we were woken for.
-            context.tokens.borrow_mut().blocked(self.seen);
-            self.descriptor.counters.waits.add(1);
-            let descriptor = self.descriptor;
+            context.tokens.borrow_mut().blocked(self.seen, descriptor);
+            descriptor.counters.waits.add(1);
             context.spinning.spin_until(|| descriptor.parker.has_permit());
-            let (watches, table) = (self.domain.watches(), self.domain.table());
-            let report = |woke| count(descriptor, woke);
-            tokens.woken = watches.sleep(&self.places, &descriptor.parker, until, table, report);
+            let report = |woke| count(&descriptor.counters, woke).wake();
+            tokens.woken = watches.sleep(&self.places, &descriptor.parker, until, report);
         }
-        self.leave(&mut tokens);
-        context.tokens.borrow_mut().put(tokens);
+        let places = std::mem::take(&mut self.places);
+        count(&descriptor.counters, watches.leave(&places, &mut tokens.list)).wake();
+        context.tokens.borrow_mut().put(tokens, descriptor);
     }
 
-    /// Takes all entries off the list.
+    /// Is there a point in another attempt: has a watched cell changed, or is the transaction's own time-out over? If
+    /// not, the task is woken by the waker of `cx`, and of no earlier poll, once a cell changes. `tokens` are the
+    /// transaction's own: when this is ready, they have what it was woken for.
+    ///
+    /// A poll is not to be made inside a transaction. It may be made too early, and on any thread.
+    pub(crate) fn poll(&mut self, tokens: &mut WakeTokens, cx: &TaskContext<'_>) -> Poll<()> {
+        let watches = self.domain.watches();
+        let time_is_up = || self.wake_at.is_some_and(|at| CHECKED || at <= instant());
+        if self.changed || planted(Fault::RetryDoesNotSleep) {
+            return Poll::Ready(());
+        }
+        if !self.is_asleep {
+            watches.keep_time_by(|| Box::new(TaskKeeper(self.domain)));
+            // The waker goes into each entry in the same step in which that can be chosen for a wake-up.
+            self.is_asleep = watches.lie_down(&self.places, &Waiter::Task(cx.waker().clone()));
+            if self.is_asleep {
+                wake_outside(tokens.blocked_detached(self.seen));
+                self.domain.detached().waits.add_shared(1);
+                if !time_is_up() {
+                    self.set_alarm(cx);
+                    return Poll::Pending;
+                }
+            }
+        } else if watches.poll(&self.places, cx.waker()) {
+            tokens.woken = true;
+        } else if !time_is_up() {
+            self.set_alarm(cx);
+            return Poll::Pending;
+        }
+        self.changed = true;
+        self.leave(tokens);
+        Poll::Ready(())
+    }
+
+    /// The task is to be woken at the end of its time-out, if it has one, by the waker of this poll.
+    fn set_alarm(&mut self, cx: &TaskContext<'_>) {
+        let Some(at) = self.wake_at else { return };
+        self.forget_alarm();
+        self.alarm = self.domain.alarms().set(at, cx.waker().clone());
+        if self.alarm.is_none() {
+            cx.waker().wake_by_ref(); // Nothing keeps time: it is polled again and again.
+        }
+    }
+
+    fn forget_alarm(&mut self) {
+        if let Some(alarm) = self.alarm.take() {
+            self.domain.alarms().cancel(alarm);
+        }
+    }
+
+    /// Waits no more, ready or not.
+    pub(crate) fn end(mut self, tokens: &mut WakeTokens) {
+        self.leave(tokens);
+    }
+
+    /// Takes all entries off the list, where no thread runs the transaction.
     fn leave(&mut self, tokens: &mut WakeTokens) {
+        self.forget_alarm();
         let places = std::mem::take(&mut self.places);
-        let table = self.domain.table();
-        count(self.descriptor, self.domain.watches().leave(&places, table, &mut tokens.list));
+        let woke = self.domain.watches().leave(&places, &mut tokens.list);
+        wake_outside(count_detached(self.domain, woke));
     }
 }
 
 impl Drop for Enlisted {
     fn drop(&mut self) {
+        self.forget_alarm();
         if !self.places.is_empty() {
-            // Passed on when dropped.
-            let mut tokens = WakeTokens::none(self.domain, self.descriptor, self.slot);
+            let mut tokens = WakeTokens::none(self.domain);
             self.leave(&mut tokens);
+            if planted(Fault::TokenKeptByDroppedTask) {
+                return std::mem::forget(tokens);
+            }
+            wake_outside(tokens.left_detached());
         }
     }
+}
+
+/// Wakes these tasks; if this thread is inside of a transaction (a waiting task may be dropped there), after its end.
+pub(crate) fn wake_outside(tasks: Tasks) {
+    if tasks.is_empty() {
+        return;
+    }
+    with(|context| {
+        if context.is_running() {
+            context.descriptor.left_over.put(tasks);
+        } else {
+            context.outside(|| tasks.wake());
+        }
+    });
 }

@@ -1,16 +1,15 @@
 //! What a transaction was woken for: it passes on what it cannot use.
 
-use crate::domain::Domain;
-use crate::local::domain::{Native, count};
-use contempo_sched::descriptor::Descriptor;
+use crate::local::domain::{Native, count, count_detached};
+use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::primitives::Ordering;
-use contempo_sched::wait::watch::{Outcome, WakeToken};
+use contempo_sched::primitives::waiter::Tasks;
+use contempo_sched::wait::watch::{Outcome, WakeToken, Woke};
 
-/// What a transaction was woken for. Passed on when dropped.
+/// What a transaction was woken for. It names no thread, and goes with its transaction from one to another. Passed
+/// on when dropped, which is not to be done inside a transaction: tasks may be woken.
 pub(crate) struct WakeTokens {
     domain: &'static Native,
-    descriptor: &'static Descriptor,
-    slot: u32,
     pub(super) list: Vec<WakeToken>,
     /// Has it been woken, since it last blocked?
     pub(super) woken: bool,
@@ -19,39 +18,34 @@ pub(crate) struct WakeTokens {
 }
 
 impl WakeTokens {
-    pub(crate) fn none(
-        domain: &'static Native,
-        descriptor: &'static Descriptor,
-        slot: u32,
-    ) -> Self {
-        WakeTokens { domain, descriptor, slot, list: Vec::new(), woken: false, since: 0 }
+    pub(crate) const fn none(domain: &'static Native) -> Self {
+        WakeTokens { domain, list: Vec::new(), woken: false, since: 0 }
     }
 
-    /// Takes everything out.
-    pub(crate) fn take(&mut self) -> WakeTokens {
-        let none = WakeTokens::none(self.domain, self.descriptor, self.slot);
-        let taken = std::mem::replace(self, none);
+    /// Takes everything out. This thread, that of `descriptor`, has held it.
+    pub(crate) fn take(&mut self, descriptor: &ThreadDescriptor) -> WakeTokens {
+        let taken = std::mem::replace(self, WakeTokens::none(self.domain));
         if !taken.list.is_empty() {
-            self.announce();
+            self.announce(descriptor);
         }
         taken
     }
 
-    /// Adds what `other` has.
-    pub(crate) fn put(&mut self, mut other: WakeTokens) {
+    /// Adds what `other` has. This thread holds it.
+    pub(crate) fn put(&mut self, mut other: WakeTokens, descriptor: &ThreadDescriptor) {
         self.woken |= other.woken;
         self.since = self.since.max(other.since); // One of them is 0.
         if !other.list.is_empty() {
             self.list.append(&mut other.list);
-            self.announce();
+            self.announce(descriptor);
         }
     }
 
-    /// Lets `announce_change` know for which cell this transaction was woken; of several, the last.
-    fn announce(&self) {
+    /// Lets `announce_change` know for which cell this thread's transaction was woken; of several, the last.
+    fn announce(&self, descriptor: &ThreadDescriptor) {
         let key = self.list.last().map_or(0, |token| token.key);
         // Relaxed: read by this thread only.
-        self.descriptor.woken_for.store(key, Ordering::Relaxed);
+        descriptor.woken_for.store(key, Ordering::Relaxed);
     }
 
     /// The bound of the transaction's first attempt that blocked, which may be this one.
@@ -62,31 +56,59 @@ impl WakeTokens {
         self.since
     }
 
-    /// The transaction has blocked again, having seen all changes up to `seen`.
-    pub(super) fn blocked(&mut self, seen: u64) {
-        self.descriptor.counters.wakes_in_vain.add(u64::from(self.woken));
+    /// The transaction, which this thread runs, has blocked again, having seen all changes up to `seen`. It is
+    /// outside of any session.
+    pub(super) fn blocked(&mut self, seen: u64, descriptor: &ThreadDescriptor) {
+        descriptor.counters.wakes_in_vain.add(u64::from(self.woken));
         self.woken = false;
         if !self.list.is_empty() {
-            self.pass(Outcome::Blocked(seen));
-            self.announce();
+            let woke = self.pass(Outcome::Blocked(seen));
+            count(&descriptor.counters, woke).wake();
+            self.announce(descriptor);
         }
     }
 
-    /// The transaction has committed.
-    pub(crate) fn went_on(mut self) {
-        self.pass(Outcome::WentOn);
+    /// The same, where no thread runs the transaction. The tasks are still to be woken.
+    pub(super) fn blocked_detached(&mut self, seen: u64) -> Tasks {
+        self.domain.detached().wakes_in_vain.add_shared(u64::from(self.woken));
+        self.woken = false;
+        count_detached(self.domain, self.pass(Outcome::Blocked(seen)))
     }
 
-    fn pass(&mut self, outcome: Outcome) {
+    /// The transaction is over without a commit, where no thread runs it. The tasks are still to be woken.
+    pub(super) fn left_detached(&mut self) -> Tasks {
+        count_detached(self.domain, self.pass(Outcome::Left))
+    }
+
+    /// The transaction has committed on this thread, which is still inside of it. Tasks are woken later.
+    pub(crate) fn went_on(mut self, descriptor: &ThreadDescriptor, slot: u32) {
+        self.end(descriptor, Outcome::WentOn(slot));
+    }
+
+    /// The transaction has ended without a commit, as above.
+    pub(crate) fn left(mut self, descriptor: &ThreadDescriptor) {
+        self.end(descriptor, Outcome::Left);
+    }
+
+    fn end(&mut self, descriptor: &ThreadDescriptor, outcome: Outcome) {
+        if !self.list.is_empty() {
+            descriptor.left_over.put(count(&descriptor.counters, self.pass(outcome)));
+        }
+    }
+
+    fn pass(&mut self, outcome: Outcome) -> Woke {
+        let mut woke = Woke::default();
         for token in self.list.drain(..) {
-            let (watches, table) = (self.domain.watches(), self.domain.table());
-            count(self.descriptor, watches.pass(self.slot, token, outcome, table));
+            woke += self.domain.watches().pass(token, outcome);
         }
+        woke
     }
 }
 
 impl Drop for WakeTokens {
     fn drop(&mut self) {
-        self.pass(Outcome::Left);
+        if !self.list.is_empty() {
+            self.left_detached().wake();
+        }
     }
 }

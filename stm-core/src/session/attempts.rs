@@ -287,15 +287,26 @@ pub(super) fn go_on<'s, S: Attempts>(
     attempts: u64,
     bounds: Bounds,
 ) -> Result<(), Ended<S::End>> {
+    check_end(session, &mut retreat, attempts, bounds)?;
+    session.go_on(retreat, bounds).map_err(Ended::Stopped)
+}
+
+/// Is the transaction over?
+pub(super) fn check_end<'s, S: Attempts>(
+    session: &'s S,
+    retreat: &mut S::Retreat<'s>,
+    attempts: u64,
+    bounds: Bounds,
+) -> Result<(), Ended<S::End>> {
     let exhausted = bounds.check(shown(attempts));
-    if let Some(end) = session.is_over(&mut retreat, exhausted.is_err()) {
+    if let Some(end) = session.is_over(retreat, exhausted.is_err()) {
         return Err(Ended::Stopped(end));
     }
     exhausted.map_err(Ended::Exhausted)?;
-    if let Some(wrote) = S::would_wait_for_ever(&retreat, bounds) {
+    if let Some(wrote) = S::would_wait_for_ever(retreat, bounds) {
         return Err(Ended::WouldWaitForEver { wrote });
     }
-    session.go_on(retreat, bounds).map_err(Ended::Stopped)
+    Ok(())
 }
 
 /// An attempt asks to wait, and has read no cell that could wake it by a change.

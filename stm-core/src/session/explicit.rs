@@ -231,6 +231,19 @@ impl<H: Handle> Attempt<H> {
         Attempt::open(held, bounds, 0).map_err(BeginError::Stopped)
     }
 
+    /// Goes on with a transaction that has [left](Again::leave) its thread, after so many attempts. `enter` enters it,
+    /// on this thread, which is outside of any.
+    pub(crate) fn resume(
+        handle: H,
+        bounds: Bounds,
+        attempts: u64,
+        enter: impl FnOnce(&H::Session),
+    ) -> Result<Self, H::End> {
+        let held = Held::new(handle);
+        enter(held.session());
+        Attempt::open(held, bounds, attempts)
+    }
+
     /// Makes an attempt. The transaction is entered.
     fn open(held: Held<H>, bounds: Bounds, before: u64) -> Result<Self, H::End> {
         if let Err(end) = held.session().begin() {
@@ -422,6 +435,17 @@ impl<H: Handle> Again<H> {
         let Again { retreat, held, bounds, attempts } = self;
         attempts::go_on(held.session(), retreat.rest, attempts, bounds)?;
         Attempt::open(held, bounds, attempts).map_err(Ended::Stopped)
+    }
+
+    /// Leaves this thread. `leave` makes of the retreat what another thread can go on with, beside bounds and the
+    /// number of attempts.
+    pub(crate) fn leave<R>(
+        self,
+        leave: impl for<'s> FnOnce(&'s H::Session, <H::Session as Attempts>::Retreat<'s>, Bounds) -> R,
+    ) -> Result<(R, Bounds, u64), Ended<H::End>> {
+        let Again { mut retreat, held, bounds, attempts } = self;
+        attempts::check_end(held.session(), &mut retreat.rest, attempts, bounds)?;
+        Ok((leave(held.session(), retreat.rest, bounds), bounds, attempts))
     }
 }
 

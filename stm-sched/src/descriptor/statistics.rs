@@ -23,6 +23,11 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
+    /// Adds `n`, from any thread: for a counter that no thread owns.
+    pub fn add_shared(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
     /// The count as another thread may see it: possibly a little old.
     #[inline]
     pub fn get(&self) -> u64 {

@@ -112,6 +112,16 @@ pub enum Fault {
     TokenKeptWhenBlocked,
     /// A woken thread that ends, whatever way, keeps its token.
     TokenKeptAtTheEnd,
+    /// A task that is polled with another waker than before is still woken by the old one.
+    WakerNotReplaced,
+    /// A task lies down, and only then says what wakes it.
+    WakerStoredTooLate,
+    /// A commit wakes tasks while its thread is inside of the transaction.
+    WokenInsideTheTransaction,
+    /// A transaction that waited as a task goes on at a stamp that its new thread has known before.
+    ResumedAtARecentBound,
+    /// A task that is dropped while it waits keeps the token that it was woken with.
+    TokenKeptByDroppedTask,
     /// A woken thread that ends without a commit leaves those after it to the timer.
     LeaverHandsOnNothing,
     /// No thread keeps time for sleepers that are not woken at once.

@@ -6,6 +6,7 @@
 //! | [`checked`] | the steps of a user's program that is being checked; the harness |
 //! | `futex` | sleeping on a word |
 //! | [`parker`] | putting a thread to sleep and waking it |
+//! | [`waiter`] | what waits, a thread or a task, and how it is woken |
 //! | [`signal`] | a word that processes share, to sleep on |
 //! | [`time`] | the monotonic clock, read after failures, and now and then between transactions |
 //! | [`guard`] | calling and dropping what belongs to users, which may panic |
@@ -19,5 +20,6 @@ pub mod parker;
 pub mod signal;
 mod swap;
 pub mod time;
+pub mod waiter;
 
 pub use swap::*;

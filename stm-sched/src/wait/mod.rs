@@ -2,8 +2,10 @@
 //!
 //! | module | job |
 //! | --- | --- |
-//! | [`watch`] | which threads sleep until which cell changes |
+//! | [`watch`] | which threads and tasks sleep until which cell changes |
+//! | [`alarms`] | what keeps time for tasks |
 //! | [`spinning`] | spinning before sleeping |
 
+pub mod alarms;
 pub mod spinning;
 pub mod watch;

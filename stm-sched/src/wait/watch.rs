@@ -1,40 +1,57 @@
-//! Which threads sleep until which cell changes, and which of them a change wakes.
+//! Which waiters (threads and tasks) sleep until which cell changes, and which of them a change wakes.
 //!
 //! A hash table of small buckets, each behind a mutex that is held for a few list operations; no
 //! operation takes time in proportion to the number of sleepers. Only `retry` and commits to a cell
 //! whose lock word says "has watchers" come here, after the outcome of their transaction is decided
 //! and visible: a thread that stops inside can delay wake-ups and the threads that deliver them, never a
 //! read or a decision.
+//!
+//! No code of users runs under a mutex: not their wakers, nor copies or destructors of those.
+//!
+//! A transaction waits so: [`enlist`](WatchList::enlist) for each cell, a look at the cells,
+//! [`lie_down`](WatchList::lie_down) with a waiter, then [`sleep`](WatchList::sleep) if that is a thread, or
+//! [`poll`](WatchList::poll) as often as one likes, on any thread, if it is a task; and in any case, at any
+//! time, [`leave`](WatchList::leave).
 
+mod exchange;
+mod learned;
 mod nodes;
+mod poll;
 mod queue;
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod simulation;
 mod sleep;
 
+pub use exchange::{Change, Outcome, WakeToken};
 pub use nodes::Sleeper;
-pub use queue::{Change, Outcome, WakeToken};
 pub use sleep::earlier;
 
-use crate::descriptor::table::DescriptorTable;
 use crate::primitives::fault::{Fault, planted};
+use crate::primitives::guard::discard;
+use crate::primitives::waiter::{Tasks, Waiter};
 use crate::primitives::{CHECKED, Mutex, MutexGuard};
+use exchange::{Duty, Rouse};
+use learned::Learned;
 use nodes::{Id, Nodes};
-use queue::{Learned, Queue, Rouse};
+use queue::Queue;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::OnceLock;
+use std::task::Waker;
+use std::time::Duration;
 
 const BUCKETS: usize = if CHECKED { 1 } else { 64 };
 
-/// Where an entry is: what a thread needs to find it again.
+/// Where an entry is: what a waiter needs to find it again.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     bucket: u32,
     id: Id,
 }
 
-/// How many threads an operation has woken.
-#[derive(Clone, Copy, Default, Debug)]
+/// How many waiters an operation has woken; of the tasks among them it says which: they are still to be woken.
+#[derive(Default, Debug)]
+#[must_use = "the tasks in it are woken when it is dropped: not to be done inside a transaction"]
 pub struct Woke {
     /// To make an attempt.
     pub wakes: u64,
@@ -42,6 +59,8 @@ pub struct Woke {
     pub paced: u64,
     /// To become the timer of a cell.
     pub nudges: u64,
+    /// The tasks among them.
+    pub tasks: Tasks,
 }
 
 impl std::ops::AddAssign for Woke {
@@ -49,13 +68,28 @@ impl std::ops::AddAssign for Woke {
         self.wakes += other.wakes;
         self.paced += other.paced;
         self.nudges += other.nudges;
+        self.tasks.append(other.tasks);
     }
 }
 
+/// What keeps time for tasks, which cannot themselves: what a world brings in which tasks wait.
+pub trait Keeper: Send + Sync {
+    /// [`WatchList::pace_for_tasks`] is to be called for the cell `key` once `time` is over, on any thread that is
+    /// outside of any transaction. False if it will not be: then the list wakes at once what it would have woken by
+    /// and by. Called while no lock is held, perhaps inside of a transaction; must not call the list itself.
+    fn pace_in(&self, time: Duration, key: usize) -> bool;
+}
+
 /// The watchers of one domain.
-#[derive(Debug)]
 pub struct WatchList {
     buckets: [Mutex<Bucket>; BUCKETS],
+    keeper: OnceLock<Box<dyn Keeper>>,
+}
+
+impl std::fmt::Debug for WatchList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WatchList").field("buckets", &self.buckets).finish_non_exhaustive()
+    }
 }
 
 /// The cells whose addresses have the same hash.
@@ -106,7 +140,7 @@ impl Bucket {
         self.queue(self.nodes[id].key)
     }
 
-    /// Gives up the queue of `key` if no thread needs it.
+    /// Gives up the queue of `key` if nothing needs it.
     fn tidy(&mut self, key: usize) {
         if let Some(queue) = self.queues.get(&key)
             && queue.is_empty()
@@ -119,13 +153,13 @@ impl Bucket {
 
 impl WatchList {
     crate::const_unless_checked! {
-        /// A list in which no thread watches anything.
+        /// A list in which nothing is watched.
         pub fn new() -> Self {
             #[cfg(not(any(contempo_loom, contempo_shuttle)))]
             let buckets = [const { Mutex::new(Bucket::new()) }; BUCKETS];
             #[cfg(any(contempo_loom, contempo_shuttle))]
             let buckets = std::array::from_fn(|_| Mutex::new(Bucket::new()));
-            WatchList { buckets }
+            WatchList { buckets, keeper: OnceLock::new() }
         }
     }
 
@@ -137,7 +171,7 @@ impl WatchList {
         (mix(key) >> 58) as usize % BUCKETS
     }
 
-    /// Enlists a thread for the cell `key`. `mark` runs under the bucket's lock and must set the
+    /// Enlists a transaction for the cell `key`. `mark` runs under the bucket's lock and must set the
     /// cell's "has watchers" flag.
     pub fn enlist(&self, key: usize, sleeper: Sleeper, mark: impl FnOnce()) -> Place {
         let index = Self::index(key);
@@ -152,49 +186,54 @@ impl WatchList {
         Place { bucket: index as u32, id }
     }
 
-    /// The thread of these entries is about to park. False if it must not: a cell has changed.
-    pub fn lie_down(&self, places: &[Place]) -> bool {
+    /// The transaction of these entries is about to sleep: from now on `waiter` is woken if one of the cells changes.
+    /// False if it must not sleep: a cell has changed.
+    pub fn lie_down(&self, places: &[Place], waiter: &Waiter) -> bool {
         places.iter().all(|place| {
+            // Copied, and dropped if it is not needed, while the bucket is not locked.
+            let mut waiter = Some(waiter.clone());
             let mut bucket = self.bucket(place.bucket as usize);
             let (queue, nodes) = bucket.queue_of(place.id);
-            queue.lie_down(nodes, place.id)
+            if planted(Fault::WakerStoredTooLate) {
+                let mut nothing = Some(Waiter::Task(Waker::noop().clone()));
+                let lies = queue.lie_down(nodes, place.id, &mut nothing);
+                drop(bucket);
+                if let Some(Waiter::Task(waker)) = &waiter {
+                    self.poll_one(*place, waker);
+                }
+                return lies;
+            }
+            let lies = queue.lie_down(nodes, place.id, &mut waiter);
+            drop(bucket);
+            discard(waiter);
+            lies
         })
     }
 
     /// Removes these entries. The caller gets the tokens of the cells for which it was woken. Flags
     /// stay set (the cells may be gone by now): the next commit to such a cell looks here once, in
     /// vain, and clears the flag.
-    pub fn leave(
-        &self,
-        places: &[Place],
-        table: &DescriptorTable,
-        tokens: &mut Vec<WakeToken>,
-    ) -> Woke {
+    pub fn leave(&self, places: &[Place], tokens: &mut Vec<WakeToken>) -> Woke {
         let mut woke = Woke::default();
         for place in places {
-            let (token, nudge) = {
+            let (key, left) = {
                 let mut bucket = self.bucket(place.bucket as usize);
                 let key = bucket.nodes[place.id].key;
                 let (queue, nodes) = bucket.queue(key);
                 let left = queue.leave(nodes, place.id);
                 bucket.tidy(key);
-                left
+                (key, left)
             };
-            tokens.extend(token);
-            woke += rouse(table, Rouse { wakes: [None; 2], nudge });
+            tokens.extend(left.token);
+            discard(left.waiter);
+            woke += self.rouse(key, Rouse { wakes: [None, None], duty: left.duty });
         }
         woke
     }
 
     /// The cell `key` has changed. Called by a commit that saw the flag; `unmark` runs under the
     /// bucket's lock and must clear it.
-    pub fn changed(
-        &self,
-        key: usize,
-        change: Change,
-        table: &DescriptorTable,
-        unmark: impl FnOnce(),
-    ) -> Woke {
+    pub fn changed(&self, key: usize, change: Change, unmark: impl FnOnce()) -> Woke {
         let whom = {
             let mut bucket = self.bucket(Self::index(key));
             let Bucket { queues, nodes, .. } = &mut *bucket;
@@ -207,25 +246,19 @@ impl WatchList {
             }
             whom.unwrap_or_default()
         };
-        rouse(table, whom)
+        self.rouse(key, whom)
     }
 
-    /// Is no thread enlisted, and no token out? (For the final state of models.)
+    /// Is nothing enlisted, and no token out? (For the final state of models.)
     pub fn is_empty(&self) -> bool {
         (0..BUCKETS).all(|index| self.bucket(index).queues.is_empty())
     }
 
-    /// Takes a token back from the thread at `by`.
-    pub fn pass(
-        &self,
-        by: u32,
-        token: WakeToken,
-        outcome: Outcome,
-        table: &DescriptorTable,
-    ) -> Woke {
+    /// Takes a token back.
+    pub fn pass(&self, token: WakeToken, outcome: Outcome) -> Woke {
         let kept = match outcome {
             Outcome::Blocked(_) => Fault::TokenKeptWhenBlocked,
-            Outcome::WentOn | Outcome::Left => Fault::TokenKeptAtTheEnd,
+            Outcome::WentOn(_) | Outcome::Left => Fault::TokenKeptAtTheEnd,
         };
         if planted(kept) {
             return Woke::default();
@@ -233,26 +266,61 @@ impl WatchList {
         let whom = {
             let mut bucket = self.bucket(Self::index(token.key));
             let (queue, nodes) = bucket.queue(token.key);
-            let whom = queue.pass(nodes, by, token, outcome);
+            let whom = queue.pass(nodes, token, outcome);
             bucket.tidy(token.key);
             whom
         };
-        rouse(table, whom)
+        self.rouse(token.key, whom)
     }
-}
 
-/// Unparks these threads, outside the bucket's lock: for one that sleeps that is a system call. Returns how many.
-fn rouse(table: &DescriptorTable, whom: Rouse) -> Woke {
-    let mut woke = Woke::default();
-    for slot in whom.wakes.into_iter().flatten() {
-        table.get(slot).parker.unpark();
-        woke.wakes += 1;
+    /// Wakes these waiters of the cell `key`, outside the bucket's lock: for a thread that sleeps that is a system
+    /// call. Returns how many, and the tasks among them.
+    fn rouse(&self, key: usize, mut whom: Rouse) -> Woke {
+        let mut woke = Woke::default();
+        loop {
+            for waiter in whom.wakes.into_iter().flatten() {
+                waiter.wake(&mut woke.tasks);
+                woke.wakes += 1;
+            }
+            match whom.duty {
+                None => return woke,
+                Some(Duty::Timer(parker)) => {
+                    parker.unpark();
+                    woke.nudges += 1;
+                    return woke;
+                }
+                Some(Duty::Keeper(time)) => {
+                    if self.keeper.get().is_some_and(|keeper| keeper.pace_in(time, key)) {
+                        return woke;
+                    }
+                    // Nothing keeps time: what would be woken one after the other is woken now.
+                    whom = self.paced(key);
+                    woke.paced += whom.count();
+                }
+            }
+        }
     }
-    if let Some(slot) = whom.nudge {
-        table.get(slot).parker.unpark();
-        woke.nudges += 1;
+
+    fn paced(&self, key: usize) -> Rouse {
+        let mut bucket = self.bucket(Self::index(key));
+        let Bucket { queues, nodes, .. } = &mut *bucket;
+        queues.get_mut(&key).map(|queue| queue.pace_for_tasks(nodes)).unwrap_or_default()
     }
-    woke
+
+    /// The time is up after which [`Keeper::pace_in`] was to call this: wakes one of those that are owed a look at the
+    /// cell, if there are any still.
+    pub fn pace_for_tasks(&self, key: usize) -> Woke {
+        let whom = self.paced(key);
+        let paced = whom.count();
+        let mut woke = self.rouse(key, whom);
+        woke.paced += paced;
+        woke
+    }
+
+    /// Tasks will wait here: from now on this keeps time for them, unless something does already.
+    pub fn keep_time_by(&self, keeper: impl FnOnce() -> Box<dyn Keeper>) {
+        self.keeper.get_or_init(keeper);
+    }
 }
 
 impl Default for WatchList {

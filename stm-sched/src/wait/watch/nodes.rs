@@ -1,13 +1,15 @@
 //! The entries of a bucket, and the doubly linked lists that they form: adding and removing one
 //! takes constant time, and allocates only when there are more than ever before.
 
+use crate::primitives::waiter::Waiter;
+
 /// Which entry.
 pub(super) type Id = u32;
 
 /// No entry.
 pub(super) const NONE: Id = u32::MAX;
 
-/// What the thread of an entry does.
+/// What the waiter of an entry does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
     /// It has enlisted, and is not asleep yet: it still ends its attempt, or runs hooks. It looks for
@@ -40,11 +42,9 @@ pub(super) enum Why {
     Paced,
 }
 
-/// A thread that has blocked.
+/// A transaction that has blocked.
 #[derive(Clone, Copy, Debug)]
 pub struct Sleeper {
-    /// Its descriptor.
-    pub slot: u32,
     /// The bound of the attempt that has blocked: it has seen every change up to this stamp.
     pub seen: u64,
     /// The bound of the first attempt of its transaction that blocked: its age.
@@ -62,12 +62,14 @@ impl Links {
     const NONE: Links = Links { previous: NONE, next: NONE };
 }
 
-/// A thread that waits for one cell.
+/// A transaction that waits for one cell.
 #[derive(Debug)]
 pub(super) struct Node {
     /// Identifies the cell.
     pub(super) key: usize,
     pub(super) sleeper: Sleeper,
+    /// While it is asleep: what to wake.
+    pub(super) waiter: Option<Waiter>,
     pub(super) state: State,
     /// Which state of the cell it has seen: see `Queue::era`.
     pub(super) era: u64,
@@ -91,7 +93,7 @@ impl Nodes {
 
     pub(super) fn add(&mut self, key: usize, sleeper: Sleeper) -> Id {
         let (all, came) = (Links::NONE, Links::NONE);
-        let node = Node { key, sleeper, state: State::Rising, era: 0, all, came };
+        let node = Node { key, sleeper, waiter: None, state: State::Rising, era: 0, all, came };
         let id = self.free;
         if id == NONE {
             self.nodes.push(node);

@@ -1,94 +1,21 @@
-//! Which threads sleep for one cell, and which of them is woken when: the rules of `docs/scheduling.md`,
+//! Which waiters sleep for one cell, and which of them is woken when: the rules of `docs/scheduling.md`,
 //! "Waking few", without threads and locks. Every method runs under the lock of the cell's bucket.
 
+use super::exchange::{Change, Duty, Left, Outcome, Rouse, WakeToken};
+use super::learned::{Learned, MOST_EAGER, PARTNER};
 use super::nodes::{Id, Links, NONE, Nodes, State, Wake, Why};
 use crate::primitives::CHECKED;
 use crate::primitives::fault::{Fault, planted};
+use crate::primitives::waiter::Waiter;
 use std::time::Duration;
 
 /// The timer's first interval, and how often it may double.
 const INTERVAL: Duration = Duration::from_micros(250);
 const DOUBLINGS: u32 = 4;
 
-/// How many are woken at once for one state of a cell, to begin with; and the most that is learned.
-const FIRST_EAGER: u32 = if CHECKED { 1 } else { 4 };
-const MOST_EAGER: u32 = if CHECKED { 2 } else { 1 << 12 };
-
 /// A walk along a list stops after so many steps, and does with what it has found: no operation may
 /// take time in proportion to the number of sleepers.
 const STEPS: u32 = 16;
-
-/// What earlier wake-ups for a cell have taught.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Learned {
-    /// How many to wake at once, one after the other, for one state of the cell.
-    eager: u32,
-    /// Is it worth while to wake a sleeper at once for what a woken thread has left behind? It is
-    /// if positive; down to `PARTNER`, for sleepers that saw the state that it has replaced.
-    relay: i32,
-    /// Which sleepers to wake first: those that saw the replaced state (the group), or the oldest of all?
-    /// At index 1 for changes by woken threads, at 0 for changes by other threads.
-    group_first: [bool; 2],
-    /// How often in a row the timer has woken a sleeper in vain.
-    calm: u32,
-}
-
-/// The range of [`Learned::relay`], where it begins, and the limit for sleepers that saw the state that
-/// was replaced.
-const RELAY: std::ops::RangeInclusive<i32> = -4..=4;
-const FIRST_RELAY: i32 = if CHECKED { 0 } else { 2 };
-const PARTNER: i32 = if CHECKED { 0 } else { -4 };
-
-impl Learned {
-    pub(super) const NOTHING: Learned =
-        Learned { eager: FIRST_EAGER, relay: FIRST_RELAY, group_first: [true; 2], calm: 0 };
-
-    fn relay_by(&mut self, more: i32) {
-        self.relay = (self.relay + more).clamp(*RELAY.start(), *RELAY.end());
-    }
-}
-
-/// The duty of a woken thread: to pass on what it cannot use.
-#[derive(Clone, Copy, Debug)]
-#[must_use = "whoever has a token must pass it on"]
-pub struct WakeToken {
-    /// The cell.
-    pub key: usize,
-    /// The newest change when the thread came back from its sleep: its next attempt sees it.
-    pub(super) seen: u64,
-    wake: Wake,
-}
-
-/// What became of a thread that held a token.
-#[derive(Clone, Copy, Debug)]
-pub enum Outcome {
-    /// It has blocked again, in an attempt that had seen every change up to this stamp.
-    Blocked(u64),
-    /// It has committed.
-    WentOn,
-    /// It has ended without a commit: an error, a panic, a bound.
-    Left,
-}
-
-/// A change of a cell.
-#[derive(Clone, Copy, Debug)]
-pub struct Change {
-    /// The stamp of the commit.
-    pub stamp: u64,
-    /// The slot of the committer.
-    pub by: u32,
-    /// Did the committer hold a token for this cell?
-    pub woken: bool,
-}
-
-/// The threads to unpark after the bucket is unlocked.
-#[derive(Default, Debug)]
-pub(super) struct Rouse {
-    /// To make an attempt.
-    pub(super) wakes: [Option<u32>; 2],
-    /// To learn that it is the timer now.
-    pub(super) nudge: Option<u32>,
-}
 
 /// The sleepers of one cell.
 ///
@@ -102,9 +29,9 @@ pub(super) struct Rouse {
 /// From `fresh` on they have seen the newest change; a change begins a new *era*. All before it are
 /// *owed* a look at the cell. Those from `group` on had seen the state that was replaced last.
 ///
-/// While a sleeper is owed, one thread is on duty: one with a token, or the timer. (In ordinary
-/// builds always the timer; the checkers make do with one of the two, so that they find out if a
-/// token is lost.)
+/// While a sleeper is owed, one is on duty: a thread that is the timer, or, where only tasks are owed, what keeps
+/// time for tasks. (The checkers make do with a token, so that they find out if one is lost.) A task is no
+/// timer: it keeps no time, and may be polled late or never.
 #[derive(Debug)]
 pub(super) struct Queue {
     /// All sleepers, by age: the oldest.
@@ -121,8 +48,10 @@ pub(super) struct Queue {
     fresh_count: u32,
     /// The first of those that had seen the state before.
     group: Id,
-    /// One of the owed, which sleeps with a time limit.
+    /// One of the owed, a thread, which sleeps with a time limit.
     timer: Id,
+    /// Does something keep time for the tasks, in place of a timer?
+    kept: bool,
     /// How many have enlisted and are not asleep yet.
     rising: u32,
     /// How many have been woken and have not come back.
@@ -165,6 +94,7 @@ impl Queue {
             fresh_count: 0,
             group: NONE,
             timer: NONE,
+            kept: false,
             rising: 0,
             on_the_way: 0,
             out: 0,
@@ -291,7 +221,7 @@ impl Queue {
     }
 
     /// Takes a sleeper off the list, to be woken.
-    fn wake(&mut self, nodes: &mut Nodes, id: Id, why: Why) -> u32 {
+    fn wake(&mut self, nodes: &mut Nodes, id: Id, why: Why) -> Option<Waiter> {
         // If it is both the oldest and the first of the group, or neither, its success teaches nothing about which
         // to prefer.
         let (oldest, group) = (id == self.cursor, id == self.group);
@@ -301,12 +231,12 @@ impl Queue {
         self.hops += 1;
         self.on_the_way += 1;
         self.out += 1;
-        nodes[id].sleeper.slot
+        nodes[id].waiter.take()
     }
 
     /// Wakes the next of the owed: the oldest, or the first of the group, which saw the state that was
     /// replaced last. Mostly the one that has been right lately.
-    fn wake_next(&mut self, nodes: &mut Nodes, why: Why) -> Option<u32> {
+    fn wake_next(&mut self, nodes: &mut Nodes, why: Why) -> Option<Waiter> {
         if self.owed() == 0 {
             return None;
         }
@@ -323,22 +253,29 @@ impl Queue {
         }
         let oldest = self.oldest(nodes);
         let id = if prefer_group && self.group != NONE { self.group } else { oldest };
-        Some(self.wake(nodes, id, why))
+        self.wake(nodes, id, why)
     }
 
-    /// A thread enlists: it intends to sleep, so commits come here from now on.
+    /// A transaction enlists: it intends to sleep, so commits come here from now on.
     pub(super) fn rise(&mut self) {
         self.rising += 1;
     }
 
-    /// An enlisted thread is about to sleep. False if the cell has changed: it must look again.
-    pub(super) fn lie_down(&mut self, nodes: &mut Nodes, id: Id) -> bool {
+    /// An enlisted transaction is about to sleep, and to be woken by this waiter, which is taken. False if the cell
+    /// has changed: it must look again.
+    pub(super) fn lie_down(
+        &mut self,
+        nodes: &mut Nodes,
+        id: Id,
+        waiter: &mut Option<Waiter>,
+    ) -> bool {
         debug_assert_eq!(nodes[id].state, State::Rising);
         if nodes[id].sleeper.seen < self.changed && !planted(Fault::SleepOnWithoutLooking) {
             return false;
         }
         self.rising -= 1;
         nodes[id].state = State::Asleep;
+        nodes[id].waiter = waiter.take();
         self.link(nodes, id);
         true
     }
@@ -389,53 +326,81 @@ impl Queue {
                 self.pending = pending.saturating_sub(1);
             }
         }
-        rouse.nudge = self.ensure_duty(nodes);
+        rouse.duty = self.ensure_duty(nodes);
         rouse
     }
 
-    /// If a sleeper is owed and no thread is on duty, makes the last of the owed the timer. Returns its slot: it is
-    /// to be nudged, since it sleeps without a time limit yet.
-    fn ensure_duty(&mut self, nodes: &Nodes) -> Option<u32> {
-        let by_token = CHECKED && self.out > 0;
-        if self.owed() == 0 || self.timer != NONE || by_token || planted(Fault::NoWakeTimer) {
+    /// If a sleeper is owed and none is on duty, makes one of the last of the owed the timer: a thread, which is to
+    /// be nudged, since it sleeps without a time limit yet. If these are all tasks, something else is to keep time.
+    fn ensure_duty(&mut self, nodes: &Nodes) -> Option<Duty> {
+        let on_duty = self.timer != NONE || self.kept || (CHECKED && self.out > 0);
+        if self.owed() == 0 || on_duty || planted(Fault::NoWakeTimer) {
             return None;
         }
-        let timer = if self.fresh == NONE { self.last } else { nodes[self.fresh].came.previous };
-        self.timer = timer;
-        Some(nodes[timer].sleeper.slot)
+        let mut at = if self.fresh == NONE { self.last } else { nodes[self.fresh].came.previous };
+        // A bounded walk: threads that are missed are as well looked after by the keeper.
+        for _ in 0..STEPS {
+            if at == NONE {
+                break;
+            }
+            if let Some(parker) = nodes[at].waiter.as_ref().and_then(Waiter::thread) {
+                self.timer = at;
+                return Some(Duty::Timer(parker));
+            }
+            at = nodes[at].came.previous;
+        }
+        self.kept = true;
+        Some(Duty::Keeper(self.pause()))
+    }
+
+    /// For how long the timer is to sleep.
+    fn pause(&self) -> Duration {
+        INTERVAL * (1 << self.learned.calm)
     }
 
     /// If `id` is the timer: how long it is to sleep.
     pub(super) fn interval(&self, id: Id) -> Option<Duration> {
-        (self.timer == id).then(|| INTERVAL * (1 << self.learned.calm))
+        (self.timer == id).then(|| self.pause())
     }
 
     /// The timer's time is up: wakes the one of the owed whose last look was longest ago, so that all
     /// have their turn, however fast changes come. If that is the timer itself, it needs a successor.
     pub(super) fn pace(&mut self, nodes: &mut Nodes, id: Id) -> Rouse {
-        let mut rouse = Rouse::default();
         if self.timer != id {
-            return rouse;
+            return Rouse::default();
         }
+        if self.owed() == 0 || CHECKED {
+            self.timer = NONE; // Under the checkers the token is the duty from now on.
+        }
+        self.pace_next(nodes)
+    }
+
+    /// As [`pace`](Self::pace), by what keeps time for tasks.
+    pub(super) fn pace_for_tasks(&mut self, nodes: &mut Nodes) -> Rouse {
+        // It may be an alarm of a queue that was given up since.
+        if !std::mem::take(&mut self.kept) {
+            return Rouse::default();
+        }
+        self.pace_next(nodes)
+    }
+
+    fn pace_next(&mut self, nodes: &mut Nodes) -> Rouse {
+        let mut rouse = Rouse::default();
         if self.owed() == 0 {
-            self.timer = NONE;
             return rouse;
         }
         // The owed come before the fresh, so the first of all looked longest ago. Each wake-up makes the interval
         // longer, until one was of use (`learn`).
         let next = self.first;
         self.learned.calm = (self.learned.calm + 1).min(DOUBLINGS);
-        rouse.wakes[0] = Some(self.wake(nodes, next, Why::Paced));
-        if CHECKED {
-            self.timer = NONE; // The token is the duty now.
-        }
-        rouse.nudge = self.ensure_duty(nodes);
+        rouse.wakes[0] = self.wake(nodes, next, Why::Paced);
+        rouse.duty = self.ensure_duty(nodes);
         rouse
     }
 
-    /// The thread of this entry is awake and goes. If it was woken for this cell while others are owed, it gets a
-    /// token. Also returns a slot to nudge.
-    pub(super) fn leave(&mut self, nodes: &mut Nodes, id: Id) -> (Option<WakeToken>, Option<u32>) {
+    /// The waiter of this entry is awake and goes. If it was woken for this cell while others are owed, it gets a
+    /// token.
+    pub(super) fn leave(&mut self, nodes: &mut Nodes, id: Id) -> Left {
         let node = &nodes[id];
         let mut token = None;
         match node.state {
@@ -457,22 +422,17 @@ impl Queue {
                 }
             }
         }
+        let waiter = nodes[id].waiter.take();
         nodes.free(id);
         if planted(Fault::WakeTimerGoesSilently) {
-            return (token, None);
+            return Left { token, duty: None, waiter };
         }
-        (token, self.ensure_duty(nodes))
+        Left { token, duty: self.ensure_duty(nodes), waiter }
     }
 
-    /// A token comes back: the thread `by` has ended its transaction, or sleeps again. Passes the wake-up on if it
-    /// was of no use, and learns if it was.
-    pub(super) fn pass(
-        &mut self,
-        nodes: &mut Nodes,
-        by: u32,
-        token: WakeToken,
-        outcome: Outcome,
-    ) -> Rouse {
+    /// A token comes back: its holder has ended its transaction, or sleeps again. Passes the wake-up on if it was of
+    /// no use, and learns if it was.
+    pub(super) fn pass(&mut self, nodes: &mut Nodes, token: WakeToken, outcome: Outcome) -> Rouse {
         let mut rouse = Rouse::default();
         self.out -= 1;
         match outcome {
@@ -480,21 +440,21 @@ impl Queue {
             // committer would have had the duty.
             Outcome::Blocked(seen) if self.changed <= seen => rouse.wakes[0] = self.hop(nodes),
             Outcome::Left if planted(Fault::LeaverHandsOnNothing) => {}
-            Outcome::WentOn | Outcome::Left if self.changed <= token.seen => {
+            Outcome::WentOn(_) | Outcome::Left if self.changed <= token.seen => {
                 // It sleeps no more, and leaves everything as it was: others, perhaps, have waited for the same.
                 // That it was an error for this one says nothing about the next: "shut down" is one for all.
                 self.hops = 0;
                 rouse.wakes = [(); 2].map(|()| self.wake_next(nodes, Why::Chain));
             }
-            Outcome::WentOn if self.by == by => self.learn(token),
-            Outcome::Blocked(_) | Outcome::Left | Outcome::WentOn => {}
+            Outcome::WentOn(by) if self.by == by => self.learn(token),
+            Outcome::Blocked(_) | Outcome::Left | Outcome::WentOn(_) => {}
         }
-        rouse.nudge = self.ensure_duty(nodes);
+        rouse.duty = self.ensure_duty(nodes);
         rouse
     }
 
     /// The holder of a token could not use the newest state: wakes the next, within limits.
-    fn hop(&mut self, nodes: &mut Nodes) -> Option<u32> {
+    fn hop(&mut self, nodes: &mut Nodes) -> Option<Waiter> {
         self.pending = 0;
         if self.on_the_way > 0 {
             return None; // The thread that is on the way will see this state.
@@ -582,7 +542,12 @@ impl Queue {
     }
 
     /// The timer, if it is one of the owed.
-    pub(super) fn on_duty(&self) -> Id {
+    pub(super) fn timer(&self) -> Id {
         self.timer
+    }
+
+    /// Does something keep time for tasks?
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept
     }
 }

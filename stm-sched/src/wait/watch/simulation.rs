@@ -1,12 +1,39 @@
-//! A queue under random operations: its lists stay whole, and a thread is on duty whenever one
-//! is owed a look.
+//! A queue under random operations: its lists stay whole, and something is on duty whenever a sleeper is owed a
+//! look.
 
+use super::exchange::{Change, Outcome, WakeToken};
+use super::learned::Learned;
 use super::nodes::{Id, NONE, Nodes, Sleeper, State};
-use super::queue::{Change, Learned, Outcome, Queue, WakeToken};
+use super::queue::Queue;
+use crate::primitives::parker::Parker;
+use crate::primitives::waiter::Waiter;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use std::sync::Arc;
+use std::task::Waker;
 
-/// What a thread does.
+/// What the threads of all worlds sleep on. (None of them really does.)
+static PARKERS: [Parker; 1000] = [const { Parker::new() }; 1000];
+
+/// Of what kind are the waiters?
+#[derive(Clone, Copy)]
+enum Kind {
+    Threads,
+    Tasks,
+    /// Every third is a task.
+    Both,
+}
+
+const KINDS: [Kind; 3] = [Kind::Threads, Kind::Tasks, Kind::Both];
+
+/// To be woken does nothing.
+struct Inert;
+
+impl std::task::Wake for Inert {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// What a waiter does.
 #[derive(Clone, Copy)]
 enum Thread {
     Awake(Option<WakeToken>),
@@ -17,6 +44,7 @@ struct World {
     queue: Queue,
     nodes: Nodes,
     threads: Vec<Thread>,
+    waiters: Vec<Waiter>,
     /// The newest change.
     now: u64,
     /// The newest change that the queue was told of.
@@ -25,8 +53,14 @@ struct World {
 }
 
 impl World {
-    fn new(threads: usize, seed: u64) -> Self {
+    fn new(threads: usize, kind: Kind, seed: u64) -> Self {
+        let waiter = |me| match kind {
+            Kind::Both if me % 3 > 0 => Waiter::Thread(&PARKERS[me]),
+            Kind::Threads => Waiter::Thread(&PARKERS[me]),
+            Kind::Tasks | Kind::Both => Waiter::Task(Waker::from(Arc::new(Inert))),
+        };
         World {
+            waiters: (0..threads).map(waiter).collect(),
             queue: Queue::new(Learned::NOTHING),
             nodes: Nodes::new(),
             threads: vec![Thread::Awake(None); threads],
@@ -42,13 +76,10 @@ impl World {
         self.threads[me] = match self.threads[me] {
             Thread::Awake(token) if self.random.random_bool(0.6) => {
                 // It blocks. Now and then it has seen a change that the queue has not been told of.
-                let sleeper = Sleeper { slot: me as u32, seen: self.now, since: self.since() };
-                self.queue.rise();
-                let id = self.nodes.add(1, sleeper);
-                let lies = self.queue.lie_down(&mut self.nodes, id);
+                let sleeper = Sleeper { seen: self.now, since: self.since() };
+                let (id, lies) = self.block(me, sleeper);
                 if lies && let Some(token) = token {
-                    let outcome = Outcome::Blocked(self.now);
-                    let _ = self.queue.pass(&mut self.nodes, me as u32, token, outcome);
+                    let _ = self.queue.pass(&mut self.nodes, token, Outcome::Blocked(self.now));
                 }
                 Thread::Enlisted(id)
             }
@@ -66,11 +97,11 @@ impl World {
                 }
                 if let Some(token) = token {
                     let outcome = if changes || self.random.random_bool(0.5) {
-                        Outcome::WentOn
+                        Outcome::WentOn(me as u32)
                     } else {
                         Outcome::Left
                     };
-                    let _ = self.queue.pass(&mut self.nodes, me as u32, token, outcome);
+                    let _ = self.queue.pass(&mut self.nodes, token, outcome);
                 }
                 Thread::Awake(None)
             }
@@ -80,19 +111,41 @@ impl World {
                     State::Asleep => {
                         if self.queue.interval(id).is_some() && self.random.random_bool(0.5) {
                             let _ = self.queue.pace(&mut self.nodes, id);
+                        } else if self.queue.is_kept() && self.random.random_bool(0.1) {
+                            let _ = self.queue.pace_for_tasks(&mut self.nodes);
                         }
                         self.random.random_bool(0.05) // A time-out.
                     }
                     State::Rising | State::Woken(_) => true,
                 };
                 if goes {
-                    Thread::Awake(self.queue.leave(&mut self.nodes, id).0)
+                    Thread::Awake(self.queue.leave(&mut self.nodes, id).token)
                 } else {
                     Thread::Enlisted(id)
                 }
             }
         };
         self.queue.check(&self.nodes);
+    }
+
+    /// Enlists and lies down, unless it may not.
+    fn block(&mut self, me: usize, sleeper: Sleeper) -> (Id, bool) {
+        self.queue.rise();
+        let id = self.nodes.add(1, sleeper);
+        let mut waiter = Some(self.waiters[me].clone());
+        let lies = self.queue.lie_down(&mut self.nodes, id, &mut waiter);
+        assert_eq!(waiter.is_none(), lies, "a waiter that does not lie down keeps its waker");
+        (id, lies)
+    }
+
+    /// Whose waiter is this?
+    fn index_of(&self, waiter: &Waiter) -> usize {
+        let same = |own: &Waiter| match (own, waiter) {
+            (Waiter::Thread(one), Waiter::Thread(other)) => std::ptr::eq(*one, *other),
+            (own, Waiter::Task(waker)) => own.wakes_by(waker),
+            _ => false,
+        };
+        self.waiters.iter().position(same).expect("a waiter of this world")
     }
 
     fn since(&mut self) -> u64 {
@@ -103,7 +156,8 @@ impl World {
 #[test]
 fn lists_stay_whole_and_somebody_is_on_duty() {
     for seed in 0..60 {
-        let mut world = World::new([2, 5, 40][seed as usize % 3], seed);
+        let kind = KINDS[seed as usize / 3 % 3];
+        let mut world = World::new([2, 5, 40][seed as usize % 3], kind, seed);
         for _ in 0..3000 {
             world.step();
         }
@@ -119,19 +173,17 @@ impl World {
                 if self.queue.interval(id).is_some() {
                     let _ = self.queue.pace(&mut self.nodes, id);
                 }
+                let _ = self.queue.pace_for_tasks(&mut self.nodes);
                 if self.nodes[id].state != State::Asleep {
-                    let (token, _) = self.queue.leave(&mut self.nodes, id);
+                    let token = self.queue.leave(&mut self.nodes, id).token;
                     self.threads[me] = Thread::Awake(token);
                 }
             }
             if let Thread::Awake(token) = self.threads[me] {
-                let sleeper = Sleeper { slot: me as u32, seen: self.now, since: me as u64 };
-                self.queue.rise();
-                let id = self.nodes.add(1, sleeper);
-                assert!(self.queue.lie_down(&mut self.nodes, id));
+                let (id, lies) = self.block(me, Sleeper { seen: self.now, since: me as u64 });
+                assert!(lies);
                 if let Some(token) = token {
-                    let outcome = Outcome::Blocked(self.now);
-                    let _ = self.queue.pass(&mut self.nodes, me as u32, token, outcome);
+                    let _ = self.queue.pass(&mut self.nodes, token, Outcome::Blocked(self.now));
                 }
                 self.threads[me] = Thread::Enlisted(id);
             }
@@ -158,7 +210,7 @@ impl World {
 #[test]
 fn everybody_is_woken_in_the_end() {
     for seed in 0..60 {
-        let mut world = World::new(30, seed);
+        let mut world = World::new(30, KINDS[seed as usize % 3], seed);
         for _ in 0..500 {
             world.step();
         }
@@ -172,8 +224,9 @@ fn everybody_is_woken_in_the_end() {
 
 #[test]
 fn everybody_has_a_turn_however_fast_changes_come() {
-    for woken in [false, true] {
-        let mut world = World::new(30, 1);
+    for (woken, kind) in [false, true].into_iter().flat_map(|woken| KINDS.map(|kind| (woken, kind)))
+    {
+        let mut world = World::new(30, kind, 1);
         world.round();
         for _ in 0..30 {
             world.change(woken);
@@ -185,19 +238,20 @@ fn everybody_has_a_turn_however_fast_changes_come() {
 
 /// All of `sleepers` wait for one change, and each of them ends its transaction as `end` says once it was
 /// woken, and changes nothing. The timer does nothing. How many have not been woken.
-fn left_asleep(sleepers: usize, end: impl Fn(usize) -> Outcome) -> usize {
-    let mut world = World::new(sleepers, 1);
+fn left_asleep(sleepers: usize, kind: Kind, end: impl Fn(u32) -> Outcome) -> usize {
+    let mut world = World::new(sleepers, kind, 1);
     world.round();
     world.now += 1;
     let change = Change { stamp: world.now, by: 99, woken: false };
     let mut due = Vec::from(world.queue.change(&mut world.nodes, change).wakes);
     while let Some(wake) = due.pop() {
-        let Some(slot) = wake else { continue };
-        let Thread::Enlisted(id) = world.threads[slot as usize] else { panic!("woken twice") };
-        let (token, _) = world.queue.leave(&mut world.nodes, id);
-        world.threads[slot as usize] = Thread::Awake(None);
+        let Some(waiter) = wake else { continue };
+        let slot = world.index_of(&waiter);
+        let Thread::Enlisted(id) = world.threads[slot] else { panic!("woken twice") };
+        let token = world.queue.leave(&mut world.nodes, id).token;
+        world.threads[slot] = Thread::Awake(None);
         if let Some(token) = token {
-            let whom = world.queue.pass(&mut world.nodes, slot, token, end(slot as usize));
+            let whom = world.queue.pass(&mut world.nodes, token, end(slot as u32));
             due.extend(whom.wakes);
         }
         world.queue.check(&world.nodes);
@@ -207,10 +261,12 @@ fn left_asleep(sleepers: usize, end: impl Fn(usize) -> Outcome) -> usize {
 
 #[test]
 fn whatever_way_a_woken_thread_ends_the_others_are_woken_without_the_timer() {
-    assert_eq!(left_asleep(1000, |_| Outcome::WentOn), 0, "all commit");
-    assert_eq!(left_asleep(1000, |_| Outcome::Left), 0, "all fail");
-    let either = |n| if n % 3 == 0 { Outcome::WentOn } else { Outcome::Left };
-    assert_eq!(left_asleep(1000, either), 0, "some commit");
+    for kind in KINDS {
+        assert_eq!(left_asleep(1000, kind, Outcome::WentOn), 0, "all commit");
+        assert_eq!(left_asleep(1000, kind, |_| Outcome::Left), 0, "all fail");
+        let either = |n| if n % 3 == 0 { Outcome::WentOn(n) } else { Outcome::Left };
+        assert_eq!(left_asleep(1000, kind, either), 0, "some commit");
+    }
 }
 
 impl Queue {
@@ -220,11 +276,16 @@ impl Queue {
         let fresh: Vec<Id> = all.iter().copied().filter(|&id| self.is_fresh(nodes, id)).collect();
         assert!(all.iter().all(|&id| nodes[id].state == State::Asleep));
         self.check_counts(all.len(), fresh.len());
-        for id in [self.group_start(), self.on_duty()] {
+        assert!(all.iter().all(|&id| nodes[id].waiter.is_some()), "a sleeper that cannot be woken");
+        for id in [self.group_start(), self.timer()] {
             assert!(id == NONE || (all.contains(&id) && !fresh.contains(&id)), "{id} is not owed");
         }
+        if self.timer() != NONE {
+            let timer = nodes[self.timer()].waiter.as_ref().expect("asleep");
+            assert!(timer.thread().is_some(), "a task keeps no time");
+        }
         if all.len() > fresh.len() {
-            assert_ne!(self.on_duty(), NONE, "nobody is on duty");
+            assert!(self.timer() != NONE || self.is_kept(), "nothing is on duty");
         }
     }
 }

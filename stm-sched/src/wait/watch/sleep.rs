@@ -1,8 +1,7 @@
 //! How an enlisted thread sleeps, and keeps time for others if it has to.
 
 use super::nodes::State;
-use super::{Place, WatchList, Woke, rouse};
-use crate::descriptor::table::DescriptorTable;
+use super::{Place, WatchList, Woke};
 use crate::primitives::CHECKED;
 use crate::primitives::checked::instant;
 use crate::primitives::parker::Parker;
@@ -26,7 +25,6 @@ impl WatchList {
         places: &[Place],
         parker: &Parker,
         until: Option<Instant>,
-        table: &DescriptorTable,
         report: impl Fn(Woke),
     ) -> bool {
         let mut pace_at = None;
@@ -39,7 +37,7 @@ impl WatchList {
             if let Look::WakeTimer(_) = look
                 && (CHECKED || pace_at.is_some_and(|pace_at| pace_at <= instant()))
             {
-                let woke = self.pace(places, table);
+                let woke = self.pace(places);
                 report(Woke { paced: woke.wakes, ..woke });
                 pace_at = None;
                 look = self.look(places);
@@ -75,18 +73,20 @@ impl WatchList {
     }
 
     /// Wakes one thread for each cell of which this one is the timer; perhaps itself.
-    fn pace(&self, places: &[Place], table: &DescriptorTable) -> Woke {
+    fn pace(&self, places: &[Place]) -> Woke {
         let mut woke = Woke::default();
         for place in places {
-            let whom = {
+            let (key, whom) = {
                 let mut bucket = self.bucket(place.bucket as usize);
-                if bucket.nodes[place.id].state != State::Asleep {
+                let node = &bucket.nodes[place.id];
+                if node.state != State::Asleep {
                     continue;
                 }
-                let (queue, nodes) = bucket.queue_of(place.id);
-                queue.pace(nodes, place.id)
+                let key = node.key;
+                let (queue, nodes) = bucket.queue(key);
+                (key, queue.pace(nodes, place.id))
             };
-            woke += rouse(table, whom);
+            woke += self.rouse(key, whom);
         }
         woke
     }

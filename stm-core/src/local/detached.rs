@@ -1,0 +1,128 @@
+//! A transaction that waits, and holds no thread while it does.
+
+use crate::local::context::{Context, Suspended, current};
+use crate::local::explicit::{Again, Attempt, Here};
+use crate::local::wait::{Enlisted, wake_outside};
+use crate::session::attempts::Ended;
+use crate::session::bounds::Bounds;
+use contempo_sched::primitives::fault::{Fault, planted};
+use std::convert::Infallible;
+use std::fmt;
+use std::task::{Context as TaskContext, Poll};
+
+/// A transaction between two attempts that holds no thread: a task waits for it, and any thread can go on with it.
+/// If it is dropped, the transaction is over, and what it was woken for is passed on.
+///
+/// ```
+/// # use contempo_core as contempo;
+/// use contempo::{TVar, explicit};
+/// use std::task::{Context, Poll, Waker};
+/// let inbox = TVar::new(0);
+/// let attempt = explicit::begin(explicit::Limits::default())?;
+/// // There is no mail yet: it asks to wait.
+/// let asked = attempt.transaction().read(&inbox).and_then(|mail| attempt.transaction().check(*mail > 0));
+/// assert!(asked.is_err());
+/// let mut waiting = attempt.commit().expect_err("it is to wait").detach()?;
+/// let mut cx = Context::from_waker(Waker::noop());
+/// assert_eq!(waiting.poll(&mut cx), Poll::Pending);
+/// inbox.store(7);
+/// assert_eq!(waiting.poll(&mut cx), Poll::Ready(()));
+/// let elsewhere = std::thread::spawn(move || {
+///     let attempt = waiting.resume().expect("this thread is in no transaction");
+///     let mail = *attempt.transaction().read(&inbox).expect("nothing is in the way");
+///     assert_eq!((mail, attempt.commit().expect("nor here").attempts), (7, 2));
+/// });
+/// elsewhere.join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "the transaction is over when this is dropped"]
+pub struct Detached {
+    /// What it waits for. Nothing if it need not.
+    enlisted: Option<Enlisted>,
+    /// Nothing once a thread goes on with it.
+    suspended: Option<Suspended>,
+    bounds: Bounds,
+    attempts: u64,
+}
+
+impl Again {
+    /// Leaves this thread, to wait without it; any thread can go on with the transaction. (After a conflict it first
+    /// waits for its turn here.)
+    ///
+    /// # Errors
+    /// [`Ended`], if there is to be no other attempt.
+    pub fn detach(self) -> Result<Detached, Ended<Infallible>> {
+        let ((enlisted, suspended), bounds, attempts) =
+            self.leave(|context, retreat, bounds| retreat.detach(context, bounds.deadline))?;
+        Ok(Detached { enlisted, suspended: Some(suspended), bounds, attempts })
+    }
+}
+
+impl Detached {
+    /// Is there a point in another attempt? If not, the task is woken, by the waker of `cx` and of no earlier poll, once
+    /// there may be: a cell changes that was read, or a time-out or deadline is over. It may be polled too early, and
+    /// each time on another thread, but not inside of a transaction.
+    ///
+    /// Takes time in proportion to the cells that were read.
+    pub fn poll(&mut self, cx: &TaskContext<'_>) -> Poll<()> {
+        match (&mut self.enlisted, &mut self.suspended) {
+            (Some(enlisted), Some(suspended)) => enlisted.poll(&mut suspended.tokens, cx),
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Begins the next attempt, on this thread, whether there is a point in it or not.
+    ///
+    /// # Errors
+    /// Gives itself back if this thread is inside of a transaction or snapshot.
+    pub fn resume(mut self) -> Result<Attempt, Box<Detached>> {
+        let here = Here::new(current());
+        if here.is_inside() {
+            return Err(Box::new(self));
+        }
+        let (bounds, enlisted, suspended) =
+            (self.bounds, self.enlisted.take(), self.suspended.take());
+        let attempt = Attempt::resume(here, bounds, self.attempts, |context| {
+            if let Some(mut suspended) = suspended {
+                enlisted.into_iter().for_each(|enlisted| enlisted.end(&mut suspended.tokens));
+                context.receive(suspended);
+            }
+            context.enter_again(bounds);
+        });
+        let Ok(attempt) = attempt;
+        Ok(attempt)
+    }
+}
+
+impl Context {
+    /// This thread goes on with a transaction of another, and receives what that was woken for.
+    fn receive(&self, suspended: Suspended) {
+        // If this thread's last transaction wrote, the next one would begin at a stamp that this thread knows, which may be
+        // from before the change that has woken this one.
+        if !planted(Fault::ResumedAtARecentBound) {
+            self.wrote.set(false);
+        }
+        self.go_on(suspended);
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        // Perhaps inside of a transaction, unlike what drops a transaction's own.
+        if let Some(suspended) = &mut self.suspended {
+            wake_outside(suspended.tokens.left_detached());
+        }
+    }
+}
+
+impl fmt::Debug for Detached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Detached").field("attempts", &self.attempts).finish_non_exhaustive()
+    }
+}
+
+/// What a waiting task holds goes with it to other threads.
+const _: fn() = || {
+    fn goes_anywhere<T: Send + 'static>() {}
+    goes_anywhere::<Detached>();
+};

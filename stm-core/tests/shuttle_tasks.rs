@@ -1,0 +1,121 @@
+//! Randomised models of transactions that wait as tasks, beside threads: run by `ci/shuttle.sh`.
+#![cfg(contempo_shuttle)]
+
+use contempo_core::{StmResult, TVar, Transaction, atomically};
+use contempo_sched::primitives::fault::Fault;
+use contempo_sched::primitives::parker::Parker;
+use shuttle::thread;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+
+mod planted;
+mod tasks;
+use planted::holds_unless;
+use tasks::atomically_as_task;
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What a task is polled by.
+struct Executor(Parker);
+
+impl Wake for Executor {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Polls the task until it is ready; each time by another executor, on a thread of its own if `moves`.
+fn run(mut task: Task, moves: bool) {
+    loop {
+        let executor = Arc::new(Executor(Parker::new()));
+        let waker = Waker::from(executor.clone());
+        let poll = move |mut task: Task| {
+            let ready = task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+            (ready, task)
+        };
+        let (ready, back) =
+            if moves { thread::spawn(move || poll(task)).join().unwrap() } else { poll(task) };
+        if ready {
+            return;
+        }
+        task = back;
+        executor.0.park_until(None);
+    }
+}
+
+fn take_one(tx: &Transaction<'_>, cell: &TVar<u64>) -> StmResult<()> {
+    let left = *tx.read(cell)?;
+    tx.check(left > 0)?;
+    tx.write(cell, left - 1)
+}
+
+fn taker(cell: &TVar<u64>) -> Task {
+    let cell = cell.clone();
+    Box::pin(atomically_as_task(move |tx| take_one(tx, &cell)))
+}
+
+#[test]
+fn tasks_and_threads_are_woken() {
+    let faults = [
+        Fault::WatchersForgotten,
+        Fault::NoSecondLook,
+        Fault::SleepOnWithoutLooking,
+        Fault::WakerStoredTooLate,
+    ];
+    holds_unless("tasks_and_threads_are_woken", 2000, &faults, || {
+        // Two cells, so that what is woken cannot always go on; and some wait for either.
+        let cells = [0, 1].map(|_| TVar::new(0_u64));
+        let mut threads = Vec::new();
+        for me in 0..4 {
+            let cells = cells.clone();
+            threads.push(thread::spawn(move || match me {
+                0 => atomically(|tx| take_one(tx, &cells[0])),
+                1 => run(taker(&cells[0]), true),
+                2 => run(taker(&cells[1]), false),
+                _ => run(
+                    Box::pin(atomically_as_task(move |tx| {
+                        tx.or_else(|tx| take_one(tx, &cells[0]), |tx| take_one(tx, &cells[1]))
+                    })),
+                    false,
+                ),
+            }));
+        }
+        // Enough for all, wherever that takes its item which takes it from either.
+        for cell in [0, 1, 0, 1, 0] {
+            cells[cell].update(|left| left + 1);
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(cells.iter().map(TVar::load).sum::<u64>(), 1);
+        let statistics = contempo_core::statistics();
+        assert!(statistics.retries < 100, "retry became a busy wait");
+    });
+}
+
+#[test]
+fn a_dropped_task_passes_on() {
+    let faults = [Fault::TokenKeptByDroppedTask, Fault::WakerNotReplaced];
+    holds_unless("a_dropped_task_passes_on", 2000, &faults, || {
+        let cell = TVar::new(0);
+        let mut dropped = taker(&cell);
+        let pending = dropped.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        assert!(pending);
+        let theirs = cell.clone();
+        let waiter = thread::spawn(move || {
+            let mut task = taker(&theirs);
+            // Polled by another executor first, which has handed it on since.
+            let waker = Waker::from(Arc::new(Executor(Parker::new())));
+            if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+                run(task, false);
+            }
+        });
+        let dropper = thread::spawn(move || drop(dropped));
+        cell.update(|left| left + 1);
+        waiter.join().unwrap();
+        dropper.join().unwrap();
+        assert_eq!(cell.load(), 0);
+    });
+}

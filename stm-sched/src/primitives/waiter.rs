@@ -1,0 +1,93 @@
+//! What waits, and how it is woken.
+//!
+//! Watch list and queues hold waiters and know no more of them than this. A thread sleeps on its [`Parker`]; to
+//! wake it is our own code, and is done at once. A task sleeps in its executor, and its [`Waker`] is code of a
+//! user's: it may run other transactions, block or panic. So it is never called, cloned or dropped while a lock is
+//! held, and never called while its thread is inside a transaction: what is to be woken is handed out in [`Tasks`].
+
+use crate::primitives::guard::contain;
+use crate::primitives::parker::Parker;
+use crate::primitives::unwinding;
+use std::task::Waker;
+
+/// What waits: a thread or a task.
+#[derive(Clone, Debug)]
+pub enum Waiter {
+    /// A thread, which sleeps on this parker and can keep time.
+    Thread(&'static Parker),
+    /// A task, which is polled again after a call of this waker. It keeps no time: it may be polled late or never.
+    Task(Waker),
+}
+
+impl Waiter {
+    /// Wakes a thread at once; of a task, puts the waker to `tasks`. Not to be called while a lock is held: to wake a
+    /// thread that sleeps is a system call.
+    pub fn wake(self, tasks: &mut Tasks) {
+        match self {
+            Waiter::Thread(parker) => parker.unpark(),
+            Waiter::Task(waker) => tasks.push(waker),
+        }
+    }
+
+    /// Is it a task that this waker wakes? (No code of the user's runs.)
+    pub fn wakes_by(&self, waker: &Waker) -> bool {
+        matches!(self, Waiter::Task(own) if own.will_wake(waker))
+    }
+
+    /// The parker, if it is a thread.
+    pub fn thread(&self) -> Option<&'static Parker> {
+        match self {
+            Waiter::Thread(parker) => Some(parker),
+            Waiter::Task(_) => None,
+        }
+    }
+}
+
+/// Tasks that are to be woken, once the lock is free and the transaction of this thread is over. Dropping them
+/// does it; panics of wakers end here.
+#[derive(Default, Debug)]
+#[must_use = "tasks are woken when this is dropped: not to be done while a lock is held, or inside a transaction"]
+pub struct Tasks(Vec<Waker>);
+
+impl Tasks {
+    /// None.
+    pub const fn none() -> Self {
+        Tasks(Vec::new())
+    }
+
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, waker: Waker) {
+        self.0.push(waker);
+    }
+
+    /// Adds others.
+    pub fn append(&mut self, mut others: Tasks) {
+        if self.0.is_empty() {
+            std::mem::swap(&mut self.0, &mut others.0);
+        } else {
+            self.0.append(&mut others.0);
+        }
+    }
+
+    /// Wakes all. Takes time in proportion to their number.
+    pub fn wake(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for waker in self.0.drain(..) {
+            if unwinding() {
+                std::mem::forget(waker); // A checker has come to its end: nothing of a user's runs.
+            } else {
+                contain(|| waker.wake());
+            }
+        }
+    }
+}

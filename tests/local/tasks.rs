@@ -1,0 +1,255 @@
+//! Transactions that wait as tasks: polled by any thread, too early, with another waker each time; dropped while
+//! they wait.
+
+use crate::driven::atomically_as_task;
+use crate::support::{alone, wait_until};
+use contempo::{StmResult, TVar, Transaction, atomically, statistics};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+
+/// Counts how often a task is woken.
+#[derive(Default)]
+struct Bell(AtomicU64);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Bell {
+    fn new() -> (Arc<Self>, Waker) {
+        let bell = Arc::new(Bell::default());
+        (bell.clone(), Waker::from(bell))
+    }
+
+    fn rung(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Runs `task` on this thread.
+fn block_on<F: Future>(task: F) -> F::Output {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let mut task = pin!(task);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        if let Poll::Ready(output) = task.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+/// Takes one from the cell.
+fn take_one(tx: &Transaction<'_>, cell: &TVar<u64>) -> StmResult<()> {
+    let left = *tx.read(cell)?;
+    tx.check(left > 0)?;
+    tx.write(cell, left - 1)
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A task that takes one from the cell.
+fn taker(cell: &TVar<u64>) -> Task {
+    let cell = cell.clone();
+    Box::pin(atomically_as_task(move |tx| take_one(tx, &cell)))
+}
+
+fn poll(task: &mut Task, waker: &Waker) -> bool {
+    task.as_mut().poll(&mut Context::from_waker(waker)).is_ready()
+}
+
+#[test]
+fn a_task_holds_no_thread_and_no_memory_while_it_waits() {
+    let _turn = alone();
+    let (cell, (bell, waker)) = (TVar::new(0), Bell::new());
+    let before = statistics();
+    let mut task = taker(&cell);
+    assert!(!poll(&mut task, &waker));
+    assert_eq!(statistics().since(&before).waits, 1);
+    // This thread may run other transactions meanwhile.
+    let other = TVar::new(1);
+    assert_eq!(atomically(|tx| Ok(*tx.read(&other)?)), 1);
+    contempo::collect();
+    assert_eq!(bell.rung(), 0);
+    cell.store(1);
+    assert_eq!(bell.rung(), 1);
+    assert_eq!(statistics().since(&before).wakes, 1);
+    assert!(poll(&mut task, &waker));
+    assert_eq!(cell.load(), 0);
+    // Nothing watches the cell any more.
+    cell.store(1);
+    assert_eq!((bell.rung(), statistics().since(&before).wakes), (1, 1));
+}
+
+#[test]
+fn it_is_polled_too_early_by_any_thread_and_woken_by_the_last_waker() {
+    let _turn = alone();
+    let cell = TVar::new(0);
+    let mut task = taker(&cell);
+    let bells: Vec<_> = (0..4)
+        .map(|_| {
+            let (bell, waker) = Bell::new();
+            // Each time on another thread, with another waker; and once more with the same.
+            let poll = || assert!(!poll(&mut task, &waker) && !poll(&mut task, &waker));
+            thread::scope(|scope| scope.spawn(poll).join().unwrap());
+            bell
+        })
+        .collect();
+    cell.store(1);
+    assert_eq!(bells.iter().map(|bell| bell.rung()).collect::<Vec<_>>(), [0, 0, 0, 1]);
+    thread::scope(|scope| scope.spawn(|| assert!(poll(&mut task, Waker::noop()))).join().unwrap());
+    assert_eq!(cell.load(), 0);
+}
+
+#[test]
+fn a_change_before_the_first_poll_is_seen() {
+    let _turn = alone();
+    let cell = TVar::new(0);
+    let mut task = taker(&cell);
+    cell.store(1);
+    assert!(poll(&mut task, Waker::noop()));
+}
+
+#[test]
+fn a_thread_that_wrote_last_goes_on_with_what_another_change_has_woken() {
+    let _turn = alone();
+    let (cell, own, runs) = (TVar::new(0), TVar::new(0), Arc::new(AtomicU64::new(0)));
+    let (theirs, count) = (cell.clone(), runs.clone());
+    let mut task: Task = Box::pin(atomically_as_task(move |tx| {
+        count.fetch_add(1, Ordering::SeqCst);
+        take_one(tx, &theirs)
+    }));
+    assert!(!poll(&mut task, Waker::noop()));
+    // This thread's next transaction begins at the stamp of this commit, which is before the change.
+    own.store(1);
+    thread::scope(|scope| scope.spawn(|| cell.store(1)).join().unwrap());
+    assert!(poll(&mut task, Waker::noop()));
+    assert_eq!(runs.load(Ordering::SeqCst), 2, "an attempt that did not see the change");
+}
+
+#[test]
+fn a_task_that_is_dropped_leaves_and_passes_on_what_it_was_woken_for() {
+    let _turn = alone();
+    let cell = TVar::new(0);
+    let ((first_bell, first_waker), (second_bell, second_waker)) = (Bell::new(), Bell::new());
+    let (mut first, mut second) = (taker(&cell), taker(&cell));
+    assert!(!poll(&mut first, &first_waker) && !poll(&mut second, &second_waker));
+    cell.store(1);
+    assert_eq!(first_bell.rung(), 1);
+    drop(first);
+    assert!(second_bell.rung() > 0, "the dropped task has kept what it was woken for");
+    assert!(poll(&mut second, &second_waker));
+    // One that was not woken just goes.
+    let mut third = taker(&cell);
+    assert!(!poll(&mut third, &first_waker));
+    drop(third);
+    cell.store(1);
+    assert_eq!((first_bell.rung(), cell.load()), (1, 1));
+}
+
+#[test]
+fn a_task_that_is_woken_and_never_polled_again_holds_up_no_other() {
+    let _turn = alone();
+    let cell = TVar::new(0);
+    let mut forgotten: Vec<_> = (0..3).map(|_| taker(&cell)).collect();
+    forgotten.iter_mut().for_each(|task| assert!(!poll(task, Waker::noop())));
+    let (bell, waker) = Bell::new();
+    let mut last = taker(&cell);
+    assert!(!poll(&mut last, &waker));
+    cell.store(1);
+    wait_until("the last is woken too", || bell.rung() > 0);
+    assert!(poll(&mut last, &waker));
+}
+
+#[test]
+fn a_waker_may_run_transactions_and_panic() {
+    struct Busy(TVar<u64>);
+    impl Wake for Busy {
+        fn wake(self: Arc<Self>) {
+            self.0.update(|n| n + 1);
+            panic!("a waker that panics");
+        }
+    }
+    let _turn = alone();
+    let (cell, log) = (TVar::new(0), TVar::new(0));
+    let waker = Waker::from(Arc::new(Busy(log.clone())));
+    let (bell, after) = Bell::new();
+    let (mut first, mut second) = (taker(&cell), taker(&cell));
+    assert!(!poll(&mut first, &waker) && !poll(&mut second, &after));
+    // By an operation on one cell, by a transaction, and by one inside of which a waiting task is dropped.
+    cell.store(1);
+    assert_eq!(log.load(), 1, "woken in the middle of a transaction, or not at all");
+    assert!(poll(&mut first, &waker));
+    let mut first = taker(&cell);
+    assert!(!poll(&mut first, &waker));
+    atomically(|tx| tx.write(&cell, 1));
+    wait_until("both are woken", || log.load() == 2 && bell.rung() > 0);
+    let mut third = Some(taker(&cell));
+    assert!(poll(&mut second, &after));
+    assert!(!poll(third.as_mut().unwrap(), &waker));
+    let committed = catch_unwind(AssertUnwindSafe(|| {
+        atomically(|tx| {
+            third = None;
+            tx.write(&cell, 7)
+        });
+    }));
+    assert!(committed.is_ok());
+    assert!(poll(&mut first, &waker));
+    assert_eq!(cell.load(), 6);
+}
+
+#[test]
+fn tasks_and_threads_take_turns() {
+    let _turn = alone();
+    let (cell, taken) = (TVar::new(0_u64), Arc::new(AtomicU64::new(0)));
+    const EACH: u64 = 200;
+    thread::scope(|scope| {
+        for me in 0..4 {
+            let (cell, taken) = (&cell, taken.clone());
+            scope.spawn(move || {
+                for _ in 0..EACH {
+                    if me % 2 == 0 {
+                        block_on(taker(cell));
+                    } else {
+                        atomically(|tx| take_one(tx, cell));
+                    }
+                    taken.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        for _ in 0..4 * EACH {
+            cell.update(|left| left + 1);
+        }
+    });
+    assert_eq!((taken.load(Ordering::SeqCst), cell.load()), (4 * EACH, 0));
+}
+
+#[test]
+fn to_poll_inside_of_a_transaction_is_refused_and_hurts_nothing() {
+    let _turn = alone();
+    let cell = TVar::new(0);
+    let mut task = taker(&cell);
+    assert!(!poll(&mut task, Waker::noop()));
+    cell.store(1);
+    let inside = catch_unwind(AssertUnwindSafe(|| {
+        atomically(|tx| {
+            tx.write(&cell, 5)?;
+            poll(&mut task, Waker::noop());
+            Ok(())
+        });
+    }));
+    assert!(inside.is_err());
+    assert_eq!(cell.load(), 1);
+}
