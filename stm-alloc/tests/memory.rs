@@ -6,11 +6,14 @@ use contempo_alloc::heap::{BlockCache, Shape, SharedHeap};
 use std::alloc::Layout;
 use std::fmt::Debug;
 
-/// Blocks of a size that are in use, and how to come to them.
+/// Puts a block of so many bytes to use: where it begins, and what to give back.
+type PutToUse<M> = fn(&M, <M as Memory>::Fresh, usize) -> (*mut u8, <M as Memory>::Used);
+
+/// Blocks that are in use, and how to come to them.
 struct Blocks<'m, M: Memory> {
     memory: &'m M,
     shape: fn(usize) -> M::Shape,
-    put_to_use: fn(&M, M::Fresh, usize) -> (*mut u8, M::Used),
+    put_to_use: PutToUse<M>,
     /// So many bytes at the beginning of a block are not its taker's to write.
     spared: usize,
 }

@@ -39,6 +39,7 @@ impl<C: Clock> Retirer for Reclaimer<C> {
         self.slot
     }
 
+    #[inline]
     fn candidates(&self) -> Candidates {
         // Our transaction has ended before we look what others have left. Partner: the fence in `leave`. Ours first:
         // that thread looks after it, and sees that. Theirs first: we see what it has left.
@@ -55,6 +56,7 @@ impl<C: Clock> Retirer for Reclaimer<C> {
         self.retired.newest().max(self.weighty.newest())
     }
 
+    #[inline]
     unsafe fn free_below(&self, horizon: u64, candidates: &mut Candidates) -> bool {
         let Candidates { plain, weighty, left } = candidates;
         // SAFETY: no transaction can reach what was retired before `horizon` (`# Safety`), so none what of it is here.
