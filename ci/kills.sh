@@ -66,8 +66,6 @@ must_show ClaimsLeftByRecovery sweep --seconds 60 --stride 13 --only transfer
 must_show UndoneUnmarked sweep --seconds 90 --stride 13 --only parts
 must_show RestoredUnmarked sweep --seconds 30 --stride 13 --only parts
 must_show AliveTakenForDead random --kills 200
-# `SlotTakenUncounted` (attachers) is met at one instruction, whose number differs from process to process: two of four
-# runs missed it. By hand: kills --fault SlotTakenUncounted attachers --seconds 600
 must_show TakenFromTheActive random --kills 400 --crowded
 must_show RetiredUntraced sweep --seconds 60 --stride 13 --only transfer
 must_show OwnedForgotten sweep --seconds 60 --stride 13 --only transfer

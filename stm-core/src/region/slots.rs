@@ -55,6 +55,8 @@ fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
         // Acquire, partner: the release by the thread that gave it up, or that recovered it.
         let taken = record.process.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed);
         if taken.is_ok() {
+            #[cfg(test)]
+            interludes::run(interludes::Moment::Taken, slot);
             if planted(Fault::SlotTakenUncounted) {
                 raise(slot);
             }
@@ -81,7 +83,7 @@ fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
         drop(work);
         heir.renew_serial();
         #[cfg(test)]
-        before_slot_is_ours::run(slot);
+        interludes::run(interludes::Moment::Recovered, slot);
         // Release, partner: the acquire in `Dead::find`.
         record.process.store(own, Ordering::Release);
         drop(dead);
@@ -107,23 +109,34 @@ pub(crate) fn leave(domain: &RegionDomain, session: &Session) {
     }
 }
 
-/// What a test does when a dead slot was recovered and is about to be taken.
+/// What a test does at moments of a thread that gets a slot.
 #[cfg(test)]
-pub(crate) mod before_slot_is_ours {
+pub(crate) mod interludes {
     use std::cell::RefCell;
 
-    type Interlude = Box<dyn FnOnce(u32)>;
+    /// Such a moment.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Moment {
+        /// A free slot was just taken.
+        Taken,
+        /// A dead slot was recovered, and is about to be taken.
+        Recovered,
+    }
+
+    type Interlude = (Moment, Box<dyn FnOnce(u32)>);
 
     std::thread_local! {
         static INTERLUDE: RefCell<Option<Interlude>> = const { RefCell::new(None) };
     }
 
-    pub(crate) fn set(interlude: impl FnOnce(u32) + 'static) {
-        INTERLUDE.set(Some(Box::new(interlude)));
+    /// At the next such moment of this thread.
+    pub(crate) fn set(moment: Moment, interlude: impl FnOnce(u32) + 'static) {
+        INTERLUDE.set(Some((moment, Box::new(interlude))));
     }
 
-    pub(super) fn run(slot: u32) {
-        if let Some(interlude) = INTERLUDE.take() {
+    pub(super) fn run(moment: Moment, slot: u32) {
+        let due = INTERLUDE.with_borrow_mut(|it| it.take_if(|(due, _)| *due == moment));
+        if let Some((_, interlude)) = due {
             interlude(slot);
         }
     }

@@ -26,6 +26,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 mod checking;
+mod deaths;
 mod stamps;
 
 /// A region for one test.
@@ -542,7 +543,7 @@ fn a_slot_is_found_dead_by_one_heir_at_a_time() {
     domain.map.slot(0).unwrap().process.swap(left, Ordering::SeqCst);
     elsewhere(move || {
         let other = Arc::clone(&domain);
-        slots::before_slot_is_ours::set(move |slot| {
+        slots::interludes::set(slots::interludes::Moment::Recovered, move |slot| {
             let found = liveness::Dead::find(&other, slot).unwrap();
             assert!(found.is_none(), "another finds it dead, and would clear it up under its heir");
         });

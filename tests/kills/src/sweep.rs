@@ -259,10 +259,7 @@ pub(crate) fn attachers(
     let place = Place::new("attacher")?;
     let writes = crate::profile::writes(&place.path, "attacher", fault)?;
     drop(place);
-    // What a planted fault shows lasts for some instructions. How many go before differs between processes by a few, why is
-    // not known.
-    let after: [u64; 2] = if fault.is_some() { [1, 3] } else { [0, 1] };
-    let points: Vec<u64> = writes.iter().flat_map(|at| after.map(|more| at + more)).collect();
+    let points: Vec<u64> = writes.iter().flat_map(|at| [*at, at + 1]).collect();
     let (mut tried, all) = (0, points.len());
     for at in points.into_iter().step_by(stride) {
         if Instant::now() >= end || (fault.is_some() && tried > 0 && !verdict.is_good()) {
