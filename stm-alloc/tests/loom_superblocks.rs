@@ -5,7 +5,7 @@
 //! their own.
 #![cfg(contempo_loom)]
 
-use contempo_alloc::region::draws::Draws;
+use contempo_alloc::region::draws::{Draws, Owed};
 use contempo_alloc::region::epoch::{AtomicEpoch, OwnershipEpoch};
 use contempo_alloc::region::handle::{self, Handle, Kind, Meta, MetaWord};
 use contempo_alloc::region::ownership::{Ownership, State};
@@ -16,6 +16,7 @@ use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering, fence};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
+use std::cell::Cell;
 
 #[path = "../../stm-core/tests/planted/mod.rs"]
 mod planted;
@@ -220,26 +221,78 @@ fn what_another_class_has_put_there_is_no_block() {
     });
 }
 
-/// A value is put into the reserve while another looks whether that is whole.
+/// Blocks of the reserve, with the class of the value in each, and who has drawn on them.
+struct Reserve {
+    blocks: [(MetaWord, AtomicU64); 2],
+    draws: Draws,
+}
+
+impl Reserve {
+    /// In the first block lies a value of this class.
+    fn new(class: usize) -> Arc<Self> {
+        let block = || (MetaWord::new(Meta::free_at(0).bits()), AtomicU64::new(0));
+        let reserve = Reserve { blocks: [block(), block()], draws: Draws::new() };
+        reserve.draw(0, class);
+        Arc::new(reserve)
+    }
+
+    /// As `Memory::new_version_in_need`.
+    fn draw(&self, block: usize, class: usize) {
+        let (meta, value) = &self.blocks[block];
+        assert!(handle::may_fill(meta));
+        value.store(class as u64, Ordering::Relaxed);
+        handle::put_to_use(meta, Kind::Version);
+        self.draws.note();
+    }
+
+    /// As `reserve::owed`: it is whole while nothing is lent.
+    fn owed(&self) -> Option<usize> {
+        let lent = |(meta, value): &(MetaWord, AtomicU64)| {
+            let is_free = Meta::from_bits(meta.load(Ordering::Acquire)).is_free();
+            (!is_free).then(|| value.load(Ordering::Relaxed) as usize)
+        };
+        self.blocks.iter().filter_map(lent).min()
+    }
+
+    /// As `SlotHeap::wait_for_reserve`.
+    fn may_take(&self, class: usize, owed: &Cell<Owed>) -> bool {
+        self.draws.known(owed).is_some_and(|least| class < least)
+            || class < self.draws.look(owed, || self.owed())
+    }
+}
+
+/// A value is put into the reserve while another thread looks whether that is whole.
 #[test]
 fn what_is_drawn_is_not_settled_by_an_older_look() {
     let name = "what_is_drawn_is_not_settled_by_an_older_look";
     let faults = [Fault::DrawsCountedLate, Fault::ReserveTakenForWhole];
     holds_unless(name, 3, &faults, || {
-        // The only block of the reserve, and who has drawn on it.
-        let reserve = Arc::new((MetaWord::new(Meta::free_at(0).bits()), Draws::new()));
-        let whole =
-            |(meta, _): &(MetaWord, Draws)| Meta::from_bits(meta.load(Ordering::Acquire)).is_free();
-        reserve.1.note(); // An older one, whose value is gone.
-        let other = spawn(&reserve, |(meta, draws)| {
-            assert!(handle::may_fill(meta));
-            handle::put_to_use(meta, Kind::Version);
-            draws.note();
-        });
-        reserve.1.settle(|| whole(&reserve));
+        let (reserve, owed) = (Reserve::new(CLASS), Cell::default());
+        assert!(handle::free(&reserve.blocks[0].0)); // Its value is gone.
+        let other = spawn(&reserve, |reserve| reserve.draw(1, CLASS));
+        reserve.may_take(CLASS, &owed);
         other.join().unwrap();
-        assert!(!reserve.1.is_settled() && !reserve.1.settle(|| whole(&reserve)));
-        assert!(handle::free(&reserve.0) && reserve.1.settle(|| whole(&reserve)));
+        assert!(!reserve.draws.is_settled() && !reserve.may_take(CLASS, &owed));
+        assert!(handle::free(&reserve.blocks[1].0) && reserve.may_take(CLASS, &owed));
+        assert!(reserve.draws.is_settled());
+    });
+}
+
+/// A small value is put into the reserve beside a larger one, for which a thread has seen that no small block is owed.
+#[test]
+fn what_is_owed_is_kept_from_a_thread_with_an_older_look() {
+    let name = "what_is_owed_is_kept_from_a_thread_with_an_older_look";
+    let faults = [Fault::DrawsCountedLate, Fault::ReserveTakenForWhole, Fault::DebtsSeenOnce];
+    holds_unless(name, 3, &faults, || {
+        let (reserve, owed) = (Reserve::new(OTHER_CLASS), Cell::default());
+        let other = spawn(&reserve, |reserve| reserve.draw(1, CLASS));
+        assert!(!reserve.may_take(OTHER_CLASS, &owed));
+        reserve.may_take(CLASS, &owed);
+        other.join().unwrap();
+        assert!(!reserve.may_take(CLASS, &owed), "that was given back for the small value");
+        assert!(reserve.may_take(CLASS - 1, &owed), "that could pay for none of the two");
+        assert!(handle::free(&reserve.blocks[1].0));
+        assert!(reserve.may_take(CLASS, &owed) && !reserve.may_take(OTHER_CLASS, &owed));
     });
 }
 

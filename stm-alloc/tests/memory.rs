@@ -97,7 +97,7 @@ mod region {
         let map = Map::create(file, Identity::new(1, 77, 2, 2, most), 0).unwrap();
         map.complete(Handle::NULL, (0, 0));
         std::fs::remove_file(&path).unwrap(); // It stays as long as it is mapped.
-        SlotHeap::new(Arc::new(map), OwnershipEpoch::new(0, 1))
+        SlotHeap::new(Arc::new(map), OwnershipEpoch::new(0, 1), |_| None)
     }
 
     fn put_to_use(memory: &SlotHeap, block: FreshBlock, _: usize) -> (*mut u8, *mut u8) {

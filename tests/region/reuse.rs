@@ -233,3 +233,45 @@ fn values_that_were_moved_are_not_missing_while_a_reader_stands() {
         other.join().unwrap();
     });
 }
+
+/// The reserve lends room for large values, for which small cells were freed. No free block can pay that back; and what
+/// is too small for any of those values is there for all.
+#[test]
+fn loans_that_nothing_can_pay_keep_nothing_smaller() {
+    const SIZES: [usize; 6] = [1500, 700, 300, 100, 0, 8];
+    let (_place, shared) = small();
+    let make = |size: usize| shared.atomically(|tx| tx.create(&vec![7; size][..]));
+    // Cells of each size, and as many of the last as there is room for.
+    let mut cells = SIZES.map(|size| {
+        let most = if size == 8 { usize::MAX } else { (400 << 10) / size.max(100) };
+        (0..most).map_while(|_| make(size).ok()).collect::<Vec<_>>()
+    });
+    let [.., small] = &mut cells;
+    for _ in 0..8 {
+        let (cell, freed) = (small.pop().unwrap(), small.split_off(small.len() - 40));
+        let change = |tx: &contempo::shared::Transaction<'_>| {
+            freed.iter().try_for_each(|cell| tx.free(*cell))?;
+            tx.write(cell, &[1; 3300][..])
+        };
+        shared.atomically(change).unwrap();
+    }
+    // All but one in ten or fifty go, and all but the last few: so no superblock is empty.
+    let emptied = SIZES.into_iter().zip(cells).map(|(size, cells)| {
+        let each = if size < 1000 { 50 } else { 10 };
+        let goes = |index: &usize| !index.is_multiple_of(each) && index + 5 <= cells.len();
+        let gone: Vec<_> = (0..cells.len()).filter(goes).map(|index| cells[index]).collect();
+        free(&shared, &gone);
+        (size, gone.len())
+    });
+    let emptied: Vec<_> = emptied.collect();
+    let full = make(3300);
+    assert!(matches!(full, Err(TransactionError::NoBlock(_))), "it could be paid: {full:?}");
+    // As many as have gone are made again, of each size.
+    for (size, count) in emptied {
+        let made = (0..count).take_while(|_| make(size).is_ok()).count();
+        println!("{made} of {count} values of {size} bytes");
+        assert!(made * 10 > count * 9, "{made} of {count} values of {size} bytes");
+    }
+    let report = shared.verify();
+    assert!(report.is_sound() && report.retired == 0, "{report}");
+}

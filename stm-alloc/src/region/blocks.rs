@@ -16,12 +16,13 @@
 //! back to the common pool, and may be given another class (`superblock`).
 
 use crate::heap::memory::Memory;
+use crate::region::draws::{NOTHING, Owed};
 use crate::region::epoch::OwnershipEpoch;
 use crate::region::error::NoBlock;
 use crate::region::handle::{self, Handle, Kind, MetaWord};
 use crate::region::layout::SUPERBLOCK;
 use crate::region::map::Map;
-use crate::region::reserve::{FREEING, Room, VALUES};
+use crate::region::reserve::{self, FREEING, Room, SizeOfValue, VALUES};
 use crate::region::sizes::GRAIN;
 use crate::region::superblock::{ENOUGH, RESERVE, Superblock};
 use std::cell::{Cell, RefCell};
@@ -64,6 +65,9 @@ pub struct SlotHeap {
     much: Cell<usize>,
     /// Have we drawn on the reserve, and it was not found whole since? Then what we free is not ours to take again.
     short: Cell<bool>,
+    /// What we have found to be owed to the reserve.
+    owed: Cell<Owed>,
+    size_of_value: SizeOfValue,
 }
 
 /// What a transaction in need wants a block for.
@@ -98,7 +102,7 @@ pub struct FreshBlock {
 
 impl SlotHeap {
     /// The heap of a slot for this epoch, which owns no superblock yet.
-    pub fn new(map: Arc<Map>, epoch: OwnershipEpoch) -> Self {
+    pub fn new(map: Arc<Map>, epoch: OwnershipEpoch, size_of_value: SizeOfValue) -> Self {
         SlotHeap {
             map,
             epoch: Cell::new(epoch),
@@ -109,6 +113,8 @@ impl SlotHeap {
             freed: Cell::new(0),
             much: Cell::new(LEAST_FREED),
             short: Cell::new(false),
+            owed: Cell::default(),
+            size_of_value,
         }
     }
 
@@ -141,12 +147,21 @@ impl SlotHeap {
     #[cold]
     pub fn take_in_need(&self, size: usize, need: Need) -> Result<(FreshBlock, Origin), NoBlock> {
         // What is at hand while the reserve is short may be what was given back for a loan.
-        let ours = match self.map.shared().draws.is_settled() {
-            false if need != Need::Move => Origin::Reserve,
+        let owed = match need {
+            Need::Move => NOTHING,
+            _ => {
+                self.map.shared().draws.known(&self.owed).unwrap_or_else(|| self.look_at_reserve())
+            }
+        };
+        let origin = |class| match (class, need) {
+            (VALUES, Need::Value) => Origin::Loan,
+            (FREEING | VALUES, _) => Origin::Reserve,
+            _ if class >= owed => Origin::Reserve,
             _ => Origin::Anywhere,
         };
-        let full = match self.take_of::<true>(class_of(size)?) {
-            Ok(block) => return Ok((block, ours)),
+        let index = class_of(size)?;
+        let full = match self.take_of::<true>(index) {
+            Ok(block) => return Ok((block, origin(index))),
             Err(full) => full,
         };
         // What is at hand, then the reserve, then what others may have given up.
@@ -158,11 +173,6 @@ impl SlotHeap {
             Need::Move => 0..0,
         };
         let mut all = at_hand.chain(reserve.filter(|class| SIZES[*class] >= size)).chain(larger());
-        let origin = |class| match (class, need) {
-            (VALUES, Need::Value) => Origin::Loan,
-            (FREEING | VALUES, _) => Origin::Reserve,
-            _ => ours,
-        };
         let found = all.find_map(|class| Some((self.take_of::<true>(class).ok()?, origin(class))));
         found.ok_or(full)
     }
@@ -236,7 +246,7 @@ impl SlotHeap {
     #[inline(never)]
     fn refill(&self, index: usize, in_need: bool) -> Result<(), NoBlock> {
         if !in_need {
-            self.wait_for_reserve()?;
+            self.wait_for_reserve(index)?;
         }
         let class = &self.classes[index];
         let mut free = class.free.borrow_mut();
@@ -280,17 +290,28 @@ impl SlotHeap {
         }
     }
 
-    /// While values lie in the reserve that should not, no thread takes what was given back for them, but in need.
-    fn wait_for_reserve(&self) -> Result<(), NoBlock> {
+    /// While values lie in the reserve that should not, no thread takes what was given back for them, but in need: no
+    /// blocks of a class to which one of them could be moved.
+    fn wait_for_reserve(&self, index: usize) -> Result<(), NoBlock> {
         let draws = &self.map.shared().draws;
-        while !draws.settle(|| Room::of(&self.map).is_whole()) {
-            self.map.grow()?;
+        if draws.known(&self.owed).is_none_or(|least| index >= least) {
+            while index >= self.look_at_reserve() {
+                self.map.grow()?;
+            }
         }
-        self.short.set(false);
+        if draws.is_settled() {
+            self.short.set(false);
+        }
         Ok(())
     }
 
-    /// A block that was on loan was put to use: its value stays there until it is moved.
+    /// The smallest class of which a block is owed to the reserve. Linear in the number of superblocks.
+    fn look_at_reserve(&self) -> usize {
+        let look = || reserve::owed(&self.map, self.size_of_value);
+        self.map.shared().draws.look(&self.owed, look)
+    }
+
+    /// A block that was on loan was put to use, or written over: its value stays there until it is moved.
     pub fn note_draw(&self) {
         self.short.set(true);
         self.map.shared().draws.note();
@@ -499,9 +520,5 @@ impl Memory for SlotHeap {
 /// The smallest class whose blocks have `size` bytes.
 #[inline]
 fn class_of(size: usize) -> Result<usize, NoBlock> {
-    // A handful of comparisons; the common sizes come first.
-    SIZES[..RESERVE]
-        .iter()
-        .position(|class| *class >= size)
-        .ok_or(NoBlock::TooLarge { wanted: size, most: LARGEST })
+    reserve::class_of(size).ok_or(NoBlock::TooLarge { wanted: size, most: LARGEST })
 }

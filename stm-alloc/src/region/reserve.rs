@@ -8,14 +8,24 @@
 //! - [`VALUES`]: for new values of cells that there are. Such a value *stays*; what it has replaced is given back
 //!   somewhere else. That is a loan: it is paid back when the value is moved to where there is room (`stm-core`,
 //!   `session::reserve`). What was given back is the room for that, and must not be gone by then. So a thread that
-//!   finds the reserve short (`Room::is_whole`) takes nothing but by a transaction in need, and a thread that has drawn
-//!   on it leaves what it frees to that rule, too: as hints, and not in its caches.
+//!   finds the reserve short (`Room::is_whole`) takes no block to which one of the values could be moved ([`owed`]),
+//!   but by a transaction in need, and a thread that has drawn on it leaves what it frees to that rule, too: as hints,
+//!   and not in its caches. (What is too small for all those values pays for none, however long it is kept: if a
+//!   transaction has given back many small blocks for a large value, that is paid for by what is freed of its size, or
+//!   by a superblock that becomes empty.)
 //!
 //! Whether a thread has drawn is told by two counts ([`Draws`](super::draws::Draws)), so that none looks at the
 //! blocks of the reserve while it is whole.
 
+use crate::region::draws::NOTHING;
 use crate::region::map::Map;
 use crate::region::superblock::{RESERVE, SIZES, Superblock};
+
+/// How large a block is that takes the value in this block of the reserve; none if that goes by itself.
+///
+/// # Safety
+/// A block of [`VALUES`], which is mapped. It may be freed or filled at that moment: then the answer is a guess.
+pub type SizeOfValue = unsafe fn(*mut u8) -> Option<usize>;
 
 /// The class for what frees a cell.
 pub const FREEING: usize = RESERVE;
@@ -107,6 +117,28 @@ impl Room {
             _ => self.fresh > self.missing(),
         }
     }
+}
+
+/// The smallest class of which a block is owed to the reserve; none if that is whole.
+pub(super) fn owed(map: &Map, size_of: SizeOfValue) -> Option<usize> {
+    if Room::of(map).is_whole() {
+        return None;
+    }
+    let lent = Superblock::all(map).filter(|superblock| superblock.state().is_of_class(VALUES));
+    let least = lent
+        .flat_map(|superblock| superblock.blocks_in_use())
+        // SAFETY: `blocks_in_use` has found a block of this class at this place in the map.
+        .filter_map(|at| unsafe { size_of(at) })
+        .min();
+    // Larger than any value of the reserve: no protocol writes that.
+    Some(least.map_or(NOTHING, |least| class_of(least).unwrap_or(NOTHING)))
+}
+
+/// The smallest class whose blocks have `size` bytes, if one has.
+#[inline]
+pub(super) fn class_of(size: usize) -> Option<usize> {
+    // A handful of comparisons; the common sizes come first.
+    SIZES[..RESERVE].iter().position(|class| *class >= size)
 }
 
 #[cfg(test)]

@@ -146,6 +146,17 @@ impl<'m> Superblock<'m> {
         self.room().1.saturating_sub(self.used()) + self.blocks().filter(is_free).count()
     }
 
+    /// Where the blocks are mapped that are in use, and not retired.
+    pub(super) fn blocks_in_use(self) -> impl Iterator<Item = *mut u8> {
+        // Acquire, partner: the release in `put_to_use`: what its user has written there is visible.
+        let is_in_use = move |block: &usize| {
+            let meta = Meta::from_bits(self.meta(*block).load(Ordering::Acquire));
+            !meta.is_free() && meta.retirer().is_none()
+        };
+        let at = move |block| std::ptr::from_ref(self.meta(block)).cast::<u8>().cast_mut();
+        self.blocks().filter(is_in_use).map(at)
+    }
+
     /// Bytes of blocks that were never in use.
     pub fn fresh_bytes(&self) -> usize {
         let (size, count) = self.room();

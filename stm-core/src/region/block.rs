@@ -125,6 +125,18 @@ impl<D: Links<Link = RegionLink> + 'static> Version<D> {
         true
     }
 
+    /// How large a block is that takes this version; none if it goes with its cell.
+    ///
+    /// # Safety
+    /// A block that is mapped, and not smaller than a version. Something else may be there: then the answer is a guess.
+    pub unsafe fn size_to_move(at: *mut u8) -> Option<usize> {
+        // SAFETY: the caller promises that so much is mapped; aligned, as all blocks; atomics, for which any bits do.
+        let version = unsafe { &*at.cast::<Self>() };
+        // Relaxed, both: the caller has seen that the block is in use (Acquire); what is pending may change just now.
+        let stays = version.flags.load(Ordering::Relaxed) & FREES_CELL == 0;
+        stays.then(|| Self::TO_DATA + version.length.load(Ordering::Relaxed) as usize)
+    }
+
     /// The version that this header belongs to.
     ///
     /// # Safety

@@ -107,7 +107,7 @@ impl Memory {
             in_need: Cell::new(false),
             has_drawn: Cell::new(false),
             moves: Cell::new(false),
-            heap: SlotHeap::new(Arc::clone(&domain.map), epoch),
+            heap: SlotHeap::new(Arc::clone(&domain.map), epoch, RegionVersion::size_to_move),
             held: Held::new(),
             #[cfg(test)]
             before_marking: Interlude::default(),
@@ -244,6 +244,15 @@ impl Memory {
             self.heap.note_draw(); // After it was put to use: a thread that looks because of this sees it.
         }
         Ok(version)
+    }
+
+    /// A version of the running transaction, which is in need, was written over in place: if it lies in the reserve, then
+    /// less may be owed for it than others have seen.
+    #[cold]
+    pub(crate) fn note_written_over(&self) {
+        if self.has_drawn.get() {
+            self.heap.note_draw();
+        }
     }
 
     /// A new cell with a first version, private, made by `owner`.

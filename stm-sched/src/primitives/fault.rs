@@ -229,6 +229,8 @@ pub enum Fault {
     FreedUnordered,
     /// In a full region: a thread that looks whether the reserve is whole counts the draws on it after that look.
     DrawsCountedLate,
+    /// In a full region: a thread goes by what it has found to be owed to the reserve, although another has drawn since.
+    DebtsSeenOnce,
 }
 
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]

@@ -87,10 +87,14 @@ impl Session {
 
     fn put(&self, cell: Handle, flags: u32, data: &[u8]) -> Result<(), Interrupt> {
         let header = &self.cell(cell)?.header;
-        if self.memory.in_need.get() {
+        let is_in_need = self.memory.in_need.get();
+        if is_in_need {
             self.count_need(cell, flags, data.len())?;
         }
         if flags == 0 && self.is_written_over(header, data) {
+            if is_in_need {
+                self.memory.note_written_over();
+            }
             return Ok(());
         }
         let (me, claim) = (self.me(), VersionTag::claim(self.me()));
