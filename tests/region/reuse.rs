@@ -178,6 +178,41 @@ fn threads_that_free_one_cell_each_leave_room_for_others() {
 }
 
 #[test]
+fn threads_that_stand_in_a_transaction_after_they_freed_a_cell_leave_room_for_others() {
+    let (_place, shared) = small();
+    let mut cells = stuffed(&shared);
+    std::thread::scope(|scope| {
+        let mut stand = Vec::new();
+        for cell in cells.split_off(cells.len() - 4) {
+            let shared = &shared;
+            let (freed, is_freed) = std::sync::mpsc::channel();
+            // They go on when this is dropped.
+            let (goes, go) = std::sync::mpsc::channel::<()>();
+            stand.push(goes);
+            scope.spawn(move || {
+                let done = shared.atomically(|tx| tx.free(cell));
+                // It stands in the next one, and keeps what it has.
+                let stands = |_: &contempo::shared::Snapshot<'_>| {
+                    freed.send(done).unwrap();
+                    go.recv().unwrap_err();
+                    Ok(())
+                };
+                shared.snapshot(stands).unwrap();
+            });
+            is_freed.recv().unwrap().unwrap();
+        }
+        shared
+            .atomically(|tx| tx.write(cells[0], &[1; 3000][..]))
+            .expect("a value of the same size");
+        for (number, cell) in cells.into_iter().rev().take(300).enumerate() {
+            let freed = shared.atomically(|tx| tx.free(cell));
+            freed.unwrap_or_else(|why| panic!("cell {number}: {why}"));
+        }
+        drop(stand);
+    });
+}
+
+#[test]
 fn values_that_were_moved_are_not_missing_while_a_reader_stands() {
     let (_place, shared) = small();
     let few: Vec<_> =

@@ -320,7 +320,6 @@ impl SlotHeap {
     /// Makes a superblock ours that has no owner: of this class, with something free, or one without a class. The last
     /// of those are the reserve's.
     fn adopt(&self, index: usize) -> bool {
-        let class = &self.classes[index];
         loop {
             // One of this class with something free comes first; the first without a class is kept in mind.
             let mut fresh = None;
@@ -332,7 +331,7 @@ impl SlotHeap {
                     && state.is_of_class(index)
                     && state.is_hinted()
                     && superblock.take(state, self.epoch.get(), index)
-                    && self.begin_with(class, &superblock)
+                    && self.begin_with(index, &superblock)
                 {
                     return true;
                 }
@@ -342,7 +341,7 @@ impl SlotHeap {
             let Some((superblock, state)) = fresh.filter(may_take) else { return false };
             // Else another thread was faster: look again.
             if superblock.take(state, self.epoch.get(), index)
-                && self.begin_with(class, &superblock)
+                && self.begin_with(index, &superblock)
             {
                 return true;
             }
@@ -350,10 +349,11 @@ impl SlotHeap {
     }
 
     /// Takes blocks of a superblock that has become ours. False if there are none.
-    fn begin_with(&self, class: &Class, superblock: &Superblock<'_>) -> bool {
+    fn begin_with(&self, index: usize, superblock: &Superblock<'_>) -> bool {
+        let class = &self.classes[index];
         let mut own = class.own.borrow_mut();
         own.push(superblock.offset);
-        if own.len() > KEPT {
+        if own.len() > KEPT || index >= RESERVE {
             self.due.set(true);
         }
         let mut free = class.free.borrow_mut();
@@ -371,11 +371,13 @@ impl SlotHeap {
     }
 
     /// Gives superblocks up in which nothing is free, if there are many: so the recoverer, after our death, has
-    /// less to look at. To be called outside a transaction: what that has made must lie in superblocks of ours. If
-    /// the file has grown since the last time, or much was freed, then what is empty is closed, as by
-    /// [`close_empty`](Self::close_empty), one of each class aside.
+    /// less to look at. And those of the reserve: the next thread in need is to find them, also if we stop. To be called
+    /// outside a transaction: what that has made must lie in superblocks of ours. If the file has grown since the last
+    /// time, or much was freed, then what is empty is closed, as by [`close_empty`](Self::close_empty), one of each class
+    /// aside.
     pub fn tidy(&self) -> Vec<usize> {
         self.due.set(false);
+        self.classes[RESERVE..].iter().for_each(|class| self.give_up_all(class));
         for class in &self.classes {
             let mut own = class.own.borrow_mut();
             if own.len() <= KEPT {
@@ -477,18 +479,20 @@ impl SlotHeap {
         }
     }
 
-    /// Gives every superblock up. To be called when the slot is given up.
-    pub fn leave(&self) {
-        let epoch = self.epoch.get();
-        for class in &self.classes {
-            class.free.borrow_mut().clear();
-            for offset in class.own.borrow_mut().drain(..) {
-                if let Some(superblock) = Superblock::at(&self.map, offset) {
-                    superblock.rebuild_hints();
-                    superblock.give_up(epoch);
-                }
+    fn give_up_all(&self, class: &Class) {
+        class.free.borrow_mut().clear();
+        for offset in class.own.borrow_mut().drain(..) {
+            if let Some(superblock) = Superblock::at(&self.map, offset) {
+                superblock.rebuild_hints();
+                superblock.give_up(self.epoch.get());
             }
         }
+    }
+
+    /// Gives every superblock up. To be called when the slot is given up.
+    pub fn leave(&self) {
+        self.classes.iter().for_each(|class| self.give_up_all(class));
+        let epoch = self.epoch.get();
         for offset in self.closed.borrow_mut().drain(..) {
             if let Some(superblock) = Superblock::at(&self.map, offset) {
                 superblock.give_up(epoch);
