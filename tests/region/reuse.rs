@@ -273,14 +273,19 @@ fn values_that_were_moved_are_not_missing_while_a_reader_stands() {
 /// is too small for any of those values is there for all.
 #[test]
 fn loans_that_nothing_can_pay_keep_nothing_smaller() {
-    const SIZES: [usize; 6] = [1500, 700, 300, 100, 0, 8];
+    // Cells of each size, in superblocks that are full but for a few blocks; and as many of the last as there is room for.
+    const CELLS: [(usize, usize); 6] = [
+        (1500, 8 * 31 - 9),
+        (700, 6 * 84 - 9),
+        (300, 8 * 169 - 9),
+        (100, 8 * 406 - 9),
+        (0, 3 * 1354 - 99),
+        (8, usize::MAX),
+    ];
     let (_place, shared) = small();
     let make = |size: usize| shared.atomically(|tx| tx.create(&vec![7; size][..]));
-    // Cells of each size, and as many of the last as there is room for.
-    let mut cells = SIZES.map(|size| {
-        let most = if size == 8 { usize::MAX } else { (400 << 10) / size.max(100) };
-        (0..most).map_while(|_| make(size).ok()).collect::<Vec<_>>()
-    });
+    let mut cells =
+        CELLS.map(|(size, most)| (0..most).map_while(|_| make(size).ok()).collect::<Vec<_>>());
     let [.., small] = &mut cells;
     for _ in 0..8 {
         let (cell, freed) = (small.pop().unwrap(), small.split_off(small.len() - 40));
@@ -290,11 +295,9 @@ fn loans_that_nothing_can_pay_keep_nothing_smaller() {
         };
         shared.atomically(change).unwrap();
     }
-    // All but one in ten or fifty go, and all but the last few: so no superblock is empty.
-    let emptied = SIZES.into_iter().zip(cells).map(|(size, cells)| {
-        let each = if size < 1000 { 50 } else { 10 };
-        let goes = |index: &usize| !index.is_multiple_of(each) && index + 5 <= cells.len();
-        let gone: Vec<_> = (0..cells.len()).filter(goes).map(|index| cells[index]).collect();
+    // Every other goes: no superblock is empty, nor can it be emptied.
+    let emptied = CELLS.into_iter().zip(cells).map(|((size, _), cells)| {
+        let gone: Vec<_> = cells.iter().step_by(2).copied().collect();
         free(&shared, &gone);
         (size, gone.len())
     });
@@ -307,6 +310,41 @@ fn loans_that_nothing_can_pay_keep_nothing_smaller() {
         println!("{made} of {count} values of {size} bytes");
         assert!(made * 10 > count * 9, "{made} of {count} values of {size} bytes");
     }
+    let report = shared.verify();
+    assert!(report.is_sound() && report.retired == 0, "{report}");
+}
+
+/// Such loans are more than the reserve has; and of the small cells so few are left that their values have room in fewer
+/// superblocks.
+#[test]
+fn loans_are_paid_with_superblocks_that_are_emptied() {
+    let (_place, shared) = small();
+    let make = |size: usize| shared.atomically(|tx| tx.create(&vec![7; size][..]));
+    let mut small: Vec<_> = std::iter::from_fn(|| make(8).ok()).collect();
+    let mut large = Vec::new();
+    let mut lend = |small: &mut Vec<contempo::shared::Cell<[u8]>>, number: u8| {
+        let (cell, freed) = (small.pop().unwrap(), small.split_off(small.len() - 40));
+        let change = |tx: &contempo::shared::Transaction<'_>| {
+            freed.iter().try_for_each(|cell| tx.free(*cell))?;
+            tx.write(cell, &[number; 3300][..])
+        };
+        shared.atomically(change).unwrap_or_else(|why| panic!("value {number}: {why}"));
+        large.push((cell, number));
+    };
+    (0..8).for_each(|number| lend(&mut small, number));
+    // One in fifty stays: some in each superblock.
+    let (kept, gone): (Vec<_>, Vec<_>) = (0..small.len()).partition(|index| index % 50 == 0);
+    free(&shared, &gone.into_iter().map(|index| small[index]).collect::<Vec<_>>());
+    let mut kept: Vec<_> = kept.into_iter().map(|index| small[index]).collect();
+    for number in 8..60 {
+        // What the transaction frees was made just now, so the reserve is what it needs.
+        kept.extend((0..41).map(|_| make(8).unwrap()));
+        lend(&mut kept, number);
+    }
+    assert!(kept.len() > 100 && make(8).is_ok());
+    let is = |cell, value: &[u8]| shared.snapshot(|view| Ok(view.read(cell)? == value)).unwrap();
+    assert!(kept.into_iter().all(|cell| is(cell, &[7; 8])));
+    assert!(large.into_iter().all(|(cell, number)| is(cell, &[number; 3300])));
     let report = shared.verify();
     assert!(report.is_sound() && report.retired == 0, "{report}");
 }

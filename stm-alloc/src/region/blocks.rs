@@ -25,8 +25,11 @@ use crate::region::map::Map;
 use crate::region::reserve::{self, FREEING, Room, SizeOfValue, VALUES};
 use crate::region::sizes::GRAIN;
 use crate::region::superblock::{ENOUGH, RESERVE, Superblock};
+use contempo_sched::primitives::fault::{Fault, planted};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+
+mod emptying;
 
 pub use crate::region::superblock::{LARGEST, SIZES};
 
@@ -56,6 +59,8 @@ pub struct SlotHeap {
     classes: [Class; SIZES.len()],
     /// Superblocks that were closed, and wait for their contemporaries.
     closed: RefCell<Vec<usize>>,
+    /// The superblock that is being emptied.
+    emptying: Cell<Option<usize>>,
     /// Is it worth while to look which superblocks are empty, or too many?
     due: Cell<bool>,
     /// Has the file grown, or was much freed, since we have looked which are empty?
@@ -79,6 +84,8 @@ pub enum Need {
     Value,
     /// For a value that lies in the reserve: not from there.
     Move,
+    /// For a value in a superblock that is being emptied: from another one of its size, and from no other.
+    Empty,
 }
 
 /// Where a block was found by one in need.
@@ -108,6 +115,7 @@ impl SlotHeap {
             epoch: Cell::new(epoch),
             classes: std::array::from_fn(|_| Class::default()),
             closed: RefCell::new(Vec::new()),
+            emptying: Cell::new(None),
             due: Cell::new(false),
             changed: Cell::new(false),
             freed: Cell::new(0),
@@ -148,7 +156,7 @@ impl SlotHeap {
     pub fn take_in_need(&self, size: usize, need: Need) -> Result<(FreshBlock, Origin), NoBlock> {
         // What is at hand while the reserve is short may be what was given back for a loan.
         let owed = match need {
-            Need::Move => NOTHING,
+            Need::Move | Need::Empty => NOTHING,
             _ => {
                 self.map.shared().draws.known(&self.owed).unwrap_or_else(|| self.look_at_reserve())
             }
@@ -162,6 +170,7 @@ impl SlotHeap {
         let index = class_of(size)?;
         let full = match self.take_of::<true>(index) {
             Ok(block) => return Ok((block, origin(index))),
+            Err(full) if need == Need::Empty => return Err(full),
             Err(full) => full,
         };
         // What is at hand, then the reserve, then what others may have given up.
@@ -170,7 +179,7 @@ impl SlotHeap {
         let reserve = match need {
             Need::Free => FREEING..SIZES.len(),
             Need::Value => VALUES..SIZES.len(),
-            Need::Move => 0..0,
+            Need::Move | Need::Empty => 0..0,
         };
         let mut all = at_hand.chain(reserve.filter(|class| SIZES[*class] >= size)).chain(larger());
         let found = all.find_map(|class| Some((self.take_of::<true>(class).ok()?, origin(class))));
@@ -438,6 +447,7 @@ impl SlotHeap {
                     return true;
                 }
                 let goes = superblock.close(epoch);
+
                 closed.extend(goes.then_some(*offset));
                 !goes
             });
@@ -491,6 +501,9 @@ impl SlotHeap {
 
     /// Gives every superblock up. To be called when the slot is given up.
     pub fn leave(&self) {
+        if !planted(Fault::EmptiedKept) {
+            self.end_emptying();
+        }
         self.classes.iter().for_each(|class| self.give_up_all(class));
         let epoch = self.epoch.get();
         for offset in self.closed.borrow_mut().drain(..) {

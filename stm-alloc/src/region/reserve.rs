@@ -8,11 +8,11 @@
 //! - [`VALUES`]: for new values of cells that there are. Such a value *stays*; what it has replaced is given back
 //!   somewhere else. That is a loan: it is paid back when the value is moved to where there is room (`stm-core`,
 //!   `session::reserve`). What was given back is the room for that, and must not be gone by then. So a thread that
-//!   finds the reserve short (`Room::is_whole`) takes no block to which one of the values could be moved ([`owed`]),
+//!   finds the reserve short (`Room::is_whole`) takes no block to which one of the values could be moved (`owed`),
 //!   but by a transaction in need, and a thread that has drawn on it leaves what it frees to that rule, too: as hints,
-//!   and not in its caches. (What is too small for all those values pays for none, however long it is kept: if a
-//!   transaction has given back many small blocks for a large value, that is paid for by what is freed of its size, or
-//!   by a superblock that becomes empty.)
+//!   and not in its caches. (What is too small for all those values pays for none, however long it is kept. If a
+//!   transaction has given back many small blocks for a large value, then a superblock with few values is emptied:
+//!   `blocks::emptying`.)
 //!
 //! Whether a thread has drawn is told by two counts ([`Draws`](super::draws::Draws)), so that none looks at the
 //! blocks of the reserve while it is whole.

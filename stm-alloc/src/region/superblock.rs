@@ -146,6 +146,20 @@ impl<'m> Superblock<'m> {
         self.room().1.saturating_sub(self.used()) + self.blocks().filter(is_free).count()
     }
 
+    /// How many of its blocks can be taken at once: free, and not only retired.
+    pub(super) fn reusable_blocks(&self) -> usize {
+        // Acquire, partner: the release in `put_to_use` and `SlotHeap::free`.
+        let is_free =
+            |block: &usize| Meta::from_bits(self.meta(*block).load(Ordering::Acquire)).is_free();
+        self.room().1.saturating_sub(self.used()) + self.blocks().filter(is_free).count()
+    }
+
+    /// The same, as its hints say.
+    pub(super) fn hinted_blocks(&self) -> usize {
+        let used = self.used();
+        self.room().1.saturating_sub(used) + self.ownership().count_hints().min(used)
+    }
+
     /// Where the blocks are mapped that are in use, and not retired.
     pub(super) fn blocks_in_use(self) -> impl Iterator<Item = *mut u8> {
         // Acquire, partner: the release in `put_to_use`: what its user has written there is visible.

@@ -40,8 +40,8 @@ pub struct Memory {
     pub(crate) in_need: Cell<bool>,
     /// Has it?
     pub(crate) has_drawn: Cell<bool>,
-    /// Does it move a value out of the reserve?
-    pub(crate) moves: Cell<bool>,
+    /// Does it move a value, and why?
+    pub(crate) moves: Cell<Option<Need>>,
     heap: SlotHeap,
     /// What waits for its contemporaries.
     held: Held,
@@ -106,7 +106,7 @@ impl Memory {
             record: record.map(NonNull::from),
             in_need: Cell::new(false),
             has_drawn: Cell::new(false),
-            moves: Cell::new(false),
+            moves: Cell::new(None),
             heap: SlotHeap::new(Arc::clone(&domain.map), epoch, RegionVersion::size_to_move),
             held: Held::new(),
             #[cfg(test)]
@@ -233,9 +233,8 @@ impl Memory {
         fill: impl FnOnce(FreshBlock) -> (*mut u8, Handle),
     ) -> Result<(*mut u8, Handle), NoBlock> {
         let need = match flags {
-            _ if self.moves.get() => Need::Move,
             FREES_CELL => Need::Free,
-            _ => Need::Value,
+            _ => self.moves.get().unwrap_or(Need::Value),
         };
         let (block, origin) = self.heap.take_in_need(size, need)?;
         self.has_drawn.set(self.has_drawn.get() | (origin != Origin::Anywhere));

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 mod checking;
 mod deaths;
+mod emptying;
 mod stamps;
 
 /// A region for one test.

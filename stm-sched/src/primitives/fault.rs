@@ -231,6 +231,8 @@ pub enum Fault {
     DrawsCountedLate,
     /// In a full region: a thread goes by what it has found to be owed to the reserve, although another has drawn since.
     DebtsSeenOnce,
+    /// In a full region: a superblock that is being emptied is not given up with the others of its epoch.
+    EmptiedKept,
 }
 
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]

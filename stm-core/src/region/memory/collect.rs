@@ -165,6 +165,29 @@ impl Memory {
         self.wait_for(domain, &self.heap.close_empty(false));
     }
 
+    /// Chooses a superblock with few values, which are to be moved to others; says where it is. Not while something is
+    /// held back: what is replaced then needs room, and the superblock is not empty before that ends. To be called
+    /// outside a transaction. Linear in the number of superblocks.
+    #[cold]
+    pub(crate) fn begin_emptying(&self, domain: &RegionDomain) -> Option<usize> {
+        if self.held() > 0 {
+            return None;
+        }
+        let _work = self.work(domain);
+        self.heap.begin_emptying()
+    }
+
+    /// The values were moved: closes the superblock if it is empty now.
+    #[cold]
+    pub(crate) fn end_emptying(&self, domain: &RegionDomain) {
+        let work = self.work(domain);
+        self.heap.end_emptying();
+        drop(work);
+        self.collect(domain, Idle::Inactive);
+        self.close_empty(domain);
+        self.collect(domain, Idle::Inactive);
+    }
+
     /// Remembers superblocks that were closed, in order with what is retired.
     fn wait_for(&self, domain: &RegionDomain, closed: &[usize]) {
         // After they were closed: a thread that announces itself later finds them so.
