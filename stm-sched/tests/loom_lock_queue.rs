@@ -155,3 +155,24 @@ fn who_has_given_up_does_not_take_the_call() {
         assert!(world.is_empty());
     });
 }
+
+#[test]
+fn a_turn_that_is_over_stays_over() {
+    // The first of a queue gives up while others join behind it and release the cell: neither makes anything of a
+    // turn that has ended. (The assertion in `advance_turn` says so. To look at the turn word at the end would not
+    // do: loom may show what was there before the plain store that ends the turn.)
+    holds_unless("a_turn_that_is_over_stays_over", 3, &[Fault::GivenUpCalled], || {
+        let world = World::new();
+        let slots = [(); 2].map(|()| world.table.take().unwrap().0);
+        let turn = world.join(slots[0]);
+        let other = Arc::clone(&world);
+        let leaver = thread::spawn(move || {
+            other.table.get(slots[0]).end_turn();
+            let own = Reservation { slot: slots[0], ticket: turn.ticket() };
+            other.queues.leave(KEY, own, &other.table);
+        });
+        world.join(slots[1]);
+        world.queues.call_first(KEY, &world.table, || ());
+        leaver.join().unwrap();
+    });
+}

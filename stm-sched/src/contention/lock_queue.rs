@@ -162,18 +162,21 @@ fn make_first(queue: &mut VecDeque<Reservation>, table: &DescriptorTable) -> Opt
 fn is_waiting(table: &DescriptorTable, waiter: Reservation) -> bool {
     // Acquire, partner: the release of the thread that stored it. Only the owner takes it out of these
     // phases while we are at the list.
-    let turn = table.get(waiter.slot).turn.load(Ordering::Acquire);
+    waits(table.get(waiter.slot).turn.load(Ordering::Acquire), waiter)
+}
+
+/// Is this the turn of that waiter, and not over?
+fn waits(turn: TurnWord, waiter: Reservation) -> bool {
     let same = turn.ticket() == waiter.ticket || planted(Fault::TicketIgnored);
-    let waits = matches!(turn.phase(), TurnPhase::Waiting | TurnPhase::First);
-    same && (waits || planted(Fault::GivenUpCalled))
+    same && (turn.is_waiting() || planted(Fault::GivenUpCalled))
 }
 
 /// Moves a waiter on to `phase`; false if it is there already, or waits no more.
 fn advance(table: &DescriptorTable, waiter: Reservation, phase: TurnPhase) -> bool {
     let descriptor = table.get(waiter.slot);
     let turn = descriptor.turn.load(Ordering::Relaxed);
-    let same = turn.ticket() == waiter.ticket || planted(Fault::TicketIgnored);
-    same && turn.phase() != phase && descriptor.advance_turn(turn, phase)
+    // Looked at again: it may have given up since `is_waiting`.
+    waits(turn, waiter) && turn.phase() != phase && descriptor.advance_turn(turn, phase)
 }
 
 /// Unparks this waiter. Returns how many that are.

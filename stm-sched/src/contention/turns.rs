@@ -32,12 +32,14 @@ impl Descriptor {
         next
     }
 
-    /// Ends the turn.
-    pub fn end_turn(&self) {
+    /// Ends the turn. Returns the word that it has left, as far as its owner knew: another thread may have moved it on
+    /// at this moment.
+    pub fn end_turn(&self) -> TurnWord {
         let current = self.turn.load(Ordering::Relaxed);
         // Release: what was done under the turn happens before what is done by threads that see that
         // it has ended.
         self.turn.store(current.with_phase(TurnPhase::Idle), Ordering::Release);
+        current
     }
 
     /// A transaction begins to have bad luck: nothing is known about the grace that it needs.
@@ -71,6 +73,10 @@ impl Descriptor {
 
     /// Moves the turn `from` on to `phase` from outside; false if it has moved on already.
     pub fn advance_turn(&self, from: TurnWord, phase: TurnPhase) -> bool {
+        debug_assert!(
+            from.may_be_made(from.with_phase(phase)),
+            "a turn is moved on from outside to where only its owner may go: {from:?} to {phase:?}"
+        );
         // SeqCst, partner: the owner's load after the time for which it trusted its reservations.
         self.turn
             .compare_exchange(from, from.with_phase(phase), Ordering::SeqCst, Ordering::Relaxed)

@@ -149,7 +149,10 @@ impl Descriptor {
     ///
     /// SeqCst, partner: the owner's compare-and-swap to Committed; exactly one of them succeeds.
     pub fn abort_from_outside(&self, seen: StateWord) -> bool {
-        debug_assert!(matches!(seen.phase(), Phase::Active | Phase::Deciding));
+        debug_assert!(
+            seen.may_become(seen.with_phase(Phase::Aborted)),
+            "a transaction that is decided is aborted: {seen:?}"
+        );
         self.state
             .compare_exchange(
                 seen,

@@ -139,6 +139,7 @@ impl DescriptorTable {
             if !descriptor.taken.load(Ordering::Relaxed)
                 && descriptor.taken.set_first(Ordering::Acquire)
             {
+                descriptor.assert_left(slot as u32);
                 // SeqCst, partner: the load in `scan`. A scan that misses this slot came before
                 // the first announcement made in it (which is followed by a SeqCst fence), so the
                 // announcer's bound is above everything that the scan's caller frees.
@@ -153,13 +154,7 @@ impl DescriptorTable {
     pub fn give_back(&self, slot: u32) {
         let descriptor = self.get(slot);
         debug_assert!(descriptor.taken.load(Ordering::Relaxed), "slot {slot} was given back twice");
-        debug_assert!(!descriptor.active.load(Ordering::Relaxed), "slot {slot} still runs");
-        // (loom may show the value that a revoker had put there before it was withdrawn.)
-        debug_assert!(
-            cfg!(contempo_loom)
-                || descriptor.announced.load(Ordering::Relaxed) == Descriptor::NOTHING_ANNOUNCED,
-            "slot {slot} is given back by a thread that still uses it"
-        );
+        descriptor.assert_left(slot);
         // Release, partner: the acquire in `take`.
         descriptor.taken.store(false, Ordering::Release);
     }
@@ -189,6 +184,25 @@ impl DescriptorTable {
             descriptor.counters.add_to(&mut sum);
         }
         sum
+    }
+}
+
+impl Descriptor {
+    /// What holds between two owners of a slot: it is given back like that, and taken like that.
+    #[inline(always)]
+    fn assert_left(&self, slot: u32) {
+        // Relaxed, all: words of the owner's, who is this thread, or was ordered before it by `taken`.
+        debug_assert!(!self.active.load(Ordering::Relaxed), "slot {slot} still runs");
+        debug_assert!(
+            self.state.load(Ordering::Relaxed).is_final(),
+            "slot {slot} is given back by a transaction that is not decided"
+        );
+        // (loom may show the value that a revoker had put there before it was withdrawn.)
+        debug_assert!(
+            cfg!(contempo_loom)
+                || self.announced.load(Ordering::Relaxed) == Descriptor::NOTHING_ANNOUNCED,
+            "slot {slot} is given back by a thread that still uses it"
+        );
     }
 }
 

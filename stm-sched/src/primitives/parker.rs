@@ -59,6 +59,7 @@ impl Parker {
         // word again. Relaxed on failure: the swap below takes the permit.
         let parked =
             self.word.compare_exchange(EMPTY, PARKED, Ordering::Relaxed, Ordering::Relaxed);
+        debug_assert_ne!(parked, Err(PARKED), "two threads park on one parker");
         // Relaxed: only asks whether we are still to sleep; the swap below takes the permit.
         while parked.is_ok() && self.word.load(Ordering::Relaxed) == PARKED {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(instant()));
@@ -78,7 +79,9 @@ impl Parker {
         }
         // Acquire, partner: the Release of `unpark`: what happened before it is visible now. A swap,
         // since a permit may have come after the deadline.
-        self.word.swap(EMPTY, Ordering::Acquire) == PERMIT
+        let left = self.word.swap(EMPTY, Ordering::Acquire);
+        debug_assert_ne!(left, EMPTY, "another than its owner has taken a parker's permit");
+        left == PERMIT
     }
 
     /// Sleeps until there is a permit and takes it (`true`), or for `time` (`false`). Only its owner

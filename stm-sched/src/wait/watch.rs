@@ -145,6 +145,7 @@ impl Bucket {
         if let Some(queue) = self.queues.get(&key)
             && queue.is_empty()
         {
+            debug_assert!(queue.has_duty(), "a queue is given up while a sleeper is owed a look");
             self.remembered = (key, queue.learned);
             self.queues.remove(&key);
         }
@@ -221,6 +222,10 @@ impl WatchList {
                 let key = bucket.nodes[place.id].key;
                 let (queue, nodes) = bucket.queue(key);
                 let left = queue.leave(nodes, place.id);
+                debug_assert!(
+                    queue.has_duty(),
+                    "a sleeper is owed a look, and no thread has the duty"
+                );
                 bucket.tidy(key);
                 (key, left)
             };
@@ -240,6 +245,10 @@ impl WatchList {
             // The flag is cleared under the lock, too, so that it does not undo the mark of a thread that enlists.
             let mut queue = queues.get_mut(&key);
             let whom = queue.as_mut().map(|queue| queue.change(nodes, change));
+            debug_assert!(
+                queue.as_ref().is_none_or(|queue| queue.has_duty()),
+                "a sleeper is owed a look, and no thread has the duty"
+            );
             let deserted = queue.is_none_or(|queue| queue.is_deserted());
             if deserted || planted(Fault::UnmarkedWhileWatched) {
                 unmark();
@@ -267,6 +276,7 @@ impl WatchList {
             let mut bucket = self.bucket(Self::index(token.key));
             let (queue, nodes) = bucket.queue(token.key);
             let whom = queue.pass(nodes, token, outcome);
+            debug_assert!(queue.has_duty(), "a sleeper is owed a look, and no thread has the duty");
             bucket.tidy(token.key);
             whom
         };

@@ -93,6 +93,34 @@ impl StateWord {
         StateWord(self.0 | Self::FIRM)
     }
 
+    /// Is this change in the table of the type? For assertions where a word changes.
+    #[must_use]
+    pub const fn may_become(self, next: Self) -> bool {
+        if next.serial() != self.serial() {
+            let begins = matches!(next.phase(), Phase::Active | Phase::Deciding)
+                && !next.is_bumped()
+                && !next.is_firm();
+            let next_serial = Self::next_serial(self.serial());
+            return self.is_final() && begins && next.serial() == next_serial;
+        }
+        match (self.phase(), next.phase()) {
+            (Phase::Active, Phase::Deciding) => !next.is_bumped() && !next.is_firm(),
+            (Phase::Deciding, Phase::Deciding) if next.is_bumped() => {
+                !self.is_bumped() && !self.is_firm() && !next.is_firm()
+            }
+            (Phase::Deciding, Phase::Deciding) => self.is_bumped(),
+            (Phase::Deciding, Phase::Committed) => !self.is_bumped(),
+            (Phase::Active | Phase::Deciding, Phase::Aborted) => true,
+            _ => false,
+        }
+    }
+
+    /// Is the outcome of its transaction known?
+    #[inline(always)]
+    pub const fn is_final(self) -> bool {
+        matches!(self.phase(), Phase::Committed | Phase::Aborted)
+    }
+
     /// The serial after `serial`.
     #[inline(always)]
     pub const fn next_serial(serial: u64) -> u64 {
@@ -139,5 +167,32 @@ mod tests {
         }
         assert_eq!(StateWord::next_serial(5), 6);
         assert_eq!(StateWord::next_serial(SERIAL_MASK), 0);
+    }
+
+    #[test]
+    fn a_word_changes_as_the_table_says_and_in_no_other_way() {
+        use Phase::{Aborted, Active, Committed, Deciding};
+        let of = |serial| {
+            let deciding = StateWord::new(serial, Deciding);
+            let plain = [Active, Deciding, Committed, Aborted].map(|p| StateWord::new(serial, p));
+            let flagged = [deciding.bumped(), deciding.firm(), deciding.firm().bumped()];
+            [plain[0], plain[1], plain[2], plain[3], flagged[0], flagged[1], flagged[2]]
+        };
+        // Rows: from; columns: to, in the order of `of`.
+        const TABLE: [&str; 7] =
+            ["-D-A---", "--CAB--", "-------", "-------", "-D-A-F-", "--CA---", "-D-A-F-"];
+        for (from, row) in of(SERIAL).into_iter().zip(TABLE) {
+            for (to, mark) in of(SERIAL).into_iter().zip(row.chars()) {
+                assert_eq!(from.may_become(to), mark != '-', "{from:?} to {to:?}");
+            }
+            for to in &of(SERIAL + 1)[..2] {
+                assert_eq!(from.may_become(*to), from.is_final(), "{from:?} to {to:?}");
+            }
+            assert!(of(SERIAL + 1)[2..].iter().all(|to| !from.may_become(*to)), "{from:?}");
+            assert!(of(SERIAL + 2).iter().all(|to| !from.may_become(*to)), "one is left out");
+            assert!(of(SERIAL - 1).iter().all(|to| !from.may_become(*to)), "time runs back");
+        }
+        let last = StateWord::new(SERIAL_MASK, Committed);
+        assert!(last.may_become(StateWord::new(0, Active)), "serials wrap");
     }
 }

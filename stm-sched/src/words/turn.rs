@@ -69,6 +69,29 @@ impl TurnWord {
         Self::new(self.ticket(), phase)
     }
 
+    /// May a thread that is not the owner make this change? By the table of the type. For assertions where a word
+    /// changes.
+    #[must_use]
+    pub const fn may_be_made(self, next: Self) -> bool {
+        next.ticket() == self.ticket()
+            && matches!(
+                (self.phase(), next.phase()),
+                (TurnPhase::Waiting, TurnPhase::First | TurnPhase::Called)
+                    | (TurnPhase::First, TurnPhase::Called)
+                    | (TurnPhase::Escalating, TurnPhase::Revoked)
+            )
+    }
+
+    /// Does it wait in a queue?
+    pub const fn is_waiting(self) -> bool {
+        matches!(self.phase(), TurnPhase::Waiting | TurnPhase::First)
+    }
+
+    /// Do its reservations count, or did they until it was revoked? Then its owner ends it before it begins another.
+    pub const fn has_reserved(self) -> bool {
+        matches!(self.phase(), TurnPhase::Escalating | TurnPhase::Revoked)
+    }
+
     /// The ticket after this word's. Never 0, which means "not reserved".
     pub const fn next_ticket(self) -> u64 {
         match (self.ticket() + 1) & TICKET_MASK {
@@ -128,6 +151,27 @@ mod tests {
             assert_eq!((last.ticket(), last.phase()), (TICKET_MASK, phase));
             assert_eq!(last.next_ticket(), 1, "0 means \"not reserved\"");
             assert_eq!(TurnWord::new(TICKET_MASK + 2, phase).ticket(), 1, "tickets wrap");
+        }
+    }
+
+    #[test]
+    fn others_change_a_turn_as_the_table_says_and_in_no_other_way() {
+        use TurnPhase::{Called, Escalating, First, Idle, Revoked, Waiting};
+        let phases = [Idle, Waiting, First, Called, Escalating, Revoked];
+        let legal = [(Waiting, First), (Waiting, Called), (First, Called), (Escalating, Revoked)];
+        for from in phases {
+            for to in phases {
+                let word = TurnWord::new(TICKET, from);
+                let expected = legal.contains(&(from, to));
+                assert_eq!(word.may_be_made(word.with_phase(to)), expected, "{from:?} to {to:?}");
+                assert!(
+                    !word.may_be_made(TurnWord::new(TICKET + 1, to)),
+                    "tickets are the owner's"
+                );
+            }
+            let word = TurnWord::new(TICKET, from);
+            assert_eq!(word.is_waiting(), [Waiting, First].contains(&from));
+            assert_eq!(word.has_reserved(), [Escalating, Revoked].contains(&from));
         }
     }
 }

@@ -106,6 +106,7 @@ impl Nodes {
 
     /// `id` is in no list.
     pub(super) fn free(&mut self, id: Id) {
+        debug_assert!(self.free != id, "an entry is freed twice");
         self[id].all.next = self.free;
         self.free = id;
     }

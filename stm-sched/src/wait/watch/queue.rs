@@ -141,6 +141,7 @@ impl Queue {
     /// that have just blocked for the first time belong to the end, threads that have been woken in vain
     /// to the front.
     fn link(&mut self, nodes: &mut Nodes, id: Id) {
+        debug_assert_eq!(nodes[id].state, State::Asleep, "only what sleeps is in the lists");
         // Looks for its place by age from both ends at once, a bounded number of steps; where they stop, it goes in.
         let since = nodes[id].sleeper.since;
         let (mut next, mut previous) = (self.head, self.tail);
@@ -178,10 +179,12 @@ impl Queue {
         }
         self.asleep += 1;
         self.fresh_count += 1;
+        debug_assert!(self.ends_fit(), "the lists, their marks and their counts disagree");
     }
 
     /// Takes a sleeper out of both lists, and moves on whatever of the queue referred to it.
     fn unlink(&mut self, nodes: &mut Nodes, id: Id) {
+        debug_assert_eq!(nodes[id].state, State::Asleep, "only what sleeps is in the lists");
         // The list by age, with the cursor: what is before it stays fresh.
         let Links { previous, next } = nodes[id].all;
         match previous {
@@ -218,6 +221,7 @@ impl Queue {
         }
         self.asleep -= 1;
         self.fresh_count -= u32::from(nodes[id].era == self.era);
+        debug_assert!(self.ends_fit(), "the lists, their marks and their counts disagree");
     }
 
     /// Takes a sleeper off the list, to be woken.
@@ -308,6 +312,7 @@ impl Queue {
             self.group = self.fresh;
         }
         (self.fresh, self.fresh_count) = (fresh, count);
+        debug_assert!(self.ends_fit(), "the lists, their marks and their counts disagree");
         // A thread that is on the way will see this state: the change only counts as pending. Else the next is woken,
         // at once for a change from outside; for one by a woken thread if the sleeper is alone, if its partner may wait
         // for just that, or if it was worth while lately.
@@ -423,6 +428,7 @@ impl Queue {
             }
         }
         let waiter = nodes[id].waiter.take();
+        debug_assert!(self.ends_fit(), "the lists, their marks and their counts disagree");
         nodes.free(id);
         if planted(Fault::WakeTimerGoesSilently) {
             return Left { token, duty: None, waiter };
@@ -503,51 +509,4 @@ impl Queue {
     }
 }
 
-/// For the simulation.
-#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
-impl Queue {
-    /// All that are asleep, having checked the links between them.
-    pub(super) fn sleepers(&self, nodes: &Nodes) -> Vec<Id> {
-        let (mut all, mut at, mut previous, mut owed_seen) = (Vec::new(), self.head, NONE, false);
-        while at != NONE {
-            assert_eq!(nodes[at].all.previous, previous);
-            owed_seen |= at == self.cursor;
-            assert!(owed_seen || self.is_fresh(nodes, at), "the cursor has passed one of the owed");
-            all.push(at);
-            (previous, at) = (at, nodes[at].all.next);
-        }
-        assert_eq!(previous, self.tail);
-        let (mut at, mut previous, mut count, mut fresh) = (self.first, NONE, 0, false);
-        while at != NONE {
-            assert_eq!(nodes[at].came.previous, previous);
-            fresh |= at == self.fresh;
-            assert_eq!(self.is_fresh(nodes, at), fresh, "the fresh are the last");
-            (previous, at, count) = (at, nodes[at].came.next, count + 1);
-        }
-        assert_eq!((previous, count), (self.last, all.len()));
-        all
-    }
-
-    pub(super) fn is_fresh(&self, nodes: &Nodes, id: Id) -> bool {
-        nodes[id].era == self.era
-    }
-
-    pub(super) fn check_counts(&self, asleep: usize, fresh: usize) {
-        assert_eq!((self.asleep as usize, self.fresh_count as usize), (asleep, fresh));
-        assert_eq!(self.fresh == NONE, fresh == 0);
-    }
-
-    pub(super) fn group_start(&self) -> Id {
-        self.group
-    }
-
-    /// The timer, if it is one of the owed.
-    pub(super) fn timer(&self) -> Id {
-        self.timer
-    }
-
-    /// Does something keep time for tasks?
-    pub(super) fn is_kept(&self) -> bool {
-        self.kept
-    }
-}
+mod checks;

@@ -84,7 +84,12 @@ impl WatchList {
                 }
                 let key = node.key;
                 let (queue, nodes) = bucket.queue(key);
-                (key, queue.pace(nodes, place.id))
+                let whom = queue.pace(nodes, place.id);
+                debug_assert!(
+                    queue.has_duty(),
+                    "a sleeper is owed a look, and no thread has the duty"
+                );
+                (key, whom)
             };
             woke += self.rouse(key, whom);
         }
