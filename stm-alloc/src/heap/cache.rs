@@ -174,11 +174,16 @@ impl ClassCache {
 
     /// Carves blocks of this class from `fresh` to the end of its slab.
     fn carve_from(&self, fresh: *mut u8, class: usize) {
+        debug_assert_eq!(self.fresh.get(), self.fresh_end.get(), "the rest of a slab is lost");
         let size = class * GRAIN;
         let begin = (fresh.addr() & !(SLAB - 1)) + HEADER;
         let blocks = (SLAB - HEADER) / size * size;
         self.fresh.set(fresh);
         self.fresh_end.set(fresh.with_addr(begin + blocks));
+        debug_assert!(
+            fresh.addr() < begin + blocks && (fresh.addr() - begin).is_multiple_of(size),
+            "the rest of a slab of another class, or nothing"
+        );
     }
 }
 
@@ -243,6 +248,7 @@ impl BlockCache {
         }
         let cache = &self.classes[class];
         let block = block.cast::<Free>().as_ptr();
+        debug_assert_ne!(block, cache.head.get(), "a block is released twice");
         // SAFETY: the block will not be accessed by any other (`# Safety`), and blocks of a class are at least a word
         // long, aligned to that.
         unsafe { (*block).next = cache.head.get() };
@@ -261,6 +267,7 @@ impl BlockCache {
     fn refill(&self, class: usize) -> NonNull<u8> {
         // What the thread has itself, then what other threads have given back, then new memory.
         let cache = &self.classes[class];
+        debug_assert_eq!(cache.count.get(), 0, "an empty list with a count");
         let mut list = cache.spare.replace(Magazine::EMPTY);
         if list.head.is_null() && cache.fresh.get() == cache.fresh_end.get() {
             if let Some(taken) = self.shared.free[class].take() {
@@ -284,6 +291,7 @@ impl BlockCache {
         }
         // Else the next block of the part that was never carved.
         let block = cache.fresh.get();
+        debug_assert!(block < cache.fresh_end.get(), "carved beyond the end of a slab");
         // SAFETY: `fresh` is a whole number of blocks, at least one, before `fresh_end`, which lies in the slab or at
         // its end.
         cache.fresh.set(unsafe { block.add(class * GRAIN) });

@@ -125,6 +125,7 @@ impl Slab {
     /// # Safety
     /// From `first` to `last` they are `count` linked free blocks of one slab, which only the caller has.
     unsafe fn push(first: *mut Free, last: *mut Free, count: u32) {
+        debug_assert!(Slab::of(first) == Slab::of(last) && count > 0, "a chain of several slabs");
         // The chain goes in front of the list that is there: the last links to its first, then one swap publishes both
         // the chain and the count.
         let slab = Slab::of(first);
@@ -141,6 +142,11 @@ impl Slab {
             // swap below publishes it.
             unsafe { (*last).next = next };
             let pushed = FreeWord { first: offset_of(first), count: free.count + count };
+            debug_assert!(
+                pushed.first as usize >= HEADER
+                    && pushed.count as usize <= SLAB / size_of::<Free>(),
+                "a slab has more free blocks than blocks, or its head is one"
+            );
             // Release, partner: the Acquire of `take`: the links, and all that was done with the
             // blocks, happen before they are used again. Acquire, partner: the Release there: if the
             // taker did not see these blocks, we see that the slab is no longer listed.
@@ -355,13 +361,19 @@ impl FreeSlabs {
             // First unlisted, then emptied: what is pushed after that finds the slab unlisted, and lists it again.
             // AcqRel swaps, partners: those of `push`, `put_fresh` and `list`.
             if !late {
-                slab.listed.swap(false, Ordering::AcqRel);
+                let listed = slab.listed.swap(false, Ordering::AcqRel);
+                debug_assert!(listed, "a slab was in the list that did not say so");
             }
             let free = slab.free.swap(FreeWord::EMPTY, Ordering::AcqRel);
             let fresh = slab.fresh.swap(NOTHING, Ordering::AcqRel);
             if late {
                 slab.listed.swap(false, Ordering::AcqRel);
             }
+            debug_assert_eq!(
+                free.first == NOTHING,
+                free.count == 0,
+                "a list and its count disagree"
+            );
             // Nothing, if an earlier taker came between a push and its listing: then the next slab.
             if free != FreeWord::EMPTY || fresh != NOTHING {
                 let head = Slab::at(removed, free.first).cast();

@@ -132,13 +132,23 @@ impl Leftovers {
         for (which, list) in lists.iter().enumerate() {
             // The stamp for `take_below`; the bit of the list only when it becomes empty, or is no longer, since all
             // threads share that word.
+            debug_assert!(
+                list.iter().is_sorted_by_key(|left| left.stamp),
+                "not in order of stamps"
+            );
             let stamp = list.front().map_or(u64::MAX, |first| first.stamp);
             let before = self.shelves[index].oldest_of(which);
             self.shelves[index].oldest[which].store(stamp, Ordering::Relaxed);
             match (before, stamp) {
                 (u64::MAX, u64::MAX) => (),
-                (u64::MAX, _) => drop(self.filled.fetch_or(bit(index, which), Ordering::Relaxed)),
-                (_, u64::MAX) => drop(self.filled.fetch_and(!bit(index, which), Ordering::Relaxed)),
+                (u64::MAX, _) => {
+                    let filled = self.filled.fetch_or(bit(index, which), Ordering::Relaxed);
+                    debug_assert_eq!(filled & bit(index, which), 0, "an empty list was filled");
+                }
+                (_, u64::MAX) => {
+                    let filled = self.filled.fetch_and(!bit(index, which), Ordering::Relaxed);
+                    debug_assert_ne!(filled & bit(index, which), 0, "a filled list was empty");
+                }
                 _ => (),
             }
         }
