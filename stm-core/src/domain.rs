@@ -20,6 +20,9 @@ pub trait Domain: Links<Link: Link<Self>> + Sized + 'static {
     type Clock: Clock;
     /// Where the descriptors lie.
     type Table: Descriptors;
+    /// Is all that the protocol reads written by the protocol alone? Not in memory that other processes map: what is
+    /// wrong there is an error of the operation that meets it, and no assertion's matter.
+    const TRUSTED: bool = true;
 
     /// The commit clock.
     fn clock(&self) -> &Self::Clock;

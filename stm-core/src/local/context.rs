@@ -183,6 +183,7 @@ impl Context {
     /// Enters a snapshot that reads at `bound`. This thread is inside of nothing.
     #[inline(always)]
     pub(crate) fn begin_view(&self, bound: u64) {
+        debug_assert!(!self.is_running(), "a snapshot begins inside of something else");
         self.inside.set(Inside::snapshot(bound));
     }
 
@@ -256,12 +257,23 @@ impl Context {
     #[inline(always)]
     pub(crate) fn begin_session(&self) {
         self.must_be_outside();
+        debug_assert!(self.is_empty(), "a session begins with what another has left");
         self.inside.set(Inside::TRANSACTION);
+    }
+
+    /// Has no attempt left anything in the logs, or interrupted?
+    fn is_empty(&self) -> bool {
+        self.reads().is_empty()
+            && self.writes().is_untouched()
+            && self.writes().part() == 0
+            && self.interrupted.get().is_none()
     }
 
     /// Begins an attempt.
     #[inline(always)]
     pub(crate) fn begin_attempt(&self) {
+        debug_assert!(self.is_running(), "an attempt begins outside of a session");
+        debug_assert!(self.is_empty(), "an attempt begins with what another has left");
         self.step(Step::Begin);
         let recent = self.wrote.get() && !self.turns.reserving.get();
         let bound = if recent { self.reclaimer.enter_recent() } else { self.reclaimer.enter() };
@@ -273,6 +285,11 @@ impl Context {
             self.fast_bound.set(0);
             self.updating.set(true); // It reads the newest.
         }
+        debug_assert_eq!(
+            self.turns.reserving.get(),
+            self.turns.trusting.get(),
+            "an attempt that escalates begins by trusting what it reserves"
+        );
     }
 
     #[inline(always)]
@@ -291,6 +308,8 @@ impl Context {
     /// retired; those that no other thread saw stay in the log.
     #[inline(always)]
     pub(crate) fn commit(&self) -> Result<(), Cause> {
+        debug_assert!(self.is_running() && self.interrupted.get().is_none(), "it may not commit");
+        debug_assert_eq!(self.writes().part(), 0, "a commit inside a part of its transaction");
         let writes = self.writes();
         if writes.is_empty() {
             self.wrote.set(false);
@@ -349,6 +368,7 @@ impl Context {
     /// yet.
     #[inline(always)]
     pub(crate) fn end_attempt(&self, failed: bool) {
+        debug_assert!(self.is_running(), "an attempt ends outside of a session");
         if failed {
             self.wrote.set(false); // The next one looks at the clock, and renews its announcement.
         }
@@ -374,6 +394,7 @@ impl Context {
     #[inline(always)]
     pub(crate) fn end_session(&self) {
         debug_assert!(!self.turns.reserving.get(), "reservations outlive their session");
+        debug_assert!(self.is_running() && self.is_empty(), "a session ends before its attempt");
         self.inside.set(Inside::NOTHING);
         if self.reclaimer.is_due() {
             self.tidy_up();
@@ -421,6 +442,7 @@ impl Context {
     /// What lasts longer than an attempt, taken away so that transactions in hooks and destructors
     /// start afresh.
     pub(crate) fn suspend(&self) -> Suspended {
+        debug_assert!(!self.turns.reserving.get(), "put aside with its reservations in force");
         Suspended {
             updating: self.updating.take(),
             history: self.suspend_turns(),
@@ -431,6 +453,7 @@ impl Context {
 
     /// Goes on with a transaction.
     pub(crate) fn go_on(&self, suspended: Suspended) {
+        debug_assert!(!self.is_running() && !self.updating.get(), "it goes on inside another");
         self.updating.set(suspended.updating);
         self.resume_turns(suspended.history);
         self.timeouts.go_on(suspended.waiting_since);
@@ -471,6 +494,7 @@ impl Context {
             self.fast_bound.set(bound);
         }
         self.descriptor.counters.extensions.add(1);
+        debug_assert!(bound >= self.bound.get(), "a bound moves back");
         self.bound.set(bound);
         self.recent.set(false);
         true
@@ -492,6 +516,7 @@ impl Context {
         });
         // With one replaced, the attempt has read what is superseded: it reads on there, but may not write.
         let bound = first_replaced.map(|stamp| stamp - 1).min().unwrap_or(now);
+        debug_assert!(bound >= self.bound.get(), "a bound moves back");
         self.stale.set(bound < now);
         self.recent.set(false);
         self.bound.set(bound);

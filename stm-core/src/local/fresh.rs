@@ -53,6 +53,7 @@ impl<'c, T> Fresh<'c, T> {
 
     /// Puts it back, for the next attempt.
     pub(crate) fn put(&self, block: NonNull<u8>) {
+        debug_assert!(self.block.get().is_null(), "two values for one cell");
         self.block.set(block.as_ptr());
     }
 }

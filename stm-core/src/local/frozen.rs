@@ -175,6 +175,10 @@ impl<'a> Thread<'a> {
 impl Drop for Thread<'_> {
     /// It is over: the next thread with this slot starts afresh.
     fn drop(&mut self) {
+        let state = self.descriptor().state.load(Ordering::Relaxed);
+        if !state.is_final() {
+            self.descriptor().abort_from_outside(state);
+        }
         self.descriptor().end_turn();
         self.descriptor().rank.store(Rank::NONE, Ordering::Relaxed);
         self.domain.table().give_back(self.slot);

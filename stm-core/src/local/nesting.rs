@@ -46,6 +46,7 @@ impl Parts for Context {
     }
 
     fn resume(&self) {
+        debug_assert!(self.wants_to_wait(), "an attempt that was interrupted for good goes on");
         self.interrupted.set(None);
         if !self.turns.trusting.get() {
             self.fast_bound.set(self.bound.get());

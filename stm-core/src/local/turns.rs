@@ -54,7 +54,8 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let Joined::As(turn, _) = self.joined else { return };
         if self.descriptor.turn.load(Ordering::Relaxed).ticket() == turn.ticket() {
-            self.descriptor.end_turn();
+            let left = self.descriptor.end_turn();
+            debug_assert!(!left.has_reserved(), "a turn that waited in a queue ends as {left:?}");
         }
         // The next in the queue lets us pass for a slice.
         let own = Reservation { slot: self.slot, ticket: turn.ticket() };
@@ -76,6 +77,7 @@ impl Context {
 
     /// Goes on with a transaction.
     pub(crate) fn resume_turns(&self, history: History) {
+        debug_assert!(!self.turns.unlucky.get(), "a hook's transaction has left its bad luck");
         if history.since != 0 {
             self.descriptor.rank.store(self.rank_of(&history), Ordering::Relaxed);
         }
@@ -115,6 +117,11 @@ impl Context {
     /// Begins a turn: its reservations count.
     #[cold]
     fn escalate(&self) {
+        debug_assert!(
+            !self.turns.reserving.get() && self.turns.reserved().is_empty(),
+            "a turn begins with reservations of the one before"
+        );
+        debug_assert!(self.turns.unlucky.get(), "a turn that nothing ends: no age, no end");
         let turn = self.descriptor.next_turn(TurnPhase::Escalating);
         self.turns.turn.set(turn);
         self.turns.reserving.set(true);
@@ -126,7 +133,11 @@ impl Context {
     /// one that does not escalate, at this moment's bound: what is reserved does not change, and what was not declared
     /// is validated as ever.
     pub(crate) fn stop_reserving(&self) {
-        debug_assert!(self.reads().is_empty() && self.writes().is_empty());
+        debug_assert!(
+            self.turns.reserving.get() && self.turns.trusting.get(),
+            "it has not reserved"
+        );
+        debug_assert!(self.reads().is_empty() && self.writes().is_empty(), "it has read already");
         self.turns.trusting.set(false);
         let bound = self.domain.clock().now();
         self.bound.set(bound);
@@ -148,6 +159,7 @@ impl Context {
     #[cold]
     #[inline(never)]
     pub(crate) fn reserve(&self, cell: &CellHeader<Native>) -> Result<(), Cause> {
+        debug_assert!(self.turns.reserving.get(), "a cell is reserved by what does not escalate");
         let (slot, table) = (self.slot(), self.domain.table());
         let own = Reservation { slot, ticket: self.turns.turn.get().ticket() };
         // Give a sign of life: as long as it moves, transactions that give way to us go on doing so.
@@ -223,7 +235,11 @@ impl Context {
             return;
         }
         // End the turn first: at once none of its reservations counts, whatever the lock words still say.
-        self.descriptor.end_turn();
+        let left = self.descriptor.end_turn();
+        debug_assert!(
+            left.has_reserved() && left.ticket() == own.ticket,
+            "the turn that ends is not the one that was begun: {left:?}"
+        );
         for index in 0..turns.reserved().len() {
             // SAFETY: reserved in this session, so the cell is alive.
             let cell = unsafe { &*turns.reserved()[index] };
@@ -281,6 +297,7 @@ impl Context {
         }
         // Hold nothing between two attempts: the thread may run hooks, or sleep.
         self.release();
+        debug_assert!(!turns.trusting.get() && turns.reserved().is_empty(), "it holds on");
         // Age and losses count from the first failure: they make the rank.
         let mut history = turns.history.get();
         history.escalates = false;
@@ -391,6 +408,7 @@ impl Context {
 
     /// Waits until we are called, or until we have been the first of the queue for a slice.
     fn await_turn(&self, waiting: &Waiting, deadline: Option<Instant>) {
+        debug_assert!(!self.is_running() && !self.turns.reserving.get(), "a waiter holds nothing");
         let settings = self.domain.knobs().get();
         let mut history = self.turns.history.get();
         // A transaction that waits again and again (for a long one) looks less and less often.

@@ -451,6 +451,7 @@ impl<T: Send + Sync + 'static> Clone for TVar<T> {
     fn clone(&self) -> Self {
         // Relaxed: we hold a handle, so the count cannot reach zero meanwhile (as in `Arc`).
         let handles = self.cell().handles.fetch_add(1, Ordering::Relaxed);
+        debug_assert_ne!(handles, 0, "a handle is cloned of a cell that is gone");
         if handles > usize::MAX / 2 {
             std::process::abort(); // Only by leaking handles without end; as `Arc` does.
         }
@@ -462,7 +463,9 @@ impl<T: Send + Sync + 'static> Drop for TVar<T> {
     #[inline]
     fn drop(&mut self) {
         // Release, partner: the fence below: uses of other handles happen before the end.
-        if self.cell().handles.fetch_sub(1, Ordering::Release) == 1 {
+        let handles = self.cell().handles.fetch_sub(1, Ordering::Release);
+        debug_assert_ne!(handles, 0, "a handle is dropped of a cell that is gone");
+        if handles == 1 {
             fence(Ordering::Acquire);
             retire_cell(Block { address: self.cell.cast(), kind: Cell::<T>::KIND });
         }

@@ -91,6 +91,8 @@ impl Unpublished {
 
     /// The closure has returned.
     pub(crate) fn end_use<V>(prev: &AtomicPtr<V>) {
-        Unpublished(Self::of(prev).0 & !Self::IN_USE).note(prev);
+        let before = Self::of(prev);
+        debug_assert_ne!(before.0 & Self::IN_USE, 0, "a use ends that has not begun");
+        Unpublished(before.0 & !Self::IN_USE).note(prev);
     }
 }

@@ -42,6 +42,7 @@ pub(crate) struct Enlisted {
 /// Enlists the running attempt's transaction for every cell that the attempt has read.
 pub(crate) fn enlist(context: &Context) -> Enlisted {
     let domain = context.domain;
+    debug_assert!(context.is_running(), "it enlists outside of the attempt that has blocked");
     let seen = context.interrupted_bound();
     let sleeper = Sleeper { seen, since: context.tokens.borrow_mut().since(seen) };
     let wake_at = context.timeouts.begin_to_wait();
@@ -105,6 +106,7 @@ impl Enlisted {
         if self.changed || planted(Fault::RetryDoesNotSleep) {
             return;
         }
+        debug_assert!(!context.is_running(), "it sleeps inside a session");
         let until = earlier(self.wake_at, deadline);
         let descriptor = context.descriptor;
         // A permit may be left from an earlier sleep, or taken by one in a hook since we enlisted.

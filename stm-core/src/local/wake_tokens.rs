@@ -34,7 +34,8 @@ impl WakeTokens {
     /// Adds what `other` has. This thread holds it.
     pub(crate) fn put(&mut self, mut other: WakeTokens, descriptor: &ThreadDescriptor) {
         self.woken |= other.woken;
-        self.since = self.since.max(other.since); // One of them is 0.
+        debug_assert!(self.since == 0 || other.since == 0, "two transactions wait at once");
+        self.since = self.since.max(other.since);
         if !other.list.is_empty() {
             self.list.append(&mut other.list);
             self.announce(descriptor);

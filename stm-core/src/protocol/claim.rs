@@ -54,6 +54,8 @@ impl<D: Domain> Commit<'_, D> {
         if !self.expected.is_null() && self.expected != base {
             return Err(Conflict::at(Cause::Changed, write.cell));
         }
+        debug_assert!(write.base.is_null(), "a cell is claimed twice by one commit");
+        debug_assert!(!D::TRUSTED || base != write.version, "a version is claimed over itself");
         // SAFETY: our version is private until the swap below succeeds.
         unsafe { &*write.version }.prev.store(self.domain, base, Ordering::Relaxed);
         // SAFETY: the cell is alive: the caller is inside the transaction that has it in its log.

@@ -47,10 +47,14 @@ impl<D: Domain> WriteEntry<D> {
     /// # Safety
     /// The entry was claimed, and the caller's transaction still runs.
     #[inline(always)]
-    unsafe fn base_block(&self) -> Block {
+    unsafe fn base_block(&self, replaced_at: u64) -> Block {
         // SAFETY: the caller promises that the entry was claimed, so `base` is the version that the claim replaced,
         // and that its transaction still runs: we are a contemporary of that version, so it is not freed.
         let stamp = unsafe { &*self.base }.version_tag.load(Ordering::Relaxed);
+        debug_assert!(
+            !D::TRUSTED || stamp.committed_by(replaced_at - 1),
+            "committed over what was not committed before: {stamp:?} at {replaced_at}"
+        );
         let is_static = stamp == VersionTag::committed(clock::STATIC);
         let kind = if is_static { self.kind.in_static.unwrap_or(self.kind) } else { self.kind };
         // SAFETY: the entry was claimed, so `base` is a version, and not null.
@@ -127,10 +131,14 @@ impl<D: Domain> Commit<'_, D> {
         let mut state =
             StateWord::new(self.me.serial, if early { Phase::Deciding } else { Phase::Active });
         // A commit that took the serial of another, also of one that has failed, would be taken for it by a thread
-        // that has met a claim of that.
+        // that has met a claim of that. (Relaxed: our own word, which is final, so no other thread changes it.)
         debug_assert!(
-            self.me.serial != self.descriptor.state.load(Ordering::Relaxed).serial(),
-            "a commit with the serial of the one before"
+            !D::TRUSTED || self.descriptor.state.load(Ordering::Relaxed).may_become(state),
+            "a commit begins before the one before is decided, or with its serial"
+        );
+        debug_assert!(
+            writes.iter().all(|write| write.base.is_null()),
+            "a commit begins with a cell that is claimed"
         );
         // Release, partner: the loads of `state` in `read` and `claim`: a thread that sees this serial
         // sees that the claims of the one before have their stamps. Ordered before our claims by
@@ -159,6 +167,7 @@ impl<D: Domain> Commit<'_, D> {
         // its bound.
         if !early {
             let deciding = state.with_phase(Phase::Deciding);
+            debug_assert!(state.may_become(deciding), "{state:?} enters Deciding");
             // AcqRel: in competition with `abort_from_outside`.
             if self
                 .descriptor
@@ -172,7 +181,11 @@ impl<D: Domain> Commit<'_, D> {
             state = deciding;
         }
         // 4. Draw a stamp, validate at it, decide; once more with a later stamp when a reader has bumped us meanwhile.
-        let mut bumps = 0;
+        debug_assert!(
+            writes.iter().all(|write| !write.base.is_null()),
+            "a stamp is drawn before every cell is claimed"
+        );
+        let (mut bumps, mut last) = (0, self.bound);
         let mut drawn_before = drawn_early;
         let weight = 1 + (writes.len() / WRITES_PER_TICK) as u64;
         let stamp = loop {
@@ -183,6 +196,11 @@ impl<D: Domain> Commit<'_, D> {
             if planted(Fault::OldStampAfterBump) {
                 drawn_before = Some(stamp);
             }
+            debug_assert!(
+                !D::TRUSTED || stamp > last,
+                "a stamp that is no later than the bound, or than the one drawn before a bump"
+            );
+            last = stamp;
             // Release: other threads read it between two loads of `state`.
             self.descriptor.stamp.store(stamp, Ordering::Release);
             // Validate, unless no stamp was drawn between our bound and ours. Then nothing that we read can have
@@ -208,6 +226,10 @@ impl<D: Domain> Commit<'_, D> {
                     version.version_tag.store(VersionTag::committed(stamp), Ordering::Release);
                 }
             }
+            debug_assert!(
+                state.may_become(state.with_phase(Phase::Committed)),
+                "{state:?} decides"
+            );
             // The decision. SeqCst: release for our stamp; and one side of the store–load pairs
             // with watchers (`wake_watchers`) and with `abort_from_outside`.
             match self.descriptor.state.compare_exchange(
@@ -241,7 +263,7 @@ impl<D: Domain> Commit<'_, D> {
                 .version_tag
                 .store(VersionTag::committed(stamp), Ordering::Release);
             // SAFETY: claimed, and our transaction still runs.
-            let base = unsafe { write.base_block() };
+            let base = unsafe { write.base_block(stamp) };
             if planted(Fault::RetiredTwice) {
                 replaced(stamp, base);
             }
@@ -271,12 +293,15 @@ impl<D: Domain> Commit<'_, D> {
         }
         // Clear the flag before the next draw, so that a reader that finds it set knows that the stamp to come is later
         // than its bound. After enough bumps the commit is firm: readers wait for it, or it might never come to an end.
-        debug_assert!(current.is_bumped());
         self.descriptor.counters.bumps.add(1);
         let mut next = current.with_phase(Phase::Deciding);
         if bumps >= BUMPS_BEFORE_FIRM {
             next = next.firm();
         }
+        debug_assert!(
+            !D::TRUSTED || current.serial() == self.me.serial && current.may_become(next),
+            "a decision fails for another reason than a bump or an abort: {current:?}"
+        );
         // AcqRel: cleared before the next draw; see `standing`.
         let cleared = self.descriptor.state.compare_exchange(
             current,
@@ -333,6 +358,11 @@ impl<D: Domain> Commit<'_, D> {
         // it and does not wait for us.
         loop {
             let state = self.descriptor.state.load(Ordering::Acquire);
+            debug_assert!(
+                !D::TRUSTED
+                    || state.serial() == self.me.serial && state.phase() != Phase::Committed,
+                "a commit gives back what it has committed, or what is another's: {state:?}"
+            );
             // Committed: no thread but this one commits it, and it has not. In memory that other processes can write,
             // anything may be there.
             if matches!(state.phase(), Phase::Aborted | Phase::Committed)

@@ -123,7 +123,7 @@ pub unsafe fn newest_at<D: Domain>(
     let mut budget = WalkBudget::default();
     'look: loop {
         budget.look();
-        let mut superseded = false;
+        let (mut superseded, mut newer) = (false, u64::MAX);
         // Acquire, partner: the claim's swap (release): the version is initialised.
         let mut version = cell.value.load(domain, Ordering::Acquire);
         loop {
@@ -134,6 +134,10 @@ pub unsafe fn newest_at<D: Domain>(
             let version_tag = header.version_tag.load(Ordering::Acquire);
             if let Some(version) = domain.exceeds(&mut budget, version_tag.stamp()) {
                 return Found { version, superseded };
+            }
+            if let Some(stamp) = version_tag.stamp() {
+                debug_assert!(!D::TRUSTED || stamp < newer, "{stamp} lies below {newer} in a cell");
+                newer = stamp;
             }
             let ignored = planted(Fault::BoundIgnored) && version_tag.stamp().is_some();
             if version_tag.committed_by(bound) || ignored {

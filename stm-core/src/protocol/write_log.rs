@@ -142,11 +142,13 @@ impl<D: Domain> WriteLog<D> {
         if self.entries.len() > SCAN {
             self.index_newest();
         }
+        debug_assert_eq!(self.find(cell), Some(self.entries.len() - 1), "a write is not found");
         None
     }
 
     #[inline(never)]
     fn write_over(&mut self, entry: usize, version: *mut VersionHeader<D>) -> Option<Block> {
+        debug_assert!(self.entries[entry].base.is_null(), "a write after the commit has begun");
         let displaced = std::mem::replace(&mut self.entries[entry].version, version);
         // SAFETY: what is in the log and was not committed is alive and private.
         if unsafe { D::is_out_of_reach(self.part, displaced) } {
@@ -198,11 +200,20 @@ impl<D: Domain> WriteLog<D> {
         self.part
     }
 
+    /// Does the part that began at `mark` run, with no other inside it? It began after all that the mark counts.
+    fn is_inside(&self, mark: WriteMark) -> bool {
+        mark.part < self.part
+            && self.part <= self.parts
+            && mark.entries <= self.entries.len()
+            && mark.displaced <= self.displaced.len()
+    }
+
     /// The part that began at `mark` has succeeded. What it has written over need not come back for its
     /// sake. Linear in that. Returns whether something may have gone [out of
     /// reach](Self::next_out_of_reach).
     #[inline(always)]
     pub(crate) fn keep(&mut self, mark: WriteMark) -> bool {
+        debug_assert!(self.is_inside(mark), "a part ends that does not run");
         self.part = mark.part;
         let wrote_over = self.displaced.len() > mark.displaced;
         if wrote_over {
@@ -243,6 +254,7 @@ impl<D: Domain> WriteLog<D> {
         mark: WriteMark,
         mut tell: impl FnMut(*mut VersionHeader<D>, Pending),
     ) {
+        debug_assert!(self.is_inside(mark), "a part is taken back that does not run");
         // A version of the failed part is freed now if nothing can reach it, else at the end of the attempt.
         let failed = std::mem::replace(&mut self.part, mark.part);
         let (discarded, out) = (&mut self.discarded, &mut self.out_of_reach);
@@ -261,6 +273,7 @@ impl<D: Domain> WriteLog<D> {
         }
         // Then take back the cells that it was the first to write.
         for entry in self.entries.drain(mark.entries..) {
+            debug_assert!(entry.base.is_null(), "a part is taken back after the commit has begun");
             tell(entry.version, Pending::No);
             take_back(entry.version, entry.kind);
         }
@@ -270,6 +283,12 @@ impl<D: Domain> WriteLog<D> {
     /// displaced or rolled back, on failure also the versions that were not claimed.
     #[inline(always)]
     pub(crate) fn clear(&mut self, failed: bool, mut private: impl FnMut(Block)) {
+        debug_assert_eq!(self.part, 0, "an attempt ends inside one of its parts");
+        debug_assert!(self.out_of_reach.is_empty(), "what nothing can reach is forgotten");
+        debug_assert!(
+            failed || self.entries.iter().all(|entry| !entry.base.is_null()),
+            "a commit has left one of its cells unclaimed"
+        );
         if failed {
             for entry in self.entries.iter().filter(|entry| entry.base.is_null()) {
                 private(entry.version_block());

@@ -332,6 +332,7 @@ impl Links for RegionDomain {
 impl Domain for RegionDomain {
     type Clock = CounterClock;
     type Table = SlotTable;
+    const TRUSTED: bool = false;
 
     #[inline(always)]
     fn clock(&self) -> &CounterClock {

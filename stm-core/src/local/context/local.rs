@@ -41,6 +41,7 @@ pub(super) fn release() {
     if context.is_in_use() {
         return;
     }
+    debug_assert!(context.is_empty(), "a context ends with something in its logs");
     let (slot, domain) = (context.slot, context.domain);
     // SAFETY: made by `Box::into_raw` in `make`; `CURRENT` no longer leads to it, and nothing on a
     // stack does.
