@@ -261,12 +261,13 @@ impl Context {
         self.inside.set(Inside::TRANSACTION);
     }
 
-    /// Has no attempt left anything in the logs, or interrupted?
+    /// Has no attempt left anything: in the logs, hooks, an interruption? For assertions.
     fn is_empty(&self) -> bool {
         self.reads().is_empty()
             && self.writes().is_untouched()
             && self.writes().part() == 0
             && self.interrupted.get().is_none()
+            && self.hooks.borrow().is_empty()
     }
 
     /// Begins an attempt.
@@ -320,6 +321,7 @@ impl Context {
         self.commit_writes::<false>(self.reads(), writes.entries(), null_mut()).map_err(
             |conflict| {
                 for write in writes.entries().iter().filter(|write| !write.base.is_null()) {
+                    debug_assert!(write.is_given_back(self.domain), "retired, and in its cell");
                     // SAFETY: given back: no longer in its cell.
                     unsafe { self.reclaimer.retire_now(write.version_block()) };
                 }

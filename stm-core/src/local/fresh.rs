@@ -120,8 +120,11 @@ pub(crate) unsafe fn commit<T>(
     match context.commit_writes::<true>(&[], std::slice::from_mut(&mut write), expected) {
         Ok(()) => Ok(write.base),
         Err(conflict) if write.base.is_null() => Err((conflict, block)),
-        // SAFETY: it was given back: no longer in its cell.
-        Err(conflict) => Err((conflict, unsafe { moved::<T>(context, block) })),
+        Err(conflict) => {
+            debug_assert!(write.is_given_back(context.domain), "retired, and in its cell");
+            // SAFETY: it was given back: no longer in its cell.
+            Err((conflict, unsafe { moved::<T>(context, block) }))
+        }
     }
 }
 

@@ -122,7 +122,8 @@ impl Context {
             "a turn begins with reservations of the one before"
         );
         debug_assert!(self.turns.unlucky.get(), "a turn that nothing ends: no age, no end");
-        let turn = self.descriptor.next_turn(TurnPhase::Escalating);
+        let (before, turn) = self.descriptor.begin_turn(TurnPhase::Escalating);
+        debug_assert!(!before.has_reserved(), "the turn before was not ended: {before:?}");
         self.turns.turn.set(turn);
         self.turns.reserving.set(true);
         self.turns.trusting.set(true);

@@ -42,6 +42,14 @@ impl<D: Domain> WriteEntry<D> {
         Block { address: unsafe { NonNull::new_unchecked(self.version.cast()) }, kind: self.kind }
     }
 
+    /// Is its version in its cell no more? For assertions, while the cell is alive; not asked under loom, where each
+    /// look at an atomic is one more step.
+    pub(crate) fn is_given_back(&self, domain: &D) -> bool {
+        // SAFETY: the cell is alive, as the caller's transaction has it in its log and still runs.
+        cfg!(contempo_loom)
+            || unsafe { &*self.cell }.value.load(domain, Ordering::Relaxed) != self.version
+    }
+
     /// The replaced version as a block.
     ///
     /// # Safety

@@ -42,6 +42,12 @@ impl Hooks {
         self.rollback.push(hook);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        [&self.commit, &self.rollback, &self.undone, &self.forgotten]
+            .iter()
+            .all(|list| list.is_empty())
+    }
+
     pub(crate) fn mark(&self) -> HookMark {
         HookMark { commit: self.commit.len(), rollback: self.rollback.len() }
     }

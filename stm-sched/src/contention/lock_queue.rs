@@ -84,7 +84,8 @@ impl Queues {
         let phase = if queue.is_empty() { TurnPhase::First } else { TurnPhase::Waiting };
         let ahead = queue.len();
         // By the ticket of this new turn the others know the waiter; an entry with an older one has given up.
-        let turn = table.get(slot).next_turn(phase);
+        let (before, turn) = table.get(slot).begin_turn(phase);
+        debug_assert!(!before.has_reserved(), "a thread queues while it escalates: {before:?}");
         queue.push_back(Reservation { slot, ticket: turn.ticket() });
         // The flag is set under the mutex: a release that sees it finds this waiter, and one that unmarks comes before.
         mark();
@@ -176,7 +177,11 @@ fn advance(table: &DescriptorTable, waiter: Reservation, phase: TurnPhase) -> bo
     let descriptor = table.get(waiter.slot);
     let turn = descriptor.turn.load(Ordering::Relaxed);
     // Looked at again: it may have given up since `is_waiting`.
-    waits(turn, waiter) && turn.phase() != phase && descriptor.advance_turn(turn, phase)
+    if !waits(turn, waiter) || turn.phase() == phase {
+        return false;
+    }
+    debug_assert_eq!(turn.ticket(), waiter.ticket, "a call for another turn than waits here");
+    descriptor.advance_turn(turn, phase)
 }
 
 /// Unparks this waiter. Returns how many that are.

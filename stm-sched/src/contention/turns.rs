@@ -24,12 +24,17 @@ impl Descriptor {
 
     /// Begins the next turn, in `phase`. Only the owner may. What named the turn before is stale.
     pub fn next_turn(&self, phase: TurnPhase) -> TurnWord {
+        self.begin_turn(phase).1
+    }
+
+    /// The same. Also returns the word of the turn before.
+    pub fn begin_turn(&self, phase: TurnPhase) -> (TurnWord, TurnWord) {
         let current = self.turn.load(Ordering::Relaxed);
         let next = TurnWord::new(current.next_ticket(), phase);
         // SeqCst, partner: the load in `escalating`: a transaction that escalates stores this and then looks at
         // the cell's value; one that claims swaps that value and then looks here.
         self.turn.store(next, Ordering::SeqCst);
-        next
+        (current, next)
     }
 
     /// Ends the turn. Returns the word that it has left, as far as its owner knew: another thread may have moved it on

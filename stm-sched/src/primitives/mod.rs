@@ -10,12 +10,14 @@
 //! | [`signal`] | a word that processes share, to sleep on |
 //! | [`time`] | the monotonic clock, read after failures, and now and then between transactions |
 //! | [`guard`] | calling and dropping what belongs to users, which may panic |
+//! | [`noted`] | a flag for assertions |
 //! | [`fault`] | protocol bugs on demand, for the checks that must find them |
 
 pub mod checked;
 pub mod fault;
 mod futex;
 pub mod guard;
+pub mod noted;
 pub mod parker;
 pub mod signal;
 mod swap;

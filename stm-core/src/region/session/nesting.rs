@@ -43,8 +43,9 @@ impl Parts for Session {
         }
     }
 
-    fn keep(&self, _: &Mark) {
+    fn keep(&self, mark: &Mark) {
         self.parts.set(self.parts.get() - 1);
+        self.writes.borrow_mut().keep(mark.writes);
     }
 
     /// What was made and freed is taken back, too.
