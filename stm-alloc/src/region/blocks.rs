@@ -132,9 +132,21 @@ impl SlotHeap {
         self.epoch.get()
     }
 
+    /// Has it no superblock and no block? For assertions: about this process's memory.
+    fn is_empty(&self) -> bool {
+        let none = |class: &Class| class.free.borrow().is_empty() && class.own.borrow().is_empty();
+        self.classes.iter().all(none) && self.closed.borrow().is_empty()
+    }
+
     /// Begins another epoch: what the heap has is given up, and may be another slot's already.
     pub fn renew(&self, epoch: OwnershipEpoch) {
         self.leave();
+        debug_assert!(self.is_empty(), "an ownership epoch begins with what the one before had");
+        debug_assert_eq!(
+            epoch.slot(),
+            self.epoch.get().slot(),
+            "an ownership epoch of another slot"
+        );
         self.epoch.set(epoch);
     }
 

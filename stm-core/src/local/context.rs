@@ -321,7 +321,9 @@ impl Context {
         self.commit_writes::<false>(self.reads(), writes.entries(), null_mut()).map_err(
             |conflict| {
                 for write in writes.entries().iter().filter(|write| !write.base.is_null()) {
-                    debug_assert!(write.is_given_back(self.domain), "retired, and in its cell");
+                    // SAFETY: inside the transaction whose log this is.
+                    let out = |write: &WriteEntry<_>| unsafe { write.is_given_back(self.domain) };
+                    debug_assert!(out(write), "retired, and in its cell");
                     // SAFETY: given back: no longer in its cell.
                     unsafe { self.reclaimer.retire_now(write.version_block()) };
                 }

@@ -121,7 +121,9 @@ pub(crate) unsafe fn commit<T>(
         Ok(()) => Ok(write.base),
         Err(conflict) if write.base.is_null() => Err((conflict, block)),
         Err(conflict) => {
-            debug_assert!(write.is_given_back(context.domain), "retired, and in its cell");
+            // SAFETY: inside the transaction that has written the cell.
+            let is_out = || unsafe { write.is_given_back(context.domain) };
+            debug_assert!(is_out(), "retired, and in its cell");
             // SAFETY: it was given back: no longer in its cell.
             Err((conflict, unsafe { moved::<T>(context, block) }))
         }

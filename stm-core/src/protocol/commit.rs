@@ -42,12 +42,19 @@ impl<D: Domain> WriteEntry<D> {
         Block { address: unsafe { NonNull::new_unchecked(self.version.cast()) }, kind: self.kind }
     }
 
-    /// Is its version in its cell no more? For assertions, while the cell is alive; not asked under loom, where each
-    /// look at an atomic is one more step.
-    pub(crate) fn is_given_back(&self, domain: &D) -> bool {
-        // SAFETY: the cell is alive, as the caller's transaction has it in its log and still runs.
-        cfg!(contempo_loom)
-            || unsafe { &*self.cell }.value.load(domain, Ordering::Relaxed) != self.version
+    /// Is its version in its cell no more? For assertions; not asked under loom, where each look at an atomic is one
+    /// more step.
+    ///
+    /// # Safety
+    /// The caller is inside the transaction that has the cell in its log.
+    pub(crate) unsafe fn is_given_back(&self, domain: &D) -> bool {
+        if cfg!(contempo_loom) {
+            return true;
+        }
+        // SAFETY: the caller's transaction has the cell in its log, and still runs: the cell is alive.
+        let cell = unsafe { &*self.cell };
+        // Relaxed: this thread has put another there, or has failed to since another thread had.
+        cell.value.load(domain, Ordering::Relaxed) != self.version
     }
 
     /// The replaced version as a block.

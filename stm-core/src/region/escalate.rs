@@ -127,6 +127,7 @@ impl Session {
         // A sign of life: for threads that give way to this transaction, each attempt is one.
         let life = &descriptor.sign_of_life;
         life.store(life.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        debug_assert!(self.escalation.is_released(), "the turn before was not ended");
         let turn = descriptor.next_turn(TurnPhase::Escalating);
         let own = Reservation { slot: self.slot, ticket: turn.ticket() };
         self.escalation.turn.set(Some(own));

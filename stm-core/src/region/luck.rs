@@ -114,6 +114,11 @@ impl Escalation {
     pub(crate) fn is_on(&self) -> bool {
         self.since.get() != 0
     }
+
+    /// Has its turn ended, and is nothing reserved by it? For assertions.
+    pub(crate) fn is_released(&self) -> bool {
+        self.turn.get().is_none() && self.reserved.borrow().is_empty()
+    }
 }
 
 /// The bad luck of a transaction that lets others of its thread go first.

@@ -244,7 +244,21 @@ impl Session {
         if self.running.replace(true) {
             entered_twice();
         }
+        debug_assert!(self.is_empty(), "a session begins with what another has left");
         Ok(Running(self))
+    }
+
+    /// Has no attempt left anything: in the logs, hooks, parts, reservations? For assertions: about this process's
+    /// memory alone, since what the region says may be damaged. (In a forked child what is left is the parent's.)
+    pub(crate) fn is_empty(&self) -> bool {
+        self.domain().fork.is_child()
+            || self.reads.borrow().is_empty()
+                && self.writes.borrow().is_untouched()
+                && self.created.borrow().is_empty()
+                && self.freed.borrow().is_empty()
+                && self.hooks.borrow().is_empty()
+                && self.parts.get() == 0
+                && self.escalation.is_released()
     }
 
     /// Why this process cannot use the region, if it cannot.
@@ -257,6 +271,7 @@ impl Session {
     /// Begins an attempt, or a snapshot. False if the region is damaged.
     #[inline(always)]
     pub(crate) fn begin(&self) -> bool {
+        debug_assert!(self.running.get(), "an attempt begins outside of a session");
         let domain = self.domain();
         let bound =
             announcement::begin(self.descriptor(), domain.clock(), domain.asymmetric, &self.recent);
@@ -547,6 +562,7 @@ pub(crate) struct Running<'s>(&'s Session);
 impl Drop for Running<'_> {
     #[inline(always)]
     fn drop(&mut self) {
+        debug_assert!(self.0.running.get() && self.0.is_empty(), "it ends before its attempt");
         self.0.running.set(false);
     }
 }

@@ -85,6 +85,7 @@ impl Parts for Session {
     }
 
     fn resume(&self) {
+        debug_assert!(self.wants_to_wait(), "an attempt that was interrupted for good goes on");
         self.stopped.take();
         self.fast_bound.set(self.bound.get());
     }

@@ -311,6 +311,7 @@ impl Session {
 
     /// The transaction goes on.
     fn resume_transaction(&self, suspended: Suspended) {
+        debug_assert!(self.is_empty(), "a transaction goes on with what another has left");
         self.failures.set(suspended.failures);
         self.updating.set(suspended.updating);
         self.room.set(suspended.room);
@@ -327,6 +328,7 @@ impl Session {
     /// Leaves the transaction.
     #[inline(always)]
     fn leave(&self) {
+        debug_assert!(self.running.get() && self.is_empty(), "a session ends before its attempt");
         self.running.set(false);
         drop(After(self));
     }

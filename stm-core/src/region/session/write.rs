@@ -157,6 +157,8 @@ impl Session {
 
     /// Commits what the attempt has written, made and freed.
     pub(super) fn commit_all(&self) -> Result<(), Stopped> {
+        debug_assert!(self.running.get(), "a commit outside of a session");
+        debug_assert_eq!(self.parts.get(), 0, "a commit inside a part of its transaction");
         let domain = self.domain();
         let mut writes = self.writes.borrow_mut();
         if domain.fork.is_child() {
@@ -236,6 +238,7 @@ impl Session {
 
     /// Ends an attempt: empties the logs and leaves the contemporaries.
     pub(crate) fn end_attempt(&self, committed: bool) {
+        debug_assert!(self.running.get(), "an attempt ends outside of a session");
         self.reads.borrow_mut().clear();
         self.freed.borrow_mut().clear();
         // Reservations go before the announcement: to give one back, its cell must still be there.
