@@ -22,6 +22,7 @@ use crate::reclaim::retired::{Block, HEAVY};
 use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::DescriptorTable;
+use contempo_sched::primitives::noted::Noted;
 use leftovers::Leftovers;
 use pace::Pace;
 use std::cell::Cell;
@@ -131,6 +132,8 @@ pub struct Reclaimer<C: Clock> {
     /// How many transactions it had made when it was revoked last.
     revoked_at: Cell<u64>,
     collecting: Cell<bool>,
+    /// For assertions: is this thread inside a transaction?
+    inside: Noted,
     /// What this thread has left since its last look.
     has_left: Cell<Left>,
     /// Has it had something in its hands since it asked whether another missed that?
@@ -177,6 +180,7 @@ impl<C: Clock> Reclaimer<C> {
             considerate_for: Cell::new(0),
             revoked_at: Cell::new(0),
             collecting: Cell::new(false),
+            inside: Noted::new(),
             has_left: Cell::new(Left::Nothing),
             has_held: Cell::new(false),
             running: Cell::new(slot),

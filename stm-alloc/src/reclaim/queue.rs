@@ -139,6 +139,11 @@ impl<B: Item> Queue<B> {
         self.blocks().last().map_or(0, |last| last.stamp)
     }
 
+    /// The block that was retired last, if it waits still.
+    pub fn last(&self) -> Option<B> {
+        if self.is_empty() { None } else { self.blocks().last().map(|last| last.block) }
+    }
+
     /// The stamp of the block that waits for longest, or `u64::MAX`.
     pub fn oldest(&self) -> u64 {
         self.blocks().get(self.consumed.get()).map_or(u64::MAX, |first| first.stamp)
@@ -250,6 +255,7 @@ impl<B: Item> Queue<B> {
     #[inline(always)]
     pub fn compact(&self) {
         let consumed = self.consumed.get();
+        debug_assert!(consumed <= self.blocks().len(), "more was freed than was retired");
         if consumed == self.blocks().len() {
             // Nothing is left, as after most transactions that have replaced what weighs.
             self.clear();

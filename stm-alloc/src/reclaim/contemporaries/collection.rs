@@ -23,6 +23,7 @@ impl<C: Clock> Reclaimer<C> {
             return false; // Called by a destructor that we run: the loop below comes round to it.
         }
         let _reset = Reset(&self.collecting);
+        debug_assert!(!self.inside.is_set(), "destructors would run inside a transaction");
         let waiting = loop {
             collect(self, idle);
             // What weighs and is still held goes to the leftovers, where the thread that holds it finds it at its end.
@@ -103,6 +104,7 @@ impl<C: Clock> Reclaimer<C> {
 
     /// Leaves these to the thread that can free them first, and remembers that.
     fn leave_to_all(&self, rest: impl Iterator<Item = Retired<Block>>) {
+        debug_assert!(!self.inside.is_set(), "left to others before its transaction has ended");
         let mut rest = rest.peekable();
         if rest.peek().is_some() {
             let first = self.domain.leftovers.leave(self.slot, rest);

@@ -1,7 +1,7 @@
 //! What a session asks of its thread's reclaimer: what it announces, what it retires, and what is done when it ends.
 
 use super::Reclaimer;
-use crate::reclaim::announcement::{self, Idle, MARK};
+use crate::reclaim::announcement::{self, Idle, MARK, NOTHING};
 use crate::reclaim::barrier;
 use crate::reclaim::interface::Reclaim;
 use crate::reclaim::queue::{Free, Retired};
@@ -20,23 +20,38 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
 
     #[inline(always)]
     fn enter(&self) -> u64 {
+        debug_assert!(!self.inside.is_set(), "a transaction begins inside another of its thread");
+        self.inside.set(true);
         let (one, over) = (self.descriptor, |before| self.has_announced(before));
-        announcement::begin_telling(one, self.clock, self.asymmetric, &self.recent, over)
+        let bound =
+            announcement::begin_telling(one, self.clock, self.asymmetric, &self.recent, over);
+        debug_assert!(bound >= self.recent.get(), "it begins before what its thread knows");
+        debug_assert!(!self.withdrawn.get(), "it begins with nothing announced");
+        bound
     }
 
     #[inline(always)]
     fn enter_recent(&self) -> u64 {
+        debug_assert!(!self.inside.is_set(), "a transaction begins inside another of its thread");
+        self.inside.set(true);
         let (one, over) = (self.descriptor, |before| self.has_announced(before));
-        announcement::begin_at_telling(one, self.clock, self.asymmetric, &self.recent, over)
+        let bound =
+            announcement::begin_at_telling(one, self.clock, self.asymmetric, &self.recent, over);
+        debug_assert_eq!(bound, self.recent.get(), "it begins at another bound than is known");
+        debug_assert!(!self.withdrawn.get(), "it begins with nothing announced");
+        bound
     }
 
     #[inline(always)]
     fn has_drawn(&self, stamp: u64) {
+        debug_assert!(stamp > self.recent.get(), "a stamp is drawn that its thread knew before");
         self.recent.set(stamp);
     }
 
     #[inline(always)]
     fn exit(&self) {
+        debug_assert!(self.inside.is_set(), "a transaction ends that does not run");
+        self.inside.set(false);
         announcement::end(self.descriptor);
         // Orders the look at what others have left (`is_due`) after this end, where `heavy`, in
         // `collect_from`, can impose that. Elsewhere a thread that ends at that very moment may miss it.
@@ -45,6 +60,7 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
 
     #[inline(always)]
     unsafe fn retire(&self, stamp: u64, block: Block) {
+        debug_assert!(self.may_retire(stamp, block), "retired twice, or at a stamp from before");
         if block.kind.weight == 0 {
             self.retired.push(Retired { stamp, block });
         } else {
@@ -55,6 +71,7 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
     /// All of it is in line.
     #[inline(always)]
     unsafe fn retire_one(&self, stamp: u64, block: Block) {
+        debug_assert!(self.may_retire(stamp, block), "retired twice, or at a stamp from before");
         let retired = Retired { stamp, block };
         if block.kind.weight == 0 { self.retired.push(retired) } else { self.push_weighty(retired) }
     }
@@ -110,6 +127,7 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
 
     /// The next session announces anew.
     fn withdraw(&self) {
+        debug_assert!(!self.inside.is_set(), "an announcement is withdrawn that is needed");
         announcement::withdraw(self.descriptor);
         self.withdrawn.set(true);
     }
@@ -130,12 +148,26 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
 }
 
 impl<C: Clock> Reclaimer<C> {
+    /// Is this stamp no older than what this thread knows and has retired at, and was the block not retired just now?
+    /// For assertions. (Blocks that are not of the heap may be the same: those of tests.)
+    fn may_retire(&self, stamp: u64, block: Block) -> bool {
+        let is_it = |last: Block| {
+            last.address == block.address && block.kind.shape != crate::heap::Shape::NOT_OURS
+        };
+        stamp >= self.recent.get()
+            && [&self.retired, &self.weighty]
+                .iter()
+                .all(|queue| stamp >= queue.newest() && !queue.last().is_some_and(is_it))
+    }
+
     /// This thread has announced, over what was there `before`. Was that revoked? Then another thread
     /// has paid a barrier, because this one was idle with an announcement in force. It might again.
     #[cold]
     #[inline(never)]
     fn has_announced(&self, before: u64) {
-        if !self.withdrawn.replace(false) && before & MARK != 0 {
+        let withdrawn = self.withdrawn.replace(false);
+        debug_assert!(!withdrawn || before == NOTHING, "withdrawn, and in force: {before:#x}");
+        if !withdrawn && before & MARK != 0 {
             let counters = &self.descriptor.counters;
             // Soon after the last time, counted in transactions: considerate for twice as many as then. Else not at
             // all.
