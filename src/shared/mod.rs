@@ -44,6 +44,8 @@
 //!
 //! **Effects** outside of cells belong into [`Transaction::on_commit`].
 //!
+//! **Contention** is met as in one process: [`Shared::configure`] has the settings of this process.
+//!
 //! **fork.** A child is not attached: what it tries with its parent's [`Shared`] fails with
 //! [`TransactionError::Forked`], also in the middle of a transaction. It opens the region anew.
 //!
@@ -58,6 +60,7 @@ mod nesting;
 mod reader;
 mod region;
 mod root;
+mod scheduling;
 mod transaction;
 
 pub use bounds::Builder;

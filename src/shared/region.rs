@@ -418,11 +418,11 @@ impl Shared {
         inspect::inspect(&self.domain)
     }
 
-    /// What tells its cells from those of other regions.
     pub(crate) fn domain(&self) -> &Arc<RegionDomain> {
         &self.domain
     }
 
+    /// What tells its cells from those of other regions.
     pub(crate) fn number(&self) -> u64 {
         self.region
     }

@@ -1,9 +1,12 @@
 //! One process: `contempo::{TVar, atomically, …}`.
 
 use crate::bounds::{Bounded, Bounds};
+use crate::scheduling::Scheduled;
 use crate::support::alone;
 use crate::world::{Snapshot, Step, Stop, Transaction, World};
-use contempo::{Abort, Builder, Exhausted, Interrupt, Statistics, TVar, TryError};
+use contempo::{
+    Abort, Builder, Exhausted, Interrupt, Settings, SettingsError, Statistics, TVar, TryError,
+};
 use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::MutexGuard;
@@ -131,6 +134,16 @@ impl Bounded for Local {
     }
 }
 
+impl Scheduled for Local {
+    fn settings(&self) -> Settings {
+        contempo::settings()
+    }
+
+    fn configure(&self, settings: Settings) -> Result<(), SettingsError> {
+        contempo::configure(settings)
+    }
+}
+
 impl<'tx, W> Transaction<'tx, W> for contempo::Transaction<'tx>
 where
     W: World<Cell = TVar<u64>, Text = TVar<String>, Interrupt = Interrupt>,
@@ -223,4 +236,5 @@ mod closures {
 }
 explicit_suite!(crate::local::Local);
 bounded_suite!(crate::local::Local);
+scheduled_suite!(crate::local::Local);
 counted_suite!(crate::local::Local);

@@ -28,6 +28,7 @@ mod explicit;
 mod hooks;
 mod journal;
 mod misuse;
+mod scheduling;
 mod snapshots;
 mod statistics;
 mod values;

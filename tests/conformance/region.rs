@@ -1,11 +1,12 @@
 //! A region that processes share: `contempo::shared`. (One process here; several: `tests/region`.)
 
 use crate::bounds::{Bounded, Bounds};
+use crate::scheduling::Scheduled;
 use crate::support::HANG;
 use crate::support::region::Place;
 use crate::world::{Snapshot, Step, Stop, Transaction, World};
 use contempo::shared::{self, Cell, Interrupt, Options, Shared, TransactionError, TryError};
-use contempo::{Abort, Exhausted, Statistics};
+use contempo::{Abort, Exhausted, Settings, SettingsError, Statistics};
 use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -175,6 +176,16 @@ impl Bounded for Region {
     }
 }
 
+impl Scheduled for Region {
+    fn settings(&self) -> Settings {
+        self.shared.settings()
+    }
+
+    fn configure(&self, settings: Settings) -> Result<(), SettingsError> {
+        self.shared.configure(settings)
+    }
+}
+
 impl<'tx, W> Transaction<'tx, W> for shared::Transaction<'tx>
 where
     W: World<Cell = Cell<u64>, Text = Cell<str>, Interrupt = Interrupt>,
@@ -267,4 +278,5 @@ mod closures {
 }
 explicit_suite!(crate::region::Region);
 bounded_suite!(crate::region::Region);
+scheduled_suite!(crate::region::Region);
 // Not yet: `counted_suite!(crate::region::Region);`.

@@ -207,6 +207,20 @@ macro_rules! bounded_suite {
     };
 }
 
+/// What a world promises that is `Scheduled`.
+macro_rules! scheduled_suite {
+    ($type:path) => {
+        instantiate! { $type;
+            scheduling {
+                every_policy_keeps_every_increment
+                only_turns_knows_queues_and_reservations
+                settings_out_of_range_change_nothing
+                the_quantum_says_how_often_the_processor_is_given_away
+            }
+        }
+    };
+}
+
 /// What a world promises that counts all that happens.
 macro_rules! counted_suite {
     ($type:path) => {

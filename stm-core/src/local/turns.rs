@@ -412,9 +412,7 @@ impl Context {
         debug_assert!(!self.is_running() && !self.turns.reserving.get(), "a waiter holds nothing");
         let settings = self.domain.knobs().get();
         let mut history = self.turns.history.get();
-        // A transaction that waits again and again (for a long one) looks less and less often.
-        let slice = settings.slice.saturating_mul(1 << history.waits.min(16).saturating_sub(1));
-        let slice = slice.min(settings.grace.max(settings.slice));
+        let slice = settings.slice_of_wait(history.waits);
         let parker = &self.descriptor.parker;
         let until = |time: Duration| {
             let end = instant() + time;

@@ -21,6 +21,7 @@ use contempo_alloc::region::sizes::GRAIN;
 use contempo_alloc::region::superblock::{SIZES, State};
 use contempo_sched::clock::{Clock, CounterClock};
 use contempo_sched::contention::policy::Policy;
+use contempo_sched::contention::settings::Knobs;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
@@ -125,6 +126,8 @@ pub struct RegionDomain {
     poison: Box<RegionVersion>,
     /// Tells whether this is still the process that attached, and has met nothing that no protocol writes.
     pub fork: ForkMark,
+    /// How this process settles conflicts.
+    pub knobs: Knobs,
     /// Which processes live.
     pub liveness: LivenessFile,
     /// This process.
@@ -178,6 +181,7 @@ impl RegionDomain {
                 flags: 0.into(),
             }),
             fork,
+            knobs: Knobs::new(),
             liveness,
             own,
             asymmetric: contempo_alloc::reclaim::barrier::register_everywhere(),
@@ -345,7 +349,7 @@ impl Domain for RegionDomain {
     }
 
     fn policy(&self) -> Policy {
-        Policy::Turns
+        self.knobs.policy()
     }
 
     fn changed(&self, _: &Descriptor, _: u32, cell: &CellHeader<RegionDomain>) {

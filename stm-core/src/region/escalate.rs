@@ -9,8 +9,9 @@
 use crate::domain::Domain;
 use crate::region::domain::{RegionCell, RegionDomain};
 use crate::region::liveness::is_slot_of_the_dead;
-use crate::region::luck::{BadLuck, GRACE, Respected};
+use crate::region::luck::{BadLuck, Respected};
 use crate::region::session::Session;
+use contempo_sched::contention::policy::rank;
 use contempo_sched::contention::turns::{escalating, revoke, revoke_silent};
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
@@ -40,23 +41,30 @@ impl Session {
         self.escalation.touched.replace(touched);
         self.turns.resume(turns);
         if since != 0 {
-            // Relaxed: as in `has_bad_luck`.
-            self.descriptor().rank.store(since, Ordering::Relaxed);
+            self.publish_rank();
         }
     }
 
-    /// An attempt has failed at `now` by a conflict. When the transaction first did.
-    pub(crate) fn has_bad_luck(&self, now: u64) -> u64 {
+    /// Lets others know which transaction goes first, by this process's policy.
+    pub(crate) fn publish_rank(&self) {
+        let policy = self.domain().knobs.policy();
+        let rank = rank(policy, self.escalation.since.get(), self.turns.lost());
+        // Relaxed: one that is out of date gives a turn to the wrong one of two, once.
+        self.descriptor().rank.store(rank, Ordering::Relaxed);
+    }
+
+    /// An attempt has failed at `now` by a conflict, after so many accesses. When the transaction first did.
+    pub(crate) fn has_bad_luck(&self, now: u64, accesses: usize) -> u64 {
         let (escalation, descriptor) = (&self.escalation, self.descriptor());
-        // Relaxed, all: as in one process.
         if escalation.since.get() == 0 {
             escalation.since.set(now);
-            descriptor.rank.store(now, Ordering::Relaxed);
             descriptor.reset_grace();
         } else if escalation.turn.get().is_some() {
-            descriptor.lengthen_grace(GRACE, now);
+            descriptor.lengthen_grace(self.domain().grace(), now);
         }
         escalation.touched.borrow_mut().clear();
+        self.turns.has_lost(accesses);
+        self.publish_rank();
         escalation.since.get()
     }
 
@@ -98,10 +106,11 @@ impl Session {
         // It has not moved. For the least grace it is respected all the same; from then on a dead one is not, which
         // takes a system call to learn.
         let waited = now.saturating_sub(respected[at].since);
-        if waited < GRACE.least() {
+        let grace = domain.grace();
+        if waited < grace.least() {
             return true;
         }
-        if waited < owner.current_grace(GRACE) && !is_slot_of_the_dead(domain, turn.slot) {
+        if waited < owner.current_grace(grace) && !is_slot_of_the_dead(domain, turn.slot) {
             return true;
         }
         respected.remove(at);

@@ -4,16 +4,21 @@ use crate::protocol::commit::Conflict;
 use crate::region::domain::RegionDomain;
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::contention::policy::{Grace, HEAT_PER_FAILURE};
-use contempo_sched::contention::settings::Settings;
 use contempo_sched::words::Reservation;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use std::cell::{Cell, RefCell};
 
-/// How a region's conflicts are settled.
-pub(crate) const SETTINGS: Settings = Settings::DEFAULT;
-/// Longer than in one process, where each access is a sign of life: here each attempt is one.
-pub(crate) const GRACE: Grace = Grace::new(SETTINGS.grace.as_nanos() as u64, 64);
+/// For how many graces a transaction is respected at most: more than in one process, where each access is a sign of
+/// life. Here each attempt is one.
+const MOST_GRACES: u64 = 64;
+
+impl RegionDomain {
+    /// For how long this process respects a transaction without a sign of life.
+    pub(crate) fn grace(&self) -> Grace {
+        self.knobs.grace_up_to(MOST_GRACES)
+    }
+}
 
 /// What a session remembers about its turns. Touched after a failure only.
 pub(crate) struct Turns {
@@ -53,6 +58,18 @@ impl Turns {
     pub(crate) fn meet(&self, conflict: &Conflict<RegionDomain>) {
         let cell = (!conflict.cell.is_null()).then(|| conflict.cell.addr());
         self.met.set(cell.map(|cell| (cell, conflict.by)));
+    }
+
+    /// Accesses of its failed attempts.
+    pub(crate) fn lost(&self) -> u64 {
+        self.history.get().lost
+    }
+
+    /// An attempt of so many accesses was lost.
+    pub(crate) fn has_lost(&self, accesses: usize) {
+        let mut history = self.history.get();
+        history.lost = history.lost.saturating_add(accesses as u64);
+        self.history.set(history);
     }
 
     /// The transaction is over.

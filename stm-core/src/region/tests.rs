@@ -4,7 +4,6 @@ use crate::domain::Domain;
 use crate::protocol::commit::Conflict;
 use crate::region::domain::{RegionDomain, RegionVersion};
 use crate::region::handle::Handle;
-use crate::region::luck::GRACE;
 use crate::region::memory::Whose;
 use crate::region::open::{self, Options};
 use crate::region::session::{Session, Stopped};
@@ -234,7 +233,7 @@ fn one_that_presses_and_stops_in_its_commit_stops_nobody() {
             let _running = session.enter().unwrap();
             // It has failed once, and was told to escalate.
             assert!(session.begin());
-            session.has_bad_luck(time::now());
+            session.has_bad_luck(time::now(), 1);
             value(session, cell).unwrap();
             session.remember_touched();
             session.end_attempt(false);
@@ -321,18 +320,19 @@ fn the_liveness_lock_of_whoever_is_revoked_grows() {
         let running = session.enter().unwrap();
         assert!(session.begin());
         value(session, cell).unwrap();
-        session.has_bad_luck(1);
+        session.has_bad_luck(1, 1);
         session.remember_touched();
         session.end_attempt(false);
-        let lock_file = || session.descriptor().current_grace(GRACE);
+        let grace = session.domain().grace();
+        let lock_file = || session.descriptor().current_grace(grace);
         for now in 1..4 {
             assert!(session.begin());
             session.escalate_if_due();
             let lock = world.domain.find_cell(cell).unwrap().header.lock.load(Ordering::SeqCst);
             let (before, turn) = (lock_file(), lock.reservation().expect("it escalates"));
             assert!(revoke_silent(world.domain.table(), turn, now));
-            session.has_bad_luck(now + GRACE.least());
-            assert_eq!(lock_file(), before + 2 * GRACE.least());
+            session.has_bad_luck(now + grace.least(), 1);
+            assert_eq!(lock_file(), before + 2 * grace.least());
             value(session, cell).unwrap();
             session.remember_touched();
             session.end_attempt(false);
@@ -370,7 +370,7 @@ fn a_claim_that_nobody_has_made_is_recognised_by_whoever_presses() {
 fn a_child_forgets_only_its_own_bad_luck() {
     let world = World::new();
     run(&world.domain, |session| {
-        session.has_bad_luck(7);
+        session.has_bad_luck(7, 1);
         in_a_child(|| session.forget_bad_luck());
         assert_eq!(session.descriptor().rank.load(Ordering::Relaxed), 7);
         session.forget_bad_luck();

@@ -6,18 +6,15 @@
 //! wait for another cell of its queue.
 
 use crate::region::liveness::is_slot_of_the_dead;
-use crate::region::luck::SETTINGS;
 use crate::region::session::Session;
 use contempo_alloc::reclaim::announcement;
-use contempo_sched::contention::policy::{FailureBid, Next, Policy, on_failure};
+use contempo_sched::contention::policy::{FailureBid, Next, on_failure};
 use contempo_sched::contention::ticket_queue::TicketQueue;
 use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::spin;
 use contempo_sched::primitives::time;
 use std::time::{Duration, Instant};
 
-/// How long the head of a queue can stand still with a living first: its slice is a grace period at most.
-const STANDSTILL: u64 = 2 * SETTINGS.grace.as_nanos() as u64;
 /// How long a thread sleeps in a queue before it looks whether the first is alive.
 const NAP: u64 = 2_000_000;
 /// How long a thread waits in a queue at most, whatever is there: it is a hint.
@@ -56,15 +53,14 @@ impl Session {
     /// The running attempt fails by a conflict: what to do before the next one.
     #[cold]
     pub(crate) fn lost(&self) -> Pause<'_> {
-        let (turns, now) = (&self.turns, time::now());
+        let (turns, knobs, now) = (&self.turns, &self.domain().knobs, time::now());
         let counters = &self.descriptor().counters;
         // Count what was lost; from the first failure on the transaction has an age.
         let failures = self.failures.get().saturating_add(1);
         self.failures.set(failures);
-        let since = self.has_bad_luck(now);
         let accesses = self.reads.borrow().len() + self.writes.borrow_mut().entries().len();
+        let since = self.has_bad_luck(now, accesses);
         let mut history = turns.history.get();
-        history.lost = history.lost.saturating_add(accesses as u64);
         let heat = turns.warm_up(counters.commits.get());
         // Ask the policy. It gave way to an older turn: then it waits for that, unless its owner gives no sign of life.
         let met = turns.met.take();
@@ -75,9 +71,9 @@ impl Session {
             lost: history.lost,
             heat,
             must_wait: by.is_some_and(|by| self.respects(by, now)),
-            escalate_after: SETTINGS.escalate_after.as_nanos() as u64,
+            escalate_after: knobs.escalate_after(),
         };
-        let pause = match (on_failure(Policy::Turns, bid), met) {
+        let pause = match (on_failure(knobs.policy(), bid), met) {
             (Next::Queue, Some((cell, _))) => {
                 history.waits = history.waits.saturating_add(1);
                 counters.queued.add(1);
@@ -120,9 +116,11 @@ impl Session {
 
     /// Waits until we have been the first of the queue for a slice, or until `deadline`. Leaving it is the caller's.
     fn await_turn(&self, queue: &TicketQueue, ticket: u32, deadline: Option<Instant>) {
-        // A transaction that waits again and again (for a long one) looks less and less often.
-        let doublings = self.turns.history.get().waits.min(16).saturating_sub(1);
-        let slice = SETTINGS.slice.saturating_mul(1 << doublings).min(SETTINGS.grace);
+        let settings = self.domain().knobs.get();
+        let slice = settings.slice_of_wait(self.turns.history.get().waits);
+        // How long the head of a queue can stand still with a living first, if that has our settings. (If it has
+        // others, it may be passed over: that costs it its slice.)
+        let standstill = (2 * settings.longest_slice()).as_nanos() as u64;
         // While other tickets are ahead: sleep, and look now and then whether the head still moves, since the holder of
         // any of them may die.
         let begin = time::now();
@@ -145,14 +143,14 @@ impl Session {
             let still = now - standing.1;
             let is_dead = |slot| is_slot_of_the_dead(self.domain(), slot);
             let is_gone = queue.is_abandoned(head) || queue.holder(head).is_some_and(is_dead);
-            if still >= STANDSTILL || is_gone {
+            if still >= standstill || is_gone {
                 // It has died there, or was stopped, or ended out of turn.
                 if queue.skip(head) {
                     queue.wake_first();
                 }
                 continue;
             }
-            let nap = Duration::from_nanos(NAP.min(STANDSTILL - still));
+            let nap = Duration::from_nanos(NAP.min(standstill - still));
             queue.wait(ticket, head, at_most(nap, deadline));
         }
         // We are the first: for a slice other transactions may pass. No thread wakes us: only our own leaving would.

@@ -44,6 +44,18 @@ impl Settings {
         grace: Duration::from_millis(10),
         quantum: Duration::from_micros(200),
     };
+
+    /// For how long the first in a queue lets others pass, at its `waits`-th wait: a transaction that waits again and
+    /// again (for a long one) looks less and less often, but once in each grace.
+    pub fn slice_of_wait(&self, waits: u32) -> Duration {
+        let slice = self.slice.saturating_mul(1 << waits.min(16).saturating_sub(1));
+        slice.min(self.longest_slice())
+    }
+
+    /// The longest such time.
+    pub fn longest_slice(&self) -> Duration {
+        self.grace.max(self.slice)
+    }
 }
 
 impl Default for Settings {
@@ -152,10 +164,16 @@ impl Knobs {
         if CHECKED { u64::MAX } else { self.escalate_after.load(Ordering::Relaxed) }
     }
 
-    /// The grace.
+    /// The grace of a world in which each access is a sign of life.
     #[inline]
     pub fn grace(&self) -> Grace {
-        Grace::new(self.grace.load(Ordering::Relaxed), MOST_GRACES)
+        self.grace_up_to(MOST_GRACES)
+    }
+
+    /// The grace, up to so many times that.
+    #[inline]
+    pub fn grace_up_to(&self, times: u64) -> Grace {
+        Grace::new(self.grace.load(Ordering::Relaxed), times)
     }
 
     /// The quantum in nanoseconds, if there is one. Under the checkers there is none.
@@ -176,6 +194,18 @@ impl Default for Knobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slices_double_from_wait_to_wait_up_to_a_grace() {
+        let settings = Settings::default();
+        let slices = [0, 1, 2, 3, 7, 8, u32::MAX].map(|waits| settings.slice_of_wait(waits));
+        assert_eq!(
+            slices.map(|slice| slice.as_micros()),
+            [100, 100, 200, 400, 6400, 10_000, 10_000]
+        );
+        let longer = Settings { slice: Duration::from_secs(3600), ..settings };
+        assert_eq!(longer.slice_of_wait(9), Duration::from_secs(3600), "not cut by the grace");
+    }
 
     #[test]
     fn what_is_set_is_read_and_what_is_out_of_range_changes_nothing() {

@@ -1,6 +1,6 @@
 //! Attempt after attempt, until one commits; and what comes after a transaction.
 
-use crate::region::luck::{BadLuck, SETTINGS};
+use crate::region::luck::BadLuck;
 use crate::region::recovered::Recovered;
 use crate::region::session::{Session, Stopped};
 use crate::region::turns::{Pause, at_most};
@@ -242,8 +242,9 @@ impl Session {
 
     /// Once in a hundred writes or so, between transactions: see `contempo_sched::contention::yielding`.
     fn give_way(&self) {
-        let least = SETTINGS.quantum.as_nanos() as u64;
-        if self.quantum.is_over(least) {
+        if let Some(least) = self.domain().knobs.quantum()
+            && self.quantum.is_over(least)
+        {
             self.descriptor().counters.yields.add(1);
             announcement::withdraw(self.descriptor());
             self.quantum.give_way(&self.domain().map.shared().turnover, least);
