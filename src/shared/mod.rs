@@ -44,13 +44,16 @@
 //!
 //! **Effects** outside of cells belong into [`Transaction::on_commit`].
 //!
-//! **Contention** is met as in one process: [`Shared::configure`] has the settings of this process.
+//! **Contention** is met as in one process: [`Shared::atomically_on`] declares the cells of a transaction
+//! that conflicts often, and [`Shared::configure`] has the settings of this process.
+//! [`Shared::statistics`] counts what happens.
 //!
 //! **fork.** A child is not attached: what it tries with its parent's [`Shared`] fails with
 //! [`TransactionError::Forked`], also in the middle of a transaction. It opens the region anew.
 //!
 //! **What is not there yet**, and known limits, are listed at the end of [`crate::guide`].
 
+mod access_set;
 mod bounds;
 mod cell;
 pub mod collections;
@@ -63,6 +66,7 @@ mod root;
 mod scheduling;
 mod transaction;
 
+pub use access_set::AccessSet;
 pub use bounds::Builder;
 pub use bytemuck;
 pub use cell::{Cell, Value};

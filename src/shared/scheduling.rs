@@ -2,7 +2,7 @@
 //! of one process ([`crate::configure`] and its neighbours).
 
 use crate::shared::region::Shared;
-use contempo_core::{Settings, SettingsError};
+use contempo_core::{Settings, SettingsError, Statistics};
 
 impl Shared {
     /// How this process settles the conflicts of its transactions in this region now.
@@ -53,5 +53,51 @@ impl Shared {
     /// ```
     pub fn configure(&self, settings: Settings) -> Result<(), SettingsError> {
         self.domain().knobs.set(settings)
+    }
+
+    /// What the transactions of this region have done since it was made: those of all processes, the dead included.
+    /// Linear in the number of threads; costs the transactions nothing but a cached store each.
+    ///
+    /// What is held and reclaimed is not counted in regions: [`inspect`](Self::inspect) and [`verify`](Self::verify)
+    /// tell that.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-statistics-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let cell = shared.root("cell", 0_u64)?;
+    /// let before = shared.statistics();
+    /// shared.atomically(|tx| tx.write(cell, &1))?; // in whatever process
+    /// assert_eq!(shared.statistics().since(&before).commits, 1);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn statistics(&self) -> Statistics {
+        self.domain().statistics()
+    }
+
+    /// What the transactions of this process have done in this region, also those of threads that have ended. In a
+    /// forked child, before it opens the region itself: nothing. Linear in the number of threads of this process that
+    /// have used the region and not ended.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-ours-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let cell = shared.root("cell", 0_u64)?;
+    /// let before = shared.process_statistics();
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| shared.atomically(|tx| tx.write(cell, &1)));
+    /// });
+    /// assert_eq!(shared.process_statistics().since(&before).commits, 1);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn process_statistics(&self) -> Statistics {
+        self.domain().process_statistics()
     }
 }

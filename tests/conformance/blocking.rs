@@ -55,7 +55,7 @@ pub(crate) fn a_sleeper_makes_one_attempt_and_one_more_when_woken<W: World>() {
             world.set(&flag, 1);
         },
     );
-    W::attempts_are(attempts, 2);
+    assert_eq!(attempts, 2);
 }
 
 pub(crate) fn a_write_among_many_wakes<W: World>() {
@@ -72,7 +72,7 @@ pub(crate) fn a_write_among_many_wakes<W: World>() {
             });
         },
     );
-    W::attempts_are(attempts, 2);
+    assert_eq!(attempts, 2);
 }
 
 pub(crate) fn a_change_that_does_not_help_lets_it_sleep_on<W: World>() {
@@ -90,8 +90,7 @@ pub(crate) fn a_change_that_does_not_help_lets_it_sleep_on<W: World>() {
             }
         },
     );
-    // (Where it looks from time to time, a wait may be one of those.)
-    W::attempts_are(attempts, if W::SLEEPS_THROUGH { 11 } else { 2 });
+    assert_eq!(attempts, 11);
 }
 
 pub(crate) fn what_was_written_unread_does_not_wake<W: World>() {
@@ -109,7 +108,11 @@ pub(crate) fn what_was_written_unread_does_not_wake<W: World>() {
             world.set(&flag, 1);
         },
     );
-    W::attempts_are(attempts, 2);
+    if W::WRITES_ARE_BLIND {
+        assert_eq!(attempts, 2);
+    } else {
+        assert!(attempts >= 2, "{attempts} attempts"); // Each write has read it.
+    }
     assert_eq!(world.get(&written), 1);
 }
 

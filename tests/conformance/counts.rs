@@ -1,6 +1,5 @@
-//! Statistics of events that regions do not count yet: `retry`, sleeps (a region counts one that need not sleep, too),
-//! wake-ups,
-//! and snapshots that move forward.
+//! Statistics of what happens inside a transaction, and while it waits: `retry`, sleeps, wake-ups, and snapshots that
+//! move forward.
 
 use crate::support::{elsewhere, wait_until};
 use crate::world::{Transaction, World};

@@ -303,7 +303,7 @@ pub(crate) fn a_retry_waits_for_a_change<W: Explicit>() {
                     }
                 }
             };
-            W::attempts_are(committed.attempts.into(), 2);
+            assert_eq!(committed.attempts, 2);
         });
         wait_until("it sleeps", || world.waits() > before);
         world.set(&flag, 1);

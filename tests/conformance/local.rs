@@ -39,7 +39,6 @@ impl World for Local {
     type Interrupt = Interrupt;
 
     const WRITES_ARE_BLIND: bool = true;
-    const SLEEPS_THROUGH: bool = true;
     const FOREIGN_SIGNAL: &'static str = "kept from another attempt";
     const HOW_TO_NEST: &'static [&'static str] =
         &["inside a transaction of the same thread", "f(tx)?", "tx.nested", "on_commit"];
@@ -141,6 +140,14 @@ impl Scheduled for Local {
 
     fn configure(&self, settings: Settings) -> Result<(), SettingsError> {
         contempo::configure(settings)
+    }
+
+    fn atomically_on<R>(
+        &self,
+        cells: &[TVar<u64>],
+        mut body: impl FnMut(&contempo::Transaction<'_>) -> Step<R, Self>,
+    ) -> R {
+        contempo::atomically_on(cells, move |tx| body(tx).map_err(|stop| stop.0))
     }
 }
 

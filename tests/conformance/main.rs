@@ -23,6 +23,7 @@ mod blocking;
 mod bombs;
 mod bounds;
 mod counts;
+mod declared;
 mod errors;
 mod explicit;
 mod hooks;

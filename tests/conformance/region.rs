@@ -56,7 +56,6 @@ impl World for Region {
     type Interrupt = Interrupt;
 
     const WRITES_ARE_BLIND: bool = false;
-    const SLEEPS_THROUGH: bool = false;
     const FOREIGN_SIGNAL: &'static str = "Cancelled";
     const HOW_TO_NEST: &'static [&'static str] =
         &["inside a transaction of the same region", "on the same thread", "Pass the handle"];
@@ -102,7 +101,7 @@ impl World for Region {
     }
 
     fn statistics(&self) -> Statistics {
-        self.shared.inspect().statistics
+        self.shared.statistics()
     }
 
     /// (A thread may still give back what it had when the scope that has waited for it is over.)
@@ -183,6 +182,16 @@ impl Scheduled for Region {
 
     fn configure(&self, settings: Settings) -> Result<(), SettingsError> {
         self.shared.configure(settings)
+    }
+
+    fn atomically_on<R>(
+        &self,
+        cells: &[Cell<u64>],
+        mut body: impl FnMut(&shared::Transaction<'_>) -> Step<R, Self>,
+    ) -> R {
+        self.shared
+            .atomically_on(cells, move |tx| body(tx).map_err(|stop| stop.0))
+            .expect("the region does what is asked")
     }
 }
 
@@ -279,4 +288,4 @@ mod closures {
 explicit_suite!(crate::region::Region);
 bounded_suite!(crate::region::Region);
 scheduled_suite!(crate::region::Region);
-// Not yet: `counted_suite!(crate::region::Region);`.
+counted_suite!(crate::region::Region);

@@ -4,10 +4,13 @@
 //! Nothing here is judged by the clock. A grace is an hour where a descheduled thread must keep its reservations, and a
 //! millisecond where a stopped one must lose them.
 
-use crate::bounds::Bounded;
-use crate::support::elsewhere;
+use crate::bounds::{Bounded, Bounds};
+use crate::support::{HANG, elsewhere, wait_until};
 use crate::world::{Step, Transaction, World};
-use contempo::{Policy, Settings, SettingsError};
+use contempo::{Exhausted, Policy, Settings, SettingsError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +18,16 @@ use std::time::Duration;
 pub(crate) trait Scheduled: Bounded {
     fn settings(&self) -> Settings;
     fn configure(&self, settings: Settings) -> Result<(), SettingsError>;
+    fn atomically_on<R>(
+        &self,
+        cells: &[Self::Cell],
+        body: impl FnMut(&Self::Transaction<'_>) -> Step<R, Self>,
+    ) -> R;
+
+    /// Makes one attempt. Was that enough?
+    fn commits_at_once(&self, body: impl FnMut(&Self::Transaction<'_>) -> Step<(), Self>) -> bool {
+        self.run(Bounds { max_attempts: Some(1), ..Bounds::default() }, body).is_ok()
+    }
 }
 
 /// Longer than any test: a grace that does not end.
@@ -123,4 +136,226 @@ pub(crate) fn only_turns_knows_queues_and_reservations<W: Scheduled>() {
         // (One that has waited in the queue for its turn reserves.)
         assert_eq!(turned, (policy == Policy::Turns, policy == Policy::Turns), "{policy:?}");
     }
+}
+
+/// Holds reservations on `cells` in a declared transaction, in another thread, while `meanwhile` runs.
+/// Returns how many attempts that transaction made.
+pub(crate) fn while_held<W: Scheduled>(
+    world: &W,
+    cells: &[W::Cell],
+    meanwhile: impl FnOnce(),
+) -> u64 {
+    let (reached, at_reached) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    // (The sender goes into the scope: if the test fails there, the holder must not wait for ever.)
+    thread::scope(move |scope| {
+        let holder = scope.spawn(move || {
+            let mut attempts = 0;
+            world.atomically_on(cells, |tx| {
+                attempts += 1;
+                if attempts == 1 {
+                    reached.send(()).expect("the test waits");
+                    may_go_on.recv().expect("the test has failed");
+                }
+                cells.iter().try_for_each(|cell| increment::<W>(tx, cell))
+            });
+            attempts
+        });
+        at_reached.recv().expect("the holder comes to that");
+        meanwhile();
+        go_on.send(()).expect("the holder waits");
+        holder.join().expect("the holder does not panic")
+    })
+}
+
+pub(crate) fn a_reserved_cell_is_respected_until_it_is_released<W: Scheduled>() {
+    let world = W::new();
+    let _configured = Configured::grace(&world, FOR_EVER);
+    let cells: [W::Cell; 2] = world.cells(0);
+    let done = AtomicBool::new(false);
+    let attempts = thread::scope(|scope| {
+        while_held(&world, &cells, || {
+            let before = world.statistics();
+            scope.spawn(|| {
+                world.atomically(|tx| increment::<W>(tx, &cells[0]));
+                done.store(true, Ordering::SeqCst);
+            });
+            let gave_way = || world.statistics().since(&before).queued >= 1;
+            wait_until("the younger gives way and queues", gave_way);
+            assert!(!done.load(Ordering::SeqCst), "it passed a reservation");
+            // Readers are not held up.
+            assert_eq!(elsewhere(|| world.get(&cells[0])), 0);
+            assert_eq!(elsewhere(|| world.atomically(|tx| tx.read(&cells[0]))), 0);
+        })
+    });
+    assert_eq!(attempts, 1, "no older one came, so its work was not lost");
+    assert_eq!((world.get(&cells[0]), world.get(&cells[1])), (2, 1));
+    world.nothing_is_left();
+}
+
+pub(crate) fn a_stopped_transaction_loses_its_reservations<W: Scheduled>() {
+    let world = W::new();
+    let _configured = Configured::grace(&world, Duration::from_millis(1));
+    let cells: [W::Cell; 1] = world.cells(0);
+    let before = world.statistics();
+    let attempts = while_held(&world, &cells, || {
+        // The holder is stopped until these have committed.
+        elsewhere(|| {
+            (0..100).for_each(|_| world.atomically(|tx| increment::<W>(tx, &cells[0])));
+        });
+    });
+    let since = world.statistics().since(&before);
+    assert!(attempts >= 2, "it was stopped, and must repeat");
+    assert_eq!(world.get(&cells[0]), 101);
+    assert!(since.revoked >= 1 && since.aborts() >= 1, "{since:?}");
+}
+
+pub(crate) fn the_older_passes_the_reservation_of_the_younger<W: Scheduled>() {
+    let world = W::new();
+    let _configured = Configured::with(&world, |settings| {
+        settings.grace = FOR_EVER;
+        settings.escalate_after = Duration::ZERO;
+    });
+    let contended: [W::Cell; 1] = world.cells(0);
+    let other = world.cell(0);
+    let before = world.statistics();
+    let (begin, may_begin) = mpsc::channel::<()>();
+    let (reached, at_reached) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let (older, younger) = thread::scope(|scope| {
+        let (world, contended, other) = (&world, &contended, &other);
+        let younger = scope.spawn(move || {
+            may_begin.recv().expect("the older comes to that");
+            let mut attempts = 0;
+            world.atomically_on(contended, |tx| {
+                attempts += 1;
+                if attempts == 1 {
+                    reached.send(()).expect("the older waits");
+                    may_go_on.recv().expect("the older goes on");
+                }
+                increment::<W>(tx, &contended[0])
+            });
+            attempts
+        });
+        let mut attempts = 0;
+        world.atomically(|tx| {
+            attempts += 1;
+            increment::<W>(tx, other)?;
+            if attempts == 1 {
+                elsewhere(|| world.set(other, 10)); // This attempt fails.
+                return Ok(());
+            }
+            if attempts == 2 {
+                begin.send(()).expect("the younger waits");
+                at_reached.recv().expect("the younger comes to that");
+            }
+            increment::<W>(tx, &contended[0])
+        });
+        assert_eq!(world.get(&contended[0]), 1, "the older has passed");
+        go_on.send(()).expect("the younger waits");
+        (attempts, younger.join().expect("no panic"))
+    });
+    assert_eq!((older, younger), (2, 2), "the younger notices, and repeats");
+    assert_eq!(world.get(&contended[0]), 2);
+    let since = world.statistics().since(&before);
+    assert!(since.revoked >= 1, "{since:?}");
+}
+
+pub(crate) fn a_bounded_transaction_leaves_the_queue_in_time<W: Scheduled>() {
+    let world = W::new();
+    let _configured = Configured::grace(&world, FOR_EVER);
+    let cells: [W::Cell; 1] = world.cells(0);
+    while_held(&world, &cells, || {
+        let results: Vec<_> = thread::scope(|scope| {
+            let bounded = || {
+                let timeout = Some(Duration::from_millis(20));
+                let bounds = Bounds { timeout, ..Bounds::default() };
+                world.run(bounds, |tx| increment::<W>(tx, &cells[0]))
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(bounded)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        for result in results {
+            assert!(matches!(result, Err(Exhausted::Deadline { .. })), "{result:?}");
+        }
+    });
+    // Nothing of them is left in the way.
+    let before = world.statistics();
+    world.atomically(|tx| increment::<W>(tx, &cells[0]));
+    assert_eq!((world.get(&cells[0]), world.statistics().since(&before).aborts()), (2, 0));
+}
+
+pub(crate) fn a_panic_gives_reservations_back<W: Scheduled>() {
+    let world = W::new();
+    let _configured = Configured::grace(&world, FOR_EVER);
+    let cells: [W::Cell; 1] = world.cells(0);
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        world.atomically_on(&cells, |tx| -> Step<(), W> {
+            increment::<W>(tx, &cells[0])?;
+            panic!("in the body")
+        })
+    }));
+    assert!(panicked.is_err());
+    let before = world.statistics();
+    elsewhere(|| world.atomically(|tx| increment::<W>(tx, &cells[0])));
+    world.atomically(|tx| increment::<W>(tx, &cells[0]));
+    assert_eq!((world.get(&cells[0]), world.statistics().since(&before).aborts()), (2, 0));
+}
+
+pub(crate) fn hooks_between_attempts_may_wait_in_queues_of_their_own<W: Scheduled>() {
+    let world = W::new();
+    let _configured = Configured::grace(&world, FOR_EVER);
+    let (cells, inner): ([W::Cell; 1], [W::Cell; 1]) = (world.cells(0), world.cells(0));
+    thread::scope(|scope| {
+        while_held(&world, &cells, || {
+            let before = world.statistics();
+            scope.spawn(|| {
+                let mut attempts = 0;
+                world.atomically(|tx| {
+                    attempts += 1;
+                    if attempts == 1 {
+                        // Runs while this thread has a place in the queue of the reserved cell.
+                        let (world, inner) = (world.clone(), inner.clone());
+                        tx.on_rollback(move || hammer(&world, &inner, 500));
+                    }
+                    increment::<W>(tx, &cells[0])
+                });
+            });
+            wait_until("it queues", || world.statistics().since(&before).queued >= 1);
+        });
+    });
+    assert_eq!((world.get(&cells[0]), world.get(&inner[0])), (2, 2000));
+}
+
+pub(crate) fn transactions_that_give_up_early_get_past_a_stopped_one<W: Scheduled>() {
+    let world = W::new();
+    let _configured = Configured::grace(&world, Duration::from_millis(20));
+    let cells: [W::Cell; 1] = world.cells(0);
+    while_held(&world, &cells, || {
+        // Each gives up before the grace is over; together they see that it is.
+        let bounded = || {
+            let bounds = Bounds { timeout: Some(Duration::from_millis(2)), ..Bounds::default() };
+            world.run(bounds, |tx| increment::<W>(tx, &cells[0])).is_ok()
+        };
+        elsewhere(|| wait_until("one gets past", bounded));
+    });
+}
+
+pub(crate) fn a_transaction_that_meets_two_stopped_ones_in_turn_gets_past_both<W: Scheduled>() {
+    let world = W::new();
+    let _configured = Configured::grace(&world, Duration::from_millis(1));
+    let cells: [[W::Cell; 1]; 2] = [world.cells(0), world.cells(0)];
+    while_held(&world, &cells[0], || {
+        while_held(&world, &cells[1], || {
+            elsewhere(|| {
+                let mut attempts = 0;
+                let bounds = Bounds { timeout: Some(HANG), ..Bounds::default() };
+                let result = world.run(bounds, |tx| {
+                    attempts += 1;
+                    increment::<W>(tx, &cells[attempts % 2][0])
+                });
+                assert_eq!(result, Ok(()), "after {attempts} attempts");
+            });
+        });
+    });
 }

@@ -1,5 +1,5 @@
-//! Statistics: every event is counted once, under its own name. (What regions do not count
-//! yet: `counts.rs`. What is held and reclaimed: `tests/alone`.)
+//! Statistics: every event is counted once, under its own name. (`retry`, sleeps and
+//! extensions: `counts.rs`. What is held and reclaimed: `tests/alone`.)
 
 use crate::support::{elsewhere, message_of};
 use crate::world::{Snapshot, Step, Transaction, World};

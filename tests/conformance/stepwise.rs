@@ -70,7 +70,6 @@ macro_rules! stepwise {
             type Interrupt = <$world as World>::Interrupt;
 
             const WRITES_ARE_BLIND: bool = <$world>::WRITES_ARE_BLIND;
-            const SLEEPS_THROUGH: bool = <$world>::SLEEPS_THROUGH;
             const FOREIGN_SIGNAL: &'static str = <$world>::FOREIGN_SIGNAL;
             const HOW_TO_NEST: &'static [&'static str] = <$world>::HOW_TO_NEST;
 

@@ -211,7 +211,22 @@ macro_rules! bounded_suite {
 macro_rules! scheduled_suite {
     ($type:path) => {
         instantiate! { $type;
+            declared {
+                declared_transactions_work_once_and_exclude_each_other
+                a_declared_set_costs_nothing_where_no_other_interferes
+                one_that_has_lost_reserves_all_before_it_goes_on
+                one_that_reserves_reads_what_was_changed_before_that
+                one_does_not_starve_at_what_it_has_not_declared
+            }
             scheduling {
+                a_reserved_cell_is_respected_until_it_is_released
+                a_stopped_transaction_loses_its_reservations
+                the_older_passes_the_reservation_of_the_younger
+                a_bounded_transaction_leaves_the_queue_in_time
+                a_panic_gives_reservations_back
+                hooks_between_attempts_may_wait_in_queues_of_their_own
+                transactions_that_give_up_early_get_past_a_stopped_one
+                a_transaction_that_meets_two_stopped_ones_in_turn_gets_past_both
                 every_policy_keeps_every_increment
                 only_turns_knows_queues_and_reservations
                 settings_out_of_range_change_nothing

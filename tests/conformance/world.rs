@@ -19,9 +19,6 @@ pub(crate) trait World: Clone + Send + Sync + 'static {
     /// Does a transaction that writes to a cell without reading it commit although that cell has changed? (In regions
     /// a write reads the cell first, since it may have been freed.)
     const WRITES_ARE_BLIND: bool;
-    /// Does a sleeper sleep until something that it has read changes? (In a region it looks every 20 ms, since the
-    /// process that should wake it may have died, and cells share the words that sleepers sleep on.)
-    const SLEEPS_THROUGH: bool;
     /// How a closure ends that returns a signal which is none of its attempt's. (In a region with an error: it may
     /// belong to a transaction of another region, which repeats.)
     const FOREIGN_SIGNAL: &'static str;
@@ -52,15 +49,6 @@ pub(crate) trait World: Clone + Send + Sync + 'static {
     /// How often a transaction of this world has gone to sleep so far.
     fn waits(&self) -> u64 {
         self.statistics().waits
-    }
-
-    /// A transaction that slept has made so many attempts; or more, where sleepers look from time to time.
-    fn attempts_are(attempts: u64, expected: u64) {
-        if Self::SLEEPS_THROUGH {
-            assert_eq!(attempts, expected, "attempts");
-        } else {
-            assert!(attempts >= expected, "{attempts} attempts, not {expected}");
-        }
     }
 
     fn get(&self, cell: &Self::Cell) -> u64 {

@@ -3,6 +3,7 @@
 #![cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 
 mod bounds;
+mod counts;
 mod deaths;
 mod hooks;
 mod liveness;

@@ -1,5 +1,5 @@
-//! Scheduling: reservations, queues, preemption, policies, reports; declared access sets are in `declared`. One test at
-//! a time in here: settings and counts are those of the process.
+//! Scheduling in one process: single cells, reports, destructors between attempts (what every world promises:
+//! `tests/conformance/scheduling.rs`). One test at a time in here: settings and counts are those of the process.
 //!
 //! Nothing here is judged by the clock. Leases are an hour where a descheduled thread must keep its
 //! reservations, and a millisecond where a stopped one must lose them.
@@ -7,10 +7,10 @@
 use crate::support::configured::{Configured, FOR_EVER, increment};
 use crate::support::{alone, elsewhere, wait_until};
 use contempo::{
-    Exhausted, Policy, StmResult, TVar, Transaction, atomically, atomically_on, contention_report,
-    reset_contention, snapshot, statistics,
+    Policy, TVar, atomically, atomically_on, contention_report, reset_contention, snapshot,
+    statistics,
 };
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -72,160 +72,6 @@ fn while_held(cells: &[TVar<u64>], meanwhile: impl FnOnce()) -> u64 {
 }
 
 #[test]
-fn a_reserved_cell_is_respected_until_it_is_released() {
-    let _turn = alone();
-    let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
-    let cells = [TVar::new(0), TVar::new(0)];
-    let done = AtomicBool::new(false);
-    let attempts = thread::scope(|scope| {
-        while_held(&cells, || {
-            let before = statistics();
-            scope.spawn(|| {
-                atomically(|tx| increment(tx, &cells[0]));
-                done.store(true, Ordering::SeqCst);
-            });
-            let gave_way = || statistics().since(&before).queued >= 1;
-            wait_until("the younger gives way and queues", gave_way);
-            assert!(!done.load(Ordering::SeqCst), "it passed a reservation");
-            // Readers are not held up.
-            assert_eq!(elsewhere(|| snapshot(|view| *view.read(&cells[0]))), 0);
-            assert_eq!(elsewhere(|| cells[0].load()), 0);
-            assert_eq!(elsewhere(|| atomically(|tx| tx.read(&cells[0]).copied())), 0);
-        })
-    });
-    assert_eq!(attempts, 1, "nobody older came, so its work was not lost");
-    assert_eq!((cells[0].load(), cells[1].load(), done.load(Ordering::SeqCst)), (2, 1, true));
-}
-
-#[test]
-fn a_stopped_transaction_loses_its_reservations() {
-    let _turn = alone();
-    let _configured = Configured::with(|settings| settings.grace = Duration::from_millis(1));
-    let cells = [TVar::new(0)];
-    let before = statistics();
-    let attempts = while_held(&cells, || {
-        // The holder is stopped until these have committed.
-        elsewhere(|| (0..100).for_each(|_| atomically(|tx| increment(tx, &cells[0]))));
-    });
-    let since = statistics().since(&before);
-    assert!(attempts >= 2, "it was stopped, and must repeat");
-    assert_eq!(cells[0].load(), 101);
-    assert!(since.revoked >= 1 && since.aborts_preempted >= 1, "{since:?}");
-}
-
-#[test]
-fn the_older_preempts_the_younger() {
-    let _turn = alone();
-    let _configured = Configured::with(|settings| {
-        settings.grace = FOR_EVER;
-        settings.escalate_after = Duration::ZERO;
-    });
-    let (contended, other) = (TVar::new(0), TVar::new(0));
-    let before = statistics();
-    let (begin, may_begin) = mpsc::channel::<()>();
-    let (reached, at_reached) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
-    let contended = &contended;
-    let (older, younger) = thread::scope(move |scope| {
-        let younger = scope.spawn(move || {
-            may_begin.recv().expect("the older comes to that");
-            let mut attempts = 0;
-            atomically_on(contended, |tx| {
-                attempts += 1;
-                if attempts == 1 {
-                    reached.send(()).expect("the older waits");
-                    may_go_on.recv().expect("the older goes on");
-                }
-                increment(tx, contended)
-            });
-            attempts
-        });
-        let other = &other;
-        let mut attempts = 0;
-        atomically(|tx| {
-            attempts += 1;
-            increment(tx, other)?;
-            if attempts == 1 {
-                elsewhere(|| other.store(10)); // This attempt fails.
-                return Ok(());
-            }
-            begin.send(()).expect("the younger waits");
-            at_reached.recv().expect("the younger comes to that");
-            increment(tx, contended)
-        });
-        assert_eq!(contended.load(), 1, "the older has passed");
-        go_on.send(()).expect("the younger waits");
-        (attempts, younger.join().expect("no panic"))
-    });
-    assert_eq!((older, younger), (2, 2), "the younger notices at its next call, and repeats");
-    assert_eq!(contended.load(), 2);
-    let since = statistics().since(&before);
-    assert!(since.revoked >= 1 && since.aborts_preempted >= 1, "{since:?}");
-}
-
-#[test]
-fn a_bounded_transaction_leaves_the_queue_in_time() {
-    let _turn = alone();
-    let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
-    let cells = [TVar::new(0)];
-    while_held(&cells, || {
-        let results: Vec<_> = thread::scope(|scope| {
-            let bounded = || {
-                let timeout = Duration::from_millis(20);
-                Transaction::builder().timeout(timeout).run(|tx| increment(tx, &cells[0]))
-            };
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(bounded)).collect();
-            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
-        });
-        for result in results {
-            assert!(matches!(result, Err(Exhausted::Deadline { .. })), "{result:?}");
-        }
-    });
-    // Nothing of them is left in the way.
-    let before = statistics();
-    atomically(|tx| increment(tx, &cells[0]));
-    assert_eq!((cells[0].load(), statistics().since(&before).aborts()), (2, 0));
-}
-
-#[test]
-fn a_panic_gives_reservations_back() {
-    let _turn = alone();
-    let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
-    let cell = TVar::new(0);
-    let panicked = std::panic::catch_unwind(|| {
-        atomically_on(&cell, |tx| -> StmResult<()> {
-            increment(tx, &cell)?;
-            panic!("in the body")
-        })
-    });
-    assert!(panicked.is_err());
-    let before = statistics();
-    elsewhere(|| atomically(|tx| increment(tx, &cell)));
-    elsewhere(|| cell.update(|n| n + 1));
-    assert_eq!((cell.load(), statistics().since(&before).aborts()), (2, 0));
-    // The same for single cells: the closure panics in an attempt that escalates.
-    let _patience = Configured::with(|settings| {
-        settings.grace = FOR_EVER;
-        settings.escalate_after = Duration::ZERO;
-    });
-    let mut attempts = 0;
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        cell.update(|n| {
-            attempts += 1;
-            if attempts == 1 {
-                elsewhere(|| cell.store(*n + 10));
-                return 0;
-            }
-            panic!("in the closure")
-        });
-    }));
-    assert!(panicked.is_err() && attempts == 2);
-    let before = statistics();
-    elsewhere(|| cell.update(|n| n + 1));
-    assert_eq!((cell.load(), statistics().since(&before).aborts()), (13, 0));
-}
-
-#[test]
 fn a_report_names_the_cells_and_the_waiters() {
     let _turn = alone();
     let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
@@ -269,33 +115,6 @@ fn names_go_with_their_cells() {
         drop(named);
         contempo::collect();
     }
-}
-
-#[test]
-fn hooks_between_attempts_may_wait_in_queues_of_their_own() {
-    let _turn = alone();
-    let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
-    let (cells, inner) = ([TVar::new(0)], TVar::new(0));
-    thread::scope(|scope| {
-        while_held(&cells, || {
-            let before = statistics();
-            scope.spawn(|| {
-                let theirs = inner.clone();
-                let mut attempts = 0;
-                atomically(|tx| {
-                    let theirs = theirs.clone();
-                    attempts += 1;
-                    if attempts == 1 {
-                        // Runs while this thread has a place in the queue of the reserved cell.
-                        tx.on_rollback(move || hammer(std::slice::from_ref(&theirs), 500));
-                    }
-                    increment(tx, &cells[0])
-                });
-            });
-            wait_until("it queues", || statistics().since(&before).queued >= 1);
-        });
-    });
-    assert_eq!((cells[0].load(), inner.load()), (2, 2000));
 }
 
 #[test]
@@ -393,21 +212,6 @@ fn a_destructor_that_panics_between_attempts_leaves_no_turn() {
     assert_eq!((fresh.load(), since.escalated, since.aborts()), (2, 0, 0));
 }
 
-#[test]
-fn transactions_that_give_up_early_get_past_a_stopped_one() {
-    let _turn = alone();
-    let _configured = Configured::with(|settings| settings.grace = Duration::from_millis(20));
-    let cells = [TVar::new(0)];
-    while_held(&cells, || {
-        // Each gives up before the grace is over; together they see that it is.
-        let bounded = || {
-            let timeout = Duration::from_millis(2);
-            Transaction::builder().timeout(timeout).run(|tx| increment(tx, &cells[0])).is_ok()
-        };
-        elsewhere(|| wait_until("one gets past", bounded));
-    });
-}
-
 /// Its closure joins a thread that needs what it has reserved: that one looks again each 10 ms whether the grace is over.
 #[test]
 fn a_transaction_that_joins_another_is_not_waited_for_longer_each_time() {
@@ -428,25 +232,6 @@ fn a_transaction_that_joins_another_is_not_waited_for_longer_each_time() {
     assert_eq!((cell.load(), attempts), (1000 + conflicts, conflicts + 1));
     // By a grace period that doubles without an end it would have been 500 and more. At sixteen graces it is 23 for each.
     assert!(since.queued <= 24 * conflicts, "{} looks", since.queued);
-}
-
-#[test]
-fn a_transaction_that_meets_two_stopped_ones_in_turn_gets_past_both() {
-    let _turn = alone();
-    let _configured = Configured::with(|settings| settings.grace = Duration::from_millis(1));
-    let cells = [[TVar::new(0)], [TVar::new(0)]];
-    while_held(&cells[0], || {
-        while_held(&cells[1], || {
-            elsewhere(|| {
-                let mut attempts = 0;
-                let result = Transaction::builder().timeout(crate::support::HANG).run(|tx| {
-                    attempts += 1;
-                    increment(tx, &cells[attempts % 2][0])
-                });
-                assert_eq!(result, Ok(()), "after {attempts} attempts");
-            });
-        });
-    });
 }
 
 #[test]
@@ -485,4 +270,29 @@ fn a_thread_that_wrote_once_and_then_fails_holds_no_memory() {
         drop(step);
         assert!(held < 500, "{held} versions are held by a transaction that began after them");
     });
+}
+
+#[test]
+fn a_panic_in_an_update_that_escalates_gives_its_reservation_back() {
+    let _turn = alone();
+    let cell = TVar::new(2);
+    let _configured = Configured::with(|settings| {
+        settings.grace = FOR_EVER;
+        settings.escalate_after = Duration::ZERO;
+    });
+    let mut attempts = 0;
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        cell.update(|n| {
+            attempts += 1;
+            if attempts == 1 {
+                elsewhere(|| cell.store(*n + 10));
+                return 0;
+            }
+            panic!("in the closure")
+        });
+    }));
+    assert!(panicked.is_err() && attempts == 2);
+    let before = statistics();
+    elsewhere(|| cell.update(|n| n + 1));
+    assert_eq!((cell.load(), statistics().since(&before).aborts()), (13, 0));
 }

@@ -5,6 +5,7 @@
 
 mod cells;
 mod damage;
+mod declared;
 mod files;
 mod history;
 mod makers;

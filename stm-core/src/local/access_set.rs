@@ -1,36 +1,24 @@
-//! Transactions that declare the cells that they will access.
-//!
-//! After a first attempt that was lost, all of them are reserved before the body runs, or none: the admission of very
-//! lightweight locking (Ren, Thomson and Abadi, VLDB 2012). From then on no younger transaction commits to them, so the
-//! body runs once more, unless an older transaction needs one of the cells. Transactions that share no cell run out
-//! of order, beside each other; those that do run in the order in which they have lost.
-//! When a thread reserves, and how, is told in `contempo_sched::contention::admission`.
+//! Transactions of one process that declare the cells that they will access: see `session::declared`.
 
 use crate::layout::CellHeader;
 use crate::local::context::{self, Context};
 use crate::local::domain::Native;
-use crate::local::run::session;
 use crate::local::transaction::Transaction;
 use crate::local::tvar::TVar;
-use crate::session::bounds::Bounds;
-use crate::session::error::{Abort, StmResult, TryError};
+use crate::session::attempts::Failed;
+use crate::session::declared::{self, Cells, Declares, Names};
+use crate::session::error::{Abort, Interrupt, StmResult};
+use contempo_sched::contention::admission::Admission;
 use contempo_sched::primitives::guard::Kept;
 use std::convert::Infallible;
 
-mod sealed {
-    use super::{CellHeader, Native};
+/// Cells of this process.
+#[derive(Debug)]
+#[doc(hidden)]
+pub enum InProcess {}
 
-    /// What an access set gives out.
-    pub trait Cells {
-        /// Calls `each` with every cell, until it fails.
-        fn visit<E>(
-            &self,
-            each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
-        ) -> Result<(), E>;
-
-        /// How many there are.
-        fn count(&self) -> usize;
-    }
+impl Names for InProcess {
+    type Name<'a> = &'a CellHeader<Native>;
 }
 
 /// Cells that a transaction declares: `&TVar<T>`, a tuple of access sets (up to eight), a slice of
@@ -46,11 +34,11 @@ mod sealed {
 /// });
 /// assert_eq!((count.load(), names[0].load()), (1, "c"));
 /// ```
-pub trait AccessSet: sealed::Cells {}
+pub trait AccessSet: Cells<InProcess> {}
 
-impl<S: sealed::Cells> AccessSet for S {}
+impl<S: Cells<InProcess>> AccessSet for S {}
 
-impl<T: Send + Sync + 'static> sealed::Cells for &TVar<T> {
+impl<T: Send + Sync + 'static> Cells<InProcess> for &TVar<T> {
     fn visit<E>(
         &self,
         each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
@@ -63,7 +51,7 @@ impl<T: Send + Sync + 'static> sealed::Cells for &TVar<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> sealed::Cells for &[TVar<T>] {
+impl<T: Send + Sync + 'static> Cells<InProcess> for &[TVar<T>] {
     fn visit<E>(
         &self,
         each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
@@ -76,7 +64,7 @@ impl<T: Send + Sync + 'static> sealed::Cells for &[TVar<T>] {
     }
 }
 
-impl<T: Send + Sync + 'static> sealed::Cells for &[&TVar<T>] {
+impl<T: Send + Sync + 'static> Cells<InProcess> for &[&TVar<T>] {
     fn visit<E>(
         &self,
         each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
@@ -88,37 +76,6 @@ impl<T: Send + Sync + 'static> sealed::Cells for &[&TVar<T>] {
         self.len()
     }
 }
-
-macro_rules! tuples {
-    ($($name:ident)+) => {
-        impl<$($name: sealed::Cells),+> sealed::Cells for ($($name,)+) {
-            fn visit<Error>(
-                &self,
-                each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), Error>,
-            ) -> Result<(), Error> {
-                #[expect(non_snake_case, reason = "one name for the type and its field")]
-                let ($($name,)+) = self;
-                $($name.visit(each)?;)+
-                Ok(())
-            }
-
-            fn count(&self) -> usize {
-                #[expect(non_snake_case, reason = "one name for the type and its field")]
-                let ($($name,)+) = self;
-                0 $(+ $name.count())+
-            }
-        }
-    };
-}
-
-tuples!(A);
-tuples!(A B);
-tuples!(A B C);
-tuples!(A B C D);
-tuples!(A B C D E);
-tuples!(A B C D E F);
-tuples!(A B C D E F G);
-tuples!(A B C D E F G H);
 
 /// Like [`atomically`](crate::atomically), for a transaction that knows its cells. If its first attempt fails by a
 /// conflict, all of `cells` are reserved before `body` runs again, or none: then no younger transaction commits to them
@@ -154,27 +111,36 @@ pub fn atomically_on<R>(
 ) -> R {
     let mut body = Kept::new(body);
     let run = |context: &Context| {
-        if context.turns.admission.reserves_at_once(cells.count()) && !context.is_running() {
-            context.escalate_declared();
-        }
-        session(context, Bounds::DECLARED, |tx| {
-            if tx.context.turns.reserving.get() {
-                reserve_all(tx.context, &cells)?;
-            }
-            (*body)(tx).map_err(Abort::<Infallible>::from)
+        declared::run(context, &cells, |context| {
+            (*body)(&Transaction::new(context)).map_err(Abort::<Infallible>::from)
         })
     };
     match context::with(run) {
         Ok(value) => value,
-        Err(TryError::User(never)) => match never {},
-        Err(TryError::Exhausted(_)) => unreachable!("no bounds were set"),
+        Err(Failed::User(never) | Failed::Stopped(never)) => match never {},
+        Err(Failed::Exhausted(_)) => unreachable!("no bounds were set"),
+    }
+}
+
+impl Declares<InProcess> for Context {
+    fn admission(&self) -> &Admission {
+        &self.turns.admission
+    }
+
+    fn escalate_at_once(&self) {
+        self.escalate_declared();
+    }
+
+    #[inline]
+    fn admit(&self, cells: &impl Cells<InProcess>) -> Result<(), Interrupt> {
+        if self.turns.reserving.get() { reserve_all(self, cells) } else { Ok(()) }
     }
 }
 
 /// Reserves all of these cells, or interrupts the attempt.
 #[cold]
 #[inline(never)]
-fn reserve_all(context: &Context, cells: &impl AccessSet) -> StmResult<()> {
+fn reserve_all(context: &Context, cells: &impl Cells<InProcess>) -> StmResult<()> {
     cells.visit(&mut |cell| context.reserve(cell)).map_err(|cause| context.interrupt(cause))?;
     // One that has failed more often may have been slow, or have met others at cells that it has not declared.
     if context.turns.failures() <= 1 && context.turns.admission.is_brisk(cells.count()) {

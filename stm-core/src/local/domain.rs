@@ -11,7 +11,7 @@ use contempo_sched::contention::settings::Knobs;
 use contempo_sched::contention::yielding::Turnover;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::{Statistics, ThreadCounters};
-use contempo_sched::descriptor::table::DescriptorTable;
+use contempo_sched::descriptor::table::{DescriptorTable, Descriptors};
 use contempo_sched::primitives::checked::{Steps, instant};
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::waiter::Tasks;

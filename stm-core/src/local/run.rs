@@ -356,7 +356,7 @@ impl Attempts for Context {
         self.eventful.set(false);
         let suspended = self.suspend();
         self.end_session();
-        Retreated { cause, counts: true, due, rest: Retreat { before_next, suspended } }
+        Retreated { cause, due, rest: Retreat { before_next, suspended } }
     }
 
     fn is_over(&self, _: &mut Retreat, _: bool) -> Option<Infallible> {

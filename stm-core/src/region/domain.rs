@@ -9,6 +9,7 @@
 use crate::domain::{Domain, Link, WalkBudget};
 use crate::layout::{CellHeader, Links, VersionHeader};
 use crate::region::block::{Cell, RegionLink, Version};
+use crate::region::counts::ProcessCounts;
 use crate::region::recovered::Recovered;
 use contempo_alloc::region::fork::ForkMark;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
@@ -23,6 +24,7 @@ use contempo_sched::clock::{Clock, CounterClock};
 use contempo_sched::contention::policy::Policy;
 use contempo_sched::contention::settings::Knobs;
 use contempo_sched::descriptor::Descriptor;
+use contempo_sched::descriptor::statistics::Statistics;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::words::VersionTag;
@@ -128,6 +130,8 @@ pub struct RegionDomain {
     pub fork: ForkMark,
     /// How this process settles conflicts.
     pub knobs: Knobs,
+    /// What its threads have done.
+    pub(crate) counts: ProcessCounts,
     /// Which processes live.
     pub liveness: LivenessFile,
     /// This process.
@@ -182,6 +186,7 @@ impl RegionDomain {
             }),
             fork,
             knobs: Knobs::new(),
+            counts: ProcessCounts::default(),
             liveness,
             own,
             asymmetric: contempo_alloc::reclaim::barrier::register_everywhere(),
@@ -315,6 +320,19 @@ impl RegionDomain {
         let offset = key.wrapping_sub(self.map.base().addr());
         // Fibonacci hashing.
         ((offset as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize
+    }
+
+    /// What all transactions of the region have done since it was made.
+    pub fn statistics(&self) -> Statistics {
+        self.table.statistics()
+    }
+
+    /// What those of this process have done. In a forked child, which has none: nothing.
+    pub fn process_statistics(&self) -> Statistics {
+        if self.fork.is_child() {
+            return Statistics::default(); // A thread of the parent may have held the lock.
+        }
+        self.counts.total(&self.table)
     }
 
     /// Wakes all threads that sleep on this word.

@@ -7,14 +7,21 @@
 //! its owner's, revokes it. Nothing rests on a reservation but speed: an attempt that escalates validates as any other.
 
 use crate::domain::Domain;
+use crate::protocol::commit::Conflict;
 use crate::region::domain::{RegionCell, RegionDomain};
 use crate::region::liveness::is_slot_of_the_dead;
 use crate::region::luck::{BadLuck, Respected};
-use crate::region::session::Session;
+use crate::region::session::{Session, Stopped};
+use crate::session::declared::{Cells, Declares, Names};
+use crate::session::error::Interrupt;
+use contempo_alloc::region::handle::Handle;
+use contempo_sched::contention::admission::Admission;
 use contempo_sched::contention::policy::rank;
 use contempo_sched::contention::turns::{escalating, revoke, revoke_silent};
+use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
+use contempo_sched::primitives::time;
 use contempo_sched::words::{Rank, Reservation, TurnPhase};
 
 /// How many turns a thread remembers to which it has given way.
@@ -124,7 +131,9 @@ impl Session {
     /// inside the new attempt.
     #[inline]
     pub(crate) fn escalate_if_due(&self) {
-        if self.escalation.since.get() != 0 && !self.escalation.touched.borrow().is_empty() {
+        if self.escalation.is_on()
+            && (self.escalation.due.get() || !self.escalation.touched.borrow().is_empty())
+        {
             self.escalate();
         }
     }
@@ -132,7 +141,8 @@ impl Session {
     /// Begins a turn, and reserves by it all that the last attempt has touched.
     #[cold]
     fn escalate(&self) {
-        let (domain, descriptor) = (self.domain(), self.descriptor());
+        let descriptor = self.descriptor();
+        self.escalation.due.set(false);
         // A sign of life: for threads that give way to this transaction, each attempt is one.
         let life = &descriptor.sign_of_life;
         life.store(life.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
@@ -141,19 +151,67 @@ impl Session {
         let own = Reservation { slot: self.slot, ticket: turn.ticket() };
         self.escalation.turn.set(Some(own));
         descriptor.counters.escalated.add(1);
-        let mine = descriptor.rank(self.slot);
         for handle in self.escalation.touched.borrow().iter() {
-            let Some(cell) = domain.find_cell(*handle) else { continue }; // It was freed.
-            if self.meet(cell, *handle).is_err() {
-                continue; // It is being freed.
+            // If an older transaction has it, it goes on without.
+            let _ = self.reserve(*handle, own);
+        }
+        self.begin_now();
+    }
+
+    /// Reserves a cell by the turn `own`, if there is such a cell. To be called inside the attempt.
+    ///
+    /// # Errors
+    /// If an older transaction has it, or has claimed it.
+    fn reserve(&self, handle: Handle, own: Reservation) -> Result<(), Conflict<RegionDomain>> {
+        let domain = self.domain();
+        // It may be freed, or just now.
+        let Some(cell) = domain.find_cell(handle) else { return Ok(()) };
+        if self.meet(cell, handle).is_err() {
+            return Ok(());
+        }
+        let header = &raw const cell.header;
+        match put_reservation(domain, cell, own, self.descriptor().rank(self.slot)) {
+            Put::Mine => return Ok(()),
+            Put::Now { revoked } => {
+                self.descriptor().counters.revoked.add(u64::from(revoked));
+                self.escalation.reserved.borrow_mut().push(handle);
             }
-            if reserve(domain, cell, own, mine) {
-                self.escalation.reserved.borrow_mut().push(*handle);
-                // A transaction that has it claimed may decide first. If that takes long, our commit takes over.
-                // SAFETY: inside an attempt; the cell is alive (`meet`).
-                let _ = unsafe { self.commit_of().clear_of_claims(&cell.header) };
+            Put::Refused(by) => {
+                return Err(Conflict { cause: Cause::Reserved, cell: header, by: Some(by) });
             }
         }
+        // A transaction that has it claimed may decide first. If that takes long, our commit takes over.
+        // SAFETY: inside an attempt; the cell is alive (`meet`).
+        unsafe { self.commit_of().clear_of_claims(&cell.header) }
+    }
+
+    /// A transaction that declares what it accesses has lost: its next attempt escalates, whatever the policy.
+    pub(crate) fn escalate_declared(&self) {
+        self.escalation.due.set(true);
+    }
+
+    /// The attempt begins, of a transaction that declares these cells: reserves all of them if it escalates.
+    ///
+    /// # Errors
+    /// If one of them cannot be had now.
+    #[cold]
+    fn reserve_declared(&self, cells: &impl Cells<InRegion>) -> Result<(), Interrupt> {
+        if self.escalation.at_once.take() {
+            // Its age counts from now, its admission.
+            self.escalation.since.set(time::now());
+            self.descriptor().reset_grace();
+            self.publish_rank();
+            self.escalate();
+        }
+        let Some(own) = self.escalation.turn.get() else { return Ok(()) };
+        cells.visit(&mut |handle| {
+            self.reserve(handle, own).map_err(|conflict| {
+                self.turns.meet(&conflict);
+                self.interrupt(Stopped::Conflict(conflict.cause))
+            })
+        })?;
+        self.begin_now();
+        Ok(())
     }
 
     /// Gives every reservation back. To be called inside the attempt.
@@ -194,28 +252,71 @@ impl Session {
                 self.descriptor().rank.store(Rank::NONE, Ordering::Relaxed);
             }
             self.escalation.touched.borrow_mut().clear();
+            self.escalation.due.set(false);
             self.turns.forget();
         }
     }
 }
 
+/// What became of a reservation.
+enum Put {
+    /// The cell was reserved by the same turn already.
+    Mine,
+    /// It is now, and perhaps that has ended the turn of a younger transaction.
+    Now { revoked: bool },
+    /// An older transaction has it, by this turn.
+    Refused(Reservation),
+}
+
 /// Puts the reservation into the cell's lock word, unless an older transaction has it.
-fn reserve(domain: &RegionDomain, cell: &RegionCell, own: Reservation, mine: Rank) -> bool {
+fn put_reservation(domain: &RegionDomain, cell: &RegionCell, own: Reservation, mine: Rank) -> Put {
     let (lock, table) = (&cell.header.lock, domain.table());
     let mut word = lock.load(Ordering::SeqCst);
+    let mut revoked = false;
     loop {
-        if let Some(other) = word.reservation().filter(|other| *other != own)
-            && let Some(rank) = escalating(table, other)
-        {
-            if rank < mine {
-                return false;
+        match word.reservation() {
+            Some(other) if other == own => return Put::Mine,
+            Some(other) => {
+                if let Some(rank) = escalating(table, other) {
+                    if rank < mine {
+                        return Put::Refused(other);
+                    }
+                    revoked |= revoke(table, other);
+                }
             }
-            revoke(table, other);
+            None => {}
         }
         // SeqCst, partner: the load of this word after a claim (`Commit::place`).
         match lock.compare_exchange(word, word.reserved(own), Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => return true,
+            Ok(_) => return Put::Now { revoked },
             Err(current) => word = current,
         }
+    }
+}
+
+/// Cells of a region, by their handles. (One that names no cell of the region is passed over: the body finds that out.)
+#[derive(Debug)]
+pub enum InRegion {}
+
+impl Names for InRegion {
+    type Name<'a> = Handle;
+}
+
+impl Declares<InRegion> for Session {
+    fn admission(&self) -> &Admission {
+        &self.turns.admission
+    }
+
+    fn escalate_at_once(&self) {
+        self.escalation.at_once.set(true);
+    }
+
+    #[inline]
+    fn admit(&self, cells: &impl Cells<InRegion>) -> Result<(), Interrupt> {
+        // Mostly it does not escalate.
+        if self.escalation.turn.get().is_none() && !self.escalation.at_once.get() {
+            return Ok(());
+        }
+        self.reserve_declared(cells)
     }
 }

@@ -59,11 +59,9 @@ pub struct Attached {
 pub fn inspect(domain: &RegionDomain) -> Inspection {
     let (identity, shared) = (domain.map.identity(), domain.map.shared());
     let mut attached = Vec::new();
-    let mut statistics = Statistics::default();
     for slot in 0..shared.high_water.load(Ordering::SeqCst).min(identity.slots) {
         let Some(record) = domain.map.slot(slot) else { break };
         let descriptor = &record.descriptor;
-        descriptor.counters.add_to(&mut statistics);
         let owner = Incarnation::from_bits(record.process.load(Ordering::Acquire));
         let Some(owner) = owner.filter(|owner| owner.record < identity.processes) else { continue };
         let announced = descriptor.announced.load(Ordering::Relaxed);
@@ -87,7 +85,7 @@ pub fn inspect(domain: &RegionDomain) -> Inspection {
         aborted: shared.recovered_aborted.load(Ordering::Relaxed),
         blocks: shared.recovered_blocks.load(Ordering::Relaxed),
         cleared_up: domain.cleared_up.get().copied().unwrap_or_default(),
-        statistics,
+        statistics: domain.statistics(),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::protocol::commit::Conflict;
 use crate::region::domain::RegionDomain;
 use contempo_alloc::region::handle::Handle;
+use contempo_sched::contention::admission::Admission;
 use contempo_sched::contention::policy::{Grace, HEAT_PER_FAILURE};
 use contempo_sched::words::Reservation;
 use rand::rngs::SmallRng;
@@ -30,6 +31,8 @@ pub(crate) struct Turns {
     heat: Cell<u32>,
     /// Its commits at its last failure.
     commits_before: Cell<u64>,
+    /// What it has learned about declared transactions.
+    pub(super) admission: Admission,
     /// Jitter.
     random: RefCell<SmallRng>,
 }
@@ -50,6 +53,7 @@ impl Turns {
             history: Cell::new(History::default()),
             heat: Cell::new(0),
             commits_before: Cell::new(0),
+            admission: Admission::new(),
             random: RefCell::new(SmallRng::seed_from_u64(u64::from(seed))),
         }
     }
@@ -118,6 +122,10 @@ pub(crate) struct Escalation {
     pub(super) since: Cell<u64>,
     /// What its last attempt has touched.
     pub(super) touched: RefCell<Vec<Handle>>,
+    /// Does its next attempt escalate, whatever the last one has touched: has it declared what it accesses?
+    pub(super) due: Cell<bool>,
+    /// Does the transaction that begins next do so in its first attempt?
+    pub(super) at_once: Cell<bool>,
     /// What it has reserved, by which turn.
     pub(super) reserved: RefCell<Vec<Handle>>,
     pub(super) turn: Cell<Option<Reservation>>,

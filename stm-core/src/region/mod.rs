@@ -7,6 +7,7 @@
 //! | [`block`] | versions, cells and links as they lie in a region |
 //! | [`domain`] | clock and descriptors of a region; what its links lead to; what is done about a bad link |
 //! | [`open`] | opening regions; records and liveness locks of processes |
+//! | `counts` | what the transactions of a region have done |
 //! | [`create`] | making regions, and removing them |
 //! | [`session`] | one thread's transactions: logs, attempts, commit |
 //! | [`memory`] | what a session allocates, retires and frees |
@@ -14,7 +15,7 @@
 //! | `turns` | what is done between two attempts |
 //! | `search` | where the blocks of some slots are |
 //! | `reclaim_others` | a full region: taking over what other threads hold and do not use |
-//! | `escalate` | a transaction that has lost often goes first |
+//! | [`escalate`] | a transaction that has lost often goes first |
 //! | `slots` | slots of threads: taken, given up, taken over from the dead |
 //! | [`thread_session`] | how a thread finds its session |
 //! | [`wait`] | blocking `retry` between processes |
@@ -26,9 +27,10 @@
 //! What survives a death at any instruction, and why, is in `docs/regions.md`, "Death at any instruction".
 
 pub mod block;
+mod counts;
 pub mod create;
 pub mod domain;
-mod escalate;
+pub mod escalate;
 pub mod explicit;
 pub mod inspect;
 mod liveness;

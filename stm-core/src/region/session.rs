@@ -115,7 +115,7 @@ pub struct Session {
     pub(crate) escalation: Escalation,
     pub(crate) turns: Turns,
     quantum: Quantum,
-    spinning: Spinning,
+    pub(crate) spinning: Spinning,
     pub(crate) reads: RefCell<Vec<ReadEntry<RegionDomain>>>,
     pub(crate) writes: RefCell<WriteLog<RegionDomain>>,
     /// Cells that the attempt has made, with their first versions.
@@ -129,8 +129,6 @@ pub struct Session {
     room: Cell<usize>,
     /// How long it waits in `retry`.
     pub(crate) timeouts: Timeouts,
-    /// What its last attempt had read, if that waited: a fingerprint.
-    waited_on: Cell<Option<u64>>,
     /// What to run once its outcome is known.
     hooks: RefCell<Hooks>,
     /// Is there any of that? (Asked at every end.)
@@ -181,7 +179,6 @@ impl Session {
             full: RefCell::new(None),
             room: Cell::new(0),
             timeouts: Timeouts::new(),
-            waited_on: Cell::new(None),
             hooks: RefCell::new(Hooks::new()),
             hooked: Cell::new(false),
         }
@@ -538,10 +535,19 @@ impl Session {
         // SAFETY: inside the transaction that filled the log.
         let valid = unsafe { self.commit_of().validate(&self.reads.borrow(), bound) };
         if valid.is_ok() {
+            self.descriptor().counters.extensions.add(1);
             self.bound.set(bound);
             self.fast_bound.set(bound);
         }
         valid.is_ok()
+    }
+
+    /// The attempt reads at this moment, and not at that of its begin: it has reserved cells since, and read none.
+    pub(crate) fn begin_now(&self) {
+        debug_assert!(self.reads.borrow().is_empty(), "what was read is to be validated");
+        let bound = self.domain().clock().now();
+        self.bound.set(bound);
+        self.fast_bound.set(bound);
     }
 
     pub(crate) fn commit_of(&self) -> Commit<'_, RegionDomain> {

@@ -60,6 +60,7 @@ fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
             if planted(Fault::SlotTakenUncounted) {
                 raise(slot);
             }
+            domain.counts.begin(slot, &record.descriptor);
             // SAFETY: the session is kept by `current`, which keeps the region; the slot is ours.
             return Ok(Some(unsafe { Session::new(domain, slot) }));
         }
@@ -86,6 +87,7 @@ fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
         interludes::run(interludes::Moment::Recovered, slot);
         // Release, partner: the acquire in `Dead::find`.
         record.process.store(own, Ordering::Release);
+        domain.counts.begin(slot, &record.descriptor);
         drop(dead);
         return Ok(Some(heir));
     }
@@ -104,6 +106,7 @@ pub(crate) fn leave(domain: &RegionDomain, session: &Session) {
         domain.left_behind.store(true, Ordering::Relaxed);
     }
     if let Some(record) = domain.map.slot(session.slot) {
+        domain.counts.end(session.slot, &record.descriptor);
         // Release, partner: the acquire in `take_slot`, and in `Dead::find`.
         record.process.store(left, Ordering::Release);
     }

@@ -7,16 +7,19 @@
 //! on it. One of the two sees the other.
 //!
 //! A committer may die between its decision and the wake. So no thread sleeps for longer than [`NAP`]
-//! without looking again, and a thread that recovers after a death wakes all of them.
+//! without looking again, and a thread that recovers after a death wakes all of them. A thread that wakes, by
+//! whatever it was, looks first whether one of its cells has changed: only then is there a point in another attempt,
+//! and user code runs again.
 
 use crate::protocol::read::is_current;
-use crate::region::domain::RegionDomain;
+use crate::region::domain::{RegionCell, RegionDomain};
 use crate::region::session::Session;
+use contempo_alloc::reclaim::announcement;
+use contempo_alloc::region::handle::Handle;
 use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::primitives::signal::Seen;
+use contempo_sched::primitives::signal::{Seen, Signal};
 use contempo_sched::primitives::{Ordering, fence};
-use contempo_sched::wait::spinning::Spinning;
 use contempo_sched::wait::watch::earlier;
 use std::time::{Duration, Instant};
 
@@ -26,21 +29,30 @@ pub const NAP: Duration = Duration::from_millis(20);
 /// A thread that is about to sleep.
 #[derive(Debug)]
 pub(crate) struct Waiting {
+    /// What the attempt has read: cells, and the versions that it has found there.
+    read: Vec<(Handle, Handle)>,
+    /// The word on which it sleeps, and how often that had been raised at its last look at the cells.
     word: usize,
     seen: Seen,
     changed: bool,
-    for_nothing: bool,
     /// When a time-out of the attempt ends.
     wake_at: Option<Instant>,
-    /// Of which versions of which cells the attempt has read.
-    fingerprint: u64,
 }
 
 /// Marks every cell that the running attempt has read, and looks whether one has changed.
 pub(crate) fn enlist(session: &Session) -> Waiting {
     let domain = session.domain();
-    let shared = domain.map.shared();
     let reads = session.reads.borrow();
+    // By handles: the attempt ends before the thread sleeps, and nothing keeps the cells from then on.
+    let of = |cell: *const u8| domain.map.encode(cell.cast_mut());
+    let read: Vec<(Handle, Handle)> = reads
+        .iter()
+        .map(|read| {
+            // SAFETY: in the log of an attempt that still runs.
+            let cell: *const RegionCell = unsafe { RegionCell::of(read.cell) };
+            (of(cell.cast()), domain.handle_of(read.version))
+        })
+        .collect();
     let mut word = None;
     for read in reads.iter() {
         // SAFETY: the attempt is still running, so the cells in its log are alive.
@@ -51,8 +63,8 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
             Some(_) => Some(0),
         };
     }
-    let (word, for_nothing) = (word.unwrap_or(0), word.is_none());
-    let seen = shared.wake[word].look();
+    let word = word.unwrap_or(0);
+    let seen = signal(domain, word).look();
     for read in reads.iter() {
         // SAFETY: the attempt is still running, so the cells in its log are alive.
         unsafe { &*read.cell }.mark_watched(true);
@@ -65,43 +77,98 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
     let wake_at = session.timeouts.begin_to_wait();
-    let fingerprint = reads.iter().fold(0, |so_far: u64, read| {
-        let [cell, version] = [read.cell.addr() as u64, read.version.addr() as u64];
-        // Fibonacci hashing, in the order of the reads.
-        (so_far ^ cell.rotate_left(32) ^ version)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            .rotate_left(29)
-    });
-    Waiting { word, seen, changed, for_nothing, wake_at, fingerprint }
+    Waiting { read, word, seen, changed, wake_at }
+}
+
+fn signal(domain: &RegionDomain, word: usize) -> &Signal {
+    &domain.map.shared().wake[word]
 }
 
 impl Waiting {
     /// Has the attempt read no cell, and is there neither a time-out nor a deadline? Then nothing can wake it.
     pub(crate) fn is_for_nothing(&self, deadline: Option<Instant>) -> bool {
-        self.for_nothing && self.wake_at.is_none() && deadline.is_none()
+        self.read.is_empty() && self.wake_at.is_none() && deadline.is_none()
     }
 
-    /// Tells whether two attempts have read the same versions of the same cells, in the same order.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        self.fingerprint
-    }
-
-    /// Waits until the word changes, or until a time-out or the deadline ends; for a [`NAP`] at most. Spins first.
-    pub(crate) fn sleep(
-        self,
-        domain: &RegionDomain,
-        spinning: &Spinning,
-        deadline: Option<Instant>,
-    ) {
-        let word = &domain.map.shared().wake[self.word];
-        if self.changed || spinning.spin_until(|| word.was_raised_since(self.seen)) {
+    /// Waits until a cell has changed, or until a time-out or the deadline ends. Spins first.
+    pub(crate) fn sleep(mut self, session: &Session, deadline: Option<Instant>) {
+        if self.changed {
             return;
         }
-        let left =
-            earlier(self.wake_at, deadline).map(|end| end.saturating_duration_since(instant()));
-        let longest = left.map_or(NAP, |left| left.min(NAP));
-        if !longest.is_zero() {
-            word.sleep(self.seen, Some(longest));
+        let counters = &session.descriptor().counters;
+        counters.waits.add(1);
+        let signal = signal(session.domain(), self.word);
+        let until = earlier(self.wake_at, deadline);
+        let mut raised = session.spinning.spin_until(|| signal.was_raised_since(self.seen));
+        loop {
+            if !raised {
+                let left = until.map(|end| end.saturating_duration_since(instant()));
+                if left.is_some_and(|left| left.is_zero()) {
+                    return;
+                }
+                signal.sleep(self.seen, Some(left.map_or(NAP, |left| left.min(NAP))));
+                raised = signal.was_raised_since(self.seen);
+            }
+            if self.look(session) {
+                counters.wakes.add(1);
+                counters.paced.add(u64::from(!raised));
+                return;
+            }
+            raised = false;
         }
+    }
+
+    /// Has a cell changed since the attempt has read it? If not, all are marked, and a change from now on raises the
+    /// word. (Also if the region cannot be used any more: the next attempt says so.)
+    fn look(&mut self, session: &Session) -> bool {
+        struct Look<'s>(&'s Session);
+        impl Drop for Look<'_> {
+            fn drop(&mut self) {
+                announcement::end(self.0.descriptor());
+                announcement::withdraw(self.0.descriptor());
+            }
+        }
+        if self.read.is_empty() {
+            self.seen = signal(session.domain(), self.word).look();
+            return false;
+        }
+        // Announced, as an attempt is: what is alive now stays until the look is over.
+        let Ok(_running) = session.enter() else { return true };
+        let is_good = session.begin();
+        let _look = Look(session);
+        session.memory.look_at_epoch(session.domain());
+        !is_good || self.has_changed(session)
+    }
+
+    /// As in [`enlist`], by handles. To be called inside an announcement.
+    fn has_changed(&mut self, session: &Session) -> bool {
+        let domain = session.domain();
+        self.seen = signal(domain, self.word).look();
+        for (cell, _) in &self.read {
+            // Alive, or freed: then a commit that did so has changed it.
+            match domain.find_cell(*cell) {
+                Some(found) if session.meet(found, *cell).is_ok() => {
+                    found.header.mark_watched(true);
+                }
+                _ => return true,
+            }
+        }
+        // Ours first: the committer sees the mark. Theirs first: we see its claim and decision.
+        fence(Ordering::SeqCst);
+        !self.read.iter().all(|(cell, version)| {
+            let (Some(cell), Some(found)) =
+                (domain.find_cell(*cell), domain.find_version(*version))
+            else {
+                return false;
+            };
+            let header = (&raw const found.header).cast_mut();
+            // SAFETY: inside an announcement; the cell was alive then (`meet`). The version is not followed, but
+            // compared with what is at the head, or beneath the claim there.
+            let is_there = unsafe { is_current(domain, &cell.header, header) };
+            // Still that version, and no other one in the same block? If it is at the head, or beneath a claim that
+            // has not committed, then it stays as it is until our announcement ends: so this look may come second. It
+            // comes after the loads of `is_current`, which are SeqCst.
+            is_there && domain.find_version(*version).is_some()
+        })
     }
 }

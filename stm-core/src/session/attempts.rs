@@ -78,8 +78,6 @@ pub(crate) trait Attempts: Parts {
 pub(crate) struct Retreated<Rest> {
     /// Why it was interrupted.
     pub(crate) cause: Cause,
-    /// False if it was but a look whether something had changed since the last one, and nothing had.
-    pub(crate) counts: bool,
     /// The hooks that are due.
     pub(crate) due: Due,
     /// What is to be done before the next attempt.
@@ -111,6 +109,17 @@ pub enum Ended<End> {
         /// Has it written to a cell?
         wrote: bool,
     },
+}
+
+impl<End> Failed<std::convert::Infallible, End> {
+    /// Of a transaction without bounds, which fails with no error of the user's.
+    pub(crate) fn without_bounds(self) -> End {
+        match self {
+            Failed::Stopped(end) => end,
+            Failed::User(never) => match never {},
+            Failed::Exhausted(_) => unreachable!("no bounds were set"),
+        }
+    }
 }
 
 /// Cleans up if the closure panics.
@@ -202,8 +211,7 @@ pub(crate) fn run<S: Attempts, R, E>(
                 }
             },
         };
-        // Once more, after a pause or a wait. A mere look whether something was missed does not count.
-        attempts -= u64::from(!retreat.0.counts);
+        // Once more, after a pause or a wait.
         again(session, retreat, attempts, bounds)?;
     }
 }

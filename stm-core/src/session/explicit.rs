@@ -360,8 +360,6 @@ impl<H: Handle> Attempt<H> {
         }
         let mut retreat = session.retreat();
         attempts::tell(session, &mut retreat);
-        // A mere look whether something was missed does not count.
-        let attempts = attempts - u64::from(!retreat.counts);
         Err(Again { retreat, held, bounds, attempts })
     }
 

@@ -6,6 +6,7 @@
 //! | [`explicit`] | the same attempts, driven step by step |
 //! | `parts` | closed nesting and alternatives |
 //! | [`bounds`] | attempts, time, time-outs |
+//! | [`declared`] | transactions that declare the cells that they will access |
 //! | `hooks` | what runs after the outcome |
 //! | `calls` | what keeps a session where it is |
 //! | `events` | what is reported of it |
@@ -14,6 +15,7 @@
 pub mod attempts;
 pub mod bounds;
 pub(crate) mod calls;
+pub mod declared;
 pub(crate) mod error;
 pub(crate) mod events;
 pub mod explicit;

@@ -86,6 +86,12 @@ macro_rules! counters {
             pub fn since(&self, earlier: &Statistics) -> Statistics {
                 Statistics { $($name: self.$name.wrapping_sub(earlier.$name)),+ }
             }
+
+            /// Both together.
+            #[must_use]
+            pub fn plus(&self, other: &Statistics) -> Statistics {
+                Statistics { $($name: self.$name.wrapping_add(other.$name)),+ }
+            }
         }
     };
 }

@@ -17,6 +17,13 @@ pub trait Descriptors {
     fn descriptor(&self, slot: u32) -> &Descriptor;
     /// Every descriptor that was ever taken, with its slot.
     fn each(&self) -> impl Iterator<Item = (u32, &Descriptor)>;
+
+    /// The counters of all threads, added up. Linear in the number of slots that were ever taken.
+    fn statistics(&self) -> Statistics {
+        let mut sum = Statistics::default();
+        self.each().for_each(|(_, descriptor)| descriptor.counters.add_to(&mut sum));
+        sum
+    }
 }
 
 impl Descriptors for DescriptorTable {
@@ -176,15 +183,6 @@ impl DescriptorTable {
     /// Has no thread ever taken a slot?
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// The counters of all threads, added up.
-    pub fn statistics(&self) -> Statistics {
-        let mut sum = Statistics::default();
-        for (_, descriptor) in self.scan() {
-            descriptor.counters.add_to(&mut sum);
-        }
-        sum
     }
 }
 

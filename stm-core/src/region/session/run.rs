@@ -1,5 +1,6 @@
 //! Attempt after attempt, until one commits; and what comes after a transaction.
 
+use crate::region::escalate::InRegion;
 use crate::region::luck::BadLuck;
 use crate::region::recovered::Recovered;
 use crate::region::session::{Session, Stopped};
@@ -9,6 +10,7 @@ use crate::region::{reclaim_others, recover};
 use crate::session::attempts::{self, Attempts, Failed, Retreated};
 use crate::session::bounds::{Bounds, Limits};
 use crate::session::calls::Calls;
+use crate::session::declared::{self, Cells};
 use crate::session::error::{Abort, Interrupt};
 use crate::session::hooks::Due;
 use crate::session::parts::Parts;
@@ -46,11 +48,7 @@ impl Session {
         mut body: impl FnMut(&Session) -> Result<R, Interrupt>,
     ) -> Result<R, Stopped> {
         let run = |session: &Session| body(session).map_err(Abort::<Infallible>::from);
-        self.try_atomically(run).map_err(|failed| match failed {
-            Failed::Stopped(why) => why,
-            Failed::User(never) => match never {},
-            Failed::Exhausted(_) => unreachable!("no bounds were set"),
-        })
+        self.try_atomically(run).map_err(Failed::without_bounds)
     }
 
     /// As [`atomically`](Self::atomically), but `body` may also fail with an error of the user's.
@@ -66,6 +64,23 @@ impl Session {
         body: impl FnMut(&Session) -> Result<R, Abort<E>>,
     ) -> Result<R, Failed<E, Stopped>> {
         attempts::run(self, Bounds::NONE, body)
+    }
+
+    /// As [`atomically`](Self::atomically), for a transaction that declares `cells`.
+    ///
+    /// # Errors
+    /// Why it did not commit.
+    ///
+    /// # Panics
+    /// As [`atomically`](Self::atomically).
+    #[inline]
+    pub fn atomically_on<R>(
+        &self,
+        cells: &impl Cells<InRegion>,
+        mut body: impl FnMut(&Session) -> Result<R, Interrupt>,
+    ) -> Result<R, Stopped> {
+        let run = |session: &Session| body(session).map_err(Abort::<Infallible>::from);
+        declared::run(self, cells, run).map_err(Failed::without_bounds)
     }
 
     /// As [`try_atomically`](Self::try_atomically), within `limits`, which count from now.
@@ -280,7 +295,6 @@ struct Suspended {
     in_need: bool,
     full: Option<NoBlock>,
     waiting_since: Option<Instant>,
-    waited_on: Option<u64>,
     bad_luck: BadLuck,
 }
 
@@ -305,7 +319,6 @@ impl Session {
             in_need: self.memory.in_need.get(),
             full: self.full.take(),
             waiting_since: self.timeouts.suspend(),
-            waited_on: self.waited_on.take(),
             bad_luck: self.put_bad_luck_aside(),
         }
     }
@@ -319,7 +332,6 @@ impl Session {
         self.memory.in_need.set(suspended.in_need);
         self.full.replace(suspended.full);
         self.timeouts.go_on(suspended.waiting_since);
-        self.waited_on.set(suspended.waited_on);
         self.forget_bad_luck();
         self.take_bad_luck_up(suspended.bad_luck);
         self.need.set(0);
@@ -384,7 +396,6 @@ impl Attempts for Session {
     fn finish(&self) -> Due {
         let due = self.due_hooks(true);
         self.timeouts.suspend();
-        self.waited_on.set(None);
         self.end();
         due
     }
@@ -392,7 +403,6 @@ impl Attempts for Session {
     fn fail(&self) -> Due {
         self.stopped.take();
         self.timeouts.suspend();
-        self.waited_on.set(None);
         self.end_attempt(false);
         self.forget_bad_luck();
         if !self.domain().fork.is_child() {
@@ -424,14 +434,12 @@ impl Attempts for Session {
             why = Stopped::Forked; // The closure has forked: what follows is the parent's.
         }
         // What to wait for: found out inside the attempt, as long as its logs and cells are there.
-        let waited_on = self.waited_on.take();
-        let mut counts = true;
         let (cause, before_next) = match why {
             Stopped::Retry => {
+                // It has seen a consistent state and asks for another: it does not starve.
+                self.forget_bad_luck();
+                self.failures.set(0);
                 let (wrote, waiting) = (self.wrote.get(), wait::enlist(self));
-                // It has seen what the last attempt saw, so that was no reason to wake it.
-                counts = waited_on != Some(waiting.fingerprint());
-                self.waited_on.set(Some(waiting.fingerprint()));
                 (Cause::Retry, BeforeNext::Change { waiting, wrote })
             }
             Stopped::Conflict(cause) => (cause, BeforeNext::Turn(self.lost())),
@@ -449,7 +457,7 @@ impl Attempts for Session {
         let due = self.due_hooks(false);
         let suspended = self.suspend();
         self.leave();
-        Retreated { cause, counts, due, rest: Retreat { why, before_next, suspended } }
+        Retreated { cause, due, rest: Retreat { why, before_next, suspended } }
     }
 
     fn is_over(&self, retreat: &mut Retreat<'_>, last: bool) -> Option<Stopped> {
@@ -474,10 +482,9 @@ impl Attempts for Session {
         // Wait, outside of any transaction.
         match before_next {
             BeforeNext::Change { waiting, .. } => {
-                self.descriptor().counters.waits.add(1);
                 // Nothing is to be held back for a thread that sleeps.
                 announcement::withdraw(self.descriptor());
-                waiting.sleep(self.domain(), &self.spinning, bounds.deadline);
+                waiting.sleep(self, bounds.deadline);
             }
             BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
             // Once more at least: it may draw on the reserve then, if it gives back what it needs.
@@ -493,6 +500,10 @@ impl Attempts for Session {
         }
         if let Stopped::NoBlock(why) = why {
             self.be_in_need(why);
+        }
+        // A declared transaction that has lost reserves its cells before its body runs again.
+        if bounds.declared && self.failures.get() > 0 {
+            self.escalate_declared();
         }
         // Enter again, for the next attempt.
         match Session::enter(self) {
