@@ -46,7 +46,8 @@
 //!
 //! **Contention** is met as in one process: [`Shared::atomically_on`] declares the cells of a transaction
 //! that conflicts often, and [`Shared::configure`] has the settings of this process.
-//! [`Shared::statistics`] counts what happens.
+//! [`Shared::statistics`] counts what happens,
+//! [`Shared::contention_report`] says where.
 //!
 //! **fork.** A child is not attached: what it tries with its parent's [`Shared`] fails with
 //! [`TransactionError::Forked`], also in the middle of a transaction. It opens the region anew.

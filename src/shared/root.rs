@@ -372,6 +372,11 @@ impl Shared {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn roots(&self) -> Result<Vec<Root>, TransactionError> {
+        Ok(self.roots_and_cells()?.into_iter().map(|(root, _)| root).collect())
+    }
+
+    /// All roots, in the order in which they were made, and the handles of their cells: one, but a queue has two.
+    pub(crate) fn roots_and_cells(&self) -> Result<Vec<(Root, [u64; 2])>, TransactionError> {
         let mut roots = self.snapshot(|view| {
             let entries = self.roots_by_name().iter(view);
             let entries = entries.filter(|entry| !matches!(entry, Ok((key, _)) if *key == COUNT));
@@ -380,12 +385,13 @@ impl Shared {
                 let (name, of_type) = entry.texts(view, self.directory().region)?;
                 let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                 let kind = entry.kind(view)?;
-                Ok((entry.order, Root { name: text(name), kind, type_name: text(of_type) }))
+                let root = Root { name: text(name), kind, type_name: text(of_type) };
+                Ok((entry.order, root, entry.handles))
             });
             roots.collect::<Result<Vec<_>, Interrupt>>()
         })?;
-        roots.sort_by_key(|(order, _)| *order);
-        Ok(roots.into_iter().map(|(_, root)| root).collect())
+        roots.sort_by_key(|(order, ..)| *order);
+        Ok(roots.into_iter().map(|(_, root, handles)| (root, handles)).collect())
     }
 
     /// Removes a root, of whatever type, and frees its content: the cell, or all cells of the collection. False if

@@ -2,7 +2,9 @@
 //! of one process ([`crate::configure`] and its neighbours).
 
 use crate::shared::region::Shared;
-use contempo_core::{Settings, SettingsError, Statistics};
+use crate::shared::root::RootKind;
+use contempo_core::{ContentionReport, Settings, SettingsError, Statistics};
+use std::collections::HashMap;
 
 impl Shared {
     /// How this process settles the conflicts of its transactions in this region now.
@@ -99,5 +101,72 @@ impl Shared {
     /// ```
     pub fn process_statistics(&self) -> Statistics {
         self.domain().process_statistics()
+    }
+
+    /// The `most` cells of this region at which the most attempts of this process have failed since it opened the region
+    /// (or since [`reset_contention`](Self::reset_contention)), and which thread of this process waits for which now.
+    /// Its `Display` is a table. A cell, or the top of a collection, goes by the name of its root; all others, also the
+    /// nodes of collections, by their handles, as [`Cell`](crate::shared::Cell) shows them. Threads are slots of the
+    /// region, so one that others of this process wait behind may be another process's
+    /// ([`inspect`](Self::inspect) tells).
+    ///
+    /// Each thread remembers the 64 cells where it has lost most; what it costs is paid by attempts that
+    /// fail. Linear in the number of threads, and of roots. Inside a transaction or snapshot of the region the names of
+    /// roots are not looked up.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-report-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let till = shared.root("till", 0_u64)?;
+    /// std::thread::scope(|scope| {
+    ///     for _ in 0..2 {
+    ///         scope.spawn(|| (0..1000).for_each(|_| {
+    ///             shared.atomically(|tx| tx.modify(till, |n| n + 1)).expect("there is room");
+    ///         }));
+    ///     }
+    /// });
+    /// println!("{}", shared.contention_report(10)); // `till` first, if there was any conflict
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn contention_report(&self, most: usize) -> ContentionReport {
+        let names = self.root_names();
+        let name =
+            |handle| names.get(&handle).cloned().unwrap_or_else(|| format!("Cell({handle:#x})"));
+        self.domain().contention(most, name)
+    }
+
+    /// Forgets the conflicts that [`contention_report`](Self::contention_report) has counted so far, in this process.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-reset-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// shared.reset_contention();
+    /// assert_eq!(shared.contention_report(1).to_string(), "no conflicts\n");
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reset_contention(&self) {
+        self.domain().reset_contention();
+    }
+
+    /// The names of cells that are roots, or the tops of such collections. None where they cannot be read now.
+    fn root_names(&self) -> HashMap<u64, String> {
+        let look = self.with(|session| {
+            // A snapshot inside a transaction would be a mistake of ours.
+            if session.is_running() { Ok(Vec::new()) } else { self.roots_and_cells() }
+        });
+        let roots = look.unwrap_or_default().into_iter();
+        let named = roots.flat_map(|(root, handles)| {
+            let cells = if root.kind == RootKind::Queue { 2 } else { 1 };
+            handles.into_iter().take(cells).map(move |handle| (handle, root.name.clone()))
+        });
+        named.collect()
     }
 }

@@ -5,7 +5,8 @@ use crate::scheduling::Scheduled;
 use crate::support::alone;
 use crate::world::{Snapshot, Step, Stop, Transaction, World};
 use contempo::{
-    Abort, Builder, Exhausted, Interrupt, Settings, SettingsError, Statistics, TVar, TryError,
+    Abort, Builder, ContentionReport, Exhausted, Interrupt, Settings, SettingsError, Statistics,
+    TVar, TryError,
 };
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -148,6 +149,18 @@ impl Scheduled for Local {
         mut body: impl FnMut(&contempo::Transaction<'_>) -> Step<R, Self>,
     ) -> R {
         contempo::atomically_on(cells, move |tx| body(tx).map_err(|stop| stop.0))
+    }
+
+    fn contention_report(&self, most: usize) -> ContentionReport {
+        contempo::contention_report(most)
+    }
+
+    fn reset_contention(&self) {
+        contempo::reset_contention();
+    }
+
+    fn named(&self, name: &str) -> TVar<u64> {
+        TVar::named(name, 0)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::support::HANG;
 use crate::support::region::Place;
 use crate::world::{Snapshot, Step, Stop, Transaction, World};
 use contempo::shared::{self, Cell, Interrupt, Options, Shared, TransactionError, TryError};
-use contempo::{Abort, Exhausted, Settings, SettingsError, Statistics};
+use contempo::{Abort, ContentionReport, Exhausted, Settings, SettingsError, Statistics};
 use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -192,6 +192,18 @@ impl Scheduled for Region {
         self.shared
             .atomically_on(cells, move |tx| body(tx).map_err(|stop| stop.0))
             .expect("the region does what is asked")
+    }
+
+    fn contention_report(&self, most: usize) -> ContentionReport {
+        self.shared.contention_report(most)
+    }
+
+    fn reset_contention(&self) {
+        self.shared.reset_contention();
+    }
+
+    fn named(&self, name: &str) -> Cell<u64> {
+        self.shared.root(name, 0).expect("a root can be made")
     }
 }
 

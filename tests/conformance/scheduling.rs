@@ -7,7 +7,7 @@
 use crate::bounds::{Bounded, Bounds};
 use crate::support::{HANG, elsewhere, wait_until};
 use crate::world::{Step, Transaction, World};
-use contempo::{Exhausted, Policy, Settings, SettingsError};
+use contempo::{ContentionReport, Exhausted, Policy, Settings, SettingsError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -23,6 +23,11 @@ pub(crate) trait Scheduled: Bounded {
         cells: &[Self::Cell],
         body: impl FnMut(&Self::Transaction<'_>) -> Step<R, Self>,
     ) -> R;
+
+    fn contention_report(&self, most: usize) -> ContentionReport;
+    fn reset_contention(&self);
+    /// A cell that reports call by this name.
+    fn named(&self, name: &str) -> Self::Cell;
 
     /// Makes one attempt. Was that enough?
     fn commits_at_once(&self, body: impl FnMut(&Self::Transaction<'_>) -> Step<(), Self>) -> bool {
@@ -216,6 +221,7 @@ pub(crate) fn the_older_passes_the_reservation_of_the_younger<W: Scheduled>() {
         settings.grace = FOR_EVER;
         settings.escalate_after = Duration::ZERO;
     });
+    world.reset_contention();
     let contended: [W::Cell; 1] = world.cells(0);
     let other = world.cell(0);
     let before = world.statistics();
@@ -259,6 +265,8 @@ pub(crate) fn the_older_passes_the_reservation_of_the_younger<W: Scheduled>() {
     assert_eq!(world.get(&contended[0]), 2);
     let since = world.statistics().since(&before);
     assert!(since.revoked >= 1, "{since:?}");
+    let report = world.contention_report(10);
+    assert!(report.cells.iter().any(|cell| cell.conflicts.preempted >= 1), "{report:?}");
 }
 
 pub(crate) fn a_bounded_transaction_leaves_the_queue_in_time<W: Scheduled>() {
@@ -358,4 +366,67 @@ pub(crate) fn a_transaction_that_meets_two_stopped_ones_in_turn_gets_past_both<W
             });
         });
     });
+}
+
+pub(crate) fn a_report_names_the_cells_and_the_waiters<W: Scheduled>() {
+    let world = W::new();
+    let _configured = Configured::grace(&world, FOR_EVER);
+    world.reset_contention();
+    let cells = [world.named("till")];
+    thread::scope(|scope| {
+        while_held(&world, &cells, || {
+            scope.spawn(|| world.atomically(|tx| increment::<W>(tx, &cells[0])));
+            // It looks up now and then, and waits on.
+            let mut report = world.contention_report(10);
+            wait_until("one waits", || {
+                report = world.contention_report(10);
+                !report.waiters.is_empty()
+            });
+            let (cell, waiter) = (&report.cells[0], &report.waiters[0]);
+            assert_eq!(
+                (cell.name.as_str(), cell.waiting, waiter.cell.as_str()),
+                ("till", 1, "till")
+            );
+            assert!(cell.conflicts.gave_way >= 1 && waiter.behind.is_some(), "{report:?}");
+            let table = report.to_string();
+            assert!(table.contains("till") && table.contains("waits for"), "{table}");
+        });
+    });
+    let report = world.contention_report(1);
+    assert!(report.cells[0].conflicts.queued >= 1 && report.waiters.is_empty(), "{report:?}");
+    assert_eq!(world.contention_report(0).cells.len(), 0);
+    world.reset_contention();
+    assert_eq!(world.contention_report(10).to_string(), "no conflicts\n");
+}
+
+pub(crate) fn a_report_counts_each_failed_attempt_where_it_failed<W: Scheduled>() {
+    let world = W::new();
+    // No reservation is in the way of those that make it fail.
+    let _configured = Configured::with(&world, |settings| settings.policy = Policy::Timid);
+    world.reset_contention();
+    let (cold, hot) = (world.named("cold"), world.named("hot"));
+    let lose = |cell: &W::Cell, times| {
+        let mut attempts = 0;
+        world.atomically(|tx| {
+            attempts += 1;
+            let seen = tx.read(cell)?;
+            if attempts <= times {
+                elsewhere(|| world.set(cell, attempts));
+            }
+            tx.write(cell, seen + 1)
+        });
+    };
+    lose(&cold, 1);
+    lose(&hot, 3);
+    let report = world.contention_report(10);
+    let seen: Vec<_> =
+        report.cells.iter().map(|cell| (cell.name.as_str(), cell.conflicts.failed)).collect();
+    assert_eq!(seen, [("hot", 3), ("cold", 1)]);
+    // Inside a transaction it can be asked as well.
+    let inside = world.atomically(|tx| {
+        tx.read(&hot)?;
+        Ok(world.contention_report(1).cells[0].conflicts.failed)
+    });
+    assert_eq!(inside, 3);
+    world.reset_contention();
 }

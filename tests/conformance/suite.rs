@@ -227,6 +227,8 @@ macro_rules! scheduled_suite {
                 hooks_between_attempts_may_wait_in_queues_of_their_own
                 transactions_that_give_up_early_get_past_a_stopped_one
                 a_transaction_that_meets_two_stopped_ones_in_turn_gets_past_both
+                a_report_names_the_cells_and_the_waiters
+                a_report_counts_each_failed_attempt_where_it_failed
                 every_policy_keeps_every_increment
                 only_turns_knows_queues_and_reservations
                 settings_out_of_range_change_nothing

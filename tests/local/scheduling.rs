@@ -5,11 +5,8 @@
 //! reservations, and a millisecond where a stopped one must lose them.
 
 use crate::support::configured::{Configured, FOR_EVER, increment};
-use crate::support::{alone, elsewhere, wait_until};
-use contempo::{
-    Policy, TVar, atomically, atomically_on, contention_report, reset_contention, snapshot,
-    statistics,
-};
+use crate::support::{alone, elsewhere};
+use contempo::{Policy, TVar, atomically, snapshot, statistics};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, mpsc};
 use std::thread;
@@ -43,64 +40,6 @@ fn every_policy_keeps_every_increment_of_single_cells() {
         let sum: u64 = snapshot(|view| cells.iter().map(|cell| view.read(cell)).sum());
         assert_eq!(sum, 4 * 6000, "{policy:?}");
     }
-}
-
-/// Holds reservations on `cells` in a declared transaction, in another thread, while `meanwhile` runs.
-/// Returns how many attempts that transaction made.
-fn while_held(cells: &[TVar<u64>], meanwhile: impl FnOnce()) -> u64 {
-    let (reached, at_reached) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
-    // (The sender goes into the scope: if the test fails there, the holder must not wait for ever.)
-    thread::scope(move |scope| {
-        let holder = scope.spawn(move || {
-            let mut attempts = 0;
-            atomically_on(cells, |tx| {
-                attempts += 1;
-                if attempts == 1 {
-                    reached.send(()).expect("the test waits");
-                    may_go_on.recv().expect("the test has failed");
-                }
-                cells.iter().try_for_each(|cell| increment(tx, cell))
-            });
-            attempts
-        });
-        at_reached.recv().expect("the holder comes to that");
-        meanwhile();
-        go_on.send(()).expect("the holder waits");
-        holder.join().expect("the holder does not panic")
-    })
-}
-
-#[test]
-fn a_report_names_the_cells_and_the_waiters() {
-    let _turn = alone();
-    let _configured = Configured::with(|settings| settings.grace = FOR_EVER);
-    reset_contention();
-    let cells = [TVar::named("till", 0)];
-    thread::scope(|scope| {
-        while_held(&cells, || {
-            scope.spawn(|| atomically(|tx| increment(tx, &cells[0])));
-            // It looks up now and then, and waits on.
-            let mut report = contention_report(10);
-            wait_until("somebody waits", || {
-                report = contention_report(10);
-                !report.waiters.is_empty()
-            });
-            let (cell, waiter) = (&report.cells[0], &report.waiters[0]);
-            assert_eq!(
-                (cell.name.as_str(), cell.waiting, waiter.cell.as_str()),
-                ("till", 1, "till")
-            );
-            assert!(cell.conflicts.gave_way >= 1 && waiter.behind.is_some(), "{report:?}");
-            let table = report.to_string();
-            assert!(table.contains("till") && table.contains("waits for"), "{table}");
-        });
-    });
-    let report = contention_report(1);
-    assert!(report.cells[0].conflicts.queued >= 1 && report.waiters.is_empty(), "{report:?}");
-    assert_eq!(contention_report(0).cells.len(), 0);
-    reset_contention();
-    assert_eq!(contention_report(10).to_string(), "no conflicts\n");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 use crate::domain::{Domain, Link, WalkBudget};
 use crate::layout::{CellHeader, Links, VersionHeader};
 use crate::region::block::{Cell, RegionLink, Version};
+use crate::region::conflicts::ConflictLogs;
 use crate::region::counts::ProcessCounts;
 use crate::region::recovered::Recovered;
 use contempo_alloc::region::fork::ForkMark;
@@ -22,6 +23,7 @@ use contempo_alloc::region::sizes::GRAIN;
 use contempo_alloc::region::superblock::{SIZES, State};
 use contempo_sched::clock::{Clock, CounterClock};
 use contempo_sched::contention::policy::Policy;
+use contempo_sched::contention::report::ContentionReport;
 use contempo_sched::contention::settings::Knobs;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::Statistics;
@@ -132,6 +134,8 @@ pub struct RegionDomain {
     pub knobs: Knobs,
     /// What its threads have done.
     pub(crate) counts: ProcessCounts,
+    /// Where they have met others.
+    pub(crate) conflicts: ConflictLogs,
     /// Which processes live.
     pub liveness: LivenessFile,
     /// This process.
@@ -187,6 +191,7 @@ impl RegionDomain {
             fork,
             knobs: Knobs::new(),
             counts: ProcessCounts::default(),
+            conflicts: ConflictLogs::default(),
             liveness,
             own,
             asymmetric: contempo_alloc::reclaim::barrier::register_everywhere(),
@@ -335,6 +340,29 @@ impl RegionDomain {
         self.counts.total(&self.table)
     }
 
+    /// What the contention report knows a cell by: its handle. The cell is alive.
+    pub(crate) fn report_key(&self, cell: &CellHeader<RegionDomain>) -> usize {
+        // SAFETY: a cell of this region: headers are nowhere else.
+        let cell: *const RegionCell = unsafe { RegionCell::of(cell) };
+        self.map.encode(cell.cast()).bits() as usize
+    }
+
+    /// The `most` cells at which the most attempts of this process have failed, named by `name` from the bits of their
+    /// handles; and which threads of this process wait. In a forked child, which has none: nothing.
+    pub fn contention(&self, most: usize, name: impl Fn(u64) -> String) -> ContentionReport {
+        if self.fork.is_child() {
+            return ContentionReport::default(); // A thread of the parent may have held the lock.
+        }
+        self.conflicts.report(most, |key| name(key as u64))
+    }
+
+    /// Forgets the conflicts that were counted so far.
+    pub fn reset_contention(&self) {
+        if !self.fork.is_child() {
+            self.conflicts.reset();
+        }
+    }
+
     /// Wakes all threads that sleep on this word.
     pub fn wake(&self, word: usize) {
         let wake = &self.map.shared().wake;
@@ -376,7 +404,9 @@ impl Domain for RegionDomain {
         self.wake(self.wake_word(cell.key()));
     }
 
-    fn preempted_at(&self, _: u32, _: &CellHeader<RegionDomain>) {}
+    fn preempted_at(&self, by: u32, cell: &CellHeader<RegionDomain>) {
+        self.conflicts.note(by, self.report_key(cell), |cell| cell.preempted += 1);
+    }
 
     #[inline]
     fn exceeds(

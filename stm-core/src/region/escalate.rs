@@ -173,7 +173,10 @@ impl Session {
         match put_reservation(domain, cell, own, self.descriptor().rank(self.slot)) {
             Put::Mine => return Ok(()),
             Put::Now { revoked } => {
-                self.descriptor().counters.revoked.add(u64::from(revoked));
+                if revoked {
+                    self.descriptor().counters.revoked.add(1);
+                    self.conflicts.note(handle.bits() as usize, |cell| cell.preempted += 1);
+                }
                 self.escalation.reserved.borrow_mut().push(handle);
             }
             Put::Refused(by) => {

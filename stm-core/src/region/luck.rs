@@ -1,5 +1,6 @@
 //! What a session remembers about the bad luck of its transactions, and about its turns.
 
+use crate::layout::CellHeader;
 use crate::protocol::commit::Conflict;
 use crate::region::domain::RegionDomain;
 use contempo_alloc::region::handle::Handle;
@@ -23,8 +24,8 @@ impl RegionDomain {
 
 /// What a session remembers about its turns. Touched after a failure only.
 pub(crate) struct Turns {
-    /// Where the attempt that has just failed met another: the cell's address, and the reservation there.
-    pub(super) met: Cell<Option<(usize, Option<Reservation>)>>,
+    /// Where the attempt that has just failed met another.
+    pub(in crate::region) met: Cell<Option<Met>>,
     /// What of this transaction's bad luck lasts longer than an attempt.
     pub(super) history: Cell<History>,
     /// How often this thread has failed lately, against how often it has committed.
@@ -35,6 +36,15 @@ pub(crate) struct Turns {
     pub(super) admission: Admission,
     /// Jitter.
     random: RefCell<SmallRng>,
+}
+
+/// Where an attempt met another.
+#[derive(Clone, Copy)]
+pub(in crate::region) struct Met {
+    /// The cell, which is there until the attempt ends.
+    pub(super) cell: *const CellHeader<RegionDomain>,
+    /// The reservation there that it gave way to.
+    pub(super) by: Option<Reservation>,
 }
 
 /// What of a transaction's bad luck lasts longer than an attempt.
@@ -60,8 +70,8 @@ impl Turns {
 
     /// The attempt that is about to end met another transaction here.
     pub(crate) fn meet(&self, conflict: &Conflict<RegionDomain>) {
-        let cell = (!conflict.cell.is_null()).then(|| conflict.cell.addr());
-        self.met.set(cell.map(|cell| (cell, conflict.by)));
+        let met = Met { cell: conflict.cell, by: conflict.by };
+        self.met.set((!conflict.cell.is_null()).then_some(met));
     }
 
     /// Accesses of its failed attempts.

@@ -23,6 +23,7 @@ use contempo_alloc::region::handle::{Handle, Meta};
 use contempo_sched::clock::{self, Clock};
 use contempo_sched::contention::yielding::Quantum;
 use contempo_sched::descriptor::Descriptor;
+use contempo_sched::descriptor::conflicts::ConflictLog;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
@@ -30,6 +31,7 @@ use contempo_sched::wait::spinning::Spinning;
 use contempo_sched::words::{Owner, StateWord, VersionTag};
 use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
+use std::sync::Arc;
 
 mod nesting;
 mod reserve;
@@ -114,6 +116,8 @@ pub struct Session {
     stopped: RefCell<Option<Stopped>>,
     pub(crate) escalation: Escalation,
     pub(crate) turns: Turns,
+    /// Where it has met others.
+    pub(crate) conflicts: Arc<ConflictLog>,
     quantum: Quantum,
     pub(crate) spinning: Spinning,
     pub(crate) reads: RefCell<Vec<ReadEntry<RegionDomain>>>,
@@ -169,6 +173,7 @@ impl Session {
             stopped: RefCell::new(None),
             escalation: Escalation::default(),
             turns: Turns::new(slot),
+            conflicts: domain.conflicts.of_slot(slot),
             quantum: Quantum::new(),
             spinning: Spinning::new(),
             reads: RefCell::new(Vec::new()),

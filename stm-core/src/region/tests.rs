@@ -203,7 +203,7 @@ fn who_ends_before_it_waits_in_its_line_leaves_the_line() {
     let joined = run(domain, |session| {
         let lost = || {
             session.turns.meet(&Conflict::at(Cause::Claimed, header));
-            session.lost()
+            session.lost(Cause::Claimed)
         };
         let mut pause = lost();
         for _ in 0..8 {

@@ -10,9 +10,11 @@ use crate::region::session::Session;
 use contempo_alloc::reclaim::announcement;
 use contempo_sched::contention::policy::{FailureBid, Next, on_failure};
 use contempo_sched::contention::ticket_queue::TicketQueue;
+use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::spin;
 use contempo_sched::primitives::time;
+use contempo_sched::words::Reservation;
 use std::time::{Duration, Instant};
 
 /// How long a thread sleeps in a queue before it looks whether the first is alive.
@@ -38,6 +40,9 @@ pub(crate) struct Place<'s> {
     session: &'s Session,
     queue: &'s TicketQueue,
     ticket: u32,
+    /// For which cell, and behind which turn: for the contention report.
+    key: usize,
+    by: Option<Reservation>,
 }
 
 impl Drop for Place<'_> {
@@ -52,7 +57,7 @@ impl Drop for Place<'_> {
 impl Session {
     /// The running attempt fails by a conflict: what to do before the next one.
     #[cold]
-    pub(crate) fn lost(&self) -> Pause<'_> {
+    pub(crate) fn lost(&self, cause: Cause) -> Pause<'_> {
         let (turns, knobs, now) = (&self.turns, &self.domain().knobs, time::now());
         let counters = &self.descriptor().counters;
         // Count what was lost; from the first failure on the transaction has an age.
@@ -62,9 +67,19 @@ impl Session {
         let since = self.has_bad_luck(now, accesses);
         let mut history = turns.history.get();
         let heat = turns.warm_up(counters.commits.get());
-        // Ask the policy. It gave way to an older turn: then it waits for that, unless its owner gives no sign of life.
+        // Note where it lost, for the contention report.
         let met = turns.met.take();
-        let by = met.and_then(|(_, by)| by);
+        // SAFETY: met in this attempt, which has not ended: the cell is alive.
+        let cell = met.map(|met| unsafe { &*met.cell });
+        let key = cell.map(|cell| self.domain().report_key(cell));
+        if let Some(key) = key {
+            self.conflicts.note(key, |at| {
+                at.failed += 1;
+                at.gave_way += u64::from(cause == Cause::Reserved);
+            });
+        }
+        // Ask the policy. It gave way to an older turn: then it waits for that, unless its owner gives no sign of life.
+        let by = met.and_then(|met| met.by);
         let bid = FailureBid {
             failures,
             elapsed: now.saturating_sub(since),
@@ -73,12 +88,13 @@ impl Session {
             must_wait: by.is_some_and(|by| self.respects(by, now)),
             escalate_after: knobs.escalate_after(),
         };
-        let pause = match (on_failure(knobs.policy(), bid), met) {
-            (Next::Queue, Some((cell, _))) => {
+        let pause = match (on_failure(knobs.policy(), bid), cell.zip(key)) {
+            (Next::Queue, Some((cell, key))) => {
                 history.waits = history.waits.saturating_add(1);
                 counters.queued.add(1);
-                let queue = self.ticket_queue(self.domain().ticket_queue_of(cell));
-                Pause::TicketQueue(Place { session: self, queue, ticket: queue.join(self.slot) })
+                let queue = self.ticket_queue(self.domain().ticket_queue_of(cell.key()));
+                let ticket = queue.join(self.slot);
+                Pause::TicketQueue(Place { session: self, queue, ticket, key, by })
             }
             (Next::Queue, None) => Pause::Yield(1),
             (Next::Escalate, _) => Pause::Escalate,
@@ -109,7 +125,9 @@ impl Session {
             Pause::TicketQueue(place) => {
                 // Nothing is to be held back for a thread that sleeps.
                 announcement::withdraw(self.descriptor());
+                self.conflicts.begin_wait(place.key, place.by, time::now());
                 self.await_turn(place.queue, place.ticket, deadline);
+                self.conflicts.end_wait(time::now());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The contention report: which cells cause conflicts, and which threads wait for which cells. It is made of
 //! the logs of all threads ([`conflicts`](crate::descriptor::conflicts)) and the names of cells.
 
-use crate::descriptor::conflicts::Conflicts;
+use crate::descriptor::conflicts::{ConflictLog, Conflicts};
 use crate::descriptor::table::DescriptorTable;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
@@ -77,15 +77,25 @@ impl ContentionReport {
     /// The `most` cells with the most failed attempts, and each thread that waits. Linear in the number of
     /// threads.
     pub fn new(table: &DescriptorTable, names: &Names, most: usize) -> Self {
+        let logs = table.scan().map(|(slot, thread)| (slot, &thread.conflicts));
         let name = |key: usize| names.get(key).unwrap_or_else(|| format!("{key:#x}"));
+        Self::of(logs, name, most)
+    }
+
+    /// The same, of these threads and their logs.
+    pub fn of<'l>(
+        logs: impl Iterator<Item = (u32, &'l ConflictLog)>,
+        name: impl Fn(usize) -> String,
+        most: usize,
+    ) -> Self {
         let mut cells: HashMap<usize, (Conflicts, usize)> = HashMap::new();
         let mut waiters = Vec::new();
         let now = crate::primitives::time::now();
         // Adds up the cells of all threads.
-        for (slot, descriptor) in table.scan() {
+        for (slot, log) in logs {
             // First what it waits for: why it does is counted before that.
-            let waiting = descriptor.conflicts.waiting();
-            let counts = descriptor.conflicts.cells().clone();
+            let waiting = log.waiting();
+            let counts = log.cells().clone();
             for (key, conflicts) in counts {
                 cells.entry(key).or_default().0.add(&conflicts);
             }
@@ -112,9 +122,7 @@ impl ContentionReport {
 
     /// Forgets what has happened so far; threads that wait go on waiting.
     pub fn reset(table: &DescriptorTable) {
-        for (_, descriptor) in table.scan() {
-            descriptor.conflicts.cells().clear();
-        }
+        table.scan().for_each(|(_, thread)| thread.conflicts.clear());
     }
 }
 

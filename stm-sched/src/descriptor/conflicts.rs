@@ -70,6 +70,11 @@ impl ConflictLog {
         self.cells.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Forgets what has happened so far.
+    pub fn clear(&self) {
+        self.cells().clear();
+    }
+
     /// Adds what happened at the cell `key`. Only the thread that owns the descriptor may call this.
     /// What happens while a report copies the log is not counted: claims may be out, and no thread may
     /// wait for a report.

@@ -442,7 +442,7 @@ impl Attempts for Session {
                 let (wrote, waiting) = (self.wrote.get(), wait::enlist(self));
                 (Cause::Retry, BeforeNext::Change { waiting, wrote })
             }
-            Stopped::Conflict(cause) => (cause, BeforeNext::Turn(self.lost())),
+            Stopped::Conflict(cause) => (cause, BeforeNext::Turn(self.lost(cause))),
             Stopped::NoBlock(NoBlock::TooLarge { .. } | NoBlock::BeyondLimit { .. }) => {
                 (Cause::User, BeforeNext::Nothing)
             }

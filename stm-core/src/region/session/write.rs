@@ -241,6 +241,9 @@ impl Session {
         debug_assert!(self.running.get(), "an attempt ends outside of a session");
         self.reads.borrow_mut().clear();
         self.freed.borrow_mut().clear();
+        if !committed {
+            self.turns.met.set(None); // The cell may go now.
+        }
         // Reservations go before the announcement: to give one back, its cell must still be there.
         if !self.domain().fork.is_child() {
             self.release();
