@@ -15,3 +15,4 @@ mod room;
 mod roots;
 #[path = "../support/mod.rs"]
 mod support;
+mod waking;

@@ -20,7 +20,7 @@ use contempo_sched::clock::CounterClock;
 use contempo_sched::contention::ticket_queue::TicketQueue;
 use contempo_sched::contention::yielding::Turnover;
 use contempo_sched::descriptor::Descriptor;
-use contempo_sched::primitives::signal::Signal;
+use contempo_sched::wait::chain::WakeWord;
 use siphasher::sip::SipHasher13;
 use std::fs::File;
 use std::mem::{offset_of, size_of};
@@ -111,7 +111,7 @@ pub struct Shared {
     pub draws: Draws,
     _to_words: [u64; 2],
     /// Changed and woken when a watched cell changes; the first for all cells.
-    pub wake: [Signal; WAKE_WORDS],
+    pub wake: [WakeWord; WAKE_WORDS],
     /// The queues of slots that wait their turn at cells: found by hashing.
     pub ticket_queues: [TicketQueue; TICKET_QUEUES],
     /// How often threads of any process have given each processor away.

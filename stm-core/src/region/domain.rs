@@ -29,6 +29,7 @@ use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::Statistics;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::wait::chain;
 use contempo_sched::words::VersionTag;
 use std::marker::PhantomData;
 use std::mem::offset_of;
@@ -364,10 +365,8 @@ impl RegionDomain {
     }
 
     /// Wakes all threads that sleep on this word.
-    pub fn wake(&self, word: usize) {
-        let wake = &self.map.shared().wake;
-        wake[word].raise();
-        wake[0].raise();
+    pub fn wake_all(&self, word: usize) {
+        self.map.shared().wake[word].raise_all();
     }
 }
 
@@ -398,10 +397,13 @@ impl Domain for RegionDomain {
         self.knobs.policy()
     }
 
-    fn changed(&self, _: &Descriptor, _: u32, cell: &CellHeader<RegionDomain>) {
-        // Before the wake: a thread that marks it again after this sees the change, or sleeps on a newer word.
-        cell.mark_watched(false);
-        self.wake(self.wake_word(cell.key()));
+    fn changed(&self, descriptor: &Descriptor, _: u32, cell: &CellHeader<RegionDomain>) {
+        // Relaxed: read and written by this thread only. The number of its word, plus 1.
+        let woken = descriptor.woken_for.load(Ordering::Relaxed);
+        let words = [self.wake_word(cell.key()), 0];
+        let shared = self.map.shared();
+        let words = words.map(|word| (&shared.wake[word], woken == word + 1));
+        chain::changed(words, |watched| cell.mark_watched(watched));
     }
 
     fn preempted_at(&self, by: u32, cell: &CellHeader<RegionDomain>) {

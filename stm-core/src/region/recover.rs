@@ -93,7 +93,7 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
         );
     }
     // A dead process may have decided and not come to its wake-ups: all sleepers look for themselves.
-    (0..WAKE_WORDS).for_each(|word| domain.wake(word));
+    (0..WAKE_WORDS).for_each(|word| domain.wake_all(word));
     done
 }
 

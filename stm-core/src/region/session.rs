@@ -27,6 +27,7 @@ use contempo_sched::descriptor::conflicts::ConflictLog;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::wait::chain::WakeToken;
 use contempo_sched::wait::spinning::Spinning;
 use contempo_sched::words::{Owner, StateWord, VersionTag};
 use std::cell::{Cell, RefCell};
@@ -131,6 +132,8 @@ pub struct Session {
     full: RefCell<Option<NoBlock>>,
     /// How often this transaction has made room in a full region.
     room: Cell<usize>,
+    /// What its transaction was woken for.
+    pub(crate) token: Cell<Option<WakeToken>>,
     /// How long it waits in `retry`.
     pub(crate) timeouts: Timeouts,
     /// What to run once its outcome is known.
@@ -153,6 +156,8 @@ impl Session {
         let descriptor = domain.table().descriptor(slot);
         // Acquire, partner: the release of the slot's last owner, or of the thread that has recovered the slot.
         let serial = descriptor.state.load(Ordering::Acquire).serial();
+        // Relaxed: read by this thread only. The slot's last owner may have died with a wake-up in its hands.
+        descriptor.woken_for.store(0, Ordering::Relaxed);
         Session {
             domain,
             descriptor,
@@ -183,6 +188,7 @@ impl Session {
             need: Cell::new(0),
             full: RefCell::new(None),
             room: Cell::new(0),
+            token: Cell::new(None),
             timeouts: Timeouts::new(),
             hooks: RefCell::new(Hooks::new()),
             hooked: Cell::new(false),

@@ -3,13 +3,16 @@
 //! The region has some words to sleep on, found by hashing the cell's place; the first is for sleepers
 //! that have read cells of several. A sleeper reads the word, marks every cell that it has read as
 //! watched, and looks at the cells once more; then it sleeps, if the word is still the same. A
-//! committer looks at the mark after its decision, clears it, changes the word and wakes all that sleep
+//! committer looks at the mark after its decision, clears it, changes the word and wakes one that sleeps
 //! on it. One of the two sees the other.
 //!
 //! A committer may die between its decision and the wake. So no thread sleeps for longer than [`NAP`]
 //! without looking again, and a thread that recovers after a death wakes all of them. A thread that wakes, by
 //! whatever it was, looks first whether one of its cells has changed: only then is there a point in another attempt,
 //! and user code runs again.
+//!
+//! A thread that was woken holds a `WakeToken` until its transaction ends or sleeps again: then it wakes others, as
+//! `contempo_sched::wait::chain` tells.
 
 use crate::protocol::read::is_current;
 use crate::region::domain::{RegionCell, RegionDomain};
@@ -18,8 +21,9 @@ use contempo_alloc::reclaim::announcement;
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::primitives::signal::{Seen, Signal};
+use contempo_sched::primitives::signal::Seen;
 use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::wait::chain::{WakeToken, WakeWord, Went};
 use contempo_sched::wait::watch::earlier;
 use std::time::{Duration, Instant};
 
@@ -64,7 +68,7 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
         };
     }
     let word = word.unwrap_or(0);
-    let seen = signal(domain, word).look();
+    let seen = wake_word(domain, word).look();
     for read in reads.iter() {
         // SAFETY: the attempt is still running, so the cells in its log are alive.
         unsafe { &*read.cell }.mark_watched(true);
@@ -80,8 +84,72 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
     Waiting { read, word, seen, changed, wake_at }
 }
 
-fn signal(domain: &RegionDomain, word: usize) -> &Signal {
+fn wake_word(domain: &RegionDomain, word: usize) -> &WakeWord {
     &domain.map.shared().wake[word]
+}
+
+/// Of a transaction that lets others of its thread go first. Passed on when dropped.
+pub(crate) struct Suspended<'s> {
+    session: &'s Session,
+    token: Option<WakeToken>,
+}
+
+impl Drop for Suspended<'_> {
+    fn drop(&mut self) {
+        self.session.pass(self.token.take(), Went::Ended);
+    }
+}
+
+impl Session {
+    /// The transaction was woken for this.
+    fn hold(&self, token: Option<WakeToken>) {
+        // Relaxed: read by this thread only (`RegionDomain::changed`). The number of its word, plus 1.
+        let word = token.map_or(0, |token| token.word + 1);
+        self.descriptor().woken_for.store(word, Ordering::Relaxed);
+        self.token.set(token);
+    }
+
+    /// Takes what the transaction was woken for.
+    fn let_go(&self) -> Option<WakeToken> {
+        let token = self.token.take();
+        if token.is_some() {
+            self.descriptor().woken_for.store(0, Ordering::Relaxed);
+        }
+        token
+    }
+
+    fn pass(&self, token: Option<WakeToken>, went: Went) {
+        // In a forked child it is the parent's.
+        if let Some(WakeToken { word, seen }) = token
+            && !self.domain().fork.is_child()
+        {
+            wake_word(self.domain(), word).pass(seen, went);
+        }
+    }
+
+    /// The transaction sleeps again: what it was woken for was of no use to it.
+    pub(crate) fn pass_on(&self) {
+        let token = self.let_go();
+        if token.is_some() {
+            self.descriptor().counters.wakes_in_vain.add(1);
+        }
+        self.pass(token, Went::Blocked);
+    }
+
+    /// The transaction has ended.
+    pub(crate) fn pass_at_the_end(&self) {
+        self.pass(self.let_go(), Went::Ended);
+    }
+
+    /// Puts aside what the transaction was woken for: the thread may run others meanwhile.
+    pub(crate) fn suspend_token(&self) -> Suspended<'_> {
+        Suspended { session: self, token: self.let_go() }
+    }
+
+    /// The transaction goes on.
+    pub(crate) fn resume_token(&self, mut suspended: Suspended<'_>) {
+        self.hold(suspended.token.take());
+    }
 }
 
 impl Waiting {
@@ -91,30 +159,43 @@ impl Waiting {
     }
 
     /// Waits until a cell has changed, or until a time-out or the deadline ends. Spins first.
-    pub(crate) fn sleep(mut self, session: &Session, deadline: Option<Instant>) {
+    pub(crate) fn sleep(self, session: &Session, deadline: Option<Instant>) {
+        let token = self.sleep_until_woken(session, deadline);
+        session.hold(token);
+    }
+
+    fn sleep_until_woken(
+        mut self,
+        session: &Session,
+        deadline: Option<Instant>,
+    ) -> Option<WakeToken> {
         if self.changed {
-            return;
+            return None;
         }
-        let counters = &session.descriptor().counters;
+        let (domain, counters) = (session.domain(), &session.descriptor().counters);
+        let word = wake_word(domain, self.word);
         counters.waits.add(1);
-        let signal = signal(session.domain(), self.word);
         let until = earlier(self.wake_at, deadline);
-        let mut raised = session.spinning.spin_until(|| signal.was_raised_since(self.seen));
+        let mut woken = session.spinning.spin_until(|| word.was_raised_since(self.seen));
         loop {
-            if !raised {
+            if !woken {
                 let left = until.map(|end| end.saturating_duration_since(instant()));
                 if left.is_some_and(|left| left.is_zero()) {
-                    return;
+                    return None;
                 }
-                signal.sleep(self.seen, Some(left.map_or(NAP, |left| left.min(NAP))));
-                raised = signal.was_raised_since(self.seen);
+                woken = word.sleep(self.seen, Some(left.map_or(NAP, |left| left.min(NAP))));
             }
+            let raised = word.was_raised_since(self.seen);
             if self.look(session) {
                 counters.wakes.add(1);
-                counters.paced.add(u64::from(!raised));
-                return;
+                counters.paced.add(u64::from(!woken));
+                return Some(WakeToken { word: self.word, seen: self.seen });
             }
-            raised = false;
+            if woken && raised {
+                // It waits for another cell of this word; that may be one of which a sleeper was to be woken.
+                word.pass_to_all();
+            }
+            woken = false;
         }
     }
 
@@ -129,7 +210,7 @@ impl Waiting {
             }
         }
         if self.read.is_empty() {
-            self.seen = signal(session.domain(), self.word).look();
+            self.seen = wake_word(session.domain(), self.word).look();
             return false;
         }
         // Announced, as an attempt is: what is alive now stays until the look is over.
@@ -143,7 +224,7 @@ impl Waiting {
     /// As in [`enlist`], by handles. To be called inside an announcement.
     fn has_changed(&mut self, session: &Session) -> bool {
         let domain = session.domain();
-        self.seen = signal(domain, self.word).look();
+        self.seen = wake_word(domain, self.word).look();
         for (cell, _) in &self.read {
             // Alive, or freed: then a commit that did so has changed it.
             match domain.find_cell(*cell) {

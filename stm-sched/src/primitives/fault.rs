@@ -152,6 +152,10 @@ pub enum Fault {
     NextNotWoken,
     /// A thread that sleeps on a signal does not say so in it.
     SleeperUnannounced,
+    /// A thread that raises a signal, and wakes one of several sleepers, says that none sleeps there any more.
+    SleepersForgotten,
+    /// It does not look whether another has raised the signal meanwhile, and has found no sleeper.
+    RaisedUnheard,
     /// A waiter that was passed over in a ticket queue moves the head on when it leaves.
     LeftByPassedOver,
     /// Two waiters that find that the first in a ticket queue stands still pass two over.

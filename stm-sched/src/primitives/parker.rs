@@ -97,7 +97,7 @@ impl Parker {
         // the futex lets no thread sleep from now on, or the owner sees the permit before it parks.
         let before = self.word.swap(PERMIT, Ordering::Release);
         if before == PARKED && !planted(Fault::UnparkWithoutWaking) {
-            self.futex.wake(&self.word);
+            self.futex.wake(&self.word, 1);
         }
     }
 }

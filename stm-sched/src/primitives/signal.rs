@@ -5,7 +5,7 @@
 //! | bits | meaning | changed by |
 //! | --- | --- | --- |
 //! | 31–1 | how often it was raised; wraps | the thread that raises it, which also clears bit 0 |
-//! | 0 | a thread sleeps, or did | set by one that is about to sleep |
+//! | 0 | a thread sleeps, or did | set by one that is about to sleep, and by one that has raised it and woken as many as it wanted: more may sleep |
 //!
 //! A sleeper that dies leaves the bit set; that costs one system call.
 
@@ -41,35 +41,69 @@ impl Signal {
         self.look() != seen
     }
 
-    /// Sleeps until it is raised, if it was not raised since; for at most `time`. May return early.
-    pub fn sleep(&self, seen: Seen, time: Option<Duration>) {
+    /// Sleeps until it is woken, if it was not raised since; for at most `time`. True if it was woken, and not by the
+    /// end of its time. May return early.
+    pub fn sleep(&self, seen: Seen, time: Option<Duration>) -> bool {
         let asleep = seen.0 | SLEEPER;
         if planted(Fault::SleeperUnannounced) {
-            self.futex.wait(&self.word, seen.0, time);
-            return;
+            return self.futex.wait(&self.word, seen.0, time);
         }
         // Relaxed: all is one word. Either the thread that raises it sees the bit, and wakes us, or we see, here or in
         // the kernel, that it was raised.
         match self.word.compare_exchange(seen.0, asleep, Ordering::Relaxed, Ordering::Relaxed) {
-            Err(current) if current != asleep => {}
+            Err(current) if current != asleep => false,
             _ => self.futex.wait(&self.word, asleep, time),
         }
     }
 
     /// Wakes all threads that sleep until then. To be called after the change that they wait for.
     pub fn raise(&self) {
+        let (before, _) = self.count_up(|word| (word | SLEEPER).wrapping_add(1));
+        if before & SLEEPER != 0 {
+            self.futex.wake_all(&self.word);
+        }
+    }
+
+    /// Raises it, and wakes at most so many threads of those that sleep until then. To be called after the change that
+    /// they wait for. May one still sleep?
+    pub fn raise_few(&self, most: u32) -> bool {
+        if most == 0 {
+            let (before, _) = self.count_up(|word| word.wrapping_add(SLEEPER + 1));
+            return before & SLEEPER != 0;
+        }
+        let (before, after) = self.count_up(|word| (word | SLEEPER).wrapping_add(1));
+        if before & SLEEPER == 0 || self.futex.wake(&self.word, most) < most {
+            return false; // Those that come now see that it was raised.
+        }
+        if planted(Fault::SleepersForgotten) {
+            return true;
+        }
+        // More may sleep. A thread that has raised it meanwhile has found no sleeper: wakes one for that.
+        // SeqCst, partner: its `count_up`: that comes before this, and shows here, or it sees the bit.
+        let now = self.word.fetch_or(SLEEPER, Ordering::SeqCst);
+        if now & !SLEEPER != after && !planted(Fault::RaisedUnheard) {
+            self.futex.wake(&self.word, most);
+        }
+        true
+    }
+
+    /// Counts one raise more: what was there, and what is now.
+    fn count_up(&self, next: impl Fn(u32) -> u32) -> (u32, u32) {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            let next = (word | SLEEPER).wrapping_add(1);
             // SeqCst: see `look`.
-            match self.word.compare_exchange(word, next, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => break,
+            let raised = next(word);
+            match self.word.compare_exchange(word, raised, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return (word, raised),
                 Err(current) => word = current,
             }
         }
-        if word & SLEEPER != 0 {
-            self.futex.wake_all(&self.word);
-        }
+    }
+
+    /// Wakes at most so many threads that sleep, although nothing was raised.
+    pub fn wake(&self, most: u32) {
+        // Whatever the bit says: for a moment in `raise_few` it is not set, although threads sleep.
+        self.futex.wake(&self.word, most);
     }
 }
 

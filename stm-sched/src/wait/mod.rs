@@ -4,8 +4,10 @@
 //! | --- | --- |
 //! | [`watch`] | which threads and tasks sleep until which cell changes |
 //! | [`alarms`] | what keeps time for tasks |
+//! | [`chain`] | between processes: a word that many sleep on, and a change that wakes few of them |
 //! | [`spinning`] | spinning before sleeping |
 
 pub mod alarms;
+pub mod chain;
 pub mod spinning;
 pub mod watch;

@@ -272,7 +272,7 @@ pub(crate) struct Retreat<'s> {
     /// Why the last attempt has failed.
     why: Stopped,
     before_next: BeforeNext<'s>,
-    suspended: Suspended,
+    suspended: Suspended<'s>,
 }
 
 /// What to wait for before the next attempt.
@@ -288,7 +288,7 @@ enum BeforeNext<'s> {
 }
 
 /// What of a transaction lasts longer than an attempt. The thread may run others meanwhile.
-struct Suspended {
+struct Suspended<'s> {
     failures: u32,
     updating: bool,
     room: usize,
@@ -296,6 +296,7 @@ struct Suspended {
     full: Option<NoBlock>,
     waiting_since: Option<Instant>,
     bad_luck: BadLuck,
+    token: wait::Suspended<'s>,
 }
 
 impl Session {
@@ -311,7 +312,7 @@ impl Session {
     }
 
     /// Puts aside what lasts longer than an attempt, so that transactions in hooks and destructors start afresh.
-    fn suspend(&self) -> Suspended {
+    fn suspend(&self) -> Suspended<'_> {
         Suspended {
             failures: self.failures.get(),
             updating: self.updating.get(),
@@ -320,11 +321,12 @@ impl Session {
             full: self.full.take(),
             waiting_since: self.timeouts.suspend(),
             bad_luck: self.put_bad_luck_aside(),
+            token: self.suspend_token(),
         }
     }
 
     /// The transaction goes on.
-    fn resume_transaction(&self, suspended: Suspended) {
+    fn resume_transaction(&self, suspended: Suspended<'_>) {
         debug_assert!(self.is_empty(), "a transaction goes on with what another has left");
         self.failures.set(suspended.failures);
         self.updating.set(suspended.updating);
@@ -334,6 +336,7 @@ impl Session {
         self.timeouts.go_on(suspended.waiting_since);
         self.forget_bad_luck();
         self.take_bad_luck_up(suspended.bad_luck);
+        self.resume_token(suspended.token);
         self.need.set(0);
         self.memory.has_drawn.set(false);
     }
@@ -397,6 +400,7 @@ impl Attempts for Session {
         let due = self.due_hooks(true);
         self.timeouts.suspend();
         self.end();
+        self.pass_at_the_end();
         due
     }
 
@@ -410,6 +414,7 @@ impl Attempts for Session {
         }
         let due = self.due_hooks(false);
         self.leave();
+        self.pass_at_the_end();
         due
     }
 
@@ -454,6 +459,9 @@ impl Attempts for Session {
         }
         // End the attempt, put the transaction aside and leave: hooks run next, and may run transactions of their own.
         self.end_attempt(false);
+        if cause == Cause::Retry {
+            self.pass_on(); // Its cells are marked by now: a thread that is woken may change them at once.
+        }
         let due = self.due_hooks(false);
         let suspended = self.suspend();
         self.leave();

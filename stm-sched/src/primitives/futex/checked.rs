@@ -30,14 +30,14 @@ impl<const SHARED: bool> Futex<SHARED> {
 
     /// Sleeps if `word` is `value`. With a time limit it lets the others go first, once: the time is up
     /// when it comes back.
-    pub(crate) fn wait(&self, word: &AtomicU32, value: u32, left: Option<Duration>) {
+    pub(crate) fn wait(&self, word: &AtomicU32, value: u32, left: Option<Duration>) -> bool {
         // Relaxed, here and below: only one thread runs at a time, and a permit is taken by the caller.
         if left.is_some() {
             give_way();
-            return;
+            return false;
         }
         if word.load(Ordering::Relaxed) != value {
-            return;
+            return false;
         }
         self.sleepers().push(thread::current());
         let mut foreign = false;
@@ -49,17 +49,22 @@ impl<const SHARED: bool> Futex<SHARED> {
         if foreign {
             unpark(&thread::current());
         }
-    }
-
-    /// Wakes the owner of `word`, which the caller has just changed.
-    pub(crate) fn wake(&self, word: &AtomicU32) {
-        self.wake_all(word);
+        true
     }
 
     /// Wakes all threads that sleep on the word, which the caller has just changed.
-    pub(crate) fn wake_all(&self, _word: &AtomicU32) {
+    pub(crate) fn wake_all(&self, word: &AtomicU32) {
+        self.wake(word, u32::MAX);
+    }
+
+    /// Wakes at most so many threads that sleep on the word, which the caller has just changed. How many it has woken.
+    pub(crate) fn wake(&self, _word: &AtomicU32, most: u32) -> u32 {
         // Taken out first: others may run while one is unparked.
-        let sleepers = std::mem::take(&mut *self.sleepers());
-        sleepers.iter().for_each(unpark);
+        let mut sleepers = self.sleepers();
+        let most = (most as usize).min(sleepers.len());
+        let woken: Vec<_> = sleepers.drain(..most).collect();
+        drop(sleepers);
+        woken.iter().for_each(unpark);
+        woken.len() as u32
     }
 }

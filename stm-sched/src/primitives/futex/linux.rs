@@ -15,8 +15,8 @@ impl<const SHARED: bool> Futex<SHARED> {
         Futex
     }
 
-    /// Sleeps if `word` is `value`, for at most `left`. May return early.
-    pub(crate) fn wait(&self, word: &AtomicU32, value: u32, left: Option<Duration>) {
+    /// Sleeps if `word` is `value`, for at most `left`. May return early. True if it was woken.
+    pub(crate) fn wait(&self, word: &AtomicU32, value: u32, left: Option<Duration>) -> bool {
         const LONG: Duration = Duration::from_secs(1 << 30); // Any kernel takes that; we come again.
         let time = left.map(|left| {
             let left = left.min(LONG);
@@ -28,25 +28,23 @@ impl<const SHARED: bool> Futex<SHARED> {
         // `timespec` that is.
         unsafe {
             let operation = libc::FUTEX_WAIT | Self::REACH;
-            libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, time);
+            libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, time) == 0
         }
-    }
-
-    /// Wakes the owner of `word`, which the caller has just changed.
-    pub(crate) fn wake(&self, word: &AtomicU32) {
-        Self::wake_many(word, 1);
     }
 
     /// Wakes all threads that sleep on `word`, which the caller has just changed.
     pub(crate) fn wake_all(&self, word: &AtomicU32) {
-        Self::wake_many(word, i32::MAX);
+        self.wake(word, i32::MAX as u32);
     }
 
-    fn wake_many(word: &AtomicU32, most: i32) {
+    /// Wakes at most so many threads that sleep on `word`. How many it has woken.
+    pub(crate) fn wake(&self, word: &AtomicU32, most: u32) -> u32 {
+        let most = i32::try_from(most).unwrap_or(i32::MAX);
         // SAFETY: the word is alive for the length of the call; the kernel does not write to it.
-        unsafe {
+        let woken = unsafe {
             let operation = libc::FUTEX_WAKE | Self::REACH;
-            libc::syscall(libc::SYS_futex, word.as_ptr(), operation, most);
-        }
+            libc::syscall(libc::SYS_futex, word.as_ptr(), operation, most)
+        };
+        woken.try_into().unwrap_or(0) // Negative: an error, so none.
     }
 }
