@@ -124,7 +124,7 @@ pub fn atomically_on<R>(
 
 impl Declares<InProcess> for Context {
     fn admission(&self) -> &Admission {
-        &self.turns.admission
+        &self.turns.experience.admission
     }
 
     fn escalate_at_once(&self) {
@@ -143,7 +143,7 @@ impl Declares<InProcess> for Context {
 fn reserve_all(context: &Context, cells: &impl Cells<InProcess>) -> StmResult<()> {
     cells.visit(&mut |cell| context.reserve(cell)).map_err(|cause| context.interrupt(cause))?;
     // One that has failed more often may have been slow, or have met others at cells that it has not declared.
-    if context.turns.failures() <= 1 && context.turns.admission.is_brisk(cells.count()) {
+    if context.turns.failures() <= 1 && context.turns.experience.admission.is_brisk(cells.count()) {
         context.stop_reserving();
     }
     Ok(())

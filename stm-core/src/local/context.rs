@@ -8,21 +8,17 @@ use crate::local::wake_tokens::WakeTokens;
 use crate::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
 use crate::protocol::read::replaced_at;
 use crate::protocol::write_log::WriteLog;
-use crate::session::bounds::Timeouts;
-use crate::session::calls::Calls;
+use crate::session::common::Common;
 use crate::session::error::Interrupt;
-use crate::session::hooks::Hooks;
 use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_alloc::reclaim::reclaimer::Reclaimer;
 use contempo_alloc::reclaim::retired::Block;
 use contempo_sched::clock::Clock;
-use contempo_sched::contention::yielding::Quantum;
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::checked::Step;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::unwinding;
-use contempo_sched::wait::spinning::Spinning;
 use contempo_sched::words::{Owner, Rank, StateWord, VersionTag};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ptr::null_mut;
@@ -47,34 +43,25 @@ pub(crate) struct Context {
     pub(crate) claim: Cell<VersionTag>,
     /// What this thread is inside of.
     inside: Cell<Inside>,
-    /// What comes back to this context.
-    pub(crate) calls: Calls,
     /// Has the attempt read a version that was already superseded (and so may not write)?
     pub(crate) stale: Cell<bool>,
     /// Has this transaction turned out to write? Then it reads the newest, moving its bound.
     pub(crate) updating: Cell<bool>,
     /// Why the attempt is interrupted.
     pub(crate) interrupted: Cell<Option<Cause>>,
+    /// Its hooks, time-outs, and what else it has in every world.
+    pub(crate) common: Common,
     reads: UnsafeCell<Vec<ReadEntry<Native>>>,
     writes: UnsafeCell<WriteLog<Native>>,
-    pub(crate) hooks: RefCell<Hooks>,
-    /// Is there anything to run or to forget at the end: hooks, a time-out? (Asked at every end.)
-    pub(crate) eventful: Cell<bool>,
     /// Its bad luck, and its reservations.
     pub(crate) turns: Turns,
     pub(crate) reclaimer: Reclaimer<ProcessClock>,
-    /// How long this thread has run.
-    quantum: Quantum,
-    /// How long it spins before it sleeps in `retry`.
-    pub(crate) spinning: Spinning,
     pub(crate) descriptor: &'static ThreadDescriptor,
     pub(crate) domain: &'static Native,
     slot: u32,
     serial: Cell<u64>,
     /// What this transaction was woken for and has to pass on.
     pub(crate) tokens: RefCell<WakeTokens>,
-    /// How long it waits in `retry`.
-    pub(crate) timeouts: Timeouts,
     /// Private blocks to be freed once the logs are empty: `left_over` of the descriptor says whether there are any.
     discarded: RefCell<Vec<Block>>,
     /// Has a destructor that ran in the middle of an attempt used cells?
@@ -128,24 +115,19 @@ impl Context {
             wrote: Cell::new(false),
             claim: Cell::new(VersionTag::committed(0)),
             inside: Cell::new(Inside::NOTHING),
-            calls: Calls::new(),
             stale: Cell::new(false),
             updating: Cell::new(false),
             interrupted: Cell::new(None),
+            common: Common::new(),
             reads: UnsafeCell::new(Vec::new()),
             writes: UnsafeCell::new(WriteLog::new()),
-            hooks: RefCell::new(Hooks::new()),
-            eventful: Cell::new(false),
             turns: Turns::new(slot),
             reclaimer: Reclaimer::new(domain.memory(), domain.table(), domain.clock(), slot),
-            quantum: Quantum::new(),
-            spinning: Spinning::new(),
             descriptor,
             domain,
             slot,
             serial: Cell::new(serial),
             tokens: RefCell::new(WakeTokens::none(domain)),
-            timeouts: Timeouts::new(),
             discarded: RefCell::new(Vec::new()),
             has_been_apart: Cell::new(false),
         };
@@ -201,13 +183,13 @@ impl Context {
     /// Will anything on a stack of this thread come back to this context? Then it may not go, even if its
     /// thread ends: a session runs, or user code was called that returns to us.
     fn is_in_use(&self) -> bool {
-        self.is_running() || self.calls.are_under_way()
+        self.is_running() || self.common.calls.are_under_way()
     }
 
     /// Calls user code outside of any session, which may never return, and whatever ends its thread
     /// meanwhile.
     pub(crate) fn outside<R>(&self, code: impl FnOnce() -> R) -> R {
-        self.calls.outside(code)
+        self.common.calls.outside(code)
     }
 
     #[cfg(not(all(any(contempo_loom, contempo_shuttle), not(contempo_models))))]
@@ -415,13 +397,9 @@ impl Context {
         if std::thread::panicking() {
             return self.reclaimer.set_aside(); // No destructor runs now: other threads see to it.
         }
-        if self.outside(|| self.reclaimer.tidy())
-            && let Some(least) = self.domain.knobs().quantum()
-            && self.quantum.is_over(least)
-        {
-            self.descriptor.counters.yields.add(1);
-            self.reclaimer.withdraw();
-            self.quantum.give_way(self.domain.turnover(), least);
+        if self.outside(|| self.reclaimer.tidy()) {
+            let (least, turnover) = (self.domain.knobs().quantum(), self.domain.turnover());
+            self.common.give_way(least, turnover, self.descriptor, || self.reclaimer.withdraw());
         }
     }
 
@@ -450,7 +428,7 @@ impl Context {
         Suspended {
             updating: self.updating.take(),
             history: self.suspend_turns(),
-            waiting_since: self.timeouts.suspend(),
+            waiting_since: self.common.timeouts.suspend(),
             tokens: self.tokens.borrow_mut().take(self.descriptor),
         }
     }
@@ -460,7 +438,7 @@ impl Context {
         debug_assert!(!self.is_running() && !self.updating.get(), "it goes on inside another");
         self.updating.set(suspended.updating);
         self.resume_turns(suspended.history);
-        self.timeouts.go_on(suspended.waiting_since);
+        self.common.timeouts.go_on(suspended.waiting_since);
         self.tokens.borrow_mut().put(suspended.tokens, self.descriptor);
     }
 

@@ -3,11 +3,9 @@
 use crate::layout::CellHeader;
 use crate::local::domain::Native;
 use crate::protocol::commit::Conflict;
-use contempo_sched::contention::admission::Admission;
-use contempo_sched::words::{Reservation, TurnPhase, TurnWord};
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
-use std::cell::{Cell, RefCell, UnsafeCell};
+use crate::session::experience::Experience;
+use contempo_sched::words::{TurnPhase, TurnWord};
+use std::cell::{Cell, UnsafeCell};
 
 /// What a thread remembers about its turns. (Touched after a failure only, but for the first two.)
 pub(crate) struct Turns {
@@ -28,17 +26,8 @@ pub(crate) struct Turns {
     pub(super) met: Cell<Option<Conflict<Native>>>,
     /// What lasts longer than an attempt.
     pub(super) history: Cell<History>,
-    /// How often this thread has failed lately, against how often it has committed.
-    pub(super) heat: Cell<u32>,
-    /// Its commits at its last failure.
-    pub(super) commits_before: Cell<u64>,
-    /// The turns that this thread has given way to lately. Lasts longer than its transactions: those that give
-    /// up early must not each begin to wait anew.
-    pub(super) respected: RefCell<Vec<Respected>>,
-    /// What it has learned about declared transactions.
-    pub(crate) admission: Admission,
-    /// Jitter.
-    pub(super) random: RefCell<SmallRng>,
+    /// What this thread has learned.
+    pub(crate) experience: Experience,
 }
 
 /// What of a transaction's bad luck lasts longer than an attempt.
@@ -56,14 +45,6 @@ pub(crate) struct History {
     pub(super) escalates: bool,
 }
 
-/// A turn that this thread has given way to: the sign of life that it gave then, and when.
-#[derive(Clone, Copy)]
-pub(super) struct Respected {
-    pub(super) turn: Reservation,
-    pub(super) sign: u64,
-    pub(super) since: u64,
-}
-
 impl Turns {
     pub(crate) fn new(seed: u32) -> Self {
         Turns {
@@ -75,11 +56,7 @@ impl Turns {
             hot: Cell::new(0),
             met: Cell::new(None),
             history: Cell::new(History::default()),
-            heat: Cell::new(0),
-            commits_before: Cell::new(0),
-            respected: RefCell::new(Vec::new()),
-            admission: Admission::new(),
-            random: RefCell::new(SmallRng::seed_from_u64(u64::from(seed))),
+            experience: Experience::new(seed),
         }
     }
 
@@ -97,10 +74,5 @@ impl Turns {
     pub(super) fn reserved(&self) -> &mut Vec<*const CellHeader<Native>> {
         // SAFETY: `!Sync`; each use lets go before it calls anything.
         unsafe { &mut *self.reserved.get() }
-    }
-
-    /// A random number from 1 to `most`.
-    pub(super) fn jitter(&self, most: u32) -> u32 {
-        self.random.borrow_mut().random_range(1..=most.max(1))
     }
 }

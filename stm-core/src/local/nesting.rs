@@ -19,7 +19,7 @@ impl Parts for Context {
 
     #[inline(always)]
     fn mark(&self) -> Mark {
-        Mark { writes: self.writes().mark(), hooks: self.hooks.borrow().mark() }
+        Mark { writes: self.writes().mark(), hooks: self.common.mark_hooks() }
     }
 
     #[inline(always)]
@@ -31,7 +31,7 @@ impl Parts for Context {
 
     fn roll_back(&self, mark: &Mark) {
         self.writes().roll_back(mark.writes);
-        self.hooks.borrow_mut().roll_back(mark.hooks);
+        self.common.roll_back_hooks(mark.hooks);
         self.free_out_of_reach();
     }
 

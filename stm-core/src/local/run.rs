@@ -288,7 +288,7 @@ impl Attempts for Context {
 
     #[inline(always)]
     fn is_plain(&self, attempts: u64) -> bool {
-        attempts == 1 && !self.eventful.get()
+        attempts == 1 && !self.common.eventful.get()
     }
 
     #[inline(always)]
@@ -301,8 +301,7 @@ impl Attempts for Context {
     fn finish(&self) -> Due {
         self.forget_turns();
         self.end_attempt(false);
-        let due = self.hooks.borrow_mut().take(true);
-        self.eventful.set(false);
+        let due = self.common.take_hooks(true);
         self.suspend().tokens.went_on(self.descriptor, self.slot());
         self.end_session();
         due
@@ -313,8 +312,7 @@ impl Attempts for Context {
         self.descriptor.counters.count_abort(Cause::User);
         self.forget_turns();
         self.end_attempt(true);
-        let due = self.hooks.borrow_mut().take(false);
-        self.eventful.set(false);
+        let due = self.common.take_hooks(false);
         self.suspend().tokens.left(self.descriptor);
         self.end_session();
         due
@@ -351,9 +349,8 @@ impl Attempts for Context {
         let due = if planted(Fault::HooksLeftForTheNextAttempt) {
             Hooks::leave()
         } else {
-            self.hooks.borrow_mut().take(false)
+            self.common.take_hooks(false)
         };
-        self.eventful.set(false);
         let suspended = self.suspend();
         self.end_session();
         Retreated { cause, due, rest: Retreat { before_next, suspended } }
@@ -391,6 +388,6 @@ impl Attempts for Context {
     }
 
     fn calls(&self) -> &Calls {
-        &self.calls
+        &self.common.calls
     }
 }

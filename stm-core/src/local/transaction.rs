@@ -364,10 +364,9 @@ impl<'tx> Transaction<'tx> {
         if !context.is_open() {
             return Err(Interrupt::new());
         }
-        if context.timeouts.is_over(timeout) {
+        if context.common.has_waited(timeout) {
             return Ok(());
         }
-        context.eventful.set(true);
         self.retry()
     }
 
@@ -385,8 +384,7 @@ impl<'tx> Transaction<'tx> {
     /// });
     /// ```
     pub fn on_commit(&self, hook: impl FnOnce() + 'static) {
-        self.context.eventful.set(true);
-        self.context.hooks.borrow_mut().on_commit(Box::new(hook));
+        self.context.common.on_commit(Box::new(hook));
     }
 
     /// Runs `hook` if the part of the transaction that registers it is rolled back: after the
@@ -406,8 +404,7 @@ impl<'tx> Transaction<'tx> {
     /// assert_eq!((result, cell.load()), (Err("changed my mind"), 0));
     /// ```
     pub fn on_rollback(&self, hook: impl FnOnce() + 'static) {
-        self.context.eventful.set(true);
-        self.context.hooks.borrow_mut().on_rollback(Box::new(hook));
+        self.context.common.on_rollback(Box::new(hook));
     }
 }
 

@@ -9,12 +9,13 @@ use crate::domain::Domain;
 use crate::layout::CellHeader;
 use crate::local::context::Context;
 use crate::local::domain::Native;
-use crate::local::luck::{History, Respected};
+use crate::local::luck::History;
 use crate::protocol::commit::Conflict;
+use crate::session::experience::Respect;
 use contempo_sched::clock::Clock;
 use contempo_sched::contention::lock_queue::Joined;
-use contempo_sched::contention::policy::{FailureBid, HEAT_PER_FAILURE, Next, on_failure, rank};
-use contempo_sched::contention::turns::{escalating, revoke, revoke_silent};
+use contempo_sched::contention::policy::{FailureBid, Next, on_failure, rank};
+use contempo_sched::contention::turns::{escalating, revoke};
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::checked::instant;
@@ -23,10 +24,6 @@ use contempo_sched::primitives::time;
 use contempo_sched::primitives::{CHECKED, Ordering, spin, thread};
 use contempo_sched::words::{Rank, Reservation, TurnPhase};
 use std::time::{Duration, Instant};
-
-/// How many a thread remembers. With more that are stopped at once it forgets the oldest, and the
-/// grace of that one begins anew.
-const RESPECTED: usize = 32;
 
 /// What to do before the next attempt.
 pub(crate) enum Pause {
@@ -100,7 +97,7 @@ impl Context {
     /// Escalates, perhaps although nothing has failed yet: for a transaction that declares what it will access.
     /// Its age counts from its first failure, or else from now, its admission.
     pub(crate) fn escalate_declared(&self) {
-        self.eventful.set(true);
+        self.common.eventful.set(true);
         let mut history = self.turns.history.get();
         if history.since == 0 {
             history.since = time::now();
@@ -294,7 +291,7 @@ impl Context {
         if turns.trusting.get() {
             self.descriptor.lengthen_grace(knobs.grace(), now);
         } else if turns.reserving.get() && !self.still_presses() {
-            turns.admission.was_slow();
+            turns.experience.admission.was_slow();
         }
         // Hold nothing between two attempts: the thread may run hooks, or sleep.
         self.release();
@@ -309,12 +306,7 @@ impl Context {
             self.descriptor.reset_grace();
         }
         history.lost += accesses as u64;
-        // The thread's heat: each failure adds to it, each commit since the last failure takes away.
-        let commits = self.descriptor.counters.commits.get();
-        let since_last = commits.wrapping_sub(turns.commits_before.replace(commits));
-        let cooled = turns.heat.get().saturating_sub(since_last.try_into().unwrap_or(u32::MAX));
-        let heat = (cooled + HEAT_PER_FAILURE).min(8 * HEAT_PER_FAILURE);
-        turns.heat.set(heat);
+        let heat = turns.experience.warm_up(self.descriptor.counters.commits.get());
         let policy = knobs.policy();
         self.descriptor.rank.store(self.rank_of(&history), Ordering::Relaxed);
         // Note where it lost, for the table of conflicts.
@@ -363,32 +355,14 @@ impl Context {
     /// Does the owner of this reservation deserve to be waited for? If it has given no sign of life
     /// for as long as its grace, this thread ends its turn.
     fn respects(&self, turn: Reservation, now: u64) -> bool {
-        // A turn that was not known, or has moved since, is respected, and its grace begins anew.
-        let owner = self.domain.table().get(turn.slot);
-        let sign = owner.sign_of_life.load(Ordering::Relaxed);
-        let mut respected = self.turns.respected.borrow_mut();
-        let Some(at) = respected.iter().position(|known| known.turn.slot == turn.slot) else {
-            if respected.len() == RESPECTED {
-                respected.remove(0);
+        let (table, grace) = (self.domain.table(), self.domain.knobs().grace());
+        match self.turns.experience.respect(table, turn, grace, now, || false) {
+            Respect::Due => true,
+            Respect::Over { revoked } => {
+                self.descriptor.counters.revoked.add(u64::from(revoked));
+                false
             }
-            respected.push(Respected { turn, sign, since: now });
-            return true;
-        };
-        let known = &mut respected[at];
-        if (known.turn, known.sign) != (turn, sign) {
-            *known = Respected { turn, sign, since: now };
-            return true;
         }
-        // It has not moved. (Under a checker no time passes, and no thread stops for ever.)
-        let grace = owner.current_grace(self.domain.knobs().grace());
-        if now.saturating_sub(known.since) < grace || CHECKED {
-            return true;
-        }
-        respected.remove(at);
-        if revoke_silent(self.domain.table(), turn, now) {
-            self.descriptor.counters.revoked.add(1);
-        }
-        false
     }
 
     /// Does what `lost` has said, outside any session.
@@ -397,8 +371,10 @@ impl Context {
         match pause {
             Pause::Escalate => {}
             Pause::Spin(_) | Pause::Yield(_) if CHECKED => spin(),
-            Pause::Spin(most) => (0..self.turns.jitter(most)).for_each(|_| spin()),
-            Pause::Yield(most) => (0..self.turns.jitter(most)).for_each(|_| thread::yield_now()),
+            Pause::Spin(most) => (0..self.turns.experience.jitter(most)).for_each(|_| spin()),
+            Pause::Yield(most) => {
+                (0..self.turns.experience.jitter(most)).for_each(|_| thread::yield_now())
+            }
             Pause::Queue(waiting) => {
                 self.descriptor.conflicts.begin_wait(waiting.key, waiting.by, time::now());
                 self.await_turn(&waiting, deadline);

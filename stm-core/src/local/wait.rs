@@ -45,7 +45,7 @@ pub(crate) fn enlist(context: &Context) -> Enlisted {
     debug_assert!(context.is_running(), "it enlists outside of the attempt that has blocked");
     let seen = context.interrupted_bound();
     let sleeper = Sleeper { seen, since: context.tokens.borrow_mut().since(seen) };
-    let wake_at = context.timeouts.begin_to_wait();
+    let wake_at = context.common.timeouts.begin_to_wait();
     let reads = context.reads();
     // Each cell once.
     let mut places = Vec::new();
@@ -118,7 +118,7 @@ impl Enlisted {
             // Not earlier: if a cell has changed, the next attempt may use what we were woken for.
             context.tokens.borrow_mut().blocked(self.seen, descriptor);
             descriptor.counters.waits.add(1);
-            context.spinning.spin_until(|| descriptor.parker.has_permit());
+            context.common.spinning.spin_until(|| descriptor.parker.has_permit());
             let report = |woke| count(&descriptor.counters, woke).wake();
             tokens.woken = watches.sleep(&self.places, &descriptor.parker, until, report);
         }

@@ -10,22 +10,20 @@ use crate::domain::Domain;
 use crate::protocol::commit::Conflict;
 use crate::region::domain::{RegionCell, RegionDomain};
 use crate::region::liveness::is_slot_of_the_dead;
-use crate::region::luck::{BadLuck, Respected};
+use crate::region::luck::BadLuck;
 use crate::region::session::{Session, Stopped};
 use crate::session::declared::{Cells, Declares, Names};
 use crate::session::error::Interrupt;
+use crate::session::experience::Respect;
 use contempo_alloc::region::handle::Handle;
 use contempo_sched::contention::admission::Admission;
 use contempo_sched::contention::policy::rank;
-use contempo_sched::contention::turns::{escalating, revoke, revoke_silent};
+use contempo_sched::contention::turns::{escalating, revoke};
 use contempo_sched::descriptor::statistics::Cause;
-use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::time;
 use contempo_sched::words::{Rank, Reservation, TurnPhase};
 
-/// How many turns a thread remembers to which it has given way.
-const RESPECTED: usize = 32;
 /// The most cells that are reserved.
 const MOST: usize = 4096;
 
@@ -94,37 +92,16 @@ impl Session {
     /// Does the owner of this turn deserve to be waited for? If it has given no sign of life for as long as its
     /// grace, or is dead, its turn is ended.
     pub(crate) fn respects(&self, turn: Reservation, now: u64) -> bool {
-        // A turn that was not known, or has moved since, is respected, and its grace begins anew.
         let domain = self.domain();
-        let owner = domain.table().descriptor(turn.slot);
-        let sign = owner.sign_of_life.load(Ordering::Relaxed);
-        let mut respected = self.escalation.respected.borrow_mut();
-        let Some(at) = respected.iter().position(|known| known.turn.slot == turn.slot) else {
-            if respected.len() == RESPECTED {
-                respected.remove(0);
+        let is_gone = || is_slot_of_the_dead(domain, turn.slot);
+        let experience = &self.turns.experience;
+        match experience.respect(domain.table(), turn, domain.grace(), now, is_gone) {
+            Respect::Due => true,
+            Respect::Over { revoked } => {
+                self.descriptor().counters.revoked.add(u64::from(revoked));
+                false
             }
-            respected.push(Respected { turn, sign, since: now });
-            return true;
-        };
-        if (respected[at].turn, respected[at].sign) != (turn, sign) {
-            respected[at] = Respected { turn, sign, since: now };
-            return true;
         }
-        // It has not moved. For the least grace it is respected all the same; from then on a dead one is not, which
-        // takes a system call to learn.
-        let waited = now.saturating_sub(respected[at].since);
-        let grace = domain.grace();
-        if waited < grace.least() {
-            return true;
-        }
-        if waited < owner.current_grace(grace) && !is_slot_of_the_dead(domain, turn.slot) {
-            return true;
-        }
-        respected.remove(at);
-        if revoke_silent(domain.table(), turn, now) {
-            self.descriptor().counters.revoked.add(1);
-        }
-        false
     }
 
     /// Reserves what the last attempt has touched, if the transaction has come to that. To be called
@@ -307,7 +284,7 @@ impl Names for InRegion {
 
 impl Declares<InRegion> for Session {
     fn admission(&self) -> &Admission {
-        &self.turns.admission
+        &self.turns.experience.admission
     }
 
     fn escalate_at_once(&self) {

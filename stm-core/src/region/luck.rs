@@ -3,12 +3,10 @@
 use crate::layout::CellHeader;
 use crate::protocol::commit::Conflict;
 use crate::region::domain::RegionDomain;
+use crate::session::experience::Experience;
 use contempo_alloc::region::handle::Handle;
-use contempo_sched::contention::admission::Admission;
-use contempo_sched::contention::policy::{Grace, HEAT_PER_FAILURE};
+use contempo_sched::contention::policy::Grace;
 use contempo_sched::words::Reservation;
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use std::cell::{Cell, RefCell};
 
 /// For how many graces a transaction is respected at most: more than in one process, where each access is a sign of
@@ -28,14 +26,8 @@ pub(crate) struct Turns {
     pub(in crate::region) met: Cell<Option<Met>>,
     /// What of this transaction's bad luck lasts longer than an attempt.
     pub(super) history: Cell<History>,
-    /// How often this thread has failed lately, against how often it has committed.
-    heat: Cell<u32>,
-    /// Its commits at its last failure.
-    commits_before: Cell<u64>,
-    /// What it has learned about declared transactions.
-    pub(super) admission: Admission,
-    /// Jitter.
-    random: RefCell<SmallRng>,
+    /// What this thread has learned.
+    pub(crate) experience: Experience,
 }
 
 /// Where an attempt met another.
@@ -61,10 +53,7 @@ impl Turns {
         Turns {
             met: Cell::new(None),
             history: Cell::new(History::default()),
-            heat: Cell::new(0),
-            commits_before: Cell::new(0),
-            admission: Admission::new(),
-            random: RefCell::new(SmallRng::seed_from_u64(u64::from(seed))),
+            experience: Experience::new(seed),
         }
     }
 
@@ -101,28 +90,6 @@ impl Turns {
     pub(crate) fn resume(&self, history: History) {
         self.history.set(history);
     }
-
-    /// A random number from 1 to `most`.
-    pub(super) fn jitter(&self, most: u32) -> u32 {
-        self.random.borrow_mut().random_range(1..=most.max(1))
-    }
-
-    /// One failure more, after so many commits of this thread.
-    pub(super) fn warm_up(&self, commits: u64) -> u32 {
-        let since_last = commits.wrapping_sub(self.commits_before.replace(commits));
-        let cooled = self.heat.get().saturating_sub(since_last.try_into().unwrap_or(u32::MAX));
-        let heat = (cooled + HEAT_PER_FAILURE).min(8 * HEAT_PER_FAILURE);
-        self.heat.set(heat);
-        heat
-    }
-}
-
-/// A turn that this thread has given way to: the sign of life that it gave then, and when.
-#[derive(Clone, Copy)]
-pub(super) struct Respected {
-    pub(super) turn: Reservation,
-    pub(super) sign: u64,
-    pub(super) since: u64,
 }
 
 /// The bad luck of a session's transaction.
@@ -139,8 +106,6 @@ pub(crate) struct Escalation {
     /// What it has reserved, by which turn.
     pub(super) reserved: RefCell<Vec<Handle>>,
     pub(super) turn: Cell<Option<Reservation>>,
-    /// The turns that this thread has given way to lately. Lasts longer than its transactions.
-    pub(super) respected: RefCell<Vec<Respected>>,
 }
 
 impl Escalation {

@@ -11,24 +11,20 @@ use crate::region::block::FREES_CELL;
 use crate::region::domain::{Decoder, RegionCell, RegionDomain, RegionVersion};
 use crate::region::luck::{Escalation, Turns};
 use crate::region::memory::Memory;
-use crate::session::bounds::Timeouts;
-use crate::session::calls::Calls;
+use crate::session::common::Common;
 use crate::session::error::Interrupt;
-use crate::session::hooks::Hooks;
 use contempo_alloc::heap::Shape;
 use contempo_alloc::reclaim::announcement;
 use contempo_alloc::reclaim::retired::BlockKind;
 use contempo_alloc::region::error::NoBlock;
 use contempo_alloc::region::handle::{Handle, Meta};
 use contempo_sched::clock::{self, Clock};
-use contempo_sched::contention::yielding::Quantum;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::conflicts::ConflictLog;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::wait::chain::WakeToken;
-use contempo_sched::wait::spinning::Spinning;
 use contempo_sched::words::{Owner, StateWord, VersionTag};
 use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
@@ -105,8 +101,6 @@ pub struct Session {
     running: Cell<bool>,
     /// Is that a snapshot?
     viewing: Cell<bool>,
-    /// What comes back to this session.
-    calls: Calls,
     stale: Cell<bool>,
     /// Has the attempt written to a cell?
     wrote: Cell<bool>,
@@ -119,8 +113,6 @@ pub struct Session {
     pub(crate) turns: Turns,
     /// Where it has met others.
     pub(crate) conflicts: Arc<ConflictLog>,
-    quantum: Quantum,
-    pub(crate) spinning: Spinning,
     pub(crate) reads: RefCell<Vec<ReadEntry<RegionDomain>>>,
     pub(crate) writes: RefCell<WriteLog<RegionDomain>>,
     /// Cells that the attempt has made, with their first versions.
@@ -134,12 +126,8 @@ pub struct Session {
     room: Cell<usize>,
     /// What its transaction was woken for.
     pub(crate) token: Cell<Option<WakeToken>>,
-    /// How long it waits in `retry`.
-    pub(crate) timeouts: Timeouts,
-    /// What to run once its outcome is known.
-    hooks: RefCell<Hooks>,
-    /// Is there any of that? (Asked at every end.)
-    hooked: Cell<bool>,
+    /// Its hooks, time-outs, and what else it has in every world.
+    pub(crate) common: Common,
 }
 
 // SAFETY: a session is used by one thread at a time (it is not `Sync`); its pointers lead into the
@@ -169,7 +157,6 @@ impl Session {
             recent: Cell::new(0),
             running: Cell::new(false),
             viewing: Cell::new(false),
-            calls: Calls::new(),
             stale: Cell::new(false),
             wrote: Cell::new(false),
             parts: Cell::new(0),
@@ -179,8 +166,6 @@ impl Session {
             escalation: Escalation::default(),
             turns: Turns::new(slot),
             conflicts: domain.conflicts.of_slot(slot),
-            quantum: Quantum::new(),
-            spinning: Spinning::new(),
             reads: RefCell::new(Vec::new()),
             writes: RefCell::new(WriteLog::new()),
             created: RefCell::new(Vec::new()),
@@ -189,9 +174,7 @@ impl Session {
             full: RefCell::new(None),
             room: Cell::new(0),
             token: Cell::new(None),
-            timeouts: Timeouts::new(),
-            hooks: RefCell::new(Hooks::new()),
-            hooked: Cell::new(false),
+            common: Common::new(),
         }
     }
 
@@ -227,7 +210,7 @@ impl Session {
     /// Will anything on a stack of this thread come back to this session? Then it may not change its thread,
     /// even if that ends.
     pub(crate) fn is_in_use(&self) -> bool {
-        self.running.get() || self.calls.are_under_way()
+        self.running.get() || self.common.calls.are_under_way()
     }
 
     #[cfg(test)]

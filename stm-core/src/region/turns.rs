@@ -66,7 +66,7 @@ impl Session {
         let accesses = self.reads.borrow().len() + self.writes.borrow_mut().entries().len();
         let since = self.has_bad_luck(now, accesses);
         let mut history = turns.history.get();
-        let heat = turns.warm_up(counters.commits.get());
+        let heat = turns.experience.warm_up(counters.commits.get());
         // Note where it lost, for the contention report.
         let met = turns.met.take();
         // SAFETY: met in this attempt, which has not ended: the cell is alive.
@@ -118,9 +118,9 @@ impl Session {
     pub(crate) fn pause(&self, pause: Pause<'_>, deadline: Option<Instant>) {
         match pause {
             Pause::Escalate => {}
-            Pause::Spin(most) => (0..self.turns.jitter(most)).for_each(|_| spin()),
+            Pause::Spin(most) => (0..self.turns.experience.jitter(most)).for_each(|_| spin()),
             Pause::Yield(most) => {
-                (0..self.turns.jitter(most)).for_each(|_| std::thread::yield_now());
+                (0..self.turns.experience.jitter(most)).for_each(|_| std::thread::yield_now());
             }
             Pause::TicketQueue(place) => {
                 // Nothing is to be held back for a thread that sleeps.

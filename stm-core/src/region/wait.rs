@@ -80,7 +80,7 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
             // SAFETY: the attempt is still running, so the cells in its log are alive; it has found the version there.
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
-    let wake_at = session.timeouts.begin_to_wait();
+    let wake_at = session.common.timeouts.begin_to_wait();
     Waiting { read, word, seen, changed, wake_at }
 }
 
@@ -176,7 +176,7 @@ impl Waiting {
         let word = wake_word(domain, self.word);
         counters.waits.add(1);
         let until = earlier(self.wake_at, deadline);
-        let mut woken = session.spinning.spin_until(|| word.was_raised_since(self.seen));
+        let mut woken = session.common.spinning.spin_until(|| word.was_raised_since(self.seen));
         loop {
             if !woken {
                 let left = until.map(|end| end.saturating_duration_since(instant()));

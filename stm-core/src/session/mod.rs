@@ -7,17 +7,21 @@
 //! | `parts` | closed nesting and alternatives |
 //! | [`bounds`] | attempts, time, time-outs |
 //! | [`declared`] | transactions that declare the cells that they will access |
+//! | `common` | what a thread keeps for its transactions in every world |
 //! | `hooks` | what runs after the outcome |
 //! | `calls` | what keeps a session where it is |
+//! | `experience` | what a thread has learned from conflicts |
 //! | `events` | what is reported of it |
 //! | `error` | how a transaction leaves before its end |
 
 pub mod attempts;
 pub mod bounds;
 pub(crate) mod calls;
+pub(crate) mod common;
 pub mod declared;
 pub(crate) mod error;
 pub(crate) mod events;
+pub(crate) mod experience;
 pub mod explicit;
 pub(crate) mod hooks;
 pub(crate) mod parts;

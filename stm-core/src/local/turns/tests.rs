@@ -3,8 +3,11 @@
 
 use super::*;
 use crate::local::frozen::{Stopped, Thread, cell};
+use crate::session::experience::RESPECTED;
 use contempo_sched::clock::Clock;
+use contempo_sched::contention::policy::HEAT_PER_FAILURE;
 use contempo_sched::contention::settings::Settings;
+use contempo_sched::contention::turns::revoke_silent;
 use contempo_sched::descriptor::conflicts::Conflicts;
 use contempo_sched::primitives::AtomicBool;
 use contempo_sched::words::Phase;
@@ -82,7 +85,9 @@ fn the_older_of_two_that_press_takes_a_cell_and_the_younger_gives_way() {
             (phase(context), context.descriptor.counters.escalated.get()),
             (TurnPhase::Escalating, 1)
         );
-        assert!(context.still_presses() && context.eventful.get() && context.turns.unlucky.get());
+        assert!(
+            context.still_presses() && context.common.eventful.get() && context.turns.unlucky.get()
+        );
     }
     let rank = |context: &Context| context.descriptor.rank(context.slot());
     assert!(rank(older) < rank(younger) && rank(younger) < rank(youngest));
@@ -307,11 +312,11 @@ fn one_that_has_reserved_what_it_declares_goes_on_without_reserving() {
     // Taken for one that has stopped: its next ones are to show that they have not. Nothing is known of its grace.
     let grace = || own.descriptor.current_grace(own.domain.knobs().grace());
     let before = grace();
-    assert!(own.turns.admission.is_brisk(2));
+    assert!(own.turns.experience.admission.is_brisk(2));
     assert!(revoke_silent(own.domain.table(), reservation(own), 1));
     let (_, history) = lose(own, Cause::Changed, 1);
     assert_eq!((grace(), history.failures), (before, 1));
-    assert!(!own.turns.admission.is_brisk(2) && !own.turns.reserving.get());
+    assert!(!own.turns.experience.admission.is_brisk(2) && !own.turns.reserving.get());
     own.end_attempt(true);
     own.end_session();
 }
@@ -344,7 +349,7 @@ fn heat_comes_with_failures_and_goes_with_commits() {
     let heat_after = |commits| {
         own.descriptor.counters.commits.add(commits);
         lose(own, Cause::Changed, 1);
-        own.turns.heat.get()
+        own.turns.experience.heat()
     };
     assert_eq!(heat_after(0), HEAT_PER_FAILURE);
     assert_eq!(heat_after(0), 2 * HEAT_PER_FAILURE);
@@ -531,9 +536,9 @@ fn a_turn_that_is_another_by_now_is_not_waited_for() {
 #[test]
 fn pauses_are_random_within_their_bounds() {
     let ([own], []) = world(|_| ());
-    let drawn: Vec<u32> = (0..1000).map(|_| own.turns.jitter(4)).collect();
+    let drawn: Vec<u32> = (0..1000).map(|_| own.turns.experience.jitter(4)).collect();
     assert!((1..=4).all(|n| drawn.contains(&n)) && drawn.iter().all(|n| (1..=4).contains(n)));
-    assert_eq!((own.turns.jitter(0), own.turns.jitter(1)), (1, 1));
+    assert_eq!((own.turns.experience.jitter(0), own.turns.experience.jitter(1)), (1, 1));
     let rank = own.rank_of(&History { since: 17, lost: 3, ..History::default() });
     assert_eq!(rank, 17, "the default policy goes by age");
 }

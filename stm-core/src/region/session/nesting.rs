@@ -39,7 +39,7 @@ impl Parts for Session {
             created: self.created.borrow().len(),
             freed: self.freed.borrow().len(),
             need: self.need.get(),
-            hooks: self.hooks.borrow().mark(),
+            hooks: self.common.mark_hooks(),
         }
     }
 
@@ -51,7 +51,7 @@ impl Parts for Session {
     /// What was made and freed is taken back, too.
     fn roll_back(&self, mark: &Mark) {
         self.parts.set(self.parts.get() - 1);
-        self.hooks.borrow_mut().roll_back(mark.hooks);
+        self.common.roll_back_hooks(mark.hooks);
         self.freed.borrow_mut().truncate(mark.freed);
         self.need.set(mark.need);
         let (mut made, mut writes) = (self.created.borrow_mut(), self.writes.borrow_mut());
@@ -133,22 +133,20 @@ impl Session {
 
     /// Runs `hook` after the transaction has committed, unless what registers it is undone.
     pub fn on_commit(&self, hook: Box<dyn FnOnce()>) {
-        self.hooked.set(true);
-        self.hooks.borrow_mut().on_commit(hook);
+        self.common.on_commit(hook);
     }
 
     /// Runs `hook` once what registers it was undone.
     pub fn on_rollback(&self, hook: Box<dyn FnOnce()>) {
-        self.hooked.set(true);
-        self.hooks.borrow_mut().on_rollback(hook);
+        self.common.on_rollback(hook);
     }
 
     /// The hooks that are due at the end of an attempt. In a forked child none are: they are the parent's.
     pub(super) fn due_hooks(&self, committed: bool) -> Due {
-        if !self.hooked.replace(false) {
+        if !self.common.eventful.get() {
             return Due::nothing();
         }
-        let due = self.hooks.borrow_mut().take(committed);
+        let due = self.common.take_hooks(committed);
         if self.domain().fork.is_child() {
             drop(due); // None runs.
             return Due::nothing();

@@ -108,10 +108,9 @@ impl Session {
         if !self.may_go_on() {
             return Err(Interrupt::new());
         }
-        if self.timeouts.is_over(timeout) {
+        if self.common.has_waited(timeout) {
             return Ok(());
         }
-        self.hooked.set(true); // There is something to forget at the end.
         Err(self.wait())
     }
 
@@ -257,13 +256,9 @@ impl Session {
 
     /// Once in a hundred writes or so, between transactions: see `contempo_sched::contention::yielding`.
     fn give_way(&self) {
-        if let Some(least) = self.domain().knobs.quantum()
-            && self.quantum.is_over(least)
-        {
-            self.descriptor().counters.yields.add(1);
-            announcement::withdraw(self.descriptor());
-            self.quantum.give_way(&self.domain().map.shared().turnover, least);
-        }
+        let (domain, descriptor) = (self.domain(), self.descriptor());
+        let (least, turnover) = (domain.knobs.quantum(), &domain.map.shared().turnover);
+        self.common.give_way(least, turnover, descriptor, || announcement::withdraw(descriptor));
     }
 }
 
@@ -319,7 +314,7 @@ impl Session {
             room: self.room.get(),
             in_need: self.memory.in_need.get(),
             full: self.full.take(),
-            waiting_since: self.timeouts.suspend(),
+            waiting_since: self.common.timeouts.suspend(),
             bad_luck: self.put_bad_luck_aside(),
             token: self.suspend_token(),
         }
@@ -333,7 +328,7 @@ impl Session {
         self.room.set(suspended.room);
         self.memory.in_need.set(suspended.in_need);
         self.full.replace(suspended.full);
-        self.timeouts.go_on(suspended.waiting_since);
+        self.common.timeouts.go_on(suspended.waiting_since);
         self.forget_bad_luck();
         self.take_bad_luck_up(suspended.bad_luck);
         self.resume_token(suspended.token);
@@ -382,7 +377,7 @@ impl Attempts for Session {
 
     #[inline(always)]
     fn is_plain(&self, _: u64) -> bool {
-        !self.hooked.get()
+        !self.common.eventful.get()
     }
 
     #[inline(always)]
@@ -398,7 +393,7 @@ impl Attempts for Session {
 
     fn finish(&self) -> Due {
         let due = self.due_hooks(true);
-        self.timeouts.suspend();
+        self.common.timeouts.suspend();
         self.end();
         self.pass_at_the_end();
         due
@@ -406,7 +401,7 @@ impl Attempts for Session {
 
     fn fail(&self) -> Due {
         self.stopped.take();
-        self.timeouts.suspend();
+        self.common.timeouts.suspend();
         self.end_attempt(false);
         self.forget_bad_luck();
         if !self.domain().fork.is_child() {
@@ -521,7 +516,7 @@ impl Attempts for Session {
                 return Err(why);
             }
         }
-        self.hooked.set(true); // There is something to forget at the end.
+        self.common.eventful.set(true); // There is something to forget at the end.
         Ok(())
     }
 
@@ -539,7 +534,7 @@ impl Attempts for Session {
     }
 
     fn calls(&self) -> &Calls {
-        &self.calls
+        &self.common.calls
     }
 }
 
