@@ -9,6 +9,7 @@ allowed+='|^stm-sched/src/primitives/checked/explore.rs:'   # a count of the har
 allowed+='|^stm-sched/src/descriptor/statistics.rs:'        # counters stay outside the models
 allowed+='|^stm-sched/src/descriptor/left_over.rs:'         # only the owner comes there
 allowed+='|^stm-sched/src/(descriptor/conflicts|contention/(report|yielding|settings)).rs:' # reports, counts, knobs: nothing is decided by them
+allowed+='|^stm-sched/src/wait/chain.rs:'             # a hint: how many sleepers to wake
 allowed+='|^stm-core/src/(layout|protocol/version).rs:.*(destroyed|atomic::Ordering|atomic::AtomicBool)' # a canary of the models
 allowed+='|^stm-alloc/src/reclaim/barrier.rs:.*(compiler_fence|OnceLock)' # emits no instruction
 allowed+='|^stm-alloc/src/(heap/cache|reclaim/epochs).rs:'     # never waited for; not part of the models

@@ -229,7 +229,10 @@ impl Waiting {
             // Alive, or freed: then a commit that did so has changed it.
             match domain.find_cell(*cell) {
                 Some(found) if session.meet(found, *cell).is_ok() => {
-                    found.header.mark_watched(true);
+                    // SeqCst, as the change: a commit that clears the mark after this raises the word after that.
+                    if !found.header.lock.load(Ordering::SeqCst).has_watchers() {
+                        found.header.mark_watched(true);
+                    }
                 }
                 _ => return true,
             }
