@@ -249,7 +249,7 @@ impl Context {
             && self.writes().is_untouched()
             && self.writes().part() == 0
             && self.interrupted.get().is_none()
-            && self.hooks.borrow().is_empty()
+            && self.common.has_no_hooks()
     }
 
     /// Begins an attempt.

@@ -247,7 +247,7 @@ impl Session {
                 && self.writes.borrow().is_untouched()
                 && self.created.borrow().is_empty()
                 && self.freed.borrow().is_empty()
-                && self.hooks.borrow().is_empty()
+                && self.common.has_no_hooks()
                 && self.parts.get() == 0
                 && self.escalation.is_released()
     }

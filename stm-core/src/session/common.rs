@@ -49,6 +49,11 @@ impl Common {
         self.hooks.borrow_mut().on_rollback(hook);
     }
 
+    /// Has no attempt left a hook? For assertions.
+    pub(crate) fn has_no_hooks(&self) -> bool {
+        self.hooks.borrow().is_empty()
+    }
+
     /// A part begins here.
     pub(crate) fn mark_hooks(&self) -> HookMark {
         self.hooks.borrow().mark()
