@@ -137,23 +137,6 @@ fn taker(cell: &TVar<u64>) -> Pin<Box<dyn Future<Output = ()>>> {
 }
 
 #[test]
-fn a_task_goes_on_where_it_sees_the_change() {
-    let faults = [Fault::ResumedAtARecentBound];
-    succeeds_unless("a_task_goes_on_where_it_sees_the_change", &faults, || {
-        for _ in 0..20 {
-            let (cell, own) = (TVar::new(0), TVar::new(0));
-            let (mut task, mut cx) = (taker(&cell), Context::from_waker(Waker::noop()));
-            assert!(task.as_mut().poll(&mut cx).is_pending());
-            own.store(1);
-            std::thread::scope(|scope| scope.spawn(|| cell.store(1)).join().unwrap());
-            let before = statistics();
-            assert!(task.as_mut().poll(&mut cx).is_ready());
-            assert_eq!(statistics().since(&before).retries, 0, "it has not seen the change");
-        }
-    });
-}
-
-#[test]
 fn wakers_run_outside_of_transactions() {
     struct Busy(TVar<u64>);
     impl Wake for Busy {

@@ -8,6 +8,7 @@ use shuttle::thread;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 
 mod planted;
@@ -117,5 +118,51 @@ fn a_dropped_task_passes_on() {
         waiter.join().unwrap();
         dropper.join().unwrap();
         assert_eq!(cell.load(), 0);
+    });
+}
+
+#[test]
+fn tasks_take_turns_with_threads() {
+    let faults = [Fault::NextNotWoken, Fault::TurnLookedAtBeforeTheWaker];
+    holds_unless("tasks_take_turns_with_threads", 500, &faults, || {
+        let (cell, done) = (TVar::new(0_u64), Arc::new(AtomicU64::new(0)));
+        let threads: Vec<_> = (0..9)
+            .map(|n| {
+                let (cell, done) = (cell.clone(), done.clone());
+                thread::spawn(move || {
+                    let theirs = cell.clone();
+                    let mut task: Task =
+                        Box::pin(atomically_as_task(move |tx| tx.modify(&theirs, |n| n + 1)));
+                    let is_done = match n % 3 {
+                        0 => {
+                            cell.update(|n| n + 1);
+                            true
+                        }
+                        // This one is dropped where it would wait, with its place in the queue.
+                        1 if n == 1 => {
+                            let mut cx = Context::from_waker(Waker::noop());
+                            task.as_mut().poll(&mut cx).is_ready()
+                        }
+                        _ => {
+                            run(task, n % 2 == 0);
+                            true
+                        }
+                    };
+                    done.fetch_add(u64::from(is_done), Ordering::Relaxed);
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(cell.load(), done.load(Ordering::Relaxed));
+        let before = contempo_core::statistics();
+        cell.update(|n| n + 1);
+        let after = contempo_core::statistics().since(&before);
+        assert_eq!(
+            (after.commits, after.aborts(), after.takeovers),
+            (1, 0, 0),
+            "something was left"
+        );
     });
 }

@@ -99,6 +99,13 @@ pub(crate) struct Suspended {
     pub(crate) tokens: WakeTokens,
 }
 
+impl Suspended {
+    /// Its bad luck.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+}
+
 impl Context {
     pub(crate) fn new(domain: &'static Native) -> Box<Self> {
         domain.clock().check();

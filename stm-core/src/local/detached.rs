@@ -1,11 +1,11 @@
 //! A transaction that waits, and holds no thread while it does.
 
-use crate::local::context::{Context, Suspended, current};
+use crate::local::context::{Suspended, current};
 use crate::local::explicit::{Again, Attempt, Here};
-use crate::local::wait::{Enlisted, wake_outside};
+use crate::local::run::AsTask;
+use crate::local::wait::wake_outside;
 use crate::session::attempts::Ended;
 use crate::session::bounds::Bounds;
-use contempo_sched::primitives::fault::{Fault, planted};
 use std::convert::Infallible;
 use std::fmt;
 use std::task::{Context as TaskContext, Poll};
@@ -38,7 +38,7 @@ use std::task::{Context as TaskContext, Poll};
 #[must_use = "the transaction is over when this is dropped"]
 pub struct Detached {
     /// What it waits for. Nothing if it need not.
-    enlisted: Option<Enlisted>,
+    waiting: Option<AsTask>,
     /// Nothing once a thread goes on with it.
     suspended: Option<Suspended>,
     bounds: Bounds,
@@ -46,15 +46,15 @@ pub struct Detached {
 }
 
 impl Again {
-    /// Leaves this thread, to wait without it; any thread can go on with the transaction. (After a conflict it first
-    /// waits for its turn here.)
+    /// Leaves this thread, to wait without it; any thread can go on with the transaction. (After a conflict it may
+    /// first spin here for some microseconds.)
     ///
     /// # Errors
     /// [`Ended`], if there is to be no other attempt.
     pub fn detach(self) -> Result<Detached, Ended<Infallible>> {
-        let ((enlisted, suspended), bounds, attempts) =
+        let ((waiting, suspended), bounds, attempts) =
             self.leave(|context, retreat, bounds| retreat.detach(context, bounds.deadline))?;
-        Ok(Detached { enlisted, suspended: Some(suspended), bounds, attempts })
+        Ok(Detached { waiting, suspended: Some(suspended), bounds, attempts })
     }
 }
 
@@ -65,8 +65,11 @@ impl Detached {
     ///
     /// Takes time in proportion to the cells that were read.
     pub fn poll(&mut self, cx: &TaskContext<'_>) -> Poll<()> {
-        match (&mut self.enlisted, &mut self.suspended) {
-            (Some(enlisted), Some(suspended)) => enlisted.poll(&mut suspended.tokens, cx),
+        match (&mut self.waiting, &mut self.suspended) {
+            (Some(AsTask::Change(enlisted)), Some(suspended)) => {
+                enlisted.poll(&mut suspended.tokens, cx)
+            }
+            (Some(AsTask::Turn(turn)), _) => turn.poll(cx),
             _ => Poll::Ready(()),
         }
     }
@@ -80,29 +83,25 @@ impl Detached {
         if here.is_inside() {
             return Err(Box::new(self));
         }
-        let (bounds, enlisted, suspended) =
-            (self.bounds, self.enlisted.take(), self.suspended.take());
+        let (bounds, waiting, suspended) =
+            (self.bounds, self.waiting.take(), self.suspended.take());
         let attempt = Attempt::resume(here, bounds, self.attempts, |context| {
             if let Some(mut suspended) = suspended {
-                enlisted.into_iter().for_each(|enlisted| enlisted.end(&mut suspended.tokens));
-                context.receive(suspended);
+                let turn = match waiting {
+                    Some(AsTask::Change(enlisted)) => {
+                        enlisted.end(&mut suspended.tokens);
+                        None
+                    }
+                    Some(AsTask::Turn(mut turn)) => Some(turn.end()),
+                    None => None,
+                };
+                context.go_on(suspended); // It receives the tokens.
+                turn.into_iter().for_each(|turn| context.has_had_its_turn(turn));
             }
             context.enter_again(bounds);
         });
         let Ok(attempt) = attempt;
         Ok(attempt)
-    }
-}
-
-impl Context {
-    /// This thread goes on with a transaction of another, and receives what that was woken for.
-    fn receive(&self, suspended: Suspended) {
-        // If this thread's last transaction wrote, the next one would begin at a stamp that this thread knows, which may be
-        // from before the change that has woken this one.
-        if !planted(Fault::ResumedAtARecentBound) {
-            self.wrote.set(false);
-        }
-        self.go_on(suspended);
     }
 }
 

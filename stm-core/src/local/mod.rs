@@ -13,7 +13,7 @@
 //! | `run`, `transaction`, `nesting`, `access_set`, `snapshot`, `tvar` | what users call |
 //! | `luck` | what a thread remembers about its bad luck and its turns |
 //! | `let_go` | what of an attempt's own versions is freed in its middle |
-//! | `turns` | what a thread does between two attempts, and how it escalates |
+//! | `turns`, `queueing` | what a thread does between two attempts, and how it escalates; waiting for a turn, as a thread or a task |
 //! | `wait`, `wake_tokens` | waiting in `retry`, as a thread or a task; what a transaction was woken for |
 //! | [`detached`] | a transaction that waits without a thread |
 
@@ -33,6 +33,7 @@ mod let_go;
 mod luck;
 mod nesting;
 pub mod process;
+pub(crate) mod queueing;
 pub(crate) mod run;
 pub(crate) mod snapshot;
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]

@@ -1,6 +1,7 @@
 //! Running transactions: attempts, their outcomes, and what happens between them.
 
 use crate::local::context::{self, Context, Suspended};
+use crate::local::queueing::WaitingTask;
 use crate::local::transaction::Transaction;
 use crate::local::turns::Pause;
 use crate::local::wait::{self, Enlisted};
@@ -221,6 +222,12 @@ pub(crate) struct Retreat {
     suspended: Suspended,
 }
 
+/// What a transaction waits for as a task.
+pub(crate) enum AsTask {
+    Change(Enlisted),
+    Turn(WaitingTask),
+}
+
 /// What to wait for before the next attempt.
 enum BeforeNext {
     /// A change of what was read.
@@ -230,25 +237,30 @@ enum BeforeNext {
 }
 
 impl Retreat {
-    /// Leaves this thread, to wait without it until `deadline` at most. (After a conflict it first waits for its turn
-    /// here.)
+    /// Leaves this thread, to wait without it until `deadline` at most. (A short pause after a conflict comes first.)
     pub(crate) fn detach(
         self,
         context: &Context,
         deadline: Option<Instant>,
-    ) -> (Option<Enlisted>, Suspended) {
-        match self.before_next {
+    ) -> (Option<AsTask>, Suspended) {
+        let suspended = self.suspended;
+        let pause = match self.before_next {
             BeforeNext::Change { mut enlisted, .. } => {
                 enlisted.end_at(deadline);
-                (Some(enlisted), self.suspended)
+                return (Some(AsTask::Change(enlisted)), suspended);
             }
-            BeforeNext::Turn(pause) => {
-                Context::go_on(context, self.suspended);
-                context.pause(pause, deadline);
-                context.turns.hot.set(0); // That goes with the transaction.
-                (None, context.suspend())
+            BeforeNext::Turn(Pause::Queue(waiting)) => {
+                match waiting.detach(suspended.history(), deadline) {
+                    Ok(task) => return (Some(AsTask::Turn(task)), suspended),
+                    Err(waiting) => Pause::Queue(waiting),
+                }
             }
-        }
+            BeforeNext::Turn(pause) => pause,
+        };
+        Context::go_on(context, suspended);
+        context.pause(pause, deadline);
+        context.turns.hot.set(0); // That was the transaction's.
+        (None, context.suspend())
     }
 }
 

@@ -10,20 +10,19 @@ use crate::layout::CellHeader;
 use crate::local::context::Context;
 use crate::local::domain::Native;
 use crate::local::luck::History;
+use crate::local::queueing::Waiting;
 use crate::protocol::commit::Conflict;
 use crate::session::experience::Respect;
 use contempo_sched::clock::Clock;
-use contempo_sched::contention::lock_queue::Joined;
 use contempo_sched::contention::policy::{FailureBid, Next, on_failure, rank};
 use contempo_sched::contention::turns::{escalating, revoke};
-use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::Cause;
-use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::time;
+use contempo_sched::primitives::waiter::Tasks;
 use contempo_sched::primitives::{CHECKED, Ordering, spin, thread};
 use contempo_sched::words::{Rank, Reservation, TurnPhase};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What to do before the next attempt.
 pub(crate) enum Pause {
@@ -35,29 +34,6 @@ pub(crate) enum Pause {
     Escalate,
     /// Wait for our turn in a queue that we have joined.
     Queue(Waiting),
-}
-
-/// A place in a queue. Given up when dropped, wherever the transaction goes from there.
-pub(crate) struct Waiting {
-    domain: &'static Native,
-    descriptor: &'static Descriptor,
-    slot: u32,
-    key: usize,
-    joined: Joined,
-    by: Option<Reservation>,
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let Joined::As(turn, _) = self.joined else { return };
-        if self.descriptor.turn.load(Ordering::Relaxed).ticket() == turn.ticket() {
-            let left = self.descriptor.end_turn();
-            debug_assert!(!left.has_reserved(), "a turn that waited in a queue ends as {left:?}");
-        }
-        // The next in the queue lets us pass for a slice.
-        let own = Reservation { slot: self.slot, ticket: turn.ticket() };
-        self.domain.queues().leave(self.key, own, self.domain.table());
-    }
 }
 
 impl Context {
@@ -257,10 +233,11 @@ impl Context {
             }
             // Call the first of the cell's queue, except where we have waited (`hot`): there it goes by its own timer.
             if lock.has_queue() && cell.key() != turns.hot.get() {
+                let (key, table, mut tasks) = (cell.key(), self.domain.table(), Tasks::none());
                 let unmark = || cell.mark_queued(false);
-                let woken =
-                    self.domain.queues().call_first(cell.key(), self.domain.table(), unmark);
+                let woken = self.domain.queues().call_first(key, table, &mut tasks, unmark);
                 self.descriptor.counters.called.add(woken.min(1));
+                self.descriptor.left_over.put(tasks); // We are inside of the transaction.
             }
         }
         turns.reserved().clear();
@@ -336,8 +313,10 @@ impl Context {
                 history.waits += 1;
                 self.descriptor.counters.queued.add(1);
                 let (key, mark) = (cell.key(), || cell.mark_queued(true));
-                let joined = self.domain.queues().join(key, self.slot(), self.domain.table(), mark);
                 let (domain, descriptor, slot) = (self.domain, self.descriptor, self.slot());
+                let mut tasks = Tasks::none();
+                let joined = domain.queues().join(key, slot, domain.table(), &mut tasks, mark);
+                descriptor.left_over.put(tasks); // We are inside of the transaction.
                 Pause::Queue(Waiting { domain, descriptor, slot, key, joined, by })
             }
             (Next::Queue, None) => Pause::Yield(1),
@@ -381,65 +360,6 @@ impl Context {
                 self.descriptor.conflicts.end_wait(time::now());
             }
         }
-    }
-
-    /// Waits until we are called, or until we have been the first of the queue for a slice.
-    fn await_turn(&self, waiting: &Waiting, deadline: Option<Instant>) {
-        debug_assert!(!self.is_running() && !self.turns.reserving.get(), "a waiter holds nothing");
-        let settings = self.domain.knobs().get();
-        let mut history = self.turns.history.get();
-        let slice = settings.slice_of_wait(history.waits);
-        let parker = &self.descriptor.parker;
-        let until = |time: Duration| {
-            let end = instant() + time;
-            Some(deadline.map_or(end, |deadline| deadline.min(end)))
-        };
-        // The list could not be had: wait a slice without a place in it.
-        let Joined::As(turn, ahead) = waiting.joined else {
-            if !CHECKED {
-                parker.park_until(until(slice));
-            }
-            return;
-        };
-        // Sleep, until the turn word says that we were called, or the slice of the first, which counts from when we
-        // became it, is over.
-        let mut first_until = None;
-        loop {
-            // Acquire, partner: the swap of the thread that calls us, or makes us the first.
-            let now = self.descriptor.turn.load(Ordering::Acquire);
-            if now.ticket() != turn.ticket() {
-                break; // A hook has run a transaction that queued: that was another turn.
-            }
-            match now.phase() {
-                TurnPhase::Waiting => {
-                    // Wakes are the queue's to give; the time-out is for a thread that stops before
-                    // it gives one.
-                    let theirs = settings.slice.saturating_mul(4 * ahead as u32);
-                    let fallback =
-                        if CHECKED { None } else { until(settings.grace.saturating_add(theirs)) };
-                    if !parker.park_until(fallback) {
-                        break;
-                    }
-                }
-                TurnPhase::First if CHECKED => {
-                    spin();
-                    break;
-                }
-                TurnPhase::First => {
-                    let end = *first_until.get_or_insert_with(|| until(slice));
-                    if !parker.park_until(end) {
-                        break;
-                    }
-                }
-                _ => break,
-            }
-        }
-        // Called: the cell was released for us, and an ordinary attempt may do. Else the waiting has lasted long enough
-        // to reserve.
-        self.turns.hot.set(waiting.key);
-        history.escalates =
-            self.descriptor.turn.load(Ordering::Relaxed).phase() != TurnPhase::Called;
-        self.turns.history.set(history);
     }
 }
 

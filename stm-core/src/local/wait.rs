@@ -19,7 +19,7 @@ use contempo_sched::primitives::waiter::{Tasks, Waiter};
 use contempo_sched::primitives::{CHECKED, Ordering, fence};
 use contempo_sched::wait::alarms::Alarm;
 use contempo_sched::wait::watch::{Place, Sleeper, earlier};
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
 
 /// A transaction that is about to wait, enlisted for every cell that its attempt has read. A thread
@@ -36,7 +36,7 @@ pub(crate) struct Enlisted {
     /// Has it lain down, to be woken by the waker of the last poll?
     is_asleep: bool,
     /// That of its time-out.
-    alarm: Option<Alarm>,
+    alarm: Alarmed,
 }
 
 /// Enlists the running attempt's transaction for every cell that the attempt has read.
@@ -65,7 +65,15 @@ pub(crate) fn enlist(context: &Context) -> Enlisted {
             // SAFETY: the attempt is still running, so the cells in its log are alive; it has found the version there.
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
-    Enlisted { domain, seen, changed, places, wake_at, is_asleep: false, alarm: None }
+    Enlisted {
+        domain,
+        seen,
+        changed,
+        places,
+        wake_at,
+        is_asleep: false,
+        alarm: Alarmed::new(domain),
+    }
 }
 
 /// Calls `visit` for each cell that was read, once, in the same order in every run if a checker runs us: not
@@ -146,35 +154,19 @@ impl Enlisted {
                 wake_outside(tokens.blocked_detached(self.seen));
                 self.domain.detached().waits.add_shared(1);
                 if !time_is_up() {
-                    self.set_alarm(cx);
+                    self.alarm.set(self.wake_at, cx.waker());
                     return Poll::Pending;
                 }
             }
         } else if watches.poll(&self.places, cx.waker()) {
             tokens.woken = true;
         } else if !time_is_up() {
-            self.set_alarm(cx);
+            self.alarm.set(self.wake_at, cx.waker());
             return Poll::Pending;
         }
         self.changed = true;
         self.leave(tokens);
         Poll::Ready(())
-    }
-
-    /// The task is to be woken at the end of its time-out, if it has one, by the waker of this poll.
-    fn set_alarm(&mut self, cx: &TaskContext<'_>) {
-        let Some(at) = self.wake_at else { return };
-        self.forget_alarm();
-        self.alarm = self.domain.alarms().set(at, cx.waker().clone());
-        if self.alarm.is_none() {
-            cx.waker().wake_by_ref(); // Nothing keeps time: it is polled again and again.
-        }
-    }
-
-    fn forget_alarm(&mut self) {
-        if let Some(alarm) = self.alarm.take() {
-            self.domain.alarms().cancel(alarm);
-        }
     }
 
     /// Waits no more, ready or not.
@@ -184,7 +176,7 @@ impl Enlisted {
 
     /// Takes all entries off the list, where no thread runs the transaction.
     fn leave(&mut self, tokens: &mut WakeTokens) {
-        self.forget_alarm();
+        self.alarm.forget();
         let places = std::mem::take(&mut self.places);
         let woke = self.domain.watches().leave(&places, &mut tokens.list);
         wake_outside(count_detached(self.domain, woke));
@@ -193,7 +185,6 @@ impl Enlisted {
 
 impl Drop for Enlisted {
     fn drop(&mut self) {
-        self.forget_alarm();
         if !self.places.is_empty() {
             let mut tokens = WakeTokens::none(self.domain);
             self.leave(&mut tokens);
@@ -202,6 +193,41 @@ impl Drop for Enlisted {
             }
             wake_outside(tokens.left_detached());
         }
+    }
+}
+
+/// The alarm of a waiting task. Forgotten when dropped.
+pub(crate) struct Alarmed {
+    domain: &'static Native,
+    alarm: Option<Alarm>,
+}
+
+impl Alarmed {
+    /// None yet.
+    pub(crate) fn new(domain: &'static Native) -> Self {
+        Alarmed { domain, alarm: None }
+    }
+
+    /// The task is to be woken then, by this waker, in place of what was set before.
+    pub(crate) fn set(&mut self, at: Option<Instant>, waker: &Waker) {
+        self.forget();
+        let Some(at) = at else { return };
+        self.alarm = self.domain.alarms().set(at, waker.clone());
+        if self.alarm.is_none() {
+            waker.wake_by_ref(); // Nothing keeps time: it is polled again and again.
+        }
+    }
+
+    fn forget(&mut self) {
+        if let Some(alarm) = self.alarm.take() {
+            self.domain.alarms().cancel(alarm);
+        }
+    }
+}
+
+impl Drop for Alarmed {
+    fn drop(&mut self) {
+        self.forget();
     }
 }
 

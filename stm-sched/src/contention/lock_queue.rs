@@ -1,5 +1,9 @@
 //! Queues for locks that they know nothing about: a key, and turns.
 //!
+//! The turn of a thread lies in its descriptor, and the queue names its slot. A task has neither while it waits: its
+//! turn is an allocation of its own ([`TaskTurn`]), which the queue keeps alive. A transaction joins as the thread
+//! that runs it, and [hands its place over](Queues::hand_over) if it leaves that.
+//!
 //! A transaction that has lost waits in the queue of one cell, outside any transaction, holding
 //! nothing. The first of a queue lets others pass for a while, by its own timer, and then escalates
 //! ([`turn`](crate::contention::turns)); so no thread need be told to hand over, and a release wakes at most two: the
@@ -9,19 +13,30 @@
 //! that cannot get at it waits for a bounded time without it, and each waiter in it has a time-out. So a
 //! thread that stops inside delays others, and stops none.
 
+use crate::contention::task_turn::TaskTurn;
 use crate::descriptor::table::DescriptorTable;
 use crate::primitives::fault::{Fault, planted};
+use crate::primitives::waiter::Tasks;
 use crate::primitives::{CHECKED, Mutex, MutexGuard, Ordering, spin, thread};
 use crate::words::{Reservation, TurnPhase, TurnWord};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::TryLockError;
+use std::sync::{Arc, TryLockError};
 
 const STRIPES: usize = if CHECKED { 1 } else { 64 };
 /// Attempts at a stripe that spin, and those after them that yield the processor.
 const SPINS: u32 = 64;
 const YIELDS: u32 = 4;
 
-type Waiters = BTreeMap<usize, VecDeque<Reservation>>;
+type Waiters = BTreeMap<usize, VecDeque<Place>>;
+
+/// Whose turn it is.
+#[derive(Clone, Debug)]
+enum Place {
+    /// That of a thread, in its descriptor.
+    Thread(Reservation),
+    /// That of a task.
+    Task(Arc<TaskTurn>),
+}
 
 /// The queues of one domain, found by key. Cells with the same stripe share a mutex, not a queue.
 #[derive(Debug)]
@@ -75,6 +90,7 @@ impl Queues {
         key: usize,
         slot: u32,
         table: &DescriptorTable,
+        tasks: &mut Tasks,
         mark: impl FnOnce(),
     ) -> Joined {
         let Some(mut waiters) = self.stripe(key) else { return Joined::Not };
@@ -86,22 +102,70 @@ impl Queues {
         // By the ticket of this new turn the others know the waiter; an entry with an older one has given up.
         let (before, turn) = table.get(slot).begin_turn(phase);
         debug_assert!(!before.has_reserved(), "a thread queues while it escalates: {before:?}");
-        queue.push_back(Reservation { slot, ticket: turn.ticket() });
+        queue.push_back(Place::Thread(Reservation { slot, ticket: turn.ticket() }));
         // The flag is set under the mutex: a release that sees it finds this waiter, and one that unmarks comes before.
         mark();
         // Wakes outside the mutex: that may be a system call, and the woken thread may come here.
         drop(waiters);
-        wake(first, table);
+        wake(first, table, tasks);
         Joined::As(turn, ahead)
     }
 
-    /// Takes `waiter` off the front of the queue of `key`, if it is there, and makes the next one the
+    /// Takes `waiter`, a thread, off the front of the queue of `key`, if it is there, and makes the next one the
     /// first. (A waiter that leaves from elsewhere is known by its turn word when it comes to the front.)
-    /// Returns how many it woke.
-    pub fn leave(&self, key: usize, waiter: Reservation, table: &DescriptorTable) -> u64 {
+    /// Returns how many it woke; tasks are put to `tasks`.
+    pub fn leave(
+        &self,
+        key: usize,
+        waiter: Reservation,
+        table: &DescriptorTable,
+        tasks: &mut Tasks,
+    ) -> u64 {
+        let is_own = |place: &Place| matches!(place, Place::Thread(own) if *own == waiter);
+        self.take_off(key, is_own, table, tasks)
+    }
+
+    /// As [`leave`](Self::leave), for a task, which has ended its turn.
+    pub fn leave_as_task(
+        &self,
+        key: usize,
+        turn: &Arc<TaskTurn>,
+        table: &DescriptorTable,
+        tasks: &mut Tasks,
+    ) -> u64 {
+        let is_own = |place: &Place| matches!(place, Place::Task(own) if Arc::ptr_eq(own, turn));
+        self.take_off(key, is_own, table, tasks)
+    }
+
+    /// Gives the place of `waiter`, a thread, in the queue of `key` to a task, in the same phase; the thread has to end
+    /// its own turn then. Nothing if it has no place there any more, or another thread was at the list for too long.
+    pub fn hand_over(
+        &self,
+        key: usize,
+        waiter: Reservation,
+        table: &DescriptorTable,
+    ) -> Option<Arc<TaskTurn>> {
+        let mut waiters = self.stripe(key)?;
+        // It has joined lately, so it is among the last.
+        let is_own = |place: &&mut Place| matches!(place, Place::Thread(own) if *own == waiter);
+        let place = waiters.get_mut(&key)?.iter_mut().rev().find(is_own)?;
+        // No other thread moves the turn on while we are at the list.
+        let phase = table.get(waiter.slot).turn.load(Ordering::Acquire).phase();
+        let turn = Arc::new(TaskTurn::new(phase));
+        *place = Place::Task(turn.clone());
+        Some(turn)
+    }
+
+    fn take_off(
+        &self,
+        key: usize,
+        is_own: impl Fn(&Place) -> bool,
+        table: &DescriptorTable,
+        tasks: &mut Tasks,
+    ) -> u64 {
         let Some(mut waiters) = self.stripe(key) else { return 0 };
         let Some(queue) = waiters.get_mut(&key) else { return 0 };
-        if queue.front() == Some(&waiter) {
+        if queue.front().is_some_and(is_own) {
             queue.pop_front();
         }
         let first = make_first(queue, table);
@@ -109,18 +173,24 @@ impl Queues {
             waiters.remove(&key);
         }
         drop(waiters);
-        wake(first, table)
+        wake(first, table, tasks)
     }
 
     /// Calls the first waiter of `key` out of the queue, and makes the next one the first. `unmark`
-    /// runs if no waiter is left, and must clear the cell's flag. Returns how many it woke.
-    pub fn call_first(&self, key: usize, table: &DescriptorTable, unmark: impl FnOnce()) -> u64 {
+    /// runs if no waiter is left, and must clear the cell's flag. Returns how many it woke; tasks are put to `tasks`.
+    pub fn call_first(
+        &self,
+        key: usize,
+        table: &DescriptorTable,
+        tasks: &mut Tasks,
+        unmark: impl FnOnce(),
+    ) -> u64 {
         let Some(mut waiters) = self.stripe(key) else { return 0 };
         let queue = waiters.entry(key).or_default();
         // Calls the first that still waits; those that have given up go.
         let mut called = None;
         while let Some(waiter) = queue.pop_front() {
-            if is_waiting(table, waiter) && advance(table, waiter, TurnPhase::Called) {
+            if is_waiting(table, &waiter) && advance(table, &waiter, TurnPhase::Called) {
                 called = Some(waiter);
                 break;
             }
@@ -136,7 +206,7 @@ impl Queues {
         if planted(Fault::CalledNotWoken) {
             called = None;
         }
-        wake(called, table) + wake(first, table)
+        wake(called, table, tasks) + wake(first, table, tasks)
     }
 }
 
@@ -148,11 +218,11 @@ fn stripe_of(key: usize) -> usize {
 
 /// Makes the waiter at the front the first. Waiters that have given up are taken off on the way. Returns the one to
 /// wake: nothing if it was the first already.
-fn make_first(queue: &mut VecDeque<Reservation>, table: &DescriptorTable) -> Option<Reservation> {
-    while let Some(&front) = queue.front() {
+fn make_first(queue: &mut VecDeque<Place>, table: &DescriptorTable) -> Option<Place> {
+    while let Some(front) = queue.front() {
         if is_waiting(table, front) {
             let promoted = advance(table, front, TurnPhase::First);
-            return (promoted && !planted(Fault::NextNotWoken)).then_some(front);
+            return (promoted && !planted(Fault::NextNotWoken)).then(|| front.clone());
         }
         queue.pop_front();
     }
@@ -160,20 +230,27 @@ fn make_first(queue: &mut VecDeque<Reservation>, table: &DescriptorTable) -> Opt
 }
 
 /// Does this waiter still wait?
-fn is_waiting(table: &DescriptorTable, waiter: Reservation) -> bool {
-    // Acquire, partner: the release of the thread that stored it. Only the owner takes it out of these
-    // phases while we are at the list.
-    waits(table.get(waiter.slot).turn.load(Ordering::Acquire), waiter)
+fn is_waiting(table: &DescriptorTable, waiter: &Place) -> bool {
+    // Only the waiter itself takes its turn out of these phases while we are at the list.
+    match waiter {
+        // Acquire, partner: the release of the thread that stored it.
+        Place::Thread(own) => waits(table.get(own.slot).turn.load(Ordering::Acquire), *own),
+        Place::Task(turn) => turn.now().is_waiting() || planted(Fault::GivenUpCalled),
+    }
 }
 
-/// Is this the turn of that waiter, and not over?
+/// Is this the turn of that waiter, a thread, and not over?
 fn waits(turn: TurnWord, waiter: Reservation) -> bool {
     let same = turn.ticket() == waiter.ticket || planted(Fault::TicketIgnored);
     same && (turn.is_waiting() || planted(Fault::GivenUpCalled))
 }
 
 /// Moves a waiter on to `phase`; false if it is there already, or waits no more.
-fn advance(table: &DescriptorTable, waiter: Reservation, phase: TurnPhase) -> bool {
+fn advance(table: &DescriptorTable, waiter: &Place, phase: TurnPhase) -> bool {
+    let waiter = match waiter {
+        Place::Thread(own) => *own,
+        Place::Task(turn) => return turn.advance(phase),
+    };
     let descriptor = table.get(waiter.slot);
     let turn = descriptor.turn.load(Ordering::Relaxed);
     // Looked at again: it may have given up since `is_waiting`.
@@ -184,12 +261,14 @@ fn advance(table: &DescriptorTable, waiter: Reservation, phase: TurnPhase) -> bo
     descriptor.advance_turn(turn, phase)
 }
 
-/// Unparks this waiter. Returns how many that are.
-fn wake(waiter: Option<Reservation>, table: &DescriptorTable) -> u64 {
-    waiter.map_or(0, |waiter| {
-        table.get(waiter.slot).parker.unpark();
-        1
-    })
+/// Wakes this waiter; of a task, puts its waker to `tasks`. Returns how many that are.
+fn wake(waiter: Option<Place>, table: &DescriptorTable, tasks: &mut Tasks) -> u64 {
+    match waiter {
+        None => return 0,
+        Some(Place::Thread(own)) => table.get(own.slot).parker.unpark(),
+        Some(Place::Task(turn)) => turn.wake(tasks),
+    }
+    1
 }
 
 impl Default for Queues {
@@ -214,7 +293,7 @@ mod tests {
 
     fn join(queues: &Queues, table: &DescriptorTable, slot: u32) -> (Reservation, usize) {
         let mut marked = false;
-        match queues.join(KEY, slot, table, || marked = true) {
+        match queues.join(KEY, slot, table, &mut Tasks::none(), || marked = true) {
             Joined::As(turn, ahead) => {
                 assert!(marked && turn == table.get(slot).turn.load(Ordering::Relaxed));
                 let expected = if ahead == 0 { TurnPhase::First } else { TurnPhase::Waiting };
@@ -223,6 +302,14 @@ mod tests {
             }
             Joined::Not => panic!("nobody is at the list"),
         }
+    }
+
+    fn leave(queues: &Queues, table: &DescriptorTable, waiter: Reservation) -> u64 {
+        queues.leave(KEY, waiter, table, &mut Tasks::none())
+    }
+
+    fn call(queues: &Queues, table: &DescriptorTable, unmark: impl FnOnce()) -> u64 {
+        queues.call_first(KEY, table, &mut Tasks::none(), unmark)
     }
 
     fn phase(table: &DescriptorTable, slot: u32) -> TurnPhase {
@@ -241,22 +328,22 @@ mod tests {
         assert_eq!(joined.map(|(_, ahead)| ahead), [0, 1, 2, 3]);
         // One leaves from the middle: it is taken off when it comes to the front.
         table.get(slots[2]).next_turn(TurnPhase::Idle);
-        assert_eq!(queues.leave(KEY, joined[2].0, &table), 0, "the first is that already");
+        assert_eq!(leave(&queues, &table, joined[2].0), 0, "the first is that already");
         // The first gives up, the second becomes first.
-        assert_eq!(queues.leave(KEY, joined[0].0, &table), 1);
+        assert_eq!(leave(&queues, &table, joined[0].0), 1);
         assert_eq!(phase(&table, slots[1]), TurnPhase::First);
         assert_eq!(slots.map(|slot| woken(&table, slot)), [false, true, false, false]);
         // The second is called, and the fourth becomes first.
-        assert_eq!(queues.call_first(KEY, &table, || panic!("somebody is left")), 2);
+        assert_eq!(call(&queues, &table, || panic!("somebody is left")), 2);
         assert_eq!(phase(&table, slots[1]), TurnPhase::Called);
         assert_eq!(phase(&table, slots[3]), TurnPhase::First);
         assert_eq!(phase(&table, slots[2]), TurnPhase::Idle, "it waits no more");
         assert_eq!(slots.map(|slot| woken(&table, slot)), [false, true, false, true]);
         let mut unmarked = false;
-        assert_eq!(queues.call_first(KEY, &table, || unmarked = true), 1);
+        assert_eq!(call(&queues, &table, || unmarked = true), 1);
         assert!(unmarked && woken(&table, slots[3]));
-        assert_eq!(queues.call_first(KEY, &table, || ()), 0);
-        assert_eq!(queues.leave(KEY, joined[3].0, &table), 0, "nobody is left");
+        assert_eq!(call(&queues, &table, || ()), 0);
+        assert_eq!(leave(&queues, &table, joined[3].0), 0, "nobody is left");
     }
 
     #[test]
@@ -270,14 +357,14 @@ mod tests {
         assert_eq!(slots.map(|slot| woken(&table, slot)), [false, true, false]);
         assert_eq!(phase(&table, slots[1]), TurnPhase::First);
         table.get(slots[1]).end_turn();
-        assert_eq!(queues.call_first(KEY, &table, || ()), 1);
+        assert_eq!(call(&queues, &table, || ()), 1);
         let phases = slots.map(|slot| phase(&table, slot));
         assert_eq!(phases, [TurnPhase::Idle, TurnPhase::Idle, TurnPhase::Called]);
-        assert_eq!(queues.leave(KEY, first, &table), 0);
+        assert_eq!(leave(&queues, &table, first), 0);
         // Its next turn is in another queue: a call here does not reach it.
         join(&queues, &table, slots[0]);
         let elsewhere = table.get(slots[0]).next_turn(TurnPhase::Waiting);
-        assert_eq!(queues.call_first(KEY, &table, || ()), 0);
+        assert_eq!(call(&queues, &table, || ()), 0);
         assert_eq!(table.get(slots[0]).turn.load(Ordering::Relaxed), elsewhere);
     }
 
@@ -286,12 +373,15 @@ mod tests {
         let (table, queues, slots) = world::<2>();
         let first = join(&queues, &table, slots[0]).0;
         let list = queues.stripe(KEY).expect("nobody is at the list");
-        assert_eq!(queues.join(KEY, slots[1], &table, || panic!("not joined")), Joined::Not);
-        assert_eq!(queues.leave(KEY, first, &table), 0);
-        assert_eq!(queues.call_first(KEY, &table, || panic!("somebody waits")), 0);
+        assert_eq!(
+            queues.join(KEY, slots[1], &table, &mut Tasks::none(), || panic!("not joined")),
+            Joined::Not
+        );
+        assert_eq!(leave(&queues, &table, first), 0);
+        assert_eq!(call(&queues, &table, || panic!("somebody waits")), 0);
         drop(list);
         assert_eq!(phase(&table, slots[0]), TurnPhase::First);
-        assert_eq!(queues.call_first(KEY, &table, || ()), 1);
+        assert_eq!(call(&queues, &table, || ()), 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! | [`policy`] | what to do about a conflict: a small value in, a verdict out |
 //! | [`settings`] | the knobs of a domain's scheduling |
 //! | [`turns`] | which reservations count, and which transaction is older |
-//! | [`lock_queue`] | which threads wait for which lock |
+//! | [`lock_queue`], [`task_turn`] | which threads and tasks wait for which lock |
 //! | [`ticket_queue`] | the same between processes |
 //! | [`admission`] | whether a transaction that declares its cells reserves them at once |
 //! | [`yielding`] | giving the processor away before the system takes it |
@@ -16,6 +16,7 @@ pub mod lock_queue;
 pub mod policy;
 pub mod report;
 pub mod settings;
+pub mod task_turn;
 pub mod ticket_queue;
 pub mod turns;
 pub mod yielding;

@@ -118,8 +118,8 @@ pub enum Fault {
     WakerStoredTooLate,
     /// A commit wakes tasks while its thread is inside of the transaction.
     WokenInsideTheTransaction,
-    /// A transaction that waited as a task goes on at a stamp that its new thread has known before.
-    ResumedAtARecentBound,
+    /// A task that waits its turn looks at that before it says what wakes it.
+    TurnLookedAtBeforeTheWaker,
     /// A task that is dropped while it waits keeps the token that it was woken with.
     TokenKeptByDroppedTask,
     /// A woken thread that ends without a commit leaves those after it to the timer.

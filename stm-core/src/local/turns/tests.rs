@@ -5,12 +5,15 @@ use super::*;
 use crate::local::frozen::{Stopped, Thread, cell};
 use crate::session::experience::RESPECTED;
 use contempo_sched::clock::Clock;
+use contempo_sched::contention::lock_queue::Joined;
 use contempo_sched::contention::policy::HEAT_PER_FAILURE;
 use contempo_sched::contention::settings::Settings;
 use contempo_sched::contention::turns::revoke_silent;
 use contempo_sched::descriptor::conflicts::Conflicts;
 use contempo_sched::primitives::AtomicBool;
 use contempo_sched::words::Phase;
+use std::sync::Arc;
+use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -67,7 +70,9 @@ fn met(context: &Context) -> (Cause, *const CellHeader<Native>, Option<Reservati
 /// Joins the queue of `cell`, as a loser.
 fn queue(context: &Context, cell: &CellHeader<Native>) -> Waiting {
     let (domain, descriptor, slot) = (context.domain, context.descriptor, context.slot());
-    let joined = domain.queues().join(cell.key(), slot, domain.table(), || cell.mark_queued(true));
+    let joined = domain
+        .queues()
+        .join(cell.key(), slot, domain.table(), &mut Tasks::none(), || cell.mark_queued(true));
     Waiting { domain, descriptor, slot, key: cell.key(), joined, by: None }
 }
 
@@ -435,7 +440,14 @@ fn a_thread_remembers_whom_it_respects_up_to_a_number() {
 fn who_is_called_does_not_press() {
     let ([first, second], [cell]) = world(|_| ());
     let (waiting, behind) = (queue(first, cell), queue(second, cell));
-    let call = || first.domain.queues().call_first(cell.key(), first.domain.table(), || ());
+    let call = || {
+        first.domain.queues().call_first(
+            cell.key(),
+            first.domain.table(),
+            &mut Tasks::none(),
+            || (),
+        )
+    };
     assert_eq!(call(), 2);
     first.await_turn(&waiting, too_late());
     assert!(!first.turns.history.get().escalates && first.turns.hot.get() == cell.key());
@@ -444,6 +456,60 @@ fn who_is_called_does_not_press() {
     second.pause(Pause::Queue(behind), too_late());
     assert!(!second.turns.history.get().escalates && phase(second) == TurnPhase::Idle);
     assert_eq!(conflicts(second).queued, 1);
+}
+
+#[test]
+fn a_task_has_the_place_of_the_thread_that_it_leaves() {
+    #[derive(Default)]
+    struct Bell(AtomicBool);
+    impl std::task::Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let ([first, second, third], [cell]) = world(|_| ());
+    let call = || {
+        let (key, table) = (cell.key(), first.domain.table());
+        first.domain.queues().call_first(key, table, &mut Tasks::none(), || ())
+    };
+    let (ahead, waiting, behind) = (queue(first, cell), queue(second, cell), queue(third, cell));
+    let mut task = waiting.detach(&History::default(), None).ok().expect("it has a place");
+    assert_eq!(phase(second), TurnPhase::Idle, "the thread is free");
+    let bell = Arc::<Bell>::default();
+    let waker = bell.clone().into();
+    let mut cx = std::task::Context::from_waker(&waker);
+    let rung = || bell.0.swap(false, Ordering::SeqCst);
+    assert!(task.poll(&cx).is_pending() && !rung());
+    // It becomes the first, and is called; each time it is woken, once, and by the last waker.
+    drop(ahead);
+    assert!(rung() && task.poll(&cx).is_pending() && task.poll(&cx).is_pending() && !rung());
+    assert_eq!(call(), 2);
+    assert!(rung() && task.poll(&cx).is_ready() && task.poll(&cx).is_ready());
+    assert_eq!(task.end(), (cell.key(), false), "it was called");
+    assert_eq!(phase(third), TurnPhase::First);
+    drop(task);
+    // One that is called leaves no place to give. One that is dropped makes the next the first.
+    assert_eq!(call(), 1);
+    assert!(behind.detach(&History::default(), None).is_err());
+    let (dropped, next) = (queue(first, cell), queue(third, cell));
+    drop(dropped.detach(&History::default(), None).ok().expect("it has a place"));
+    assert!(phase(third) == TurnPhase::First && was_woken(third));
+    drop(next);
+    assert_eq!(call(), 0);
+    // Bounds end its wait; then it escalates. (Slices are an hour long.)
+    let waiting = queue(second, cell);
+    let mut task = waiting.detach(&History::default(), too_late()).ok().expect("it has a place");
+    assert!(task.poll(&cx).is_pending());
+    drop(task);
+    let mut task = queue(second, cell)
+        .detach(&History::default(), Some(Instant::now()))
+        .ok()
+        .expect("it has a place");
+    cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(task.poll(&cx).is_ready());
+    second.has_had_its_turn(task.end());
+    assert!(second.turns.history.get().escalates && second.turns.hot.get() == cell.key());
+    assert_eq!(call(), 0);
 }
 
 #[test]
@@ -459,7 +525,8 @@ fn who_waits_goes_on_waiting_when_it_is_woken_for_nothing() {
             parker.unpark(); // For nothing.
             std::thread::yield_now();
             done.store(true, Ordering::SeqCst);
-            let calls = || domain.queues().call_first(key, domain.table(), || ());
+            let calls =
+                || domain.queues().call_first(key, domain.table(), &mut Tasks::none(), || ());
             assert_eq!((calls(), calls()), (2, 1));
         });
         second.await_turn(&waiting, too_late());
