@@ -7,7 +7,6 @@ allowed='^stm-sched/src/primitives/swap.rs:'     # the swap itself
 allowed+='|^stm-sched/src/primitives/fault.rs:'             # faults are planted for a whole process
 allowed+='|^stm-sched/src/primitives/checked/explore.rs:'   # a count of the harness's, outside what it explores
 allowed+='|^stm-sched/src/descriptor/statistics.rs:'        # counters stay outside the models
-allowed+='|^stm-sched/src/descriptor/left_over.rs:'         # only the owner comes there
 allowed+='|^stm-sched/src/(descriptor/conflicts|contention/(report|yielding|settings)).rs:' # reports, counts, knobs: nothing is decided by them
 allowed+='|^stm-sched/src/wait/chain.rs:'             # a hint: how many sleepers to wake
 allowed+='|^stm-core/src/(layout|protocol/version).rs:.*(destroyed|atomic::Ordering|atomic::AtomicBool)' # a canary of the models

@@ -9,7 +9,6 @@
 use crate::layout::{CellHeader, Links, VersionHeader};
 use contempo_sched::clock::Clock;
 use contempo_sched::contention::policy::Policy;
-use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
 
@@ -30,8 +29,6 @@ pub trait Domain: Links<Link: Link<Self>> + Sized + 'static {
     fn table(&self) -> &Self::Table;
     /// How conflicts between claims are settled.
     fn policy(&self) -> Policy;
-    /// A thread sleeps until `cell` changes, and a commit of the thread at `by` has changed it.
-    fn changed(&self, descriptor: &Descriptor, by: u32, cell: &CellHeader<Self>);
     /// The thread at `by` has aborted or revoked another transaction at `cell`.
     fn preempted_at(&self, by: u32, cell: &CellHeader<Self>);
     /// The transaction has written `version` in part `part`.

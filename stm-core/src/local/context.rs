@@ -1,7 +1,7 @@
 //! The private half of a thread's transactions: logs, memory, hooks; and how a thread finds it.
 
 use crate::domain::Domain;
-use crate::layout::VersionHeader;
+use crate::layout::{CellHeader, VersionHeader};
 use crate::local::domain::{Native, ProcessClock};
 use crate::local::luck::{History, Turns};
 use crate::local::wake_tokens::WakeTokens;
@@ -19,6 +19,7 @@ use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::checked::Step;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::unwinding;
+use contempo_sched::primitives::waiter::Tasks;
 use contempo_sched::words::{Owner, Rank, StateWord, VersionTag};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ptr::null_mut;
@@ -62,8 +63,12 @@ pub(crate) struct Context {
     serial: Cell<u64>,
     /// What this transaction was woken for and has to pass on.
     pub(crate) tokens: RefCell<WakeTokens>,
-    /// Private blocks to be freed once the logs are empty: `left_over` of the descriptor says whether there are any.
+    /// Private blocks to be freed once the logs are empty.
     discarded: RefCell<Vec<Block>>,
+    /// Tasks to be woken once the transaction is over.
+    tasks: RefCell<Tasks>,
+    /// Is there anything of that?
+    has_left_over: Cell<bool>,
     /// Has a destructor that ran in the middle of an attempt used cells?
     pub(super) has_been_apart: Cell<bool>,
 }
@@ -136,6 +141,8 @@ impl Context {
             serial: Cell::new(serial),
             tokens: RefCell::new(WakeTokens::none(domain)),
             discarded: RefCell::new(Vec::new()),
+            tasks: RefCell::new(Tasks::none()),
+            has_left_over: Cell::new(false),
             has_been_apart: Cell::new(false),
         };
         // Nor may its bad luck become ours.
@@ -344,7 +351,9 @@ impl Context {
         };
         // SAFETY: we are inside the transaction that found the cells and versions; the new
         // versions carry its claim.
-        let outcome = unsafe { self.commit_of(expected).run(reads, writes, replaced) };
+        let outcome = unsafe {
+            self.commit_of(expected).run(reads, writes, replaced, |cell| self.changed(cell))
+        };
         // A new serial, also after a failure: other threads may have met our claims, and look at our state word later.
         if outcome.is_ok() || !planted(Fault::SerialKeptAfterFailure) {
             self.next_serial();
@@ -355,6 +364,24 @@ impl Context {
         self.descriptor.counters.commits.add(1);
         self.descriptor.counters.retired.add(writes.len() as u64);
         Ok(())
+    }
+
+    /// This thread's commit has changed `cell`, and something sleeps until that.
+    fn changed(&self, cell: &CellHeader<Native>) {
+        let tasks = self.domain.changed(self.descriptor, self.slot, cell);
+        if planted(Fault::WokenInsideTheTransaction) {
+            tasks.wake();
+        } else {
+            self.wake_later(tasks);
+        }
+    }
+
+    /// Wakes these tasks once this thread is outside of its transaction: wakers are code of users.
+    pub(crate) fn wake_later(&self, tasks: Tasks) {
+        if !tasks.is_empty() {
+            self.tasks.borrow_mut().append(tasks);
+            self.has_left_over.set(true);
+        }
     }
 
     /// Ends an attempt: empties the logs and leaves the contemporaries. Destructors do not run
@@ -380,7 +407,7 @@ impl Context {
     /// Keeps a private block until the session ends.
     pub(crate) fn discard(&self, block: Block) {
         self.discarded.borrow_mut().push(block);
-        self.descriptor.left_over.note();
+        self.has_left_over.set(true);
     }
 
     /// Leaves the transaction or snapshot. Destructors may run, and transactions in them.
@@ -392,7 +419,7 @@ impl Context {
         if self.reclaimer.is_due() {
             self.tidy_up();
         }
-        if self.descriptor.left_over.is_any() {
+        if self.has_left_over.get() {
             self.do_what_is_left();
         }
     }
@@ -417,7 +444,8 @@ impl Context {
         if unwinding() {
             return; // Nothing of a user's runs while the thread unwinds.
         }
-        let tasks = self.descriptor.left_over.take();
+        self.has_left_over.set(false);
+        let tasks = self.tasks.take();
         self.outside(|| tasks.wake());
         // One at a time, none borrowed: a destructor may come back here.
         self.outside(|| {

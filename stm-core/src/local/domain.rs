@@ -13,7 +13,6 @@ use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::{Statistics, ThreadCounters};
 use contempo_sched::descriptor::table::{DescriptorTable, Descriptors};
 use contempo_sched::primitives::checked::{Steps, instant};
-use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::waiter::Tasks;
 use contempo_sched::primitives::{AtomicPtr, Ordering};
 use contempo_sched::wait::alarms::Alarms;
@@ -104,6 +103,18 @@ impl Native {
         &self.knobs
     }
 
+    /// Tells the watch list that `cell` has changed, by a commit of the thread at `by` at the stamp that it drew last.
+    /// The tasks are to be woken once that is outside of its transaction.
+    pub fn changed(&self, descriptor: &Descriptor, by: u32, cell: &CellHeader<Native>) -> Tasks {
+        let key = cell.key();
+        // Relaxed, both: written by this thread only.
+        let stamp = descriptor.stamp.load(Ordering::Relaxed);
+        let woken = descriptor.woken_for.load(Ordering::Relaxed) == key;
+        let change = Change { stamp, by, woken };
+        let unmark = || cell.mark_watched(false);
+        count(&descriptor.counters, self.watches.changed(key, change, unmark))
+    }
+
     /// The names of cells that have one.
     pub fn names(&self) -> &Names {
         &self.names
@@ -188,10 +199,6 @@ impl Domain for Native {
         self.knobs.policy()
     }
 
-    fn changed(&self, descriptor: &Descriptor, by: u32, cell: &CellHeader<Native>) {
-        announce_change(self, descriptor, by, cell);
-    }
-
     #[inline(always)]
     unsafe fn written_in(part: usize, version: *mut VersionHeader<Native>) {
         // SAFETY: the caller promises that the version is alive and private; its link is an atomic.
@@ -232,24 +239,6 @@ impl Keeper for TaskKeeper {
 impl Wake for Pace {
     fn wake(self: Arc<Self>) {
         count_detached(self.domain, self.domain.watches.pace_for_tasks(self.key)).wake();
-    }
-}
-
-/// Tells the watch list that `cell` has changed, by a commit of the thread at `by` at the stamp that it
-/// drew last.
-fn announce_change(domain: &Native, descriptor: &Descriptor, by: u32, cell: &CellHeader<Native>) {
-    let key = cell.key();
-    // Relaxed, both: written by this thread only.
-    let stamp = descriptor.stamp.load(Ordering::Relaxed);
-    let woken = descriptor.woken_for.load(Ordering::Relaxed) == key;
-    let change = Change { stamp, by, woken };
-    let unmark = || cell.mark_watched(false);
-    let tasks = count(&descriptor.counters, domain.watches().changed(key, change, unmark));
-    // We are inside of the transaction, and wakers are code of users.
-    if planted(Fault::WokenInsideTheTransaction) {
-        tasks.wake();
-    } else {
-        domain.table().get(by).left_over.put(tasks);
     }
 }
 

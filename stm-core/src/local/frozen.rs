@@ -156,7 +156,7 @@ impl<'a> Thread<'a> {
         let kind = Version::<u64, Native>::KIND;
         let mut writes = [WriteEntry { cell, version: new, base: null_mut(), kind }];
         // SAFETY: all versions live for ever, and the new one is private.
-        unsafe { commit.run(&[], &mut writes, |_, _| ()) }
+        unsafe { commit.run(&[], &mut writes, |_, _| (), |_| ()) }
     }
 
     /// The value of `cell` at `bound`.

@@ -314,7 +314,7 @@ impl Attempts for Context {
         self.forget_turns();
         self.end_attempt(false);
         let due = self.common.take_hooks(true);
-        self.suspend().tokens.went_on(self.descriptor, self.slot());
+        self.wake_later(self.suspend().tokens.went_on(self.descriptor, self.slot()));
         self.end_session();
         due
     }
@@ -325,7 +325,7 @@ impl Attempts for Context {
         self.forget_turns();
         self.end_attempt(true);
         let due = self.common.take_hooks(false);
-        self.suspend().tokens.left(self.descriptor);
+        self.wake_later(self.suspend().tokens.left(self.descriptor));
         self.end_session();
         due
     }

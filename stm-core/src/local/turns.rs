@@ -237,7 +237,7 @@ impl Context {
                 let unmark = || cell.mark_queued(false);
                 let woken = self.domain.queues().call_first(key, table, &mut tasks, unmark);
                 self.descriptor.counters.called.add(woken.min(1));
-                self.descriptor.left_over.put(tasks); // We are inside of the transaction.
+                self.wake_later(tasks);
             }
         }
         turns.reserved().clear();
@@ -316,7 +316,7 @@ impl Context {
                 let (domain, descriptor, slot) = (self.domain, self.descriptor, self.slot());
                 let mut tasks = Tasks::none();
                 let joined = domain.queues().join(key, slot, domain.table(), &mut tasks, mark);
-                descriptor.left_over.put(tasks); // We are inside of the transaction.
+                self.wake_later(tasks);
                 Pause::Queue(Waiting { domain, descriptor, slot, key, joined, by })
             }
             (Next::Queue, None) => Pause::Yield(1),

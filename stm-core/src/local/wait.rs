@@ -238,7 +238,7 @@ pub(crate) fn wake_outside(tasks: Tasks) {
     }
     with(|context| {
         if context.is_running() {
-            context.descriptor.left_over.put(tasks);
+            context.wake_later(tasks);
         } else {
             context.outside(|| tasks.wake());
         }

@@ -81,20 +81,14 @@ impl WakeTokens {
         count_detached(self.domain, self.pass(Outcome::Left))
     }
 
-    /// The transaction has committed on this thread, which is still inside of it. Tasks are woken later.
-    pub(crate) fn went_on(mut self, descriptor: &ThreadDescriptor, slot: u32) {
-        self.end(descriptor, Outcome::WentOn(slot));
+    /// The transaction has committed on this thread, which may still be inside of it: the tasks are woken later.
+    pub(crate) fn went_on(mut self, descriptor: &ThreadDescriptor, slot: u32) -> Tasks {
+        count(&descriptor.counters, self.pass(Outcome::WentOn(slot)))
     }
 
     /// The transaction has ended without a commit, as above.
-    pub(crate) fn left(mut self, descriptor: &ThreadDescriptor) {
-        self.end(descriptor, Outcome::Left);
-    }
-
-    fn end(&mut self, descriptor: &ThreadDescriptor, outcome: Outcome) {
-        if !self.list.is_empty() {
-            descriptor.left_over.put(count(&descriptor.counters, self.pass(outcome)));
-        }
+    pub(crate) fn left(mut self, descriptor: &ThreadDescriptor) -> Tasks {
+        count(&descriptor.counters, self.pass(Outcome::Left))
     }
 
     fn pass(&mut self, outcome: Outcome) -> Woke {

@@ -125,8 +125,8 @@ const YIELD_AFTER_PASSING: u64 = 1024;
 
 impl<D: Domain> Commit<'_, D> {
     /// Commits `writes`, provided that `reads` still hold. Hands out what they replaced, to be
-    /// retired at the stamp that is given with it, and wakes the threads that sleep until one of the
-    /// written cells changes. Returns the stamp.
+    /// retired at the stamp that is given with it, and tells `changed` of each written cell until whose change
+    /// something sleeps. Returns the stamp.
     ///
     /// On failure every claim has been given back; entries with a `base` were visible to other threads
     /// and must be retired, the rest are still private.
@@ -140,6 +140,7 @@ impl<D: Domain> Commit<'_, D> {
         reads: &[ReadEntry<D>],
         writes: &mut [WriteEntry<D>],
         mut replaced: impl FnMut(u64, Block),
+        changed: impl Fn(&CellHeader<D>) + Copy,
     ) -> Result<u64, Conflict<D>> {
         // 1. Announce the attempt in the state word, before another thread can meet a claim with this serial.
         let early = writes.len() <= DECIDE_EARLY;
@@ -232,7 +233,7 @@ impl<D: Domain> Commit<'_, D> {
                 }
             }
             if planted(Fault::WakeBeforeDecision) {
-                self.wake_all(writes);
+                wake_all(writes, changed);
             }
             if planted(Fault::PublishedBeforeDecision) {
                 for write in &*writes {
@@ -293,7 +294,7 @@ impl<D: Domain> Commit<'_, D> {
             let cell = unsafe { &*write.cell };
             let lock = cell.lock.load(Ordering::SeqCst);
             if lock.is_awaited() {
-                self.awaited(cell, lock);
+                self.awaited(cell, lock, changed);
             }
         }
         Ok(stamp)
@@ -399,14 +400,14 @@ impl<D: Domain> Commit<'_, D> {
         conflict
     }
 
-    /// A thread sleeps until this cell changes, or has queued up for it.
+    /// Something sleeps until this cell changes, or has queued up for it.
     #[cold]
     #[inline(never)]
-    fn awaited(&self, cell: &CellHeader<D>, lock: LockWord) {
+    fn awaited(&self, cell: &CellHeader<D>, lock: LockWord, changed: impl Fn(&CellHeader<D>)) {
         let counters = &self.descriptor.counters;
         let skipped = planted(Fault::WatchersForgotten) || planted(Fault::WakeBeforeDecision);
         if lock.has_watchers() && !skipped {
-            self.domain.changed(self.descriptor, self.me.slot, cell);
+            changed(cell);
         }
         if lock.has_queue() {
             counters.passed.add(1);
@@ -417,15 +418,14 @@ impl<D: Domain> Commit<'_, D> {
             }
         }
     }
+}
 
-    /// Only under a planted fault: tells the watch list of all cells, too early.
-    #[cold]
-    fn wake_all(&self, writes: &[WriteEntry<D>]) {
-        for write in writes {
-            // SAFETY: the cell is alive: we are inside the transaction that has written it.
-            let cell = unsafe { &*write.cell };
-            self.domain.changed(self.descriptor, self.me.slot, cell);
-        }
+/// Only under a planted fault: tells of all cells, too early.
+#[cold]
+fn wake_all<D: Domain>(writes: &[WriteEntry<D>], changed: impl Fn(&CellHeader<D>)) {
+    for write in writes {
+        // SAFETY: the cell is alive: we are inside the transaction that has written it.
+        changed(unsafe { &*write.cell });
     }
 }
 

@@ -378,6 +378,18 @@ impl Links for RegionDomain {
     type Link = RegionLink;
 }
 
+impl RegionDomain {
+    /// A thread sleeps until `cell` changes, and a commit of this thread's, that of `descriptor`, has changed it.
+    pub(crate) fn changed(&self, descriptor: &Descriptor, cell: &CellHeader<RegionDomain>) {
+        // Relaxed: read and written by this thread only. The number of its word, plus 1.
+        let woken = descriptor.woken_for.load(Ordering::Relaxed);
+        let words = [self.wake_word(cell.key()), 0];
+        let shared = self.map.shared();
+        let words = words.map(|word| (&shared.wake[word], woken == word + 1));
+        chain::changed(words, |watched| cell.mark_watched(watched));
+    }
+}
+
 impl Domain for RegionDomain {
     type Clock = CounterClock;
     type Table = SlotTable;
@@ -395,15 +407,6 @@ impl Domain for RegionDomain {
 
     fn policy(&self) -> Policy {
         self.knobs.policy()
-    }
-
-    fn changed(&self, descriptor: &Descriptor, _: u32, cell: &CellHeader<RegionDomain>) {
-        // Relaxed: read and written by this thread only. The number of its word, plus 1.
-        let woken = descriptor.woken_for.load(Ordering::Relaxed);
-        let words = [self.wake_word(cell.key()), 0];
-        let shared = self.map.shared();
-        let words = words.map(|word| (&shared.wake[word], woken == word + 1));
-        chain::changed(words, |watched| cell.mark_watched(watched));
     }
 
     fn preempted_at(&self, by: u32, cell: &CellHeader<RegionDomain>) {

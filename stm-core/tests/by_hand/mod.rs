@@ -81,7 +81,16 @@ impl<'w> Writer<'w> {
             expected: null_mut(),
         };
         // SAFETY: cells and versions outlive this, and the new ones carry the claim.
-        unsafe { commit.run(&reads, &mut writes, |_, _| ()) }
+        unsafe {
+            commit.run(
+                &reads,
+                &mut writes,
+                |_, _| (),
+                |cell| {
+                    self.domain.changed(commit.descriptor, me.slot, cell).wake();
+                },
+            )
+        }
     }
 
     /// Commits these values, in at most ten attempts. The stamp.

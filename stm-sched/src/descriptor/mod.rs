@@ -5,11 +5,9 @@
 //! | `record` | the descriptor of a thread, made of words |
 //! | [`table`] | the growing table of descriptors |
 //! | [`statistics`] | per-thread counters, added up on demand |
-//! | [`left_over`] | what a thread has to do once its transaction is over |
 //! | [`conflicts`] | what has happened to a thread at which cell, for the contention report |
 
 pub mod conflicts;
-pub mod left_over;
 mod record;
 pub mod statistics;
 pub mod table;

@@ -4,7 +4,6 @@
 //! a thread of one process has beside that is in its [`ThreadDescriptor`].
 
 use crate::descriptor::conflicts::ConflictLog;
-use crate::descriptor::left_over::LeftOver;
 use crate::descriptor::statistics::ThreadCounters;
 use crate::primitives::parker::Parker;
 use crate::primitives::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -59,15 +58,13 @@ pub struct Descriptor {
     pub counters: ThreadCounters,
 }
 
-/// The descriptor of a thread in a domain of one process, and what does not mean the same in another process.
+/// The descriptor of a thread in a domain of one process, and its log for the contention report.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct ThreadDescriptor {
     descriptor: Descriptor,
     /// Where it has met others, and what it waits for. Only the owner writes.
     pub conflicts: ConflictLog,
-    /// What it has to do once its transaction is over. Only the owner comes here.
-    pub left_over: LeftOver,
 }
 
 impl std::ops::Deref for ThreadDescriptor {

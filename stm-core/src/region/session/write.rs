@@ -203,8 +203,10 @@ impl Session {
         };
         // SAFETY: inside the transaction that found the cells and versions; the new versions carry
         // its claim.
-        let outcome =
-            unsafe { self.commit_of().run(&self.reads.borrow(), writes.entries(), replaced) };
+        let outcome = unsafe {
+            let changed = |cell: &_| domain.changed(self.descriptor(), cell);
+            self.commit_of().run(&self.reads.borrow(), writes.entries(), replaced, changed)
+        };
         // A new serial, also after a failure: other threads may have met our claims, and look at our state word later.
         if outcome.is_ok() || !planted(Fault::SerialKeptAfterFailure) {
             self.serial.set(StateWord::next_serial(self.serial.get()));
