@@ -85,7 +85,8 @@ pub mod explicit {
         not(any(contempo_loom, contempo_shuttle))
     ))]
     pub use crate::shared::explicit::{
-        Again as SharedAgain, Attempt as SharedAttempt, Stopped, transaction,
+        Again as SharedAgain, Attempt as SharedAttempt, Detached as SharedDetached, Stopped,
+        transaction,
     };
     pub use contempo_core::explicit::*;
 }

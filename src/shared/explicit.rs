@@ -4,8 +4,11 @@ use crate::shared::error::TransactionError;
 use crate::shared::region::Shared;
 use crate::shared::transaction::Transaction;
 use contempo_core::explicit::{BeginError, Limits};
-pub use contempo_core::region::explicit::{Again, Attempt};
+use contempo_core::region::OpenError;
+use contempo_core::region::explicit;
+pub use contempo_core::region::explicit::{Again, Attempt, Detached};
 pub use contempo_core::region::session::Stopped;
+use contempo_core::region::thread_session::TooManyThreads;
 
 impl Shared {
     /// Begins a transaction of the region within `limits`, which count from now, and its first attempt.
@@ -40,11 +43,31 @@ impl Shared {
         if self.domain().fork.is_child() {
             return Err(BeginError::Stopped(TransactionError::Forked));
         }
-        match contempo_core::region::explicit::begin(self.domain(), limits) {
-            Ok(Ok(begun)) => begun.map_err(|why| why.map(TransactionError::from)),
-            Ok(Err(_)) => Err(BeginError::Stopped(TransactionError::TooManyThreads)),
-            Err(why) => Err(BeginError::Stopped(TransactionError::Liveness(why))),
+        told(explicit::begin(self.domain(), limits))
+    }
+
+    /// Waits until there may be a point in another attempt of `detached`, a transaction of this region that has left its
+    /// thread, and begins it on this one.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin); [`TransactionError::OtherRegion`], if it is one of another region. It is over
+    /// then.
+    #[doc(hidden)]
+    pub fn resume(&self, detached: Detached) -> Result<Attempt, BeginError<TransactionError>> {
+        if self.domain().fork.is_child() {
+            return Err(BeginError::Stopped(TransactionError::Forked));
         }
+        told(explicit::resume(self.domain(), detached))
+    }
+}
+
+type Begun = Result<Result<Attempt, BeginError<Stopped>>, TooManyThreads>;
+
+fn told(begun: Result<Begun, OpenError>) -> Result<Attempt, BeginError<TransactionError>> {
+    match begun {
+        Ok(Ok(begun)) => begun.map_err(|why| why.map(TransactionError::from)),
+        Ok(Err(TooManyThreads)) => Err(BeginError::Stopped(TransactionError::TooManyThreads)),
+        Err(why) => Err(BeginError::Stopped(TransactionError::Liveness(why))),
     }
 }
 

@@ -16,8 +16,12 @@ use std::time::Duration;
 pub(crate) trait Explicit: World {
     type Attempt: Debug;
     type Again: Next<Attempt = Self::Attempt>;
+    type Detached: Debug + Send + 'static;
     type Refused: Debug + Display;
 
+    fn detach(again: Self::Again) -> Self::Detached;
+    /// Begins the next attempt on this thread. There is a point in it.
+    fn resume(&self, detached: Self::Detached) -> Self::Attempt;
     fn begin(&self, limits: Limits) -> Result<Self::Attempt, BeginError<Self::Refused>>;
     fn transaction(attempt: &Self::Attempt) -> Self::Transaction<'_>;
     fn is_open(attempt: &Self::Attempt) -> bool;
@@ -39,12 +43,20 @@ pub(crate) trait Next: Debug + Sized {
 }
 
 macro_rules! explicit {
-    ($world:path, $attempt:path, $again:path, $end:path, $refused:path, $begin:expr, $transaction:expr) => {
+    ($world:path, $attempt:path, $again:path, $detached:path, $end:path, $refused:path;
+     $begin:expr, $resume:expr, $transaction:expr) => {
         impl Explicit for $world {
             type Attempt = $attempt;
             type Again = $again;
+            type Detached = $detached;
             type Refused = $refused;
 
+            fn detach(again: $again) -> $detached {
+                again.detach().unwrap_or_else(|why| panic!("{why:?}"))
+            }
+            fn resume(&self, detached: $detached) -> $attempt {
+                $resume(self, detached)
+            }
             fn begin(&self, limits: Limits) -> Result<$attempt, BeginError<$refused>> {
                 $begin(self, limits)
             }
@@ -94,9 +106,11 @@ explicit!(
     crate::local::Local,
     contempo::explicit::Attempt,
     contempo::explicit::Again,
+    contempo::explicit::Detached,
     std::convert::Infallible,
-    std::convert::Infallible,
+    std::convert::Infallible;
     |_: &Self, limits| contempo::explicit::begin(limits),
+    |_: &Self, detached: contempo::explicit::Detached| detached.resume().expect("it is outside"),
     contempo::explicit::Attempt::transaction
 );
 
@@ -105,9 +119,11 @@ explicit!(
     crate::region::Region,
     contempo::explicit::SharedAttempt,
     contempo::explicit::SharedAgain,
+    contempo::explicit::SharedDetached,
     contempo::explicit::Stopped,
-    contempo::shared::TransactionError,
+    contempo::shared::TransactionError;
     |world: &Self, limits| world.shared().begin(limits),
+    |world: &Self, detached| world.shared().resume(detached).expect("it is outside"),
     contempo::explicit::transaction
 );
 
@@ -308,6 +324,38 @@ pub(crate) fn a_retry_waits_for_a_change<W: Explicit>() {
         wait_until("it sleeps", || world.waits() > before);
         world.set(&flag, 1);
     });
+}
+
+pub(crate) fn a_transaction_that_has_left_its_thread_goes_on_on_another<W: Explicit>() {
+    let world = W::new();
+    let [flag, log] = world.cells(0);
+    // One that waits; one that was in the way of another; one that nothing goes on with.
+    let detached = [false, true, false].map(|conflict| {
+        let attempt = if conflict { outrun(&world, &log) } else { begin(&world) };
+        W::transaction(&attempt).on_commit(|| panic!("not of this attempt"));
+        if conflict {
+            let _ = W::transaction(&attempt).write(&log, 1);
+        } else {
+            assert_eq!(read::<W>(&attempt, &flag), 0);
+            assert!(W::transaction(&attempt).retry::<()>().is_err());
+        }
+        W::detach(W::commit(attempt).expect_err("it is to wait"))
+    });
+    // The thread is free, for others and for more of the kind.
+    world.set(&flag, 1);
+    let [waiting, outrun, left] = detached;
+    drop(left);
+    let resume = |detached| {
+        let attempt = world.resume(detached);
+        assert_eq!(W::number(&attempt), 2);
+        assert_eq!(read::<W>(&attempt, &flag), 1);
+        W::transaction(&attempt).modify(&log, |n| n + 1).expect("it goes on");
+        W::commit(attempt).expect("nothing is in the way").attempts
+    };
+    assert_eq!(elsewhere(|| resume(waiting)), 2);
+    assert_eq!(elsewhere(|| resume(outrun)), 2);
+    assert_eq!(world.get(&log), 12);
+    world.nothing_is_left();
 }
 
 pub(crate) fn a_wait_for_nothing_is_an_error<W: Explicit>() {

@@ -168,6 +168,7 @@ macro_rules! explicit_suite {
                 after_a_conflict_nothing_can_be_saved
                 a_conflict_is_told_and_another_attempt_commits
                 a_retry_waits_for_a_change
+                a_transaction_that_has_left_its_thread_goes_on_on_another
                 a_wait_for_nothing_is_an_error
                 bounds_end_it
                 nested_entry_is_an_error

@@ -2,9 +2,10 @@
 //!
 //! Counted, not timed: what sleepers find by their own looks, when a nap is over, is counted apart.
 
-use crate::support::region::{fresh, get, set};
+use crate::support::region::{Place, fresh, get, set};
 use contempo::Statistics;
-use contempo::shared::{Cell, Shared};
+use contempo::explicit::{self, BeginError, Limits};
+use contempo::shared::{Cell, Options, Shared, TransactionError};
 use contempo_verify::settle::wait_until;
 use std::thread;
 
@@ -117,4 +118,33 @@ fn an_open_gate_lets_all_through() {
     let since = shared.statistics().since(&before);
     print("gate", 1, &since);
     assert_eq!((since.wakes, since.wakes_in_vain), (SLEEPERS, 0));
+}
+
+#[test]
+fn a_transaction_that_has_left_its_thread_waits_where_it_goes_on() {
+    let (place, elsewhere) = (Place::new(), Place::new());
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let other = Shared::create(&elsewhere, &Options::new()).unwrap();
+    let flag = shared.root("flag", 0_u64).unwrap();
+    let wait = || {
+        let attempt = shared.begin(Limits::default()).unwrap();
+        let tx = explicit::transaction(&attempt);
+        assert!(tx.read(flag).and_then(|now| tx.check(now == 1)).is_err());
+        attempt.commit().expect_err("it asks to wait").detach().unwrap()
+    };
+    // Nothing of it belongs to another region.
+    let refused = other.resume(wait());
+    assert!(matches!(refused, Err(BeginError::Stopped(TransactionError::OtherRegion))));
+    let before = shared.statistics().waits;
+    let detached = wait();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let attempt = shared.resume(detached).unwrap();
+            assert_eq!(explicit::transaction(&attempt).read(flag).unwrap(), 1, "it has waited");
+            assert_eq!(attempt.commit().unwrap().attempts, 2);
+        });
+        wait_until("it sleeps", || shared.statistics().waits > before);
+        shared.atomically(|tx| tx.write(flag, &1)).unwrap();
+    });
+    assert!(shared.verify().is_sound());
 }

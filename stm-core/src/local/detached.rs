@@ -99,6 +99,7 @@ impl Detached {
                 turn.into_iter().for_each(|turn| context.has_had_its_turn(turn));
             }
             context.enter_again(bounds);
+            Ok(())
         });
         let Ok(attempt) = attempt;
         Ok(attempt)

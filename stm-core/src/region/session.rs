@@ -30,10 +30,13 @@ use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
 use std::sync::Arc;
 
+mod lasting;
 mod nesting;
 mod reserve;
 mod run;
 mod write;
+
+pub(crate) use run::{Apart, Retreat};
 
 /// Why a transaction has ended without a commit.
 #[derive(Debug)]

@@ -82,6 +82,13 @@ pub struct Local {
     _kept: Option<Attached>,
 }
 
+impl Local {
+    /// Is this thread inside of a transaction or snapshot of the region?
+    pub fn is_inside(&self) -> bool {
+        self.session().is_running()
+    }
+}
+
 impl World for Local {
     type End = Stopped;
 }

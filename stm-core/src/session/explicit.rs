@@ -237,10 +237,10 @@ impl<H: Handle> Attempt<H> {
         handle: H,
         bounds: Bounds,
         attempts: u64,
-        enter: impl FnOnce(&H::Session),
+        enter: impl FnOnce(&H::Session) -> Result<(), H::End>,
     ) -> Result<Self, H::End> {
         let held = Held::new(handle);
-        enter(held.session());
+        enter(held.session())?;
         Attempt::open(held, bounds, attempts)
     }
 

@@ -1,8 +1,8 @@
 //! Attempt after attempt, until one commits; and what comes after a transaction.
 
 use crate::region::escalate::InRegion;
-use crate::region::luck::BadLuck;
 use crate::region::recovered::Recovered;
+use crate::region::session::lasting::Lasting;
 use crate::region::session::{Session, Stopped};
 use crate::region::turns::{Pause, at_most};
 use crate::region::wait::{self, Waiting};
@@ -282,58 +282,95 @@ enum BeforeNext<'s> {
     Nothing,
 }
 
-/// What of a transaction lasts longer than an attempt. The thread may run others meanwhile.
+/// A transaction that lets others of its thread go first.
 struct Suspended<'s> {
-    failures: u32,
-    updating: bool,
-    room: usize,
-    in_need: bool,
-    full: Option<NoBlock>,
-    waiting_since: Option<Instant>,
-    bad_luck: BadLuck,
+    lasting: Lasting,
     token: wait::Suspended<'s>,
 }
 
-impl Session {
-    /// A transaction begins: its bad luck is its own. (What else an attempt changes, its end has reset.)
-    #[inline(always)]
-    fn begin_afresh(&self) {
-        debug_assert!(self.reads.borrow().is_empty() && self.writes.borrow_mut().is_empty());
-        self.failures.set(0);
-        self.forget_bad_luck();
-        self.updating.set(false);
-        self.room.set(0);
-        self.memory.in_need.set(false);
-    }
+/// A transaction between two attempts, apart from any thread. It waits for a change, or may go on at once; what it was
+/// woken for it has passed on.
+pub(crate) struct Apart {
+    waiting: Option<Waiting>,
+    lasting: Lasting,
+}
 
+impl Retreat<'_> {
+    /// Leaves this thread. (A pause, a turn or room that it needs comes first, here.)
+    pub(crate) fn detach(self, session: &Session, bounds: Bounds) -> Apart {
+        let Retreat { why, before_next, suspended } = self;
+        if let BeforeNext::Change { waiting, .. } = before_next {
+            return Apart { waiting: Some(waiting), lasting: suspended.lasting };
+        }
+        session.resume_transaction(suspended);
+        session.wait_for(before_next, why, bounds);
+        Apart { waiting: None, lasting: session.suspend().lasting }
+    }
+}
+
+impl Session {
     /// Puts aside what lasts longer than an attempt, so that transactions in hooks and destructors start afresh.
     fn suspend(&self) -> Suspended<'_> {
-        Suspended {
-            failures: self.failures.get(),
-            updating: self.updating.get(),
-            room: self.room.get(),
-            in_need: self.memory.in_need.get(),
-            full: self.full.take(),
-            waiting_since: self.common.timeouts.suspend(),
-            bad_luck: self.put_bad_luck_aside(),
-            token: self.suspend_token(),
-        }
+        Suspended { lasting: self.put_aside(), token: self.suspend_token() }
     }
 
     /// The transaction goes on.
     fn resume_transaction(&self, suspended: Suspended<'_>) {
-        debug_assert!(self.is_empty(), "a transaction goes on with what another has left");
-        self.failures.set(suspended.failures);
-        self.updating.set(suspended.updating);
-        self.room.set(suspended.room);
-        self.memory.in_need.set(suspended.in_need);
-        self.full.replace(suspended.full);
-        self.common.timeouts.go_on(suspended.waiting_since);
-        self.forget_bad_luck();
-        self.take_bad_luck_up(suspended.bad_luck);
+        self.take_up(suspended.lasting);
         self.resume_token(suspended.token);
-        self.need.set(0);
-        self.memory.has_drawn.set(false);
+    }
+
+    /// Goes on with a transaction that has left its thread, on this one, which is outside of any: waits as long as it is
+    /// to wait, and enters it.
+    pub(crate) fn go_on_with(&self, apart: Apart, bounds: Bounds) -> Result<(), Stopped> {
+        self.take_up(apart.lasting);
+        if let Some(waiting) = apart.waiting {
+            let change = BeforeNext::Change { waiting, wrote: false };
+            self.wait_for(change, Stopped::Retry, bounds);
+        }
+        self.enter_again(bounds)
+    }
+
+    /// Waits, outside of any transaction, for what is to come before the next attempt.
+    fn wait_for(&self, before_next: BeforeNext<'_>, why: Stopped, bounds: Bounds) {
+        match before_next {
+            BeforeNext::Change { waiting, .. } => {
+                // Nothing is to be held back for a thread that sleeps.
+                announcement::withdraw(self.descriptor());
+                waiting.sleep(self, bounds.deadline);
+            }
+            BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
+            // Once more at least: it may draw on the reserve then, if it gives back what it needs.
+            BeforeNext::Room => {
+                let times = self.room.get();
+                let more = self.make_room(times, bounds.deadline);
+                let suspended = self.suspend();
+                self.pay_back();
+                self.resume_transaction(suspended);
+                self.room.set(if more { times + 1 } else { ROOM.len() });
+            }
+            BeforeNext::Nothing => {}
+        }
+        if let Stopped::NoBlock(why) = why {
+            self.be_in_need(why);
+        }
+    }
+
+    /// Enters the transaction again, for the next attempt.
+    fn enter_again(&self, bounds: Bounds) -> Result<(), Stopped> {
+        // A declared transaction that has lost reserves its cells before its body runs again.
+        if bounds.declared && self.failures.get() > 0 {
+            self.escalate_declared();
+        }
+        match Session::enter(self) {
+            Ok(running) => std::mem::forget(running),
+            Err(why) => {
+                drop(self.suspend());
+                return Err(why);
+            }
+        }
+        self.common.eventful.set(true); // There is something to forget at the end.
+        Ok(())
     }
 
     /// Leaves the transaction.
@@ -470,7 +507,7 @@ impl Attempts for Session {
         // What this process holds back, or another does, may be all that is missing: a few times.
         let over = match retreat.before_next {
             BeforeNext::Change { .. } | BeforeNext::Turn(_) => false,
-            BeforeNext::Room => last || retreat.suspended.room >= ROOM.len(),
+            BeforeNext::Room => last || retreat.suspended.lasting.room >= ROOM.len(),
             BeforeNext::Nothing => true,
         };
         if over {
@@ -482,42 +519,8 @@ impl Attempts for Session {
     fn go_on(&self, retreat: Retreat<'_>, bounds: Bounds) -> Result<(), Stopped> {
         let Retreat { why, before_next, suspended } = retreat;
         self.resume_transaction(suspended);
-        // Wait, outside of any transaction.
-        match before_next {
-            BeforeNext::Change { waiting, .. } => {
-                // Nothing is to be held back for a thread that sleeps.
-                announcement::withdraw(self.descriptor());
-                waiting.sleep(self, bounds.deadline);
-            }
-            BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
-            // Once more at least: it may draw on the reserve then, if it gives back what it needs.
-            BeforeNext::Room => {
-                let times = self.room.get();
-                let more = self.make_room(times, bounds.deadline);
-                let suspended = self.suspend();
-                self.pay_back();
-                self.resume_transaction(suspended);
-                self.room.set(if more { times + 1 } else { ROOM.len() });
-            }
-            BeforeNext::Nothing => {}
-        }
-        if let Stopped::NoBlock(why) = why {
-            self.be_in_need(why);
-        }
-        // A declared transaction that has lost reserves its cells before its body runs again.
-        if bounds.declared && self.failures.get() > 0 {
-            self.escalate_declared();
-        }
-        // Enter again, for the next attempt.
-        match Session::enter(self) {
-            Ok(running) => std::mem::forget(running),
-            Err(why) => {
-                drop(self.suspend());
-                return Err(why);
-            }
-        }
-        self.common.eventful.set(true); // There is something to forget at the end.
-        Ok(())
+        self.wait_for(before_next, why, bounds);
+        self.enter_again(bounds)
     }
 
     fn would_wait_for_ever(retreat: &Retreat<'_>, bounds: Bounds) -> Option<bool> {
