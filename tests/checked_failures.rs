@@ -236,7 +236,7 @@ mod data {
             let theirs = (Arc::clone(&data), free.clone());
             let add = move |data: &Data, free: &TVar<bool>| {
                 acquire(free);
-                // SAFETY: as above; it does nothing with the pointer that loom does not see.
+                // SAFETY: that no other thread is at it is what this test is about; it does nothing with the pointer that loom does not see.
                 data.0.with_mut(|n| unsafe { *n += 1 });
                 release(free);
             };

@@ -26,7 +26,7 @@ struct World {
 
 // SAFETY: the memory is handed about as the blocks are: that is what is checked.
 unsafe impl Send for World {}
-// SAFETY: as above.
+// SAFETY: a block's word is touched by its owner alone: that is what is checked.
 unsafe impl Sync for World {}
 
 fn layout() -> Layout {
@@ -62,7 +62,7 @@ impl World {
         let head: *mut Free = self.place(block).cast();
         // SAFETY: the block is ours, and a word long at least.
         unsafe { head.write(Free { next: null_mut() }) };
-        // SAFETY: as above.
+        // SAFETY: the block is ours, and ends the list that it begins.
         unsafe { self.slabs.put(Magazine { head, count: 1 }) };
     }
 

@@ -37,7 +37,7 @@ struct World {
 
 // SAFETY: who has taken the block may touch the data: that is what is checked.
 unsafe impl Send for World {}
-// SAFETY: as above.
+// SAFETY: only the thread that has taken the block touches the data: that is what is checked.
 unsafe impl Sync for World {}
 
 impl World {

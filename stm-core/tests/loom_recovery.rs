@@ -35,7 +35,7 @@ struct World {
 
 // SAFETY: the pointers lead to versions, which are made of atomics and live for ever.
 unsafe impl Send for World {}
-// SAFETY: as above.
+// SAFETY: versions are made of atomics, so threads may share what leads to them.
 unsafe impl Sync for World {}
 
 /// Steps of a commit of two cells: open, claim, claim, draw, decide, finish, finish.

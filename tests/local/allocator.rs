@@ -23,7 +23,7 @@ pub(crate) fn large() -> usize {
     LARGE.load(Ordering::SeqCst)
 }
 
-// SAFETY: passed on to the system's allocator as it comes; to count allocates nothing.
+// SAFETY: the system's allocator gets each call as it comes; to count allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = ALLOCATED.try_with(|sum| sum.set(sum.get() + layout.size() as u64));

@@ -287,10 +287,10 @@ impl<B: Item> Queue<B> {
                 // SAFETY: it was retired before `horizon`, so no transaction can reach it (`# Safety`); and it was taken
                 // off the queue, so it is freed once.
                 unsafe { freer.free_plain(retired.block) };
-                // SAFETY: the same of those that follow it, which are plain, too, most often.
+                // SAFETY: it frees those that follow and were retired before `horizon`, too, which no transaction can reach.
                 freed += unsafe { self.drain_plain(horizon, batch.many - freed, freer) };
             } else {
-                // SAFETY: as it was retired before `horizon`, no transaction can reach it (`# Safety`); and it was taken
+                // SAFETY: it was retired before `horizon`, no transaction can reach it (`# Safety`); and it was taken
                 // off the queue, so it is freed once.
                 unsafe { freer.free(retired.block) };
             }
@@ -384,7 +384,7 @@ mod tests {
             (waiting().collect::<Vec<_>>(), queue.units()),
             (vec![(3, 4), (4, 8), (5, 1)], 13)
         );
-        // SAFETY: as above.
+        // SAFETY: numbers are all that there is.
         let of_before = unsafe { queue.free_below(9, &mut batch, &freer) };
         assert_eq!((of_before, queue.len()), (0, 3), "other blocks than those that were counted");
         assert_eq!((free(9), queue.units(), freer.0.take()), (3, 0, vec![4, 8, 1]));

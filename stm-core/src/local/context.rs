@@ -324,7 +324,7 @@ impl Context {
                     unsafe { self.reclaimer.retire_now(write.version_block()) };
                 }
                 let cause = conflict.cause;
-                self.turns.meet(conflict);
+                self.turns.note(conflict);
                 cause
             },
         )
@@ -496,7 +496,7 @@ impl Context {
         {
             // All that was read is reserved: if it still is, a transaction that changes it draws later.
             if !self.still_presses() {
-                self.turns.meet(Conflict::PREEMPTED);
+                self.turns.note(Conflict::PREEMPTED);
                 return false;
             }
         } else if planted(Fault::ExtendedUnchecked) {
@@ -505,7 +505,7 @@ impl Context {
             // SAFETY: inside the transaction that filled the log.
             let valid = unsafe { self.commit_of(null_mut()).validate(self.reads(), bound) };
             if let Err(conflict) = valid {
-                self.turns.meet(conflict);
+                self.turns.note(conflict);
                 return false;
             }
             self.fast_bound.set(bound);

@@ -61,7 +61,7 @@ impl Turns {
     }
 
     /// The attempt that is about to end met another transaction here.
-    pub(crate) fn meet(&self, conflict: Conflict<Native>) {
+    pub(crate) fn note(&self, conflict: Conflict<Native>) {
         self.met.set(Some(conflict));
     }
 

@@ -189,7 +189,7 @@ impl Context {
 
     fn met_at(&self, conflict: Conflict<Native>) -> Cause {
         let cause = conflict.cause;
-        self.turns.meet(conflict);
+        self.turns.note(conflict);
         cause
     }
 

@@ -411,7 +411,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
                     }
                     Err((conflict, block)) => {
                         let cause = conflict.cause;
-                        context.turns.meet(conflict);
+                        context.turns.note(conflict);
                         (cause, Some(block))
                     }
                 }

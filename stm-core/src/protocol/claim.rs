@@ -187,7 +187,7 @@ impl<D: Domain> Commit<'_, D> {
                             return Ok(());
                         }
                     }
-                    self.meet(cell, owner, descriptor, state, &mut spins)?;
+                    self.contend(cell, owner, descriptor, state, &mut spins)?;
                 }
             }
         }
@@ -195,7 +195,7 @@ impl<D: Domain> Commit<'_, D> {
 
     /// Another transaction's live claim is in the way at `cell`: waits a pause, or aborts it from
     /// outside, or gives way.
-    fn meet(
+    fn contend(
         &self,
         cell: &CellHeader<D>,
         owner: Owner,
@@ -261,7 +261,7 @@ impl<D: Domain> Commit<'_, D> {
             match state.phase() {
                 Phase::Committed | Phase::Aborted => break,
                 Phase::Active | Phase::Deciding => {
-                    self.meet(cell, owner, descriptor, state, &mut spins)?;
+                    self.contend(cell, owner, descriptor, state, &mut spins)?;
                 }
             }
         }

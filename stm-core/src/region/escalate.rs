@@ -143,7 +143,7 @@ impl Session {
         let domain = self.domain();
         // It may be freed, or just now.
         let Some(cell) = domain.find_cell(handle) else { return Ok(()) };
-        if self.meet(cell, handle).is_err() {
+        if self.ensure_alive(cell, handle).is_err() {
             return Ok(());
         }
         let header = &raw const cell.header;
@@ -161,7 +161,7 @@ impl Session {
             }
         }
         // A transaction that has it claimed may decide first. If that takes long, our commit takes over.
-        // SAFETY: inside an attempt; the cell is alive (`meet`).
+        // SAFETY: inside an attempt; the cell is alive (`ensure_alive`).
         unsafe { self.commit_of().clear_of_claims(&cell.header) }
     }
 
@@ -186,7 +186,7 @@ impl Session {
         let Some(own) = self.escalation.turn.get() else { return Ok(()) };
         cells.visit(&mut |handle| {
             self.reserve(handle, own).map_err(|conflict| {
-                self.turns.meet(&conflict);
+                self.turns.note(&conflict);
                 self.interrupt(Stopped::Conflict(conflict.cause))
             })
         })?;

@@ -58,7 +58,7 @@ impl Turns {
     }
 
     /// The attempt that is about to end met another transaction here.
-    pub(crate) fn meet(&self, conflict: &Conflict<RegionDomain>) {
+    pub(crate) fn note(&self, conflict: &Conflict<RegionDomain>) {
         let met = Met { cell: conflict.cell, by: conflict.by };
         self.met.set((!conflict.cell.is_null()).then_some(met));
     }

@@ -387,7 +387,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Stopped::NoSuchCell`] if it is gone, [`Stopped::Corrupt`] if no protocol leaves a cell like that.
-    pub(crate) fn meet(&self, cell: &RegionCell, handle: Handle) -> Result<(), Stopped> {
+    pub(crate) fn ensure_alive(&self, cell: &RegionCell, handle: Handle) -> Result<(), Stopped> {
         let domain = self.domain();
         let mut looks = 0;
         loop {
@@ -477,11 +477,11 @@ impl Session {
         let cell = self.cell(handle)?;
         self.check_open()?;
         // Before anything is followed: is the cell one that this attempt's announcement keeps?
-        self.meet(cell, handle).map_err(|why| self.interrupt(why))?;
+        self.ensure_alive(cell, handle).map_err(|why| self.interrupt(why))?;
         let cell = &cell.header;
         loop {
             let own = VersionTag::claim(self.me());
-            // SAFETY: inside an attempt with this bound; the cell was alive then (`meet`).
+            // SAFETY: inside an attempt with this bound; the cell was alive then (`ensure_alive`).
             let found = unsafe { newest_at(self.domain(), cell, self.bound.get(), own) };
             if self.domain().is_corrupt() {
                 return Err(self.interrupt(Stopped::Corrupt));
@@ -492,7 +492,7 @@ impl Session {
                 if self.updating.get() {
                     let before = self.bound.get();
                     if !self.extend() {
-                        self.turns.meet(&Conflict::at(Cause::Changed, cell));
+                        self.turns.note(&Conflict::at(Cause::Changed, cell));
                         return Err(self.interrupt(Stopped::Conflict(Cause::Changed)));
                     }
                     // What has superseded it was committed, at a stamp above the last bound: so there is a new one.
@@ -518,9 +518,9 @@ impl Session {
     pub fn look(&self, cell: Handle) -> Result<&RegionVersion, Interrupt> {
         let domain = self.domain();
         let found = self.cell(cell)?;
-        self.meet(found, cell).map_err(|why| self.interrupt(why))?;
+        self.ensure_alive(found, cell).map_err(|why| self.interrupt(why))?;
         let own = VersionTag::claim(self.me()); // Never published: no claim is ours.
-        // SAFETY: inside a snapshot with this bound; the cell was alive then (`meet`).
+        // SAFETY: inside a snapshot with this bound; the cell was alive then (`ensure_alive`).
         let version = unsafe { newest_at(domain, &found.header, self.bound.get(), own) }.version;
         // SAFETY: `newest_at` returns headers that links of this region have given out.
         Ok(unsafe { RegionVersion::of(version) })

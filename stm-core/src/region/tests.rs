@@ -202,7 +202,7 @@ fn who_ends_before_it_waits_in_its_line_leaves_the_line() {
         [domain.ticket_queue_of(std::ptr::from_ref(header).addr())];
     let joined = run(domain, |session| {
         let lost = || {
-            session.turns.meet(&Conflict::at(Cause::Claimed, header));
+            session.turns.note(&Conflict::at(Cause::Claimed, header));
             session.lost(Cause::Claimed)
         };
         let mut pause = lost();

@@ -228,7 +228,7 @@ impl Waiting {
         for (cell, _) in &self.read {
             // Alive, or freed: then a commit that did so has changed it.
             match domain.find_cell(*cell) {
-                Some(found) if session.meet(found, *cell).is_ok() => {
+                Some(found) if session.ensure_alive(found, *cell).is_ok() => {
                     // SeqCst, as the change: a commit that clears the mark after this raises the word after that.
                     if !found.header.lock.load(Ordering::SeqCst).has_watchers() {
                         found.header.mark_watched(true);
@@ -246,7 +246,7 @@ impl Waiting {
                 return false;
             };
             let header = (&raw const found.header).cast_mut();
-            // SAFETY: inside an announcement; the cell was alive then (`meet`). The version is not followed, but
+            // SAFETY: inside an announcement; the cell was alive then (`ensure_alive`). The version is not followed, but
             // compared with what is at the head, or beneath the claim there.
             let is_there = unsafe { is_current(domain, &cell.header, header) };
             // Still that version, and no other one in the same block? If it is at the head, or beneath a claim that

@@ -167,7 +167,8 @@ impl<P: Send + 'static> Guard<P> for Unguarded<P> {
 
     #[inline(always)]
     fn read<R>(&self, look: impl FnOnce(&P) -> R) -> R {
-        // SAFETY: as in `write`.
+        // SAFETY: only one thread uses this at a time, see above, and no `write` is under way then: the workloads' closures
+        // do not come back to the guard that they run under.
         look(unsafe { &*self.0.get() })
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Node<S: Stm, V: Value> {
 // shared. The compiler cannot see that by itself: whether a variable may hold a link depends on
 // whether a node can be sent and shared, which is what is asked.
 unsafe impl<S: Stm, V: Value> Send for Node<S, V> {}
-// SAFETY: as for `Send`.
+// SAFETY: a node has a number and variables, and every variable of an `Stm` can be shared.
 unsafe impl<S: Stm, V: Value> Sync for Node<S, V> {}
 
 /// A sorted map.

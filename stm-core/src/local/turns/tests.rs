@@ -15,6 +15,8 @@ use contempo_sched::words::Phase;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod tasks;
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// When to give up on something that never comes: met only by a test that fails.
@@ -268,7 +270,7 @@ fn who_has_failed_for_too_long_presses_in_its_next_attempt() {
     // It is over: nothing is left of its bad luck.
     own.escalate_if_due();
     own.turns.hot.set(8);
-    own.turns.meet(Conflict::PREEMPTED);
+    own.turns.note(Conflict::PREEMPTED);
     own.forget_turns();
     assert!(
         !own.turns.reserving.get() && !own.turns.unlucky.get() && own.turns.met.take().is_none()
@@ -375,7 +377,7 @@ fn a_loser_that_must_wait_queues_at_the_cell_where_it_lost() {
     other.escalate_declared();
     assert_eq!(other.reserve(cell), Ok(()));
     let by = reservation(other);
-    own.turns.meet(Conflict { cause: Cause::Reserved, cell, by: Some(by) });
+    own.turns.note(Conflict { cause: Cause::Reserved, cell, by: Some(by) });
     let (pause, history) = lose(own, Cause::Reserved, 1);
     let Pause::Queue(waiting) = pause else { panic!("it must wait") };
     assert_eq!((waiting.key, waiting.by, waiting.slot), (cell.key(), Some(by), own.slot()));
@@ -387,7 +389,7 @@ fn a_loser_that_must_wait_queues_at_the_cell_where_it_lost() {
     drop(waiting);
     assert!(own.turns.met.take().is_none(), "the next attempt has met nobody yet");
     // Whom it need not respect it only counts.
-    own.turns.meet(Conflict::at(Cause::Claimed, cell));
+    own.turns.note(Conflict::at(Cause::Claimed, cell));
     let (pause, history) = lose(own, Cause::Claimed, 1);
     assert!(matches!(pause, Pause::Spin(_)));
     assert_eq!((history.waits, own.descriptor.counters.queued.get()), (1, 1));
@@ -456,60 +458,6 @@ fn who_is_called_does_not_press() {
     second.pause(Pause::Queue(behind), too_late());
     assert!(!second.turns.history.get().escalates && phase(second) == TurnPhase::Idle);
     assert_eq!(conflicts(second).queued, 1);
-}
-
-#[test]
-fn a_task_has_the_place_of_the_thread_that_it_leaves() {
-    #[derive(Default)]
-    struct Bell(AtomicBool);
-    impl std::task::Wake for Bell {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, Ordering::SeqCst);
-        }
-    }
-    let ([first, second, third], [cell]) = world(|_| ());
-    let call = || {
-        let (key, table) = (cell.key(), first.domain.table());
-        first.domain.queues().call_first(key, table, &mut Tasks::none(), || ())
-    };
-    let (ahead, waiting, behind) = (queue(first, cell), queue(second, cell), queue(third, cell));
-    let mut task = waiting.detach(&History::default(), None).ok().expect("it has a place");
-    assert_eq!(phase(second), TurnPhase::Idle, "the thread is free");
-    let bell = Arc::<Bell>::default();
-    let waker = bell.clone().into();
-    let mut cx = std::task::Context::from_waker(&waker);
-    let rung = || bell.0.swap(false, Ordering::SeqCst);
-    assert!(task.poll(&cx).is_pending() && !rung());
-    // It becomes the first, and is called; each time it is woken, once, and by the last waker.
-    drop(ahead);
-    assert!(rung() && task.poll(&cx).is_pending() && task.poll(&cx).is_pending() && !rung());
-    assert_eq!(call(), 2);
-    assert!(rung() && task.poll(&cx).is_ready() && task.poll(&cx).is_ready());
-    assert_eq!(task.end(), (cell.key(), false), "it was called");
-    assert_eq!(phase(third), TurnPhase::First);
-    drop(task);
-    // One that is called leaves no place to give. One that is dropped makes the next the first.
-    assert_eq!(call(), 1);
-    assert!(behind.detach(&History::default(), None).is_err());
-    let (dropped, next) = (queue(first, cell), queue(third, cell));
-    drop(dropped.detach(&History::default(), None).ok().expect("it has a place"));
-    assert!(phase(third) == TurnPhase::First && was_woken(third));
-    drop(next);
-    assert_eq!(call(), 0);
-    // Bounds end its wait; then it escalates. (Slices are an hour long.)
-    let waiting = queue(second, cell);
-    let mut task = waiting.detach(&History::default(), too_late()).ok().expect("it has a place");
-    assert!(task.poll(&cx).is_pending());
-    drop(task);
-    let mut task = queue(second, cell)
-        .detach(&History::default(), Some(Instant::now()))
-        .ok()
-        .expect("it has a place");
-    cx = std::task::Context::from_waker(std::task::Waker::noop());
-    assert!(task.poll(&cx).is_ready());
-    second.has_had_its_turn(task.end());
-    assert!(second.turns.history.get().escalates && second.turns.hot.get() == cell.key());
-    assert_eq!(call(), 0);
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn value(of: *mut VersionHeader<Native>) -> u64 {
 }
 
 fn lend(version: *mut VersionHeader<Native>) {
-    // SAFETY: as in `value`.
+    // SAFETY: such versions live as long as the process.
     Unpublished::lend(0, unsafe { &(*version).prev });
 }
 
@@ -191,7 +191,7 @@ fn what_nothing_can_reach_goes_at_once() {
     assert!(log.keep(part));
     assert_eq!((gone(&mut log), write(&mut log, 0, 16)), (vec![4], Some(15)));
     // A closure looks at one while it is written over.
-    // SAFETY: as in `value`.
+    // SAFETY: such versions live as long as the process.
     let now = unsafe { &(*log.version(0)).prev };
     assert!(Unpublished::begin_use(now) && !Unpublished::begin_use(now));
     assert_eq!(write(&mut log, 0, 17), None);

@@ -232,7 +232,7 @@ impl Session {
                 if domain.is_corrupt() {
                     return Err(Stopped::Corrupt);
                 }
-                self.turns.meet(&conflict);
+                self.turns.note(&conflict);
                 Err(Stopped::Conflict(conflict.cause))
             }
         }
