@@ -32,7 +32,7 @@ pub use crate::region::sizes::{MOST_SLOTS, SUPERBLOCK, SUPERBLOCK_HEADER};
 /// How a region begins.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CONTEMPO");
 /// Changes with every change of what this file describes.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 const ENDIAN: u32 = 0x0102_0304;
 /// What [`Shared::ready`] holds once the region is complete.
 pub const READY: u64 = 0x5245_4144_595f_5f21;
