@@ -123,8 +123,8 @@ fn only_watchers_of_the_changed_cell_wake() {
 
 #[test]
 fn threads_that_sleep_often_do_not_pile_up_garbage() {
+    let _turn = alone();
     let most = guarded("ping-pong with garbage", || {
-        let _turn = alone();
         let cage = crate::support::canary::Cage::new();
         let turn = TVar::new(cage.canary(0));
         let most = AtomicU64::new(0);
@@ -150,8 +150,8 @@ fn threads_that_sleep_often_do_not_pile_up_garbage() {
 
 #[test]
 fn many_sleepers_wait_for_one_cell() {
+    let _turn = alone();
     guarded("a crowd", || {
-        let _turn = alone();
         let gate = TVar::new(0_u64);
         let before = statistics();
         let sleepers = 30;

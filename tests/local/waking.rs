@@ -40,8 +40,8 @@ fn take_one(tx: &Transaction<'_>, cell: &TVar<u64>) -> StmResult<()> {
 
 #[test]
 fn a_thousand_wait_and_items_come_one_at_a_time() {
+    let _turn = alone();
     guarded("a thousand", || {
-        let _turn = alone();
         let (cell, taken) = (TVar::new(0), AtomicU64::new(0));
         thread::scope(|scope| {
             let crowd = 1000;
@@ -71,8 +71,8 @@ fn a_thousand_wait_and_items_come_one_at_a_time() {
 
 #[test]
 fn a_burst_of_items_wakes_as_many() {
+    let _turn = alone();
     guarded("a burst", || {
-        let _turn = alone();
         let cell = TVar::new(0);
         thread::scope(|scope| {
             asleep(scope, 50, |_| atomically(|tx| take_one(tx, &cell)));
@@ -86,8 +86,8 @@ fn a_burst_of_items_wakes_as_many() {
 
 #[test]
 fn a_token_among_many_is_handed_on_without_a_stampede() {
+    let _turn = alone();
     guarded("a token", || {
-        let _turn = alone();
         const OVER: u64 = u64::MAX;
         let (token, attempts, done) = (TVar::new(None), AtomicU64::new(0), AtomicU64::new(0));
         let hand_offs = 1600;
@@ -123,8 +123,8 @@ fn a_token_among_many_is_handed_on_without_a_stampede() {
 
 #[test]
 fn who_waits_for_something_else_is_not_forgotten() {
+    let _turn = alone();
     guarded("two kinds of items", || {
-        let _turn = alone();
         // Long queues of the one kind in front of the other.
         let stock = TVar::new([0_u64; 2]);
         thread::scope(|scope| {
@@ -157,8 +157,8 @@ fn who_waits_for_something_else_is_not_forgotten() {
 
 #[test]
 fn a_ring_on_one_cell_goes_round() {
+    let _turn = alone();
     guarded("a ring", || {
-        let _turn = alone();
         let (turn, attempts) = (TVar::new(u64::MAX), AtomicU64::new(0));
         let (players, rounds) = (24, 20);
         let before = statistics();
@@ -183,8 +183,8 @@ fn a_ring_on_one_cell_goes_round() {
 
 #[test]
 fn everybody_goes_through_an_open_gate_and_is_woken_once() {
+    let _turn = alone();
     guarded("a gate", || {
-        let _turn = alone();
         let gate = TVar::new(false);
         let before = statistics();
         thread::scope(|scope| {
@@ -198,8 +198,8 @@ fn everybody_goes_through_an_open_gate_and_is_woken_once() {
 
 #[test]
 fn timeouts_in_the_middle_of_the_chain_lose_nothing() {
+    let _turn = alone();
     guarded("time-outs", || {
-        let _turn = alone();
         let (cell, served) = (TVar::new(0), AtomicU64::new(0));
         thread::scope(|scope| {
             let patient = 40;
@@ -295,8 +295,8 @@ fn all_that_sleep_are_woken_by_those_whose_bound_is_reached() {
 
 #[test]
 fn who_fails_after_waking_wakes_others() {
+    let _turn = alone();
     guarded("failures", || {
-        let _turn = alone();
         let gate = TVar::new(0);
         let before = statistics();
         thread::scope(|scope| {
@@ -335,8 +335,8 @@ fn who_fails_after_waking_wakes_others() {
 
 #[test]
 fn a_thread_in_a_hook_stands_in_nobodys_way() {
+    let _turn = alone();
     guarded("a hook", || {
-        let _turn = alone();
         let (gate, elsewhere) = (TVar::new(false), TVar::new(false));
         thread::scope(|scope| {
             // It has enlisted, but does not sleep: its hook waits for another cell.
@@ -361,8 +361,8 @@ fn a_thread_in_a_hook_stands_in_nobodys_way() {
 
 #[test]
 fn a_woken_thread_that_hangs_stands_in_nobodys_way() {
+    let _turn = alone();
     guarded("a hanging closure", || {
-        let _turn = alone();
         let cell = TVar::new(0);
         let both = Barrier::new(2);
         thread::scope(|scope| {
@@ -380,8 +380,8 @@ fn a_woken_thread_that_hangs_stands_in_nobodys_way() {
 
 #[test]
 fn producers_and_consumers_meet_on_one_cell() {
+    let _turn = alone();
     guarded("a full and empty queue", || {
-        let _turn = alone();
         let (cell, each, threads) = (TVar::new(0), 300, 8);
         thread::scope(|scope| {
             for n in 0..2 * threads {
