@@ -20,6 +20,8 @@ pub(crate) trait Explicit: World {
     type Refused: Debug + Display;
 
     fn detach(again: Self::Again) -> Self::Detached;
+    /// Is another attempt of this thread in the way?
+    fn refuses_to_detach(again: Self::Again) -> bool;
     /// Begins the next attempt on this thread. There is a point in it.
     fn resume(&self, detached: Self::Detached) -> Self::Attempt;
     fn begin(&self, limits: Limits) -> Result<Self::Attempt, BeginError<Self::Refused>>;
@@ -53,6 +55,9 @@ macro_rules! explicit {
 
             fn detach(again: $again) -> $detached {
                 again.detach().unwrap_or_else(|why| panic!("{why:?}"))
+            }
+            fn refuses_to_detach(again: $again) -> bool {
+                matches!(again.detach(), Err(Ended::Nested))
             }
             fn resume(&self, detached: $detached) -> $attempt {
                 $resume(self, detached)
@@ -421,6 +426,64 @@ pub(crate) fn nested_entry_is_an_error<W: Explicit>() {
     let refused = world.snapshot(|_| world.begin(Limits::default()).map(drop));
     assert!(matches!(refused, Err(BeginError::Nested)));
     assert_eq!(world.get(&a), 2);
+}
+
+pub(crate) fn nothing_goes_on_while_an_attempt_is_open<W: Explicit>() {
+    let world = W::new();
+    let [a, b] = world.cells(0);
+    let retreat = |conflict: bool| {
+        let attempt = if conflict { outrun(&world, &a) } else { begin(&world) };
+        let result = if conflict {
+            W::transaction(&attempt).write(&a, 1)
+        } else {
+            read::<W>(&attempt, &a);
+            W::transaction(&attempt).retry()
+        };
+        drop(result);
+        W::commit(attempt).expect_err("it was interrupted")
+    };
+    for conflict in [false, true] {
+        let (first, second) = (retreat(conflict), retreat(conflict));
+        let open = begin(&world);
+        let before = read::<W>(&open, &b);
+        W::transaction(&open).write(&b, before + 1).expect("it goes on");
+        assert!(matches!(first.again(), Err(Ended::Nested)));
+        assert!(W::refuses_to_detach(second));
+        assert_eq!(read::<W>(&open, &b), before + 1, "it is as it was");
+        W::commit(open).expect("nothing is in the way");
+        assert_eq!(world.get(&b), before + 1);
+    }
+    world.nothing_is_left();
+}
+
+pub(crate) fn a_wait_that_was_asked_for_before_a_savepoint_stays<W: Explicit>() {
+    let world = W::new();
+    let a = world.cell(0);
+    let mut attempt = begin(&world);
+    assert!(W::transaction(&attempt).check(read::<W>(&attempt, &a) > 0).is_err());
+    let late = W::mark(&mut attempt);
+    assert_eq!(W::roll_back_to(&mut attempt, late), Err(SavepointError::Interrupted));
+    assert!(!W::is_open(&attempt));
+    assert_eq!(W::commit(attempt).expect_err("it asks to wait").why(), Why::Retry);
+}
+
+pub(crate) fn savepoints_by_the_thousand<W: Explicit>() {
+    let world = W::new();
+    let a = world.cell(0);
+    let mut attempt = begin(&world);
+    let first = W::mark(&mut attempt);
+    for n in 0..20_000 {
+        W::mark(&mut attempt);
+        assert_eq!(read::<W>(&attempt, &a), n);
+        write::<W>(&attempt, &a, n + 1);
+    }
+    assert_eq!(W::keep(&mut attempt, first), Ok(()));
+    let last = W::mark(&mut attempt);
+    write::<W>(&attempt, &a, 0);
+    assert_eq!(W::roll_back_to(&mut attempt, last), Ok(()));
+    W::commit(attempt).expect("nothing is in the way");
+    assert_eq!(world.get(&a), 20_000);
+    world.nothing_is_left();
 }
 
 pub(crate) fn other_transactions_run_between_two_attempts<W: Explicit>() {

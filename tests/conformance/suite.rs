@@ -172,6 +172,9 @@ macro_rules! explicit_suite {
                 a_wait_for_nothing_is_an_error
                 bounds_end_it
                 nested_entry_is_an_error
+                nothing_goes_on_while_an_attempt_is_open
+                a_wait_that_was_asked_for_before_a_savepoint_stays
+                savepoints_by_the_thousand
                 other_transactions_run_between_two_attempts
                 hooks_run_when_the_outcome_is_known
                 random_programs_do_what_they_do_in_closures

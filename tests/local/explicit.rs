@@ -1,9 +1,10 @@
 //! An attempt that is still open, or waits for its next one, when its thread ends. (What attempts do: `conformance`.)
 
-use crate::support::alone;
-use contempo::TVar;
+use crate::support::{alone, message_of};
 use contempo::explicit::{Again, Attempt, Limits, begin};
+use contempo::{TVar, atomically};
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::thread;
 
 type Cell = TVar<Vec<u64>>;
@@ -90,5 +91,74 @@ fn an_attempt_to_come_outlives_the_locals_of_its_thread() {
     let _turn = alone();
     for early in [true, false] {
         assert_eq!(after(early, between), vec![3; 9]);
+    }
+}
+
+/// Replaces the value, frees what can be freed, and looks whether `seen` is still the old one.
+fn is_held(cell: &Cell, seen: &Vec<u64>) -> bool {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..300).for_each(|n| cell.store(vec![n; 9]));
+            contempo::collect();
+        });
+    });
+    *seen == [1; 9]
+}
+
+#[test]
+fn what_a_hook_leaves_open_ends_its_transaction_and_is_untouched() {
+    let _turn = alone();
+    let (cell, flag) = (Cell::new(vec![1; 9]), TVar::new(0));
+    let left = Rc::new(RefCell::new(None));
+    let message = message_of(|| {
+        atomically(|tx| {
+            let (left, cell) = (Rc::clone(&left), cell.clone());
+            tx.on_rollback(move || {
+                let attempt = begin(Limits::default()).expect("a hook runs outside");
+                attempt.transaction().read(&cell).expect("it goes on");
+                *left.borrow_mut() = Some(attempt);
+            });
+            tx.check(*tx.read(&flag)? == 1)
+        });
+    });
+    assert!(message.contains("left an attempt open"), "{message}");
+    let attempt = left.take().expect("the hook has run");
+    assert!(is_held(&cell, attempt.transaction().read(&cell).expect("it goes on")));
+    attempt.commit().expect("it has only read");
+    flag.store(1);
+    atomically(|tx| tx.check(*tx.read(&flag)? == 1));
+}
+
+#[test]
+fn what_a_destructor_leaves_open_is_untouched() {
+    /// Leaves an attempt open when it is dropped.
+    struct Leaves(Cell);
+    thread_local! {
+        static LEFT: RefCell<Option<Attempt>> = const { RefCell::new(None) };
+    }
+    impl Drop for Leaves {
+        fn drop(&mut self) {
+            if let Ok(attempt) = begin(Limits::default()) {
+                attempt.transaction().read(&self.0).expect("it goes on");
+                LEFT.set(Some(attempt));
+            }
+        }
+    }
+    let _turn = alone();
+    for collects in [true, false] {
+        let cell = Cell::new(vec![1; 9]);
+        let holder = TVar::new(Some(Leaves(cell.clone())));
+        thread::spawn(move || {
+            holder.store(None);
+            if collects && LEFT.with_borrow(Option::is_none) {
+                contempo::collect();
+            }
+            if let Some(attempt) = LEFT.take() {
+                assert!(is_held(&cell, attempt.transaction().read(&cell).expect("it goes on")));
+                attempt.commit().expect("it has only read");
+            }
+        })
+        .join()
+        .expect("nothing of it panics");
     }
 }

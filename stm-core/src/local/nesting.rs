@@ -29,6 +29,10 @@ impl Parts for Context {
         }
     }
 
+    fn keep_with(&self, mark: &Mark, _: usize) {
+        self.keep(mark);
+    }
+
     fn roll_back(&self, mark: &Mark) {
         self.writes().roll_back(mark.writes);
         self.common.roll_back_hooks(mark.hooks);

@@ -374,8 +374,9 @@ impl Attempts for Context {
 
     fn go_on(&self, retreat: Retreat, bounds: Bounds) -> Result<(), Infallible> {
         if matches!(retreat.before_next, BeforeNext::Change { .. }) {
-            // Destructors may run, and transactions in them.
+            // Destructors may run, and transactions in them. (One that leaves an attempt open ends this.)
             self.outside(|| self.reclaimer.hand_over());
+            self.must_be_outside();
         }
         Context::go_on(self, retreat.suspended);
         match retreat.before_next {

@@ -103,6 +103,9 @@ pub enum Ended<End> {
     Exhausted(Exhausted),
     /// The world has ended it.
     Stopped(End),
+    /// This thread is inside of another transaction or snapshot of the same world, which is untouched. (The
+    /// transaction that was to go on is over.)
+    Nested,
     /// It asks to wait, and nothing could ever wake it: it has read no cell but those that it had written
     /// before, and has neither a time-out nor a deadline.
     WouldWaitForEver {
@@ -276,6 +279,7 @@ fn again<'s, S: Attempts, E>(
         Ended::Exhausted(exhausted) => Failed::Exhausted(exhausted),
         Ended::Stopped(end) => Failed::Stopped(end),
         Ended::WouldWaitForEver { wrote } => would_sleep_for_ever(wrote),
+        Ended::Nested => left_open(),
     })
 }
 
@@ -306,6 +310,10 @@ pub(super) fn check_end<'s, S: Attempts>(
     attempts: u64,
     bounds: Bounds,
 ) -> Result<(), Ended<S::End>> {
+    // Nothing of an attempt that runs on this thread may be touched.
+    if session.is_inside() {
+        return Err(Ended::Nested);
+    }
     let exhausted = bounds.check(shown(attempts));
     if let Some(end) = session.is_over(retreat, exhausted.is_err()) {
         return Err(Ended::Stopped(end));
@@ -315,6 +323,16 @@ pub(super) fn check_end<'s, S: Attempts>(
         return Err(Ended::WouldWaitForEver { wrote });
     }
     Ok(())
+}
+
+/// A hook or a destructor has begun a transaction step by step, and not ended it.
+#[cold]
+#[inline(never)]
+fn left_open() -> ! {
+    panic!(
+        "contempo: a hook or destructor has left an attempt open (`contempo::explicit`), so the transaction that it \
+         belongs to cannot go on. End the attempt before it returns"
+    )
 }
 
 /// An attempt asks to wait, and has read no cell that could wake it by a change.

@@ -76,6 +76,9 @@ pub enum BeginError<End> {
     Stopped(End),
 }
 
+const NESTED: &str =
+    "this thread is inside of a transaction or snapshot already: end that first, or go on in it";
+
 impl<End> BeginError<End> {
     /// Says it with another error of the world's.
     pub fn map<Other>(self, end: impl FnOnce(End) -> Other) -> BeginError<Other> {
@@ -93,6 +96,7 @@ impl<End> Ended<End> {
             Ended::Exhausted(exhausted) => Ended::Exhausted(exhausted),
             Ended::Stopped(why) => Ended::Stopped(end(why)),
             Ended::WouldWaitForEver { wrote } => Ended::WouldWaitForEver { wrote },
+            Ended::Nested => Ended::Nested,
         }
     }
 }
@@ -100,9 +104,7 @@ impl<End> Ended<End> {
 impl<End: fmt::Display> fmt::Display for BeginError<End> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BeginError::Nested => f.write_str(
-                "this thread is inside of a transaction or snapshot already: end that first, or go on in it",
-            ),
+            BeginError::Nested => f.write_str(NESTED),
             BeginError::Stopped(end) => end.fmt(f),
         }
     }
@@ -122,6 +124,7 @@ impl<End: fmt::Display> fmt::Display for Ended<End> {
         match self {
             Ended::Exhausted(exhausted) => exhausted.fmt(f),
             Ended::Stopped(end) => end.fmt(f),
+            Ended::Nested => f.write_str(NESTED),
             Ended::WouldWaitForEver { .. } => f.write_str(
                 "the transaction would wait for ever: it has read no cell that another thread could change; read \
                  the cells whose change it waits for, before writing to them",
@@ -135,7 +138,7 @@ impl<End: std::error::Error + 'static> std::error::Error for Ended<End> {
         match self {
             Ended::Exhausted(exhausted) => Some(exhausted),
             Ended::Stopped(end) => Some(end),
-            Ended::WouldWaitForEver { .. } => None,
+            Ended::Nested | Ended::WouldWaitForEver { .. } => None,
         }
     }
 }
@@ -183,6 +186,14 @@ impl Savepoint {
     }
 }
 
+/// What a savepoint stands for.
+struct Place<Mark> {
+    number: u64,
+    mark: Mark,
+    /// Was the attempt not interrupted then?
+    open: bool,
+}
+
 /// What became of a transaction that has committed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -213,7 +224,7 @@ pub struct Attempt<H: Handle> {
     /// Attempts so far, with this one.
     attempts: u64,
     /// The savepoints that were neither kept nor rolled back, oldest first.
-    savepoints: Vec<(u64, <H::Session as Parts>::Mark)>,
+    savepoints: Vec<Place<<H::Session as Parts>::Mark>>,
     /// It stays on its thread.
     _thread: PhantomData<*const ()>,
 }
@@ -277,7 +288,8 @@ impl<H: Handle> Attempt<H> {
     pub fn mark(&mut self) -> Savepoint {
         let savepoint = Savepoint::new();
         let mark = self.session().mark();
-        self.savepoints.push((savepoint.number, mark));
+        let open = self.is_open();
+        self.savepoints.push(Place { number: savepoint.number, mark, open });
         savepoint
     }
 
@@ -288,7 +300,8 @@ impl<H: Handle> Attempt<H> {
     /// [`SavepointError`]; nothing has changed then.
     pub fn roll_back_to(&mut self, savepoint: Savepoint) -> Result<(), SavepointError> {
         let place = self.place(savepoint)?;
-        if !self.is_open() && !self.session().wants_to_wait() {
+        let has_only_asked = self.savepoints[place].open && self.session().wants_to_wait();
+        if !self.is_open() && !has_only_asked {
             return Err(SavepointError::Interrupted);
         }
         self.roll_back_since(place);
@@ -310,23 +323,23 @@ impl<H: Handle> Attempt<H> {
 
     fn place(&self, savepoint: Savepoint) -> Result<usize, SavepointError> {
         // Numbers only grow.
-        let place = self.savepoints.binary_search_by_key(&savepoint.number, |(number, _)| *number);
+        let place = self.savepoints.binary_search_by_key(&savepoint.number, |place| place.number);
         place.map_err(|_| SavepointError::Stale)
     }
 
     fn keep_since(&mut self, place: usize) {
-        // Each is off the list before destructors run, which may panic.
-        while self.savepoints.len() > place {
-            if let Some((_, mark)) = self.savepoints.pop() {
-                self.session().keep(&mark);
-            }
+        // The oldest covers the others, so this is linear in what was written since then. Off the list before
+        // destructors run, which may panic.
+        let kept = self.savepoints.split_off(place);
+        if let [oldest, inner @ ..] = &*kept {
+            self.session().keep_with(&oldest.mark, inner.len());
         }
     }
 
     fn roll_back_since(&mut self, place: usize) {
         while self.savepoints.len() > place {
-            if let Some((_, mark)) = self.savepoints.pop() {
-                self.session().roll_back(&mark);
+            if let Some(place) = self.savepoints.pop() {
+                self.session().roll_back(&place.mark);
             }
         }
     }

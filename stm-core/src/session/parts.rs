@@ -13,6 +13,8 @@ pub(crate) trait Parts {
     fn mark(&self) -> Self::Mark;
     /// The part that began at `mark` is kept.
     fn keep(&self, mark: &Self::Mark);
+    /// The part that began at `mark` is kept, and with it `inner` parts that began inside of it and have not ended.
+    fn keep_with(&self, mark: &Self::Mark, inner: usize);
     /// Takes back what was written and hooked since `mark`. What was read stays in the log: that the part has
     /// failed depends on it.
     fn roll_back(&self, mark: &Self::Mark);

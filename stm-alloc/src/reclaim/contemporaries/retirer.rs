@@ -21,6 +21,15 @@ pub struct Candidates {
     left: Oldest,
 }
 
+impl<C: Clock> Reclaimer<C> {
+    /// Is this thread inside of a transaction?
+    #[inline]
+    pub(super) fn is_active(&self) -> bool {
+        // Relaxed: our own word.
+        self.descriptor.active.load(Ordering::Relaxed)
+    }
+}
+
 impl<C: Clock> Retirer for Reclaimer<C> {
     type Clock = C;
     type Table = DescriptorTable;
@@ -48,7 +57,12 @@ impl<C: Clock> Retirer for Reclaimer<C> {
         Candidates { plain, weighty, left: self.domain.leftovers.oldest() }
     }
 
+    /// Nothing, as long as this thread is inside of a transaction that a destructor has left open: no look asks for
+    /// what that holds.
     fn are_left(&self, of: &Candidates) -> bool {
+        if self.is_active() {
+            return false;
+        }
         !of.plain.is_empty() || !of.weighty.is_empty() || of.left.all() < u64::MAX
     }
 
@@ -77,6 +91,9 @@ impl<C: Clock> Retirer for Reclaimer<C> {
     }
 
     fn pays_a_barrier(&self, now: u64, left: &Candidates) -> bool {
+        if self.is_active() {
+            return false;
+        }
         let oldest = self.weighty.oldest().min(left.left.weighty);
         // What weighs is worth one, if no running thread holds it, too. If none runs at all, none would come to it
         // after us; threads whose announcements are revoked see to it that this is rare (`has_announced`).

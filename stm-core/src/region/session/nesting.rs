@@ -48,6 +48,12 @@ impl Parts for Session {
         self.writes.borrow_mut().keep(mark.writes);
     }
 
+    fn keep_with(&self, mark: &Mark, inner: usize) {
+        // (No attempt has more parts than memory has bytes for their marks, so this fits.)
+        self.parts.set(self.parts.get() - inner as u32);
+        self.keep(mark);
+    }
+
     /// What was made and freed is taken back, too.
     fn roll_back(&self, mark: &Mark) {
         self.parts.set(self.parts.get() - 1);
