@@ -122,7 +122,7 @@ impl<'tx> Transaction<'tx> {
     /// # let path = std::env::temp_dir().join(format!("contempo-doc-try-read-{}", std::process::id()));
     /// # let _ = std::fs::remove_file(&path);
     /// # let shared = Shared::create(&path, &Options::new())?;
-    /// let job = shared.atomically(|tx| tx.create(7_u64))?;
+    /// let job = shared.atomically(|tx| tx.create(&7_u64))?;
     /// shared.atomically(|tx| tx.free(job))?;
     /// let found = shared.atomically(|tx| tx.try_read(job))?;
     /// assert!(matches!(found, Err(TransactionError::NoSuchCell)));
