@@ -543,6 +543,12 @@ impl Session {
     pub(crate) fn begin_now(&self) {
         debug_assert!(self.reads.borrow().is_empty(), "what was read is to be validated");
         let bound = self.domain().clock().now();
+        // A clock that goes backwards is damaged, and nothing keeps what could be read there.
+        if !(self.bound.get()..=LAST_STAMP).contains(&bound) {
+            self.domain().note_corrupt();
+            let _ = self.interrupt(Stopped::Corrupt);
+            return;
+        }
         self.bound.set(bound);
         self.fast_bound.set(bound);
     }

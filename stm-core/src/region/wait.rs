@@ -112,7 +112,8 @@ impl Session {
     /// Takes what the transaction was woken for.
     fn let_go(&self) -> Option<WakeToken> {
         let token = self.token.take();
-        if token.is_some() {
+        // (In a forked child the descriptor is the parent's.)
+        if token.is_some() && !self.domain().fork.is_child() {
             self.descriptor().woken_for.store(0, Ordering::Relaxed);
         }
         token

@@ -54,6 +54,7 @@ pub enum Went {
 /// | 7–0 | sleepers woken one after the other for this change; at most [`MOST`] |
 /// | 8 | it was made by a thread that was woken here itself |
 /// | 9 | no more are to be woken for it: the chain is at its end, or all were woken |
+/// | 10 | a sleeper that it woke waits for another cell of this word: see [`Chain::all`] |
 /// | 23–16 | how long a chain may get after a change by any other thread, xor [`AT_FIRST`] |
 /// | 31–24 | how long after one by a thread that was woken, xor [`AT_FIRST`] |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,12 +62,15 @@ struct Chain {
     woken: u32,
     by_woken: bool,
     over: bool,
+    foreign: bool,
     /// By others, and by the woken.
     limits: [u32; 2],
 }
 
 /// So that a token that goes round among some threads need not wait for naps until that is learned.
 const AT_FIRST: u32 = 16;
+/// As many as there are.
+const ALL: u32 = i32::MAX as u32;
 /// The longest chain: then the last one wakes all.
 const MOST: u32 = 255;
 
@@ -76,6 +80,7 @@ impl Chain {
             woken: bits & 0xff,
             by_woken: bits & 1 << 8 != 0,
             over: bits & 1 << 9 != 0,
+            foreign: bits & 1 << 10 != 0,
             limits: [(bits >> 16 & 0xff) ^ AT_FIRST, (bits >> 24) ^ AT_FIRST],
         }
     }
@@ -85,6 +90,7 @@ impl Chain {
         self.woken
             | (self.by_woken as u32) << 8
             | (self.over as u32) << 9
+            | (self.foreign as u32) << 10
             | others << 16
             | woken << 24
     }
@@ -104,6 +110,12 @@ impl Chain {
             *limit = enough.max(*limit).min(MOST);
         }
         (self.by_woken, self.over, self.woken) = (by_woken, false, 0);
+        // The last change woke a sleeper on another cell, perhaps of a cell that no thread watches any more: all look, and
+        // the cell is not marked again. Threads that do watch it mark it when they look.
+        if std::mem::take(&mut self.foreign) {
+            (self.over, self.woken) = (true, 1);
+            return ALL;
+        }
         self.woken = (*self.limit()).min(1);
         self.woken
     }
@@ -125,8 +137,11 @@ impl Chain {
         0
     }
 
-    /// All are woken, if that was not done yet for this change.
+    /// A sleeper that was woken waits for another cell: all are woken, if that was not done yet for this change. The
+    /// next change wakes all at once, and leaves its cell unmarked: else a cell that was watched once would stay marked
+    /// as long as any thread sleeps on the word, and each change of it wake them all in two steps.
     fn all(&mut self) -> bool {
+        self.foreign |= !self.over;
         !std::mem::replace(&mut self.over, true)
     }
 }
@@ -193,7 +208,7 @@ impl WakeWord {
     /// A thread has found the word raised, and nothing changed that it waits for.
     pub fn pass_to_all(&self) {
         if self.chain(Chain::all) {
-            self.signal.wake(i32::MAX as u32);
+            self.signal.wake(ALL);
         }
     }
 }
@@ -218,12 +233,16 @@ mod tests {
     #[test]
     fn any_bits_are_a_chain_and_none_is_the_first() {
         let first = Chain::from_bits(0);
-        assert_eq!(first, Chain { woken: 0, by_woken: false, over: false, limits: [16, 16] });
+        assert_eq!(
+            first,
+            Chain { woken: 0, by_woken: false, over: false, foreign: false, limits: [16, 16] }
+        );
         for bits in [0, 0x0102_03ff, 0xffff_ffff, 0x8000_0201] {
             let chain = Chain::from_bits(bits);
             assert_eq!(Chain::from_bits(chain.bits()), chain, "{bits:#x}");
             let (mut changed, mut hops) = (chain, chain);
-            assert!(changed.change(bits % 2 == 0) <= 1 && hops.hop() <= 1);
+            let woken = changed.change(bits % 2 == 0);
+            assert!((woken <= 1 || woken == ALL && chain.foreign) && hops.hop() <= 1);
             assert!(changed.limits.iter().all(|limit| *limit <= MOST));
         }
     }
@@ -274,6 +293,9 @@ mod tests {
         let mut chain = Chain::from_bits(0);
         assert_eq!(chain.change(false), 1);
         assert!(chain.all() && !chain.all() && chain.hop() == 0);
+        // A sleeper on another cell was woken: all look at the next change, and then it is as at first.
+        assert_eq!(chain.change(false), ALL);
+        assert!(!chain.all() && chain.hop() == 0);
         assert_eq!(chain.change(false), 1);
         assert!(chain.all());
     }
