@@ -123,8 +123,8 @@ fn a_dropped_task_passes_on() {
 
 #[test]
 fn tasks_take_turns_with_threads() {
-    let faults = [Fault::NextNotWoken, Fault::TurnLookedAtBeforeTheWaker];
-    holds_unless("tasks_take_turns_with_threads", 500, &faults, || {
+    // (`TurnLookedAtBeforeTheWaker` shows in one of some hundred schedules: `loom_lock_queue` goes through all.)
+    holds_unless("tasks_take_turns_with_threads", 500, &[Fault::NextNotWoken], || {
         let (cell, done) = (TVar::new(0_u64), Arc::new(AtomicU64::new(0)));
         let threads: Vec<_> = (0..9)
             .map(|n| {
