@@ -385,3 +385,50 @@ fn neither_a_sleep_nor_a_collection_while_a_panic_is_under_way_drops_anything() 
     contempo::collect();
     assert_eq!(WHILE_PANICKING.load(Ordering::Relaxed), 0);
 }
+
+#[test]
+fn what_a_thread_has_taken_to_free_goes_to_others_while_a_destructor_sleeps() {
+    /// Sets the flag when it is dropped, or waits until it is set.
+    struct Last(Option<(TVar<bool>, bool)>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            match self.0.take() {
+                Some((flag, true)) => flag.store(true),
+                Some((flag, false)) => atomically(|tx| tx.check(*tx.read(&flag)?)),
+                None => {}
+            }
+        }
+    }
+    let _turn = alone();
+    for order in [[false, true], [true, false]] {
+        let flag = TVar::new(false);
+        let cells = order.map(|sets| TVar::new(Last(Some((flag.clone(), sets)))));
+        let (reads, is_read) = channel::<()>();
+        let (end, ends) = channel::<()>();
+        let first = cells[0].clone();
+        let reader = thread::spawn(move || {
+            contempo::snapshot(|view| {
+                view.read(&first);
+                reads.send(()).unwrap();
+                ends.recv().unwrap();
+            });
+            contempo::collect();
+        });
+        is_read.recv().unwrap();
+        // Replaced while the reader holds them, so they are left to the thread that can free them first.
+        atomically(|tx| cells.iter().try_for_each(|cell| tx.write(cell, Last(None))));
+        end.send(()).unwrap();
+        // One thread may take both, and sleep in one that waits: the other one's is for the next thread.
+        let collect = || {
+            wait_until("what sets the flag is freed", || {
+                contempo::collect();
+                flag.load()
+            });
+        };
+        thread::scope(|scope| {
+            scope.spawn(collect);
+            collect();
+        });
+        reader.join().unwrap();
+    }
+}

@@ -25,7 +25,7 @@ use contempo_sched::descriptor::table::DescriptorTable;
 use contempo_sched::primitives::noted::Noted;
 use leftovers::Leftovers;
 use pace::Pace;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 mod at_once;
 mod collection;
@@ -138,6 +138,8 @@ pub struct Reclaimer<C: Clock> {
     has_left: Cell<Left>,
     /// Has it had something in its hands since it asked whether another missed that?
     has_held: Cell<bool>,
+    /// What others have left and this thread is about to free. Not borrowed while a destructor runs.
+    in_hand: RefCell<Vec<Retired<Block>>>,
     /// A thread that was inside a transaction when this one asked last.
     running: Cell<u32>,
 }
@@ -183,6 +185,7 @@ impl<C: Clock> Reclaimer<C> {
             inside: Noted::new(),
             has_left: Cell::new(Left::Nothing),
             has_held: Cell::new(false),
+            in_hand: RefCell::new(Vec::new()),
             running: Cell::new(slot),
         }
     }

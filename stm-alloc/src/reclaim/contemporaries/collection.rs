@@ -84,14 +84,24 @@ impl<C: Clock> Reclaimer<C> {
         let (free, held): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|leftover| leftover.stamp < horizon);
         self.leave_to_all(held.into_iter());
-        for leftover in &free {
+        // One at a time, and the others where a destructor that sleeps leaves them to all.
+        self.in_hand.borrow_mut().extend(free);
+        let mut freed = 0;
+        while let Some(leftover) = { self.in_hand.borrow_mut().pop() } {
             // SAFETY: it was retired before `horizon`, which is from a look after it was taken off its shelf: its
             // contemporaries have finished (Lemma C). The thread that left it gave it up, and the shelf's mutex let
             // only this thread take it.
             unsafe { self.destroy(leftover.block) };
+            freed += 1;
         }
-        self.descriptor.counters.reclaimed.add(free.len() as u64);
-        free.len()
+        self.descriptor.counters.reclaimed.add(freed as u64);
+        freed
+    }
+
+    /// Leaves what it has taken to free, and not freed yet: a destructor that it runs sleeps.
+    pub(super) fn leave_in_hand(&self) {
+        let in_hand = self.in_hand.take();
+        self.leave_to_all(in_hand.into_iter());
     }
 
     /// Leaves what weighs to the thread that can free it first.

@@ -137,6 +137,7 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
     /// While a panic is under way it frees nothing: no destructor runs then.
     fn hand_over(&self) {
         self.collect();
+        self.leave_in_hand();
         self.leave_weighty();
         if !self.retired.is_empty() {
             self.leave_all_of(&self.retired);
