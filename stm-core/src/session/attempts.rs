@@ -114,17 +114,6 @@ pub enum Ended<End> {
     },
 }
 
-impl<End> Failed<std::convert::Infallible, End> {
-    /// Of a transaction without bounds, which fails with no error of the user's.
-    pub(crate) fn without_bounds(self) -> End {
-        match self {
-            Failed::Stopped(end) => end,
-            Failed::User(never) => match never {},
-            Failed::Exhausted(_) => unreachable!("no bounds were set"),
-        }
-    }
-}
-
 /// Cleans up if the closure panics.
 struct Unwinding<'s, S: Attempts>(&'s S);
 

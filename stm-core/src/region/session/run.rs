@@ -48,7 +48,7 @@ impl Session {
         mut body: impl FnMut(&Session) -> Result<R, Interrupt>,
     ) -> Result<R, Stopped> {
         let run = |session: &Session| body(session).map_err(Abort::<Infallible>::from);
-        self.try_atomically(run).map_err(Failed::without_bounds)
+        self.try_atomically(run).map_err(without_bounds)
     }
 
     /// As [`atomically`](Self::atomically), but `body` may also fail with an error of the user's.
@@ -80,7 +80,7 @@ impl Session {
         mut body: impl FnMut(&Session) -> Result<R, Interrupt>,
     ) -> Result<R, Stopped> {
         let run = |session: &Session| body(session).map_err(Abort::<Infallible>::from);
-        declared::run(self, cells, run).map_err(Failed::without_bounds)
+        declared::run(self, cells, run).map_err(without_bounds)
     }
 
     /// As [`try_atomically`](Self::try_atomically), within `limits`, which count from now.
@@ -259,6 +259,15 @@ impl Session {
         let (domain, descriptor) = (self.domain(), self.descriptor());
         let (least, turnover) = (domain.knobs.quantum(), &domain.map.shared().turnover);
         self.common.give_way(least, turnover, descriptor, || announcement::withdraw(descriptor));
+    }
+}
+
+/// Of a transaction without bounds, which fails with no error of the user's.
+fn without_bounds(failed: Failed<Infallible, Stopped>) -> Stopped {
+    match failed {
+        Failed::Stopped(end) => end,
+        Failed::User(never) => match never {},
+        Failed::Exhausted(_) => unreachable!("no bounds were set"),
     }
 }
 
