@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
+use std::time::Duration;
 
 /// Counts how often a task is woken.
 #[derive(Default)]
@@ -31,6 +32,38 @@ impl Bell {
     fn rung(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }
+}
+
+/// A waker that does this.
+fn doing(action: impl Fn() + Send + Sync + 'static) -> Waker {
+    struct Doing<F>(F);
+    impl<F: Fn() + Send + Sync + 'static> Wake for Doing<F> {
+        fn wake(self: Arc<Self>) {
+            (self.0)();
+        }
+    }
+    Waker::from(Arc::new(Doing(action)))
+}
+
+/// A waker that runs a transaction with a hook, and those transactions.
+fn busy() -> (TVar<u64>, Waker) {
+    let log = TVar::new(0);
+    let own = log.clone();
+    let run = move || {
+        atomically(|tx| {
+            tx.on_commit(|| ());
+            tx.modify(&own, |n| n + 1)
+        });
+    };
+    (log, doing(run))
+}
+
+/// A thread that waits until there are so many in the cell, once it waits.
+fn waiting_thread(cell: &TVar<u64>, least: u64) -> thread::JoinHandle<()> {
+    let (cell, before) = (cell.clone(), statistics());
+    let thread = thread::spawn(move || atomically(|tx| tx.check(*tx.read(&cell)? >= least)));
+    wait_until("it waits", || statistics().since(&before).waits == 1);
+    thread
 }
 
 /// Runs `task` on this thread.
@@ -252,4 +285,49 @@ fn to_poll_inside_of_a_transaction_is_refused_and_hurts_nothing() {
     }));
     assert!(inside.is_err());
     assert_eq!(cell.load(), 1);
+}
+
+#[test]
+fn a_waker_that_is_called_by_a_thread_which_waits_again_may_run_transactions() {
+    let _turn = alone();
+    let (cell, (log, waker)) = (TVar::new(0), busy());
+    let thread = waiting_thread(&cell, 2);
+    let mut task = taker(&cell);
+    assert!(!poll(&mut task, &waker));
+    // The thread is the oldest, cannot use it, and passes it on to the task.
+    cell.store(1);
+    wait_until("it is passed on", || log.load() == 1);
+    cell.store(2);
+    wait_until("the thread goes on", || thread.is_finished());
+    thread.join().expect("it has not panicked");
+    assert!(poll(&mut task, &waker));
+}
+
+#[test]
+fn a_waker_wipes_nothing_of_the_transaction_between_the_attempts_of_which_it_is_called() {
+    let _turn = alone();
+    let (cell, (log, waker)) = (TVar::new(0_u64), busy());
+    let theirs = cell.clone();
+    let before = statistics();
+    let thread = thread::spawn(move || {
+        atomically(|tx| {
+            tx.read(&theirs)?;
+            tx.retry_timeout(Duration::from_millis(200))
+        });
+    });
+    wait_until("it waits", || statistics().since(&before).waits == 1);
+    let theirs = cell.clone();
+    let mut task: Task =
+        Box::pin(atomically_as_task(move |tx| tx.check(*tx.read(&theirs)? > 9999)));
+    assert!(!poll(&mut task, &waker));
+    // Each change wakes the thread in vain, and that the task, long before the time-out is over. It counts from when the
+    // thread first waited.
+    wait_until("the time-out is over, whatever wakers do meanwhile", || {
+        cell.update(|n| n + 1);
+        thread::sleep(Duration::from_millis(20));
+        assert!(!poll(&mut task, &waker));
+        thread.is_finished()
+    });
+    thread.join().expect("it has not panicked");
+    assert!(log.load() > 0);
 }

@@ -3,7 +3,7 @@
 use crate::domain::Domain;
 use crate::layout::{CellHeader, VersionHeader};
 use crate::local::domain::{Native, ProcessClock};
-use crate::local::luck::{History, Turns};
+use crate::local::luck::{HadItsTurn, History, Turns};
 use crate::local::wake_tokens::WakeTokens;
 use crate::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
 use crate::protocol::read::replaced_at;
@@ -108,6 +108,11 @@ impl Suspended {
     /// Its bad luck.
     pub(crate) fn history(&self) -> &History {
         &self.history
+    }
+
+    /// It has waited in a queue, and this is how that has ended.
+    pub(crate) fn has_had_its_turn(&mut self, (_, escalates): HadItsTurn) {
+        self.history.escalates = escalates;
     }
 }
 
@@ -468,7 +473,8 @@ impl Context {
         }
     }
 
-    /// Goes on with a transaction.
+    /// Goes on with a transaction: the next attempt begins. Not before it has waited, for what it wakes then may run
+    /// transactions here.
     pub(crate) fn go_on(&self, suspended: Suspended) {
         debug_assert!(!self.is_running() && !self.updating.get(), "it goes on inside another");
         self.updating.set(suspended.updating);

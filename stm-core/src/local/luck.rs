@@ -45,6 +45,9 @@ pub(crate) struct History {
     pub(super) escalates: bool,
 }
 
+/// A transaction has waited in the queue of the cell with this key; and escalates, or not.
+pub(crate) type HadItsTurn = (usize, bool);
+
 impl Turns {
     pub(crate) fn new(seed: u32) -> Self {
         Turns {

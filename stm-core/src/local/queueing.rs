@@ -3,7 +3,7 @@
 use crate::domain::Domain;
 use crate::local::context::Context;
 use crate::local::domain::Native;
-use crate::local::luck::History;
+use crate::local::luck::{HadItsTurn, History};
 use crate::local::wait::{Alarmed, wake_outside};
 use contempo_sched::contention::lock_queue::Joined;
 use contempo_sched::contention::settings::Settings;
@@ -95,19 +95,24 @@ impl Patience {
 }
 
 impl Context {
-    /// Waits until we are called, or until we have been the first of the queue for a slice.
-    pub(super) fn await_turn(&self, waiting: &Waiting, deadline: Option<Instant>) {
+    /// Waits until we are called, or until we have been the first of the queue for a slice. How that has ended; nothing if
+    /// we had no place there.
+    pub(super) fn await_turn(
+        &self,
+        waiting: &Waiting,
+        history: &History,
+        deadline: Option<Instant>,
+    ) -> Option<HadItsTurn> {
         debug_assert!(!self.is_running() && !self.turns.reserving.get(), "a waiter holds nothing");
-        let mut history = self.turns.history.get();
         let ahead = if let Joined::As(_, ahead) = waiting.joined { ahead } else { 0 };
-        let mut patience = Patience::new(&self.domain.knobs().get(), &history, ahead, deadline);
+        let mut patience = Patience::new(&self.domain.knobs().get(), history, ahead, deadline);
         let parker = &self.descriptor.parker;
         // The list could not be had: wait a slice without a place in it.
         let Joined::As(turn, _) = waiting.joined else {
             if !CHECKED {
                 parker.park_until(patience.until(patience.slice));
             }
-            return;
+            return None;
         };
         // Sleep, until the turn word says that we were called, or the slice of the first, which counts from when we
         // became it, is over.
@@ -128,14 +133,12 @@ impl Context {
         }
         // Called: the cell was released for us, and an ordinary attempt may do. Else the waiting has lasted long enough
         // to reserve.
-        self.turns.hot.set(waiting.key);
-        history.escalates =
-            self.descriptor.turn.load(Ordering::Relaxed).phase() != TurnPhase::Called;
-        self.turns.history.set(history);
+        let called = self.descriptor.turn.load(Ordering::Relaxed).phase() == TurnPhase::Called;
+        Some((waiting.key, !called))
     }
 
-    /// A transaction goes on here that has waited as a task in the queue of the cell `hot`.
-    pub(super) fn has_had_its_turn(&self, (hot, escalates): (usize, bool)) {
+    /// A transaction goes on here that has waited in the queue of the cell `hot`.
+    pub(super) fn has_had_its_turn(&self, (hot, escalates): HadItsTurn) {
         self.turns.hot.set(hot);
         self.turns.history.set(History { escalates, ..self.turns.history.get() });
     }
@@ -210,7 +213,7 @@ impl WaitingTask {
 
     /// Waits no more. In the queue of which cell it was; and does it escalate, since it was not called and has waited for
     /// long enough?
-    pub(crate) fn end(&mut self) -> (usize, bool) {
+    pub(crate) fn end(&mut self) -> HadItsTurn {
         let escalates = *self.escalates.get_or_insert_with(|| {
             let mut tasks = Tasks::none();
             let called = self.turn.end() == TurnPhase::Called;

@@ -243,7 +243,7 @@ impl Retreat {
         context: &Context,
         deadline: Option<Instant>,
     ) -> (Option<AsTask>, Suspended) {
-        let suspended = self.suspended;
+        let mut suspended = self.suspended;
         let pause = match self.before_next {
             BeforeNext::Change { mut enlisted, .. } => {
                 enlisted.end_at(deadline);
@@ -257,10 +257,9 @@ impl Retreat {
             }
             BeforeNext::Turn(pause) => pause,
         };
-        Context::go_on(context, suspended);
-        context.pause(pause, deadline);
-        context.turns.hot.set(0); // That was the transaction's.
-        (None, context.suspend())
+        let turn = context.pause(pause, suspended.history(), deadline);
+        turn.into_iter().for_each(|turn| suspended.has_had_its_turn(turn));
+        (None, suspended)
     }
 }
 
@@ -378,11 +377,17 @@ impl Attempts for Context {
             self.outside(|| self.reclaimer.hand_over());
             self.must_be_outside();
         }
-        Context::go_on(self, retreat.suspended);
-        match retreat.before_next {
-            BeforeNext::Change { enlisted, .. } => enlisted.sleep(self, bounds.deadline),
-            BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
-        }
+        // It goes on only after its wait: what that wakes may run transactions, which start afresh.
+        let mut suspended = retreat.suspended;
+        let turn = match retreat.before_next {
+            BeforeNext::Change { enlisted, .. } => {
+                enlisted.sleep(self, &mut suspended.tokens, bounds.deadline);
+                None
+            }
+            BeforeNext::Turn(pause) => self.pause(pause, suspended.history(), bounds.deadline),
+        };
+        Context::go_on(self, suspended);
+        turn.into_iter().for_each(|turn| self.has_had_its_turn(turn));
         self.enter_again(bounds);
         Ok(())
     }

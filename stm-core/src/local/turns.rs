@@ -9,7 +9,7 @@ use crate::domain::Domain;
 use crate::layout::CellHeader;
 use crate::local::context::Context;
 use crate::local::domain::Native;
-use crate::local::luck::History;
+use crate::local::luck::{HadItsTurn, History};
 use crate::local::queueing::Waiting;
 use crate::protocol::commit::Conflict;
 use crate::session::experience::Respect;
@@ -344,9 +344,15 @@ impl Context {
         }
     }
 
-    /// Does what `lost` has said, outside any session.
+    /// Does what `lost` has said, outside any session, for a transaction with this bad luck, which is suspended: the next
+    /// in its queue may be a task, the waker of which runs transactions. If it has had its turn there: how.
     #[cold]
-    pub(crate) fn pause(&self, pause: Pause, deadline: Option<Instant>) {
+    pub(crate) fn pause(
+        &self,
+        pause: Pause,
+        history: &History,
+        deadline: Option<Instant>,
+    ) -> Option<HadItsTurn> {
         match pause {
             Pause::Escalate => {}
             Pause::Spin(_) | Pause::Yield(_) if CHECKED => spin(),
@@ -356,10 +362,12 @@ impl Context {
             }
             Pause::Queue(waiting) => {
                 self.descriptor.conflicts.begin_wait(waiting.key, waiting.by, time::now());
-                self.await_turn(&waiting, deadline);
+                let turn = self.await_turn(&waiting, history, deadline);
                 self.descriptor.conflicts.end_wait(time::now());
+                return turn;
             }
         }
+        None
     }
 }
 

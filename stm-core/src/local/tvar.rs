@@ -439,8 +439,9 @@ impl<T: Send + Sync + 'static> TVar<T> {
         context.end_session();
         context.outside(back);
         // Only now wait, and escalate if the pause has come to that.
+        let turn = context.pause(pause, suspended.history(), None);
         context.go_on(suspended);
-        context.pause(pause, None);
+        turn.into_iter().for_each(|turn| context.has_had_its_turn(turn));
         context.escalate_if_due();
     }
 }

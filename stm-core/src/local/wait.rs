@@ -109,8 +109,14 @@ impl Enlisted {
         self.wake_at = earlier(self.wake_at, deadline);
     }
 
-    /// Sleeps until a watched cell changes, or until `deadline`. May wake early.
-    pub(crate) fn sleep(mut self, context: &Context, deadline: Option<Instant>) {
+    /// Sleeps until a watched cell changes, or until `deadline`. May wake early. `tokens` are the transaction's own, which
+    /// is suspended: what this wakes may run transactions.
+    pub(crate) fn sleep(
+        mut self,
+        context: &Context,
+        tokens: &mut WakeTokens,
+        deadline: Option<Instant>,
+    ) {
         if self.changed || planted(Fault::RetryDoesNotSleep) {
             return;
         }
@@ -120,19 +126,17 @@ impl Enlisted {
         // A permit may be left from an earlier sleep, or taken by one in a hook since we enlisted.
         // A thread that wakes us from now on finds us lying, and leaves a permit after that.
         descriptor.parker.reset();
-        let mut tokens = WakeTokens::none(self.domain);
         let watches = self.domain.watches();
         if watches.lie_down(&self.places, &Waiter::Thread(&descriptor.parker)) {
             // Not earlier: if a cell has changed, the next attempt may use what we were woken for.
-            context.tokens.borrow_mut().blocked(self.seen, descriptor);
+            wake_outside(tokens.blocked(self.seen, descriptor));
             descriptor.counters.waits.add(1);
             context.common.spinning.spin_until(|| descriptor.parker.has_permit());
-            let report = |woke| count(&descriptor.counters, woke).wake();
+            let report = |woke| wake_outside(count(&descriptor.counters, woke));
             tokens.woken = watches.sleep(&self.places, &descriptor.parker, until, report);
         }
         let places = std::mem::take(&mut self.places);
-        count(&descriptor.counters, watches.leave(&places, &mut tokens.list)).wake();
-        context.tokens.borrow_mut().put(tokens, descriptor);
+        wake_outside(count(&descriptor.counters, watches.leave(&places, &mut tokens.list)));
     }
 
     /// Is there a point in another attempt: has a watched cell changed, or is the transaction's own time-out over? If

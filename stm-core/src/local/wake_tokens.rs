@@ -57,16 +57,12 @@ impl WakeTokens {
         self.since
     }
 
-    /// The transaction, which this thread runs, has blocked again, having seen all changes up to `seen`. It is
-    /// outside of any session.
-    pub(super) fn blocked(&mut self, seen: u64, descriptor: &ThreadDescriptor) {
+    /// The transaction, which is to go on on this thread, has blocked again, having seen all changes up to `seen`. The
+    /// tasks are still to be woken.
+    pub(super) fn blocked(&mut self, seen: u64, descriptor: &ThreadDescriptor) -> Tasks {
         descriptor.counters.wakes_in_vain.add(u64::from(self.woken));
         self.woken = false;
-        if !self.list.is_empty() {
-            let woke = self.pass(Outcome::Blocked(seen));
-            count(&descriptor.counters, woke).wake();
-            self.announce(descriptor);
-        }
+        count(&descriptor.counters, self.pass(Outcome::Blocked(seen)))
     }
 
     /// The same, where no thread runs the transaction. The tasks are still to be woken.

@@ -242,7 +242,7 @@ fn who_has_failed_for_too_long_presses_in_its_next_attempt() {
     assert!(!own.turns.reserving.get(), "nothing has failed");
     let (pause, history) = lose(own, Cause::Changed, 1);
     assert!(matches!(pause, Pause::Escalate) && history.escalates);
-    own.pause(pause, None);
+    assert_eq!(own.pause(pause, &history, None), None);
     own.escalate_if_due();
     assert!(own.turns.reserving.get() && phase(own) == TurnPhase::Escalating);
     let turn = own.turns.turn.get();
@@ -438,6 +438,12 @@ fn a_thread_remembers_whom_it_respects_up_to_a_number() {
     assert!(respects(1, 1 + GRACE), "whose grace begins anew");
 }
 
+/// Waits for its turn, and goes on.
+fn wait(context: &Context, waiting: &Waiting, deadline: Option<Instant>) {
+    let turn = context.await_turn(waiting, &context.turns.history.get(), deadline);
+    turn.into_iter().for_each(|turn| context.has_had_its_turn(turn));
+}
+
 #[test]
 fn who_is_called_does_not_press() {
     let ([first, second], [cell]) = world(|_| ());
@@ -451,12 +457,12 @@ fn who_is_called_does_not_press() {
         )
     };
     assert_eq!(call(), 2);
-    first.await_turn(&waiting, too_late());
+    wait(first, &waiting, too_late());
     assert!(!first.turns.history.get().escalates && first.turns.hot.get() == cell.key());
     // Woken twice: when it became the first, and when it was called.
     assert_eq!(call(), 1);
-    second.pause(Pause::Queue(behind), too_late());
-    assert!(!second.turns.history.get().escalates && phase(second) == TurnPhase::Idle);
+    let turn = second.pause(Pause::Queue(behind), &History::default(), too_late());
+    assert_eq!((turn, phase(second)), (Some((cell.key(), false)), TurnPhase::Idle));
     assert_eq!(conflicts(second).queued, 1);
 }
 
@@ -477,7 +483,7 @@ fn who_waits_goes_on_waiting_when_it_is_woken_for_nothing() {
                 || domain.queues().call_first(key, domain.table(), &mut Tasks::none(), || ());
             assert_eq!((calls(), calls()), (2, 1));
         });
-        second.await_turn(&waiting, too_late());
+        wait(second, &waiting, too_late());
         assert!(done.load(Ordering::SeqCst), "it was neither first nor called");
     });
     assert!(!second.turns.history.get().escalates);
@@ -491,7 +497,7 @@ fn the_first_presses_when_its_slice_is_over() {
         let waiting = queue(own, cell);
         own.turns.history.set(History { waits, ..History::default() });
         let start = Instant::now();
-        own.await_turn(&waiting, too_late());
+        wait(own, &waiting, too_late());
         assert!(start.elapsed() >= slices * SLICE, "after {waits} waits");
         assert!(own.turns.history.get().escalates && own.turns.hot.get() == cell.key());
         drop(waiting);
@@ -499,7 +505,7 @@ fn the_first_presses_when_its_slice_is_over() {
     // Without a place in a queue it waits as long, and does not escalate for that.
     let waiting = queue_of_nobody(other, cell);
     let start = Instant::now();
-    other.await_turn(&waiting, too_late());
+    wait(other, &waiting, too_late());
     assert!(start.elapsed() >= SLICE && !other.turns.history.get().escalates);
 }
 
@@ -520,7 +526,7 @@ fn who_is_forgotten_in_a_queue_presses_after_a_grace_and_the_slices_of_those_ahe
     let (_ahead, waiting) =
         ([first, second].map(|context| queue(context, cell)), queue(third, cell));
     let start = Instant::now();
-    third.await_turn(&waiting, too_late());
+    wait(third, &waiting, too_late());
     assert!(start.elapsed() >= grace + 4 * 2 * slice);
     assert!(third.turns.history.get().escalates && phase(third) == TurnPhase::Waiting);
 }
@@ -531,10 +537,10 @@ fn a_deadline_ends_every_wait() {
     let ([first, second, third], [cell]) = world(|_| ());
     let waiting = [first, second].map(|context| queue(context, cell));
     let deadline = Some(Instant::now());
-    first.await_turn(&waiting[0], deadline);
-    second.await_turn(&waiting[1], deadline);
+    wait(first, &waiting[0], deadline);
+    wait(second, &waiting[1], deadline);
     assert!(first.turns.history.get().escalates && second.turns.history.get().escalates);
-    third.await_turn(&queue_of_nobody(third, cell), deadline);
+    wait(third, &queue_of_nobody(third, cell), deadline);
 }
 
 #[test]
@@ -544,7 +550,7 @@ fn a_turn_that_is_another_by_now_is_not_waited_for() {
     let waiting = queue(own, cell);
     own.descriptor.next_turn(TurnPhase::Waiting);
     own.descriptor.parker.unpark();
-    own.await_turn(&waiting, too_late());
+    wait(own, &waiting, too_late());
     assert!(own.turns.history.get().escalates && was_woken(own), "it has not slept");
 }
 
