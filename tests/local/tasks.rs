@@ -8,7 +8,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
@@ -30,6 +30,20 @@ impl Bell {
     }
 
     fn rung(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Something that has happened.
+#[derive(Clone, Default)]
+struct Flag(Arc<AtomicBool>);
+
+impl Flag {
+    fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
@@ -301,6 +315,31 @@ fn a_waker_that_is_called_by_a_thread_which_waits_again_may_run_transactions() {
     wait_until("the thread goes on", || thread.is_finished());
     thread.join().expect("it has not panicked");
     assert!(poll(&mut task, &waker));
+}
+
+#[test]
+fn a_waker_that_waits_takes_no_wake_up_of_the_thread_that_calls_it() {
+    let _turn = alone();
+    let (cell, called, changed) = (TVar::new(0), Flag::default(), Flag::default());
+    let thread = waiting_thread(&cell, 2);
+    let mut task = taker(&cell);
+    let (tell, wait) = (called.clone(), changed.clone());
+    let waker = doing(move || {
+        tell.set();
+        wait_until("the thread is woken", || wait.is_set());
+        // Any wait on this thread, with a bound.
+        let nothing = TVar::new(0);
+        let bounds = Transaction::builder().timeout(Duration::from_millis(5));
+        assert!(bounds.run(|tx| take_one(tx, &nothing)).is_err());
+    });
+    assert!(!poll(&mut task, &waker));
+    cell.store(1);
+    wait_until("it is passed on", || called.is_set());
+    // The task goes, so that the next change wakes the thread.
+    drop(task);
+    cell.store(2);
+    changed.set();
+    wait_until("the thread goes on", || thread.is_finished());
 }
 
 #[test]

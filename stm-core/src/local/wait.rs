@@ -129,9 +129,16 @@ impl Enlisted {
         let watches = self.domain.watches();
         if watches.lie_down(&self.places, &Waiter::Thread(&descriptor.parker)) {
             // Not earlier: if a cell has changed, the next attempt may use what we were woken for.
-            wake_outside(tokens.blocked(self.seen, descriptor));
+            let tasks = tokens.blocked(self.seen, descriptor);
             descriptor.counters.waits.add(1);
-            context.common.spinning.spin_until(|| descriptor.parker.has_permit());
+            if tasks.is_empty() {
+                context.common.spinning.spin_until(|| descriptor.parker.has_permit());
+            } else {
+                wake_outside(tasks);
+                // A waker may have waited on this thread, and taken the permit of what has woken us meanwhile: look once
+                // before sleeping.
+                descriptor.parker.unpark();
+            }
             let report = |woke| wake_outside(count(&descriptor.counters, woke));
             tokens.woken = watches.sleep(&self.places, &descriptor.parker, until, report);
         }
