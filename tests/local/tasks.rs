@@ -370,3 +370,20 @@ fn a_waker_wipes_nothing_of_the_transaction_between_the_attempts_of_which_it_is_
     thread.join().expect("it has not panicked");
     assert!(log.load() > 0);
 }
+
+#[test]
+fn wakers_that_make_the_change_which_the_next_one_waits_for_need_no_stack() {
+    let _turn = alone();
+    const LONG: usize = 5000;
+    let cells: Vec<TVar<u64>> = (0..=LONG).map(|_| TVar::new(0)).collect();
+    let tasks: Vec<Task> = (0..LONG)
+        .map(|n| {
+            let (mut task, next) = (taker(&cells[n]), cells[n + 1].clone());
+            assert!(!poll(&mut task, &doing(move || next.store(1))));
+            task
+        })
+        .collect();
+    cells[0].store(1);
+    assert_eq!(cells[LONG].load(), 1);
+    drop(tasks);
+}

@@ -69,6 +69,8 @@ pub(crate) struct Context {
     tasks: RefCell<Tasks>,
     /// Is there anything of that?
     has_left_over: Cell<bool>,
+    /// Does this thread wake tasks? Then what wakers leave is done after them, and not in them.
+    is_waking: Cell<bool>,
     /// Has a destructor that ran in the middle of an attempt used cells?
     pub(super) has_been_apart: Cell<bool>,
 }
@@ -148,6 +150,7 @@ impl Context {
             discarded: RefCell::new(Vec::new()),
             tasks: RefCell::new(Tasks::none()),
             has_left_over: Cell::new(false),
+            is_waking: Cell::new(false),
             has_been_apart: Cell::new(false),
         };
         // Nor may its bad luck become ours.
@@ -389,6 +392,14 @@ impl Context {
         }
     }
 
+    /// Wakes these tasks now, unless this thread is inside of a transaction, or of a waker: then after that.
+    pub(crate) fn wake(&self, tasks: Tasks) {
+        self.wake_later(tasks);
+        if !self.is_running() && self.has_left_over.get() {
+            self.do_what_is_left();
+        }
+    }
+
     /// Ends an attempt: empties the logs and leaves the contemporaries. Destructors do not run
     /// yet.
     #[inline(always)]
@@ -450,8 +461,18 @@ impl Context {
             return; // Nothing of a user's runs while the thread unwinds.
         }
         self.has_left_over.set(false);
-        let tasks = self.tasks.take();
-        self.outside(|| tasks.wake());
+        // A waker may make the change that the next task waits for. That one is not woken from within, or the stack would
+        // grow with each, but here, by the outermost.
+        if !self.is_waking.replace(true) {
+            loop {
+                let tasks = self.tasks.take();
+                if tasks.is_empty() {
+                    break;
+                }
+                self.outside(|| tasks.wake());
+            }
+            self.is_waking.set(false);
+        }
         // One at a time, none borrowed: a destructor may come back here.
         self.outside(|| {
             while let Some(block) = { self.discarded.borrow_mut().pop() } {

@@ -242,16 +242,11 @@ impl Drop for Alarmed {
     }
 }
 
-/// Wakes these tasks; if this thread is inside of a transaction (a waiting task may be dropped there), after its end.
+/// Wakes these tasks; if this thread is inside of a transaction (what waits may be dropped there), or of a waker, after
+/// its end.
 pub(crate) fn wake_outside(tasks: Tasks) {
     if tasks.is_empty() {
         return;
     }
-    with(|context| {
-        if context.is_running() {
-            context.wake_later(tasks);
-        } else {
-            context.outside(|| tasks.wake());
-        }
-    });
+    with(|context| context.wake(tasks));
 }
