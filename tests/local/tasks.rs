@@ -2,7 +2,9 @@
 //! they wait.
 
 use crate::driven::atomically_as_task;
-use crate::support::{alone, wait_until};
+use crate::support::configured::{Configured, FOR_EVER};
+use crate::support::{alone, elsewhere, wait_until};
+use contempo::explicit::{Again, Attempt, Limits, begin};
 use contempo::{StmResult, TVar, Transaction, atomically, statistics};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -78,6 +80,33 @@ fn waiting_thread(cell: &TVar<u64>, least: u64) -> thread::JoinHandle<()> {
     let thread = thread::spawn(move || atomically(|tx| tx.check(*tx.read(&cell)? >= least)));
     wait_until("it waits", || statistics().since(&before).waits == 1);
     thread
+}
+
+/// Ends an attempt that asks to wait until one of these cells changes.
+fn wait_explicitly(attempt: Attempt, cells: &[&TVar<u64>]) -> Again {
+    let tx = attempt.transaction();
+    for cell in cells {
+        tx.read(cell).expect("nothing is in the way");
+    }
+    assert!(tx.check(false).is_err());
+    attempt.commit().expect_err("it is to wait")
+}
+
+/// A transaction that has lost at the cell, and waits in its queue.
+fn queued(cell: &TVar<u64>) -> Again {
+    let (own, before) = (TVar::new(0), statistics());
+    let mut attempt = begin(Limits::default()).unwrap();
+    loop {
+        let tx = attempt.transaction();
+        tx.read(cell).expect("nothing is in the way");
+        elsewhere(|| cell.update(|n| n + 1));
+        tx.write(&own, 1).expect("nothing is in the way");
+        let again = attempt.commit().expect_err("what it has read has changed");
+        if statistics().since(&before).queued > 0 {
+            return again;
+        }
+        attempt = again.again().expect("there are no bounds");
+    }
 }
 
 /// Runs `task` on this thread.
@@ -369,6 +398,43 @@ fn a_waker_wipes_nothing_of_the_transaction_between_the_attempts_of_which_it_is_
     });
     thread.join().expect("it has not panicked");
     assert!(log.load() > 0);
+}
+
+#[test]
+fn what_is_dropped_inside_of_a_transaction_wakes_tasks_after_its_end() {
+    let _turn = alone();
+    let (cell, other, (log, waker)) = (TVar::new(0), TVar::new(0), busy());
+    // A transaction that waits, is woken, and waits for something else, too; and a task behind it.
+    let (theirs, before) = (cell.clone(), statistics());
+    let thread = thread::spawn(move || {
+        let again = wait_explicitly(begin(Limits::default()).unwrap(), &[&theirs]);
+        let attempt = again.again().expect("there are no bounds");
+        let mut again = Some(wait_explicitly(attempt, &[&theirs, &other]));
+        atomically(|tx| {
+            tx.read(&other)?;
+            again = None;
+            Ok(())
+        });
+    });
+    wait_until("it waits", || statistics().since(&before).waits == 1);
+    let mut task = taker(&cell);
+    assert!(!poll(&mut task, &waker));
+    cell.store(1);
+    thread.join().unwrap();
+    assert_eq!(log.load(), 1, "woken in the middle of a transaction, or not at all");
+    // One that waits in a queue, and a task behind it there.
+    let _configured = Configured::with(|settings| {
+        (settings.escalate_after, settings.slice) = (FOR_EVER, FOR_EVER);
+    });
+    let contended = TVar::new(0);
+    let mut again = Some(queued(&contended));
+    let mut task = elsewhere(|| queued(&contended).detach().expect("there are no bounds"));
+    assert!(task.poll(&mut Context::from_waker(&waker)).is_pending());
+    atomically(|tx| {
+        again = None;
+        tx.read(&cell).map(|_| ())
+    });
+    assert_eq!(log.load(), 2, "woken in the middle of a transaction, or not at all");
 }
 
 #[test]

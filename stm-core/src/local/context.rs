@@ -102,7 +102,7 @@ pub(crate) struct Suspended {
     updating: bool,
     history: History,
     waiting_since: Option<Instant>,
-    /// Passed on when dropped, which is not to be done inside a transaction.
+    /// Passed on when dropped.
     pub(crate) tokens: WakeTokens,
 }
 

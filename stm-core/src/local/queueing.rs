@@ -39,7 +39,7 @@ impl Drop for Waiting {
         let mut tasks = Tasks::none();
         let own = Reservation { slot: self.slot, ticket: turn.ticket() };
         self.domain.queues().leave(self.key, own, self.domain.table(), &mut tasks);
-        tasks.wake();
+        wake_outside(tasks);
     }
 }
 

@@ -23,8 +23,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
 
 /// A transaction that is about to wait, enlisted for every cell that its attempt has read. A thread
-/// [sleeps](Self::sleep); a task is [polled](Self::poll), each time on any thread. Taken off the list when dropped,
-/// which is not to be done inside a transaction: tasks may be woken.
+/// [sleeps](Self::sleep); a task is [polled](Self::poll), each time on any thread. Taken off the list when dropped.
 pub(crate) struct Enlisted {
     domain: &'static Native,
     /// The bound of the attempt.
@@ -249,4 +248,12 @@ pub(crate) fn wake_outside(tasks: Tasks) {
         return;
     }
     with(|context| context.wake(tasks));
+}
+
+impl Drop for WakeTokens {
+    fn drop(&mut self) {
+        if !self.list.is_empty() {
+            wake_outside(self.left_detached());
+        }
+    }
 }

@@ -7,7 +7,7 @@ use contempo_sched::primitives::waiter::Tasks;
 use contempo_sched::wait::watch::{Outcome, WakeToken, Woke};
 
 /// What a transaction was woken for. It names no thread, and goes with its transaction from one to another. Passed
-/// on when dropped, which is not to be done inside a transaction: tasks may be woken.
+/// on when dropped (in `wait`).
 pub(crate) struct WakeTokens {
     domain: &'static Native,
     pub(super) list: Vec<WakeToken>,
@@ -93,13 +93,5 @@ impl WakeTokens {
             woke += self.domain.watches().pass(token, outcome);
         }
         woke
-    }
-}
-
-impl Drop for WakeTokens {
-    fn drop(&mut self) {
-        if !self.list.is_empty() {
-            self.left_detached().wake();
-        }
     }
 }
