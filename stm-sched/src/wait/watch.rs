@@ -152,6 +152,26 @@ impl Bucket {
     }
 }
 
+/// Copies of a task's waker for all its entries, made before the first of them lies down: to copy it is code of a user's,
+/// and if that panics, none lies. (To copy a thread is none, and needs no preparation.)
+struct Copies(Vec<Waiter>);
+
+impl Copies {
+    fn of(waiter: &Waiter, entries: usize) -> Self {
+        let mut copies = Copies(Vec::new());
+        if let Waiter::Task(_) = waiter {
+            copies.0.extend((0..entries).map(|_| waiter.clone()));
+        }
+        copies
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(discard);
+    }
+}
+
 impl WatchList {
     crate::const_unless_checked! {
         /// A list in which nothing is watched.
@@ -190,9 +210,9 @@ impl WatchList {
     /// The transaction of these entries is about to sleep: from now on `waiter` is woken if one of the cells changes.
     /// False if it must not sleep: a cell has changed.
     pub fn lie_down(&self, places: &[Place], waiter: &Waiter) -> bool {
+        let mut copies = Copies::of(waiter, places.len());
         places.iter().all(|place| {
-            // Copied, and dropped if it is not needed, while the bucket is not locked.
-            let mut waiter = Some(waiter.clone());
+            let mut waiter = Some(copies.0.pop().unwrap_or_else(|| waiter.clone()));
             let mut bucket = self.bucket(place.bucket as usize);
             let (queue, nodes) = bucket.queue_of(place.id);
             if planted(Fault::WakerStoredTooLate) {

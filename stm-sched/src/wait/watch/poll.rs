@@ -133,6 +133,28 @@ mod tests {
     }
 
     #[test]
+    fn a_task_the_waker_of_which_cannot_be_copied_for_each_entry_does_not_lie_down() {
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+        use std::task::{RawWaker, RawWakerVTable};
+        static COPIES: AtomicU64 = AtomicU64::new(0);
+        const TABLE: RawWakerVTable = RawWakerVTable::new(copy, |_| (), |_| (), |_| ());
+        fn copy(nothing: *const ()) -> RawWaker {
+            assert!(COPIES.fetch_add(1, Ordering::SeqCst) != 1, "the second copy panics");
+            RawWaker::new(nothing, &TABLE)
+        }
+        let list = WatchList::new();
+        let sleeper = Sleeper { seen: 0, since: 0 };
+        let places = [KEY, KEY + 64].map(|key| list.enlist(key, sleeper, || ()));
+        // SAFETY: no function of the table looks at the pointer.
+        let waiter = Waiter::Task(unsafe { Waker::new(std::ptr::null(), &TABLE) });
+        assert!(catch_unwind(AssertUnwindSafe(|| list.lie_down(&places, &waiter))).is_err());
+        // It is woken for neither, so another that waits is.
+        let others = asleep(&list, 1);
+        assert_eq!((change(&list), rung(&others)), ((1, 0), 1));
+        assert_eq!(COPIES.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
     fn a_waker_goes_with_the_last_poll() {
         let list = WatchList::new();
         let tasks = asleep(&list, 1);
