@@ -453,3 +453,24 @@ fn wakers_that_make_the_change_which_the_next_one_waits_for_need_no_stack() {
     assert_eq!(cells[LONG].load(), 1);
     drop(tasks);
 }
+
+#[test]
+fn a_waker_that_an_alarm_calls_has_a_stack_as_others() {
+    let _turn = alone();
+    let (cell, woken) = (TVar::new(0), Flag::default());
+    let tell = woken.clone();
+    let waker = doing(move || {
+        let large = [0_u8; 1 << 19];
+        std::hint::black_box(&large);
+        tell.set();
+    });
+    let bounds = Limits { timeout: Some(Duration::from_millis(20)), ..Limits::default() };
+    let attempt = begin(bounds).unwrap();
+    let tx = attempt.transaction();
+    assert!(tx.read(&cell).and_then(|n| tx.check(*n > 0)).is_err());
+    // If the time is over by then, there is nothing to wait for.
+    let Ok(mut task) = attempt.commit().expect_err("it is to wait").detach() else { return };
+    if task.poll(&mut Context::from_waker(&waker)).is_pending() {
+        wait_until("the alarm comes", || woken.is_set());
+    }
+}

@@ -63,6 +63,10 @@ impl Detached {
     /// there may be: a cell changes that was read, or a time-out or deadline is over. It may be polled too early, and
     /// each time on another thread, but not inside of a transaction.
     ///
+    /// The waker is called by whatever thread makes the change, once it is outside of its transaction, or by the one that
+    /// keeps time for all tasks; it may run transactions, but should not block, as it holds up others that are to be
+    /// woken.
+    ///
     /// Takes time in proportion to the cells that were read.
     pub fn poll(&mut self, cx: &TaskContext<'_>) -> Poll<()> {
         match (&mut self.waiting, &mut self.suspended) {

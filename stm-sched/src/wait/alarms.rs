@@ -1,4 +1,5 @@
-//! Alarms: a task keeps no time, so one thread does for all of them. It starts with the first alarm.
+//! Alarms: a task keeps no time, so one thread does for all of them. It starts with the first alarm. It calls wakers, so
+//! one that blocks holds up all the others.
 //!
 //! Not under the checkers, where no time passes: there is no thread, and what an alarm is for is done at once.
 
@@ -51,8 +52,8 @@ impl Alarms {
         let mut agenda = self.agenda();
         if !agenda.is_running {
             let keeper = std::thread::Builder::new().name("contempo-alarms".into());
-            // It is no user of ours: it may wait here for the agenda.
-            keeper.stack_size(1 << 18).spawn(|| self.run()).ok()?;
+            // It is no user of ours: it may wait here for the agenda. It runs code of users, so its stack is as others'.
+            keeper.spawn(|| self.run()).ok()?;
             agenda.is_running = true;
         }
         agenda.set += 1;
