@@ -101,8 +101,9 @@ impl World {
     }
 
     fn give_up(&self, turn: &Arc<TaskTurn>) {
-        turn.end();
-        self.queues.leave_as_task(KEY, turn, &self.table, &mut Tasks::none());
+        let mut tasks = Tasks::none();
+        turn.end(&mut tasks);
+        self.queues.leave_as_task(KEY, turn, &self.table, &mut tasks);
     }
 
     /// Nobody is left in the queue.

@@ -4,7 +4,7 @@
 use crate::driven::atomically_as_task;
 use crate::support::configured::{Configured, FOR_EVER};
 use crate::support::{alone, elsewhere, wait_until};
-use contempo::explicit::{Again, Attempt, Limits, begin};
+use contempo::explicit::{Again, Attempt, Detached, Limits, begin};
 use contempo::{StmResult, TVar, Transaction, atomically, statistics};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -429,7 +429,7 @@ fn what_is_dropped_inside_of_a_transaction_wakes_tasks_after_its_end() {
     let contended = TVar::new(0);
     let mut again = Some(queued(&contended));
     let mut task = elsewhere(|| queued(&contended).detach().expect("there are no bounds"));
-    assert!(task.poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(task.poll(&Context::from_waker(&waker)).is_pending());
     atomically(|tx| {
         again = None;
         tx.read(&cell).map(|_| ())
@@ -455,6 +455,44 @@ fn wakers_that_make_the_change_which_the_next_one_waits_for_need_no_stack() {
 }
 
 #[test]
+fn wakers_are_dropped_outside_of_transactions_and_under_no_lock() {
+    /// Its destructor runs a transaction.
+    struct Last(TVar<u64>);
+    impl Wake for Last {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.0.update(|n| n + 1);
+        }
+    }
+    let _turn = alone();
+    let _configured = Configured::with(|settings| {
+        (settings.escalate_after, settings.slice) = (FOR_EVER, FOR_EVER);
+    });
+    let (cell, log) = (TVar::new(0), TVar::new(0));
+    let last = || Waker::from(Arc::new(Last(log.clone())));
+    let begin = || begin(Limits { timeout: Some(FOR_EVER), ..Limits::default() }).unwrap();
+    // In a queue, behind another; at a cell, with an alarm.
+    let ahead = queued(&cell).detach().expect("there are no bounds");
+    let waits = || wait_explicitly(begin(), &[&cell]);
+    for wait in [&(|| queued(&cell)) as &dyn Fn() -> Again, &waits] {
+        let mut task = Some(wait().detach().expect("its time is not over"));
+        let before = log.load();
+        let poll = |task: &mut Option<Detached>| {
+            task.as_mut().unwrap().poll(&Context::from_waker(&last())).is_pending()
+        };
+        assert!(poll(&mut task));
+        atomically(|tx| {
+            task = None;
+            tx.read(&cell).map(|_| ())
+        });
+        assert_eq!(log.load(), before + 1, "dropped in the middle of a transaction, or not at all");
+    }
+    drop(ahead);
+}
+
+#[test]
 fn a_waker_that_an_alarm_calls_has_a_stack_as_others() {
     let _turn = alone();
     let (cell, woken) = (TVar::new(0), Flag::default());
@@ -470,7 +508,7 @@ fn a_waker_that_an_alarm_calls_has_a_stack_as_others() {
     assert!(tx.read(&cell).and_then(|n| tx.check(*n > 0)).is_err());
     // If the time is over by then, there is nothing to wait for.
     let Ok(mut task) = attempt.commit().expect_err("it is to wait").detach() else { return };
-    if task.poll(&mut Context::from_waker(&waker)).is_pending() {
+    if task.poll(&Context::from_waker(&waker)).is_pending() {
         wait_until("the alarm comes", || woken.is_set());
     }
 }

@@ -216,7 +216,7 @@ impl WaitingTask {
     pub(crate) fn end(&mut self) -> HadItsTurn {
         let escalates = *self.escalates.get_or_insert_with(|| {
             let mut tasks = Tasks::none();
-            let called = self.turn.end() == TurnPhase::Called;
+            let called = self.turn.end(&mut tasks) == TurnPhase::Called;
             self.domain.queues().leave_as_task(
                 self.key,
                 &self.turn,

@@ -230,7 +230,7 @@ impl Alarmed {
 
     fn forget(&mut self) {
         if let Some(alarm) = self.alarm.take() {
-            self.domain.alarms().cancel(alarm);
+            wake_outside(self.domain.alarms().cancel(alarm));
         }
     }
 }

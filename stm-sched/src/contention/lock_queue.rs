@@ -34,7 +34,8 @@ type Waiters = BTreeMap<usize, VecDeque<Place>>;
 enum Place {
     /// That of a thread, in its descriptor.
     Thread(Reservation),
-    /// That of a task.
+    /// That of a task. To drop it runs no code of the user's, under a mutex or not: what wakes the task was taken out when
+    /// it was called, or its turn has ended (which it has, or the task would keep it alive).
     Task(Arc<TaskTurn>),
 }
 

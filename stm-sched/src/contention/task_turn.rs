@@ -51,11 +51,15 @@ impl TaskTurn {
         self.now().phase()
     }
 
-    /// The task waits no more. How was it before that?
-    pub fn end(&self) -> TurnPhase {
+    /// The task waits no more. How was it before that? Its waker goes to `tasks`, to be dropped: a queue that comes upon
+    /// the turn later, under its mutex and perhaps inside of a transaction, drops nothing of a user's with it.
+    pub fn end(&self, tasks: &mut Tasks) -> TurnPhase {
         // AcqRel, partners: the compare-and-swap in `advance`, and the load in `now`: only one of them and this decides
         // whether the task was called.
-        self.turn.swap(TurnWord::new(1, TurnPhase::Idle), Ordering::AcqRel).phase()
+        let before = self.turn.swap(TurnWord::new(1, TurnPhase::Idle), Ordering::AcqRel).phase();
+        let waker = self.waker().take();
+        waker.into_iter().for_each(|waker| tasks.drop_later(waker));
+        before
     }
 
     /// Moves it on to `phase`; false if it is there already, or waits no more. By a thread that is at the list.

@@ -43,11 +43,18 @@ impl Waiter {
     }
 }
 
-/// Tasks that are to be woken, once the lock is free and the transaction of this thread is over. Dropping them
-/// does it; panics of wakers end here.
+/// Tasks that are to be woken, and wakers that are to be dropped, once the lock is free and the transaction of this thread
+/// is over. Dropping this does it; panics of wakers end here.
 #[derive(Default, Debug)]
 #[must_use = "tasks are woken when this is dropped: not to be done while a lock is held, or inside a transaction"]
-pub struct Tasks(Vec<Waker>);
+pub struct Tasks(Vec<Due>);
+
+/// What is to be done with a waker.
+#[derive(Debug)]
+enum Due {
+    Wake(Waker),
+    Drop(Waker),
+}
 
 impl Tasks {
     /// None.
@@ -62,7 +69,12 @@ impl Tasks {
 
     /// Adds one.
     pub fn push(&mut self, waker: Waker) {
-        self.0.push(waker);
+        self.0.push(Due::Wake(waker));
+    }
+
+    /// Adds a waker that is of no more use.
+    pub fn drop_later(&mut self, waker: Waker) {
+        self.0.push(Due::Drop(waker));
     }
 
     /// Adds others.
@@ -82,12 +94,15 @@ impl Tasks {
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        for waker in self.0.drain(..) {
+        for due in self.0.drain(..) {
             if unwinding() {
-                std::mem::forget(waker); // A checker has come to its end: nothing of a user's runs.
-            } else {
-                contain(|| waker.wake());
+                std::mem::forget(due); // A checker has come to its end: nothing of a user's runs.
+                continue;
             }
+            contain(|| match due {
+                Due::Wake(waker) => waker.wake(),
+                Due::Drop(waker) => drop(waker),
+            });
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::primitives::parker::Parker;
 use crate::primitives::waiter::Tasks;
-use crate::primitives::{CHECKED, Mutex, MutexGuard, guard::discard};
+use crate::primitives::{CHECKED, Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::Instant;
@@ -67,11 +67,12 @@ impl Alarms {
         Some(Alarm(key.0, key.1))
     }
 
-    /// Forgets an alarm.
-    pub fn cancel(&self, Alarm(at, number): Alarm) {
-        // Dropped when the agenda is free: it is code of a user's.
+    /// Forgets an alarm. Its waker is handed out, to be dropped where code of users may run.
+    pub fn cancel(&self, Alarm(at, number): Alarm) -> Tasks {
+        let mut tasks = Tasks::none();
         let waker = self.agenda().alarms.remove(&(at, number));
-        discard(waker);
+        waker.into_iter().for_each(|waker| tasks.drop_later(waker));
+        tasks
     }
 
     /// The thread. It does not end; while there are no alarms it sleeps.
@@ -141,8 +142,8 @@ mod tests {
         came.sort();
         assert_eq!(came, [0, 1, 3, 3, 5]);
         assert_eq!(Arc::strong_count(&never), 2);
-        ALARMS.cancel(cancelled);
+        drop(ALARMS.cancel(cancelled));
         assert_eq!(Arc::strong_count(&never), 1, "a cancelled alarm keeps its waker");
-        ALARMS.cancel(cancelled);
+        assert!(ALARMS.cancel(cancelled).is_empty());
     }
 }

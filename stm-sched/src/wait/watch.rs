@@ -250,7 +250,9 @@ impl WatchList {
                 (key, left)
             };
             tokens.extend(left.token);
-            discard(left.waiter);
+            if let Some(Waiter::Task(waker)) = left.waiter {
+                woke.tasks.drop_later(waker);
+            }
             woke += self.rouse(key, Rouse { wakes: [None, None], duty: left.duty });
         }
         woke
