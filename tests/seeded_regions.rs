@@ -1,4 +1,5 @@
 //! Regions with planted faults, on real threads. Run by `ci/seeded.sh`, as `seeded`.
+#![allow(dead_code, reason = "of what the test binaries share, this one uses a part")]
 #![cfg(all(contempo_fault, feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 
 use contempo::shared::{Options, Shared};
