@@ -84,8 +84,8 @@ impl<C: Clock> Reclaimer<C> {
         let (free, held): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|leftover| leftover.stamp < horizon);
         self.leave_to_all(held.into_iter());
-        // One at a time, and the others where a destructor that sleeps leaves them to all.
-        self.in_hand.borrow_mut().extend(free);
+        // One at a time, the oldest first, and the others where a destructor that sleeps leaves them to all.
+        self.in_hand.borrow_mut().extend(free.into_iter().rev());
         let mut freed = 0;
         while let Some(leftover) = { self.in_hand.borrow_mut().pop() } {
             // SAFETY: it was retired before `horizon`, which is from a look after it was taken off its shelf: its
