@@ -273,6 +273,7 @@ impl Context {
             self.escalate_if_due();
         }
         self.begin_session();
+        self.common.eventful.set(true); // There is something to forget at the end, and to tell.
     }
 }
 
@@ -298,8 +299,8 @@ impl Attempts for Context {
     }
 
     #[inline(always)]
-    fn is_plain(&self, attempts: u64) -> bool {
-        attempts == 1 && !self.common.eventful.get()
+    fn is_plain(&self) -> bool {
+        !self.common.eventful.get()
     }
 
     #[inline(always)]

@@ -36,8 +36,8 @@ pub(crate) trait Attempts: Parts {
     fn begin(&self) -> Result<(), Self::End>;
     /// Commits the running attempt. An error means that it is interrupted: [`retreat`](Self::retreat) follows.
     fn commit(&self) -> Result<(), ()>;
-    /// Is nothing to be run or told after a commit of attempt number `attempts`?
-    fn is_plain(&self, attempts: u64) -> bool;
+    /// Is nothing to be run or told after a commit? (After a first attempt without hooks or time-outs.)
+    fn is_plain(&self) -> bool;
     /// Leaves a transaction that has committed and [is plain](Self::is_plain).
     fn end(&self);
     /// Leaves any transaction that has committed: the hooks that are due.
@@ -140,7 +140,8 @@ pub(crate) fn run<S: Attempts, R, E>(
     bounds: Bounds,
     mut body: impl FnMut(&S) -> Result<R, Abort<E>>,
 ) -> Result<R, Failed<E, S::End>> {
-    let mut attempts = 0_u64;
+    // What a first attempt that commits does not touch.
+    let mut failed = 0_u64;
     session.enter().map_err(Failed::Stopped)?;
     loop {
         // One attempt. `black_box`: else addresses inside of the session, which most attempts do not need, are computed
@@ -150,7 +151,6 @@ pub(crate) fn run<S: Attempts, R, E>(
             leave(session);
             return Err(Failed::Stopped(end));
         }
-        attempts += 1;
         // Run the closure; should it panic, the transaction ends on the way out.
         let unwinding = Unwinding(session);
         let result = body(session);
@@ -158,14 +158,14 @@ pub(crate) fn run<S: Attempts, R, E>(
         // What it has returned, and whether an operation of it was interrupted, say how the attempt ends.
         let retreat = match (result, session.is_open()) {
             (Ok(value), true) => match session.commit() {
-                Ok(()) if session.is_plain(attempts) => {
+                Ok(()) if session.is_plain() => {
                     session.end();
                     return Ok(value);
                 }
                 // Hooks, or events to tell: the value waits, and is dropped in the end if one of those panics.
                 Ok(()) => {
                     let value = Kept::new(value);
-                    finish(session, attempts);
+                    finish(session, failed + 1);
                     return Ok(value.into_inner());
                 }
                 Err(()) => Retreat::dropping(session, value),
@@ -204,7 +204,8 @@ pub(crate) fn run<S: Attempts, R, E>(
             },
         };
         // Once more, after a pause or a wait.
-        again(session, retreat, attempts, bounds)?;
+        failed += 1;
+        again(session, retreat, failed, bounds)?;
     }
 }
 

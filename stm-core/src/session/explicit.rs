@@ -364,7 +364,7 @@ impl<H: Handle> Attempt<H> {
         let held = self.end();
         let session = held.session();
         if session.is_open() && session.commit().is_ok() {
-            if session.is_plain(attempts) {
+            if session.is_plain() {
                 session.end();
             } else {
                 attempts::finish(session, attempts);

@@ -422,7 +422,7 @@ impl Attempts for Session {
     }
 
     #[inline(always)]
-    fn is_plain(&self, _: u64) -> bool {
+    fn is_plain(&self) -> bool {
         !self.common.eventful.get()
     }
 
