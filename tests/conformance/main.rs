@@ -15,6 +15,7 @@ mod suite;
 mod local;
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod region;
+mod steps;
 mod stepwise;
 mod world;
 

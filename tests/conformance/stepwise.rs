@@ -2,7 +2,7 @@
 //! Everything that closures are promised holds for those, too.
 
 use crate::bounds::{Bounded, Bounds};
-use crate::explicit::{Explicit, Next};
+use crate::steps::{Explicit, Next};
 use crate::world::{Step, Stop, Transaction, World};
 use contempo::explicit::{Ended, Limits};
 use contempo::{Abort, Exhausted, Statistics, TryError};
