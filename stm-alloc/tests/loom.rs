@@ -455,7 +455,7 @@ fn the_last_to_end_frees_all(waits_already: bool, too_early: bool) {
     let writer = thread::spawn(move || {
         let writer = Reclaimer::new(domain, table, clock, WRITER);
         writer.enter();
-        // SAFETY: nobody can reach what is no cell, and it is retired once.
+        // SAFETY: no thread can reach what is no cell, and it is retired once.
         unsafe { writer.retire(clock.draw(1), block(1)) };
         end(&writer);
         std::mem::forget(writer); // Its blocks are the matter of `loom_slabs`.

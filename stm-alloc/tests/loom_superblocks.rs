@@ -221,7 +221,7 @@ fn what_another_class_has_put_there_is_no_block() {
     });
 }
 
-/// Blocks of the reserve, with the class of the value in each, and who has drawn on them.
+/// Blocks of the reserve, with the class of the value in each, and which slots have drawn on them.
 struct Reserve {
     blocks: [(MetaWord, AtomicU64); 2],
     draws: Draws,

@@ -1,4 +1,4 @@
-//! Scheduling: settings, policies, and who gives way. (What one process has alone, single cells and destructors before
+//! Scheduling: settings, policies, and which transaction gives way. (What one process has alone, single cells and destructors before
 //! all: `tests/local/scheduling.rs`.)
 //!
 //! Nothing here is judged by the clock. A grace is an hour where a descheduled thread must keep its reservations, and a

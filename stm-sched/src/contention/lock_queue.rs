@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(phase(&table, slots[1]), TurnPhase::First);
         assert_eq!(slots.map(|slot| woken(&table, slot)), [false, true, false, false]);
         // The second is called, and the fourth becomes first.
-        assert_eq!(call(&queues, &table, || panic!("somebody is left")), 2);
+        assert_eq!(call(&queues, &table, || panic!("a waiter is left")), 2);
         assert_eq!(phase(&table, slots[1]), TurnPhase::Called);
         assert_eq!(phase(&table, slots[3]), TurnPhase::First);
         assert_eq!(phase(&table, slots[2]), TurnPhase::Idle, "it waits no more");
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(call(&queues, &table, || unmarked = true), 1);
         assert!(unmarked && woken(&table, slots[3]));
         assert_eq!(call(&queues, &table, || ()), 0);
-        assert_eq!(leave(&queues, &table, joined[3].0), 0, "nobody is left");
+        assert_eq!(leave(&queues, &table, joined[3].0), 0, "no waiter is left");
     }
 
     #[test]
@@ -379,7 +379,7 @@ mod tests {
             Joined::Not
         );
         assert_eq!(leave(&queues, &table, first), 0);
-        assert_eq!(call(&queues, &table, || panic!("somebody waits")), 0);
+        assert_eq!(call(&queues, &table, || panic!("a waiter waits")), 0);
         drop(list);
         assert_eq!(phase(&table, slots[0]), TurnPhase::First);
         assert_eq!(call(&queues, &table, || ()), 1);

@@ -136,9 +136,9 @@ fn those_who_are_idle_lose_their_announcements() {
     assert_eq!(announcements(&table), after);
     assert!(revoke_idle(&table, OWN, now, Idle::Inactive, || true));
     let after = [100, NOTHING, NOTHING, NOTHING, NOTHING, 100, NOTHING];
-    assert_eq!(announcements(&table), after, "who runs keeps it");
-    let nobody = || panic!("a barrier for nobody");
-    assert!(!revoke_idle(&table, OWN, now, Idle::Inactive, nobody));
+    assert_eq!(announcements(&table), after, "a thread that runs keeps it");
+    let no_thread = || panic!("a barrier for no thread");
+    assert!(!revoke_idle(&table, OWN, now, Idle::Inactive, no_thread));
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl World {
 }
 
 fn retire(by: &Reclaimer<CounterClock>, stamp: u64, number: usize, kind: &'static BlockKind) {
-    // SAFETY: nobody can reach what is no memory.
+    // SAFETY: no thread can reach what is no memory.
     unsafe { by.retire(stamp, numbered(number, kind)) };
 }
 
@@ -183,7 +183,7 @@ fn what_is_unreachable_now_waits_for_those_who_run_now() {
     let (own, reader) = (world.reclaimer(), world.reclaimer());
     world.clock.draw(7);
     reader.enter();
-    // SAFETY: nobody can reach what is no memory.
+    // SAFETY: no thread can reach what is no memory.
     unsafe { own.retire_now(numbered(1, NOTED)) };
     assert_eq!(own.retired.newest(), world.clock.now());
     assert_eq!(own.descriptor.counters.retired.get(), 1);
@@ -372,7 +372,7 @@ fn no_more_are_freed_than_were_there_at_the_look() {
     let world = World::new();
     let own = world.reclaimer();
     let free = |horizon: u64, batch: &mut Batch| {
-        // SAFETY: nobody can reach what is no memory.
+        // SAFETY: no thread can reach what is no memory.
         (unsafe { own.free_from(&own.retired, horizon, batch) }, own.retired.len())
     };
     [NOTED, PLAIN].into_iter().zip(1..).for_each(|(kind, number)| retire(own, 5, number, kind));
@@ -396,7 +396,7 @@ fn no_more_are_freed_than_were_there_at_the_look() {
     assert_eq!((free(8, &mut all), all.is_empty()), ((1, 0), true));
     [5, 7, 8].into_iter().for_each(|stamp| retire(own, stamp, 9, PLAIN));
     assert_eq!(free(6, &mut own.retired.batch()), (1, 2), "what is above stays");
-    // What was given away is nobody's to free, nor what came after that.
+    // What was given away is not to be freed here, nor what came after that.
     let mut two = own.retired.batch();
     assert_eq!(own.retired.give_away().count(), 2);
     retire(own, 5, 10, NOTED);
