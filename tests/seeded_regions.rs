@@ -30,9 +30,9 @@ fn what_may_still_be_wanted_is_not_written_over() {
 }
 
 #[test]
-fn nobody_takes_what_is_in_use() {
+fn no_thread_takes_what_is_in_use() {
     let faults = [Fault::TakenFromTheActive, Fault::EndOfEpochMissed];
-    succeeds_unless("nobody_takes_what_is_in_use", &faults, || {
+    succeeds_unless("no_thread_takes_what_is_in_use", &faults, || {
         // On a busy machine a fault may take a while to show: until the time limit of whoever waits for it.
         let rounds = if faults.into_iter().any(planted_now) { 250 } else { 20 };
         for round in 0..rounds {
@@ -69,13 +69,17 @@ fn stale_handles_stay_stale_where_classes_change() {
 }
 
 #[test]
-fn a_class_outlives_those_who_have_seen_it() {
-    succeeds_unless("a_class_outlives_those_who_have_seen_it", &[Fault::ReopenedAtOnce], || {
-        for _ in 0..11 {
-            execution();
-            reuse::a_class_outlives_those_who_have_seen_it();
-        }
-    });
+fn a_class_outlives_transactions_that_have_seen_it() {
+    succeeds_unless(
+        "a_class_outlives_transactions_that_have_seen_it",
+        &[Fault::ReopenedAtOnce],
+        || {
+            for _ in 0..11 {
+                execution();
+                reuse::a_class_outlives_transactions_that_have_seen_it();
+            }
+        },
+    );
 }
 
 #[test]

@@ -155,26 +155,31 @@ fn what_a_recent_bound_needs_is_held() {
 }
 
 #[test]
-fn who_has_withdrawn_announces_anew() {
+fn a_thread_that_has_withdrawn_announces_anew() {
     // The reader gives the processor away between two transactions, and holds nothing back meanwhile.
-    holds_unless("who_has_withdrawn_announces_anew", 4, &[Fault::BoundUnannounced], || {
-        let (world, recent) = (World::new(), Cell::new(0));
-        world.read_recent(&recent);
-        let other = Arc::clone(&world);
-        let writer = thread::spawn(move || {
-            other.replace();
-            other.replace();
-            other.free();
-        });
-        withdraw(world.table.get(READER));
-        world.read_recent(&recent);
-        writer.join().unwrap();
-    });
+    holds_unless(
+        "a_thread_that_has_withdrawn_announces_anew",
+        4,
+        &[Fault::BoundUnannounced],
+        || {
+            let (world, recent) = (World::new(), Cell::new(0));
+            world.read_recent(&recent);
+            let other = Arc::clone(&world);
+            let writer = thread::spawn(move || {
+                other.replace();
+                other.replace();
+                other.free();
+            });
+            withdraw(world.table.get(READER));
+            world.read_recent(&recent);
+            writer.join().unwrap();
+        },
+    );
 }
 
 #[test]
-fn who_withdraws_may_be_revoked_at_the_same_time() {
-    holds_unless("who_withdraws_may_be_revoked_at_the_same_time", 4, &[], || {
+fn a_thread_that_withdraws_may_be_revoked_at_the_same_time() {
+    holds_unless("a_thread_that_withdraws_may_be_revoked_at_the_same_time", 4, &[], || {
         let (world, recent) = (World::new(), Cell::new(0));
         world.read(&recent);
         let other = Arc::clone(&world);
@@ -350,9 +355,9 @@ fn sweep(world: &World, leftovers: &Leftovers, own: u32) -> usize {
 }
 
 #[test]
-fn what_was_left_goes_when_the_last_who_holds_it_ends() {
+fn what_was_left_goes_when_its_last_holder_ends() {
     // The reader holds what the writer has replaced. It may end while the writer leaves it.
-    let name = "what_was_left_goes_when_the_last_who_holds_it_ends";
+    let name = "what_was_left_goes_when_its_last_holder_ends";
     holds_unless(name, 4, &[Fault::LeftWithoutLookingAgain], || {
         let (world, leftovers, freed) =
             (World::new(), Arc::new(Leftovers::new()), Arc::new(AtomicU64::new(0)));

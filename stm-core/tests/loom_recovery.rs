@@ -41,7 +41,7 @@ unsafe impl Sync for World {}
 /// Steps of a commit of two cells: open, claim, claim, draw, decide, finish, finish.
 const STEPS: usize = 7;
 /// Steps of clearing up: settle, and each version.
-const CLEARING: usize = 3;
+const RECOVERY_STEPS: usize = 3;
 
 impl World {
     fn new() -> Self {
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// Clears up, and dies after so many steps.
-    fn clear_up(&self, steps: usize) {
+    fn recover(&self, steps: usize) {
         let descriptor = self.domain.table().get(self.victim);
         let mut state = None;
         for step in 0..steps {
@@ -145,8 +145,8 @@ impl World {
 fn recoverers(world: &Arc<World>) -> thread::JoinHandle<()> {
     let world = Arc::clone(world);
     thread::spawn(move || {
-        world.clear_up(2);
-        world.clear_up(CLEARING);
+        world.recover(2);
+        world.recover(RECOVERY_STEPS);
     })
 }
 
@@ -157,11 +157,11 @@ fn a_reader_meets_a_death() {
         for steps in 0..=STEPS {
             // loom explores what is concurrent; how far each of the dead has come is chosen by hand, one
             // model execution for all of them, since each is small.
-            for died in 0..CLEARING {
+            for died in 0..RECOVERY_STEPS {
                 let world = World::new();
                 world.die_after(steps);
-                world.clear_up(died);
-                world.clear_up(CLEARING);
+                world.recover(died);
+                world.recover(RECOVERY_STEPS);
                 world.audit(steps > 4, false);
             }
         }

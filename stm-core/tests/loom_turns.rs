@@ -46,11 +46,11 @@ fn what_is_reserved_does_not_change() {
 }
 
 #[test]
-fn who_is_preempted_trusts_nothing() {
+fn a_preempted_attempt_trusts_nothing() {
     // Both escalate; time stands still, so the lower slot (the main thread's) is the older one. The
     // younger loses its reservation before what the older writes can be seen.
     let faults = [Fault::TakenWithoutRevoking, Fault::RevocationMissed];
-    holds_unless("who_is_preempted_trusts_nothing", 2, &faults, || {
+    holds_unless("a_preempted_attempt_trusts_nothing", 2, &faults, || {
         let cells = [TVar::new(0_u64), TVar::new(0_u64)];
         let theirs = cells.clone();
         let younger = thread::spawn(move || atomically_on(&theirs[0], |tx| equal(tx, &theirs)));

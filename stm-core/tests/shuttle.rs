@@ -132,9 +132,9 @@ fn a_reader_aborts_no_writer() {
 }
 
 #[test]
-fn who_waits_sleeps() {
+fn a_waiter_sleeps() {
     // Not: looks again and again until there is something.
-    holds_unless("who_waits_sleeps", 2000, &[Fault::RetryDoesNotSleep], || {
+    holds_unless("a_waiter_sleeps", 2000, &[Fault::RetryDoesNotSleep], || {
         let (flag, other) = (TVar::new(false), TVar::new(0_u64));
         let awaited = flag.clone();
         let sleeper = thread::spawn(move || atomically(|tx| tx.check(*tx.read(&awaited)?)));
@@ -194,7 +194,7 @@ fn blocked_threads_are_woken() {
 }
 
 #[test]
-fn few_are_woken_and_nobody_is_forgotten() {
+fn few_are_woken_and_no_sleeper_is_forgotten() {
     // One cell, of which all wait for something else: two kinds of items, the end, too little time.
     let faults = [
         Fault::SleepOnWithoutLooking,
@@ -203,7 +203,7 @@ fn few_are_woken_and_nobody_is_forgotten() {
         Fault::TokenKeptAtTheEnd,
         Fault::NoWakeTimer,
     ];
-    holds_unless("few_are_woken_and_nobody_is_forgotten", 5000, &faults, || {
+    holds_unless("few_are_woken_and_no_sleeper_is_forgotten", 5000, &faults, || {
         const END: u64 = 2;
         let stock = TVar::new([0_u64; 3]);
         let mut threads = Vec::new();

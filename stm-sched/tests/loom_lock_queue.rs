@@ -116,21 +116,26 @@ impl World {
 }
 
 #[test]
-fn who_leaves_makes_the_next_the_first() {
-    holds_unless("who_leaves_makes_the_next_the_first", 2, &[Fault::NextNotWoken], || {
-        let world = World::new();
-        let threads = [(); 2].map(|()| World::waiter(&world, true)).map(thread::spawn);
-        World::waiter(&world, true)();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        assert!(world.is_empty());
-    });
+fn a_waiter_that_leaves_makes_the_next_the_first() {
+    holds_unless(
+        "a_waiter_that_leaves_makes_the_next_the_first",
+        2,
+        &[Fault::NextNotWoken],
+        || {
+            let world = World::new();
+            let threads = [(); 2].map(|()| World::waiter(&world, true)).map(thread::spawn);
+            World::waiter(&world, true)();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            assert!(world.is_empty());
+        },
+    );
 }
 
 #[test]
-fn who_is_called_wakes() {
-    holds_unless("who_is_called_wakes", 3, &[Fault::CalledNotWoken], || {
+fn a_waiter_that_is_called_wakes() {
+    holds_unless("a_waiter_that_is_called_wakes", 3, &[Fault::CalledNotWoken], || {
         let world = World::new();
         let (slot, descriptor) = world.table.take().unwrap();
         let other = Arc::clone(&world);
@@ -153,10 +158,10 @@ fn who_is_called_wakes() {
 }
 
 #[test]
-fn who_has_given_up_is_not_called() {
+fn a_waiter_that_has_given_up_is_not_called() {
     // A waiter gives up, and its slot goes to a thread that waits elsewhere: a call for the one must
     // not reach the other.
-    holds_unless("who_has_given_up_is_not_called", 3, &[Fault::TicketIgnored], || {
+    holds_unless("a_waiter_that_has_given_up_is_not_called", 3, &[Fault::TicketIgnored], || {
         let world = World::new();
         let other = Arc::clone(&world);
         let caller = thread::spawn(move || {
@@ -181,26 +186,31 @@ fn who_has_given_up_is_not_called() {
 }
 
 #[test]
-fn who_has_given_up_does_not_take_the_call() {
+fn a_waiter_that_has_given_up_does_not_take_the_call() {
     // The first of a queue gives up; a release after that must reach the one behind it, which waits until
     // it is called.
-    holds_unless("who_has_given_up_does_not_take_the_call", 3, &[Fault::GivenUpCalled], || {
-        let world = World::new();
-        let slots = [(); 2].map(|()| world.table.take().unwrap().0);
-        let turns = slots.map(|slot| world.join(slot));
-        let other = Arc::clone(&world);
-        let patient = thread::spawn(move || other.wait(slots[1], turns[1], false));
-        world.table.get(slots[0]).end_turn(); // It has given up, and is about to leave.
-        let other = Arc::clone(&world);
-        let leaver = thread::spawn(move || {
-            let own = Reservation { slot: slots[0], ticket: turns[0].ticket() };
-            other.queues.leave(KEY, own, &other.table, &mut Tasks::none());
-        });
-        world.call();
-        patient.join().unwrap();
-        leaver.join().unwrap();
-        assert!(world.is_empty());
-    });
+    holds_unless(
+        "a_waiter_that_has_given_up_does_not_take_the_call",
+        3,
+        &[Fault::GivenUpCalled],
+        || {
+            let world = World::new();
+            let slots = [(); 2].map(|()| world.table.take().unwrap().0);
+            let turns = slots.map(|slot| world.join(slot));
+            let other = Arc::clone(&world);
+            let patient = thread::spawn(move || other.wait(slots[1], turns[1], false));
+            world.table.get(slots[0]).end_turn(); // It has given up, and is about to leave.
+            let other = Arc::clone(&world);
+            let leaver = thread::spawn(move || {
+                let own = Reservation { slot: slots[0], ticket: turns[0].ticket() };
+                other.queues.leave(KEY, own, &other.table, &mut Tasks::none());
+            });
+            world.call();
+            patient.join().unwrap();
+            leaver.join().unwrap();
+            assert!(world.is_empty());
+        },
+    );
 }
 
 #[test]

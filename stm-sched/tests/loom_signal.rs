@@ -31,24 +31,29 @@ fn sleep_until(world: &World, changes: u32) {
 }
 
 #[test]
-fn who_sleeps_on_a_signal_is_woken() {
-    holds_unless("who_sleeps_on_a_signal_is_woken", 3, &[Fault::SleeperUnannounced], || {
-        let world = Arc::new(World { signal: Signal::default(), changes: AtomicU32::new(0) });
-        let sleepers: Vec<_> = [1, 2]
-            .into_iter()
-            .map(|changes| {
-                let world = Arc::clone(&world);
-                thread::spawn(move || sleep_until(&world, changes))
-            })
-            .collect();
-        for _ in 0..2 {
-            world.changes.fetch_add(1, Ordering::SeqCst);
-            world.signal.raise();
-        }
-        for sleeper in sleepers {
-            sleeper.join().unwrap();
-        }
-    });
+fn a_thread_that_sleeps_on_a_signal_is_woken() {
+    holds_unless(
+        "a_thread_that_sleeps_on_a_signal_is_woken",
+        3,
+        &[Fault::SleeperUnannounced],
+        || {
+            let world = Arc::new(World { signal: Signal::default(), changes: AtomicU32::new(0) });
+            let sleepers: Vec<_> = [1, 2]
+                .into_iter()
+                .map(|changes| {
+                    let world = Arc::clone(&world);
+                    thread::spawn(move || sleep_until(&world, changes))
+                })
+                .collect();
+            for _ in 0..2 {
+                world.changes.fetch_add(1, Ordering::SeqCst);
+                world.signal.raise();
+            }
+            for sleeper in sleepers {
+                sleeper.join().unwrap();
+            }
+        },
+    );
 }
 
 /// A cell, which counts its changes, and the word that its sleepers sleep on.

@@ -46,9 +46,9 @@ fn what_a_woken_thread_cannot_use_is_passed_on() {
 }
 
 #[test]
-fn who_can_go_on_and_changes_nothing_wakes_others() {
+fn a_sleeper_that_goes_on_and_changes_nothing_wakes_others() {
     let faults = [Fault::TokenKeptAtTheEnd];
-    holds_unless("who_can_go_on_and_changes_nothing_wakes_others", 3, &faults, || {
+    holds_unless("a_sleeper_that_goes_on_and_changes_nothing_wakes_others", 3, &faults, || {
         let world = World::new(3);
         let waiters = [0, 1].map(|me| {
             let (place, world) = (world.lie_down(me), world.clone());
@@ -67,10 +67,10 @@ fn who_can_go_on_and_changes_nothing_wakes_others() {
 }
 
 #[test]
-fn who_gives_up_passes_on() {
+fn a_sleeper_that_gives_up_passes_on() {
     // The first is woken, or its time is up, or both.
     let faults = [Fault::TokenKeptAtTheEnd];
-    holds_unless("who_gives_up_passes_on", 3, &faults, || {
+    holds_unless("a_sleeper_that_gives_up_passes_on", 3, &faults, || {
         let world = World::new(3);
         let (hasty, patient) = (world.lie_down(0), world.lie_down(1));
         let theirs = world.clone();
@@ -94,9 +94,9 @@ fn who_gives_up_passes_on() {
 }
 
 #[test]
-fn who_leaves_without_a_commit_wakes_others() {
+fn a_sleeper_that_leaves_without_a_commit_wakes_others() {
     let faults = [Fault::LeaverHandsOnNothing, Fault::TokenKeptAtTheEnd];
-    holds_unless("who_leaves_without_a_commit_wakes_others", 2, &faults, || {
+    holds_unless("a_sleeper_that_leaves_without_a_commit_wakes_others", 2, &faults, || {
         let world = World::new(4);
         let waiters = [0, 1, 2].map(|me| {
             let (place, world) = (world.lie_down(me), world.clone());

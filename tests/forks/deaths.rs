@@ -19,8 +19,8 @@ fn die() -> ! {
 }
 
 #[test]
-fn a_cell_outlives_those_who_died_before_they_freed_it() {
-    let name = "a_cell_outlives_those_who_died_before_they_freed_it";
+fn a_cell_outlives_processes_that_died_before_they_freed_it() {
+    let name = "a_cell_outlives_processes_that_died_before_they_freed_it";
     if let Some((role, place)) = role() {
         let shared = Shared::open(place).unwrap();
         if role == "frees" {
@@ -51,7 +51,7 @@ fn a_cell_outlives_those_who_died_before_they_freed_it() {
 }
 
 #[test]
-fn collecting_clears_up_after_the_dead() {
+fn collecting_recovers_the_dead() {
     if let Some((_, place)) = role() {
         let shared = Shared::open(place).unwrap();
         let cell = shared.root("cell", 0_u64).unwrap();
@@ -67,7 +67,7 @@ fn collecting_clears_up_after_the_dead() {
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();
     let cell = shared.root("cell", 0_u64).unwrap();
-    let mut holder = play("collecting_clears_up_after_the_dead", "holds", place.path());
+    let mut holder = play("collecting_recovers_the_dead", "holds", place.path());
     let lines = BufReader::new(holder.stdout.as_mut().unwrap()).lines();
     assert!(lines.map_while(Result::ok).any(|line| line.contains("ready")));
     // More than is held without a look at who is alive, and not yet due for the next one.
@@ -83,7 +83,7 @@ fn collecting_clears_up_after_the_dead() {
 }
 
 #[test]
-fn clearing_up_inside_a_transaction_does_nothing() {
+fn recovery_inside_a_transaction_does_nothing() {
     if let Some((_, place)) = role() {
         let shared = Shared::open(place).unwrap();
         shared.root("cell", 0_u64).unwrap();
@@ -91,7 +91,7 @@ fn clearing_up_inside_a_transaction_does_nothing() {
     }
     let place = Place::new();
     let shared = Shared::create(&place, &Options::new()).unwrap();
-    dies("clearing_up_inside_a_transaction_does_nothing", "dies", place.path());
+    dies("recovery_inside_a_transaction_does_nothing", "dies", place.path());
     let inside = shared.atomically(|_| Ok(shared.reap().map(|done| done.slots))).unwrap();
     assert_eq!(inside.unwrap(), 0);
     assert_eq!(shared.reap().unwrap().slots, 1);
@@ -243,17 +243,20 @@ fn what_the_dead_have_retired_is_freed() {
     dies("what_the_dead_have_retired_is_freed", "dies", place.path());
     let before = shared.verify();
     assert!(before.retired >= 50, "{before}");
-    assert!(before.is_sound() && before.dead == 1 && before.to_clear >= before.retired, "{before}");
+    assert!(
+        before.is_sound() && before.dead == 1 && before.to_recover >= before.retired,
+        "{before}"
+    );
     shared.reap().unwrap();
-    assert_eq!((shared.verify().dead, shared.verify().to_clear), (0, 0));
+    assert_eq!((shared.verify().dead, shared.verify().to_recover), (0, 0));
     shared.collect().unwrap();
     let after = shared.verify();
     assert!(after.is_sound() && after.retired == 0, "{after}");
 }
 
 #[test]
-fn all_of_the_dead_are_cleared_up_together() {
-    let name = "all_of_the_dead_are_cleared_up_together";
+fn all_of_the_dead_are_recovered_together() {
+    let name = "all_of_the_dead_are_recovered_together";
     if let Some((_, place)) = role() {
         let shared = Shared::open(place).unwrap();
         let cells: Vec<Cell<u64>> =

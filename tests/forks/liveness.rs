@@ -31,7 +31,7 @@ fn is_alive(lock_file: &Path) -> bool {
 }
 
 #[test]
-fn whoever_opens_a_region_while_it_is_left_has_a_liveness_lock() {
+fn a_process_that_opens_a_region_while_it_is_left_has_a_liveness_lock() {
     let place = Place::new();
     let path = place.path();
     let make = || drop(Shared::create(path, &Options::new().processes(1)).unwrap());
@@ -59,7 +59,7 @@ fn whoever_opens_a_region_while_it_is_left_has_a_liveness_lock() {
 }
 
 #[test]
-fn whoever_opens_a_region_while_it_is_made_has_a_liveness_lock() {
+fn a_process_that_opens_a_region_while_it_is_made_has_a_liveness_lock() {
     for round in 0..300 {
         let place = Place::new();
         let barrier = Barrier::new(2);
@@ -134,7 +134,7 @@ fn a_liveness_file_is_no_region_and_to_try_costs_no_liveness_lock() {
 }
 
 #[test]
-fn somebody_elses_file_is_no_liveness_file_of_ours() {
+fn a_file_of_another_program_is_no_liveness_file() {
     let place = Place::new();
     let lock_file = liveness_path(&place);
     std::fs::write(&lock_file, "precious").unwrap();

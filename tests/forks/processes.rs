@@ -183,7 +183,7 @@ fn a_commit_of_a_forked_child_does_not_count() {
 }
 
 #[test]
-fn a_stopped_process_stops_nobody_and_keeps_what_it_has() {
+fn a_stopped_process_stops_no_other_and_keeps_what_it_has() {
     if let Some((_, place)) = role() {
         let shared = Shared::open(place).unwrap();
         let cells: Vec<Cell<u64>> =
@@ -201,7 +201,7 @@ fn a_stopped_process_stops_nobody_and_keeps_what_it_has() {
     let shared = Shared::create(&place, &Options::new()).unwrap();
     let cells: Vec<Cell<u64>> = (0..4).map(|n| shared.root(&format!("{n}"), 0).unwrap()).collect();
     let mut other =
-        play("a_stopped_process_stops_nobody_and_keeps_what_it_has", "busy", place.path());
+        play("a_stopped_process_stops_no_other_and_keeps_what_it_has", "busy", place.path());
     hear(&mut other, "ready");
     let (mut longest, mut aborted_zombies) = (Duration::ZERO, 0);
     for round in 0..100 {
@@ -404,7 +404,7 @@ fn use_somehow(place: &Path, seed: u64) -> bool {
 }
 
 #[test]
-fn random_bytes_crash_nobody() {
+fn random_bytes_crash_no_process() {
     if let Some((seed, place)) = role() {
         let opened = use_somehow(&place, seed.parse().unwrap());
         println!("{}", if opened { "used" } else { "refused" });
@@ -459,7 +459,8 @@ fn random_bytes_crash_nobody() {
         let file = std::fs::File::options().write(true).open(place.path()).unwrap();
         file.set_len(whole.len() as u64).unwrap();
         file.write_all_at(&damaged, 0).unwrap();
-        let mut user = play("random_bytes_crash_nobody", &(seed ^ round).to_string(), place.path());
+        let mut user =
+            play("random_bytes_crash_no_process", &(seed ^ round).to_string(), place.path());
         let end = Instant::now() + Duration::from_secs(30);
         let status = loop {
             match user.try_wait().unwrap() {

@@ -167,7 +167,7 @@ fn many_sleepers_wait_for_one_cell() {
 }
 
 #[test]
-fn a_sleeper_holds_no_memory_and_is_in_nobodys_way() {
+fn a_sleeper_holds_no_memory_and_is_in_no_threads_way() {
     let _turn = alone();
     let cage = crate::support::canary::Cage::new();
     let (flag, cell) = (TVar::new(false), TVar::new(cage.canary(0)));

@@ -109,7 +109,7 @@ fn a_thread_that_is_idle_holds_nothing() {
 }
 
 #[test]
-fn what_somebody_still_sees_goes_when_that_one_ends() {
+fn what_a_snapshot_still_sees_goes_when_that_ends() {
     let _turn = alone();
     let cage = Cage::new();
     for round in 0..200 {
@@ -136,7 +136,7 @@ fn what_somebody_still_sees_goes_when_that_one_ends() {
 }
 
 #[test]
-fn what_an_idle_thread_has_left_goes_with_a_collection_of_anybody() {
+fn what_an_idle_thread_has_left_goes_with_a_collection_of_any_thread() {
     let _turn = alone();
     let cage = Cage::new();
     let cell = TVar::new(cage.canary(0));

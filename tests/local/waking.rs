@@ -122,7 +122,7 @@ fn a_token_among_many_is_handed_on_without_a_stampede() {
 }
 
 #[test]
-fn who_waits_for_something_else_is_not_forgotten() {
+fn a_sleeper_that_waits_for_something_else_is_not_forgotten() {
     let _turn = alone();
     guarded("two kinds of items", || {
         // Long queues of the one kind in front of the other.
@@ -254,7 +254,7 @@ fn all_leave(what: &'static str, leave: impl Fn(&TVar<bool>) + Send + Sync + Cop
 }
 
 #[test]
-fn all_that_sleep_are_woken_by_those_who_leave_with_an_error() {
+fn all_sleepers_are_woken_by_threads_that_leave_with_an_error() {
     let _turn = alone();
     all_leave("errors", |stop| {
         let failed: Result<(), &str> = try_atomically(|tx| {
@@ -266,7 +266,7 @@ fn all_that_sleep_are_woken_by_those_who_leave_with_an_error() {
 }
 
 #[test]
-fn all_that_sleep_are_woken_by_those_who_panic() {
+fn all_sleepers_are_woken_by_threads_that_panic() {
     let _turn = alone();
     all_leave("panics", |stop| {
         let wait = || -> () {
@@ -281,7 +281,7 @@ fn all_that_sleep_are_woken_by_those_who_panic() {
 }
 
 #[test]
-fn all_that_sleep_are_woken_by_those_whose_bound_is_reached() {
+fn all_sleepers_are_woken_by_threads_that_reach_their_bound() {
     let _turn = alone();
     all_leave("bounds", |stop| {
         let bounded = Transaction::builder().max_attempts(2);
@@ -294,7 +294,7 @@ fn all_that_sleep_are_woken_by_those_whose_bound_is_reached() {
 }
 
 #[test]
-fn who_fails_after_waking_wakes_others() {
+fn a_thread_that_fails_after_waking_wakes_others() {
     let _turn = alone();
     guarded("failures", || {
         let gate = TVar::new(0);
@@ -334,7 +334,7 @@ fn who_fails_after_waking_wakes_others() {
 }
 
 #[test]
-fn a_thread_in_a_hook_stands_in_nobodys_way() {
+fn a_thread_in_a_hook_stands_in_no_others_way() {
     let _turn = alone();
     guarded("a hook", || {
         let (gate, elsewhere) = (TVar::new(false), TVar::new(false));
@@ -360,7 +360,7 @@ fn a_thread_in_a_hook_stands_in_nobodys_way() {
 }
 
 #[test]
-fn a_woken_thread_that_hangs_stands_in_nobodys_way() {
+fn a_woken_thread_that_hangs_stands_in_no_others_way() {
     let _turn = alone();
     guarded("a hanging closure", || {
         let cell = TVar::new(0);

@@ -1,5 +1,5 @@
 //! Every word of a small region is damaged, one at a time, in several ways, and the region is used: each operation comes
-//! to an end by itself, with a result or an error. (Bytes at random, many at once: `random_bytes_crash_nobody`.)
+//! to an end by itself, with a result or an error. (Bytes at random, many at once: `random_bytes_crash_no_process`.)
 
 use crate::support::region::{Place, command, play, role};
 use contempo::shared::collections::{Map, OrderedMap, Queue, Vector};
@@ -248,8 +248,8 @@ fn damage_and_use(place: &Path, image: &[u8], numbers: std::ops::Range<usize>) {
 }
 
 #[test]
-fn damaged_words_end_nobody_and_keep_nobody_busy() {
-    let name = "damaged_words_end_nobody_and_keep_nobody_busy";
+fn damaged_words_end_no_process_and_keep_none_busy() {
+    let name = "damaged_words_end_no_process_and_keep_none_busy";
     if let Some((role, place)) = role() {
         match &role[..] {
             "makes" => make(&place),

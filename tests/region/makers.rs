@@ -65,14 +65,14 @@ fn beside(path: &Path) -> Vec<String> {
 }
 
 #[test]
-fn of_many_makers_one_wins_and_nobody_sees_half_of_a_region() {
+fn of_many_makers_one_wins_and_none_sees_half_of_a_region() {
     let time = Duration::from_secs(3);
     if let Some((_, place)) = role() {
         let done = make_and_remove(&place, time);
         println!("did {} {} {} {}", done.made, done.removed, done.opened, done.lost);
         return;
     }
-    let (name, place) = ("of_many_makers_one_wins_and_nobody_sees_half_of_a_region", Place::new());
+    let (name, place) = ("of_many_makers_one_wins_and_none_sees_half_of_a_region", Place::new());
     let processes: Vec<_> = (0..3).map(|_| play(name, "maker", place.path())).collect();
     let mut sum = std::thread::scope(|scope| {
         let threads: Vec<_> =
@@ -167,7 +167,7 @@ fn a_maker_that_dies_leaves_nothing_that_is_in_the_way() {
 }
 
 #[test]
-fn whoever_fails_leaves_the_files_of_others_alone() {
+fn a_process_that_fails_leaves_the_files_of_others_alone() {
     let place = Place::new();
     // Not a region: neither replaced nor removed.
     std::fs::write(place.path(), "a letter to a friend").unwrap();

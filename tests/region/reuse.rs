@@ -51,8 +51,8 @@ fn stale_handles_stay_stale_where_classes_change() {
 }
 
 #[test]
-fn a_class_outlives_those_who_have_seen_it() {
-    crate::support::reuse::a_class_outlives_those_who_have_seen_it();
+fn a_class_outlives_transactions_that_have_seen_it() {
+    crate::support::reuse::a_class_outlives_transactions_that_have_seen_it();
 }
 
 #[test]

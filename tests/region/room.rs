@@ -127,7 +127,7 @@ fn room_that_idle_threads_of_the_same_process_hold_is_found() {
 }
 
 #[test]
-fn a_reader_that_stays_fills_the_region_and_nobody_waits_for_long() {
+fn a_reader_that_stays_fills_the_region_and_no_writer_waits_for_long() {
     let place = Place::new();
     let shared = Shared::create(&place, &options()).unwrap();
     let cells = fill(&shared);
@@ -287,8 +287,8 @@ extern "C" fn look_again() {
 
 /// `exit` runs the destructors of the thread's own things while its transaction still runs.
 #[test]
-fn who_exits_inside_a_transaction_leaves_what_its_references_lead_to() {
-    let name = "who_exits_inside_a_transaction_leaves_what_its_references_lead_to";
+fn a_process_that_exits_inside_a_transaction_leaves_what_its_references_lead_to() {
+    let name = "a_process_that_exits_inside_a_transaction_leaves_what_its_references_lead_to";
     if let Some((role, place)) = role() {
         let shared = Shared::open(place).unwrap();
         let cell = shared.find_root::<str>("text").unwrap().unwrap();

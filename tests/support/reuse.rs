@@ -80,7 +80,7 @@ pub(crate) fn stale_handles_stay_stale(rounds: usize, mut each: impl FnMut()) {
 }
 
 /// A superblock that is emptied beside a transaction keeps its class until that has ended.
-pub(crate) fn a_class_outlives_those_who_have_seen_it() {
+pub(crate) fn a_class_outlives_transactions_that_have_seen_it() {
     let (_place, shared) = small();
     let cells = fill(&shared, &[1; 8000]);
     let barrier = Barrier::new(2);
@@ -185,7 +185,7 @@ fn stuff(shared: &Shared) -> Vec<Cell<[u8]>> {
 }
 
 /// Runs `f` while another thread is inside a snapshot.
-fn while_somebody_reads(shared: &Shared, f: impl FnOnce()) {
+fn beside_a_snapshot(shared: &Shared, f: impl FnOnce()) {
     let barrier = Barrier::new(2);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -238,7 +238,7 @@ pub(crate) fn updates_do_not_use_up_the_room_for_removals(mut each: impl FnMut()
             // What is given back comes late, all of it at once: while somebody reads, none. And nobody is in need then.
             empty.drain(500..).for_each(free);
             shared.collect().unwrap();
-            while_somebody_reads(&shared, || {
+            beside_a_snapshot(&shared, || {
                 let some = large.iter().cycle().skip(round).step_by(31).take(12);
                 some.for_each(|cell| count(write(*cell)));
             });

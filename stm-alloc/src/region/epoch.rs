@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_term_is_the_slots_until_somebody_ends_it() {
+    fn an_epoch_is_the_slots_until_a_thread_ends_it() {
         let word = AtomicEpoch(AtomicU32::new(0));
         let first = word.next(7);
         assert_eq!((first, first.slot()), (OwnershipEpoch::new(7, 1), 7));

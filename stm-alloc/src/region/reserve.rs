@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_takes_the_last_room_for_those_who_free() {
+    fn the_last_blocks_are_kept_for_transactions_that_free() {
         let last = Room { all: 60, fresh: 1, freeing: 0, values: 15 };
         assert!(last.may_give(FREEING) && !last.may_give(VALUES) && !last.may_give(0));
         let one_more = Room { fresh: 2, values: 0, ..last };

@@ -18,7 +18,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::{NonNull, copy_nonoverlapping, null_mut};
 
 /// The version tag of a version that no transaction has claimed a cell with yet.
-pub(crate) const NOBODYS: VersionTag = VersionTag::committed(0);
+pub(crate) const NOT_CLAIMED: VersionTag = VersionTag::committed(0);
 
 /// A block of this thread's with a version in it whose value is still to be written, and the place for the value.
 #[inline(always)]
@@ -138,7 +138,7 @@ pub(crate) unsafe fn commit<T>(
 #[cold]
 #[inline(never)]
 unsafe fn moved<T>(context: &Context, from: NonNull<u8>) -> NonNull<u8> {
-    let (block, place) = prepare::<T>(context, NOBODYS);
+    let (block, place) = prepare::<T>(context, NOT_CLAIMED);
     // SAFETY: no thread reads the value of a claim that was not committed; the other place is ours, and empty.
     unsafe { copy_nonoverlapping(Version::<T, Native>::place(from.as_ptr().cast()), place, 1) };
     // SAFETY: the caller promises that no new transaction can reach the version; the value has moved out, and

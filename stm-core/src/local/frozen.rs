@@ -234,7 +234,7 @@ mod tests {
     ];
 
     #[test]
-    fn nobody_is_stopped_by_one_that_has_stopped_while_it_commits() {
+    fn a_thread_that_has_stopped_while_it_commits_stops_no_other() {
         let mut settings = Settings::default();
         settings.escalate_after = Duration::ZERO; // Whoever has failed escalates.
         configure(settings).expect("in range");

@@ -4,7 +4,7 @@ use crate::layout::CellHeader;
 use crate::local::cell::Cell;
 use crate::local::context::{self, Context};
 use crate::local::domain::Native;
-use crate::local::fresh::{self, Fresh, NOBODYS, prepare};
+use crate::local::fresh::{self, Fresh, NOT_CLAIMED, prepare};
 use crate::local::leave::{Leave, LeaveOne};
 use crate::protocol::read::current;
 use crate::protocol::version::Version;
@@ -251,7 +251,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     pub fn store(&self, value: T) {
         let local = context::current();
         let context: &Context = &local;
-        let (block, place) = prepare::<T>(context, NOBODYS);
+        let (block, place) = prepare::<T>(context, NOT_CLAIMED);
         // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
         // SAFETY: the block is of `prepare` with this context, and its value was just written.
@@ -278,7 +278,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     {
         let local = context::current();
         let context: &Context = &local;
-        let (block, place) = prepare::<T>(context, NOBODYS);
+        let (block, place) = prepare::<T>(context, NOT_CLAIMED);
         // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
         // SAFETY: the block is of `prepare` with this context, and its value was just written.
@@ -304,7 +304,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
         let context: &Context = &local;
         let make = |before: &T| {
             let value = (*change)(before);
-            let (block, place) = prepare::<T>(context, NOBODYS);
+            let (block, place) = prepare::<T>(context, NOT_CLAIMED);
             // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
             unsafe { place.write(value) };
             Some(block)
@@ -335,7 +335,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     {
         let local = context::current();
         let context: &Context = &local;
-        let (block, place) = prepare::<T>(context, NOBODYS);
+        let (block, place) = prepare::<T>(context, NOT_CLAIMED);
         // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(new) };
         // SAFETY: the block is of `prepare` with this context, and its value was just written.

@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_moves_a_region_to_its_place_or_removes_it_stands_at_the_gate() {
+    fn a_process_that_places_or_removes_a_region_stands_at_the_gate() {
         let path = std::env::temp_dir().join(format!("contempo-gate-{}", std::process::id()));
         let (lock_file, options) = (liveness_path(&path), Options::default());
         let _ = (std::fs::remove_file(&path), std::fs::remove_file(&lock_file));

@@ -102,13 +102,13 @@ impl Link<RegionDomain> for RegionLink {
 pub struct SlotTable {
     map: Arc<Map>,
     /// For slots that there are not: its transaction 0 has committed, long ago.
-    nobody: Descriptor,
+    absent: Descriptor,
 }
 
 impl Descriptors for SlotTable {
     #[inline]
     fn descriptor(&self, slot: u32) -> &Descriptor {
-        self.map.slot(slot).map_or(&self.nobody, |record| &record.descriptor)
+        self.map.slot(slot).map_or(&self.absent, |record| &record.descriptor)
     }
 
     fn each(&self) -> impl Iterator<Item = (u32, &Descriptor)> {
@@ -146,7 +146,7 @@ pub struct RegionDomain {
     /// Held by the thread that recovers the dead: liveness locks do not exclude threads of one process.
     pub recovering: Mutex<()>,
     /// What this process has recovered when it opened the region.
-    pub cleared_up: OnceLock<Recovered>,
+    pub recovered_at_open: OnceLock<Recovered>,
     /// Has a thread of this process ended and left something that was retired?
     pub(crate) left_behind: AtomicBool,
 }
@@ -179,7 +179,7 @@ impl RegionDomain {
             base: map.base(),
             limit: AtomicUsize::new(0),
             states: map.states(),
-            table: SlotTable { map: Arc::clone(&map), nobody: Descriptor::new() },
+            table: SlotTable { map: Arc::clone(&map), absent: Descriptor::new() },
             map,
             poison: Box::new(RegionVersion {
                 meta: AtomicU64::new(0),
@@ -197,7 +197,7 @@ impl RegionDomain {
             own,
             asymmetric: contempo_alloc::reclaim::barrier::register_everywhere(),
             recovering: Mutex::new(()),
-            cleared_up: OnceLock::new(),
+            recovered_at_open: OnceLock::new(),
             left_behind: AtomicBool::new(false),
         }
     }

@@ -32,7 +32,7 @@ pub struct Inspection {
     /// Blocks of theirs that were taken back.
     pub blocks: u64,
     /// What this process has recovered when it opened the region.
-    pub cleared_up: Recovered,
+    pub recovered_at_open: Recovered,
     /// What all slots have done since the region was made.
     pub statistics: Statistics,
 }
@@ -84,7 +84,7 @@ pub fn inspect(domain: &RegionDomain) -> Inspection {
         recoveries: shared.recoveries.load(Ordering::Relaxed),
         aborted: shared.recovered_aborted.load(Ordering::Relaxed),
         blocks: shared.recovered_blocks.load(Ordering::Relaxed),
-        cleared_up: domain.cleared_up.get().copied().unwrap_or_default(),
+        recovered_at_open: domain.recovered_at_open.get().copied().unwrap_or_default(),
         statistics: domain.statistics(),
     }
 }
@@ -99,8 +99,8 @@ impl fmt::Display for Inspection {
             "recovered   {} slots, {} transactions aborted, {} blocks",
             self.recoveries, self.aborted, self.blocks
         )?;
-        if self.cleared_up.slots > 0 {
-            writeln!(f, "cleared up  {}", self.cleared_up)?;
+        if self.recovered_at_open.slots > 0 {
+            writeln!(f, "at opening  {}", self.recovered_at_open)?;
         }
         write!(f, "attached    {}", self.attached.len())?;
         for slot in &self.attached {

@@ -75,23 +75,23 @@ impl std::fmt::Debug for Interlude {
     }
 }
 
-/// Which retired blocks may be taken over, by their retirer.
+/// The retirer from which retired blocks may be taken over.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Whose {
+pub(crate) enum FormerRetirer {
     /// None: only what is not retired yet.
-    Nobodys,
-    /// Those of a slot with a dead owner, of each epoch.
-    Dead(u32),
-    /// Those of an epoch that has ended; the slot's thread was inactive after that.
-    Ended(OwnershipEpoch),
+    None,
+    /// A slot with a dead owner, in each of its epochs.
+    DeadSlot(u32),
+    /// An epoch that has ended; the slot's thread was inactive after that.
+    EndedEpoch(OwnershipEpoch),
 }
 
-impl Whose {
+impl FormerRetirer {
     fn includes(self, retirer: OwnershipEpoch) -> bool {
         match self {
-            Whose::Nobodys => false,
-            Whose::Dead(slot) => retirer.slot() == slot,
-            Whose::Ended(epoch) => retirer == epoch,
+            FormerRetirer::None => false,
+            FormerRetirer::DeadSlot(slot) => retirer.slot() == slot,
+            FormerRetirer::EndedEpoch(epoch) => retirer == epoch,
         }
     }
 }
@@ -313,13 +313,13 @@ impl Memory {
         // SAFETY: the caller promises that the block lies in this region; once we have marked it, it is in use until we
         // free it.
         unsafe {
-            if self.mark_retired(domain, Whose::Nobodys, domain.map.encode(at), at) {
+            if self.mark_retired(domain, FormerRetirer::None, domain.map.encode(at), at) {
                 self.held.add(&domain.map, stamp, at);
             }
         }
     }
 
-    /// Marks a block as retired by this slot, if it is not retired yet, or by `whose`. True if it is ours to free
+    /// Marks a block as retired by this slot, if it is not retired yet, or by `former`. True if it is ours to free
     /// now.
     ///
     /// # Safety
@@ -327,7 +327,7 @@ impl Memory {
     unsafe fn mark_retired(
         &self,
         domain: &RegionDomain,
-        whose: Whose,
+        former: FormerRetirer,
         seen: Handle,
         at: *mut u8,
     ) -> bool {
@@ -335,7 +335,7 @@ impl Memory {
         let word = unsafe { meta_of(at) };
         let meta = Meta::from_bits(word.load(Ordering::Relaxed));
         let own = self.heap.epoch();
-        let another = meta.retirer().is_some_and(|it| it == own || !whose.includes(it));
+        let another = meta.retirer().is_some_and(|it| it == own || !former.includes(it));
         // The block that was seen, and not the next one in its place: see `recover`.
         if meta.kind() == Kind::Free || another || !seen.fits(meta) {
             return false;
@@ -364,10 +364,10 @@ impl Memory {
     pub unsafe fn retire_now(&self, domain: &RegionDomain, at: *mut u8) {
         // SAFETY: the caller promises a block of this region that no transaction beginning from now on can reach;
         // nothing that is retired already is taken over, so no lock and no ended epoch is needed.
-        unsafe { self.take_over(domain, Whose::Nobodys, domain.map.encode(at)) };
+        unsafe { self.take_over(domain, FormerRetirer::None, domain.map.encode(at)) };
     }
 
-    /// As [`retire_now`](Self::retire_now), and also takes over what is retired already, if it is `whose`:
+    /// As [`retire_now`](Self::retire_now), and also takes over what is retired already, if its retirer is `former`:
     /// a block that no other thread will free. True if it is ours now.
     ///
     /// # Safety
@@ -376,7 +376,7 @@ impl Memory {
     pub(crate) unsafe fn take_over(
         &self,
         domain: &RegionDomain,
-        whose: Whose,
+        former: FormerRetirer,
         block: Handle,
     ) -> bool {
         #[cfg(test)]
@@ -386,7 +386,7 @@ impl Memory {
         // What was seen may be stale by now, and something else be there.
         let Some((_, _, at)) = block_at(&domain.map, block.offset()) else { return false };
         // SAFETY: `block_at` has found a block of this region at this place.
-        if !unsafe { self.mark_retired(domain, whose, block, at) } {
+        if !unsafe { self.mark_retired(domain, former, block, at) } {
             return false;
         }
         // After the mark: a thread that announces itself later sees it.

@@ -194,7 +194,7 @@ fn open_file(path: &Path, file: File, key: Identity) -> Result<Arc<RegionDomain>
     drop(attached);
     // A process that comes recovers those that are gone.
     let done = thread_session::with(&domain, |session| session.map(Session::reap))??;
-    domain.cleared_up.get_or_init(|| done);
+    domain.recovered_at_open.get_or_init(|| done);
     Ok(domain)
 }
 

@@ -9,7 +9,7 @@
 //! No thread waits for another here, and one that dies or stops half-way leaves each block with one of the two.
 
 use crate::domain::Domain;
-use crate::region::memory::Whose;
+use crate::region::memory::FormerRetirer;
 use crate::region::search;
 use crate::region::session::Session;
 use contempo_alloc::reclaim::barrier;
@@ -56,7 +56,13 @@ pub(crate) fn take_over(session: &Session) -> bool {
         search::blocks_of(domain, &slots, is_ours, |found| {
             if let Some(retirer) = found.meta.retirer().filter(|retirer| is_ours(*retirer)) {
                 // SAFETY: retired by a slot of which we have ended the epoch; its thread was inactive after that.
-                unsafe { session.memory.take_over(domain, Whose::Ended(retirer), found.block) };
+                unsafe {
+                    session.memory.take_over(
+                        domain,
+                        FormerRetirer::EndedEpoch(retirer),
+                        found.block,
+                    )
+                };
             }
         })
     });

@@ -13,7 +13,7 @@ use crate::domain::Domain;
 use crate::protocol::resolve::{finish, resolve, take_back};
 use crate::region::domain::RegionVersion;
 use crate::region::liveness::{Dead, is_cut_off, record};
-use crate::region::memory::Whose;
+use crate::region::memory::FormerRetirer;
 use crate::region::recovered::Recovered;
 use crate::region::search::Free;
 use crate::region::session::Session;
@@ -32,7 +32,7 @@ mod plan;
 
 #[cfg(test)]
 pub(crate) use plan::tests;
-pub(crate) use plan::{ClearingUp, Last, go_through};
+pub(crate) use plan::{Last, Recovery, go_through};
 
 /// Recovers the slots of every dead process. To be called outside a transaction.
 pub(crate) fn reap(session: &Session) -> Recovered {
@@ -75,7 +75,7 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
     let Ok(running) = session.enter() else { return nothing };
     session.begin();
     session.memory.look_at_epoch(domain);
-    let done = clear_up(session, &dead);
+    let done = recover_slots(session, &dead);
     session.end_attempt(true);
     drop(running);
     if domain.is_corrupt() {
@@ -102,7 +102,7 @@ pub(crate) fn reap_some(session: &Session, most: usize) -> Recovered {
 ///
 /// The session is active, and has an announcement in force; or it is of a dead slot, the announcement of which is in
 /// force if its last owner died inside a transaction.
-pub(crate) fn clear_up(session: &Session, dead: &[Dead<'_>]) -> Recovered {
+pub(crate) fn recover_slots(session: &Session, dead: &[Dead<'_>]) -> Recovered {
     let domain = session.domain();
     let died = dead.iter().filter(|dead| dead.owner != Incarnation::LEFT).count();
     let mut done = Recovered { slots: died as u64, ..Recovered::default() };
@@ -161,7 +161,7 @@ struct Recoverer<'s> {
     blocks: u64,
 }
 
-impl ClearingUp for Recoverer<'_> {
+impl Recovery for Recoverer<'_> {
     fn free(&mut self, free: &Free<'_>) {
         free.hint(self.session.domain());
     }
@@ -191,10 +191,10 @@ impl ClearingUp for Recoverer<'_> {
 
     /// As it was seen, by its generation: a thread that needs room may take over, free and use again what the dead had
     /// retired or freed before we announced ourselves (`reclaim_others`).
-    fn take(&mut self, whose: Whose, block: Handle) {
+    fn take(&mut self, former: FormerRetirer, block: Handle) {
         let session = self.session;
         // SAFETY: only the dead would have freed it, and we hold their slots' liveness locks.
-        let taken = unsafe { session.memory.take_over(session.domain(), whose, block) };
+        let taken = unsafe { session.memory.take_over(session.domain(), former, block) };
         self.blocks += u64::from(taken);
     }
 }

@@ -80,7 +80,7 @@ fn try_take_slot(domain: &RegionDomain) -> Result<Option<Session>, OpenError> {
         // The slot's liveness lock is held until the slot is ours: else another thread would find it dead, and recover
         // it under us.
         let dead = [dead];
-        recover::clear_up(&heir, &dead);
+        recover::recover_slots(&heir, &dead);
         drop(work);
         heir.renew_serial();
         #[cfg(test)]

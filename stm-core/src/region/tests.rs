@@ -4,7 +4,7 @@ use crate::domain::Domain;
 use crate::protocol::commit::Conflict;
 use crate::region::domain::{RegionDomain, RegionVersion};
 use crate::region::handle::Handle;
-use crate::region::memory::Whose;
+use crate::region::memory::FormerRetirer;
 use crate::region::open::{self, Options};
 use crate::region::session::{Session, Stopped};
 use crate::region::thread_session;
@@ -159,7 +159,7 @@ fn total(domain: &Arc<RegionDomain>, cell: Handle) -> u64 {
 
 /// Two threads contend for one cell, in whose line somebody has drawn a ticket and died.
 #[test]
-fn who_has_died_in_a_line_is_passed_over() {
+fn a_dead_waiter_in_a_ticket_queue_is_passed_over() {
     let world = World::new();
     let (domain, cell) = (&world.domain, world.cell());
     let key = std::ptr::from_ref(&domain.find_cell(cell).unwrap().header).addr();
@@ -194,7 +194,7 @@ fn who_has_died_in_a_line_is_passed_over() {
 
 /// A transaction that has lost joins a queue, and runs its rollback hooks before it waits there. One of them panics.
 #[test]
-fn who_ends_before_it_waits_in_its_line_leaves_the_line() {
+fn a_transaction_that_ends_before_it_waits_leaves_its_ticket_queue() {
     let world = World::new();
     let (domain, cell) = (&world.domain, world.cell());
     let header = &domain.find_cell(cell).unwrap().header;
@@ -222,7 +222,7 @@ fn who_ends_before_it_waits_in_its_line_leaves_the_line() {
 
 /// One that escalates stops between its claim and its decision.
 #[test]
-fn one_that_presses_and_stops_in_its_commit_stops_nobody() {
+fn an_escalated_thread_that_stops_in_its_commit_stops_no_other() {
     let world = World::new();
     let (domain, cell) = (Arc::clone(&world.domain), world.cell());
     let (stopped, is_stopped) = mpsc::channel();
@@ -267,7 +267,7 @@ fn one_that_presses_and_stops_in_its_commit_stops_nobody() {
 
 /// A cell is retired when somebody has found it in use who began after it was freed.
 #[test]
-fn a_cell_stays_for_whoever_has_found_it_in_use() {
+fn a_cell_stays_for_a_thread_that_has_found_it_in_use() {
     let world = World::new();
     let (domain, cell, other) = (Arc::clone(&world.domain), world.cell(), world.cell());
     let (found, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -313,7 +313,7 @@ fn a_cell_stays_for_whoever_has_found_it_in_use() {
 
 /// Who is revoked for want of a sign of life is given more time.
 #[test]
-fn the_liveness_lock_of_whoever_is_revoked_grows() {
+fn the_grace_of_a_thread_that_was_revoked_grows() {
     let world = World::new();
     let cell = world.cell();
     run(&world.domain, |session| {
@@ -344,7 +344,7 @@ fn the_liveness_lock_of_whoever_is_revoked_grows() {
 
 /// In a damaged region the head of a cell is a claim of somebody who has long gone on.
 #[test]
-fn a_claim_that_nobody_has_made_is_recognised_by_whoever_presses() {
+fn an_escalated_thread_recognises_a_claim_that_no_thread_has_made() {
     let world = World::new();
     let (domain, cell) = (Arc::clone(&world.domain), world.cell());
     elsewhere(move || {
@@ -353,9 +353,9 @@ fn a_claim_that_nobody_has_made_is_recognised_by_whoever_presses() {
             assert!(session.begin());
             let found = domain.find_cell(cell).unwrap();
             let head = found.header.value.handle(Ordering::Acquire);
-            let nobody = VersionTag::claim(Owner { slot: 7, serial: 77 });
+            let absent = VersionTag::claim(Owner { slot: 7, serial: 77 });
             let version = domain.find_version(head).unwrap();
-            version.header.version_tag.store(nobody, Ordering::SeqCst);
+            version.header.version_tag.store(absent, Ordering::SeqCst);
             // SAFETY: inside an attempt; the cell is alive.
             let cleared = unsafe { session.commit_of().clear_of_claims(&found.header) };
             assert!(cleared.is_err() && domain.is_corrupt());
@@ -394,7 +394,7 @@ fn a_clock_that_was_put_back_is_recognised() {
 /// Who clears up is stopped at a version of the dead one's, until that has been freed, and its block is somebody's
 /// claim.
 #[test]
-fn who_clears_up_touches_nothing_but_what_it_has_seen() {
+fn a_recoverer_touches_nothing_but_what_it_has_seen() {
     let world = World::new();
     let (domain, cell, other) = (Arc::clone(&world.domain), world.cell(), world.cell());
     in_a_child(|| increment(&open::open(&world.path).unwrap(), cell).unwrap());
@@ -489,7 +489,9 @@ fn the_first_version_of_a_cell_is_freed_once() {
         let ended = domain.map.slot(slot).unwrap().epoch.end(slot);
         assert!(contempo_alloc::reclaim::barrier::heavy_everywhere());
         // SAFETY: its epoch has ended, and its thread waits.
-        assert!(unsafe { session.memory.take_over(&domain, Whose::Ended(ended), cell) });
+        assert!(unsafe {
+            session.memory.take_over(&domain, FormerRetirer::EndedEpoch(ended), cell)
+        });
         drop(work);
         for _ in 0..100 {
             domain.clock().draw(1);
@@ -519,7 +521,7 @@ fn the_first_version_of_a_cell_is_freed_once() {
 
 /// All slots that are left belong to the dead, and somebody is clearing them up.
 #[test]
-fn a_slot_that_is_being_cleared_up_is_waited_for() {
+fn a_slot_that_is_being_recovered_is_waited_for() {
     let world = World::with(&Options { slots: Some(2), ..Options::default() });
     let (domain, cell) = (Arc::clone(&world.domain), world.cell());
     in_a_child(|| increment(&open::open(&world.path).unwrap(), cell).unwrap());

@@ -70,7 +70,7 @@ pub fn verify(domain: &RegionDomain) -> Report {
             }
             match verdict {
                 Verdict::Good => {}
-                Verdict::ToClear | Verdict::Taken => report.to_clear += 1,
+                Verdict::ToRecover | Verdict::Taken => report.to_recover += 1,
                 Verdict::Wrong(what) => suspects.push(Problem { offset: block, what }),
             }
         }

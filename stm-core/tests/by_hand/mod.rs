@@ -30,9 +30,9 @@ pub(crate) fn cell(first: *mut Header) -> CellHeader<Native> {
 
 /// The value of `cell` at `bound`.
 pub(crate) fn value_at(domain: &Native, cell: &CellHeader<Native>, bound: u64) -> u64 {
-    let nobody = VersionTag::committed(0);
+    let no_claim = VersionTag::committed(0);
     // SAFETY: all versions live for ever, and are of this type.
-    unsafe { *Version::<u64, Native>::value(newest_at(domain, cell, bound, nobody).version) }
+    unsafe { *Version::<u64, Native>::value(newest_at(domain, cell, bound, no_claim).version) }
 }
 
 /// One thread's commits.

@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_is_known_to_be_first_whoever_leaves() {
+    fn the_first_is_known_to_be_first_whichever_waiter_leaves() {
         let (table, queues, slots) = world::<4>();
         let joined = slots.map(|slot| join(&queues, &table, slot));
         assert_eq!(joined.map(|(_, ahead)| ahead), [0, 1, 2, 3]);
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_given_up_is_passed_over_by_calls_and_by_those_who_join() {
+    fn a_waiter_that_has_given_up_is_passed_over_by_calls_and_joins() {
         let (table, queues, slots) = world::<3>();
         let first = join(&queues, &table, slots[0]).0;
         join(&queues, &table, slots[1]);
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_get_at_the_list_goes_on_without_it() {
+    fn a_thread_that_cannot_get_at_the_list_goes_on_without_it() {
         let (table, queues, slots) = world::<2>();
         let first = join(&queues, &table, slots[0]).0;
         let list = queues.stripe(KEY).expect("nobody is at the list");

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn by_turns_only_who_presses_takes_over_and_only_from_the_younger() {
+    fn by_turns_only_an_escalated_transaction_takes_over_and_only_from_a_younger_one() {
         let verdict = |bid| on_claimed(Policy::Turns, bid);
         assert_eq!(verdict(claim(1, 2, (true, false), 0)), Verdict::Spin);
         assert_eq!(verdict(claim(1, 2, (false, false), SPINS)), Verdict::GiveBack);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_waits_for_those_who_wait_for_it_loses_about_a_grace_for_each_conflict() {
+    fn a_transaction_that_waits_for_its_own_waiters_loses_about_a_grace_for_each_conflict() {
         // Doubled each time it was 10 s, and 3 hours.
         assert!(lost_time(10, 0.1) < 112.0, "{}", lost_time(10, 0.1));
         assert!(lost_time(30, 0.1) < 400.0, "{}", lost_time(30, 0.1));

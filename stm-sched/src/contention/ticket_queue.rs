@@ -197,7 +197,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn the_first_is_who_came_first_and_nobody_is_passed_over_twice() {
+    fn the_first_ticket_is_the_oldest_and_none_is_passed_over_twice() {
         let queue = TicketQueue::default();
         let [a, b, c] = std::array::from_fn(|_| queue.join(0));
         assert_eq!([a, b, c].map(|ticket| queue.ahead(ticket)), [0, 1, 2]);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn tickets_wrap_and_nonsense_makes_nobody_wait() {
+    fn tickets_wrap_and_nonsense_holds_up_no_waiter() {
         let queue = TicketQueue {
             head: AtomicU32::new(u32::MAX),
             tail: AtomicU32::new(u32::MAX),
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_out_of_order_takes_its_ticket_along() {
+    fn a_waiter_that_leaves_out_of_order_takes_its_ticket_along() {
         let queue = TicketQueue::default();
         let [a, b, c, d] = std::array::from_fn(|_| queue.join(0));
         assert!(queue.jump(c), "it has waited for too long");
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn who_becomes_the_first_is_woken_and_the_others_sleep_on() {
+    fn a_waiter_that_becomes_the_first_is_woken_and_the_others_sleep_on() {
         let queue = TicketQueue::default();
         let (first, second, third) = (queue.join(0), queue.join(0), queue.join(0));
         std::thread::scope(|scope| {

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn who_yields_to_others_who_do_goes_on_doing_so() {
+    fn a_thread_that_yields_to_others_that_yield_goes_on_doing_so() {
         // No other thread was there; or fifteen others have had a quantum each.
         assert_eq!(next(LEAST, LEAST, 500, 0), LEAST);
         assert_eq!(next(LEAST, LEAST, 15 * LEAST, 14), LEAST);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn who_yields_to_somebody_who_does_not_does_so_less_and_less_often() {
+    fn a_thread_that_yields_to_one_that_does_not_yields_less_and_less_often() {
         let slice = 4_000_000;
         let lengths: Vec<_> =
             std::iter::successors(Some(LEAST), |length| Some(next(*length, LEAST, slice, 0)))

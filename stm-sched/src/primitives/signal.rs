@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_seen_it_raised_does_not_sleep() {
+    fn a_thread_that_has_seen_it_raised_does_not_sleep() {
         let signal = Signal::default();
         let seen = signal.look();
         assert!(!signal.was_raised_since(seen));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn all_who_sleep_are_woken() {
+    fn all_sleepers_are_woken() {
         let (signal, over) = (Signal::default(), AtomicU32::new(0));
         std::thread::scope(|scope| {
             for _ in 0..4 {

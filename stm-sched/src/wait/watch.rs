@@ -261,12 +261,12 @@ impl WatchList {
     /// The cell `key` has changed. Called by a commit that saw the flag; `unmark` runs under the
     /// bucket's lock and must clear it.
     pub fn changed(&self, key: usize, change: Change, unmark: impl FnOnce()) -> Woke {
-        let whom = {
+        let rouse = {
             let mut bucket = self.bucket(Self::index(key));
             let Bucket { queues, nodes, .. } = &mut *bucket;
             // The flag is cleared under the lock, too, so that it does not undo the mark of a thread that enlists.
             let mut queue = queues.get_mut(&key);
-            let whom = queue.as_mut().map(|queue| queue.change(nodes, change));
+            let rouse = queue.as_mut().map(|queue| queue.change(nodes, change));
             debug_assert!(
                 queue.as_ref().is_none_or(|queue| queue.has_duty()),
                 "a sleeper is owed a look, and no thread has the duty"
@@ -275,9 +275,9 @@ impl WatchList {
             if deserted || planted(Fault::UnmarkedWhileWatched) {
                 unmark();
             }
-            whom.unwrap_or_default()
+            rouse.unwrap_or_default()
         };
-        self.rouse(key, whom)
+        self.rouse(key, rouse)
     }
 
     /// Is nothing enlisted, and no token out? (For the final state of models.)
@@ -294,27 +294,27 @@ impl WatchList {
         if planted(kept) {
             return Woke::default();
         }
-        let whom = {
+        let rouse = {
             let mut bucket = self.bucket(Self::index(token.key));
             let (queue, nodes) = bucket.queue(token.key);
-            let whom = queue.pass(nodes, token, outcome);
+            let rouse = queue.pass(nodes, token, outcome);
             debug_assert!(queue.has_duty(), "a sleeper is owed a look, and no thread has the duty");
             bucket.tidy(token.key);
-            whom
+            rouse
         };
-        self.rouse(token.key, whom)
+        self.rouse(token.key, rouse)
     }
 
     /// Wakes these waiters of the cell `key`, outside the bucket's lock: for a thread that sleeps that is a system
     /// call. Returns how many, and the tasks among them.
-    fn rouse(&self, key: usize, mut whom: Rouse) -> Woke {
+    fn rouse(&self, key: usize, mut rouse: Rouse) -> Woke {
         let mut woke = Woke::default();
         loop {
-            for waiter in whom.wakes.into_iter().flatten() {
+            for waiter in rouse.wakes.into_iter().flatten() {
                 waiter.wake(&mut woke.tasks);
                 woke.wakes += 1;
             }
-            match whom.duty {
+            match rouse.duty {
                 None => return woke,
                 Some(Duty::Timer(parker)) => {
                     parker.unpark();
@@ -326,8 +326,8 @@ impl WatchList {
                         return woke;
                     }
                     // Nothing keeps time: what would be woken one after the other is woken now.
-                    whom = self.paced(key);
-                    woke.paced += whom.count();
+                    rouse = self.paced(key);
+                    woke.paced += rouse.count();
                 }
             }
         }
@@ -342,9 +342,9 @@ impl WatchList {
     /// The time is up after which [`Keeper::pace_in`] was to call this: wakes one of those that are owed a look at the
     /// cell, if there are any still.
     pub fn pace_for_tasks(&self, key: usize) -> Woke {
-        let whom = self.paced(key);
-        let paced = whom.count();
-        let mut woke = self.rouse(key, whom);
+        let rouse = self.paced(key);
+        let paced = rouse.count();
+        let mut woke = self.rouse(key, rouse);
         woke.paced += paced;
         woke
     }

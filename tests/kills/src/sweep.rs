@@ -52,7 +52,7 @@ impl Place {
         Ok(())
     }
 
-    fn clear_up(&self, verdict: &mut Verdict) -> Result<(), Failed> {
+    fn recover(&self, verdict: &mut Verdict) -> Result<(), Failed> {
         let recovered = self.shared.reap()?;
         verdict.aborted += recovered.aborted;
         verdict.blocks += recovered.blocks;
@@ -73,7 +73,7 @@ impl Place {
     fn look(&self, what: &str, verdict: &mut Verdict) -> Result<(), Failed> {
         // Every other time without clearing up first: the dead keep nobody from going on.
         if verdict.kills.is_multiple_of(2) {
-            self.clear_up(verdict)?;
+            self.recover(verdict)?;
         }
         let begin = Instant::now();
         let count = self.load.count;
@@ -92,7 +92,7 @@ impl Place {
             verdict.inconsistent += 1;
             verdict.complain(|| format!("{what}: {wrong}"));
         }
-        self.clear_up(verdict)?;
+        self.recover(verdict)?;
         let (wrong, cells_after) = self.shared.atomically(|tx| self.load.audit(tx))?;
         if let Some(wrong) = wrong {
             verdict.inconsistent += 1;
@@ -100,7 +100,7 @@ impl Place {
         }
         let report = self.shared.verify();
         // Nothing may be left to be cleared up.
-        let lost = (report.dead, report.to_clear) != (0, 0)
+        let lost = (report.dead, report.to_recover) != (0, 0)
             || report.unreachable != 0
             || report.retired != 0
             || report.cells != cells_after

@@ -17,15 +17,15 @@ mod tool {
 
     #[derive(Subcommand, Debug)]
     enum Command {
-        /// Who is attached, what they hold, which roots there are. To open the region clears up after the dead first;
+        /// Who is attached, what they hold, which roots there are. To open the region recovers the dead first;
         /// it says what there was.
         Inspect { region: PathBuf },
-        /// The full consistency check, after clearing up after the dead; it says what there was. Exact only while
+        /// The full consistency check, after recovering the dead; it says what there was. Exact only while
         /// nobody is at work: it says if somebody was. Ends with 1 if something is wrong.
         Verify { region: PathBuf },
         /// What the region's transactions have done since it was made.
         Stat { region: PathBuf },
-        /// Clears up after processes that have died, and says what there was.
+        /// Recovers what processes that have died have left, and says what there was.
         Reap { region: PathBuf },
     }
 
@@ -41,9 +41,9 @@ mod tool {
             }
             Command::Verify { region } => {
                 let shared = Shared::open(region)?;
-                let cleared_up = shared.inspect().cleared_up;
-                if cleared_up.slots > 0 {
-                    println!("cleared up  {cleared_up}");
+                let recovered = shared.inspect().recovered_at_open;
+                if recovered.slots > 0 {
+                    println!("recovered   {recovered}");
                 }
                 let report = shared.verify();
                 println!("{report}");
@@ -65,12 +65,12 @@ mod tool {
                 }
             }
             Command::Reap { region } => {
-                // To open it clears up as well.
+                // To open it recovers as well.
                 let before = Shared::open(&region)?;
                 before.reap()?;
                 let seen = before.inspect();
                 println!(
-                    "so far: {} slots of dead processes cleared up, {} transactions aborted, {} blocks \
+                    "so far: {} slots of dead processes recovered, {} transactions aborted, {} blocks \
                      taken back",
                     seen.recoveries, seen.aborted, seen.blocks
                 );

@@ -40,8 +40,8 @@ fn it_tells_what_there_is() {
 }
 
 #[test]
-fn it_says_what_it_has_cleared_up() {
-    let name = "it_says_what_it_has_cleared_up";
+fn it_says_what_it_has_recovered() {
+    let name = "it_says_what_it_has_recovered";
     if let Some(path) = std::env::var_os("CONTEMPO_SHM_DIES") {
         let shared = Shared::open(path).unwrap();
         let cell = shared.root("cell", 0_u64).unwrap();
@@ -57,11 +57,11 @@ fn it_says_what_it_has_cleared_up() {
         dies.args(["--exact", name]).env("CONTEMPO_SHM_DIES", &path);
         assert!(!dies.output().unwrap().status.success());
         let report = shared.verify();
-        assert!(report.is_sound() && report.dead == 1 && report.to_clear > 0, "{report}");
+        assert!(report.is_sound() && report.dead == 1 && report.to_recover > 0, "{report}");
         let output = tool(command, &path);
         let all = said(&output);
         assert!(output.status.success(), "{all}");
-        assert!(all.contains("cleared up  1 slots of dead processes"), "{all}");
+        assert!(all.contains("recovered   1 slots of dead processes"), "{all}");
         assert_eq!(shared.verify().dead, 0);
     }
     for file in [&path, &liveness_path(&path)] {

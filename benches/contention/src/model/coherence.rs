@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_shares_never_moves() {
+    fn a_line_that_is_not_shared_never_moves() {
         let trace =
             trace(|index| vec![line(100 + index, Use::Atomic), line(100 + index, Use::Load)]);
         for cores in [1, 2, 16, 64] {

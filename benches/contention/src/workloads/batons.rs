@@ -26,13 +26,13 @@ struct Token {
 
 struct TokenTrial<B> {
     baton: B,
-    /// Who holds the token, by the holder's own account; else `NOBODY`.
+    /// Who holds the token, by the holder's own account; else `NO_THREAD`.
     holder: AtomicUsize,
     /// Who held it last.
     last: AtomicUsize,
 }
 
-const NOBODY: usize = usize::MAX;
+const NO_THREAD: usize = usize::MAX;
 
 /// Turns of two and of many, and a token.
 pub(super) const ALL: &[Workload] = &[
@@ -128,8 +128,8 @@ impl OnBaton for Token {
     fn trial<B: Baton>(self) -> Box<dyn Trial> {
         Box::new(TokenTrial {
             baton: B::new(self.threads),
-            holder: AtomicUsize::new(NOBODY),
-            last: AtomicUsize::new(NOBODY),
+            holder: AtomicUsize::new(NO_THREAD),
+            last: AtomicUsize::new(NO_THREAD),
         })
     }
 }
@@ -147,13 +147,13 @@ impl<B: Baton> Trial for TokenTrial<B> {
                 return;
             }
             let other = self.holder.swap(me, Ordering::Relaxed);
-            if other != NOBODY {
+            if other != NO_THREAD {
                 seat.violation(format!("threads {other} and {me} hold the token at once"));
             }
             if self.last.swap(me, Ordering::Relaxed) == me {
                 seat.violation(format!("thread {me} got the token twice in a row"));
             }
-            self.holder.store(NOBODY, Ordering::Relaxed);
+            self.holder.store(NO_THREAD, Ordering::Relaxed);
             self.baton.put(me);
         }
     }

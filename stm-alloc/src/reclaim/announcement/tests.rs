@@ -100,7 +100,7 @@ fn the_oldest_is_that_of_others_marked_or_not() {
 }
 
 #[test]
-fn who_is_idle_depends_on_the_look() {
+fn which_threads_are_idle_depends_on_the_look() {
     for (stamp, overdue) in [(100, true), (101, false), (OVERDUE + 200, false)] {
         for marked in [stamp, stamp | MARK] {
             let table = announced(&[marked]);
@@ -118,7 +118,7 @@ fn who_is_idle_depends_on_the_look() {
 }
 
 #[test]
-fn those_who_are_idle_lose_their_announcements() {
+fn idle_threads_lose_their_announcements() {
     let stamps = [100, 100 | MARK, 101, 101 | MARK, 100, NOTHING];
     let table = announced(&stamps);
     table.get(OWN).announced.store(100, Ordering::Relaxed);
@@ -142,7 +142,7 @@ fn those_who_are_idle_lose_their_announcements() {
 }
 
 #[test]
-fn who_begins_before_the_barrier_keeps_its_announcement() {
+fn a_thread_that_begins_before_the_barrier_keeps_its_announcement() {
     let table = announced(&[100, 100, 100, 100]);
     let heavy = || {
         // Begins, and has looked at its announcement before that was marked.

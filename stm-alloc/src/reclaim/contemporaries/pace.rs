@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_looked_in_vain_lets_time_pass() {
+    fn a_thread_that_has_looked_in_vain_lets_time_pass() {
         let pace = Pace::new();
         let ago = |time: Duration| Instant::now().checked_sub(time);
         pace.has_just_looked();

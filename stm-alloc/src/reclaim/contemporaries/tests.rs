@@ -178,7 +178,7 @@ fn what_lies_below_every_announcement_is_freed_in_order() {
 }
 
 #[test]
-fn what_is_unreachable_now_waits_for_those_who_run_now() {
+fn what_is_unreachable_now_waits_for_transactions_that_run_now() {
     let world = World::new();
     let (own, reader) = (world.reclaimer(), world.reclaimer());
     world.clock.draw(7);
@@ -295,7 +295,7 @@ fn a_thorough_look_pays_for_a_barrier_if_that_frees_anything() {
 }
 
 #[test]
-fn while_nobody_commits_time_passes() {
+fn time_passes_while_no_thread_commits() {
     let world = World::new();
     let own = world.reclaimer();
     let now = world.clock.draw(10);
@@ -351,7 +351,7 @@ fn what_is_left_behind_is_freed_by_others() {
 }
 
 #[test]
-fn what_was_left_after_a_look_is_held_by_those_who_began_before() {
+fn what_was_left_after_a_look_is_held_by_transactions_that_began_before() {
     let world = World::new();
     let own = world.reclaimer();
     let now = world.clock.draw(10);
@@ -434,7 +434,7 @@ fn a_destructor_may_retire_more_and_collect() {
 }
 
 #[test]
-fn who_is_revoked_again_and_again_withdraws_by_itself() {
+fn a_thread_that_is_revoked_again_and_again_withdraws_by_itself() {
     let world = World::new();
     let (own, other) = (world.reclaimer(), world.reclaimer());
     let transaction = || {

@@ -151,7 +151,7 @@ fn a_reservation_waits_for_no_claim() {
 }
 
 #[test]
-fn a_release_gives_everything_back_and_calls_the_first_who_waits() {
+fn a_release_gives_everything_back_and_calls_the_first_waiter() {
     let ([own, other, first, second, hot], cells) = world::<5, 5>(|_| ());
     let [free, queued, taken, both, its_own] = cells;
     own.escalate_declared();
@@ -236,7 +236,7 @@ fn failures_add_up_and_the_first_one_is_remembered() {
 }
 
 #[test]
-fn who_has_failed_for_too_long_presses_in_its_next_attempt() {
+fn a_transaction_that_has_failed_for_too_long_escalates_in_its_next_attempt() {
     let ([own], []) = world(|settings| settings.escalate_after = Duration::ZERO);
     own.escalate_if_due();
     assert!(!own.turns.reserving.get(), "nothing has failed");
@@ -397,7 +397,7 @@ fn a_loser_that_must_wait_queues_at_the_cell_where_it_lost() {
 }
 
 #[test]
-fn who_gives_no_sign_of_life_for_a_grace_loses_its_turn() {
+fn a_thread_without_a_sign_of_life_for_a_grace_loses_its_turn() {
     const GRACE: u64 = 1_000_000;
     let ([own, other], []) = world(|settings| settings.grace = Duration::from_nanos(GRACE));
     other.escalate_declared();
@@ -424,7 +424,7 @@ fn who_gives_no_sign_of_life_for_a_grace_loses_its_turn() {
 }
 
 #[test]
-fn a_thread_remembers_whom_it_respects_up_to_a_number() {
+fn a_thread_remembers_the_turns_that_it_respects_up_to_a_number() {
     const GRACE: u64 = 1_000_000;
     let ([own], []) = world(|settings| settings.grace = Duration::from_nanos(GRACE));
     let others: Vec<_> = (0..=RESPECTED)
@@ -445,7 +445,7 @@ fn wait(context: &Context, waiting: &Waiting, deadline: Option<Instant>) {
 }
 
 #[test]
-fn who_is_called_does_not_press() {
+fn a_waiter_that_is_called_does_not_escalate() {
     let ([first, second], [cell]) = world(|_| ());
     let (waiting, behind) = (queue(first, cell), queue(second, cell));
     let call = || {
@@ -467,7 +467,7 @@ fn who_is_called_does_not_press() {
 }
 
 #[test]
-fn who_waits_goes_on_waiting_when_it_is_woken_for_nothing() {
+fn a_waiter_that_is_woken_for_nothing_goes_on_waiting() {
     let ([first, second], [cell]) = world(|_| ());
     let (_ahead, waiting) = (queue(first, cell), queue(second, cell));
     let done = AtomicBool::new(false);
@@ -503,14 +503,14 @@ fn the_first_presses_when_its_slice_is_over() {
         drop(waiting);
     }
     // Without a place in a queue it waits as long, and does not escalate for that.
-    let waiting = queue_of_nobody(other, cell);
+    let waiting = queue_without_a_place(other, cell);
     let start = Instant::now();
     wait(other, &waiting, too_late());
     assert!(start.elapsed() >= SLICE && !other.turns.history.get().escalates);
 }
 
 /// Of which only the place in the queue is missing.
-fn queue_of_nobody(context: &Context, cell: &CellHeader<Native>) -> Waiting {
+fn queue_without_a_place(context: &Context, cell: &CellHeader<Native>) -> Waiting {
     let waiting = queue(context, cell);
     let (domain, descriptor, slot) = (waiting.domain, waiting.descriptor, waiting.slot);
     drop(waiting);
@@ -518,7 +518,7 @@ fn queue_of_nobody(context: &Context, cell: &CellHeader<Native>) -> Waiting {
 }
 
 #[test]
-fn who_is_forgotten_in_a_queue_presses_after_a_grace_and_the_slices_of_those_ahead() {
+fn a_waiter_that_is_forgotten_escalates_after_a_grace_and_the_slices_of_those_ahead() {
     let (slice, grace) = (Duration::from_millis(2), Duration::from_millis(1));
     let ([first, second, third], [cell]) = world(|settings| {
         (settings.slice, settings.grace) = (slice, grace);
@@ -540,7 +540,7 @@ fn a_deadline_ends_every_wait() {
     wait(first, &waiting[0], deadline);
     wait(second, &waiting[1], deadline);
     assert!(first.turns.history.get().escalates && second.turns.history.get().escalates);
-    wait(third, &queue_of_nobody(third, cell), deadline);
+    wait(third, &queue_without_a_place(third, cell), deadline);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn at_a_claim_the_older_of_two_that_press_takes_the_right_from_the_younger() {
 }
 
 #[test]
-fn who_has_reserved_a_cell_claims_it() {
+fn a_transaction_that_has_reserved_a_cell_claims_it() {
     let domain = domain(Policy::Turns);
     let (we, cell) = (Thread::new(&domain), cell(&domain));
     let reserved = LockWord::FREE.reserved(we.escalate(1));
@@ -175,7 +175,7 @@ fn a_claim_passes_one_that_has_stopped_or_gives_way() {
 }
 
 #[test]
-fn a_reservation_waits_for_nobody_who_has_stopped() {
+fn a_reservation_waits_for_no_stopped_thread() {
     for meeting in &meetings() {
         for at in Stopped::ALL {
             let state = meet(meeting, at, |we, cell| {

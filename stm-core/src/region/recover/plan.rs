@@ -3,7 +3,7 @@
 
 use crate::region::block::{Age, DISPLACED, FREES_CELL, age};
 use crate::region::domain::{RegionCell, RegionDomain, RegionVersion};
-use crate::region::memory::Whose;
+use crate::region::memory::FormerRetirer;
 use crate::region::search::{self, Found, Free, Seen};
 use contempo_alloc::region::epoch::OwnershipEpoch;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
@@ -57,7 +57,7 @@ enum Fate {
 
 /// What recovery does about what it finds. `Recoverer` does it, and `verify` only notes it: so the
 /// two cannot disagree on what is found, and on what it means.
-pub(crate) trait ClearingUp {
+pub(crate) trait Recovery {
     /// A free block: a thread that looks for one is to find it.
     fn free(&mut self, free: &Free<'_>);
     /// There may be a free block at this place.
@@ -68,7 +68,7 @@ pub(crate) trait ClearingUp {
     /// The cell gets back the version that it had before this one, if it has this one.
     fn give_back(&mut self, own: Handle, cell: Handle, base: Handle);
     /// This block is taken.
-    fn take(&mut self, whose: Whose, block: Handle);
+    fn take(&mut self, former: FormerRetirer, block: Handle);
 }
 
 /// Goes through all that these slots have made or retired, and says what is to be done about it. `last_of` gives the
@@ -79,26 +79,26 @@ pub(crate) fn go_through<'d>(
     domain: &'d RegionDomain,
     slots: &[u32],
     last_of: impl Fn(OwnershipEpoch) -> Option<Last<'d>>,
-    clearing_up: &mut impl ClearingUp,
+    recovery: &mut impl Recovery,
 ) -> Vec<(Superblock<'d>, OwnershipEpoch)> {
     let is_owner = |owner: OwnershipEpoch| last_of(owner).is_some();
     search::visit(domain, slots, is_owner, |seen| match seen {
-        Seen::Free(free) => clearing_up.free(&free),
+        Seen::Free(free) => recovery.free(&free),
         Seen::InUse(found) => {
-            clear_block(domain, &found, found.owner.and_then(&last_of), clearing_up);
+            recover_block(domain, &found, found.owner.and_then(&last_of), recovery);
             if let Some(last) = found.meta.retirer().and_then(&last_of) {
-                clearing_up.take(Whose::Dead(last.slot), found.block);
+                recovery.take(FormerRetirer::DeadSlot(last.slot), found.block);
             }
         }
     })
 }
 
 /// One block; `last` is that of the dead slot that owns its superblock, if one does.
-fn clear_block(
+fn recover_block(
     domain: &RegionDomain,
     found: &Found,
     last: Option<Last<'_>>,
-    clearing_up: &mut impl ClearingUp,
+    recovery: &mut impl Recovery,
 ) {
     match (found.meta.kind(), last) {
         // Also one that is retired: a transaction that replaced a commit of the dead slot's has retired that, and
@@ -108,7 +108,7 @@ fn clear_block(
         {
             // SAFETY: a block in use as this, aligned, mapped.
             let version: &RegionVersion = unsafe { &*found.at.cast() };
-            clear_version(domain, found.block, version, last, clearing_up);
+            recover_version(domain, found.block, version, last, recovery);
         }
         (Kind::Cell, last) => {
             // SAFETY: a block in use as a cell, aligned, mapped.
@@ -116,9 +116,9 @@ fn clear_block(
             if is_retired(found.meta) {
                 // Perhaps its last version was freed already, and no hint says where.
                 let version = cell.header.value.handle(Ordering::Acquire);
-                clearing_up.perhaps_free(version.offset());
+                recovery.perhaps_free(version.offset());
             } else if last.is_some_and(|last| was_never_born(cell, last)) {
-                clearing_up.take(Whose::Nobodys, found.block);
+                recovery.take(FormerRetirer::None, found.block);
             }
         }
         _ => {}
@@ -126,28 +126,28 @@ fn clear_block(
 }
 
 /// One version of the dead slot's: `own`, as it was seen.
-fn clear_version(
+fn recover_version(
     domain: &RegionDomain,
     own: Handle,
     version: &RegionVersion,
     last: Last<'_>,
-    clearing_up: &mut impl ClearingUp,
+    recovery: &mut impl Recovery,
 ) {
     // Where the stamp of a committed transaction makes no sense, what it has replaced stays as well.
     match fate(domain, own, version, last) {
         Fate::Stays => {}
-        Fate::Taken => clearing_up.take(Whose::Nobodys, own),
+        Fate::Taken => recovery.take(FormerRetirer::None, own),
         Fate::Finished { base, cell } => {
-            if clearing_up.finish(own, version, last) && !planted(Fault::BasesForgotten) {
+            if recovery.finish(own, version, last) && !planted(Fault::BasesForgotten) {
                 let gone = base.into_iter().chain(cell);
-                gone.for_each(|block| clearing_up.take(Whose::Nobodys, block));
+                gone.for_each(|block| recovery.take(FormerRetirer::None, block));
             }
         }
         Fate::GivenBack { to } => {
             if let Some((cell, base)) = to {
-                clearing_up.give_back(own, cell, base);
+                recovery.give_back(own, cell, base);
             }
-            clearing_up.take(Whose::Nobodys, own);
+            recovery.take(FormerRetirer::None, own);
         }
     }
 }

@@ -129,7 +129,7 @@ fn free(session: &Session, cell: Handle) {
 }
 
 #[test]
-fn what_the_dead_have_left_is_judged_as_after_clearing_up() {
+fn what_the_dead_have_left_is_judged_as_after_recovery() {
     for (name, die, expected) in DEATHS {
         let world = World::new();
         let (domain, cell) = (Arc::clone(&world.domain), world.cell());
@@ -152,7 +152,7 @@ fn what_the_dead_have_left_is_judged_as_after_clearing_up() {
         let report = verify::verify(&domain);
         assert_eq!(before, std::fs::read(&world.path).unwrap(), "{name}: the check has written");
         let is_lost = |report: &Report| {
-            let lost = [(lost, Wrong::LostVersion), (unnoted, Wrong::RetiredByNobody)];
+            let lost = [(lost, Wrong::LostVersion), (unnoted, Wrong::RetiredByNone)];
             let mut found: Vec<_> = report.problems.iter().map(|it| (it.offset, it.what)).collect();
             found.sort_by_key(|(offset, _)| *offset);
             let mut expected = lost.map(|(block, what)| (block.offset(), what));
@@ -160,11 +160,11 @@ fn what_the_dead_have_left_is_judged_as_after_clearing_up() {
             found == expected
         };
         assert!(is_lost(&report), "{name}: {report}");
-        assert!(report.dead == 1 && report.to_clear > 0, "{name}: {report}");
-        assert!(report.to_string().contains("judged as after clearing up"), "{report}");
+        assert!(report.dead == 1 && report.to_recover > 0, "{name}: {report}");
+        assert!(report.to_string().contains("judged as after recovery"), "{report}");
         run(&domain, recover::reap);
         let after = verify::verify(&domain);
-        assert!(is_lost(&after) && (after.dead, after.to_clear) == (0, 0), "{name}: {after}");
+        assert!(is_lost(&after) && (after.dead, after.to_recover) == (0, 0), "{name}: {after}");
         let count = |it: &Report| (it.cells, it.unreachable, it.versions);
         assert_eq!(count(&report), count(&after), "{name}: {report}\n{after}");
         run(&domain, |session| session.collect_thoroughly());

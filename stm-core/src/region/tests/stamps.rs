@@ -58,7 +58,7 @@ const OPERATIONS: [(&str, Operation); 4] = [
 ];
 
 #[test]
-fn a_stamp_above_the_clock_is_damage_and_keeps_nobody_busy() {
+fn a_stamp_above_the_clock_is_damage_and_keeps_no_thread_busy() {
     for damage in [stamp_of_the_version, stamp_of_the_owner] {
         for (name, operation) in OPERATIONS {
             let (outcome, is_corrupt) = with_damage(damage, operation);

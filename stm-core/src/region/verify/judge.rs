@@ -7,8 +7,8 @@ use crate::domain::Domain;
 use crate::region::block::{Age, FREES_CELL, age};
 use crate::region::domain::{RegionCell, RegionDomain, RegionVersion};
 use crate::region::liveness::is_dead;
-use crate::region::memory::Whose;
-use crate::region::recover::{ClearingUp, Last, go_through};
+use crate::region::memory::FormerRetirer;
+use crate::region::recover::{Last, Recovery, go_through};
 use crate::region::search::Free;
 use crate::region::verify::report::Wrong;
 use contempo_alloc::region::epoch::OwnershipEpoch;
@@ -27,7 +27,7 @@ const LOOKS: u32 = 8;
 /// The holder of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Holder {
-    Nobody,
+    None,
     /// A process of which the system does not say whether it lives counts as alive.
     Alive,
     Dead,
@@ -39,7 +39,7 @@ pub(super) enum Verdict {
     /// It is as it should be, or a thread that lives is about to put it in order.
     Good,
     /// Recovery puts it in order.
-    ToClear,
+    ToRecover,
     /// Recovery takes it back.
     Taken,
     /// No protocol leaves it like that.
@@ -66,7 +66,7 @@ struct Plan {
     told: HashSet<usize>,
 }
 
-impl ClearingUp for Plan {
+impl Recovery for Plan {
     fn free(&mut self, free: &Free<'_>) {
         self.told.insert(free.place());
     }
@@ -84,10 +84,10 @@ impl ClearingUp for Plan {
         self.settled.insert(base.bits());
     }
 
-    fn take(&mut self, whose: Whose, block: Handle) {
-        let set = match whose {
-            Whose::Nobodys => &mut self.taken,
-            Whose::Dead(_) | Whose::Ended(_) => &mut self.adopted,
+    fn take(&mut self, former: FormerRetirer, block: Handle) {
+        let set = match former {
+            FormerRetirer::None => &mut self.taken,
+            FormerRetirer::DeadSlot(_) | FormerRetirer::EndedEpoch(_) => &mut self.adopted,
         };
         set.insert(block.bits());
     }
@@ -98,7 +98,7 @@ impl<'d> Judge<'d> {
         let holder = |slot| {
             let owner = domain.map.slot(slot).map_or(0, |it| it.process.load(Ordering::Acquire));
             match Incarnation::from_bits(owner).map(|owner| is_dead(domain, owner)) {
-                None => Holder::Nobody,
+                None => Holder::None,
                 Some(Ok(true)) => Holder::Dead,
                 Some(_) => Holder::Alive,
             }
@@ -106,7 +106,7 @@ impl<'d> Judge<'d> {
         let holders: Vec<Holder> = (0..domain.map.identity().slots).map(holder).collect();
         let mut judge = Judge { domain, holders, plan: Plan::default() };
         if judge.dead() > 0 {
-            judge.play_clearing_up();
+            judge.play_recovery();
         }
         judge
     }
@@ -117,11 +117,11 @@ impl<'d> Judge<'d> {
     }
 
     fn holder(&self, slot: u32) -> Holder {
-        self.holders.get(slot as usize).copied().unwrap_or(Holder::Nobody)
+        self.holders.get(slot as usize).copied().unwrap_or(Holder::None)
     }
 
     /// Finds what recovery would do.
-    fn play_clearing_up(&mut self) {
+    fn play_recovery(&mut self) {
         let (domain, mut plan) = (self.domain, Plan::default());
         let is_dead = |slot: &u32| self.holder(*slot) == Holder::Dead;
         let dead: Vec<u32> = (0..domain.map.identity().slots).filter(is_dead).collect();
@@ -175,9 +175,9 @@ impl<'d> Judge<'d> {
             }
             (_, Some(retirer)) => match self.holder(retirer.slot()) {
                 Holder::Alive => Verdict::Good,
-                Holder::Dead if self.plan.adopted.contains(&handle.bits()) => Verdict::ToClear,
+                Holder::Dead if self.plan.adopted.contains(&handle.bits()) => Verdict::ToRecover,
                 // Recovery would not find it.
-                Holder::Dead | Holder::Nobody => Verdict::Wrong(Wrong::RetiredByNobody),
+                Holder::Dead | Holder::None => Verdict::Wrong(Wrong::RetiredByNone),
             },
         }
     }
@@ -185,11 +185,11 @@ impl<'d> Judge<'d> {
     /// A free block is to be found again: by its owner, by a hint, or by a hint that recovery sets.
     fn judge_free(&self, superblock: &Superblock<'_>, block: usize) -> Verdict {
         let owner =
-            superblock.state().owner().map_or(Holder::Nobody, |owner| self.holder(owner.slot()));
+            superblock.state().owner().map_or(Holder::None, |owner| self.holder(owner.slot()));
         match owner {
             Holder::Alive => Verdict::Good,
             _ if superblock.is_hinted(block) => Verdict::Good,
-            _ if self.plan.told.contains(&block) => Verdict::ToClear,
+            _ if self.plan.told.contains(&block) => Verdict::ToRecover,
             _ => Verdict::Wrong(Wrong::LostFreeBlock),
         }
     }
@@ -210,7 +210,7 @@ impl<'d> Judge<'d> {
             return Verdict::Taken;
         }
         if self.plan.settled.contains(&handle.bits()) {
-            return Verdict::ToClear;
+            return Verdict::ToRecover;
         }
         #[cfg(test)]
         tests::interlude(handle);
@@ -246,7 +246,7 @@ impl<'d> Judge<'d> {
         }
         let newest = cell.header.value.handle(Ordering::Acquire);
         if self.plan.taken.contains(&newest.bits()) {
-            return Verdict::ToClear; // It gets back what it had before.
+            return Verdict::ToRecover; // It gets back what it had before.
         }
         let Some(version) = self.domain.find_version(newest) else {
             return Verdict::Wrong(Wrong::BadLink);

@@ -28,7 +28,7 @@ pub struct Report {
     pub dead: usize,
     /// Blocks that their recovery takes back or puts in order. They were judged as if that had been done: what
     /// is taken back counts neither as a cell nor as a version.
-    pub to_clear: usize,
+    pub to_recover: usize,
     /// Threads that were at work during the check: what they were just doing may count as a problem. The report is
     /// exact if this is 0.
     pub at_work: usize,
@@ -61,7 +61,7 @@ pub enum Wrong {
     /// A cell that was freed by a commit and is still in use.
     FreedCellInUse,
     /// Retired by a slot that no process has: no thread will free it.
-    RetiredByNobody,
+    RetiredByNone,
     /// Free, and no thread will find it.
     LostFreeBlock,
     /// Its meta word makes no sense.
@@ -84,7 +84,7 @@ impl fmt::Display for Problem {
             Wrong::OthersVersion => "a cell with another cell's version",
             Wrong::StaleClaim => "a claim whose transaction has ended",
             Wrong::FreedCellInUse => "a cell that was freed and is still in use",
-            Wrong::RetiredByNobody => "a block that waits, and nobody will free it",
+            Wrong::RetiredByNone => "a block that waits, and no thread will free it",
             Wrong::LostFreeBlock => "a free block that nobody will find",
             Wrong::BadMeta => "a block whose meta word makes no sense",
             Wrong::StampAboveClock => "a stamp above the clock",
@@ -111,10 +111,10 @@ impl fmt::Display for Report {
         writeln!(f, "retired     {}", self.retired)?;
         writeln!(f, "bytes       {} used, {} free", self.used_bytes, self.free_bytes)?;
         if self.dead > 0 {
-            let (dead, blocks) = (self.dead, self.to_clear);
+            let (dead, blocks) = (self.dead, self.to_recover);
             writeln!(
                 f,
-                "dead        {dead} slots; {blocks} blocks, judged as after clearing up (reap)"
+                "dead        {dead} slots; {blocks} blocks, judged as after recovery (reap)"
             )?;
         }
         for problem in &self.problems {

@@ -251,8 +251,8 @@ fn left_asleep(sleepers: usize, kind: Kind, end: impl Fn(u32) -> Outcome) -> usi
         let token = world.queue.leave(&mut world.nodes, id).token;
         world.threads[slot] = Thread::Awake(None);
         if let Some(token) = token {
-            let whom = world.queue.pass(&mut world.nodes, token, end(slot as u32));
-            due.extend(whom.wakes);
+            let rouse = world.queue.pass(&mut world.nodes, token, end(slot as u32));
+            due.extend(rouse.wakes);
         }
         world.queue.check(&world.nodes);
     }

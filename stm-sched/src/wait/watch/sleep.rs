@@ -76,7 +76,7 @@ impl WatchList {
     fn pace(&self, places: &[Place]) -> Woke {
         let mut woke = Woke::default();
         for place in places {
-            let (key, whom) = {
+            let (key, rouse) = {
                 let mut bucket = self.bucket(place.bucket as usize);
                 let node = &bucket.nodes[place.id];
                 if node.state != State::Asleep {
@@ -84,14 +84,14 @@ impl WatchList {
                 }
                 let key = node.key;
                 let (queue, nodes) = bucket.queue(key);
-                let whom = queue.pace(nodes, place.id);
+                let rouse = queue.pace(nodes, place.id);
                 debug_assert!(
                     queue.has_duty(),
                     "a sleeper is owed a look, and no thread has the duty"
                 );
-                (key, whom)
+                (key, rouse)
             };
-            woke += self.rouse(key, whom);
+            woke += self.rouse(key, rouse);
         }
         woke
     }

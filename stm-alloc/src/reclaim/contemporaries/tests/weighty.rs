@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_weighs_is_due_at_once_and_goes_if_nobody_holds_it() {
+fn what_weighs_is_due_at_once_and_goes_unless_it_is_held() {
     let world = World::new();
     let own = world.reclaimer();
     let now = world.clock.draw(10);
@@ -27,7 +27,7 @@ fn what_weighs_is_due_at_once_and_goes_if_nobody_holds_it() {
 }
 
 #[test]
-fn what_weighs_and_is_held_is_left_to_whoever_ends_next() {
+fn what_weighs_and_is_held_is_left_to_the_thread_that_ends_next() {
     let world = World::new();
     let (own, other, reader) = (world.reclaimer(), world.reclaimer(), world.reclaimer());
     let now = world.clock.draw(10);
@@ -54,7 +54,7 @@ fn what_weighs_and_is_held_is_left_to_whoever_ends_next() {
 }
 
 #[test]
-fn who_has_looked_in_vain_leaves_what_weighs_without_a_look() {
+fn a_thread_that_has_looked_in_vain_leaves_what_weighs_without_a_look() {
     let world = World::new();
     let own = world.reclaimer();
     let now = world.clock.draw(10);
