@@ -51,7 +51,7 @@ fn two_players(play: impl Fn(u64) + Sync) -> f64 {
 }
 
 /// Attempts per hand-off, and microseconds per hand-off, of a token among `players` threads. With
-/// `strict`, nobody takes it twice in a row. Each holds it for `hold`.
+/// `strict`, no thread takes it twice in a row. Each holds it for `hold`.
 fn token(players: u64, hand_offs: u64, strict: bool, hold: Duration) -> (f64, f64) {
     const NO_THREAD: u64 = u64::MAX;
     let (token, attempts, done) =
@@ -75,7 +75,7 @@ fn token(players: u64, hand_offs: u64, strict: bool, hold: Duration) -> (f64, f6
                     });
                     if !took || done.fetch_add(1, Relaxed) >= hand_offs {
                         over.store(true, Relaxed);
-                        token.store(Some(NO_THREAD)); // Lets everybody end, one after another.
+                        token.store(Some(NO_THREAD)); // Lets all end, one after another.
                         break;
                     }
                     if !hold.is_zero() {

@@ -55,7 +55,7 @@ const TOO_NOISY: f64 = 0.25;
 // ---- Statistics
 
 struct Quartiles {
-    /// A tenth is below: what it takes when nobody disturbs.
+    /// A tenth is below: what it takes when nothing disturbs.
     quiet: f64,
     low: f64,
     median: f64,

@@ -1,5 +1,5 @@
-//! A bank: transfers between accounts, auditors that never see a wrong total, `retry` for who must
-//! wait for money, `or_else` for who has two accounts.
+//! A bank: transfers between accounts, auditors that never see a wrong total, `retry` for a customer that must
+//! wait for money, `or_else` for one that has two accounts.
 //!
 //! ```text
 //! cargo run --release --example bank

@@ -24,7 +24,7 @@ mod ledger {
         Ok(shared.snapshot(|view| accounts.iter().map(|cell| view.read(*cell)).sum())?)
     }
 
-    /// Transfers, until somebody kills this process.
+    /// Transfers, until this process is killed.
     fn work(region: &Path) -> Result<(), Box<dyn Error>> {
         let shared = Shared::open(region)?;
         let (accounts, mut random) = (accounts(&shared)?, rand::rng());

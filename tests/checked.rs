@@ -488,7 +488,7 @@ fn objects_of_the_checker_in_cells_do_not_leak() {
         cell.store(sync::Arc::new(4));
         drop(other.join().unwrap());
     });
-    // Here it goes where nobody runs transactions: in a cell in a cell.
+    // Here it goes where no thread runs transactions: in a cell in a cell.
     explore(|| {
         let other = thread::spawn(|| TVar::new(TVar::named("in it", sync::Arc::new(1))));
         drop(other.join().unwrap());

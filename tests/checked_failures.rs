@@ -127,14 +127,14 @@ fn an_assertion_inside_a_transaction() {
             tx.on_rollback(|| ());
             let before = Arc::as_ptr(tx.read(&cell)?);
             tx.write(&cell, Arc::new(Counted(drops.clone())))?;
-            assert_eq!(*tx.read(&drops)?, 0, "somebody has replaced it");
+            assert_eq!(*tx.read(&drops)?, 0, "another thread has replaced it");
             Ok(before)
         });
         other.join().unwrap();
         never.store(true);
         sleeper.join().unwrap();
     });
-    assert!(said.contains("somebody has replaced it"), "{said}");
+    assert!(said.contains("another thread has replaced it"), "{said}");
 }
 
 /// A thread that is woken leaves by a panic, which is caught: it passes the wake-up on.

@@ -70,7 +70,7 @@ fn histories_are_opaque_and_strictly_serializable() {
 
 #[test]
 fn every_commit_has_a_serial_of_its_own() {
-    // Also the first one of a thread, on the slot of a thread that has ended: else whoever has met a claim
+    // Also the first one of a thread, on the slot of a thread that has ended: else a thread that has met a claim
     // of the one takes the other for its owner. (As a schedule that is two preemptions among five threads:
     // more than loom finishes, and rarer than shuttle finds.)
     succeeds_unless(
@@ -98,7 +98,7 @@ fn every_commit_has_a_serial_of_its_own() {
 
 #[test]
 fn a_waiter_holds_nothing() {
-    // It has reserved and written a cell, and then sleeps until another changes: who comes by meanwhile
+    // It has reserved and written a cell, and then sleeps until another changes: a thread that comes by meanwhile
     // meets nothing.
     succeeds_unless("a_waiter_holds_nothing", &[Fault::ReservationsKept], || {
         for _ in 0..20 {

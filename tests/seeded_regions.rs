@@ -33,7 +33,7 @@ fn what_may_still_be_wanted_is_not_written_over() {
 fn no_thread_takes_what_is_in_use() {
     let faults = [Fault::TakenFromTheActive, Fault::EndOfEpochMissed];
     succeeds_unless("no_thread_takes_what_is_in_use", &faults, || {
-        // On a busy machine a fault may take a while to show: until the time limit of whoever waits for it.
+        // On a busy machine a fault may take a while to show: until the time limit of the thread that waits for it.
         let rounds = if faults.into_iter().any(planted_now) { 250 } else { 20 };
         for round in 0..rounds {
             execution();

@@ -135,7 +135,7 @@ impl Contender for Global {
 const SHARDS: usize = 64;
 
 /// A mutex per shard. A document must appear at once, so its shards are locked together, in
-/// ascending order; who wants to see everything at one moment locks all.
+/// ascending order; to see everything at one moment all are locked.
 pub(crate) struct Sharded(Vec<Mutex<Plain>>);
 
 /// Where a term is. Its hash was made with the input: that much is a gift.

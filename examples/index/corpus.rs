@@ -15,7 +15,7 @@ pub(crate) struct Occurrence {
     pub(crate) term: Arc<str>,
     /// How often it occurs in this document.
     pub(crate) count: u32,
-    /// A hash of the term, for who wants to distribute terms without hashing them again.
+    /// A hash of the term, for maps that distribute terms without hashing them again.
     pub(crate) hash: u64,
 }
 

@@ -98,7 +98,7 @@ fn run(arguments: &Arguments, corpus: &Corpus) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Builds the index with everybody looking, and compares it with a sequential build.
+/// Builds the index with all looking, and compares it with a sequential build.
 fn index_all(corpus: &Corpus, threads: Threads, stop: &AtomicBool) -> Result<Index, Violation> {
     let bar = ProgressBar::new(corpus.documents.len() as u64).with_style(
         ProgressStyle::with_template("{bar:40} {pos}/{len} documents, {per_sec}")

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Every so many audits look at everything.
 const THOROUGH: usize = 64;
 
-/// Who takes part.
+/// The contenders.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Threads {
     /// They add documents.
@@ -56,7 +56,7 @@ pub(crate) fn build<C: Contender>(
             };
             audits.fetch_add(1, Ordering::Relaxed);
             if let Err(found) = result {
-                *violation.lock().expect("nobody panics with it") = Some(found);
+                *violation.lock().expect("no thread panics with it") = Some(found);
                 return;
             }
             round += threads.readers;
@@ -86,7 +86,7 @@ pub(crate) fn build<C: Contender>(
         done.store(true, Ordering::Relaxed); // Also if one has panicked.
         written
     });
-    if let Some(found) = violation.into_inner().expect("nobody panics with it") {
+    if let Some(found) = violation.into_inner().expect("no thread panics with it") {
         return Err(found);
     }
     let written: Vec<_> =

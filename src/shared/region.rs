@@ -118,7 +118,7 @@ impl Shared {
         create::create(path.as_ref(), &options.0).map(Self::of)
     }
 
-    /// Attaches this process to the region at `path`, and clears up after processes that have died. If `path` is a
+    /// Attaches this process to the region at `path`, and recovers what dead processes have left. If `path` is a
     /// symbolic link, then the region is the one at the place where it leads, with the liveness file beside that.
     ///
     /// # Errors
@@ -330,7 +330,7 @@ impl Shared {
         })
     }
 
-    /// Clears up after processes that have died. Happens by itself when a process opens the region, and
+    /// Recovers what dead processes have left. Happens by itself when a process opens the region, and
     /// when the dead hold memory back. Inside a transaction, or while another thread of this process is at
     /// it, nothing is done.
     ///

@@ -64,7 +64,7 @@ impl World {
         let newest = self.newest.load(Ordering::Relaxed);
         let (horizon, _) =
             announcement::oldest::<CounterClock>(&self.table, WRITER, newest, Idle::Overdue);
-        // What nobody announces may all go: everything that was replaced by now.
+        // What no thread announces may all go: everything that was replaced by now.
         self.freed_below.store(horizon.min(newest + 1), Ordering::Relaxed);
     }
 
@@ -288,7 +288,7 @@ fn what_is_unlinked_is_held_for_those_that_may_stand_on_it() {
         let descriptor = table.get(READER);
         begin(descriptor, clock, false, &Cell::new(0));
         if linked.link.load(Ordering::Acquire) {
-            // SAFETY: loom looks that nobody destroys it meanwhile.
+            // SAFETY: loom looks that no thread destroys it meanwhile.
             linked.value.with(|value| assert_eq!(unsafe { *value }, 7));
         }
         end(descriptor);
@@ -325,7 +325,7 @@ fn what_weighs_is_held_for_those_that_may_stand_on_it() {
         let descriptor = table.get(READER);
         begin(descriptor, clock, false, &Cell::new(0));
         if linked.link.load(Ordering::Acquire) {
-            // SAFETY: loom looks that nobody destroys it meanwhile.
+            // SAFETY: loom looks that no thread destroys it meanwhile.
             linked.value.with(|value| assert_eq!(unsafe { *value }, 7));
         }
         end(descriptor);
@@ -350,7 +350,7 @@ fn numbered(number: usize, stamp: u64) -> Retired<Block> {
 fn sweep(world: &World, leftovers: &Leftovers, own: u32) -> usize {
     let (horizon, _) = announcement::oldest::<CounterClock>(&world.table, own, 0, Idle::Overdue);
     let freed = leftovers.take_below(horizon).len();
-    assert!(!leftovers.settle(|| true).just_left, "nobody else leaves anything");
+    assert!(!leftovers.settle(|| true).just_left, "no other thread leaves anything");
     freed
 }
 
@@ -393,7 +393,7 @@ fn what_was_left_goes_when_its_last_holder_ends() {
         }
         withdraw(world.table.get(READER));
         writer.join().unwrap();
-        assert_eq!(freed.load(Ordering::Relaxed), 1, "somebody has freed it, once");
+        assert_eq!(freed.load(Ordering::Relaxed), 1, "a thread has freed it, once");
         assert!(!leftovers.are_waiting() || leftovers.oldest().all() == u64::MAX);
     });
 }
@@ -410,7 +410,7 @@ fn whatever_is_left_is_known_to_wait() {
         let mut taken = leftovers.take_below(u64::MAX).len();
         leftovers.settle(|| true);
         other.join().unwrap();
-        assert!(taken == 2 || leftovers.are_waiting(), "nobody looks for what was left");
+        assert!(taken == 2 || leftovers.are_waiting(), "no thread looks for what was left");
         taken += leftovers.take_below(u64::MAX).len();
         leftovers.settle(|| true);
         assert_eq!(
@@ -444,7 +444,7 @@ fn the_last_to_end_frees_all(waits_already: bool, too_early: bool) {
     reader.enter();
     let stamp = clock.draw(1);
     if waits_already {
-        // SAFETY: nobody can reach what is no cell.
+        // SAFETY: no thread can reach what is no cell.
         unsafe { domain.retire_for_anyone(stamp, block(0)) };
     }
     let end = move |one: &Reclaimer<CounterClock>| {
@@ -468,7 +468,7 @@ fn the_last_to_end_frees_all(waits_already: bool, too_early: bool) {
     end(&reader);
     writer.join().unwrap();
     let times = destroyed.each_ref().map(|times| times.load(std::sync::atomic::Ordering::Relaxed));
-    assert_eq!(times, [usize::from(waits_already), 1], "what was left waits for somebody");
+    assert_eq!(times, [usize::from(waits_already), 1], "what was left waits for a thread");
     std::mem::forget(reader);
 }
 

@@ -48,7 +48,7 @@ impl World {
 
     /// Its owner uses a block.
     fn touch(&self, block: usize) {
-        // SAFETY: loom reports it if somebody else does the same.
+        // SAFETY: loom reports it if another thread does the same.
         self.owned[block].with_mut(|owned| unsafe { *owned += 1 });
     }
 
@@ -121,7 +121,7 @@ fn what_is_put_is_taken_once() {
                 let world = world.clone();
                 move || {
                     world.touch(2);
-                    // SAFETY: nobody has carved it.
+                    // SAFETY: no thread has carved it.
                     unsafe { world.slabs.put_fresh(world.place(2)) };
                 }
             }),

@@ -35,13 +35,13 @@ struct World {
     data: UnsafeCell<u32>,
 }
 
-// SAFETY: who has taken the block may touch the data: that is what is checked.
+// SAFETY: a thread that has taken the block may touch the data: that is what is checked.
 unsafe impl Send for World {}
 // SAFETY: only the thread that has taken the block touches the data: that is what is checked.
 unsafe impl Sync for World {}
 
 impl World {
-    /// It belongs to [`OWNER`]; its block is in use, by whoever frees it next.
+    /// It belongs to [`OWNER`]; its block is in use, by the thread that frees it next.
     fn new() -> Arc<Self> {
         let world = World {
             word: AtomicU64::new(0),
@@ -69,7 +69,7 @@ impl World {
     }
 
     fn touch(&self) {
-        // SAFETY: loom reports it if somebody else does the same.
+        // SAFETY: loom reports it if another thread does the same.
         self.data.with_mut(|data| unsafe { *data += 1 });
     }
 
@@ -94,7 +94,7 @@ impl World {
         if state.is_free() {
             return assert!(self.ownership().take(state, ANOTHER, OTHER_CLASS));
         }
-        assert!(state.is_hinted(), "nobody looks into this superblock: {state:?}");
+        assert!(state.is_hinted(), "no thread looks into this superblock: {state:?}");
         assert!(self.ownership().take(state, ANOTHER, CLASS));
         assert_eq!(self.take_blocks(), 1, "the block is lost");
     }
@@ -167,7 +167,7 @@ fn closing_meets_giving_up() {
         other.join().unwrap();
         let state = world.ownership().state();
         if closed && state.is_closed() {
-            // It was given up before it was finished: who looks for room closes it anew.
+            // It was given up before it was finished: a thread that looks for room closes it anew.
             assert!(world.ownership().take(state, ANOTHER, OTHER_CLASS));
             world.ownership().finish(ANOTHER, || ());
             assert!(world.ownership().state().is_free());
@@ -443,6 +443,6 @@ fn what_is_taken_over_is_not_freed_by_its_last_owner() {
         let free = |block: &MetaWord| Meta::from_bits(block.load(Ordering::Relaxed)).is_free();
         let is_freed = slot.metas.iter().all(free);
         let is_taken = (0..BLOCKS).all(|block| slot.retirer(block) == Some(ANOTHER));
-        assert!(is_freed || is_taken, "some block belongs to nobody");
+        assert!(is_freed || is_taken, "some block belongs to no thread");
     });
 }

@@ -39,7 +39,7 @@ impl Drop for Place {
     }
 }
 
-/// Makers of old made a region at its place. Who came meanwhile was to find it half-made, or whole.
+/// Makers of old made a region at its place. A process that came meanwhile was to find it half-made, or whole.
 #[test]
 fn who_opens_a_region_while_it_is_completed_finds_it_half_made_or_whole() {
     let place = Place::new("completed");
@@ -49,7 +49,7 @@ fn who_opens_a_region_while_it_is_completed_finds_it_half_made_or_whole() {
         scope.spawn(|| {
             for _ in 0..3000 {
                 map.shared().ready.store(0, Ordering::Release);
-                // SAFETY: the header is mapped, and nobody has a reference to it; others read the file.
+                // SAFETY: the header is mapped, and no thread has a reference to it; others read the file.
                 unsafe { map.base().cast::<[u8; size_of::<Identity>()]>().write_bytes(0, 1) };
                 barrier.wait();
                 barrier.wait();
@@ -137,7 +137,7 @@ fn a_region_of_another_boot_is_used_only_if_everybody_had_left_it() {
     }
     let check = |map: &Map| clean_shutdown::check(map, || false);
     let other_boot = || shared.boot.iter().for_each(|half| half.store(5, Ordering::Relaxed));
-    assert!(check(&map).is_ok(), "nobody has used it");
+    assert!(check(&map).is_ok(), "no process has used it");
     clean_shutdown::attach(&map).unwrap();
     assert!(check(&map).is_ok(), "in use, in this boot");
     other_boot();
@@ -150,7 +150,7 @@ fn a_region_of_another_boot_is_used_only_if_everybody_had_left_it() {
     assert!(matches!(check(&map), Err(Unusable::NotLeftCleanly)));
     clean_shutdown::leave(&map, || true);
     assert!(check(&map).is_ok(), "left, and written back");
-    // Somebody comes while the last one leaves.
+    // A process comes while the last one leaves.
     clean_shutdown::attach(&map).unwrap();
     clean_shutdown::leave(&map, || {
         clean_shutdown::attach(&map).unwrap();

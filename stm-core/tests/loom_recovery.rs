@@ -1,4 +1,4 @@
-//! Exhaustive models of clearing up after a death, with a recoverer that dies too: run by `ci/loom.sh`.
+//! Exhaustive models of recovery after a death, with a recoverer that dies too: run by `ci/loom.sh`.
 //!
 //! A transaction writes two cells and dies after any number of its steps. Then one recoverer comes, dies
 //! after any number of its own, and another one does all of them; meanwhile survivors read and write the
@@ -23,7 +23,7 @@ mod planted;
 use by_hand::{Header, Writer, cell, history, value_at, version};
 use planted::holds_unless;
 
-/// Two cells, and the claims of the one who dies.
+/// Two cells, and the claims of the victim.
 struct World {
     domain: Native,
     cells: [CellHeader<Native>; 2],
@@ -40,7 +40,7 @@ unsafe impl Sync for World {}
 
 /// Steps of a commit of two cells: open, claim, claim, draw, decide, finish, finish.
 const STEPS: usize = 7;
-/// Steps of clearing up: settle, and each version.
+/// Steps of recovery: resolve, and each version.
 const RECOVERY_STEPS: usize = 3;
 
 impl World {
@@ -56,7 +56,7 @@ impl World {
         World { domain, cells, bases, claims, victim, survivor }
     }
 
-    /// The victim's commit, step by step as in `Commit::run`, up to its death. (Nobody else is there yet: a
+    /// The victim's commit, step by step as in `Commit::run`, up to its death. (No other thread is there yet: a
     /// grace is free only after the death.)
     fn die_after(&self, steps: usize) {
         let descriptor = self.domain.table().get(self.victim);
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    /// Clears up, and dies after so many steps.
+    /// Recovers, and dies after so many steps.
     fn recover(&self, steps: usize) {
         let descriptor = self.domain.table().get(self.victim);
         let mut state = None;
@@ -141,7 +141,7 @@ impl World {
     }
 }
 
-/// One who clears up and dies after two steps, and one who does all of them.
+/// A recoverer that dies after two steps, and one that does all of them.
 fn recoverers(world: &Arc<World>) -> thread::JoinHandle<()> {
     let world = Arc::clone(world);
     thread::spawn(move || {

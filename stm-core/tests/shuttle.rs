@@ -17,7 +17,7 @@ fn transfer(tx: &Transaction<'_>, from: &TVar<u64>, to: &TVar<u64>) -> Result<()
     tx.modify(to, |balance| balance.wrapping_add(1))
 }
 
-/// Nothing is left behind: a lone thread meets no conflict, and nobody sleeps.
+/// Nothing is left behind: a lone thread meets no conflict, and no thread sleeps.
 fn clean(cells: &[TVar<u64>]) {
     let before = contempo_core::statistics();
     atomically(|tx| cells.iter().try_for_each(|cell| tx.modify(cell, |value| *value)));
@@ -281,7 +281,7 @@ fn all_that_leave_are_woken_by_each_other() {
         for thread in threads {
             thread.join().unwrap();
         }
-        assert_eq!(contempo_core::statistics().paced, 0, "somebody was left to the timer");
+        assert_eq!(contempo_core::statistics().paced, 0, "a sleeper was left to the timer");
     });
 }
 

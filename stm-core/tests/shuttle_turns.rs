@@ -24,7 +24,7 @@ fn clean(cells: &[TVar<u64>]) {
 }
 
 #[test]
-fn what_presses_sees_one_state() {
+fn an_escalated_transaction_sees_one_state() {
     // A transaction that escalates moves its bound without validating: what it has read is reserved.
     let faults = [
         Fault::ReservationIgnored,
@@ -32,7 +32,7 @@ fn what_presses_sees_one_state() {
         Fault::RevocationMissed,
         Fault::ReservationsKept,
     ];
-    holds_unless("what_presses_sees_one_state", 5000, &faults, || {
+    holds_unless("an_escalated_transaction_sees_one_state", 5000, &faults, || {
         let cells: Vec<TVar<u64>> = (0..2).map(|_| TVar::new(0)).collect();
         let both = |tx: &Transaction<'_>, cells: &[TVar<u64>]| {
             let (x, y) = (*tx.read(&cells[0])?, *tx.read(&cells[1])?);
@@ -98,7 +98,7 @@ fn what_declares_all_sees_one_state() {
     });
 }
 
-/// Sixteen threads on one cell: nobody is left in a queue, and nobody is passed without bound.
+/// Sixteen threads on one cell: none is left in a queue, and none is passed without bound.
 #[test]
 fn sixteen_take_turns() {
     const THREADS: usize = 16;

@@ -29,7 +29,7 @@ fn both(one: impl FnOnce() + Send, other: impl FnOnce() + Send) {
     });
 }
 
-/// A value with memory of its own, which whoever uses it after its end would touch.
+/// A value with memory of its own, which a thread that uses it after its end would touch.
 fn text(n: u64) -> String {
     n.to_string()
 }

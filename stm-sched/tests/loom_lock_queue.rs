@@ -1,5 +1,5 @@
 //! Exhaustive models of the queues, apart from cells: joining, leaving, being called, and slots that
-//! pass to another thread. Run by `ci/loom.sh`. Whoever waits behind others sleeps without a time-out
+//! pass to another thread. Run by `ci/loom.sh`. A thread that waits behind others sleeps without a time-out
 //! here, so a wake-up that is lost is a deadlock.
 #![cfg(contempo_loom)]
 
@@ -43,7 +43,7 @@ impl World {
     fn join(&self, slot: u32) -> TurnWord {
         match self.queues.join(KEY, slot, &self.table, &mut Tasks::none(), || ()) {
             Joined::As(turn, _) => turn,
-            Joined::Not => panic!("nobody holds the list for ever here"),
+            Joined::Not => panic!("no thread holds the list for ever here"),
         }
     }
 
@@ -106,7 +106,7 @@ impl World {
         self.queues.leave_as_task(KEY, turn, &self.table, &mut tasks);
     }
 
-    /// Nobody is left in the queue.
+    /// No waiter is left in the queue.
     fn is_empty(&self) -> bool {
         let mut unmarked = false;
         let woken =
@@ -143,7 +143,7 @@ fn a_waiter_that_is_called_wakes() {
             let turn = other.join(slot);
             other.wait(slot, turn, false);
         });
-        // A release, again and again until it has met somebody.
+        // A release, again and again until it has met a waiter.
         loop {
             world.call();
             let turn = descriptor.turn.load(Ordering::Acquire);
@@ -177,7 +177,7 @@ fn a_waiter_that_has_given_up_is_not_called() {
         let Joined::As(turn, _) =
             world.queues.join(KEY + 8, same, &world.table, &mut Tasks::none(), || ())
         else {
-            panic!("nobody holds the list for ever here")
+            panic!("no thread holds the list for ever here")
         };
         caller.join().unwrap();
         let now = descriptor.turn.load(Ordering::Acquire);

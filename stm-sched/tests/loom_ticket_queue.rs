@@ -1,5 +1,5 @@
-//! Exhaustive models of the queues between processes: joining, leaving, and passing over who stands still. Run by
-//! `ci/loom.sh`. A time-out can come at any moment here: who waits passes over at once whom it does not wait for.
+//! Exhaustive models of the queues between processes: joining, leaving, and passing over a waiter that stands still. Run
+//! by `ci/loom.sh`. A time-out can come at any moment here: a waiter passes over at once what it does not wait for.
 #![cfg(contempo_loom)]
 
 use contempo_sched::contention::ticket_queue::TicketQueue;
@@ -13,7 +13,7 @@ use loom::thread;
 mod planted;
 use planted::holds_unless;
 
-/// Waits until it is the first, and leaves. It never waits for who has this ticket.
+/// Waits until it is the first, and leaves. It never waits for the holder of this ticket.
 fn wait(queue: &TicketQueue, gone: u32) -> bool {
     let ticket = queue.join(0);
     while queue.ahead(ticket) > 0 {
@@ -25,7 +25,7 @@ fn wait(queue: &TicketQueue, gone: u32) -> bool {
     queue.leave(ticket)
 }
 
-/// Nobody is left, and nobody who comes finds that its place was taken.
+/// No waiter is left, and none that comes finds that its place was taken.
 fn is_over(queue: &TicketQueue) {
     let ticket = queue.join(0);
     assert_eq!(queue.head(), ticket, "the head has moved on once for each ticket");
@@ -66,7 +66,7 @@ fn the_dead_is_passed_over_once_by_the_waiters() {
     });
 }
 
-/// With nobody passed over, one is the first at a time, and has what the one before it has done.
+/// With no waiter passed over, one is the first at a time, and has what the one before it has done.
 #[test]
 fn turns_do_not_overlap() {
     holds_unless("turns_do_not_overlap", 3, &[], || {

@@ -1,5 +1,5 @@
 //! Exhaustive models of sleeping and waking, apart from the rest of the protocol: one cell that only
-//! counts its changes, threads that sleep on it, and whoever changes it. Run by `ci/loom.sh`.
+//! counts its changes, threads that sleep on it, and threads that change it. Run by `ci/loom.sh`.
 //!
 //! Some of the sleepers lie down before the threads start, so that few preemptions are needed to get
 //! to what is of interest. No time passes here: a timer's time is up at once, and a deadline may
@@ -25,7 +25,7 @@ fn what_a_woken_thread_cannot_use_is_passed_on() {
     let faults = [Fault::TokenKeptWhenBlocked, Fault::UnparkWithoutWaking];
     holds_unless("what_a_woken_thread_cannot_use_is_passed_on", 3, &faults, || {
         let world = World::new(3);
-        // The first, who is woken first, cannot use the first change.
+        // The first, which is woken first, cannot use the first change.
         let waiters = [2, 1].map(|wanted| (wanted, world.clone()));
         let mut slot = 0;
         let [second, first] = waiters.map(|(wanted, world)| {
@@ -111,7 +111,7 @@ fn a_sleeper_that_leaves_without_a_commit_wakes_others() {
             waiter.join().unwrap();
         }
         assert!(world.watches.is_empty(), "something was left on the list");
-        assert_eq!(world.paced.load(Relaxed), 0, "somebody was left to the timer");
+        assert_eq!(world.paced.load(Relaxed), 0, "a sleeper was left to the timer");
     });
 }
 
@@ -163,7 +163,7 @@ fn a_wake_timer_that_goes_has_a_successor() {
             assert_eq!(value, None);
             theirs.pass(&mut tokens, Outcome::Left);
         });
-        // As if by a woken thread: nobody is woken at once.
+        // As if by a woken thread: no sleeper is woken at once.
         world.change(2, 0, true);
         patient.join().unwrap();
         hasty.join().unwrap();

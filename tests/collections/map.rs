@@ -202,7 +202,7 @@ proptest! {
     }
 
     /// Each thread owns the keys that are equal to its number, and has a model of those; the
-    /// buckets are everybody's. Meanwhile every snapshot must agree with itself.
+    /// buckets are shared by all. Meanwhile every snapshot must agree with itself.
     #[test]
     fn parallel_on_disjoint_keys(bodies in prop::collection::vec(bodies(), 3)) {
         let map: TMap<u16, u32> = TMap::new();
@@ -325,7 +325,7 @@ fn moves_between_maps_are_atomic() {
     });
 }
 
-/// Threads fill one map from nothing; whoever looks sees each thread's prefix.
+/// Threads fill one map from nothing; a reader sees each thread's prefix.
 #[test]
 fn concurrent_growth_loses_nothing() {
     const THREADS: u64 = 4;

@@ -403,7 +403,7 @@ fn processes_share_a_map() {
     sound(&shared);
 }
 
-/// What no map writes is an error of whoever reads it.
+/// What no map writes is an error of the transaction that reads it.
 #[test]
 fn nonsense_in_a_map_is_an_error() {
     let place = Place::new();

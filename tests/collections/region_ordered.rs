@@ -87,7 +87,7 @@ fn processes_share_an_ordered_map() {
         let shared = Shared::open(place).unwrap();
         let map: OrderedMap<u64, u64> = OrderedMap::root(&shared, "map").unwrap();
         match role.as_str() {
-            // Until it is killed. Keys of its own, that nobody else has.
+            // Until it is killed. Keys of its own, that no other worker has.
             "dies" => loop {
                 let clear = |tx: &Transaction<'_>| {
                     let own = map.range(tx, 1_000_000..).collect::<Result<Vec<_>, _>>()?;
@@ -210,7 +210,7 @@ fn a_map_is_known_by_its_types_and_a_freed_one_is_none() {
     sound(shared);
 }
 
-/// What no map writes is an error of whoever reads it, and of nobody else.
+/// What no map writes is an error of the transaction that reads it, and of no other.
 #[test]
 fn nonsense_in_a_node_is_an_error() {
     let world = Region::new();

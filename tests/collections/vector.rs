@@ -195,7 +195,7 @@ mod in_a_region {
         sound(shared);
     }
 
-    /// What no vector writes is an error of whoever reads it.
+    /// What no vector writes is an error of the transaction that reads it.
     #[test]
     fn nonsense_in_a_node_is_an_error() {
         let world = Region::new();
@@ -233,7 +233,7 @@ mod in_a_region {
             corrupt(shared.snapshot(|view| vector.len(view).map(drop)));
             corrupt(shared.snapshot(|view| vector.iter(view).try_for_each(|item| item.map(drop))));
         }
-        // One chunk 64 times, and that node 64 times, and so on: more items than anybody can count.
+        // One chunk 64 times, and that node 64 times, and so on: more items than any program can count.
         let mut below = shared.atomically(|tx| tx.create(&node(0, &[7; 64])[..])).unwrap();
         for level in 1..8 {
             let full = node(level, &[below.to_bits()[0]; 64]);

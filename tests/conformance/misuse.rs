@@ -234,7 +234,7 @@ pub(crate) fn waiting_for_ones_own_write_is_recognised<W: World>() {
         let hints = ["written itself", "its own value", "before writing to them", "`modify`"];
         says(&message, &hints);
         all_is_well(&world);
-        // Nor is what a failed part has written anybody else's.
+        // Nor is what a failed part has written seen by any other.
         let message = message_of(|| {
             world.atomically(|tx| {
                 tx.or_else(

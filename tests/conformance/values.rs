@@ -277,13 +277,13 @@ pub(crate) fn write_skew_is_impossible<W: World>() {
     let on_duty: [W::Cell; 2] = world.cells(1);
     for _ in 0..400 {
         thread::scope(|scope| {
-            for who in 0..2 {
+            for doctor in 0..2 {
                 let (world, on_duty) = (&world, &on_duty);
                 scope.spawn(move || {
                     world.atomically(|tx| {
-                        let other = tx.read(&on_duty[1 - who])?;
+                        let other = tx.read(&on_duty[1 - doctor])?;
                         thread::yield_now();
-                        if other == 1 { tx.write(&on_duty[who], 0) } else { Ok(()) }
+                        if other == 1 { tx.write(&on_duty[doctor], 0) } else { Ok(()) }
                     });
                 });
             }

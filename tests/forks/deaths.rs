@@ -70,7 +70,7 @@ fn collecting_recovers_the_dead() {
     let mut holder = play("collecting_recovers_the_dead", "holds", place.path());
     let lines = BufReader::new(holder.stdout.as_mut().unwrap()).lines();
     assert!(lines.map_while(Result::ok).any(|line| line.contains("ready")));
-    // More than is held without a look at who is alive, and not yet due for the next one.
+    // More than is held without a look at which processes are alive, and not yet due for the next one.
     for _ in 0..1100 {
         shared.atomically(|tx| tx.modify(cell, |count: u64| count + 1)).unwrap();
     }
@@ -277,7 +277,7 @@ fn all_of_the_dead_are_recovered_together() {
     for child in &mut dead {
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     }
-    // Those who came later have cleared up after some of the others.
+    // The processes that came later have recovered some of the others.
     let before = shared.inspect();
     let slots = before.attached.iter().filter(|slot| !slot.alive).count() as u64;
     assert_eq!(shared.reap().unwrap().slots, slots);
@@ -312,10 +312,10 @@ fn a_machine_that_went_down_is_noticed() {
     };
     assert!(play(name, "makes", place.path()).wait().unwrap().success());
     in_another_boot();
-    // On a thread of its own, so that nobody is attached when that has ended.
+    // On a thread of its own, so that no thread is attached when that has ended.
     let open = || std::thread::scope(|scope| scope.spawn(|| Shared::open(&place).map(drop)).join());
     let whole = open().unwrap();
-    assert!(whole.is_ok(), "left by everybody: {whole:?}");
+    assert!(whole.is_ok(), "left by all: {whole:?}");
     dies(name, "dies", place.path());
     in_another_boot();
     let before = std::fs::read(place.path()).unwrap();

@@ -50,7 +50,7 @@ fn a_queue_hands_over_between_processes() {
     let each = begin.elapsed() / ITEMS as u32;
     println!("a round trip takes {each:?}");
     // A nap is 20 ms: hand-overs that came by time-outs would take that long.
-    assert!(each < Duration::from_millis(10), "{each:?}: nobody was woken");
+    assert!(each < Duration::from_millis(10), "{each:?}: no sleeper was woken");
     assert!(echo.wait().unwrap().success());
     shared.reap().unwrap();
     shared.collect().unwrap();
@@ -392,7 +392,7 @@ fn use_somehow(place: &Path, seed: u64) -> bool {
             });
             let _ = shared.snapshot(|view| view.read(*text).map(str::len));
         }
-        // Handles that somebody has made up.
+        // Handles that are made up.
         let cell: Cell<[u64; 2]> = bytemuck::cast([random.random::<u64>(), random.random()]);
         let _ = shared.atomically(|tx| tx.write(cell, &[1, 2]));
     }

@@ -30,7 +30,7 @@ unsafe impl GlobalAlloc for Counting {
         if layout.size() >= LARGE_FROM {
             LARGE.fetch_add(layout.size(), Ordering::SeqCst);
         }
-        // SAFETY: the layout is as our caller gives it, who promises that its size is not zero.
+        // SAFETY: the layout is as our caller gives it, which promises that its size is not zero.
         unsafe { System.alloc(layout) }
     }
 

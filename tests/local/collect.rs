@@ -1,4 +1,4 @@
-//! What `collect` promises. One test, so that nobody else in the process reclaims anything.
+//! What `collect` promises. One test, so that no other thread of the process reclaims anything.
 
 use crate::support::alone;
 use crate::support::canary::Cage;

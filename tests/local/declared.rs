@@ -18,7 +18,7 @@ fn a_declared_transaction_does_not_starve_at_what_it_has_not_declared() {
     atomically_on(&cells[..], |tx| {
         attempts += 1;
         increment(tx, &other)?;
-        // Somebody always comes, until it is turned away.
+        // A transaction always comes, until it is turned away.
         let once = Transaction::builder().max_attempts(1);
         let came = elsewhere(|| once.run(|tx| tx.modify(&other, |n| n + 100)).is_ok());
         assert_eq!(came, attempts <= 2, "attempt {attempts}");
@@ -51,7 +51,7 @@ fn access_sets_of_every_shape_are_reserved() {
     let _turn = alone();
     let cells: Vec<TVar<u64>> = (0..3).map(TVar::new).collect();
     let some: Vec<&TVar<u64>> = cells.iter().collect();
-    // Who comes later and tries once gives way.
+    // A transaction that comes later and tries once gives way.
     let refused = || {
         elsewhere(|| {
             let once = Transaction::builder().max_attempts(1);

@@ -116,7 +116,7 @@ fn a_destructor_between_attempts_runs_outside_the_turn() {
         let before = statistics();
         let inner = TVar::new(0);
         atomically(|tx| increment(tx, &inner));
-        // Its transaction is over: nobody has `inner` reserved.
+        // Its transaction is over: no thread has `inner` reserved.
         elsewhere(|| inner.update(|n| n + 1));
         theirs.store(statistics().since(&before).aborts(), Ordering::SeqCst);
         drop(inner);

@@ -168,7 +168,7 @@ fn compare_exchange_elects_one() {
 #[test]
 fn loads_of_two_cells_do_not_see_a_commit_half() {
     let _turn = alone();
-    // The writer raises both in one transaction; whoever loads the first, then the second, must
+    // The writer raises both in one transaction; a thread that loads the first, then the second, must
     // find the second at least as high; and transactions and snapshots agree with loads.
     let cells = [TVar::new(0_u64), TVar::new(0)];
     let done = AtomicBool::new(false);

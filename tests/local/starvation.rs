@@ -20,7 +20,7 @@ fn a_long_transaction_loses_to_older_ones_only() {
     let _configured = Configured::with(|settings| {
         settings.escalate_after = Duration::ZERO; // It escalates after its first failure.
         settings.grace = FOR_EVER; // However long it is descheduled.
-        settings.quantum = Duration::ZERO; // Who gives way between transactions meets nobody on one core.
+        settings.quantum = Duration::ZERO; // A thread that gives way in between meets none on one core.
     });
     let cells: Vec<TVar<u64>> = (0..CELLS).map(|_| TVar::new(0)).collect();
     let stop = AtomicBool::new(false);

@@ -1,4 +1,4 @@
-//! Many sleep on one cell: a change wakes few of them, and nobody is forgotten.
+//! Many sleep on one cell: a change wakes few of them, and none is forgotten.
 //!
 //! The timer wakes by the clock; so where wake-ups are bounded, time that has passed counts, and a
 //! slow machine fails nothing.
@@ -95,7 +95,7 @@ fn a_token_among_many_is_handed_on_without_a_stampede() {
         thread::scope(|scope| {
             asleep(scope, 32, |me| {
                 loop {
-                    // Nobody takes it twice in a row.
+                    // No thread takes it twice in a row.
                     let before = atomically(|tx| {
                         attempts.fetch_add(1, Ordering::SeqCst);
                         let last: u64 = tx.read(&token)?.map_or_else(|| tx.retry(), Ok)?;
@@ -116,7 +116,7 @@ fn a_token_among_many_is_handed_on_without_a_stampede() {
         let by_time = started.elapsed().as_millis() as u64 / 2;
         println!("{attempts} attempts, {hand_offs} hand-offs, {:?}", started.elapsed());
         // Each hand-off takes one that blocks and one that succeeds; on a busy machine nearly another one
-        // (2.9 were seen), since who is woken comes late. A stampede would be 32.
+        // (2.9 were seen), since a woken thread comes late. A stampede would be 32.
         assert!(attempts <= 3 * hand_offs + by_time, "{attempts} attempts");
     });
 }

@@ -271,7 +271,7 @@ fn a_long_transaction_among_short_ones_goes_first() {
     });
     println!("at most {most} attempts, {longest:?}");
     assert!(most < 100, "{most} attempts, and it should have escalated after 8");
-    assert!(shared.inspect().statistics.escalated > 0, "nobody escalated: this shows nothing");
+    assert!(shared.inspect().statistics.escalated > 0, "none escalated: this shows nothing");
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn files_that_are_no_regions_are_told_apart_and_left_alone() {
     }
     std::fs::remove_file(place.path()).unwrap();
 
-    // Dropped at once, by a thread of its own: nobody is attached when the file is changed.
+    // Dropped at once, by a thread of its own: none is attached when the file is changed.
     let path = place.path().to_owned();
     let maker = std::thread::spawn(|| drop(Shared::create(path, &Options::new()).unwrap()));
     maker.join().unwrap();
@@ -552,7 +552,7 @@ fn a_handle_cannot_be_made_up_to_reach_data() {
     assert!(shared.verify().is_sound());
 }
 
-/// The header of a superblock of cells that nobody owns looks, word by word, as a cell could look.
+/// The header of a superblock of cells that no slot owns looks, word by word, as a cell could look.
 #[test]
 fn a_handle_of_no_cell_is_none_wherever_it_points() {
     let place = Place::new();

@@ -18,7 +18,7 @@ const SECONDS: i64 = 20;
 const WAYS: u64 = 10;
 /// How many of them are tried with each word, and [`UNDRAWN`], unless `CONTEMPO_DAMAGE=all`.
 const SOME: u64 = 2;
-/// The way that makes it a stamp that nobody has drawn.
+/// The way that makes it a stamp that no commit has drawn.
 const UNDRAWN: u64 = 4;
 /// Processes that do it side by side, each with a region of its own.
 const WORKERS: usize = 4;
@@ -239,7 +239,7 @@ fn damage_and_use(place: &Path, image: &[u8], numbers: std::ops::Range<usize>) {
         let damage = || file.write_all_at(&bits.to_ne_bytes(), at as u64 * 8).unwrap();
         let in_use = (at as u64 + way) % 2 == 1;
         limit_time();
-        // On a thread of its own, after which nobody is attached.
+        // On a thread of its own, after which no thread is attached.
         let used = std::thread::scope(|scope| {
             scope.spawn(|| use_it(place, in_use, damage)).join().expect("it panics")
         });

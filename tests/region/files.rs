@@ -46,7 +46,7 @@ impl Drop for Folder {
     }
 }
 
-/// Calls `f` on a thread of its own, and waits until that has ended: nobody is attached then.
+/// Calls `f` on a thread of its own, and waits until that has ended: no thread is attached then.
 fn aside<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| scope.spawn(f).join().unwrap())
 }

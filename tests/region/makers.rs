@@ -1,4 +1,4 @@
-//! Many make, open and remove regions at one place, and makers die: nobody ever sees half of one.
+//! Many make, open and remove regions at one place, and makers die: none ever sees half of one.
 
 use crate::support::region::{Place, play, role};
 use contempo::shared::{OpenError, Options, Shared, Unusable, liveness_path};

@@ -196,8 +196,8 @@ fn processes_take_from_whichever_queue_has_something() {
         }
     }
     let each = begin.elapsed() / (2 * ITEMS as u32);
-    // A nap is 20 ms: a side whose changes wake nobody would take that long.
-    assert!(each < Duration::from_millis(10), "{each:?}: nobody was woken");
+    // A nap is 20 ms: a side whose changes wake no sleeper would take that long.
+    assert!(each < Duration::from_millis(10), "{each:?}: no sleeper was woken");
     assert!(taker.wait().unwrap().success());
     shared.reap().unwrap();
     sound(&shared, 7);

@@ -9,7 +9,7 @@ use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Fills the region and frees all of it again, so that this thread holds what there is, idle: as free blocks in
-/// superblocks of its own; or, if somebody looked at it meanwhile, as retired blocks.
+/// superblocks of its own; or, if another thread looked at it meanwhile, as retired blocks.
 fn hold(shared: &Shared, looked_at: bool) {
     let cells = fill(shared);
     if !looked_at {
@@ -236,7 +236,7 @@ fn threads_that_have_ended_give_their_slots_back() {
     let others = || play(name, "other", place.path()).wait().unwrap().success();
     one_each(&shared, 7, true);
     assert!(others(), "slots of threads that have ended are taken");
-    // The same while somebody holds back what they have replaced: that is adopted, by others too.
+    // The same while a reader holds back what they have replaced: that is adopted, by others too.
     let cell = shared.root("cell", 0_u64).unwrap();
     let seen = shared.snapshot(|view| {
         let seen = view.read(cell)?;

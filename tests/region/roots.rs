@@ -97,7 +97,7 @@ fn a_root_is_removed_with_all_that_it_has() {
             assert!(shared.remove_root(&root.name).unwrap(), "{root:?}");
             assert!(!shared.remove_root(&root.name).unwrap(), "{root:?}");
         }
-        // Who still has a handle is told.
+        // A thread that still has a handle is told.
         let gone = |result: Result<(), TransactionError>| {
             assert!(matches!(result, Err(TransactionError::NoSuchCell)), "{result:?}");
         };

@@ -1,4 +1,4 @@
-//! Regions that are full: those who fill them, and those who make and free values in one that is always full.
+//! Regions that are full: threads that fill them, and threads that make and free values in one that is always full.
 
 use contempo::shared::{Cell, NoBlock, Options, Shared, TransactionError};
 use rand::rngs::SmallRng;
@@ -36,7 +36,7 @@ pub(crate) fn free(shared: &Shared, cells: &[Cell<[u8]>]) {
     }
 }
 
-/// One who makes and frees values in a region that is always full. Returns how many it has made, and how often there
+/// One that makes and frees values in a region that is always full. Returns how many it has made, and how often there
 /// was no room.
 pub(crate) fn crowd(shared: &Shared, seed: u64, time: Duration) -> (u64, u64) {
     let mut random = SmallRng::seed_from_u64(seed);
@@ -65,7 +65,7 @@ pub(crate) fn crowd(shared: &Shared, seed: u64, time: Duration) -> (u64, u64) {
                     let read = view.read(cell)?;
                     Ok(read.len() == length && read.iter().all(|byte| *byte == value))
                 });
-                assert!(good.unwrap(), "a value was changed by somebody else");
+                assert!(good.unwrap(), "a value was changed by another thread");
                 match shared.atomically(|tx| tx.free(cell)) {
                     Ok(()) => {}
                     // Freeing takes a block.

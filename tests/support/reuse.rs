@@ -124,7 +124,7 @@ pub(crate) fn what_the_dead_had_retired_is_found(
                 Ok(view.read(cells)?.chunks(16).map(bytemuck::pod_read_unaligned).collect())
             })
             .unwrap();
-        // Some are written over, some freed; as many as somebody holds back.
+        // Some are written over, some freed; as many as a reader holds back.
         for (number, cell) in cells.iter().enumerate() {
             let change = shared.atomically(|tx| match number % 3 {
                 0 => tx.free(*cell),
@@ -235,7 +235,8 @@ pub(crate) fn updates_do_not_use_up_the_room_for_removals(mut each: impl FnMut()
         count(write(cells[round * 7919 % cells.len()]));
         count(shared.atomically(|tx| map.insert(tx, round as u64 % made, 0)).is_ok());
         if round % 60 == 0 {
-            // What is given back comes late, all of it at once: while somebody reads, none. And nobody is in need then.
+            // What is given back comes late, all of it at once: while a snapshot runs, none. And no thread is in need
+            // then.
             empty.drain(500..).for_each(free);
             shared.collect().unwrap();
             beside_a_snapshot(&shared, || {

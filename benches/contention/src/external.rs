@@ -79,7 +79,7 @@ pub(crate) fn start(named: &[Named]) -> Result<Vec<&'static Contender>, String> 
 /// Tells all of them to end, and ends those that do not.
 pub(crate) fn stop() {
     for program in PROGRAMS.get().into_iter().flat_map(HashMap::values) {
-        program.lock().expect("nobody panics with it").stop();
+        program.lock().expect("no thread panics with it").stop();
     }
 }
 
@@ -93,7 +93,7 @@ fn program(contender: &Contender) -> &'static Mutex<Program> {
 /// # Errors
 /// If it does not answer, or not as it should.
 pub(crate) fn can(contender: &Contender, workload: &Workload) -> Result<bool, String> {
-    let mut program = program(contender).lock().expect("nobody panics with it");
+    let mut program = program(contender).lock().expect("no thread panics with it");
     program.say(&format!("can {} {}", workload.name, workload.parameters))?;
     match program.hear(PATIENCE)?.trim() {
         "yes" => Ok(true),
@@ -107,7 +107,7 @@ pub(crate) fn can(contender: &Contender, workload: &Workload) -> Result<bool, St
 /// # Errors
 /// If its invariant did not hold, or if it does not answer as it should.
 pub(crate) fn measure(case: &Case, seed: u64) -> Result<Sample, Violation> {
-    let mut program = program(case.contender).lock().expect("nobody panics with it");
+    let mut program = program(case.contender).lock().expect("no thread panics with it");
     program.run(case, seed).map_err(Violation)
 }
 

@@ -79,7 +79,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints. If nobody reads any more, that is no error.
+/// Prints. If no program reads any more, that is no error.
 fn show(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
@@ -120,7 +120,7 @@ fn measure(options: &Options) -> Result<ExitCode, String> {
     engine::interrupt::listen();
     let (json, html) = (options.json.clone(), options.html.clone());
     let save = move |report: &Report| {
-        // First what lasts: whoever reads the table may stop reading.
+        // First what lasts: the reader of the table may stop reading.
         let page = report::page::render(report);
         let written = report.write(&json).and_then(|()| report::write_file(&html, &page));
         show(&report::table::render(report));

@@ -88,7 +88,7 @@ impl Plan {
     pub(crate) fn new(options: &Options, external: &[&'static Contender]) -> Result<Self, String> {
         let length = if options.quick { QUICK } else { FULL };
         let rounds = options.rounds.map_or(length.most_rounds, usize::from);
-        // Who says how long and how often, gets it.
+        // A caller that says how long and how often, gets it.
         let budget = match (options.seconds, options.rounds) {
             (None, None) => length.budget,
             _ => Duration::MAX,

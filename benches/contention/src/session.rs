@@ -91,7 +91,7 @@ pub(crate) fn run(
                 "\nHUNG: {what} did not end within a minute of its time. What was measured before \
                  it is kept. Leave it out with --only or --contenders to measure the rest."
             );
-            let report = frame.report(&progress.lock().expect("nobody panics with it"));
+            let report = frame.report(&progress.lock().expect("no thread panics with it"));
             if let Err(message) = save(&report) {
                 eprintln!("error: {message}");
             }
@@ -105,7 +105,8 @@ pub(crate) fn run(
             if interrupt::requested() || plan.is_spent(frame.start.elapsed(), round) {
                 break 'rounds;
             }
-            if progress.lock().expect("nobody panics with it").series[index].violation.is_some() {
+            if progress.lock().expect("no thread panics with it").series[index].violation.is_some()
+            {
                 continue;
             }
             bar.set_message(case.to_string());
@@ -115,16 +116,16 @@ pub(crate) fn run(
                 .map(|at| measure(case, seed + at, &cores))
                 .collect();
             watchdog.ended();
-            let mut progress = progress.lock().expect("nobody panics with it");
+            let mut progress = progress.lock().expect("no thread panics with it");
             samples.into_iter().for_each(|sample| progress.series[index].add(sample, &bar));
             progress.calibration.sample();
             bar.inc(case.expected().as_millis() as u64);
         }
-        progress.lock().expect("nobody panics with it").rounds = round + 1;
+        progress.lock().expect("no thread panics with it").rounds = round + 1;
         announce(&bar, plan, round, frame.start.elapsed());
     }
     bar.finish_and_clear();
-    frame.report(&progress.lock().expect("nobody panics with it"))
+    frame.report(&progress.lock().expect("no thread panics with it"))
 }
 
 /// One sample of a case: one trial, or as many as fill the time if a trial is a piece of work that

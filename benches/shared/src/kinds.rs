@@ -44,7 +44,7 @@ fn database(folder: &Path) -> Result<(heed::Env, Database<Numbers, Numbers>), Fa
     let mut options = EnvOpenOptions::new();
     options.map_size(64 << 20);
     // SAFETY: no sync, and a writable map: a crash of the machine may lose the database, which lies in
-    // memory anyway. Nobody else changes the file.
+    // memory anyway. No other process changes the file.
     let env = unsafe {
         options.flags(EnvFlags::NO_SYNC | EnvFlags::WRITE_MAP | EnvFlags::NO_META_SYNC);
         options.open(folder.join("lmdb"))?

@@ -18,7 +18,7 @@ fn concerns(word: u64, round: u64, player: u64) -> bool {
     (word & !OVER) / ROUND == round && (word & OVER != 0 || word % 2 == player)
 }
 
-/// Plays for `time`, if it is player 0, who says when it is over: round trips per second. `swap` waits until
+/// Plays for `time`, if it is player 0, which says when it is over: round trips per second. `swap` waits until
 /// its first argument says yes to the word, replaces the word by what the second makes of it, and says what it
 /// was.
 fn play(

@@ -352,7 +352,7 @@ mod tests {
         // And the other way round.
         let file = File::create(&path).unwrap();
         assert!(try_lock(&file));
-        remove_abandoned(&path, &[], || panic!("it is somebody's"));
+        remove_abandoned(&path, &[], || panic!("it is in use"));
         std::fs::remove_file(&path).unwrap();
     }
 

@@ -448,7 +448,7 @@ mod tests {
         });
         assert!(child);
         assert!(!liveness.is_taken_by_another(4).unwrap(), "the child is gone");
-        assert!(!liveness.is_one_taken_by_another(0, 64).unwrap(), "nobody but we");
+        assert!(!liveness.is_one_taken_by_another(0, 64).unwrap(), "no process but this");
         std::fs::remove_file(&path).unwrap();
     }
 

@@ -161,7 +161,7 @@ mod tests {
         assert!(Room { values: 8, ..lent }.is_whole());
         assert!(!Room { values: 7, ..lent }.is_whole());
         assert!(Room { values: 7, fresh: 1, ..lent }.is_whole(), "there is another superblock");
-        assert!(!Room { freeing: 0, ..lent }.is_whole(), "nothing is left for those who free");
+        assert!(!Room { freeing: 0, ..lent }.is_whole(), "nothing is left for those that free");
         let mut spare = Room { all: 60, fresh: 0, freeing: 2, values: 0 };
         assert!(
             spare.may_close(FREEING) && !spare.may_close(FREEING),

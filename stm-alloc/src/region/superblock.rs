@@ -136,7 +136,7 @@ impl<'m> Superblock<'m> {
         (SUPERBLOCK - SUPERBLOCK_HEADER) / SIZES[class]
     }
 
-    /// How many of its blocks are free, in use by nobody yet or again; or are retired, and so come back by themselves.
+    /// How many of its blocks are free, not in use yet or not any more; or are retired, and so come back by themselves.
     pub(super) fn free_blocks(&self) -> usize {
         // Acquire, partner: the release in `put_to_use` and `SlotHeap::free`.
         let is_free = |block: &usize| {

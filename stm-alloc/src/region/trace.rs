@@ -101,7 +101,7 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// That of a thread which finds the notes of others: perhaps those of a dead one, after which it clears up.
+    /// That of a thread which finds the notes of others: perhaps those of a dead one, which it recovers.
     pub fn new() -> Self {
         Tracer { noted: Cell::new(0), unknown: Cell::new(RECENT), spilled: Cell::new(true) }
     }

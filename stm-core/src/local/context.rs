@@ -522,7 +522,7 @@ impl Context {
             || self.turns.reserving.get() && planted(Fault::TrustedUnreserved)
         {
             // All that was read is reserved: if it still is, a transaction that changes it draws later.
-            if !self.still_presses() {
+            if !self.still_escalates() {
                 self.turns.note(Conflict::PREEMPTED);
                 return false;
             }

@@ -120,7 +120,7 @@ impl Context {
 
     /// Is everything that this attempt has reserved still reserved? Then nothing that it has read has
     /// changed since.
-    pub(crate) fn still_presses(&self) -> bool {
+    pub(crate) fn still_escalates(&self) -> bool {
         // SeqCst, partner: the swap of a transaction that revokes it, which comes before its claims count.
         planted(Fault::RevocationMissed)
             || self.descriptor.turn.load(Ordering::SeqCst) == self.turns.turn.get()
@@ -141,7 +141,7 @@ impl Context {
         // Relaxed: read by threads that wait for us, which only look whether it has changed.
         life.store(life.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         // A revoked turn protects nothing of what was read: the attempt has failed, and need not take more.
-        if !self.still_presses() {
+        if !self.still_escalates() {
             return Err(self.met_at(Conflict::at(Cause::Preempted, cell)));
         }
         // Put our reservation into the lock word, in the place of none, of a stale one, or of a younger transaction's.
@@ -156,7 +156,7 @@ impl Context {
                             let by = Some(other);
                             return Err(self.met_at(Conflict { cause: Cause::Reserved, cell, by }));
                         }
-                        if !self.still_presses() {
+                        if !self.still_escalates() {
                             return Err(self.met_at(Conflict::at(Cause::Preempted, cell)));
                         }
                         // End the turn of the younger one before taking its cell: while its turn is in force, it trusts
@@ -267,7 +267,7 @@ impl Context {
         // or, if it ran at full speed, counts as slow.
         if turns.trusting.get() {
             self.descriptor.lengthen_grace(knobs.grace(), now);
-        } else if turns.reserving.get() && !self.still_presses() {
+        } else if turns.reserving.get() && !self.still_escalates() {
             turns.experience.admission.was_slow();
         }
         // Hold nothing between two attempts: the thread may run hooks, or sleep.

@@ -157,7 +157,7 @@ fn total(domain: &Arc<RegionDomain>, cell: Handle) -> u64 {
     run(domain, |session| session.atomically(|session| value(session, cell))).unwrap()
 }
 
-/// Two threads contend for one cell, in whose line somebody has drawn a ticket and died.
+/// Two threads contend for one cell, in whose queue a thread has drawn a ticket and died.
 #[test]
 fn a_dead_waiter_in_a_ticket_queue_is_passed_over() {
     let world = World::new();
@@ -188,7 +188,7 @@ fn a_dead_waiter_in_a_ticket_queue_is_passed_over() {
         (threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>(), seen)
     });
     assert_ne!(seen.0, dead, "they wait for the dead");
-    assert!(seen.1 > 0, "nobody has given way");
+    assert!(seen.1 > 0, "no thread has given way");
     assert_eq!(total(domain, cell), count);
 }
 
@@ -265,7 +265,7 @@ fn an_escalated_thread_that_stops_in_its_commit_stops_no_other() {
     assert_eq!(one.join().unwrap(), Phase::Aborted);
 }
 
-/// A cell is retired when somebody has found it in use who began after it was freed.
+/// A cell is retired when a thread that began after it was freed has found it in use.
 #[test]
 fn a_cell_stays_for_a_thread_that_has_found_it_in_use() {
     let world = World::new();
@@ -311,7 +311,7 @@ fn a_cell_stays_for_a_thread_that_has_found_it_in_use() {
     assert!(domain.find_cell(cell).is_none());
 }
 
-/// Who is revoked for want of a sign of life is given more time.
+/// A thread that is revoked for want of a sign of life is given more time.
 #[test]
 fn the_grace_of_a_thread_that_was_revoked_grows() {
     let world = World::new();
@@ -342,7 +342,7 @@ fn the_grace_of_a_thread_that_was_revoked_grows() {
     });
 }
 
-/// In a damaged region the head of a cell is a claim of somebody who has long gone on.
+/// In a damaged region the head of a cell is a claim of a transaction that has long ended.
 #[test]
 fn an_escalated_thread_recognises_a_claim_that_no_thread_has_made() {
     let world = World::new();
@@ -391,8 +391,8 @@ fn a_clock_that_was_put_back_is_recognised() {
     assert!(matches!(read, Err(Stopped::Corrupt)), "{read:?}");
 }
 
-/// Who clears up is stopped at a version of the dead one's, until that has been freed, and its block is somebody's
-/// claim.
+/// A recoverer is stopped at a version of the dead one's, until that has been freed, and its block is the
+/// claim of another.
 #[test]
 fn a_recoverer_touches_nothing_but_what_it_has_seen() {
     let world = World::new();
@@ -519,7 +519,7 @@ fn the_first_version_of_a_cell_is_freed_once() {
     assert!(!domain.is_corrupt());
 }
 
-/// All slots that are left belong to the dead, and somebody is clearing them up.
+/// All slots that are left belong to the dead, and another thread is recovering them.
 #[test]
 fn a_slot_that_is_being_recovered_is_waited_for() {
     let world = World::with(&Options { slots: Some(2), ..Options::default() });
@@ -536,7 +536,7 @@ fn a_slot_that_is_being_recovered_is_waited_for() {
     assert_eq!(total(&domain, cell), 2);
 }
 
-/// Whoever takes a dead slot over holds its liveness lock until the slot is its own.
+/// A thread that takes a dead slot over holds its liveness lock until the slot is its own.
 #[test]
 fn a_slot_is_found_dead_by_one_heir_at_a_time() {
     let world = World::with(&Options { slots: Some(1), ..Options::default() });
@@ -548,7 +548,7 @@ fn a_slot_is_found_dead_by_one_heir_at_a_time() {
         let other = Arc::clone(&domain);
         slots::interludes::set(slots::interludes::Moment::Recovered, move |slot| {
             let found = liveness::Dead::find(&other, slot).unwrap();
-            assert!(found.is_none(), "another finds it dead, and would clear it up under its heir");
+            assert!(found.is_none(), "another finds it dead, and would recover it under its heir");
         });
         let heir = slots::take_slot(&domain).unwrap();
         assert!(heir.is_some());

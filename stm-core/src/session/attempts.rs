@@ -332,7 +332,7 @@ fn would_sleep_for_ever(wrote: bool) -> ! {
     if wrote {
         panic!(
             "contempo: `retry` in a transaction that has read no cell but those that it had written itself would \
-             sleep for ever: what it reads there is its own value, which nobody else can change. Read the cells \
+             sleep for ever: what it reads there is its own value, which no other thread can change. Read the cells \
              whose change it waits for before writing to them, and before calling `retry` (`modify` and `replace` \
              read first); or wait in a transaction of its own"
         );

@@ -108,7 +108,7 @@ pub(crate) fn history(domain: &Native, cell: &CellHeader<Native>) -> Vec<(u64, u
         // SAFETY: all versions live for ever, and are of this type.
         let (header, value) = unsafe { (&*at, *Version::<u64, Native>::value(at)) };
         let stamp = header.version_tag.load(Ordering::SeqCst).stamp();
-        found.push((stamp.expect("a claim is left that nobody will finish"), value));
+        found.push((stamp.expect("a claim is left that no thread will finish"), value));
         at = header.prev.load(Ordering::SeqCst);
     }
     assert!(found.is_sorted_by(|newer, older| newer.0 > older.0), "not in order: {found:?}");

@@ -29,7 +29,7 @@ const YIELDS: u32 = 4;
 
 type Waiters = BTreeMap<usize, VecDeque<Place>>;
 
-/// Whose turn it is.
+/// The turn at a place of the queue.
 #[derive(Clone, Debug)]
 enum Place {
     /// That of a thread, in its descriptor.
@@ -301,7 +301,7 @@ mod tests {
                 assert_eq!(turn.phase(), expected);
                 (Reservation { slot, ticket: turn.ticket() }, ahead)
             }
-            Joined::Not => panic!("nobody is at the list"),
+            Joined::Not => panic!("no other thread is at the list"),
         }
     }
 
@@ -373,7 +373,7 @@ mod tests {
     fn a_thread_that_cannot_get_at_the_list_goes_on_without_it() {
         let (table, queues, slots) = world::<2>();
         let first = join(&queues, &table, slots[0]).0;
-        let list = queues.stripe(KEY).expect("nobody is at the list");
+        let list = queues.stripe(KEY).expect("no other thread is at the list");
         assert_eq!(
             queues.join(KEY, slots[1], &table, &mut Tasks::none(), || panic!("not joined")),
             Joined::Not

@@ -283,14 +283,14 @@ mod tests {
             needed = grace_needed(GRACE.of(needed), 0);
             failures += 1;
         }
-        assert!(failures < 200, "{failures}: it grows, however late those are who wait for it");
+        assert!(failures < 200, "{failures}: it grows, however late those are that wait for it");
         assert_eq!(GRACE.of(u64::MAX), MOST_GRACES * SETTING);
         assert_eq!(Grace::new(u64::MAX, 2).of(1), u64::MAX);
         assert_eq!(grace_needed(u64::MAX, u64::MAX), u64::MAX);
     }
 
     #[test]
-    fn a_loser_tries_again_then_queues_then_presses() {
+    fn a_loser_tries_again_then_queues_then_escalates() {
         let bid = FailureBid {
             failures: 1,
             elapsed: 10,

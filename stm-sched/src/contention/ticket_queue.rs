@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn the_holders_of_the_last_tickets_are_known() {
         let queue = TicketQueue::default();
-        assert_eq!(queue.holder(0), None, "nobody has drawn it");
+        assert_eq!(queue.holder(0), None, "no waiter has drawn it");
         let tickets: Vec<u32> = (0..10).map(|number| queue.join(4095 - number)).collect();
         let holders: Vec<_> = tickets.iter().map(|ticket| queue.holder(*ticket)).collect();
         assert_eq!(holders[..2], [None; 2], "long ago");

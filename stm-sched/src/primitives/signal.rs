@@ -120,7 +120,7 @@ mod tests {
         signal.raise();
         assert!(signal.was_raised_since(seen));
         signal.sleep(seen, None);
-        assert_eq!(signal.word.load(Ordering::Relaxed), 2, "raised once, nobody sleeps");
+        assert_eq!(signal.word.load(Ordering::Relaxed), 2, "raised once, no thread sleeps");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use contempo::shared::{Cell, RootError, Shared};
 pub struct Account {
     /// In cents.
     pub balance: i64,
-    /// Who has it.
+    /// The holder.
     pub owner: u32,
     /// How often it was used.
     pub uses: u32,

@@ -196,7 +196,7 @@ impl Load {
     }
 }
 
-/// Stops until whoever watches goes on.
+/// Stops until the watcher goes on.
 fn stop() {
     raise(Signal::SIGSTOP).expect("a process can signal itself");
 }
@@ -217,7 +217,7 @@ fn run_victim(path: &Path, kind: &str, seed: u64) -> Result<(), Failed> {
     match kind {
         "scale" => crate::scale::victim(path, seed)?,
         "recoverer" => {
-            // Attaches, and so clears up after who has died before.
+            // Attaches, and so recovers the processes that have died before.
             nix::sys::ptrace::traceme()?;
             stop();
             let shared = Shared::open(path)?;

@@ -1,7 +1,7 @@
 //! Kills processes that share a region, and looks what is left.
 //!
 //! `sweep` kills a process at every instruction of a transaction, by single steps; `recoverers` kills one
-//! that clears up after such a death, before and after everything that it does to the region; `attachers` one
+//! that recovers after such a death, before and after everything that it does to the region; `attachers` one
 //! that attaches, and `makers` one that makes a region; `random` kills many under load, and `scale` measures how
 //! long survivors take, in small and in large regions. After each death this process, which stays attached, looks:
 //!
@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | inconsistent | a transaction is visible in part, or what it says about its outcome is not so |
 //! | stuck | this process needed more than a second for a transaction on the same cells |
-//! | leaked | the full check finds a block that nobody will free, or a cell that nothing leads to |
+//! | leaked | the full check finds a block that no thread will free, or a cell that nothing leads to |
 //!
 //! It ends with an error unless all three are 0.
 

@@ -118,7 +118,7 @@ pub(crate) fn random(
         victim.wait()?;
     }
     if let Err(error) = outcome {
-        // Somebody has met what no protocol writes, or a victim has ended by itself.
+        // A process has met what no protocol writes, or a victim has ended by itself.
         verdict.kills = verdict.kills.max(1);
         verdict.inconsistent += 1;
         verdict.complain(|| error.to_string());
@@ -149,7 +149,7 @@ pub(crate) fn random(
     verdict.blocks = seen.blocks;
     verdict.committed = seen.statistics.commits - commits;
     verdict.notes.push(format!(
-        "{} slots of the dead cleared up; the survivor committed {commits} times meanwhile, {} of them in \
+        "{} slots of the dead recovered; the survivor committed {commits} times meanwhile, {} of them in \
          more than 100 ms; the region has {} bytes",
         seen.recoveries,
         slow.into_inner(),

@@ -110,7 +110,7 @@ pub(crate) fn scale(kills: u64, sizes: &[u64]) -> Result<Verdict, Failed> {
         verdict.longest = verdict.longest.max(at(1.0));
         verdict.notes.push(format!(
             "{size:5} MB: survivor's transactions: {:.1?} median, {:.1?} 99%, {:.1?} 99.9%, {:.1?} longest, {slow} of {} \
-             over {TARGET:?}; one death cleared up alone: {:.1?} median, {:.1?} longest; the file has {} MB",
+             over {TARGET:?}; one death recovered alone: {:.1?} median, {:.1?} longest; the file has {} MB",
             at(0.5), at(0.99), at(0.999), at(1.0), times.len(),
             alone[alone.len() / 2], alone[alone.len() - 1],
             place.shared.inspect().bytes >> 20,
@@ -173,7 +173,7 @@ fn beside(
     })
 }
 
-/// How long it takes to clear up after one death, when nobody else is at work.
+/// How long it takes to recover one death, when no other process is at work.
 fn alone(
     place: &Place,
     kills: u64,

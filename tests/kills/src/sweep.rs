@@ -71,7 +71,7 @@ impl Place {
     }
 
     fn look(&self, what: &str, verdict: &mut Verdict) -> Result<(), Failed> {
-        // Every other time without clearing up first: the dead keep nobody from going on.
+        // Every other time without recovery first: the dead keep no process from going on.
         if verdict.kills.is_multiple_of(2) {
             self.recover(verdict)?;
         }
@@ -96,10 +96,10 @@ impl Place {
         let (wrong, cells_after) = self.shared.atomically(|tx| self.load.audit(tx))?;
         if let Some(wrong) = wrong {
             verdict.inconsistent += 1;
-            verdict.complain(|| format!("{what}, cleared up: {wrong}"));
+            verdict.complain(|| format!("{what}, recovered: {wrong}"));
         }
         let report = self.shared.verify();
-        // Nothing may be left to be cleared up.
+        // Nothing may be left to be recovered.
         let lost = (report.dead, report.to_recover) != (0, 0)
             || report.unreachable != 0
             || report.retired != 0
@@ -202,7 +202,7 @@ pub(crate) fn recoverers(seconds: u64, fault: Option<String>) -> Result<Verdict,
     for (number, kind) in SWEPT.iter().enumerate() {
         let left = end.saturating_duration_since(Instant::now());
         let share = Instant::now() + left / u32::try_from(SWEPT.len() - number)?;
-        // Where the one to be cleared up has died: at each of its writes to the region, in turn.
+        // Where the one to be recovered has died: at each of its writes to the region, in turn.
         let place = Place::new(kind)?;
         let profile = crate::profile::writes(&place.path, kind, fault)?;
         place.examine("a profile", &mut verdict);

@@ -11,7 +11,7 @@ pub(crate) struct Verdict {
     pub(crate) inconsistent: u64,
     pub(crate) stuck: u64,
     pub(crate) leaked: u64,
-    /// Transactions of the dead that were aborted by who cleared up.
+    /// Transactions of the dead that the recoverers have aborted.
     pub(crate) aborted: u64,
     /// Blocks of the dead that were taken back.
     pub(crate) blocks: u64,

@@ -53,10 +53,10 @@ impl Cage {
     /// # Panics
     /// If it does not come to that.
     pub fn settles_at(&self, expected: u64) {
-        crate::settle::settle("canaries that nobody can reach are dropped", || {
+        crate::settle::settle("canaries that no transaction can reach are dropped", || {
             self.alive() <= expected
         });
-        assert_eq!(self.alive(), expected, "canaries that somebody can reach are not dropped");
+        assert_eq!(self.alive(), expected, "canaries that a transaction can reach are not dropped");
     }
 }
 

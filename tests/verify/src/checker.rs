@@ -5,10 +5,10 @@
 //!
 //! | edge | from | to |
 //! | --- | --- | --- |
-//! | write–read | who wrote a version | who read it |
-//! | write–write | who wrote a version | who replaced it |
-//! | read–write | who read a version | who replaced it |
-//! | real time | who had ended | who began later, along the time nodes |
+//! | write–read | the writer of a version | its reader |
+//! | write–write | the writer of a version | the one that replaced it |
+//! | read–write | the reader of a version | the one that replaced it |
+//! | real time | one that had ended | one that began later, along the time nodes |
 //!
 //! Versions have unique names and every write names the one that it replaced, so the order of
 //! versions is known. The history is good if the graph has no cycle: then any topological order is
@@ -110,7 +110,7 @@ pub fn check(history: &History, more: impl Fn(usize) -> String) -> Result<Vec<us
     }
 }
 
-/// Who committed each version.
+/// The transaction that committed each version.
 fn writers(history: &History) -> Result<HashMap<(usize, Version), usize>, String> {
     let mut writers = HashMap::new();
     for (at, attempt) in history.attempts.iter().enumerate() {
@@ -125,7 +125,7 @@ fn writers(history: &History) -> Result<HashMap<(usize, Version), usize>, String
     Ok(writers)
 }
 
-/// Who replaced each version.
+/// The transaction that replaced each version.
 fn replacers(history: &History) -> Result<HashMap<(usize, Version), usize>, String> {
     let mut replacers = HashMap::new();
     for (at, attempt) in history.attempts.iter().enumerate() {
@@ -177,7 +177,7 @@ fn check_chains(
     }
 }
 
-/// Whoever ended before another began comes first: a chain of time nodes keeps this linear.
+/// What ended before another began comes first: a chain of time nodes keeps this linear.
 fn add_real_time(history: &History, graph: &mut Graph, nodes: &[NodeIndex]) {
     let mut ends: Vec<(u64, usize)> =
         history.attempts.iter().enumerate().map(|(at, attempt)| (attempt.end, at)).collect();

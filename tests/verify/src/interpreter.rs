@@ -1,4 +1,4 @@
-//! What a program must do, if nobody interferes: a sequential interpreter, in which savepoints are
+//! What a program must do, if no other thread interferes: a sequential interpreter, in which savepoints are
 //! clones.
 
 use crate::program::{CELLS, End, NUMBERS, Step, Unit, Way};

@@ -3,7 +3,7 @@
 //! | module | job |
 //! | --- | --- |
 //! | [`program`] | what a thread does: transactions, snapshots, single-cell operations; decoded from bytes |
-//! | [`interpreter`] | what a program must do, if nobody interferes: a sequential model |
+//! | [`interpreter`] | what a program must do, if no other thread interferes: a sequential model |
 //! | [`recorder`] | runs programs on real cells, by one thread or several, and notes every attempt |
 //! | `worker` | one thread of such a run |
 //! | [`checker`] | is a history opaque and strictly serializable? Finds a serial order, or a cycle |

@@ -64,7 +64,7 @@ pub enum End {
 pub enum Way {
     /// At most so many attempts, and a moment.
     Bounded(u32),
-    /// Until it has an outcome. Not with steps that may retry: nobody promises to wake them.
+    /// Until it has an outcome. Not with steps that may retry: no other thread promises to wake them.
     Unbounded,
     /// With cells declared beforehand; an error is caught inside. Not with steps that may retry.
     Declared(Vec<usize>),

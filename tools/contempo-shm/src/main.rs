@@ -17,15 +17,15 @@ mod tool {
 
     #[derive(Subcommand, Debug)]
     enum Command {
-        /// Who is attached, what they hold, which roots there are. To open the region recovers the dead first;
-        /// it says what there was.
+        /// Which threads are attached, what they hold, which roots there are. To open the region recovers the dead
+        /// first; it says what there was.
         Inspect { region: PathBuf },
         /// The full consistency check, after recovering the dead; it says what there was. Exact only while
-        /// nobody is at work: it says if somebody was. Ends with 1 if something is wrong.
+        /// no thread is at work: it says if one was. Ends with 1 if something is wrong.
         Verify { region: PathBuf },
         /// What the region's transactions have done since it was made.
         Stat { region: PathBuf },
-        /// Recovers what processes that have died have left, and says what there was.
+        /// Recovers what dead processes have left, and says what there was.
         Reap { region: PathBuf },
     }
 

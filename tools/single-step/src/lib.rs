@@ -1,4 +1,4 @@
-//! The next instruction of a thread that another process has stopped, and what its registers hold: for those who
+//! The next instruction of a thread that another process has stopped, and what its registers hold: for those that
 //! watch instruction by instruction (`tests/kills`, `benches/contention`). Linux on x86-64.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 

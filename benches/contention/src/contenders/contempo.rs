@@ -29,7 +29,7 @@ pub(crate) fn greedy() {
     select(Policy::Greedy);
 }
 
-/// Who has lost more work wins.
+/// The transaction that has lost more work wins.
 pub(crate) fn karma() {
     select(Policy::Karma);
 }

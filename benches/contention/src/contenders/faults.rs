@@ -1,5 +1,5 @@
 //! Contenders that are wrong on purpose. Each workload's checks must catch those that it names: a
-//! benchmark whose checks cannot fail would praise whoever does nothing.
+//! benchmark whose checks cannot fail would praise a contender that does nothing.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ pub(crate) enum Fault {
     TornRead,
     /// It does something twice that it was asked to do once.
     Twice,
-    /// It lets somebody go on whose turn it is not, or who must wait.
+    /// It lets a thread go on whose turn it is not, or that must wait.
     NoWait,
     /// What it takes out is not what is next.
     OutOfOrder,

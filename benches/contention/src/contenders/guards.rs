@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// Plain data that threads share.
 pub(crate) trait Guard<P>: Send + Sync + 'static {
-    /// Can others change the data while somebody looks?
+    /// Can others change the data while a thread looks?
     const READS_WITHOUT_LOCK: bool = false;
 
     /// Puts the data behind the guard.
@@ -16,10 +16,10 @@ pub(crate) trait Guard<P>: Send + Sync + 'static {
     /// Changes the data, alone. A guard that works on copies may call `change` several times.
     fn write<R>(&self, change: impl FnMut(&mut P) -> R) -> R;
 
-    /// Looks at the data, while nobody changes it.
+    /// Looks at the data, while no thread changes it.
     fn read<R>(&self, look: impl FnOnce(&P) -> R) -> R;
 
-    /// Looks at the data if that is possible before long: those who work could keep one who only
+    /// Looks at the data if that is possible before long: those that work could keep one that only
     /// looks now and then waiting for seconds.
     fn try_read<R>(&self, look: impl FnOnce(&P) -> R) -> Option<R> {
         Some(self.read(look))
@@ -45,12 +45,12 @@ impl<P: Send + 'static> Guard<P> for std::sync::Mutex<P> {
 
     #[inline(always)]
     fn write<R>(&self, mut change: impl FnMut(&mut P) -> R) -> R {
-        change(&mut self.lock().expect("nobody panics with it"))
+        change(&mut self.lock().expect("no thread panics with it"))
     }
 
     #[inline(always)]
     fn read<R>(&self, look: impl FnOnce(&P) -> R) -> R {
-        look(&self.lock().expect("nobody panics with it"))
+        look(&self.lock().expect("no thread panics with it"))
     }
 
     fn try_read<R>(&self, look: impl FnOnce(&P) -> R) -> Option<R> {
@@ -85,12 +85,12 @@ impl<P: Send + Sync + 'static> Guard<P> for std::sync::RwLock<P> {
 
     #[inline(always)]
     fn write<R>(&self, mut change: impl FnMut(&mut P) -> R) -> R {
-        change(&mut std::sync::RwLock::write(self).expect("nobody panics with it"))
+        change(&mut std::sync::RwLock::write(self).expect("no thread panics with it"))
     }
 
     #[inline(always)]
     fn read<R>(&self, look: impl FnOnce(&P) -> R) -> R {
-        look(&std::sync::RwLock::read(self).expect("nobody panics with it"))
+        look(&std::sync::RwLock::read(self).expect("no thread panics with it"))
     }
 
     fn try_read<R>(&self, look: impl FnOnce(&P) -> R) -> Option<R> {

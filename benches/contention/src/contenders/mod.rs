@@ -180,7 +180,7 @@ pub(crate) const FAULTY: &[Contender] = &[
         .prepared(|| faults::plant(Fault::TornRead)),
     Contender::new("fault-twice", Family::Faulty, "something is done twice")
         .prepared(|| faults::plant(Fault::Twice)),
-    Contender::new("fault-no-wait", Family::Faulty, "who must wait goes on")
+    Contender::new("fault-no-wait", Family::Faulty, "a thread that must wait goes on")
         .prepared(|| faults::plant(Fault::NoWait)),
     Contender::new("fault-out-of-order", Family::Faulty, "what comes out is not what is next")
         .prepared(|| faults::plant(Fault::OutOfOrder)),

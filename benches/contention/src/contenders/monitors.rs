@@ -43,7 +43,7 @@ impl<P: Send + 'static> Monitor<P> for std::sync::Mutex<P> {
 
     #[inline(always)]
     fn enter(&self) -> Self::Locked<'_> {
-        self.lock().expect("nobody panics with it")
+        self.lock().expect("no thread panics with it")
     }
 
     fn try_enter(&self) -> Option<Self::Locked<'_>> {
@@ -52,7 +52,7 @@ impl<P: Send + 'static> Monitor<P> for std::sync::Mutex<P> {
 
     #[inline(always)]
     fn wait<'a>(condition: &Self::Condition, locked: Self::Locked<'a>) -> Self::Locked<'a> {
-        condition.wait(locked).expect("nobody panics with it")
+        condition.wait(locked).expect("no thread panics with it")
     }
 
     #[inline(always)]

@@ -82,21 +82,21 @@ impl Control {
     pub(crate) fn until_done(&self, number: usize) -> Window {
         let start = Instant::now();
         self.turn_to(Phase::within(number));
-        let mut present = self.present.lock().expect("nobody panics with it");
+        let mut present = self.present.lock().expect("no thread panics with it");
         while present.0 > 0 {
             if interrupt::requested() {
                 self.end();
             }
             let patience = Duration::from_millis(50);
             present =
-                self.all_left.wait_timeout(present, patience).expect("nobody panics with it").0;
+                self.all_left.wait_timeout(present, patience).expect("no thread panics with it").0;
         }
         Window { lasted: present.1 - start, attempts: None }
     }
 
     /// A worker has done its work.
     pub(crate) fn leave(&self) {
-        let mut present = self.present.lock().expect("nobody panics with it");
+        let mut present = self.present.lock().expect("no thread panics with it");
         *present = (present.0 - 1, Instant::now());
         if present.0 == 0 {
             self.all_left.notify_all();
@@ -110,11 +110,11 @@ impl Control {
 
     /// Notes that something which must always hold did not; the first such note is kept.
     pub(crate) fn violation(&self, what: String) {
-        self.violation.lock().expect("nobody panics with it").get_or_insert(what);
+        self.violation.lock().expect("no thread panics with it").get_or_insert(what);
     }
 
     /// The first violation that was noted.
     pub(crate) fn found(&self) -> Option<String> {
-        self.violation.lock().expect("nobody panics with it").clone()
+        self.violation.lock().expect("no thread panics with it").clone()
     }
 }

@@ -76,7 +76,7 @@ impl Calibration {
         self.samples.push(slowest.as_nanos() as f64 / times as f64);
     }
 
-    /// What the calibrations so far say, together with who else used the processor meanwhile.
+    /// What the calibrations so far say, together with what else used the processor meanwhile.
     pub(crate) fn noise(&self, disturbance: Option<Disturbance>) -> Option<Noise> {
         let step_ns = Quartiles::of(self.samples.iter().copied())?;
         let quiet = |it: Disturbance| it.others <= TOO_MANY_OTHERS && it.stolen <= TOO_MUCH_STOLEN;

@@ -47,13 +47,13 @@ pub(crate) trait Trial: Sync {
         &[""]
     }
 
-    /// Does the worker on this seat do operations of this kind? Fairness is a matter of those who
+    /// Does the worker on this seat do operations of this kind? Fairness is a matter of those that
     /// do.
     fn does(&self, _seat: usize, _kind: usize) -> bool {
         true
     }
 
-    /// Do threads take from the same pile of work until none is left? Then who does more is not
+    /// Do threads take from the same pile of work until none is left? Then which does more is not
     /// favoured, only faster.
     fn shares_work(&self) -> bool {
         false

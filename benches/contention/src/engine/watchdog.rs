@@ -25,7 +25,7 @@ impl Watchdog {
         std::thread::spawn(move || {
             while let Some(expectation) = watched.upgrade() {
                 let late = {
-                    let mut expected = expectation.lock().expect("nobody panics with it");
+                    let mut expected = expectation.lock().expect("no thread panics with it");
                     expected.as_mut().and_then(|(looks, what)| {
                         *looks = looks.saturating_sub(1);
                         (*looks == 0).then(|| what.clone())
@@ -45,12 +45,12 @@ impl Watchdog {
     /// A trial begins that should end within this time.
     pub(crate) fn expect(&self, within: Duration, what: String) {
         let looks = (within.as_millis() / TICK.as_millis()).max(1) as u32 + 1;
-        *self.0.lock().expect("nobody panics with it") = Some((looks, what));
+        *self.0.lock().expect("no thread panics with it") = Some((looks, what));
     }
 
     /// It has ended.
     pub(crate) fn ended(&self) {
-        *self.0.lock().expect("nobody panics with it") = None;
+        *self.0.lock().expect("no thread panics with it") = None;
     }
 }
 

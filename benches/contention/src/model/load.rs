@@ -30,7 +30,7 @@ pub(crate) enum Load {
     Own10,
     /// Two of 64 cells that all share.
     Transfers,
-    /// Ten cells that nobody changes.
+    /// Ten cells that no thread changes.
     Read10,
     /// One cell that all share.
     Counter,
@@ -58,7 +58,7 @@ impl Load {
             Load::Own1 => "each thread increments a cell of its own",
             Load::Own10 => "each thread increments ten cells of its own at once",
             Load::Transfers => "transfers among 64 cells, chosen uniformly",
-            Load::Read10 => "reads ten cells at once, which nobody changes",
+            Load::Read10 => "reads ten cells at once, which no thread changes",
             Load::Counter => "all threads increment one cell",
         }
     }
@@ -96,10 +96,10 @@ pub(crate) fn run(
     (contender.prepare)();
     let trial = maker();
     let turn = (Mutex::new(0), Condvar::new());
-    // Nobody leaves before all have been watched: else one might take over what another has left.
+    // No thread leaves before all have been watched: else one might take over what another has left.
     let wait_for = |number: usize| {
-        let now = turn.0.lock().expect("nobody panics with it");
-        turn.1.wait_while(now, |now| *now < number).expect("nobody panics with it")
+        let now = turn.0.lock().expect("no thread panics with it");
+        turn.1.wait_while(now, |now| *now < number).expect("no thread panics with it")
     };
     std::thread::scope(|scope| {
         for index in 0..THREADS {
@@ -116,7 +116,7 @@ pub(crate) fn run(
                 seat.ever[0] = OPERATIONS as u64 + 1;
                 trial.work(&mut seat);
                 stop_and_be_watched();
-                *turn.0.lock().expect("nobody panics with it") += 1;
+                *turn.0.lock().expect("no thread panics with it") += 1;
                 turn.1.notify_all();
                 drop(wait_for(THREADS));
             });

@@ -88,7 +88,7 @@ pub(crate) struct ProcessorTime {
     own: f64,
 }
 
-/// Who else used the processor, as parts of its time.
+/// What else used the processor, as parts of its time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Disturbance {
     /// Other processes.
@@ -105,7 +105,7 @@ impl ProcessorTime {
         let numbers = |text: &str| -> Vec<f64> {
             text.split_whitespace().map(|it| it.parse().unwrap_or(0.0)).collect()
         };
-        // user, nice, system, idle, iowait, irq, softirq, steal; then guests, who are in user.
+        // user, nice, system, idle, iowait, irq, softirq, steal; then guests, which are in user.
         let all = numbers(all.lines().next()?.strip_prefix("cpu ")?);
         // After the name, which is in brackets and may contain anything: state is the first,
         // user and system time are the twelfth and thirteenth.
@@ -115,7 +115,7 @@ impl ProcessorTime {
         Some(ProcessorTime { total, busy, stolen: all[7], own: own.get(11)? + own.get(12)? })
     }
 
-    /// Who else used the processor since `earlier`.
+    /// What else used the processor since `earlier`.
     pub(crate) fn since(self, earlier: Self) -> Option<Disturbance> {
         let total = self.total - earlier.total;
         let others = (self.busy - earlier.busy) - (self.own - earlier.own);

@@ -49,7 +49,7 @@ pub(crate) struct Noise {
     pub(crate) step_ns: Quartiles,
     /// How many calibrations there were.
     pub(crate) calibrations: usize,
-    /// Who else used the processor, where it can be known.
+    /// What else used the processor, where it can be known.
     pub(crate) disturbance: Option<Disturbance>,
     /// Quiet enough?
     pub(crate) trusted: bool,

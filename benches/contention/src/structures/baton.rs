@@ -27,10 +27,10 @@ pub(crate) trait Baton: Send + Sync + 'static {
 
     /// How often threads that have gone on had looked whether they can, all threads together. (Looks
     /// of those that still wait belong to hand-offs that are still to come: counted at once, they
-    /// would make a window's figure depend on who waits when it begins and when it ends.)
+    /// would make a window's figure depend on which threads wait when it begins and when it ends.)
     fn looks(&self) -> u64;
 
-    /// Wakes everyone; nobody waits any more.
+    /// Wakes all; none waits any more.
     fn close(&self);
 }
 
@@ -72,7 +72,7 @@ pub(crate) trait OnBaton {
     fn trial<B: Baton>(self) -> Box<dyn Trial>;
 }
 
-/// Who put the token first: no thread.
+/// The thread that put the token first: none.
 const NO_THREAD: usize = usize::MAX;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -166,7 +166,7 @@ pub(crate) struct State {
     token: Token,
 }
 
-/// A mutex with a condition for each thread's turn, and one for the token: nobody is woken in vain.
+/// A mutex with a condition for each thread's turn, and one for the token: none is woken in vain.
 pub(crate) struct Monitored<M: Monitor<State>> {
     state: M,
     turns: Vec<M::Condition>,

@@ -40,7 +40,7 @@ pub(crate) trait Cells: Send + Sync + 'static {
     /// As [`audit`](Self::audit), but calls `meanwhile` when all has been read.
     fn read_and_hold(&self, meanwhile: &dyn Fn());
 
-    /// As [`audit`](Self::audit), but may give up: who must lock, or read everything while others
+    /// As [`audit`](Self::audit), but may give up: one that must lock, or read everything while others
     /// write, might never get to it.
     fn try_audit(&self) -> Option<u64> {
         Some(self.audit())
@@ -57,7 +57,7 @@ pub(crate) trait OnCells {
     fn trial<C: Cells>(self) -> Box<dyn Trial>;
 }
 
-/// How often an audit is tried that nobody needs.
+/// How often an audit is tried that no thread needs.
 const MOST_ATTEMPTS: u32 = 3;
 
 /// A variable per cell.

@@ -196,7 +196,7 @@ where
     }
 
     fn assemble(&self, number: u32, packet: &Packet) {
-        // A flow is complete once, and nobody else knows of it until it is in the queue: so one
+        // A flow is complete once, and no other thread knows of it until it is in the queue: so one
         // lock after the other is enough.
         if let Some(list) = self.flows.write(|flows| put(flows, number, packet)) {
             let mut list = Some(list);

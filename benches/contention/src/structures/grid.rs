@@ -11,7 +11,7 @@ use crate::engine::trial::{Maker, Trial};
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Nobody's point.
+/// A point of no way.
 pub(crate) const FREE: u32 = 0;
 
 /// Points that paths claim.
@@ -19,7 +19,7 @@ pub(crate) trait Grid: Send + Sync + 'static {
     /// So many free points.
     fn new(points: usize) -> Self;
 
-    /// Whose each point is.
+    /// The way that each point belongs to.
     fn copy(&self, into: &mut Vec<u32>);
 
     /// Makes these points, which ascend, those of a path, if all of them are free.
@@ -123,7 +123,7 @@ impl Grid for Atomics {
 
     fn claim(&self, points: &[usize], path: u32) -> bool {
         for (claimed, &point) in points.iter().enumerate() {
-            // AcqRel: who finds a point taken knows what its owner did before.
+            // AcqRel: a thread that finds a point taken knows what its owner did before.
             let swapped =
                 self.0[point].compare_exchange(FREE, path, Ordering::AcqRel, Ordering::Acquire);
             if swapped.is_err() {

@@ -44,7 +44,7 @@ pub(crate) trait Map: Send + Sync + 'static {
     /// Sets the record of a key.
     fn put(&self, key: u64, record: Record);
 
-    /// Makes the record of a key the next one, without losing anybody's change.
+    /// Makes the record of a key the next one, without losing any thread's change.
     fn bump(&self, key: u64);
 }
 

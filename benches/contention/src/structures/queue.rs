@@ -24,10 +24,10 @@ pub(crate) trait Queue: Send + Sync + 'static {
     /// or not there are items left.
     fn pop(&self) -> Option<u64>;
 
-    /// Wakes everyone; nobody waits any more.
+    /// Wakes all; none waits any more.
     fn close(&self);
 
-    /// Takes out what is left, after it was closed and everyone has gone.
+    /// Takes out what is left, after it was closed and all have gone.
     fn drain(&self) -> Vec<u64>;
 }
 
@@ -168,7 +168,7 @@ impl<M: Monitor<State>> Queue for Monitored<M> {
     }
 }
 
-/// A channel of `crossbeam-channel`. It cannot be closed while both ends are in use, so who waits
+/// A channel of `crossbeam-channel`. It cannot be closed while both ends are in use, so what waits
 /// looks up now and then.
 pub(crate) struct Channel {
     sender: Sender<u64>,

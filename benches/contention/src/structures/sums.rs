@@ -39,7 +39,7 @@ pub(crate) trait Sums: Send + Sync + 'static {
     /// Adds a point to a cluster's sum.
     fn add(&self, cluster: usize, point: &Point);
 
-    /// The sum of a cluster, which starts again at nothing. Called while nobody adds.
+    /// The sum of a cluster, which starts again at nothing. Called while no thread adds.
     fn take(&self, cluster: usize) -> Sum;
 }
 
@@ -113,7 +113,7 @@ impl<M: Monitor<Sum>> Sums for Ordered<M> {
     }
 }
 
-/// An atomic per number. Nobody looks before all have added, so this is enough.
+/// An atomic per number. None looks before all have added, so this is enough.
 pub(crate) struct Atomics(Vec<AtomicSum>);
 
 #[derive(Default)]

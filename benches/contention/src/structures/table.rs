@@ -17,7 +17,7 @@ pub(crate) trait Table: Send + Sync + 'static {
     /// back. False if closed instead.
     fn dine(&self, seat: usize, eat: &mut dyn FnMut()) -> bool;
 
-    /// Wakes everyone; nobody waits any more.
+    /// Wakes all; none waits any more.
     fn close(&self);
 }
 
@@ -82,7 +82,7 @@ impl<M: Monitor<()>> Table for Ordered<M> {
         true
     }
 
-    /// Who waits for a fork gets it when a neighbour has eaten.
+    /// A philosopher that waits for a fork gets it when a neighbour has eaten.
     fn close(&self) {}
 }
 

@@ -23,7 +23,7 @@ struct AccessTrial<C> {
     cells: C,
     access: Access,
     /// The numbers of all cells. An operation's cells are side by side, from a random one on: so
-    /// who needs them in order has them in order.
+    /// a structure that needs them in order has them in order.
     all: Vec<usize>,
 }
 

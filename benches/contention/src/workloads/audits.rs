@@ -57,7 +57,7 @@ pub(super) const ALL: &[Workload] = &[
         "audits-alone",
         Threads::Exactly(1),
         |contender, _| cells::maker(contender, Mix::AuditsOnly),
-        "1,000 accounts: one thread audits, nobody transfers",
+        "1,000 accounts: one thread audits, none transfers",
     )
     .with("accounts=1000 balance=1000000 transfers=0 audits=1")
     .catches(&[Fault::TornRead]),

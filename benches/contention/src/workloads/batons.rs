@@ -26,9 +26,9 @@ struct Token {
 
 struct TokenTrial<B> {
     baton: B,
-    /// Who holds the token, by the holder's own account; else `NO_THREAD`.
+    /// The thread that holds the token, by its own account; else `NO_THREAD`.
     holder: AtomicUsize,
-    /// Who held it last.
+    /// The thread that held it last.
     last: AtomicUsize,
 }
 
@@ -56,7 +56,7 @@ pub(super) const ALL: &[Workload] = &[
         "token",
         Threads::Exactly(32),
         |contender, threads| baton::maker(contender, Token { threads }),
-        "32 threads wait for one token; nobody gets it twice in a row",
+        "32 threads wait for one token; none gets it twice in a row",
     )
     .catches(&[Fault::NoWait, Fault::Twice])
     .weight(2.0)
@@ -71,7 +71,7 @@ impl OnBaton for Turns {
 }
 
 impl<B: Baton> TurnsTrial<B> {
-    /// Turns differ by at most so much, or somebody had one that was not his.
+    /// Turns differ by at most so much, or a thread had one that was not its own.
     fn at_most_apart(&self, turns: &[u64], limit: u64) -> Result<(), Violation> {
         let (least, most) = (turns.iter().min(), turns.iter().max());
         Violation::unless(most.zip(least).is_none_or(|(most, least)| most - least <= limit), || {
@@ -168,7 +168,7 @@ impl<B: Baton> Trial for TokenTrial<B> {
 
     fn check(&self, done: &[Vec<u64>]) -> Result<(), Violation> {
         Violation::unless(done.iter().any(|kinds| kinds[0] > 0), || {
-            "nobody ever got the token".into()
+            "no thread ever got the token".into()
         })
     }
 }

@@ -109,7 +109,7 @@ mod signals {
 
     /// Can threads be stopped here?
     pub(super) const AVAILABLE: bool = true;
-    /// Nobody else in this program uses it.
+    /// Nothing else in this program uses it.
     const SIGNAL: Signal = Signal::SIGUSR1;
 
     static STOP: AtomicBool = AtomicBool::new(false);
@@ -138,7 +138,7 @@ mod signals {
             let action =
                 SigAction::new(SigHandler::Handler(sleep), SaFlags::SA_RESTART, SigSet::empty());
             // SAFETY: the handler only uses atomics and `nanosleep`, which may be used in
-            // handlers, and this signal had no handler that anybody relies on.
+            // handlers, and this signal had no handler that other code relies on.
             unsafe { sigaction(SIGNAL, &action) }.expect("the signal can be handled");
         });
         STOP.store(true, Ordering::SeqCst);
@@ -157,7 +157,7 @@ mod signals {
     }
 }
 
-/// Nobody knows how to stop a thread here.
+/// There is no known way to stop a thread here.
 #[cfg(not(unix))]
 mod signals {
     pub(super) const AVAILABLE: bool = false;

@@ -144,7 +144,7 @@ impl<D: Detector> Trial for IntruderTrial<D> {
                 true
             });
         }
-        let mut found = self.found.lock().expect("nobody panics with it");
+        let mut found = self.found.lock().expect("no thread panics with it");
         *found = (found.0 + flows, found.1 + attacks);
     }
 
@@ -157,7 +157,7 @@ impl<D: Detector> Trial for IntruderTrial<D> {
     }
 
     fn check(&self, _done: &[Vec<u64>]) -> Result<(), Violation> {
-        let found = *self.found.lock().expect("nobody panics with it");
+        let found = *self.found.lock().expect("no thread panics with it");
         let expected = (FLOWS, self.traffic.attacks);
         Violation::unless(found == expected || interrupt::requested(), || {
             format!("of {expected:?} flows and attacks, {found:?} were found")

@@ -117,7 +117,7 @@ fn nearest(centers: &[Point], point: &Point) -> usize {
 impl<S: Sums> KMeansTrial<S> {
     /// Each point to its cluster, until none are left.
     fn group(&self, seat: &mut Seat<'_>) {
-        let centers = self.centers.read().expect("nobody panics with it");
+        let centers = self.centers.read().expect("no thread panics with it");
         let mut changed = 0;
         loop {
             // Relaxed: points do not change, and the barrier orders the rest.
@@ -138,7 +138,7 @@ impl<S: Sums> KMeansTrial<S> {
 
     /// Each center to the middle of its cluster; checks that no point was lost.
     fn move_centers(&self, seat: &mut Seat<'_>) {
-        let mut centers = self.centers.write().expect("nobody panics with it");
+        let mut centers = self.centers.write().expect("no thread panics with it");
         let mut total = Sum::default();
         for (cluster, center) in centers.iter_mut().enumerate() {
             let Sum { count, sum } = self.sums.take(cluster);
@@ -154,7 +154,7 @@ impl<S: Sums> KMeansTrial<S> {
                 self.total.count, total.count
             ));
         }
-        let mut steps = self.steps.lock().expect("nobody panics with it");
+        let mut steps = self.steps.lock().expect("no thread panics with it");
         *steps += 1;
         let changed = self.changed.swap(0, Ordering::Relaxed) as f64 / POINTS as f64;
         let over = changed <= THRESHOLD || *steps >= MOST_STEPS || !seat.goes_on();
@@ -188,7 +188,7 @@ impl<S: Sums> Trial for KMeansTrial<S> {
     }
 
     fn check(&self, done: &[Vec<u64>]) -> Result<(), Violation> {
-        let steps = *self.steps.lock().expect("nobody panics with it");
+        let steps = *self.steps.lock().expect("no thread panics with it");
         let added: u64 = done.iter().map(|kinds| kinds[0]).sum();
         Violation::unless(added == (steps * POINTS) as u64 || interrupt::requested(), || {
             format!("in {steps} steps {added} points were added, not {POINTS} in each")
@@ -196,7 +196,7 @@ impl<S: Sums> Trial for KMeansTrial<S> {
     }
 
     fn figures(&self) -> Vec<(String, f64)> {
-        let steps = *self.steps.lock().expect("nobody panics with it");
+        let steps = *self.steps.lock().expect("no thread panics with it");
         vec![("steps until hardly a point changed".into(), steps as f64)]
     }
 }

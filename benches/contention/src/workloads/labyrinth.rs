@@ -130,7 +130,7 @@ impl<G: Grid> Trial for LabyrinthTrial<G> {
             let way = seat.timed(0, |_| self.connect(path, &mut copy));
             ways.extend(way.map(|way| (path as u32 + 1, way)));
         }
-        self.ways.lock().expect("nobody panics with it").extend(ways);
+        self.ways.lock().expect("no thread panics with it").extend(ways);
     }
 
     fn shares_work(&self) -> bool {
@@ -143,7 +143,7 @@ impl<G: Grid> Trial for LabyrinthTrial<G> {
 
     /// Every path leads from end to end, and the grid has its points and no others.
     fn check(&self, done: &[Vec<u64>]) -> Result<(), Violation> {
-        let ways = self.ways.lock().expect("nobody panics with it");
+        let ways = self.ways.lock().expect("no thread panics with it");
         let mut expected = vec![FREE; POINTS];
         for (path, way) in ways.iter() {
             let (from, to) = self.wanted[*path as usize - 1];
@@ -165,7 +165,7 @@ impl<G: Grid> Trial for LabyrinthTrial<G> {
     }
 
     fn figures(&self) -> Vec<(String, f64)> {
-        let found = self.ways.lock().expect("nobody panics with it").len();
+        let found = self.ways.lock().expect("no thread panics with it").len();
         vec![("paths that found a way".into(), found as f64)]
     }
 }

@@ -1,4 +1,4 @@
-//! What a cell takes, and what is held while somebody reads for a long time. In bytes, which do not
+//! What a cell takes, and what is held while a thread reads for a long time. In bytes, which do not
 //! depend on time: so one round is enough.
 //!
 //! Each contender is measured in a process of its own: here, free blocks of earlier trials would
@@ -29,7 +29,7 @@ pub(super) const ALL: &[Workload] = &[Workload::new(
     "memory",
     Threads::Exactly(1),
     |contender, _| cells::maker(contender, Memory { contender: contender.name }),
-    "bytes per cell of 64 bits, and what 200,000 updates leave while somebody reads",
+    "bytes per cell of 64 bits, and what 200,000 updates leave while a thread reads",
 )
 .catches(&[Fault::LoseUpdate])
 .windows(1, Duration::from_millis(400))
@@ -150,7 +150,7 @@ fn garbage<C: Cells>() -> Result<(f64, f64), Violation> {
     let read_and_wait = |barrier: &Barrier| {
         let first = AtomicBool::new(true);
         cells.read_and_hold(&|| {
-            // A memory may read again when it sees that something has changed; nobody waits then.
+            // A memory may read again when it sees that something has changed; no thread waits then.
             if first.swap(false, Ordering::Relaxed) {
                 barrier.wait();
                 barrier.wait();
@@ -171,12 +171,12 @@ fn garbage<C: Cells>() -> Result<(f64, f64), Violation> {
         // Some more, so that a memory that cleans up now and then does.
         update(UPDATED);
         contempo::collect();
-        *after.lock().expect("nobody panics with it") = used();
+        *after.lock().expect("no thread panics with it") = used();
         held
     });
     let (expected, sum) = ((UPDATED + UPDATES + UPDATED) as u64, cells.audit());
     Violation::unless(sum == expected, || format!("{expected} updates made the sum {sum}"))?;
-    Ok((held, after.into_inner().expect("nobody panics with it")))
+    Ok((held, after.into_inner().expect("no thread panics with it")))
 }
 
 /// What the process of its own prints, for the one that started it.
@@ -235,7 +235,7 @@ impl Trial for MemoryTrial {
 
     fn work(&self, seat: &mut Seat<'_>) {
         match self.ask() {
-            Ok(figures) => *self.figures.lock().expect("nobody panics with it") = figures,
+            Ok(figures) => *self.figures.lock().expect("no thread panics with it") = figures,
             Err(what) => seat.violation(what),
         }
     }
@@ -249,6 +249,6 @@ impl Trial for MemoryTrial {
     }
 
     fn figures(&self) -> Figures {
-        self.figures.lock().expect("nobody panics with it").clone()
+        self.figures.lock().expect("no thread panics with it").clone()
     }
 }

@@ -14,7 +14,7 @@ struct Dinner {
 
 struct DinnerTrial<T> {
     table: T,
-    /// Who eats, by his own account.
+    /// The philosophers that eat, by their own account.
     eating: Vec<AtomicBool>,
     meals: Vec<AtomicU64>,
 }

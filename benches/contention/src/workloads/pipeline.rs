@@ -71,7 +71,7 @@ impl<Q: Queue> PipelineTrial<Q> {
             }
         });
         seat.ever[POP] = count;
-        let mut got = self.got.lock().expect("nobody panics with it");
+        let mut got = self.got.lock().expect("no thread panics with it");
         *got = got.wrapping_add(sum);
         if let Some(what) = wrong {
             seat.violation(what);
@@ -105,7 +105,7 @@ impl<Q: Queue> Trial for PipelineTrial<Q> {
         })?;
         let made = done.iter().enumerate().map(|(producer, kinds)| sum_of(producer, kinds[PUSH]));
         let made = made.fold(0, u64::wrapping_add);
-        let got = *self.got.lock().expect("nobody panics with it");
+        let got = *self.got.lock().expect("no thread panics with it");
         let found = left.into_iter().fold(got, u64::wrapping_add);
         Violation::unless(made == found, || "other items came out than went in".into())
     }

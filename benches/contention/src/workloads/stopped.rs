@@ -56,13 +56,13 @@ impl OnCells for Stopped {
 
 impl<C: Cells> StoppedTrial<C> {
     fn turn_to(&self, stage: Stage) {
-        *self.stage.lock().expect("nobody panics with it") = stage;
+        *self.stage.lock().expect("no thread panics with it") = stage;
         self.changed.notify_all();
     }
 
     fn wait_for(&self, stage: Stage) {
-        let guard = self.stage.lock().expect("nobody panics with it");
-        drop(self.changed.wait_while(guard, |now| *now < stage).expect("nobody panics with it"));
+        let guard = self.stage.lock().expect("no thread panics with it");
+        drop(self.changed.wait_while(guard, |now| *now < stage).expect("no thread panics with it"));
     }
 }
 

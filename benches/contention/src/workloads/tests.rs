@@ -40,7 +40,7 @@ fn run(workload: &Workload, contender: &Contender) -> Option<Result<Sample, Viol
 /// Tries each workload, several at a time: trials sleep much.
 fn for_each_workload(attempt: impl Fn(&'static Workload) + Sync) {
     let workloads = Mutex::new(all());
-    let next = || workloads.lock().expect("nobody panics with it").next();
+    let next = || workloads.lock().expect("no thread panics with it").next();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| std::iter::from_fn(next).for_each(&attempt));
@@ -57,7 +57,7 @@ fn every_contender_keeps_every_invariant() {
         });
         let results: Result<Vec<_>, _> = results.collect();
         let takers = results.unwrap_or_else(|wrong| panic!("{}: {wrong:?}", workload.name)).len();
-        assert!(takers > 1, "{} has nobody to compare", workload.name);
+        assert!(takers > 1, "{} has no contender to compare", workload.name);
     });
 }
 

@@ -8,7 +8,7 @@ use crate::structures::baton::{self, Baton, OnBaton};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Long enough that whoever waits is asleep.
+/// Long enough that a thread that waits is asleep.
 const PAUSE: Duration = Duration::from_micros(100);
 /// One puts the token, the others wait for it; fewer in tests.
 const HERD: usize = if cfg!(test) { 51 } else { 1_001 };
@@ -119,8 +119,8 @@ impl<B: Baton> Trial for WakeUpTrial<B> {
 impl OnBaton for Herd {
     fn trial<B: Baton>(self) -> Box<dyn Trial> {
         let baton = B::new(HERD);
-        // The first token is not for the herd. Later ones are put by the waker, so that everybody
-        // else may take them.
+        // The first token is not for the herd. Later ones are put by the waker, so that any
+        // other thread may take them.
         baton.take(WAKER);
         Box::new(HerdTrial { baton, given: AtomicBool::new(false), taken: AtomicU64::new(0) })
     }
@@ -155,7 +155,7 @@ impl<B: Baton> Trial for HerdTrial<B> {
             } else if seat.timed(0, |_| self.baton.take(SLEEPER)) {
                 self.taken.fetch_add(1, Ordering::Relaxed);
                 if !self.given.swap(false, Ordering::AcqRel) {
-                    seat.violation("a token was taken that nobody had given".into());
+                    seat.violation("a token was taken that no thread had given".into());
                 }
             } else {
                 seat.ever[0] -= 1;

@@ -63,7 +63,7 @@ fn conflicts(context: &Context) -> Conflicts {
     context.domain.contention(1).cells[0].conflicts
 }
 
-/// Where the attempt has met another: why, at which cell, and whom it has given way to.
+/// Where the attempt has met another: why, at which cell, and to which turn it has given way.
 fn met(context: &Context) -> (Cause, *const CellHeader<Native>, Option<Reservation>) {
     let met = context.turns.met.take().expect("a conflict");
     (met.cause, met.cell, met.by)
@@ -84,7 +84,7 @@ fn was_woken(context: &Context) -> bool {
 }
 
 #[test]
-fn the_older_of_two_that_press_takes_a_cell_and_the_younger_gives_way() {
+fn the_older_of_two_that_escalate_takes_a_cell_and_the_younger_gives_way() {
     let ([older, younger, youngest], [first, second]) = world(|_| ());
     for context in [older, younger, youngest] {
         context.escalate_declared();
@@ -93,7 +93,9 @@ fn the_older_of_two_that_press_takes_a_cell_and_the_younger_gives_way() {
             (TurnPhase::Escalating, 1)
         );
         assert!(
-            context.still_presses() && context.common.eventful.get() && context.turns.unlucky.get()
+            context.still_escalates()
+                && context.common.eventful.get()
+                && context.turns.unlucky.get()
         );
     }
     let rank = |context: &Context| context.descriptor.rank(context.slot());
@@ -103,10 +105,10 @@ fn the_older_of_two_that_press_takes_a_cell_and_the_younger_gives_way() {
     assert_eq!(youngest.reserve(first), Err(Cause::Reserved));
     let first_pointer = std::ptr::from_ref(first);
     assert_eq!(met(youngest), (Cause::Reserved, first_pointer, Some(reservation(younger))));
-    assert!(youngest.still_presses(), "it has lost this attempt, and nothing else");
+    assert!(youngest.still_escalates(), "it has lost this attempt, and nothing else");
     assert_eq!(older.reserve(first), Ok(()));
     assert_eq!(holder(first), Some(reservation(older)));
-    assert_eq!((phase(younger), younger.still_presses()), (TurnPhase::Revoked, false));
+    assert_eq!((phase(younger), younger.still_escalates()), (TurnPhase::Revoked, false));
     assert_eq!(older.descriptor.counters.revoked.get(), 1);
     assert_eq!(conflicts(older).preempted, 1);
     assert_eq!(younger.reserve(second), Err(Cause::Preempted));
@@ -126,7 +128,7 @@ fn a_cell_is_reserved_once_and_each_access_is_a_sign_of_life() {
     assert_eq!((own.reserve(cell), own.reserve(cell)), (Ok(()), Ok(())));
     assert_eq!(own.descriptor.sign_of_life.load(Ordering::Relaxed), sign + 2);
     assert_eq!((holder(cell), own.turns.reserved().len()), (Some(reservation(own)), 1));
-    assert!(own.still_presses() && cell.lock.load(Ordering::Relaxed).has_watchers());
+    assert!(own.still_escalates() && cell.lock.load(Ordering::Relaxed).has_watchers());
     assert_eq!(own.descriptor.counters.revoked.get(), 0, "its turn was over");
 }
 
@@ -157,7 +159,7 @@ fn a_release_gives_everything_back_and_calls_the_first_waiter() {
     own.escalate_declared();
     cells.iter().for_each(|cell| assert_eq!(own.reserve(cell), Ok(())));
     let waiting = [queue(first, queued), queue(second, both), queue(hot, its_own)];
-    // Somebody else has reserved these since, and somebody waits for one of them.
+    // Another thread has reserved these since, and one waits for one of them.
     let theirs = Reservation { slot: other.slot(), ticket: 77 };
     for cell in [taken, both] {
         cell.change_lock(|lock| lock.reserved(theirs));
@@ -227,7 +229,7 @@ fn failures_add_up_and_the_first_one_is_remembered() {
     assert!(matches!(pause, Pause::Spin(64)));
     assert_eq!((history.failures, history.lost, history.since), (2, 12, since));
     assert_eq!(own.descriptor.grace.load(Ordering::Relaxed), 2);
-    // By now it would queue, but it has met nobody at any cell.
+    // By now it would queue, but it has met no other at any cell.
     lose(own, Cause::Changed, 1);
     let (pause, history) = lose(own, Cause::Preempted, 1);
     assert!(matches!(pause, Pause::Yield(1)));
@@ -310,7 +312,7 @@ fn one_that_has_reserved_what_it_declares_goes_on_without_reserving() {
         own.bound.get() >= drawn && own.fast_bound.get() == own.bound.get(),
         "it reads at this moment"
     );
-    assert!(own.still_presses() && own.turns.reserving.get() && !own.turns.trusting.get());
+    assert!(own.still_escalates() && own.turns.reserving.get() && !own.turns.trusting.get());
     other.escalate_declared();
     assert_eq!(
         (other.reserve(declared), other.reserve(else_where)),
@@ -387,8 +389,8 @@ fn a_loser_that_must_wait_queues_at_the_cell_where_it_lost() {
     assert_eq!((history.waits, own.descriptor.counters.queued.get()), (1, 1));
     assert_eq!((conflicts(own).failed, conflicts(own).gave_way), (1, 1));
     drop(waiting);
-    assert!(own.turns.met.take().is_none(), "the next attempt has met nobody yet");
-    // Whom it need not respect it only counts.
+    assert!(own.turns.met.take().is_none(), "the next attempt has met no other yet");
+    // Turns that it need not respect it only counts.
     own.turns.note(Conflict::at(Cause::Claimed, cell));
     let (pause, history) = lose(own, Cause::Claimed, 1);
     assert!(matches!(pause, Pause::Spin(_)));
@@ -407,9 +409,9 @@ fn a_thread_without_a_sign_of_life_for_a_grace_loses_its_turn() {
     // A sign of life: the grace begins anew.
     other.descriptor.sign_of_life.store(5, Ordering::Relaxed);
     assert!(own.respects(turn, 1000 + GRACE) && own.respects(turn, 999 + 2 * GRACE));
-    assert!(other.still_presses());
+    assert!(other.still_escalates());
     assert!(!own.respects(turn, 1000 + 2 * GRACE));
-    assert_eq!((other.still_presses(), own.descriptor.counters.revoked.get()), (false, 1));
+    assert_eq!((other.still_escalates(), own.descriptor.counters.revoked.get()), (false, 1));
     // So does another turn; and one that has lost it before has a longer grace.
     assert!(own.respects(turn, 9000));
     other.release();
@@ -418,7 +420,7 @@ fn a_thread_without_a_sign_of_life_for_a_grace_loses_its_turn() {
     other.descriptor.grace.store(8 * GRACE, Ordering::Relaxed);
     assert!(own.respects(turn, 9000 + GRACE) && own.respects(turn, 8999 + 9 * GRACE));
     assert!(!own.respects(turn, 9000 + 9 * GRACE));
-    // Revoked by somebody else meanwhile: not our doing.
+    // Revoked by another thread meanwhile: not our doing.
     assert!(own.respects(turn, 0) && !own.respects(turn, 8 * GRACE));
     assert_eq!(own.descriptor.counters.revoked.get(), 2);
 }
@@ -490,7 +492,7 @@ fn a_waiter_that_is_woken_for_nothing_goes_on_waiting() {
 }
 
 #[test]
-fn the_first_presses_when_its_slice_is_over() {
+fn the_first_escalates_when_its_slice_is_over() {
     const SLICE: Duration = Duration::from_millis(4);
     let ([own, other], [cell]) = world(|settings| settings.slice = SLICE);
     for (waits, slices) in [(1, 1), (3, 4)] {

@@ -27,7 +27,7 @@ fn conflict<T>(outcome: Result<T, Conflict<Native>>) -> Option<(Cause, Option<Re
 }
 
 #[test]
-fn at_a_claim_the_older_of_two_that_press_takes_the_right_from_the_younger() {
+fn at_a_claim_the_older_of_two_that_escalate_takes_the_right_from_the_younger() {
     let escalate: [(Press, bool); 6] = [
         ((Some(1), Some(2)), true),
         ((Some(2), Some(1)), false),

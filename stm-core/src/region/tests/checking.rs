@@ -135,13 +135,13 @@ fn what_the_dead_have_left_is_judged_as_after_recovery() {
         let (domain, cell) = (Arc::clone(&world.domain), world.cell());
         world.cell();
         in_a_child(|| run(&open::open(&world.path).unwrap(), |session| die(session, cell)));
-        // What nobody will take back is told whoever has died.
+        // What no thread will take back is told whichever process has died.
         let [lost, unnoted] = run(&domain, |session| {
             let owner = Owner { slot: session.slot, serial: 0 };
             let first = VersionTag::committed(2);
             [(); 2].map(|()| session.memory.new_version(first, owner, cell, 0, &[]).unwrap().1)
         });
-        // And what one of them has retired, and not noted: who clears up does not find it.
+        // And what one of them has retired, and not noted: the recoverer does not find it.
         let slots = 0..domain.map.identity().slots;
         let dead = slots.into_iter().find(|slot| liveness::is_slot_of_the_dead(&domain, *slot));
         let (word, _) = domain.map.meta_at(unnoted.offset()).unwrap();

@@ -34,7 +34,7 @@ fn stamp_of_the_version(domain: &RegionDomain, cell: Handle) {
     head(domain, cell).header.version_tag.store(stamp, Ordering::SeqCst);
 }
 
-/// A claim of a transaction that has committed, at a stamp that nobody has drawn.
+/// A claim of a transaction that has committed, at a stamp that no commit has drawn.
 fn stamp_of_the_owner(domain: &RegionDomain, cell: Handle) {
     let owner = Owner { slot: 3, serial: 5 };
     head(domain, cell).header.version_tag.store(VersionTag::claim(owner), Ordering::SeqCst);

@@ -85,7 +85,7 @@ impl fmt::Display for Problem {
             Wrong::StaleClaim => "a claim whose transaction has ended",
             Wrong::FreedCellInUse => "a cell that was freed and is still in use",
             Wrong::RetiredByNone => "a block that waits, and no thread will free it",
-            Wrong::LostFreeBlock => "a free block that nobody will find",
+            Wrong::LostFreeBlock => "a free block that no thread will find",
             Wrong::BadMeta => "a block whose meta word makes no sense",
             Wrong::StampAboveClock => "a stamp above the clock",
             Wrong::BadClock => "a clock that makes no sense",

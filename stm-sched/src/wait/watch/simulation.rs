@@ -138,7 +138,7 @@ impl World {
         (id, lies)
     }
 
-    /// Whose waiter is this?
+    /// The number of the thread that this waiter belongs to.
     fn index_of(&self, waiter: &Waiter) -> usize {
         let same = |own: &Waiter| match (own, waiter) {
             (Waiter::Thread(one), Waiter::Thread(other)) => std::ptr::eq(*one, *other),
@@ -218,7 +218,7 @@ fn everybody_is_woken_in_the_end() {
         for _ in 0..200 {
             world.round();
         }
-        assert_eq!(world.seen_by_all(), world.now, "somebody was forgotten");
+        assert_eq!(world.seen_by_all(), world.now, "a sleeper was forgotten");
     }
 }
 

@@ -3,8 +3,8 @@
 //! | module | job |
 //! | --- | --- |
 //! | [`plots`] | the drawings |
-//! | [`palette`] | who has which colour |
-//! | [`overview`] | everything at a glance: who is how much faster than the baseline |
+//! | [`palette`] | which colour each contender has |
+//! | [`overview`] | everything at a glance: how much faster than the baseline each is |
 
 mod overview;
 mod palette;
@@ -26,7 +26,7 @@ pub(crate) fn render(report: &Report) -> String {
         report.cases.chunk_by(|one, other| one.workload == other.workload).collect();
     page += "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n";
     page += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
-    page += "<title>contention: who is how fast when threads share</title>\n";
+    page += "<title>contention: how fast each is when threads share</title>\n";
     write(&mut page, format_args!("<style>{STYLE}</style></head><body>\n"));
     head(&mut page, report);
     contents(&mut page, &groups, report);
@@ -176,7 +176,7 @@ fn workload(page: &mut String, report: &Report, cases: &[Case]) {
     *page += "</section>\n";
 }
 
-/// What contempo counted, per thousand commits: why attempts were repeated, who waited.
+/// What contempo counted, per thousand commits: why attempts were repeated, which threads waited.
 fn counters(page: &mut String, cases: &[Case]) {
     let counted = || cases.iter().filter(|case| case.counters.values().any(|count| *count > 0));
     let names: BTreeSet<&String> = counted().flat_map(|case| case.counters.keys()).collect();

@@ -28,7 +28,7 @@ pub(super) fn section(page: &mut String, report: &Report, groups: &[&[Case]]) {
     *page += "</table></div></section>\n";
 }
 
-/// Who took part, in the order in which they came.
+/// The contenders, in the order in which they came.
 fn contenders(report: &Report) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for case in report.cases.iter().filter(|case| !case.parts.is_empty()) {

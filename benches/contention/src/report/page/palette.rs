@@ -1,8 +1,8 @@
-//! Who has which colour: the same in all plots. Relatives have related colours.
+//! Which colour each contender has: the same in all plots. Relatives have related colours.
 
 use plotters::style::RGBColor;
 
-/// Colours by contender; who is not here is grey.
+/// Colours by contender; one that is not here is grey.
 const COLOURS: &[(&str, RGBColor)] = &[
     ("contempo", RGBColor(200, 16, 46)),
     ("contempo-cell", RGBColor(240, 113, 103)),
