@@ -11,6 +11,8 @@ mod queue;
 mod region_map;
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod region_ordered;
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
+mod region_workers;
 #[path = "../support/mod.rs"]
 mod support;
 mod vector;

@@ -1,5 +1,6 @@
 //! The hash map of regions against that of std: first sequentially, then by threads, then by processes.
 
+use crate::region_workers::{remove_all, report, work_on_own_keys};
 use crate::support::collections::{config, sound};
 use crate::support::region::{Place, play, role};
 use bytemuck::{Pod, Zeroable};
@@ -295,36 +296,8 @@ fn a_map_grows_from_one_bucket_and_different_buckets_do_not_conflict() {
     sound(&shared);
 }
 
-/// Random numbers that need no crate.
-fn next(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
-}
-
-/// Inserts and removes keys of its own among those of others; what is there in the end.
-fn work_on_own_keys(
-    shared: &Shared,
-    map: Map<u64, u64>,
-    worker: u64,
-    times: u64,
-) -> BTreeMap<u64, u64> {
-    let (mut model, mut random) = (BTreeMap::new(), 0x9E37_79B9 + worker);
-    for n in 0..times {
-        let key = ((next(&mut random) % 500) << 8) | worker;
-        let remove = next(&mut random).is_multiple_of(3);
-        let before = shared
-            .atomically(|tx| match remove {
-                true => map.remove(tx, &key),
-                false => map.insert(tx, key, n),
-            })
-            .unwrap();
-        let expected = if remove { model.remove(&key) } else { model.insert(key, n) };
-        assert_eq!(before, expected, "worker {worker}, step {n}, key {key}");
-    }
-    model
-}
+/// By how much the keys of one worker are apart.
+const STRIDE: u64 = 256;
 
 #[test]
 fn threads_share_a_map() {
@@ -336,7 +309,7 @@ fn threads_share_a_map() {
         let workers: Vec<_> = (0..3)
             .map(|worker| {
                 let shared = &shared;
-                scope.spawn(move || work_on_own_keys(shared, map, worker, 4000))
+                scope.spawn(move || work_on_own_keys(shared, &map, (worker, STRIDE), 4000))
             })
             .collect();
         scope.spawn(|| {
@@ -366,20 +339,13 @@ fn processes_share_a_map() {
         let map: Map<u64, u64> = Map::root(&shared, "map", 1).unwrap();
         let worker: u64 = role.parse().unwrap();
         loop {
-            let model = work_on_own_keys(&shared, map, worker, 3000);
+            let model = work_on_own_keys(&shared, &map, (worker, STRIDE), 3000);
             if worker == 0 {
-                let report: Map<u64, u64> = Map::root(&shared, "report", 4).unwrap();
-                let write = |tx: &Transaction<'_>| {
-                    model.iter().try_for_each(|(k, v)| report.insert(tx, *k, *v).map(drop))
-                };
-                shared.atomically(write).unwrap();
+                report(&shared, &Map::root(&shared, "report", 4).unwrap(), &model);
                 return;
             }
             // This one goes on until it is killed.
-            let clear = |tx: &Transaction<'_>| {
-                model.keys().try_for_each(|key| map.remove(tx, key).map(drop))
-            };
-            shared.atomically(clear).unwrap();
+            shared.atomically(|tx| remove_all(tx, &map, model.keys().copied())).unwrap();
         }
     }
     let place = Place::new();
@@ -398,7 +364,8 @@ fn processes_share_a_map() {
     let report: Map<u64, u64> = Map::root(&shared, "report", 4).unwrap();
     let expected: BTreeMap<u64, u64> = shared.snapshot(|view| report.iter(view).collect()).unwrap();
     let all: Vec<(u64, u64)> = shared.snapshot(|view| map.iter(view).collect()).unwrap();
-    let own: BTreeMap<u64, u64> = all.into_iter().filter(|(key, _)| key & 0xff == 0).collect();
+    let own: BTreeMap<u64, u64> =
+        all.into_iter().filter(|(key, _)| key.is_multiple_of(STRIDE)).collect();
     assert!(own.len() > 100 && own == expected);
     sound(&shared);
 }

@@ -1,9 +1,10 @@
 //! What only the ordered maps of regions have: processes that share one, nodes in few cells, damage.
 
 use crate::ordered::{Ordered, WORKERS, taken};
+use crate::region_workers::{remove_all, report, work_on_own_keys};
 use crate::support::collections::sound;
 use crate::support::region::{Place, play, role};
-use crate::world::{At, Region, World, next, region};
+use crate::world::{At, Region, World, region};
 use bytemuck::Pod;
 use contempo::shared::collections::{OrderedMap, Vector};
 use contempo::shared::{Cell, Options, RootError, Shared, Transaction, TransactionError};
@@ -57,29 +58,6 @@ impl<K: Pod + Ord, V: Pod> Ordered<K, V> for Region {
     }
 }
 
-/// Inserts and removes keys of its own among those of others; what is there in the end.
-fn work_on_own_keys(
-    shared: &Shared,
-    map: OrderedMap<u64, u64>,
-    worker: u64,
-    times: u64,
-) -> BTreeMap<u64, u64> {
-    let (mut model, mut random) = (BTreeMap::new(), 0x9E37_79B9 + worker);
-    for n in 0..times {
-        let key = next(&mut random) % 500 * WORKERS + worker;
-        let remove = next(&mut random).is_multiple_of(3);
-        let before = shared
-            .atomically(|tx| match remove {
-                true => map.remove(tx, &key),
-                false => map.insert(tx, key, n),
-            })
-            .unwrap();
-        let expected = if remove { model.remove(&key) } else { model.insert(key, n) };
-        assert_eq!(before, expected, "worker {worker}, step {n}, key {key}");
-    }
-    model
-}
-
 #[test]
 fn processes_share_an_ordered_map() {
     let name = "processes_share_an_ordered_map";
@@ -91,22 +69,16 @@ fn processes_share_an_ordered_map() {
             "dies" => loop {
                 let clear = |tx: &Transaction<'_>| {
                     let own = map.range(tx, 1_000_000..).collect::<Result<Vec<_>, _>>()?;
-                    own.iter().try_for_each(|(key, _)| map.remove(tx, key).map(drop))
+                    remove_all(tx, &map, own.into_iter().map(|(key, _)| key))
                 };
                 shared.atomically(clear).unwrap();
-                work_on_own_keys(&shared, map, 1_000_000, 1000);
+                work_on_own_keys(&shared, &map, (1_000_000, WORKERS), 1000);
             },
             worker => {
                 let worker = worker.parse().unwrap();
-                let model = work_on_own_keys(&shared, map, worker, 3000);
-                let report: OrderedMap<u64, u64> =
-                    OrderedMap::root(&shared, &format!("report {worker}")).unwrap();
-                let write = |tx: &Transaction<'_>| {
-                    model
-                        .iter()
-                        .try_for_each(|(key, value)| report.insert(tx, *key, *value).map(drop))
-                };
-                shared.atomically(write).unwrap();
+                let model = work_on_own_keys(&shared, &map, (worker, WORKERS), 3000);
+                let name = format!("report {worker}");
+                report(&shared, &OrderedMap::root(&shared, &name).unwrap(), &model);
                 return;
             }
         }
