@@ -29,7 +29,7 @@ pub(crate) struct Bounds {
     start: Option<Instant>,
     pub(crate) deadline: Option<Instant>,
     max_attempts: Option<u32>,
-    /// Press after the first failure.
+    /// Escalate after the first failure.
     pub(crate) declared: bool,
 }
 

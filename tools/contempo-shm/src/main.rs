@@ -43,7 +43,7 @@ mod tool {
                 let shared = Shared::open(region)?;
                 let recovered = shared.inspect().recovered_at_open;
                 if recovered.slots > 0 {
-                    println!("recovered   {recovered}");
+                    println!("at opening  {recovered}");
                 }
                 let report = shared.verify();
                 println!("{report}");

@@ -61,7 +61,7 @@ fn it_says_what_it_has_recovered() {
         let output = tool(command, &path);
         let all = said(&output);
         assert!(output.status.success(), "{all}");
-        assert!(all.contains("recovered   1 slots of dead processes"), "{all}");
+        assert!(all.contains("at opening  1 slots of dead processes"), "{all}");
         assert_eq!(shared.verify().dead, 0);
     }
     for file in [&path, &liveness_path(&path)] {

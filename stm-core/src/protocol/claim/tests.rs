@@ -10,7 +10,7 @@ use contempo_sched::contention::settings::Settings;
 use contempo_sched::words::{LockWord, Rank, Reservation};
 
 /// Who escalates, with what rank: we, and the other one.
-type Press = (Option<u64>, Option<u64>);
+type Escalating = (Option<u64>, Option<u64>);
 
 /// A domain with this policy.
 fn domain(policy: Policy) -> Native {
@@ -28,7 +28,7 @@ fn conflict<T>(outcome: Result<T, Conflict<Native>>) -> Option<(Cause, Option<Re
 
 #[test]
 fn at_a_claim_the_older_of_two_that_escalate_takes_the_right_from_the_younger() {
-    let escalate: [(Press, bool); 6] = [
+    let escalate: [(Escalating, bool); 6] = [
         ((Some(1), Some(2)), true),
         ((Some(2), Some(1)), false),
         ((Some(1), Some(1)), false), // The lower slot is theirs.
@@ -84,7 +84,7 @@ struct Meeting {
     policy: Policy,
     failures: u32,
     ranks: (u64, u64),
-    escalate: Press,
+    escalate: Escalating,
     passes: bool,
 }
 
@@ -93,7 +93,7 @@ fn meeting(
     policy: Policy,
     failures: u32,
     ranks: (u64, u64),
-    escalate: Press,
+    escalate: Escalating,
     passes: bool,
 ) -> Meeting {
     Meeting { policy, failures, ranks, escalate, passes }
