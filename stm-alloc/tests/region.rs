@@ -41,7 +41,7 @@ impl Drop for Place {
 
 /// Makers of old made a region at its place. A process that came meanwhile was to find it half-made, or whole.
 #[test]
-fn who_opens_a_region_while_it_is_completed_finds_it_half_made_or_whole() {
+fn a_region_that_is_opened_while_it_is_completed_is_half_made_or_whole() {
     let place = Place::new("completed");
     let map = place.make(1 << 20);
     let (barrier, mut wrong) = (Barrier::new(2), None);

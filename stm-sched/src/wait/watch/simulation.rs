@@ -154,7 +154,7 @@ impl World {
 }
 
 #[test]
-fn lists_stay_whole_and_somebody_is_on_duty() {
+fn lists_stay_whole_and_a_thread_is_on_duty() {
     for seed in 0..60 {
         let kind = KINDS[seed as usize / 3 % 3];
         let mut world = World::new([2, 5, 40][seed as usize % 3], kind, seed);
