@@ -40,23 +40,25 @@ pub(crate) enum Pending {
     Again,
 }
 
-/// The writes of one transaction.
+/// The writes of one transaction. (Its fields lie in the order in which they stand: a small log touches the first alone.)
+#[repr(C)]
 pub(crate) struct WriteLog<D: Domain> {
     entries: Vec<WriteEntry<D>>,
+    /// The part that is running (`nested`, `or_else`), by the number of its beginning; 0 if none is.
+    part: usize,
+    /// A bit for each entry's cell: most look-ups in small logs end here. (Not beside the number of entries: the two
+    /// would be cleared by one wide store, which the load of the next transaction's first write waits for longer.)
+    filter: u64,
+    /// How many parts have begun.
+    parts: usize,
     displaced: Vec<Displaced<D>>,
     /// Versions of parts that were rolled back: private, but references may be out.
     discarded: Vec<Block>,
     /// Versions of parts that have ended, which nothing can reach any more.
     out_of_reach: Vec<Block>,
-    /// The part that is running (`nested`, `or_else`), by the number of its beginning; 0 if none is.
-    part: usize,
-    /// How many parts have begun.
-    parts: usize,
     index: Index,
     /// The index of a large log.
     pages: Pages,
-    /// A bit for each entry's cell: most look-ups in small logs end here.
-    filter: u64,
 }
 
 impl<D: Domain> WriteLog<D> {
@@ -97,14 +99,27 @@ impl<D: Domain> WriteLog<D> {
             return None;
         }
         if self.entries.len() <= SCAN {
-            // The newest first: what was written last is the likeliest to be read.
-            return self.entries.iter().rposition(|entry| entry.cell == cell);
+            return self.scan(cell);
         }
-        let is_it = |entry: usize| self.entries.get(entry).is_some_and(|entry| entry.cell == cell);
-        match self.index.find(cell.addr(), is_it) {
-            Some(Index::HANDED_OVER) => self.find_by_pages(cell),
-            found => found,
+        match self.look_up(cell) {
+            Ok(Index::HANDED_OVER) => self.find_by_pages(cell),
+            found => found.ok(),
         }
+    }
+
+    /// The entry of `cell` in a log that is not indexed.
+    #[inline(always)]
+    fn scan(&self, cell: *const CellHeader<D>) -> Option<usize> {
+        // The newest first: what was written last is the likeliest to be read.
+        self.entries.iter().rposition(|entry| entry.cell == cell)
+    }
+
+    /// The entry of `cell` in the index, or else the slot for it.
+    #[inline(always)]
+    fn look_up(&self, cell: *const CellHeader<D>) -> Result<usize, usize> {
+        self.index.find(cell.addr(), |entry| {
+            self.entries.get(entry).is_some_and(|entry| entry.cell == cell)
+        })
     }
 
     #[cold]
@@ -134,16 +149,76 @@ impl<D: Domain> WriteLog<D> {
             // SAFETY: the version was made for this write: alive, and private until the commit claims it.
             unsafe { D::written_in(self.part, version) };
         }
-        if let Some(entry) = self.find(cell) {
-            return self.write_over(entry, version);
+        if self.entries.len() >= SCAN || self.filter & filter_bit(cell) != 0 {
+            return self.write_searched(cell, version, kind);
         }
-        self.filter |= filter_bit(cell);
-        self.entries.push(WriteEntry { cell, version, base: null_mut(), kind });
-        if self.entries.len() > SCAN {
-            self.index_newest();
+        self.push(cell, version, kind);
+        debug_assert_eq!(self.find(cell), Some(self.entries.len() - 1), "a write is not found");
+        None
+    }
+
+    /// The same, if the cell may be in the log already, or the log is large. (Out of line: in line it takes the
+    /// registers of the loop over a few cells.)
+    #[inline(never)]
+    fn write_searched(
+        &mut self,
+        cell: *const CellHeader<D>,
+        version: *mut VersionHeader<D>,
+        kind: &'static BlockKind,
+    ) -> Option<Block> {
+        if self.entries.len() <= SCAN {
+            if let Some(entry) = self.scan(cell) {
+                return self.write_over(entry, version);
+            }
+            self.push(cell, version, kind);
+            if self.entries.len() > SCAN {
+                self.index_anew();
+            }
+        } else {
+            // Not asked of the filter, which is full soon: what is new needs its slot anyway.
+            match self.look_up(cell) {
+                Err(slot) if self.index.has_room() => {
+                    self.index.put(slot, self.entries.len());
+                    self.push(cell, version, kind);
+                }
+                Ok(entry) if entry != Index::HANDED_OVER => return self.write_over(entry, version),
+                _ => return self.write_by_pages(cell, version, kind),
+            }
         }
         debug_assert_eq!(self.find(cell), Some(self.entries.len() - 1), "a write is not found");
         None
+    }
+
+    /// The same, if the index has no room.
+    #[cold]
+    #[inline(never)]
+    fn write_by_pages(
+        &mut self,
+        cell: *const CellHeader<D>,
+        version: *mut VersionHeader<D>,
+        kind: &'static BlockKind,
+    ) -> Option<Block> {
+        if self.index.is_handed_over()
+            && let Some(entry) = self.find_by_pages(cell)
+        {
+            return self.write_over(entry, version);
+        }
+        self.push(cell, version, kind);
+        self.index_anew();
+        debug_assert_eq!(self.find(cell), Some(self.entries.len() - 1), "a write is not found");
+        None
+    }
+
+    /// Adds a write.
+    #[inline(always)]
+    fn push(
+        &mut self,
+        cell: *const CellHeader<D>,
+        version: *mut VersionHeader<D>,
+        kind: &'static BlockKind,
+    ) {
+        self.filter |= filter_bit(cell);
+        self.entries.push(WriteEntry { cell, version, base: null_mut(), kind });
     }
 
     #[inline(never)]
@@ -158,16 +233,15 @@ impl<D: Domain> WriteLog<D> {
         None
     }
 
+    /// The log has just outgrown what is searched one after the other, or its index.
+    #[cold]
     #[inline(never)]
-    fn index_newest(&mut self) {
-        let newest = self.entries.len() - 1;
-        if self.entries.len() > LARGE && !self.index.has_room() {
+    fn index_anew(&mut self) {
+        if self.entries.len() > LARGE {
             self.index_by_pages();
-        } else if self.entries.len() == SCAN + 1 || !self.index.has_room() {
+        } else {
             // A rollback may have left stale slots behind: start over with what is there.
             self.index.rebuild(self.entries.iter().map(|entry| entry.cell.addr()));
-        } else {
-            self.index.insert(self.entries[newest].cell.addr(), newest);
         }
     }
 
@@ -289,21 +363,31 @@ impl<D: Domain> WriteLog<D> {
             failed || self.entries.iter().all(|entry| !entry.base.is_null()),
             "a commit has left one of its cells unclaimed"
         );
+        debug_assert!(
+            self.parts != 0 || self.discarded.is_empty(),
+            "something was rolled back, and no part has begun"
+        );
+        // What was rolled back is there only if a part has begun, what was displaced if a cell was written twice.
+        if failed || self.parts != 0 || !self.displaced.is_empty() {
+            self.hand_out(failed, &mut private);
+        }
+        self.entries.clear();
+        self.filter = 0;
+    }
+
+    /// Hands out what never became visible, and forgets the parts.
+    #[cold]
+    #[inline(never)]
+    fn hand_out(&mut self, failed: bool, private: &mut impl FnMut(Block)) {
         if failed {
             for entry in self.entries.iter().filter(|entry| entry.base.is_null()) {
                 private(entry.version_block());
             }
         }
-        if !self.displaced.is_empty() {
-            for displaced in self.displaced.drain(..) {
-                private(block(displaced.version, self.entries[displaced.entry].kind));
-            }
+        for displaced in self.displaced.drain(..) {
+            private(block(displaced.version, self.entries[displaced.entry].kind));
         }
-        if !self.discarded.is_empty() {
-            self.discarded.drain(..).for_each(&mut private);
-        }
-        self.entries.clear();
-        self.filter = 0;
+        self.discarded.drain(..).for_each(private);
         self.part = 0;
         self.parts = 0;
     }
@@ -362,19 +446,29 @@ impl Index {
         ((key as u64 >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
     }
 
+    /// The entry of a key, or else the slot for it.
     #[inline(always)]
-    fn find(&self, key: usize, mut is_it: impl FnMut(usize) -> bool) -> Option<usize> {
+    fn find(&self, key: usize, mut is_it: impl FnMut(usize) -> bool) -> Result<usize, usize> {
         let mut at = self.start(key);
         loop {
             let slot = self.slots[at];
             if slot.generation != self.generation {
-                return None;
+                return Err(at);
             }
             if is_it(slot.entry as usize) || slot.entry as usize == Self::HANDED_OVER {
-                return Some(slot.entry as usize);
+                return Ok(slot.entry as usize);
             }
             at = (at + 1) & self.mask;
         }
+    }
+
+    /// Fills a slot that was found to be free.
+    #[inline(always)]
+    fn put(&mut self, at: usize, entry: usize) {
+        debug_assert!(self.slots[at].generation != self.generation, "a slot is used twice");
+        let entry = u32::try_from(entry).expect("fewer than 2^32 writes in one transaction");
+        self.slots[at] = Slot { generation: self.generation, entry };
+        self.used += 1;
     }
 
     /// From now on, until it is built anew, another index knows the entries: this one has no room, and every
@@ -392,13 +486,10 @@ impl Index {
     }
 
     fn insert(&mut self, key: usize, entry: usize) {
-        let mut at = self.start(key);
-        while self.slots[at].generation == self.generation {
-            at = (at + 1) & self.mask;
+        match self.find(key, |_| false) {
+            Err(slot) => self.put(slot, entry),
+            Ok(_) => unreachable!("an entry is indexed where another index has taken over"),
         }
-        let entry = u32::try_from(entry).expect("fewer than 2^32 writes in one transaction");
-        self.slots[at] = Slot { generation: self.generation, entry };
-        self.used += 1;
     }
 
     fn rebuild(&mut self, keys: impl ExactSizeIterator<Item = usize>) {

@@ -92,7 +92,7 @@ fn the_index_spreads_what_lies_in_a_row() {
         }
         let mut steps = 0;
         for (entry, key) in keys.iter().enumerate() {
-            assert_eq!(index.find(*key, |found| keys[found] == *key), Some(entry));
+            assert_eq!(index.find(*key, |found| keys[found] == *key), Ok(entry));
             let mut at = index.start(*key);
             while index.slots[at].entry as usize != entry {
                 at = (at + 1) & index.mask;
