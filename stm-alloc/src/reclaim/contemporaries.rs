@@ -96,44 +96,48 @@ impl Default for ReclaimDomain {
 }
 
 /// One thread's side of reclamation.
+///
+/// The fields lie in the order in which they stand: what every transaction touches is together, whatever else is added
+/// further down.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Reclaimer<C: Clock> {
-    domain: &'static ReclaimDomain,
-    table: &'static DescriptorTable,
-    clock: &'static C,
-    descriptor: &'static Descriptor,
-    slot: u32,
-    asymmetric: bool,
-    /// The newest stamp that this thread has drawn or announced under.
-    recent: Cell<u64>,
     /// Where this thread's blocks come from and go to.
     pub blocks: BlockCache,
+    domain: &'static ReclaimDomain,
+    clock: &'static C,
+    descriptor: &'static Descriptor,
+    /// The newest stamp that this thread has drawn or announced under.
+    recent: Cell<u64>,
+    /// The length of `retired` at which the end of a transaction is not the plain case: 0 if there is
+    /// something else to do.
+    look_at: Cell<usize>,
     /// What was retired and weighs nothing: small, and nothing in it to drop.
     retired: Queue<Block>,
+    slot: u32,
+    asymmetric: bool,
+    /// Has this thread withdrawn its announcement itself?
+    withdrawn: Cell<bool>,
+    collecting: Cell<bool>,
+    /// For assertions: is this thread inside a transaction?
+    inside: Noted,
     /// What was retired and weighs: it stays here until the session ends, or [`HEAVY`] bytes.
     weighty: Queue<Block>,
     /// How much that is.
     weight: Cell<usize>,
-    /// The length of `retired` at which the end of a transaction is not the plain case: 0 if there is
-    /// something else to do.
-    look_at: Cell<usize>,
     /// The length of `retired` at which a look is worth it.
     batch_at: Cell<usize>,
     /// Looks for the sake of what weighs since the last whole batch.
     looks: Cell<usize>,
+    table: &'static DescriptorTable,
     /// How often this thread looks in vain.
     pace: Pace,
-    /// Has this thread withdrawn its announcement itself?
-    withdrawn: Cell<bool>,
-    /// For so many transactions it does.
+    /// For so many transactions this thread withdraws its announcement itself.
     considerate: Cell<u64>,
     /// For so many it was the last time.
     considerate_for: Cell<u64>,
     /// How many transactions it had made when it was revoked last.
     revoked_at: Cell<u64>,
-    collecting: Cell<bool>,
-    /// For assertions: is this thread inside a transaction?
-    inside: Noted,
     /// What this thread has left since its last look.
     has_left: Cell<Left>,
     /// Has it had something in its hands since it asked whether another missed that?

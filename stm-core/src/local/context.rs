@@ -30,50 +30,58 @@ use std::time::Instant;
 /// Access rules: only its own thread touches it (`!Sync`). The logs are borrowed for the length of
 /// a method, never while user code (a closure, a hook, a destructor) runs; so user code may come
 /// back here.
+///
+/// The fields lie in the order in which they stand: what every access and every commit touches is in the first cache
+/// lines, whatever else is added further down.
+#[repr(C, align(64))]
 pub(crate) struct Context {
+    reads: UnsafeCell<Vec<ReadEntry<Native>>>,
     /// What a fast read compares with: the stamp that the running attempt reads at; but 0 once it is
     /// interrupted, and while it escalates, so that every access goes the slow way.
     pub(crate) fast_bound: Cell<u64>,
     /// The stamp that the running attempt reads at.
     pub(crate) bound: Cell<u64>,
-    /// Is that from before the attempt began? (`docs/proofs.md`, "A recent bound".)
-    pub(crate) recent: Cell<bool>,
-    /// Did this thread's last transaction write? Then this one probably will.
-    pub(crate) wrote: Cell<bool>,
     /// The claim that the running attempt's versions carry.
     pub(crate) claim: Cell<VersionTag>,
     /// What this thread is inside of.
     inside: Cell<Inside>,
+    serial: Cell<u64>,
+    /// Its first fields fill the rest of the second line.
+    writes: UnsafeCell<WriteLog<Native>>,
+    pub(crate) descriptor: &'static ThreadDescriptor,
+    pub(crate) domain: &'static Native,
+    slot: u32,
+    /// Is its bound from before the attempt began? (`docs/proofs.md`, "A recent bound".)
+    pub(crate) recent: Cell<bool>,
+    /// Did this thread's last transaction write? Then this one probably will.
+    pub(crate) wrote: Cell<bool>,
     /// Has the attempt read a version that was already superseded (and so may not write)?
     pub(crate) stale: Cell<bool>,
     /// Has this transaction turned out to write? Then it reads the newest, moving its bound.
     pub(crate) updating: Cell<bool>,
     /// Why the attempt is interrupted.
     pub(crate) interrupted: Cell<Option<Cause>>,
-    /// Its hooks, time-outs, and what else it has in every world.
-    pub(crate) common: Common,
-    reads: UnsafeCell<Vec<ReadEntry<Native>>>,
-    writes: UnsafeCell<WriteLog<Native>>,
+    /// Is there anything in `discarded` or `tasks`, to be seen to once the transaction is over?
+    has_left_over: Cell<bool>,
     /// Its bad luck, and its reservations.
     pub(crate) turns: Turns,
     pub(crate) reclaimer: Reclaimer<ProcessClock>,
-    pub(crate) descriptor: &'static ThreadDescriptor,
-    pub(crate) domain: &'static Native,
-    slot: u32,
-    serial: Cell<u64>,
+    /// Its hooks, time-outs, and what else it has in every world.
+    pub(crate) common: Common,
     /// What this transaction was woken for and has to pass on.
     pub(crate) tokens: RefCell<WakeTokens>,
     /// Private blocks to be freed once the logs are empty.
     discarded: RefCell<Vec<Block>>,
     /// Tasks to be woken once the transaction is over.
     tasks: RefCell<Tasks>,
-    /// Is there anything of that?
-    has_left_over: Cell<bool>,
     /// Does this thread wake tasks? Then what wakers leave is done after them, and not in them.
     is_waking: Cell<bool>,
     /// Has a destructor that ran in the middle of an attempt used cells?
     pub(super) has_been_apart: Cell<bool>,
 }
+
+#[cfg(all(target_pointer_width = "64", not(any(contempo_loom, contempo_shuttle))))]
+const _: () = assert!(std::mem::offset_of!(Context, writes) == 64, "the write log begins a line");
 
 /// What a thread is inside of: nothing, a transaction, or a snapshot at some bound.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -363,10 +371,16 @@ impl Context {
             self.commit_of(expected).run(reads, writes, replaced, |cell| self.changed(cell))
         };
         // A new serial, also after a failure: other threads may have met our claims, and look at our state word later.
-        if outcome.is_ok() || !planted(Fault::SerialKeptAfterFailure) {
-            self.next_serial();
-        }
-        let stamp = outcome?;
+        let stamp = match outcome {
+            Ok(stamp) => stamp,
+            Err(conflict) => {
+                if !planted(Fault::SerialKeptAfterFailure) {
+                    self.next_serial();
+                }
+                return Err(conflict);
+            }
+        };
+        self.next_serial();
         self.reclaimer.has_drawn(stamp);
         self.wrote.set(true);
         self.descriptor.counters.commits.add(1);
