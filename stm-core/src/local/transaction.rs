@@ -85,16 +85,16 @@ impl<'tx> Transaction<'tx> {
     pub fn read<T: Send + Sync + 'static>(&self, cell: &TVar<T>) -> StmResult<&'tx T> {
         self.version(cell.header()).map(|version| {
             // SAFETY: a version of this cell, so of type `T`; this attempt is its contemporary.
-            unsafe { Version::value(version) }
+            unsafe { Version::value(version.as_ptr()) }
         })
     }
 
     /// The version that this transaction sees, which is lent if it is its own.
     #[inline(always)]
-    fn version(&self, cell: &CellHeader<Native>) -> StmResult<*mut VersionHeader<Native>> {
+    fn version(&self, cell: &CellHeader<Native>) -> StmResult<NonNull<VersionHeader<Native>>> {
         if let Some(version) = self.own(cell)? {
             // SAFETY: in the log, so alive; and private.
-            Unpublished::lend(self.scope, unsafe { &(*version).prev });
+            Unpublished::lend(self.scope, unsafe { &version.as_ref().prev });
             return Ok(version);
         }
         self.committed(cell)
@@ -102,7 +102,7 @@ impl<'tx> Transaction<'tx> {
 
     /// The version that this transaction has written itself, if it has.
     #[inline(always)]
-    fn own(&self, cell: &CellHeader<Native>) -> StmResult<Option<*mut VersionHeader<Native>>> {
+    fn own(&self, cell: &CellHeader<Native>) -> StmResult<Option<NonNull<VersionHeader<Native>>>> {
         let writes = self.context.writes();
         if !writes.is_empty()
             && !planted(Fault::OwnWriteNotRead)
@@ -111,14 +111,15 @@ impl<'tx> Transaction<'tx> {
             if !self.context.is_open() {
                 return Err(Interrupt::new());
             }
-            return Ok(Some(writes.version(entry)));
+            // SAFETY: every entry is made with a version, and keeps one: the pointer is not null.
+            return Ok(Some(unsafe { NonNull::new_unchecked(writes.version(entry)) }));
         }
         Ok(None)
     }
 
     /// The version that was committed before this transaction, as it sees it.
     #[inline(always)]
-    fn committed(&self, cell: &CellHeader<Native>) -> StmResult<*mut VersionHeader<Native>> {
+    fn committed(&self, cell: &CellHeader<Native>) -> StmResult<NonNull<VersionHeader<Native>>> {
         let context = self.context;
         context.step(Step::Read);
         // Acquire, partner: the claim that published the version.
@@ -127,7 +128,8 @@ impl<'tx> Transaction<'tx> {
         let version_tag = unsafe { &*version }.version_tag.load(Ordering::Acquire);
         if version_tag.committed_by(context.fast_bound.get()) {
             context.reads().push(ReadEntry { cell, version });
-            return Ok(version);
+            // SAFETY: it was looked into above: a cell has a version from its creation on, so its head is not null.
+            return Ok(unsafe { NonNull::new_unchecked(version) });
         }
         read_slow(context, cell)
     }
@@ -225,15 +227,15 @@ impl<'tx> Transaction<'tx> {
             // It may be written over by `change`; then it stays, as everything that is in use. (If `change`
             // panics, it is in use to the end.)
             // SAFETY: in the log, so alive; and private.
-            Some(version) => (version, Unpublished::begin_use(unsafe { &(*version).prev })),
+            Some(version) => (version, Unpublished::begin_use(unsafe { &version.as_ref().prev })),
             None => (self.committed(cell.header())?, false),
         };
         // SAFETY: a version of this cell, so of type `T`. Its own stays while it is in use, and of what was committed
         // this attempt is a contemporary.
-        let value = change(unsafe { Version::value(version) });
+        let value = change(unsafe { Version::value(version.as_ptr()) });
         if used {
             // SAFETY: in the log still, or among what it has written over.
-            Unpublished::end_use(unsafe { &(*version).prev });
+            Unpublished::end_use(unsafe { &version.as_ref().prev });
         }
         let (block, place) = prepare::<T>(self.context, self.context.claim.get());
         // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
@@ -441,7 +443,7 @@ fn write_slow(context: &Context, cell: &CellHeader<Native>, block: Block) -> Stm
 fn read_slow(
     context: &Context,
     cell: &CellHeader<Native>,
-) -> StmResult<*mut VersionHeader<Native>> {
+) -> StmResult<NonNull<VersionHeader<Native>>> {
     if !context.is_open() {
         return Err(Interrupt::new());
     }
@@ -479,6 +481,7 @@ fn read_slow(
             context.stale.set(true);
         }
         context.reads().push(ReadEntry { cell, version: found.version });
-        return Ok(found.version);
+        // SAFETY: a cell has a version at every bound, and `newest_at` finds it: it is not null.
+        return Ok(unsafe { NonNull::new_unchecked(found.version) });
     }
 }
