@@ -145,11 +145,7 @@ impl<D: Domain> WriteLog<D> {
         version: *mut VersionHeader<D>,
         kind: &'static BlockKind,
     ) -> Option<Block> {
-        if self.part != 0 {
-            // SAFETY: the version was made for this write: alive, and private until the commit claims it.
-            unsafe { D::written_in(self.part, version) };
-        }
-        if self.entries.len() >= SCAN || self.filter & filter_bit(cell) != 0 {
+        if self.part != 0 || self.entries.len() >= SCAN || self.filter & filter_bit(cell) != 0 {
             return self.write_searched(cell, version, kind);
         }
         self.push(cell, version, kind);
@@ -157,8 +153,8 @@ impl<D: Domain> WriteLog<D> {
         None
     }
 
-    /// The same, if the cell may be in the log already, or the log is large. (Out of line: in line it takes the
-    /// registers of the loop over a few cells.)
+    /// The same, if the cell may be in the log already, the log is large, or a part runs. (Out of line: in line it takes
+    /// the registers of the loop over a few cells.)
     #[inline(never)]
     fn write_searched(
         &mut self,
@@ -166,8 +162,14 @@ impl<D: Domain> WriteLog<D> {
         version: *mut VersionHeader<D>,
         kind: &'static BlockKind,
     ) -> Option<Block> {
+        if self.part != 0 {
+            // SAFETY: the version was made for this write: alive, and private until the commit claims it.
+            unsafe { D::written_in(self.part, version) };
+        }
         if self.entries.len() <= SCAN {
-            if let Some(entry) = self.scan(cell) {
+            if self.filter & filter_bit(cell) != 0
+                && let Some(entry) = self.scan(cell)
+            {
                 return self.write_over(entry, version);
             }
             self.push(cell, version, kind);
