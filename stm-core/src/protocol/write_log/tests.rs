@@ -151,6 +151,26 @@ fn a_large_log_finds_what_was_written_and_rolls_back() {
     }
 }
 
+/// Searched one after the other, by the index, and by pages.
+#[test]
+fn a_cell_that_is_written_again_keeps_its_entry_at_every_size() {
+    let kind = Version::<u64, Native>::KIND;
+    let cells = cells(5_000);
+    let mut log = WriteLog::<Native>::new();
+    for (n, cell) in cells.iter().enumerate() {
+        version_of(&mut log, cell, 1);
+        if n < 40 || n % 100 == 0 {
+            for again in [0, n / 2, n] {
+                let over = log.write(&cells[again], version(2), kind);
+                assert!(over.is_some(), "nothing has seen it: it goes");
+                assert_eq!((log.entries.len(), log.find(&cells[again])), (n + 1, Some(again)));
+            }
+        }
+    }
+    assert!(log.index.is_handed_over());
+    log.clear(true, |_| ());
+}
+
 #[test]
 fn what_nothing_can_reach_goes_at_once() {
     let kind = Version::<u64, Native>::KIND;
