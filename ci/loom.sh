@@ -7,6 +7,10 @@ export RUSTFLAGS="--cfg contempo_loom --cfg contempo_models" CARGO_TARGET_DIR=ta
 run() { # package, test binary, what else cargo is told
   timeout 600 cargo test -q -p "$1" --profile checker --test "$2" "${@:3}" -- --nocapture --test-threads 1 "${filter[@]}"
 }
+# The same for models among the unit tests.
+inside() { # package, module
+  timeout 600 cargo test -q -p "$1" --profile checker --lib -- --nocapture --test-threads 1 "${filter[@]:-$2}"
+}
 filter=("$@")
 log=/dev/null
 # What a whole run says is kept for ci/faults.sh.
@@ -18,8 +22,10 @@ log=/dev/null
   run contempo-sched loom_watch
   run contempo-sched loom_watch_tasks
   run contempo-alloc loom
+  run contempo-alloc loom_chains
   run contempo-alloc loom_slabs
   run contempo-alloc loom_superblocks --features region
+  inside contempo-core local::chain::model
   run contempo-core loom_recovery
   run contempo-core loom_twice
   run contempo-core loom_turns

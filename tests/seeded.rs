@@ -56,7 +56,6 @@ fn histories_are_opaque_and_strictly_serializable() {
     // Other faults of the protocol need schedules that two cores hardly ever give: they are for the
     // models. (With a stale bound a thread reads what was freed, and may go round in it: shuttle has that.)
     let faults = [
-        Fault::BoundNotRefreshed,
         Fault::BoundIgnored,
         Fault::SkipValidation,
         Fault::ExtendedUnchecked,
@@ -65,6 +64,23 @@ fn histories_are_opaque_and_strictly_serializable() {
     ];
     succeeds_unless("histories_are_opaque_and_strictly_serializable", &faults, || {
         plans(4, &[2, 3, 6], 500, 100);
+    });
+}
+
+#[test]
+fn a_thread_that_has_written_sees_what_was_committed_since() {
+    // It begins at the stamp that it has drawn itself, and reads at that only what is not older than its begin.
+    let test = "a_thread_that_has_written_sees_what_was_committed_since";
+    succeeds_unless(test, &[Fault::BoundNotRefreshed], || {
+        for round in 1..=20 {
+            execution();
+            let (own, shared) = (TVar::new(0), TVar::new(0));
+            own.store(round);
+            std::thread::scope(|scope| {
+                scope.spawn(|| shared.store(round));
+            });
+            assert_eq!(atomically(|tx| tx.read(&shared).copied()), round);
+        }
     });
 }
 

@@ -9,7 +9,7 @@ use contempo_alloc::reclaim::barrier::{heavy, light};
 use contempo_alloc::reclaim::contemporaries::{ReclaimDomain, Reclaimer, leftovers::Leftovers};
 use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_alloc::reclaim::queue::Retired;
-use contempo_alloc::reclaim::retired::{Block, BlockKind, HEAVY};
+use contempo_alloc::reclaim::retired::{Block, BlockKind, HEAVY, Replaced};
 use contempo_sched::clock::{Clock, CounterClock, GENESIS};
 use contempo_sched::descriptor::table::DescriptorTable;
 use contempo_sched::primitives::fault::{Fault, planted as planted_fault};
@@ -19,6 +19,9 @@ use loom::thread;
 use std::cell::Cell;
 use std::num::NonZero;
 use std::ptr::NonNull;
+
+/// One of a thread whose blocks lead to no others.
+type OwnReclaimer = Reclaimer<CounterClock>;
 
 #[path = "../../stm-core/tests/planted/mod.rs"]
 mod planted;
@@ -62,8 +65,13 @@ impl World {
     /// Frees what was replaced before the oldest announcement.
     fn free(&self) {
         let newest = self.newest.load(Ordering::Relaxed);
-        let (horizon, _) =
-            announcement::oldest::<CounterClock>(&self.table, WRITER, newest, Idle::Overdue);
+        let (horizon, _) = announcement::oldest::<CounterClock>(
+            &self.table,
+            WRITER,
+            newest,
+            Idle::Overdue,
+            || false,
+        );
         // What no thread announces may all go: everything that was replaced by now.
         self.freed_below.store(horizon.min(newest + 1), Ordering::Relaxed);
     }
@@ -77,12 +85,12 @@ impl World {
 
     /// A transaction of the reader: the version that belongs to its bound is still there.
     fn read(&self, recent: &Cell<u64>) {
-        self.read_at(begin(self.table.get(READER), &self.clock, false, recent));
+        self.read_at(begin(self.table.get(READER), &self.clock, false, recent, || 0));
     }
 
     /// The same, of a transaction that begins at the stamp that its thread knows.
     fn read_recent(&self, recent: &Cell<u64>) {
-        self.read_at(begin_at(self.table.get(READER), &self.clock, false, recent));
+        self.read_at(begin_at(self.table.get(READER), &self.clock, false, recent, || 0));
     }
 
     fn read_at(&self, bound: u64) {
@@ -100,7 +108,7 @@ impl World {
 #[test]
 fn what_a_reader_may_need_is_held() {
     let faults = [Fault::BoundBeforeAnnouncement];
-    holds_unless("what_a_reader_may_need_is_held", 4, &faults, || {
+    holds_unless("what_a_reader_may_need_is_held", 5, &faults, || {
         let (world, recent) = (World::new(), Cell::new(0));
         world.read(&recent); // Announces: a first announcement may fence by itself.
         for _ in 1..CounterClock::RENEWAL {
@@ -195,7 +203,14 @@ fn a_thread_that_withdraws_may_be_revoked_at_the_same_time() {
         // Once it is idle again, nothing holds memory back.
         withdraw(world.table.get(READER));
         assert_eq!(
-            announcement::oldest::<CounterClock>(&world.table, WRITER, u64::MAX, Idle::Overdue).0,
+            announcement::oldest::<CounterClock>(
+                &world.table,
+                WRITER,
+                u64::MAX,
+                Idle::Overdue,
+                || false
+            )
+            .0,
             u64::MAX
         );
     });
@@ -222,7 +237,14 @@ fn an_idle_reader_is_revoked_safely() {
         let newest = world.newest.load(Ordering::Relaxed);
         world.revoke(WRITER, newest, Idle::Inactive);
         assert_eq!(
-            announcement::oldest::<CounterClock>(&world.table, WRITER, newest, Idle::Overdue).0,
+            announcement::oldest::<CounterClock>(
+                &world.table,
+                WRITER,
+                newest,
+                Idle::Overdue,
+                || false
+            )
+            .0,
             u64::MAX
         );
     });
@@ -275,7 +297,7 @@ fn what_is_unlinked_is_held_for_those_that_may_stand_on_it() {
             Arc::new(Linked { link: AtomicBool::new(true), value: loom::cell::UnsafeCell::new(7) });
         let theirs = Arc::clone(&linked);
         let retirer = thread::spawn(move || {
-            let reclaimer = Reclaimer::new(domain, table, clock, WRITER);
+            let reclaimer = OwnReclaimer::new(domain, table, clock, WRITER);
             // As a claim is swung back. Release half, partner: the reader's load.
             theirs.link.swap(false, Ordering::AcqRel);
             let address = NonNull::from(&*theirs).cast();
@@ -286,7 +308,7 @@ fn what_is_unlinked_is_held_for_those_that_may_stand_on_it() {
         });
         clock.draw(3); // Commits that the retirer does not know of.
         let descriptor = table.get(READER);
-        begin(descriptor, clock, false, &Cell::new(0));
+        begin(descriptor, clock, false, &Cell::new(0), || 0);
         if linked.link.load(Ordering::Acquire) {
             // SAFETY: loom looks that no thread destroys it meanwhile.
             linked.value.with(|value| assert_eq!(unsafe { *value }, 7));
@@ -299,7 +321,7 @@ fn what_is_unlinked_is_held_for_those_that_may_stand_on_it() {
 #[test]
 fn what_weighs_is_held_for_those_that_may_stand_on_it() {
     // It goes at the end of the commit that has replaced it, by a look without a fence of its own.
-    let faults = [Fault::LookWithoutFence, Fault::AnnouncementWithoutFence];
+    let faults = [Fault::AnnouncementWithoutFence];
     holds_unless("what_weighs_is_held_for_those_that_may_stand_on_it", 3, &faults, || {
         // A reclaimer refers to its domain for ever.
         let domain: &'static ReclaimDomain = Box::leak(Box::default());
@@ -311,19 +333,25 @@ fn what_weighs_is_held_for_those_that_may_stand_on_it() {
             Arc::new(Linked { link: AtomicBool::new(true), value: loom::cell::UnsafeCell::new(7) });
         let theirs = Arc::clone(&linked);
         let retirer = thread::spawn(move || {
-            let reclaimer = Reclaimer::new(domain, table, clock, WRITER);
+            let reclaimer = OwnReclaimer::new(domain, table, clock, WRITER);
             // As a commit claims a cell, draws its stamp, and decides. SeqCst: as there.
             theirs.link.swap(false, Ordering::SeqCst);
             let stamp = clock.draw(1);
             let address = NonNull::from(&*theirs).cast();
             // SAFETY: unlinked above, and retired once.
-            unsafe { reclaimer.retire(stamp, Block { address, kind: WEIGHTY_LINKED }) };
+            unsafe {
+                reclaimer.retire(
+                    stamp,
+                    Block { address, kind: WEIGHTY_LINKED },
+                    std::ptr::null_mut(),
+                )
+            };
             assert!(reclaimer.is_due());
             reclaimer.tidy();
             std::mem::forget(reclaimer); // Its blocks are the matter of `loom_slabs`.
         });
         let descriptor = table.get(READER);
-        begin(descriptor, clock, false, &Cell::new(0));
+        begin(descriptor, clock, false, &Cell::new(0), || 0);
         if linked.link.load(Ordering::Acquire) {
             // SAFETY: loom looks that no thread destroys it meanwhile.
             linked.value.with(|value| assert_eq!(unsafe { *value }, 7));
@@ -334,7 +362,7 @@ fn what_weighs_is_held_for_those_that_may_stand_on_it() {
 }
 
 /// A block that is no memory: its address says which.
-fn numbered(number: usize, stamp: u64) -> Retired<Block> {
+fn numbered(number: usize, stamp: u64) -> Retired<Replaced> {
     static WEIGHTY: BlockKind = BlockKind {
         shape: Shape::NOT_OURS,
         destroy: None,
@@ -343,12 +371,14 @@ fn numbered(number: usize, stamp: u64) -> Retired<Block> {
         has_destructor: true,
     };
     let address = NonNull::without_provenance(NonZero::new(number).expect("not 0"));
-    Retired { stamp, block: Block { address, kind: &WEIGHTY } }
+    let block = Block { address, kind: &WEIGHTY };
+    Retired { stamp, block: Replaced { block, by: std::ptr::null_mut() } }
 }
 
 /// What a thread does that looks for what others have left: returns how many it could free.
 fn sweep(world: &World, leftovers: &Leftovers, own: u32) -> usize {
-    let (horizon, _) = announcement::oldest::<CounterClock>(&world.table, own, 0, Idle::Overdue);
+    let (horizon, _) =
+        announcement::oldest::<CounterClock>(&world.table, own, 0, Idle::Overdue, || false);
     let freed = leftovers.take_below(horizon).len();
     assert!(!leftovers.settle(|| true).just_left, "no other thread leaves anything");
     freed
@@ -362,14 +392,19 @@ fn what_was_left_goes_when_its_last_holder_ends() {
         let (world, leftovers, freed) =
             (World::new(), Arc::new(Leftovers::new()), Arc::new(AtomicU64::new(0)));
         let recent = Cell::new(0);
-        begin(world.table.get(READER), &world.clock, false, &recent);
+        begin(world.table.get(READER), &world.clock, false, &recent, || 0);
         let (other, theirs, count) =
             (Arc::clone(&world), Arc::clone(&leftovers), Arc::clone(&freed));
         let writer = thread::spawn(move || {
             other.replace();
             let stamp = other.newest.load(Ordering::Relaxed);
-            let (horizon, _) =
-                announcement::oldest::<CounterClock>(&other.table, WRITER, stamp, Idle::Overdue);
+            let (horizon, _) = announcement::oldest::<CounterClock>(
+                &other.table,
+                WRITER,
+                stamp,
+                Idle::Overdue,
+                || false,
+            );
             if stamp < horizon {
                 count.fetch_add(1, Ordering::Relaxed);
                 return;
@@ -377,8 +412,14 @@ fn what_was_left_goes_when_its_last_holder_ends() {
             let _ = theirs.leave(WRITER, std::iter::once(numbered(1, stamp)));
             if !planted_fault(Fault::LeftWithoutLookingAgain) {
                 heavy(false);
-                if announcement::oldest::<CounterClock>(&other.table, WRITER, stamp, Idle::Inactive)
-                    .1
+                if announcement::oldest::<CounterClock>(
+                    &other.table,
+                    WRITER,
+                    stamp,
+                    Idle::Inactive,
+                    || false,
+                )
+                .1
                 {
                     other.revoke(WRITER, stamp, Idle::Inactive);
                 }
@@ -440,7 +481,7 @@ fn the_last_to_end_frees_all(waits_already: bool, too_early: bool) {
     let block = |at: usize| Block { address: NonNull::from(&destroyed[at]).cast(), kind: COUNTED };
     assert_eq!(table.take().unwrap().0, READER);
     assert_eq!(table.take().unwrap().0, WRITER);
-    let reader = Reclaimer::new(domain, table, clock, READER);
+    let reader = OwnReclaimer::new(domain, table, clock, READER);
     reader.enter();
     let stamp = clock.draw(1);
     if waits_already {
@@ -458,10 +499,10 @@ fn the_last_to_end_frees_all(waits_already: bool, too_early: bool) {
         }
     };
     let writer = thread::spawn(move || {
-        let writer = Reclaimer::new(domain, table, clock, WRITER);
+        let writer = OwnReclaimer::new(domain, table, clock, WRITER);
         writer.enter();
         // SAFETY: no thread can reach what is no cell, and it is retired once.
-        unsafe { writer.retire(clock.draw(1), block(1)) };
+        unsafe { writer.retire(clock.draw(1), block(1), std::ptr::null_mut()) };
         end(&writer);
         std::mem::forget(writer); // Its blocks are the matter of `loom_slabs`.
     });

@@ -27,6 +27,11 @@ pub trait Domain: Links<Link: Link<Self>> + Sized + 'static {
     fn clock(&self) -> &Self::Clock;
     /// The descriptors of the threads.
     fn table(&self) -> &Self::Table;
+    /// Versions of which the interval ended at or below this stamp may have been taken out of their chains
+    /// ([`needs`](contempo_alloc::reclaim::needs)).
+    fn judged(&self) -> u64 {
+        0
+    }
     /// How conflicts between claims are settled.
     fn policy(&self) -> Policy;
     /// The thread at `by` has aborted or revoked another transaction at `cell`.
@@ -90,8 +95,21 @@ impl WalkBudget {
 pub trait Link<D: Domain>: Sized {
     /// A link to nothing.
     fn null() -> Self;
+    /// From now on it leads to nothing. Relaxed: of a version that is private.
+    fn clear(&self);
     /// Loads the link.
     fn load(&self, domain: &D, order: Ordering) -> *mut VersionHeader<D>;
+    /// The version that the link of a committed version leads to; and is that one taken out of its chain, or about to be?
+    #[inline(always)]
+    fn previous(&self, domain: &D, order: Ordering) -> (*mut VersionHeader<D>, bool) {
+        (self.load(domain, order), false)
+    }
+    /// Does the link of a committed version still lead to `version`, and is that one not taken out of its chain? For a
+    /// walk that looks again.
+    #[inline(always)]
+    fn leads_to(&self, domain: &D, version: *mut VersionHeader<D>) -> bool {
+        self.load(domain, Ordering::Acquire) == version
+    }
     /// Stores the link.
     fn store(&self, domain: &D, version: *mut VersionHeader<D>, order: Ordering);
     /// Replaces `current` by `new`; false if the link was another by then.

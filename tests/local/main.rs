@@ -17,6 +17,7 @@ mod driven;
 mod drops;
 mod explicit;
 mod garbage;
+mod lagging;
 mod large_values;
 mod misuse;
 mod panics;

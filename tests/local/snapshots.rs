@@ -45,8 +45,7 @@ fn memory_is_held_for_a_snapshot_and_released_after_it() {
         assert_eq!(seen.sing(), 0);
         let during = statistics().since(&before);
         assert!(during.retired >= rounds, "{during:?}");
-        assert!(statistics().held() >= rounds, "{:?}", statistics());
-        assert_eq!(cage.alive(), rounds + 1, "what the snapshot could see, and all newer");
+        assert!(cage.alive() >= 2, "what the snapshot sees, and the newest");
     });
     cage.settles_at(1);
     settle("and the statistics say so", || statistics().held() < 2500);

@@ -37,9 +37,8 @@ fn versions_retired_held_and_reclaimed() {
         elsewhere(|| (0..3000).for_each(|n| cell.store(n)));
         let since = statistics().since(&before);
         assert_eq!(since.retired, 3000);
-        // The snapshot could see all of them but the newest. What was held before may go.
-        assert!(since.reclaimed <= before.held(), "{since:?}, and {} held before", before.held());
-        assert!(statistics().held() >= 3000);
+        // The snapshot sees the first; the others go when it is worth to look for them.
+        assert!(since.reclaimed <= before.held() + since.retired, "{since:?}");
     });
     crate::support::settle("they are reclaimed", || statistics().held() < 2500);
 }

@@ -12,6 +12,7 @@
 
 use crate::heap::memory::Memory;
 use crate::heap::slab::{Free, FreeSlabs, HEADER, Magazine, SLAB, Slab};
+use contempo_sched::primitives::{Ordering, fence};
 use std::alloc::{Layout, alloc, handle_alloc_error};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::{NonNull, null_mut};
@@ -45,6 +46,11 @@ impl Shape {
     /// The shape of blocks that hold a `T`.
     pub const fn of<T>() -> Self {
         Self::new(Layout::new::<T>())
+    }
+
+    /// Bytes of such a block.
+    pub(crate) const fn size(self) -> usize {
+        self.layout.size()
     }
 
     /// The shape of blocks that are not ours (they lie in statics of the program): releasing them
@@ -191,8 +197,10 @@ impl ClassCache {
 pub struct BlockCache {
     shared: &'static SharedHeap,
     classes: Box<[ClassCache; CLASSES]>,
-    /// Keeps `BlockCache` to one thread: `!Sync`.
-    _single: UnsafeCell<()>,
+    /// Blocks that become versions again and nothing else: others may still look at what is in the first words.
+    reusable: UnsafeCell<Vec<(Shape, Vec<NonNull<u8>>)>>,
+    /// Are there any?
+    has_reusable: Cell<bool>,
 }
 
 impl std::fmt::Debug for BlockCache {
@@ -207,7 +215,8 @@ impl BlockCache {
         BlockCache {
             shared,
             classes: Box::new(std::array::from_fn(ClassCache::new)),
-            _single: UnsafeCell::new(()),
+            reusable: UnsafeCell::new(Vec::new()),
+            has_reusable: Cell::new(false),
         }
     }
 
@@ -231,6 +240,67 @@ impl BlockCache {
         cache.count.set(cache.count.get() - 1);
         // SAFETY: `head` was checked above not to be null.
         unsafe { NonNull::new_unchecked(head.cast()) }
+    }
+
+    /// The same, for a version that is private until its tag says whose it is: a block of [`keep`](Self::keep), if there
+    /// is one.
+    #[inline(always)]
+    pub fn allocate_version(&self, shape: Shape) -> NonNull<u8> {
+        if self.has_reusable.get()
+            && let Some(block) = self.reuse(shape)
+        {
+            return block;
+        }
+        self.allocate(shape)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "private, one thread, never held across a call")]
+    fn reusable(&self) -> &mut Vec<(Shape, Vec<NonNull<u8>>)> {
+        // SAFETY: `!Sync`; each method lets go before it returns and calls nothing in between that could come back.
+        unsafe { &mut *self.reusable.get() }
+    }
+
+    #[cold]
+    fn reuse(&self, shape: Shape) -> Option<NonNull<u8>> {
+        let reusable = self.reusable();
+        let block = reusable.iter_mut().find(|(of, _)| *of == shape)?.1.pop();
+        if block.is_none() {
+            self.has_reusable.set(reusable.iter().any(|(_, blocks)| !blocks.is_empty()));
+        }
+        block
+    }
+
+    /// Takes back blocks of versions that sessions may still look at, though at no more than what an atomic access to the
+    /// header shows: they become versions again, by [`allocate_version`](Self::allocate_version), and nothing else.
+    ///
+    /// # Safety
+    /// As [`release`](Self::release), but for that look. The header of each has the tag of what was
+    /// [taken out](contempo_sched::words::VersionTag::TAKEN_OUT), and from now on is changed by atomic stores alone.
+    pub unsafe fn keep(&self, blocks: impl Iterator<Item = (NonNull<u8>, Shape)>) {
+        let reusable = self.reusable();
+        let mut at = 0;
+        for (block, shape) in blocks {
+            // Most often of the same shape as the one before.
+            if reusable.get(at).is_none_or(|(of, _)| *of != shape) {
+                at = reusable.iter().position(|(of, _)| *of == shape).unwrap_or(reusable.len());
+            }
+            if at == reusable.len() {
+                reusable.push((shape, Vec::new()));
+            }
+            reusable[at].1.push(block);
+            self.has_reusable.set(true);
+        }
+        // Release, partner: the acquire fence of a walk: one that sees what this thread stores into such a block from now
+        // on sees that the block was taken out.
+        fence(Ordering::Release);
+    }
+
+    /// Gives away what [`keep`](Self::keep) has taken back.
+    pub fn give_away_kept(&self) -> impl Iterator<Item = (NonNull<u8>, Shape)> {
+        self.has_reusable.set(false);
+        let kept = std::mem::take(self.reusable());
+        kept.into_iter().flat_map(|(shape, blocks)| blocks.into_iter().map(move |at| (at, shape)))
     }
 
     /// Takes back a block.
@@ -395,6 +465,24 @@ mod tests {
         // SAFETY: just allocated, not used again by us.
         unsafe { cache.release(block, layout) };
         assert_eq!(cache.allocate(layout), block);
+    }
+
+    #[test]
+    fn what_was_kept_becomes_versions_and_nothing_else() {
+        for size in [24, 4096] {
+            let cache = BlockCache::new(heap());
+            let shape = Shape::new(Layout::from_size_align(size, 8).unwrap());
+            let block = cache.allocate_version(shape);
+            // SAFETY: just allocated, and looked at by no thread.
+            unsafe { cache.keep(std::iter::once((block, shape))) };
+            assert_ne!(cache.allocate(shape), block);
+            assert_eq!(cache.allocate_version(shape), block);
+            assert_ne!(cache.allocate_version(shape), block);
+            // SAFETY: as above.
+            unsafe { cache.keep(std::iter::once((block, shape))) };
+            assert_eq!(cache.give_away_kept().collect::<Vec<_>>(), [(block, shape)]);
+            assert_ne!(cache.allocate_version(shape), block);
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@
 //! | stamp, [`MARK`] | the same, being revoked |
 
 use crate::reclaim::barrier;
+use crate::reclaim::needs;
 use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::Descriptors;
@@ -43,17 +44,20 @@ const fn overdue<C: Clock>() -> u64 {
     ticks
 }
 
-/// Begins a transaction: returns its bound, the newest stamp that it may read.
+/// Begins a transaction: returns its bound, the newest stamp that it may read, which is published in the descriptor.
 ///
-/// Everything replaced at a stamp above the bound stays in memory until [`end`].
+/// Memory of everything replaced at a stamp above the bound stays that of a version until [`end`], though perhaps of
+/// another; and no version is taken out of its chain that belongs to the bound ([`needs`]). `judged` asks up to which stamp threads have
+/// judged versions.
 #[inline(always)]
 pub fn begin<C: Clock>(
     descriptor: &Descriptor,
     clock: &C,
     asymmetric: bool,
     recent: &Cell<u64>,
+    judged: impl Fn() -> u64,
 ) -> u64 {
-    begin_telling(descriptor, clock, asymmetric, recent, |_| ())
+    begin_telling(descriptor, clock, asymmetric, recent, judged, |_| ())
 }
 
 /// The same. If it has to announce, it tells what was announced before.
@@ -63,26 +67,27 @@ pub fn begin_telling<C: Clock>(
     clock: &C,
     asymmetric: bool,
     recent: &Cell<u64>,
+    judged: impl Fn() -> u64,
     announced_over: impl FnOnce(u64),
 ) -> u64 {
-    // Relaxed: ordered against the loads below by `light`, partner `heavy` in `revoke_idle`.
-    descriptor.active.store(true, Ordering::Relaxed);
-    if !planted(Fault::ActiveWithoutFence) {
-        barrier::light(asymmetric);
-    }
+    let now = clock.now();
+    enter(descriptor, now, asymmetric);
     // Relaxed: our own word; a mark that we miss here is one whose revoker sees us active.
     let announced = descriptor.announced.load(Ordering::Relaxed);
-    let now = clock.now();
     if planted(Fault::StaleBound) && announced & MARK == 0 {
         return announced;
     }
     // A marked or missing announcement is above every stamp, and wraps to a huge age.
-    if now.wrapping_sub(announced) < C::RENEWAL {
-        now
-    } else {
-        let (bound, before) = announce(descriptor, clock, recent);
+    if now.wrapping_sub(announced) >= C::RENEWAL {
+        let (bound, before) = announce(descriptor, clock, asymmetric, recent, judged);
         announced_over(before);
         bound
+    } else if judged() <= now || planted(Fault::BoundBelowTheJudged) {
+        needs::confirm(&descriptor.session, now);
+        now
+    } else {
+        // Versions that belong to this bound may have been taken out before it was to be seen.
+        needs::publish(&descriptor.session, clock, asymmetric, judged)
     }
 }
 
@@ -90,15 +95,16 @@ pub fn begin_telling<C: Clock>(
 /// that this thread has drawn last, or the bound that it has announced under if that is newer. So the clock's cache
 /// line, which every commit of another core takes away, is not waited for.
 ///
-/// Everything replaced at a stamp above `recent` stays in memory until [`end`].
+/// Until [`end`] all is as [`begin`] says.
 #[inline(always)]
 pub fn begin_at<C: Clock>(
     descriptor: &Descriptor,
     clock: &C,
     asymmetric: bool,
     recent: &Cell<u64>,
+    judged: impl Fn() -> u64,
 ) -> u64 {
-    begin_at_telling(descriptor, clock, asymmetric, recent, |_| ())
+    begin_at_telling(descriptor, clock, asymmetric, recent, judged, |_| ())
 }
 
 /// The same. If it has to announce, it tells what was announced before.
@@ -108,23 +114,37 @@ pub fn begin_at_telling<C: Clock>(
     clock: &C,
     asymmetric: bool,
     recent: &Cell<u64>,
+    judged: impl Fn() -> u64,
     announced_over: impl FnOnce(u64),
 ) -> u64 {
-    // Relaxed: ordered against the loads below by `light`, partner `heavy` in `revoke_idle`. The load of the
-    // announcement is Relaxed, too: it is our own word, and a mark that we miss is one whose revoker sees us active.
-    descriptor.active.store(true, Ordering::Relaxed);
-    if !planted(Fault::ActiveWithoutFence) {
-        barrier::light(asymmetric);
-    }
-    let announced = descriptor.announced.load(Ordering::Relaxed);
     let bound = recent.get();
+    enter(descriptor, bound, asymmetric);
+    // Relaxed: our own word, and a mark that we miss is one whose revoker sees us active.
+    let announced = descriptor.announced.load(Ordering::Relaxed);
     let unannounced = planted(Fault::BoundUnannounced) && announced == NOTHING;
-    if bound.wrapping_sub(announced) < C::RENEWAL || unannounced {
-        bound
-    } else {
-        let (bound, before) = announce(descriptor, clock, recent);
+    if bound.wrapping_sub(announced) >= C::RENEWAL && !unannounced {
+        let (bound, before) = announce(descriptor, clock, asymmetric, recent, judged);
         announced_over(before);
         bound
+    } else if judged() <= bound || planted(Fault::RecentBelowTheJudged) {
+        needs::confirm(&descriptor.session, bound);
+        bound
+    } else {
+        // Versions that belong to it may have been taken out: a newer one.
+        let bound = needs::publish(&descriptor.session, clock, asymmetric, judged);
+        recent.set(bound);
+        bound
+    }
+}
+
+/// Publishes that this thread is in a session, at `bound` if that is confirmed ([`needs`]); in which order counts.
+#[inline(always)]
+fn enter(descriptor: &Descriptor, bound: u64, asymmetric: bool) {
+    // Release, partner: the acquire in `needs::look`, which may see this session and not that the one before has ended.
+    // Ordered against the loads that follow by `light`, partner `heavy` in `revoke_idle` and in `needs::look`.
+    descriptor.session.store(needs::tentative(bound), Ordering::Release);
+    if !planted(Fault::ActiveWithoutFence) {
+        barrier::light(asymmetric);
     }
 }
 
@@ -132,7 +152,13 @@ pub fn begin_at_telling<C: Clock>(
 /// bound, and what was announced before.
 #[cold]
 #[inline(never)]
-fn announce(descriptor: &Descriptor, clock: &impl Clock, recent: &Cell<u64>) -> (u64, u64) {
+fn announce(
+    descriptor: &Descriptor,
+    clock: &impl Clock,
+    asymmetric: bool,
+    recent: &Cell<u64>,
+    judged: impl Fn() -> u64,
+) -> (u64, u64) {
     // The announcement may be older than the bound, never newer: it is read first.
     let since = clock.now();
     if planted(Fault::BoundBeforeAnnouncement) {
@@ -150,7 +176,9 @@ fn announce(descriptor: &Descriptor, clock: &impl Clock, recent: &Cell<u64>) -> 
     if !planted(Fault::AnnouncementWithoutFence) {
         fence(Ordering::SeqCst);
     }
-    let bound = clock.now();
+    // (Where `light` is a full fence, the one above is to be missed in models alone.)
+    let light = asymmetric || planted(Fault::AnnouncementWithoutFence);
+    let bound = needs::publish(&descriptor.session, clock, light, judged);
     // The argument above is about this bound: no later one under this announcement may be lower.
     if !planted(Fault::RecentNotRaised) {
         recent.set(bound);
@@ -174,15 +202,25 @@ pub fn unlinked_at(clock: &impl Clock) -> u64 {
 /// [`withdraw`].
 #[cold]
 pub fn announce_now(descriptor: &Descriptor, clock: &impl Clock) {
-    announce(descriptor, clock, &Cell::new(0));
+    // As in `announce`, but for the bound: there is none.
+    descriptor.announced.swap(clock.now(), Ordering::SeqCst);
+    fence(Ordering::SeqCst);
 }
 
 /// Ends a transaction. Its announcement stays in force (module docs).
 #[inline(always)]
 pub fn end(descriptor: &Descriptor) {
-    // Release, partner: the acquire of `active` in `revoke_idle`: our reads happen before what it
-    // lets be freed.
-    descriptor.active.store(false, Ordering::Release);
+    // Release, partner: the acquire of `session` in `revoke_idle`, and in `needs::look`: our reads happen before what
+    // they let be freed.
+    descriptor.session.store(Descriptor::NO_SESSION, Ordering::Release);
+}
+
+/// After [`end`], and before this thread looks what it can free of what no other thread holds. A thread that leans on the
+/// bound that it had imposes a barrier after it has said so, and asks then whether this thread has it still. Ours first:
+/// it finds that the session has ended. Theirs first: the look shows that it leans.
+#[inline(always)]
+pub fn has_ended(asymmetric: bool) {
+    barrier::light(asymmetric);
 }
 
 /// Withdraws the announcement of a thread that leaves, or that is about to give the processor away.
@@ -194,13 +232,20 @@ pub fn withdraw(descriptor: &Descriptor) {
 }
 
 /// The oldest stamp announced by any thread but `own`, and whether a thread is `idle` as seen from
-/// the stamp `now`. What was retired *before* the oldest stamp is out of reach.
-pub fn oldest<C: Clock>(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64, bool) {
+/// the stamp `now`. What was retired *before* the oldest stamp is out of reach. `leans` asks whether a thread leans on
+/// the announcement of another ([`needs::look`]).
+pub fn oldest<C: Clock>(
+    table: &impl Descriptors,
+    own: u32,
+    now: u64,
+    idle: Idle,
+    leans: impl FnOnce() -> bool,
+) -> (u64, bool) {
     // Pairs with the fence in `announce`.
     if !planted(Fault::LookWithoutFence) {
         fence(Ordering::SeqCst);
     }
-    look::<C>(table, own, now, idle)
+    look::<C>(table, own, now, idle, leans)
 }
 
 /// The oldest stamp announced by any thread but `own`, for what this thread itself has made unreachable: by
@@ -208,26 +253,52 @@ pub fn oldest<C: Clock>(table: &impl Descriptors, own: u32, now: u64, idle: Idle
 /// ([`unlinked_at`]). There is no fence here: it is for the end of every transaction that has replaced a value with
 /// a destructor.
 #[inline(always)]
-pub fn oldest_since_swap<C: Clock>(table: &impl Descriptors, own: u32) -> u64 {
+pub fn oldest_since_swap<C: Clock>(
+    table: &impl Descriptors,
+    own: u32,
+    leans: impl FnOnce() -> bool,
+) -> u64 {
     // The swaps, and the loads below, are in one total order with the swap and the fence in `announce`. Ours first,
     // that is, a load misses the announcement: then every swap of ours comes before that fence, and what follows it
     // sees the clock and the cells as they were after the swaps. Theirs first: we see the announcement.
     if !planted(Fault::LookWithoutFence) {
         fence_after_sequential_swap();
     }
-    look::<C>(table, own, 0, Idle::Overdue).0
+    look::<C>(table, own, 0, Idle::Overdue, leans).0
 }
 
 /// The look itself, behind what orders it.
 #[inline(always)]
-fn look<C: Clock>(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64, bool) {
+fn look<C: Clock>(
+    table: &impl Descriptors,
+    own: u32,
+    now: u64,
+    idle: Idle,
+    leans: impl FnOnce() -> bool,
+) -> (u64, bool) {
+    let (oldest, idle_blocker) = look_once::<C>(table, own, now, idle);
+    // A thread that leans on an announcement may have taken it up behind us, from one that we have missed since that
+    // one was gone. Then it has said that it leans before we found it gone (SeqCst, all; partner: `needs::look`): look
+    // again.
+    fence_after_sequential_swap();
+    if leans() && !planted(Fault::LeansForgotten) {
+        let (again, idle_again) = look_once::<C>(table, own, now, idle);
+        return (oldest.min(again), idle_blocker || idle_again);
+    }
+    (oldest, idle_blocker)
+}
+
+/// One pass over the announcements.
+#[inline(always)]
+fn look_once<C: Clock>(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (u64, bool) {
     let mut oldest = u64::MAX;
     let mut idle_blocker = false;
     for (slot, descriptor) in table.each() {
         if slot == own {
             continue;
         }
-        // SeqCst: behind swaps without a fence (`oldest_since_swap`), partner: the swap in `announce`. Acquire half,
+        // SeqCst: behind swaps without a fence (`oldest_since_swap`), partner: the swap in `announce`; and before the
+        // look for threads that lean, partner: `needs::look`. Acquire half,
         // partner: the release in `announce`, `withdraw` and `revoke_idle`.
         let announced = descriptor.announced.load(Ordering::SeqCst);
         if announced == NOTHING {
@@ -236,8 +307,7 @@ fn look<C: Clock>(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (
         // Also one that is being revoked holds back, until it is cleared.
         let stamp = announced & !MARK;
         oldest = oldest.min(stamp);
-        idle_blocker |=
-            idle.includes::<C>(stamp, now) && !descriptor.active.load(Ordering::Relaxed);
+        idle_blocker |= idle.includes::<C>(stamp, now) && !descriptor.is_active(Ordering::Relaxed);
     }
     (oldest, idle_blocker)
 }
@@ -249,7 +319,7 @@ fn look<C: Clock>(table: &impl Descriptors, own: u32, now: u64, idle: Idle) -> (
 pub fn oldest_running(table: &impl Descriptors, own: u32) -> u64 {
     let others = table.each().filter(|(slot, _)| *slot != own);
     // Relaxed, both: a guess.
-    let running = others.filter(|(_, other)| other.active.load(Ordering::Relaxed));
+    let running = others.filter(|(_, other)| other.is_active(Ordering::Relaxed));
     let stamps = running.map(|(_, other)| other.announced.load(Ordering::Relaxed));
     stamps.map(|stamp| if stamp == NOTHING { 0 } else { stamp & !MARK }).min().unwrap_or(u64::MAX)
 }
@@ -323,7 +393,7 @@ pub fn revoke_idle<C: Clock>(
         if slot == own
             || announced == NOTHING
             || !idle.includes::<C>(announced & !MARK, now)
-            || descriptor.active.load(Ordering::Relaxed)
+            || descriptor.is_active(Ordering::Relaxed)
         {
             continue;
         }
@@ -347,7 +417,7 @@ pub fn revoke_idle<C: Clock>(
             // Theirs first: it begins after the barrier, sees the mark and announces anew.
             // Acquire, partner: the release in `end`.
             let look = !planted(Fault::RevokeWithoutLooking);
-            if !(look && descriptor.active.load(Ordering::Acquire)) {
+            if !(look && descriptor.is_active(Ordering::Acquire)) {
                 // Release, partner: the acquire in `oldest`, which passes the edge from `end` on.
                 let _ = descriptor.announced.compare_exchange(
                     announced,

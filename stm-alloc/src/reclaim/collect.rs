@@ -73,6 +73,11 @@ pub trait Retirer {
     /// At the moment `now` a look has left these. Is it worth a barrier to revoke the announcements of overdue
     /// threads? (Whether they hold any of it is not known.)
     fn pays_a_barrier(&self, now: u64, left: &Self::Candidates) -> bool;
+    /// Does a thread of the domain lean on the announcement of another ([`look`](crate::reclaim::needs::look))?
+    #[inline(always)]
+    fn leans(&self) -> bool {
+        false
+    }
     /// Runs `revoke` as the only revoker of the domain; nothing if another thread is at it.
     fn alone(&self, revoke: impl FnOnce()) -> bool;
     /// Imposes a barrier on every thread of the domain. False if that could not be.
@@ -126,7 +131,9 @@ pub(super) fn look<R: Retirer>(retirer: &R, asked: Idle) -> bool {
 /// What was retired before this stamp is out of reach; and is a thread in the way that is `idle`?
 fn horizon<R: Retirer>(retirer: &R, now: u64, idle: Idle) -> (u64, bool) {
     let (oldest, idle_blocker) =
-        announcement::oldest::<R::Clock>(retirer.table(), retirer.slot(), now, idle);
+        announcement::oldest::<R::Clock>(retirer.table(), retirer.slot(), now, idle, || {
+            retirer.leans()
+        });
     let horizon = match () {
         () if planted(Fault::FreeAtOnce) => u64::MAX,
         () if planted(Fault::FreeOneStampEarly) => oldest.saturating_add(1 + R::Clock::RENEWAL),
@@ -150,8 +157,8 @@ mod tests {
     use crate::reclaim::announcement::{MARK, NOTHING};
     use crate::reclaim::queue::{Batch, Free, Item, Queue, Retired};
     use contempo_sched::clock::CounterClock;
-    use contempo_sched::descriptor::ThreadDescriptor;
     use contempo_sched::descriptor::table::DescriptorTable;
+    use contempo_sched::descriptor::{Descriptor, ThreadDescriptor};
     use contempo_sched::primitives::Ordering;
     use std::cell::{Cell, RefCell};
 
@@ -269,9 +276,9 @@ mod tests {
         let (world, now) = World::<false>::new(50, &[49, 50, 51]);
         assert_eq!(world.collect(Idle::Overdue), (vec![49], 0));
         world.pays.set(true);
-        world.other().active.store(true, Ordering::Relaxed);
+        world.other().session.store(Descriptor::WORKING, Ordering::Relaxed);
         assert_eq!(world.collect(Idle::Overdue), (vec![], 0), "it runs");
-        world.other().active.store(false, Ordering::Relaxed);
+        world.other().session.store(Descriptor::NO_SESSION, Ordering::Relaxed);
         world.another_revokes.set(true);
         assert_eq!(world.collect(Idle::Overdue), (vec![], 0));
         assert_eq!(world.other().announced.load(Ordering::Relaxed) & MARK, 0);

@@ -9,6 +9,8 @@
 //! | `session` | what a session asks of its thread's reclaimer: what it announces, what it retires |
 //! | `tidy`, `at_once` | what a thread does at the end of a transaction |
 //! | `collection` | the whole collection: looks, until nothing is left to do that another thread may have missed |
+//! | `chains` | takes versions out of their chains that no session needs |
+//! | `links` | links that wait to be looked at, and those that threads leave to each other |
 //! | `retirer` | what the reclaimer asks of a thread of one process |
 //! | [`leftovers`] | what threads could not free, and have left to the others |
 //! | `pace` | how often a thread looks, and pays for barriers |
@@ -17,19 +19,27 @@ use crate::heap::{BlockCache, SharedHeap};
 use crate::reclaim::announcement::Revoking;
 use crate::reclaim::barrier;
 use crate::reclaim::collect::BATCH;
+use crate::reclaim::needs::Judged;
+use crate::reclaim::prune::{Chain, FIRST};
 use crate::reclaim::queue::{Queue, Retired};
-use crate::reclaim::retired::{Block, HEAVY};
+#[cfg(any(contempo_loom, contempo_shuttle))]
+use crate::reclaim::retired::Block;
+use crate::reclaim::retired::{HEAVY, Replaced};
 use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::DescriptorTable;
 use contempo_sched::primitives::noted::Noted;
 use leftovers::Leftovers;
+use links::{LeftKept, LeftLinks, Link};
 use pace::Pace;
 use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
 
 mod at_once;
+mod chains;
 mod collection;
 pub mod leftovers;
+mod links;
 mod pace;
 mod retirer;
 mod session;
@@ -43,6 +53,9 @@ pub struct ReclaimDomain {
     /// What threads could not free, and have left to the others.
     leftovers: Leftovers,
     revoking: Revoking,
+    judged: Judged,
+    links: LeftLinks,
+    kept: LeftKept,
 }
 
 impl ReclaimDomain {
@@ -53,8 +66,19 @@ impl ReclaimDomain {
                 heap: SharedHeap::new(),
                 leftovers: Leftovers::new(),
                 revoking: Revoking::new(),
+                judged: Judged::new(),
+                links: LeftLinks::new(),
+                kept: LeftKept::new(),
             }
         }
+    }
+}
+
+impl ReclaimDomain {
+    /// Versions of which the interval ended at or below this stamp may have been taken out of their chains.
+    #[inline(always)]
+    pub fn judged(&self) -> u64 {
+        self.judged.until()
     }
 }
 
@@ -67,6 +91,7 @@ impl ReclaimDomain {
     /// No transaction that begins from now on can reach the block, `stamp` is the clock of this moment or
     /// later, and the block is retired once.
     pub unsafe fn retire_for_anyone(&self, stamp: u64, block: Block) {
+        let block = Replaced { block, by: std::ptr::null_mut() };
         let _ = self.leftovers.leave(0, std::iter::once(Retired { stamp, block }));
     }
 
@@ -78,7 +103,7 @@ impl ReclaimDomain {
                 return;
             }
             for left in rest {
-                let mut next = Some(left.block);
+                let mut next = Some(left.block.block);
                 while let Some(block) = next {
                     // SAFETY: it was taken off its shelf, once, and no thread is left that could reach it (see above).
                     next = unsafe { block.destroy() };
@@ -101,7 +126,7 @@ impl Default for ReclaimDomain {
 /// further down.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Reclaimer<C: Clock> {
+pub struct Reclaimer<C: Clock, V: Chain<Version = *mut u8> = Unchained> {
     /// Where this thread's blocks come from and go to.
     pub blocks: BlockCache,
     domain: &'static ReclaimDomain,
@@ -113,7 +138,7 @@ pub struct Reclaimer<C: Clock> {
     /// something else to do.
     look_at: Cell<usize>,
     /// What was retired and weighs nothing: small, and nothing in it to drop.
-    retired: Queue<Block>,
+    retired: Queue<Replaced>,
     slot: u32,
     asymmetric: bool,
     /// Has this thread withdrawn its announcement itself?
@@ -122,8 +147,17 @@ pub struct Reclaimer<C: Clock> {
     /// For assertions: is this thread inside a transaction?
     inside: Noted,
     /// What was retired and weighs: it stays here until the session ends, or [`HEAVY`] bytes.
-    weighty: Queue<Block>,
-    /// How much that is.
+    weighty: Queue<Replaced>,
+    /// What was retired and weighs nothing, and was still needed when this thread looked at the bounds of others.
+    held: Queue<Replaced>,
+    /// Where the next look at it begins.
+    held_at: Cell<usize>,
+    /// How much of it is nothing any more.
+    emptied: Cell<usize>,
+    /// The clock when this thread has last kept blocks of versions that sessions may still look at; 0 if none of its
+    /// blocks is such.
+    kept_at: Cell<u64>,
+    /// How much that is which weighs.
     weight: Cell<usize>,
     /// The length of `retired` at which a look is worth it.
     batch_at: Cell<usize>,
@@ -143,9 +177,40 @@ pub struct Reclaimer<C: Clock> {
     /// Has it had something in its hands since it asked whether another missed that?
     has_held: Cell<bool>,
     /// What others have left and this thread is about to free. Not borrowed while a destructor runs.
-    in_hand: RefCell<Vec<Retired<Block>>>,
+    in_hand: RefCell<Vec<Retired<Replaced>>>,
     /// A thread that was inside a transaction when this one asked last.
     running: Cell<u32>,
+    /// The length of `retired` at which it is worth to take versions out of their chains.
+    prune_at: Cell<usize>,
+    /// What of `retired` was retired up to this stamp was looked at for that.
+    pruned_to: Cell<u64>,
+    /// Versions that this thread has committed, whose links are to be looked at for that (again).
+    links: RefCell<Vec<Link>>,
+    /// How many of them make that worth it.
+    links_due: Cell<usize>,
+    /// Where the next look at them begins.
+    links_at: Cell<usize>,
+    /// What it has left since it looked last weighs so much.
+    left_weight: Cell<usize>,
+    _chain: PhantomData<V>,
+}
+
+/// Blocks that lead to no others.
+#[derive(Debug)]
+pub enum Unchained {}
+
+impl Chain for Unchained {
+    type Version = *mut u8;
+
+    unsafe fn stamp(_: *mut u8) -> Option<u64> {
+        None
+    }
+
+    unsafe fn previous(_: *mut u8) -> Option<*mut u8> {
+        None
+    }
+
+    unsafe fn skip_to(_: *mut u8, _: *mut u8) {}
 }
 
 /// What a thread has left to the others since its last look.
@@ -157,7 +222,7 @@ enum Left {
     First,
 }
 
-impl<C: Clock> Reclaimer<C> {
+impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
     /// The reclaimer of the thread that owns `slot`.
     pub fn new(
         domain: &'static ReclaimDomain,
@@ -165,7 +230,7 @@ impl<C: Clock> Reclaimer<C> {
         clock: &'static C,
         slot: u32,
     ) -> Self {
-        Reclaimer {
+        let reclaimer = Reclaimer {
             domain,
             table,
             clock,
@@ -176,6 +241,10 @@ impl<C: Clock> Reclaimer<C> {
             blocks: BlockCache::new(&domain.heap),
             retired: Queue::new(),
             weighty: Queue::new(),
+            held: Queue::new(),
+            held_at: Cell::new(0),
+            emptied: Cell::new(0),
+            kept_at: Cell::new(0),
             weight: Cell::new(0),
             look_at: Cell::new(BATCH),
             batch_at: Cell::new(BATCH),
@@ -191,20 +260,29 @@ impl<C: Clock> Reclaimer<C> {
             has_held: Cell::new(false),
             in_hand: RefCell::new(Vec::new()),
             running: Cell::new(slot),
-        }
+            prune_at: Cell::new(FIRST),
+            pruned_to: Cell::new(0),
+            links: RefCell::new(Vec::new()),
+            links_due: Cell::new(FIRST),
+            links_at: Cell::new(0),
+            left_weight: Cell::new(0),
+            _chain: PhantomData,
+        };
+        reclaimer.take_over_kept();
+        reclaimer
     }
 
     /// Out of line: in line it takes the registers of the loop over a transaction's plain versions.
     #[cold]
     #[inline(never)]
-    fn retire_weighty(&self, retired: Retired<Block>) {
+    fn retire_weighty(&self, retired: Retired<Replaced>) {
         self.push_weighty(retired);
     }
 
     #[inline(always)]
-    fn push_weighty(&self, retired: Retired<Block>) {
+    fn push_weighty(&self, retired: Retired<Replaced>) {
         self.weighty.push(retired);
-        self.weight.set(self.weight.get() + retired.block.kind.weight);
+        self.weight.set(self.weight.get() + retired.block.block.kind.weight);
         if self.weight.get() >= HEAVY {
             self.look_at.set(0);
         }
@@ -214,6 +292,13 @@ impl<C: Clock> Reclaimer<C> {
     #[cfg(contempo_loom)]
     pub fn looks_too_early(&self) {
         self.pace.is_always_early();
+    }
+}
+
+impl<C: Clock, V: Chain<Version = *mut u8>> Drop for Reclaimer<C, V> {
+    /// The thread has ended, and has handed over the rest. (One that sleeps keeps what it may use again.)
+    fn drop(&mut self) {
+        self.leave_kept();
     }
 }
 

@@ -13,6 +13,8 @@ use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::DescriptorTable;
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
 use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
@@ -40,6 +42,13 @@ impl ReclaimDomain {
     }
 }
 
+impl ReclaimDomain {
+    /// No version was taken out of its chain.
+    pub fn judged(&self) -> u64 {
+        0
+    }
+}
+
 impl Default for ReclaimDomain {
     fn default() -> Self {
         Self::new()
@@ -48,7 +57,7 @@ impl Default for ReclaimDomain {
 
 /// One thread's side of reclamation.
 #[derive(Debug)]
-pub struct Reclaimer<C: Clock> {
+pub struct Reclaimer<C: Clock, V = ()> {
     clock: &'static C,
     descriptor: &'static Descriptor,
     handle: LocalHandle,
@@ -63,6 +72,7 @@ pub struct Reclaimer<C: Clock> {
     backoff: Cell<usize>,
     waited: Cell<usize>,
     collecting: Cell<bool>,
+    _chain: PhantomData<V>,
 }
 
 /// Retired blocks after which a thread asks for a collection.
@@ -73,7 +83,7 @@ const MOST_BACKOFF: usize = 64;
 /// Attempts in a row to advance the epoch that free whatever no pinned thread holds.
 const THOROUGH: u32 = 4;
 
-impl<C: Clock> Reclaimer<C> {
+impl<C: Clock, V> Reclaimer<C, V> {
     /// The reclaimer of the thread that owns `slot`.
     pub fn new(
         domain: &'static ReclaimDomain,
@@ -93,6 +103,7 @@ impl<C: Clock> Reclaimer<C> {
             backoff: Cell::new(0),
             waited: Cell::new(0),
             collecting: Cell::new(false),
+            _chain: PhantomData,
         }
     }
 
@@ -130,7 +141,7 @@ impl<C: Clock> Reclaimer<C> {
     }
 }
 
-impl<C: Clock> Reclaim for Reclaimer<C> {
+impl<C: Clock, V> Reclaim for Reclaimer<C, V> {
     type Block = Block;
 
     #[inline]
@@ -154,8 +165,25 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
         *self.pinned.borrow_mut() = None;
     }
 
+    fn is_asymmetric(&self) -> bool {
+        false
+    }
+
+    /// Nothing is ever taken out of a chain here: it may look at any bound.
+    fn begin_move(&self) -> u64 {
+        self.clock.now()
+    }
+
+    fn holds(&self, _bound: u64) -> bool {
+        true
+    }
+
+    fn end_move(&self, _bound: u64) {}
+
+    fn stay(&self) {}
+
     #[inline]
-    unsafe fn retire(&self, _stamp: u64, block: Block) {
+    unsafe fn retire(&self, _stamp: u64, block: Block, _by: *mut u8) {
         self.retired.set(self.retired.get() + 1);
         if block.kind.weight > 0 {
             self.weight.set(self.weight.get() + block.kind.weight);
@@ -176,7 +204,7 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
     unsafe fn retire_now(&self, block: Block) {
         // SAFETY: no transaction that begins from now on can reach the block, and it is retired once (`# Safety`, which
         // is that of `retire`). The stamp is not looked at here.
-        unsafe { self.retire(0, block) };
+        unsafe { self.retire(0, block, null_mut()) };
         self.descriptor.counters.retired.add(1);
     }
 
@@ -217,6 +245,11 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
     unsafe fn destroy(&self, block: Block) {
         // SAFETY: only the caller can reach the block (`# Safety`); its memory comes from the heap that `blocks` is of.
         unsafe { self.blocks.free(block) };
+    }
+
+    unsafe fn discard(&self, block: Block) {
+        // SAFETY: no block is used again here while sessions look at it, so only the caller can reach it.
+        unsafe { self.destroy(block) };
     }
 
     /// Between transactions nothing is pinned.

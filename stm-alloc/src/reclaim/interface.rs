@@ -8,7 +8,8 @@
 ///
 /// 1. **What a session can reach stays.** No thread frees a block that was retired above the bound of a session while
 ///    that runs. So a session that keeps to the rules for reading (`docs/protocol.md`) never meets a block that was
-///    freed.
+///    freed. No version is taken out of its chain that belongs to that bound. What was taken out may become another
+///    version meanwhile, and nothing else: so a session that has its address looks at the header alone, and looks again.
 /// 2. **What was retired goes, once.** A block is freed by a collection of some thread, after all sessions have ended
 ///    that could reach it. A thread that is idle does not hold it back for ever.
 /// 3. **Where destructors run.** In [`tidy`](Self::tidy), [`collect`](Self::collect),
@@ -25,7 +26,7 @@ pub trait Reclaim {
     type Block;
 
     /// Begins a session: returns the newest stamp that it may read. Until [`exit`](Self::exit), nothing that was
-    /// replaced above that stamp is freed.
+    /// replaced above that stamp is freed (contract, 1).
     fn enter(&self) -> u64;
 
     /// Begins a session without looking at the clock, if that can be: its bound is the stamp that this thread has
@@ -38,20 +39,40 @@ pub trait Reclaim {
     /// Ends the session.
     fn exit(&self);
 
-    /// Retires a block that was replaced by the commit at `stamp`. (The caller counts these, once per commit.)
+    /// Can other threads impose a barrier on this one? Else it executes full fences.
+    fn is_asymmetric(&self) -> bool;
+
+    /// The session is about to move to the newest bound, which is returned: until [`end_move`](Self::end_move) or
+    /// [`stay`](Self::stay) it may look at what belongs to that, beside what belongs to the bound that it has.
+    fn begin_move(&self) -> u64;
+
+    /// May the session look at what belongs to `bound`, too, which is above the one that it has? False if some of that may
+    /// have been taken out. Ends as [`begin_move`](Self::begin_move), in either case.
+    fn holds(&self, bound: u64) -> bool;
+
+    /// The session has moved to `bound`: all that it has read belongs to that, and to the one that it had.
+    fn end_move(&self, bound: u64);
+
+    /// The session stays at the bound that it has.
+    fn stay(&self);
+
+    /// Retires a block that was replaced by the commit at `stamp`, which has put the version `by` in its place. (The
+    /// caller counts these, once per commit.)
     ///
     /// # Safety
-    /// No session whose bound is `stamp` or more can reach the block, and it is retired once.
-    unsafe fn retire(&self, stamp: u64, block: Self::Block);
+    /// No session whose bound is `stamp` or more can reach the block, and it is retired once. This thread has committed
+    /// `by`, at this stamp, or it is null.
+    unsafe fn retire(&self, stamp: u64, block: Self::Block, by: *mut u8);
 
     /// As [`retire`](Self::retire), for a commit that has replaced one version.
     ///
     /// # Safety
     /// As for [`retire`](Self::retire).
     #[inline(always)]
-    unsafe fn retire_one(&self, stamp: u64, block: Self::Block) {
-        // SAFETY: no session whose bound is `stamp` or more can reach the block, and it is retired once (`# Safety`).
-        unsafe { self.retire(stamp, block) };
+    unsafe fn retire_one(&self, stamp: u64, block: Self::Block, by: *mut u8) {
+        // SAFETY: no session whose bound is `stamp` or more can reach the block, it is retired once, and `by` is what this
+        // thread has committed at this stamp (`# Safety`).
+        unsafe { self.retire(stamp, block, by) };
     }
 
     /// Retires a block that has just been made unreachable by other means than a commit (a claim that was given back, a
@@ -68,6 +89,13 @@ pub trait Reclaim {
     /// # Safety
     /// Only the caller can reach the block.
     unsafe fn destroy(&self, block: Self::Block);
+
+    /// Destroys a version that was private to this thread to its end. As [`destroy`](Self::destroy); its block may be one
+    /// that sessions still look at, since it was another version before.
+    ///
+    /// # Safety
+    /// The block has a version with a claim, which was never in a cell; only the caller can reach what is in it.
+    unsafe fn discard(&self, block: Self::Block);
 
     /// Is there something to [`tidy`](Self::tidy)? Checked after every session.
     fn is_due(&self) -> bool;

@@ -5,6 +5,8 @@
 //! | [`interface`] | what a session asks of its thread's reclaimer, with the contract |
 //! | [`announcement`] | which stamps a thread may still read at, and how reclaimers learn it |
 //! | [`barrier`] | the asymmetric fence: cheap for readers, dear for reclaimers |
+//! | [`needs`] | which bounds running sessions read at, and what a look at them may conclude |
+//! | [`prune`] | takes versions out of their chains that belong to none of them |
 //! | [`queue`] | what a thread has retired, in order of stamps, whatever a world names its blocks by |
 //! | [`collect`] | **the reclaimer**, for every world: looks, and frees what its contemporaries have finished with |
 //! | [`retired`] | blocks of one process: where they lie and how to destroy them |
@@ -18,6 +20,8 @@ pub mod contemporaries;
 #[cfg(feature = "reclaim-epoch")]
 pub mod epochs;
 pub mod interface;
+pub mod needs;
+pub mod prune;
 pub mod queue;
 pub mod retired;
 

@@ -155,6 +155,30 @@ impl<B: Item> Queue<B> {
         (self.consumed.get()..).map_while(|at| self.blocks().get(at).copied())
     }
 
+    /// What waits, in order, and was retired after the stamp `after`, up to `until`.
+    pub fn between(&self, after: u64, until: u64) -> impl Iterator<Item = Retired<B>> {
+        let consumed = self.consumed.get();
+        let first = self.blocks()[consumed..].partition_point(|retired| retired.stamp <= after);
+        // By place: whatever is done to the queue meanwhile, no reference is kept.
+        (consumed + first..)
+            .map_while(|at| self.blocks().get(at).copied())
+            .take_while(move |retired| retired.stamp <= until)
+    }
+
+    /// Looks at `most` of those that wait, from place `from` on (and from the front after the last), and puts others in
+    /// their places, if `change` says so. Returns the place after the last.
+    pub fn sweep(&self, from: usize, most: usize, mut change: impl FnMut(B) -> Option<B>) -> usize {
+        let waiting = &mut self.blocks()[self.consumed.get()..];
+        let from = if from < waiting.len() { from } else { 0 };
+        let to = waiting.len().min(from + most);
+        for retired in &mut waiting[from..to] {
+            if let Some(other) = change(retired.block) {
+                retired.block = other;
+            }
+        }
+        to
+    }
+
     /// What waits now: what a look that begins after this may free.
     #[inline(always)]
     pub fn batch(&self) -> Batch {

@@ -21,6 +21,25 @@ pub struct BlockKind {
     pub has_destructor: bool,
 }
 
+/// How blocks of this shape are given back in which there is nothing any more. One for each shape, for ever.
+#[cold]
+pub(crate) fn memory_alone(shape: Shape) -> &'static BlockKind {
+    static KINDS: std::sync::Mutex<Vec<&'static BlockKind>> = std::sync::Mutex::new(Vec::new());
+    let mut kinds = KINDS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(kind) = kinds.iter().find(|kind| kind.shape == shape) {
+        return kind;
+    }
+    let kind = BlockKind {
+        shape,
+        destroy: None,
+        in_static: None,
+        weight: weight(shape.size(), false),
+        has_destructor: false,
+    };
+    kinds.push(Box::leak(Box::new(kind)));
+    kinds[kinds.len() - 1]
+}
+
 /// Retired weight for which a thread looks at once whether it can free it.
 pub const HEAVY: usize = 64 * 1024;
 
@@ -68,9 +87,72 @@ impl Block {
     }
 }
 
+/// A block that was replaced, and the version that has replaced it: null if it was unlinked by other means than a commit.
+#[derive(Clone, Copy, Debug)]
+pub struct Replaced {
+    /// What waits to be freed.
+    pub block: Block,
+    /// What this thread has committed over it. Good as [`prune`](crate::reclaim::prune::prune) says.
+    pub by: *mut u8,
+}
+
+impl Replaced {
+    /// Nothing waits here any more.
+    pub const NOTHING: Self = {
+        const KIND: &BlockKind = &BlockKind {
+            shape: Shape::NOT_OURS,
+            destroy: None,
+            in_static: None,
+            weight: 0,
+            has_destructor: false,
+        };
+        let block = Block { address: Self::NOWHERE, kind: KIND };
+        Replaced { block, by: std::ptr::null_mut() }
+    };
+    /// Where no block is.
+    const NOWHERE: NonNull<u8> = NonNull::without_provenance(std::num::NonZero::<usize>::MAX);
+
+    /// Does nothing wait here any more?
+    pub fn is_nothing(self) -> bool {
+        self.block.address == Self::NOWHERE
+    }
+}
+
+impl Item for Replaced {
+    const ONE_EACH: bool = true;
+
+    #[inline(always)]
+    fn units(self) -> usize {
+        1
+    }
+}
+
+impl Free<Replaced> for BlockCache {
+    #[inline(always)]
+    fn is_plain(&self, replaced: Replaced) -> bool {
+        self.is_plain(replaced.block)
+    }
+
+    #[inline(always)]
+    unsafe fn free(&self, replaced: Replaced) {
+        // SAFETY: no other thread can reach the block, and it is freed once (`# Safety`, which is the same).
+        unsafe { self.free(replaced.block) };
+    }
+
+    #[inline(always)]
+    unsafe fn free_plain(&self, replaced: Replaced) {
+        // SAFETY: no other thread can reach the block, and it is freed once (`# Safety`, which is the same).
+        unsafe { self.free_plain(replaced.block) };
+    }
+}
+
 // SAFETY: the values in blocks are `Send` (the cell's bound on `T`), and a retired block has one
 // owner: the list that it is in.
 unsafe impl Send for Retired<Block> {}
+
+// SAFETY: as a block, of which it is one owner; the version that has replaced it is only asked for whether it is null, or
+// followed as `prune` says.
+unsafe impl Send for Retired<Replaced> {}
 
 impl Item for Block {
     const ONE_EACH: bool = true;

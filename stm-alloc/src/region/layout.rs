@@ -32,7 +32,7 @@ pub use crate::region::sizes::{MOST_SLOTS, SUPERBLOCK, SUPERBLOCK_HEADER};
 /// How a region begins.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CONTEMPO");
 /// Changes with every change of what this file describes.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 const ENDIAN: u32 = 0x0102_0304;
 /// What [`Shared::ready`] holds once the region is complete.
 pub const READY: u64 = 0x5245_4144_595f_5f21;
@@ -216,7 +216,8 @@ pub fn layout_hash(more: &[usize]) -> u64 {
         offset_of!(Descriptor, turn),
         offset_of!(Descriptor, rank),
         offset_of!(Descriptor, announced),
-        offset_of!(Descriptor, active),
+        offset_of!(Descriptor, session),
+        offset_of!(Descriptor, moving),
         offset_of!(Descriptor, taken),
         offset_of!(Descriptor, counters),
         size_of::<SlotRecord>(),

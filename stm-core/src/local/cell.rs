@@ -25,6 +25,22 @@ pub struct Cell<T> {
     _value: std::marker::PhantomData<T>,
 }
 
+/// Does any handle refer to the cell? If not, then it was retired, or will be, at a clock that may have been read before
+/// this. If so, then only at one that is read after this.
+///
+/// # Safety
+/// The header of a [`Cell`] that is alive.
+#[inline(always)]
+pub(crate) unsafe fn has_handles(cell: *const CellHeader<Native>) -> bool {
+    // A pointer to all of the cell: handles have exposed it, and the one here is from a reference to the header alone.
+    let cell = std::ptr::with_exposed_provenance::<Cell<()>>(cell.addr());
+    // SAFETY: the header of a cell that is alive (`# Safety`); where the count lies does not depend on the value.
+    let handles = unsafe { &(*cell).handles };
+    // SeqCst, behind the draw of a stamp and a decision, which are too; partner: the fence of `unlinked_at`, behind the
+    // count of the last handle. Ours first, that is, we miss that: then the clock that is read there shows our draw.
+    handles.load(Ordering::SeqCst) != 0
+}
+
 impl<T> Cell<T> {
     /// How cells of this type are freed.
     pub const KIND: &'static BlockKind = &BlockKind {

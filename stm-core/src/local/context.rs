@@ -2,11 +2,12 @@
 
 use crate::domain::Domain;
 use crate::layout::{CellHeader, VersionHeader};
+use crate::local::cell::has_handles;
+use crate::local::chain::NativeChain;
 use crate::local::domain::{Native, ProcessClock};
 use crate::local::luck::{HadItsTurn, History, Turns};
 use crate::local::wake_tokens::WakeTokens;
 use crate::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
-use crate::protocol::read::replaced_at;
 use crate::protocol::write_log::WriteLog;
 use crate::session::common::Common;
 use crate::session::error::Interrupt;
@@ -65,7 +66,7 @@ pub(crate) struct Context {
     has_left_over: Cell<bool>,
     /// Its bad luck, and its reservations.
     pub(crate) turns: Turns,
-    pub(crate) reclaimer: Reclaimer<ProcessClock>,
+    pub(crate) reclaimer: Reclaimer<ProcessClock, NativeChain>,
     /// Its hooks, time-outs, and what else it has in every world.
     pub(crate) common: Common,
     /// What this transaction was woken for and has to pass on.
@@ -312,6 +313,7 @@ impl Context {
             descriptor: self.descriptor,
             me: Owner { slot: self.slot, serial: self.serial.get() },
             bound: self.bound.get(),
+            asymmetric: self.reclaimer.is_asymmetric(),
             failures: self.turns.failures(),
             expected,
         }
@@ -355,13 +357,21 @@ impl Context {
         writes: &mut [WriteEntry<Native>],
         expected: *mut VersionHeader<Native>,
     ) -> Result<(), Conflict<Native>> {
-        let replaced = |stamp, base| {
-            // SAFETY: replaced by this commit at its final stamp, by us alone.
+        let replaced = |stamp, base, write: &WriteEntry<Native>| {
+            // A cell that had no handle any more when the stamp was drawn may have been retired before that, and its newest
+            // version goes with it: so that is not followed.
+            // SAFETY: inside the transaction that has the cell in its log, so it is alive; every cell of a transaction is
+            // one with handles.
+            let by = match unsafe { has_handles(write.cell) } {
+                true => write.version.cast(),
+                false => null_mut(),
+            };
+            // SAFETY: replaced by this commit at its final stamp, by us alone, and committed by us.
             unsafe {
                 if ONE {
-                    self.reclaimer.retire_one(stamp, base)
+                    self.reclaimer.retire_one(stamp, base, by)
                 } else {
-                    self.reclaimer.retire(stamp, base)
+                    self.reclaimer.retire(stamp, base, by)
                 }
             }
         };
@@ -491,7 +501,7 @@ impl Context {
         self.outside(|| {
             while let Some(block) = { self.discarded.borrow_mut().pop() } {
                 // SAFETY: private to an attempt that has ended.
-                unsafe { self.reclaimer.destroy(block) };
+                unsafe { self.reclaimer.discard(block) };
             }
         });
     }
@@ -526,59 +536,6 @@ impl Context {
             self.fast_bound.set(0);
         }
         Interrupt::new()
-    }
-
-    /// Moves the bound forward to the newest commit, if everything read still holds there.
-    #[cold]
-    pub(crate) fn extend(&self) -> bool {
-        let bound = self.domain.clock().now();
-        if self.turns.trusting.get()
-            || self.turns.reserving.get() && planted(Fault::TrustedUnreserved)
-        {
-            // All that was read is reserved: if it still is, a transaction that changes it draws later.
-            if !self.still_escalates() {
-                self.turns.note(Conflict::PREEMPTED);
-                return false;
-            }
-        } else if planted(Fault::ExtendedUnchecked) {
-            self.fast_bound.set(bound);
-        } else {
-            // SAFETY: inside the transaction that filled the log.
-            let valid = unsafe { self.commit_of(null_mut()).validate(self.reads(), bound) };
-            if let Err(conflict) = valid {
-                self.turns.note(conflict);
-                return false;
-            }
-            self.fast_bound.set(bound);
-        }
-        self.descriptor.counters.extensions.add(1);
-        debug_assert!(bound >= self.bound.get(), "a bound moves back");
-        self.bound.set(bound);
-        self.recent.set(false);
-        true
-    }
-
-    /// Finds, in retrospect, a bound that is not from before this attempt's begin, for one that has
-    /// only read so far: everything that it has read is the newest there. Cannot fail.
-    ///
-    /// Everything was read from the head of its cell. So each transaction that has replaced one of those
-    /// versions has claimed after that, and drawn after our begin: the moment before the first of them is
-    /// not before our begin.
-    #[cold]
-    pub(crate) fn refresh(&self) {
-        let now = self.domain.clock().now();
-        // When was the first of the versions that were read replaced? Just before that all of them were the newest.
-        let first_replaced = self.reads().iter().filter_map(|read| {
-            // SAFETY: inside the transaction that filled the log.
-            unsafe { replaced_at(self.domain, &*read.cell, read.version, now, self.claim.get()) }
-        });
-        // With one replaced, the attempt has read what is superseded: it reads on there, but may not write.
-        let bound = first_replaced.map(|stamp| stamp - 1).min().unwrap_or(now);
-        debug_assert!(bound >= self.bound.get(), "a bound moves back");
-        self.stale.set(bound < now);
-        self.recent.set(false);
-        self.bound.set(bound);
-        self.fast_bound.set(bound);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::domain::{Domain, Link};
 use crate::layout::{CellHeader, Links, VersionHeader};
+use crate::local::previous::Previous;
 use crate::local::unpublished::Unpublished;
 use contempo_alloc::reclaim::reclaimer::ReclaimDomain;
 use contempo_sched::contention::lock_queue::Queues;
@@ -156,8 +157,25 @@ impl Link<Native> for AtomicPtr<VersionHeader<Native>> {
     }
 
     #[inline(always)]
+    fn clear(&self) {
+        AtomicPtr::store(self, std::ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    #[inline(always)]
     fn load(&self, _: &Native, order: Ordering) -> *mut VersionHeader<Native> {
         AtomicPtr::load(self, order)
+    }
+
+    #[inline(always)]
+    fn previous(&self, _: &Native, order: Ordering) -> (*mut VersionHeader<Native>, bool) {
+        let previous = Previous::of(self, order);
+        (previous.version(), previous.is_frozen())
+    }
+
+    #[inline(always)]
+    fn leads_to(&self, _: &Native, version: *mut VersionHeader<Native>) -> bool {
+        let previous = Previous::of(self, Ordering::Acquire);
+        previous.version() == version && !previous.is_frozen()
     }
 
     #[inline(always)]
@@ -193,6 +211,10 @@ impl Domain for Native {
     #[inline(always)]
     fn table(&self) -> &DescriptorTable {
         &self.table
+    }
+
+    fn judged(&self) -> u64 {
+        self.memory.judged()
     }
 
     fn policy(&self) -> Policy {

@@ -10,6 +10,7 @@ use crate::protocol::commit::{Conflict, WriteEntry};
 use crate::protocol::version::Version;
 use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_alloc::reclaim::retired::Block;
+use contempo_sched::clock::GENESIS;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::words::VersionTag;
 use std::cell::Cell;
@@ -17,15 +18,21 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{NonNull, copy_nonoverlapping, null_mut};
 
-/// The version tag of a version that no transaction has claimed a cell with yet.
-pub(crate) const NOT_CLAIMED: VersionTag = VersionTag::committed(0);
-
-/// A block of this thread's with a version in it whose value is still to be written, and the place for the value.
+/// A block of this thread's with a version in it whose value is still to be written, and the place for the value. It has
+/// the claim of this thread's transaction: whatever looks at a block that is used again sees no stamp.
 #[inline(always)]
-pub(crate) fn prepare<T>(context: &Context, version_tag: VersionTag) -> (NonNull<u8>, *mut T) {
+pub(crate) fn prepare<T>(context: &Context) -> (NonNull<u8>, *mut T) {
+    let block = context.reclaimer.blocks.allocate_version(Version::<T, Native>::KIND.shape);
+    // SAFETY: just allocated, for this shape: ours, but for walks that look at the header.
+    (block, unsafe { Version::<T, Native>::prepare(block, context.claim.get()) })
+}
+
+/// The same, for the first version of a cell.
+#[inline(always)]
+pub(crate) fn prepare_first<T>(context: &Context) -> (NonNull<u8>, *mut T) {
     let block = context.reclaimer.blocks.allocate(Version::<T, Native>::KIND.shape);
     // SAFETY: just allocated, for this shape: ours alone.
-    (block, unsafe { Version::<T, Native>::prepare(block, version_tag) })
+    (block, unsafe { Version::<T, Native>::prepare(block, VersionTag::committed(GENESIS)) })
 }
 
 /// A version that is private, with a value, between two attempts to commit it. Both go when it is dropped; a
@@ -83,7 +90,7 @@ pub(crate) unsafe fn into_value<T>(context: &Context, block: NonNull<u8>) -> T {
     let value = unsafe { Version::<T, Native>::place(block.as_ptr().cast()).read() };
     // SAFETY: the version is private, so no other thread reaches the block; the value has moved out, and
     // `without_value` drops none.
-    unsafe { context.reclaimer.destroy(without_value::<T>(block)) };
+    unsafe { context.reclaimer.discard(without_value::<T>(block)) };
     value
 }
 
@@ -97,7 +104,7 @@ pub(crate) unsafe fn discard<T>(context: &Context, block: NonNull<u8>) {
     let block = Block { address: block, kind: Version::<T, Native>::KIND };
     // SAFETY: the caller promises that the version is private, so no other thread reaches it, and that it has a value
     // to drop.
-    context.outside(|| unsafe { context.reclaimer.destroy(block) });
+    context.outside(|| unsafe { context.reclaimer.discard(block) });
 }
 
 /// Commits the version in `block` as the value of `cell`, in a transaction that does nothing else. Returns the
@@ -138,7 +145,7 @@ pub(crate) unsafe fn commit<T>(
 #[cold]
 #[inline(never)]
 unsafe fn moved<T>(context: &Context, from: NonNull<u8>) -> NonNull<u8> {
-    let (block, place) = prepare::<T>(context, NOT_CLAIMED);
+    let (block, place) = prepare::<T>(context);
     // SAFETY: no thread reads the value of a claim that was not committed; the other place is ours, and empty.
     unsafe { copy_nonoverlapping(Version::<T, Native>::place(from.as_ptr().cast()), place, 1) };
     // SAFETY: the caller promises that no new transaction can reach the version; the value has moved out, and

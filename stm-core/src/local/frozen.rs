@@ -142,7 +142,7 @@ impl<'a> Thread<'a> {
     pub(crate) fn commit(&self, failures: u32) -> Commit<'a, Native> {
         let (domain, descriptor, me) = (self.domain, self.descriptor(), self.next());
         let bound = domain.clock().now();
-        Commit { domain, descriptor, me, bound, failures, expected: null_mut() }
+        Commit { domain, descriptor, me, bound, asymmetric: false, failures, expected: null_mut() }
     }
 
     /// Makes [`OURS`] the value of `cell`, in a transaction that has failed so often before.
@@ -156,7 +156,7 @@ impl<'a> Thread<'a> {
         let kind = Version::<u64, Native>::KIND;
         let mut writes = [WriteEntry { cell, version: new, base: null_mut(), kind }];
         // SAFETY: all versions live for ever, and the new one is private.
-        unsafe { commit.run(&[], &mut writes, |_, _| (), |_| ()) }
+        unsafe { commit.run(&[], &mut writes, |_, _, _| (), |_| ()) }
     }
 
     /// The value of `cell` at `bound`.

@@ -16,7 +16,7 @@ impl Context {
     #[inline(never)]
     pub(crate) fn let_go(&self, block: Block) {
         // SAFETY: callers pass only private versions that nothing can reach: no reference to them is out.
-        let destroy = || unsafe { self.reclaimer.destroy(block) };
+        let destroy = || unsafe { self.reclaimer.discard(block) };
         if !block.kind.has_destructor {
             destroy();
         } else if CHECKED

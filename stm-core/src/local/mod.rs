@@ -5,8 +5,10 @@
 //! | [`domain`] | the domain of a process: native pointers, and what its threads share |
 //! | [`process`] | how the domain of this process is found |
 //! | [`cell`] | a cell with its handles |
+//! | `chain`, `previous` | versions, as the reclaimer sees them; what the link of one says |
 //! | `statics`, `checked_static` | cells in statics |
 //! | `context` | the private half of a thread's transactions |
+//! | `moving` | a session moves from one bound to another |
 //! | `leave` | leaving a session that has written nothing |
 //! | `fresh` | a version on its way into a cell |
 //! | `unpublished` | which of a transaction's own versions can go before its end |
@@ -19,8 +21,9 @@
 
 pub(crate) mod access_set;
 pub mod cell;
+mod chain;
 #[cfg(any(contempo_loom, contempo_shuttle))]
-pub mod checked_static;
+mod checked_static;
 pub(crate) mod context;
 pub mod detached;
 pub mod domain;
@@ -31,7 +34,9 @@ pub(crate) mod frozen;
 mod leave;
 mod let_go;
 mod luck;
+mod moving;
 mod nesting;
+mod previous;
 pub mod process;
 pub(crate) mod queueing;
 pub(crate) mod run;

@@ -33,8 +33,9 @@ pub struct Snapshot<'s> {
 impl<'s> Snapshot<'s> {
     /// The value of `cell` at the moment of this snapshot.
     ///
-    /// Two loads if nothing was committed to the cell since; else one step more for each commit to
-    /// this cell since. Never fails, never blocks, never keeps a writer
+    /// Two loads if nothing was committed to the cell since; else one step more for each version that another running
+    /// session needs of this cell, and for each that was committed to it since the threads that did so looked last what
+    /// is needed (a thread does once in some thousand versions). Never fails, never blocks, never keeps a writer
     /// from committing (it may make one draw a later stamp).
     ///
     /// ```
@@ -56,6 +57,12 @@ impl<'s> Snapshot<'s> {
         }
         // SAFETY: a version of this cell, so of type `T`; this snapshot is its contemporary.
         unsafe { Version::value(version) }
+    }
+
+    /// The stamp that it reads at.
+    #[cfg(all(test, not(any(contempo_loom, contempo_shuttle, feature = "reclaim-epoch"))))]
+    pub(crate) fn bound(&self) -> u64 {
+        self.bound
     }
 }
 

@@ -168,7 +168,7 @@ impl<'tx> Transaction<'tx> {
     /// ```
     #[inline(always)]
     pub fn write<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T) -> StmResult<()> {
-        let (block, place) = prepare::<T>(self.context, self.context.claim.get());
+        let (block, place) = prepare::<T>(self.context);
         // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
         self.put(cell, block)
@@ -237,7 +237,7 @@ impl<'tx> Transaction<'tx> {
             // SAFETY: in the log still, or among what it has written over.
             Unpublished::end_use(unsafe { &version.as_ref().prev });
         }
-        let (block, place) = prepare::<T>(self.context, self.context.claim.get());
+        let (block, place) = prepare::<T>(self.context);
         // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
         self.put(cell, block)
@@ -257,7 +257,7 @@ impl<'tx> Transaction<'tx> {
     /// ```
     #[inline(always)]
     pub fn replace<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T) -> StmResult<&'tx T> {
-        let (block, place) = prepare::<T>(self.context, self.context.claim.get());
+        let (block, place) = prepare::<T>(self.context);
         // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
         match self.read(cell) {
@@ -455,9 +455,8 @@ fn read_slow(
     }
     if context.recent.get() && !planted(Fault::BoundNotRefreshed) {
         // The bound is from before our begin: good for versions at or before it, for nothing else.
-        if !context.updating.get() {
-            context.refresh();
-        } else if !context.extend() {
+        let moved = if context.updating.get() { context.extend() } else { context.refresh() };
+        if !moved {
             return Err(context.interrupt(Cause::Changed));
         }
     }

@@ -13,7 +13,7 @@ use crate::local::luck::{HadItsTurn, History};
 use crate::local::queueing::Waiting;
 use crate::protocol::commit::Conflict;
 use crate::session::experience::Respect;
-use contempo_sched::clock::Clock;
+use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_sched::contention::policy::{FailureBid, Next, on_failure, rank};
 use contempo_sched::contention::turns::{escalating, revoke};
 use contempo_sched::descriptor::statistics::Cause;
@@ -113,7 +113,8 @@ impl Context {
         );
         debug_assert!(self.reads().is_empty() && self.writes().is_empty(), "it has read already");
         self.turns.trusting.set(false);
-        let bound = self.domain.clock().now();
+        let bound = self.reclaimer.begin_move();
+        self.reclaimer.end_move(bound);
         self.bound.set(bound);
         self.fast_bound.set(bound);
     }

@@ -4,19 +4,17 @@ use crate::layout::CellHeader;
 use crate::local::cell::Cell;
 use crate::local::context::{self, Context};
 use crate::local::domain::Native;
-use crate::local::fresh::{self, Fresh, NOT_CLAIMED, prepare};
+use crate::local::fresh::{self, Fresh, prepare, prepare_first};
 use crate::local::leave::{Leave, LeaveOne};
-use crate::protocol::read::current;
+use crate::protocol::read::newest_at;
 use crate::protocol::version::Version;
 use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_alloc::reclaim::retired::Block;
-use contempo_sched::clock::GENESIS;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::checked::Step;
 use contempo_sched::primitives::guard::Kept;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::words::LockWord;
-use contempo_sched::words::VersionTag;
 use std::marker::PhantomData;
 use std::ptr::{NonNull, null_mut};
 
@@ -34,9 +32,10 @@ use std::ptr::{NonNull, null_mut};
 /// | | |
 /// | --- | --- |
 /// | no other transaction runs | at the end of the transaction that has replaced it; so does what is in a cell whose last handle goes |
-/// | others run that could see it | when the last of them ends, by that thread; or with the next collection of any thread |
+/// | others run that see it, or could | when the last of them ends, by that thread; or with the next collection of any thread |
+/// | others run that began before it was replaced, and none of them sees it | once some thousand versions were replaced, by a thread that writes; what is in a cell whose last handle goes: as above |
 /// | threads run short transactions without a pause | each looks every 10 µs or so what can go, and some may stay until the next transaction of any thread |
-/// | small values without a destructor | they are not dropped; each thread gives their memory back a hundred or so at a time, those between 0.5 and 64 KiB when they come to 64 KiB |
+/// | small values without a destructor | they are not dropped; each thread gives their memory back a hundred or so at a time, those between 0.5 and 64 KiB when they come to 64 KiB; and uses it for new values, while older transactions run, some thousand at a time |
 ///
 /// [`collect`](crate::collect) frees whatever no running transaction holds. (With the feature
 /// `reclaim-epoch`, a thread that begins or ends at that moment may put it off to the next collection.)
@@ -110,7 +109,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     pub fn new(value: T) -> Self {
         let local = context::current();
         let context: &Context = &local;
-        let (version, place) = prepare::<T>(context, VersionTag::committed(GENESIS));
+        let (version, place) = prepare_first::<T>(context);
         // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
         let block = context.reclaimer.blocks.allocate(Cell::<T>::KIND.shape);
@@ -129,6 +128,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
 
     #[inline(always)]
     fn cell(&self) -> &Cell<T> {
+        self.cell.as_ptr().expose_provenance(); // For `has_handles`; costs nothing.
         // SAFETY: the cell lives as long as it has a handle.
         unsafe { self.cell.as_ref() }
     }
@@ -211,11 +211,19 @@ impl<T: Send + Sync + 'static> TVar<T> {
         let context: &Context = &local;
         context.begin_session();
         context.step(Step::Begin);
-        context.reclaimer.enter();
+        let bound = context.reclaimer.enter();
         let _leave = Leave(context);
-        // SAFETY: inside a transaction; the cell is alive.
-        let version = unsafe { current(context.domain, self.header()) };
-        // SAFETY: a version of this cell, so of type `T`; we are its contemporary.
+        // A snapshot of one cell: two loads, unless its head is a claim, or later.
+        // Acquire, partner: the claim that published the version.
+        let mut version = self.header().value.load(Ordering::Acquire);
+        // SAFETY: the head of a cell is not freed before this session ends.
+        let version_tag = unsafe { &*version }.version_tag.load(Ordering::Acquire);
+        if !version_tag.committed_by(bound) {
+            let own = context.claim.get(); // Never published: no claim is ours.
+            // SAFETY: inside a session with this bound; the cell is alive.
+            version = unsafe { newest_at(context.domain, self.header(), bound, own) }.version;
+        }
+        // SAFETY: a version of this cell, so of type `T`, which belongs to the bound of this session.
         look.into_inner()(unsafe { Version::value(version) })
     }
 
@@ -251,7 +259,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     pub fn store(&self, value: T) {
         let local = context::current();
         let context: &Context = &local;
-        let (block, place) = prepare::<T>(context, NOT_CLAIMED);
+        let (block, place) = prepare::<T>(context);
         // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
         // SAFETY: the block is of `prepare` with this context, and its value was just written.
@@ -278,7 +286,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     {
         let local = context::current();
         let context: &Context = &local;
-        let (block, place) = prepare::<T>(context, NOT_CLAIMED);
+        let (block, place) = prepare::<T>(context);
         // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
         // SAFETY: the block is of `prepare` with this context, and its value was just written.
@@ -304,7 +312,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
         let context: &Context = &local;
         let make = |before: &T| {
             let value = (*change)(before);
-            let (block, place) = prepare::<T>(context, NOT_CLAIMED);
+            let (block, place) = prepare::<T>(context);
             // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
             unsafe { place.write(value) };
             Some(block)
@@ -335,7 +343,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     {
         let local = context::current();
         let context: &Context = &local;
-        let (block, place) = prepare::<T>(context, NOT_CLAIMED);
+        let (block, place) = prepare::<T>(context);
         // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(new) };
         // SAFETY: the block is of `prepare` with this context, and its value was just written.
@@ -368,11 +376,12 @@ impl<T: Send + Sync + 'static> TVar<T> {
             if !blind {
                 context.step(Step::Begin);
             }
-            if context.wrote.get() {
-                context.reclaimer.enter_recent();
+            let bound = if context.wrote.get() {
+                context.reclaimer.enter_recent()
             } else {
-                context.reclaimer.enter();
-            }
+                context.reclaimer.enter()
+            };
+            context.bound.set(bound);
             // From here on a panic of user code leaves the session.
             let leave = LeaveOne(context);
             let (cause, block) = 'attempt: {
@@ -383,10 +392,16 @@ impl<T: Send + Sync + 'static> TVar<T> {
                 {
                     break 'attempt (cause, None);
                 }
-                // Make the new value from what is there now.
-                // SAFETY: inside a transaction; the cell is alive, since this handle is.
-                let seen = unsafe { current(context.domain, self.header()) };
-                // SAFETY: a version of this cell, so of type `T`; we are its contemporary.
+                // Make the new value from what is there now. A head that is later than our bound does not belong to that.
+                // Acquire, partner: the claim that published the version.
+                let mut seen = self.header().value.load(Ordering::Acquire);
+                // SAFETY: the head of a cell is not freed before this session ends.
+                let version_tag = unsafe { &*seen }.version_tag.load(Ordering::Acquire);
+                if !version_tag.committed_by(bound) {
+                    // SAFETY: inside a session; the cell is alive, since this handle is.
+                    seen = unsafe { context.newest(self.header()) };
+                }
+                // SAFETY: a version of this cell, so of type `T`, which belongs to the bound of this session.
                 let before: &T = unsafe { Version::value(seen) };
                 let Some(block) = make(before) else {
                     context.wrote.set(false); // It has not written after all.
@@ -399,7 +414,8 @@ impl<T: Send + Sync + 'static> TVar<T> {
                 match unsafe { fresh::commit::<T>(context, block, self.header(), expected) } {
                     Ok(replaced) => {
                         // Look at the old value before the session ends, as long as the announcement keeps it.
-                        // SAFETY: replaced by our commit: we are its contemporary.
+                        // SAFETY: replaced by our commit, so this thread has retired it, and frees it or uses it again
+                        // only after the session (others may take it out of its chain before that).
                         let result = result(unsafe { Version::value(replaced) });
                         std::mem::forget(leave);
                         if context.turns.unlucky.get() {

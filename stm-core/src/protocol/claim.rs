@@ -3,6 +3,8 @@
 use crate::domain::{Domain, Link, WalkBudget};
 use crate::layout::{CellHeader, VersionHeader};
 use crate::protocol::commit::{Commit, Conflict, WriteEntry};
+use crate::protocol::walk::Place;
+use contempo_alloc::reclaim::needs;
 use contempo_sched::contention::policy::{ClaimBid, Verdict, on_claimed};
 use contempo_sched::contention::turns::{escalating, revoke};
 use contempo_sched::descriptor::Descriptor;
@@ -25,7 +27,9 @@ impl<D: Domain> Commit<'_, D> {
         let head = cell.value.load(self.domain, Ordering::Acquire);
         // SAFETY: the head of a cell is not freed before we end.
         let version_tag = unsafe { &*head }.version_tag.load(Ordering::Acquire);
-        if version_tag.stamp().is_none() {
+        // One at or below our bound belongs to that as long as it is the head, so its memory is not used again: if it is
+        // found in the cell below, then it was there all the time.
+        if !version_tag.committed_by(self.bound) {
             // SAFETY: the caller is inside the transaction that filled the log, so the cell is alive; its version is
             // still private, since nothing was placed here.
             return unsafe { self.claim_slow(write) };
@@ -127,20 +131,31 @@ impl<D: Domain> Commit<'_, D> {
         // SAFETY: the caller is inside the transaction that has the cell in its log, so it is alive.
         let cell = unsafe { &*write.cell };
         let (mut spins, mut budget) = (0, WalkBudget::default());
+        // The newest bound that this session has published, and whether that is a second one.
+        let mut held = Held { descriptor: self.descriptor, bound: self.bound, moves: false };
         loop {
             // In a region the memory may be damaged, and the loop must end all the same.
             budget.look();
             if self.domain.exceeds(&mut budget, None).is_some() {
                 return Err(Conflict::at(Cause::Changed, cell));
             }
-            let head = cell.value.load(self.domain, Ordering::Acquire);
-            // SAFETY: the head of a cell is not freed before we end.
+            // SAFETY: inside the transaction, whose session keeps the cell, and what is retired above its announcement.
+            let Some(place) = (unsafe { Place::head(self.domain, cell) }) else { continue };
+            let (head, version_tag) = (place.version, place.tag);
+            // SAFETY: in the cell at some moment of our session: the memory of a version until that ends.
             let header = unsafe { &*head };
-            let version_tag = header.version_tag.load(Ordering::Acquire);
             // A committed head by now: claim over it.
             let Some(owner) = version_tag.owner() else {
+                // It must not be used again, and be in the cell again, before our claim is placed: it is to belong to a
+                // bound of ours.
+                if !version_tag.committed_by(held.bound) {
+                    held.moves = true;
+                    let (clock, judged) = (self.domain.clock(), || self.domain.judged());
+                    held.bound = needs::begin_move(self.descriptor, clock, self.asymmetric, judged);
+                    continue;
+                }
                 // SAFETY: the cell is alive, by the caller's promise; our version is private until `place` succeeds,
-                // and we return then; a committed head stands for itself.
+                // and we return then; a committed head stands for itself, and belongs to a bound of ours.
                 if unsafe { self.place(write, head, head) }? {
                     return Ok(());
                 }
@@ -154,21 +169,28 @@ impl<D: Domain> Commit<'_, D> {
             }
             match state.phase() {
                 Phase::Committed => {
-                    // Acquire: keeps the second look at `state` behind this load.
+                    // Acquire: keeps the swap behind this load.
                     let stamp = descriptor.stamp.load(Ordering::Acquire);
-                    if descriptor.state.load(Ordering::Relaxed).serial() == owner.serial
-                        || planted(Fault::FinisherLooksOnce)
-                    {
-                        if self.domain.exceeds(&mut budget, Some(stamp)).is_some() {
-                            return Err(Conflict::at(Cause::Changed, cell));
-                        }
-                        // Finish its commit: the same store as its own. Release, partner: the readers' acquire.
-                        header.version_tag.store(VersionTag::committed(stamp), Ordering::Release);
+                    if self.domain.exceeds(&mut budget, Some(stamp)).is_some() {
+                        return Err(Conflict::at(Cause::Changed, cell));
                     }
+                    // Finish its commit, as it does itself. A swap: the owner may have done so, and drawn another stamp
+                    // since; and the version may be another by now. Release, partner: the readers' acquire.
+                    let finished = VersionTag::committed(stamp);
+                    if planted(Fault::FinishedByStore) {
+                        header.version_tag.store(finished, Ordering::Release);
+                    }
+                    let _ = header.version_tag.compare_exchange(
+                        version_tag,
+                        finished,
+                        Ordering::Release,
+                        Ordering::Relaxed,
+                    );
                 }
                 Phase::Aborted => {
-                    // Replace the claim: the cell was not swung back yet.
-                    let base = header.prev.load(self.domain, Ordering::Acquire);
+                    // Replace the claim: the cell was not swung back yet. (It never commits, and what never did is
+                    // not used again before our session ends.)
+                    let base = place.leads_to();
                     if self.domain.exceeds(&mut budget, None).is_some() {
                         return Err(Conflict::at(Cause::Changed, cell));
                     }
@@ -181,7 +203,7 @@ impl<D: Domain> Commit<'_, D> {
                 }
                 Phase::Active | Phase::Deciding => {
                     if planted(Fault::ClaimOverClaim) {
-                        let base = header.prev.load(self.domain, Ordering::Acquire);
+                        let base = place.leads_to();
                         // SAFETY: none: a planted fault.
                         if unsafe { self.place(write, head, base) }? {
                             return Ok(());
@@ -266,6 +288,22 @@ impl<D: Domain> Commit<'_, D> {
             }
         }
         Ok(())
+    }
+}
+
+/// The newest bound that a session has published while it claims, which it stays at no longer than this.
+struct Held<'h> {
+    descriptor: &'h Descriptor,
+    bound: u64,
+    /// Is it another than the session's?
+    moves: bool,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if self.moves {
+            needs::stay(self.descriptor);
+        }
     }
 }
 

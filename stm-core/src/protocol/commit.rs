@@ -4,6 +4,7 @@
 use crate::domain::{Domain, Link};
 use crate::layout::{CellHeader, VersionHeader};
 use crate::protocol::read::newest_at;
+use contempo_alloc::reclaim::needs;
 use contempo_alloc::reclaim::retired::{Block, BlockKind};
 use contempo_sched::clock::{self, Clock};
 use contempo_sched::contention::policy::BUMPS_BEFORE_FIRM;
@@ -67,7 +68,7 @@ impl<D: Domain> WriteEntry<D> {
         // and that its transaction still runs: we are a contemporary of that version, so it is not freed.
         let stamp = unsafe { &*self.base }.version_tag.load(Ordering::Relaxed);
         debug_assert!(
-            !D::TRUSTED || stamp.committed_by(replaced_at - 1),
+            !D::TRUSTED || stamp.committed_by(replaced_at - 1) || stamp == VersionTag::TAKEN_OUT, // Since we have decided.
             "committed over what was not committed before: {stamp:?} at {replaced_at}"
         );
         let is_static = stamp == VersionTag::committed(clock::STATIC);
@@ -105,8 +106,10 @@ pub struct Commit<'a, D: Domain> {
     pub descriptor: &'a Descriptor,
     /// This transaction.
     pub me: Owner,
-    /// The stamp that its reads belong to.
+    /// The stamp that its reads belong to: its session's bound, which is published.
     pub bound: u64,
+    /// Can a thread impose a barrier on this one ([`barrier`](contempo_alloc::reclaim::barrier))?
+    pub asymmetric: bool,
     /// How often its transaction has failed before.
     pub failures: u32,
     /// The only version that its writes may replace, or null if any will do.
@@ -125,8 +128,8 @@ const YIELD_AFTER_PASSING: u64 = 1024;
 
 impl<D: Domain> Commit<'_, D> {
     /// Commits `writes`, provided that `reads` still hold. Hands out what they replaced, to be
-    /// retired at the stamp that is given with it, and tells `changed` of each written cell until whose change
-    /// something sleeps. Returns the stamp.
+    /// retired at the stamp that is given with it, and the entry with what has replaced it; and tells `changed` of each
+    /// written cell if something sleeps until that changes. Returns the stamp.
     ///
     /// On failure every claim has been given back; entries with a `base` were visible to other threads
     /// and must be retired, the rest are still private.
@@ -139,7 +142,7 @@ impl<D: Domain> Commit<'_, D> {
         &self,
         reads: &[ReadEntry<D>],
         writes: &mut [WriteEntry<D>],
-        mut replaced: impl FnMut(u64, Block),
+        mut replaced: impl FnMut(u64, Block, &WriteEntry<D>),
         changed: impl Fn(&CellHeader<D>) + Copy,
     ) -> Result<u64, Conflict<D>> {
         // 1. Announce the attempt in the state word, before another thread can meet a claim with this serial.
@@ -162,7 +165,7 @@ impl<D: Domain> Commit<'_, D> {
         self.descriptor.state.store(state, Ordering::Release);
         if planted(Fault::ValidateBeforeClaim) {
             // SAFETY: the caller is inside the transaction that filled the read log, so what that names is alive.
-            let valid = unsafe { self.validate(reads, self.domain.clock().now()) };
+            let valid = unsafe { self.validate_drawn(reads, self.domain.clock().now()) };
             if let Err(conflict) = valid {
                 // SAFETY: the caller is inside the transaction that filled the write log: its cells are alive.
                 return Err(unsafe { self.give_back(writes, conflict) });
@@ -227,7 +230,7 @@ impl<D: Domain> Commit<'_, D> {
                 && !self.domain.clock().is_next(self.bound, stamp, weight)
             {
                 // SAFETY: the caller is inside the transaction that filled the read log, so what that names is alive.
-                if let Err(conflict) = unsafe { self.validate(reads, stamp) } {
+                if let Err(conflict) = unsafe { self.validate_drawn(reads, stamp) } {
                     // SAFETY: the caller is inside the transaction that filled the write log: its cells are alive.
                     return Err(unsafe { self.give_back(writes, conflict) });
                 }
@@ -273,7 +276,8 @@ impl<D: Domain> Commit<'_, D> {
         fence_after_sequential_swap();
         for write in &*writes {
             // Release, partner: the readers' acquire. This is the unlock. Another thread may have finished
-            // it for us: the same value.
+            // it for us: the same value; and another taken it out since: then it is not used again, but freed later. (It was
+            // not used again yet: this thread is its linker, and releases it after this.)
             // SAFETY: our own version; if it was replaced already, we are still its contemporary, so it is not freed.
             unsafe { &*write.version }
                 .version_tag
@@ -281,14 +285,14 @@ impl<D: Domain> Commit<'_, D> {
             // SAFETY: claimed, and our transaction still runs.
             let base = unsafe { write.base_block(stamp) };
             if planted(Fault::RetiredTwice) {
-                replaced(stamp, base);
+                replaced(stamp, base, write);
             }
             if planted(Fault::RetiredAtItsOwnStamp) {
                 // SAFETY: claimed, so `base` is the version that was replaced, and our transaction still runs.
                 let own = unsafe { &*write.base }.version_tag.load(Ordering::Relaxed).stamp();
-                replaced(own.unwrap_or(stamp), base);
+                replaced(own.unwrap_or(stamp), base, write);
             } else {
-                replaced(stamp, base);
+                replaced(stamp, base, write);
             }
             // SAFETY: the caller is inside the transaction that has the cell in its log, so it is alive.
             let cell = unsafe { &*write.cell };
@@ -328,7 +332,41 @@ impl<D: Domain> Commit<'_, D> {
         cleared.is_ok().then_some(next)
     }
 
-    /// Is every version in `reads` still the newest at `bound`, our own claims aside?
+    /// Is every version in `reads` still the newest at `stamp`, which was drawn just now, our own claims aside?
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[inline(never)]
+    unsafe fn validate_drawn(&self, reads: &[ReadEntry<D>], stamp: u64) -> Result<(), Conflict<D>> {
+        // Most often all of them are at the heads of their cells still, or below our own claims.
+        let own = VersionTag::claim(self.me);
+        let is_plain = |read: &ReadEntry<D>| {
+            // SAFETY: the caller is inside the transaction that filled the log, so the cells in it are alive.
+            let head = unsafe { &*read.cell }.value.load(self.domain, Ordering::Acquire);
+            // SAFETY: the head of a cell is not freed before we end.
+            head == read.version || unsafe { &*head }.version_tag.load(Ordering::Acquire) == own
+        };
+        if reads.iter().all(is_plain) {
+            // SAFETY: as this function. What is replaced only now belongs to the session's own bound as well, and stays in
+            // its chain: a walk at `stamp` ends there.
+            return unsafe { self.validate(reads, stamp) };
+        }
+        // What belongs to the stamp may be taken out of a chain, unless other threads know that we look at it. If
+        // some of it may have been already, then it is not known what has changed.
+        let judged = || self.domain.judged();
+        let valid = if needs::holds(self.descriptor, self.asymmetric, stamp, judged) {
+            // SAFETY: as this function; what belongs to `stamp` stays in its chain.
+            unsafe { self.validate(reads, stamp) }
+        } else {
+            Err(Conflict::at(Cause::Changed, null()))
+        };
+        needs::stay(self.descriptor);
+        valid
+    }
+
+    /// Is every version in `reads` still the newest at `bound`, our own claims aside? Either no version is taken out of its
+    /// chain that belongs to `bound`, or each of them was at the head of its cell, or below our claim, after `bound` was
+    /// drawn.
     ///
     /// # Safety
     /// As [`run`](Self::run).
@@ -351,7 +389,7 @@ impl<D: Domain> Commit<'_, D> {
             let header = unsafe { &*head };
             let now = if header.version_tag.load(Ordering::Acquire) == own {
                 // Read and written: our claim is on top of what was there when it was placed.
-                header.prev.load(self.domain, Ordering::Relaxed)
+                header.prev.previous(self.domain, Ordering::Relaxed).0
             } else {
                 // SAFETY: the caller is inside the transaction that filled the log: its announcement is at or below the
                 // bound that it began with, and `bound` is not earlier; and the cell was alive when it was read.

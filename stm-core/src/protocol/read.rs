@@ -7,11 +7,11 @@
 
 use crate::domain::{Domain, Link, WalkBudget};
 use crate::layout::{CellHeader, VersionHeader};
-use contempo_sched::clock::Clock;
+use crate::protocol::walk::Place;
 use contempo_sched::contention::policy::READER_SPINS;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::fault::{Fault, planted};
-use contempo_sched::primitives::{Ordering, spin};
+use contempo_sched::primitives::{Ordering, fence_between_loads, spin};
 use contempo_sched::words::{Owner, Phase, VersionTag};
 
 /// How a claim's owner stands towards a bound.
@@ -124,28 +124,31 @@ pub unsafe fn newest_at<D: Domain>(
     'look: loop {
         budget.look();
         let (mut superseded, mut newer) = (false, u64::MAX);
-        // Acquire, partner: the claim's swap (release): the version is initialised.
-        let mut version = cell.value.load(domain, Ordering::Acquire);
+        // SAFETY: inside a session that keeps the cell, and what is retired above its announcement (`# Safety`).
+        let mut place = unsafe { Place::head(domain, cell) };
         loop {
-            // SAFETY: reached from the cell through versions that are newer than `bound`, so this
-            // one was replaced after `bound` or not at all: we are its contemporary.
-            let header = unsafe { &*version };
-            // Acquire, partner: the owner's or a finisher's store of the stamp.
-            let version_tag = header.version_tag.load(Ordering::Acquire);
-            if let Some(version) = domain.exceeds(&mut budget, version_tag.stamp()) {
+            // It is not where it was: look again from the head.
+            let Some(here) = place else {
+                if let Some(version) = domain.exceeds(&mut budget, None) {
+                    return Found { version, superseded };
+                }
+                continue 'look;
+            };
+            let (version, tag) = (here.version, here.tag);
+            if let Some(version) = domain.exceeds(&mut budget, tag.stamp()) {
                 return Found { version, superseded };
             }
-            if let Some(stamp) = version_tag.stamp() {
+            if let Some(stamp) = tag.stamp() {
                 debug_assert!(!D::TRUSTED || stamp < newer, "{stamp} lies below {newer} in a cell");
                 newer = stamp;
             }
-            let ignored = planted(Fault::BoundIgnored) && version_tag.stamp().is_some();
-            if version_tag.committed_by(bound) || ignored {
+            let ignored = planted(Fault::BoundIgnored) && tag.stamp().is_some();
+            if tag.committed_by(bound) || ignored {
                 return Found { version, superseded };
             }
-            match version_tag.owner() {
+            match tag.owner() {
                 None => superseded = true,
-                Some(_) if version_tag == own => {}
+                Some(_) if tag == own => {}
                 Some(owner) => match standing(domain, owner, bound) {
                     Standing::Committed(stamp) if stamp <= bound => {
                         return Found { version, superseded };
@@ -160,60 +163,18 @@ pub unsafe fn newest_at<D: Domain>(
                     Standing::Gone => continue 'look,
                 },
             }
-            // Acquire: written before the version became reachable.
-            version = header.prev.load(domain, Ordering::Acquire);
-        }
-    }
-}
-
-/// The newest version of `cell`, for a single read that is a transaction of its own. An undecided
-/// claim does not count, but its owner is made to commit later than now: what we return must not be
-/// retired at a stamp that we have announced already, and no transaction may order us after the owner.
-///
-/// # Safety
-/// The caller is inside a transaction, and the cell was alive when that transaction began or later.
-#[inline(always)]
-pub unsafe fn current<D: Domain>(domain: &D, cell: &CellHeader<D>) -> *mut VersionHeader<D> {
-    // Acquire: as in `newest_at`.
-    let version = cell.value.load(domain, Ordering::Acquire);
-    // SAFETY: the head of a cell is not freed before we end.
-    let version_tag = unsafe { &*version }.version_tag.load(Ordering::Acquire);
-    if version_tag.stamp().is_some() {
-        return version;
-    }
-    // SAFETY: the caller promises that it is inside a transaction, and that the cell was alive when that began or
-    // later.
-    unsafe { current_slow(domain, cell) }
-}
-
-/// [`current`], where the head is a claim.
-///
-/// # Safety
-/// As [`current`].
-#[cold]
-#[inline(never)]
-unsafe fn current_slow<D: Domain>(domain: &D, cell: &CellHeader<D>) -> *mut VersionHeader<D> {
-    let bound = domain.clock().now();
-    loop {
-        let version = cell.value.load(domain, Ordering::Acquire);
-        // SAFETY: the head of a cell is not freed before the transaction that we are inside of ends.
-        let header = unsafe { &*version };
-        let Some(owner) = header.version_tag.load(Ordering::Acquire).owner() else {
-            return version;
-        };
-        match standing(domain, owner, bound) {
-            Standing::Committed(_) => return version,
-            Standing::Later => return header.prev.load(domain, Ordering::Acquire),
-            Standing::Gone => {}
+            // SAFETY: as the head. What belongs to the bound lies below, since this version is newer.
+            place = unsafe { here.below() };
         }
     }
 }
 
 /// The stamp of the commit that replaced `version`, which this transaction has found in `cell`; none
-/// if no transaction has committed over it at or before `bound`.
+/// if no transaction has committed over it at or before `bound`. (If versions were taken out in between, then that of
+/// a later commit.)
 ///
 /// # Safety
-/// As [`newest_at`].
+/// As [`newest_at`]; the version belongs to a bound of the caller.
 pub unsafe fn replaced_at<D: Domain>(
     domain: &D,
     cell: &CellHeader<D>,
@@ -226,17 +187,19 @@ pub unsafe fn replaced_at<D: Domain>(
         budget.look();
         // From the head to the version: the last commit at or before the bound on the way is the one just above it.
         let mut replaced = None;
-        let mut at = cell.value.load(domain, Ordering::Acquire);
-        while at != version {
-            // SAFETY: between the head and a version that we have found: replaced after that was.
-            let header = unsafe { &*at };
-            let version_tag = header.version_tag.load(Ordering::Acquire);
-            if domain.exceeds(&mut budget, version_tag.stamp()).is_some() {
+        // SAFETY: inside a session that keeps the cell, and what is retired above its announcement (`# Safety`).
+        let mut place = unsafe { Place::head(domain, cell) };
+        loop {
+            let Some(here) = place else { continue 'look };
+            if here.version == version {
                 return replaced;
             }
-            let stamp = match version_tag.owner() {
-                None => version_tag.stamp(),
-                Some(_) if version_tag == own => None,
+            if domain.exceeds(&mut budget, here.tag.stamp()).is_some() {
+                return replaced;
+            }
+            let stamp = match here.tag.owner() {
+                None => here.tag.stamp(),
+                Some(_) if here.tag == own => None,
                 Some(owner) => match standing(domain, owner, bound) {
                     Standing::Committed(stamp) => Some(stamp),
                     Standing::Later => None,
@@ -244,9 +207,9 @@ pub unsafe fn replaced_at<D: Domain>(
                 },
             };
             replaced = stamp.filter(|stamp| *stamp <= bound).or(replaced);
-            at = header.prev.load(domain, Ordering::Acquire);
+            // SAFETY: as the head. The version lies below, since it is not this one.
+            place = unsafe { here.below() };
         }
-        return replaced;
     }
 }
 
@@ -273,13 +236,22 @@ pub unsafe fn is_current<D: Domain>(
         }
         // Another version at the head: it counts once it is committed. Until then ours may still be the newest below
         // it.
-        // SAFETY: the head of a cell is not freed before we end.
+        // SAFETY: in the cell at some moment of our session: the memory of a version until that ends.
         let header = unsafe { &*head };
-        let Some(owner) = header.version_tag.load(Ordering::SeqCst).owner() else { return false };
+        let tag = header.version_tag.load(Ordering::SeqCst);
+        let base = header.prev.previous(domain, Ordering::Acquire);
+        // What was read belongs to that version only if it is still in the cell, and the same. (As a walk looks again.)
+        fence_between_loads();
+        if cell.value.load(domain, Ordering::SeqCst) != head
+            || header.version_tag.load(Ordering::SeqCst) != tag
+            || header.prev.previous(domain, Ordering::Acquire) != base
+        {
+            continue;
+        }
+        let Some(owner) = tag.owner() else { return false };
         let state = domain.table().descriptor(owner.slot).state.load(Ordering::SeqCst);
         if state.serial() == owner.serial || planted(Fault::SleeperIgnoresSerial) {
-            return state.phase() != Phase::Committed
-                && header.prev.load(domain, Ordering::Acquire) == version;
+            return state.phase() != Phase::Committed && base.0 == version;
         }
     }
 }

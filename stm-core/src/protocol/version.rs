@@ -4,6 +4,8 @@ use crate::domain::{Domain, Link};
 use contempo_alloc::heap::Shape;
 use contempo_alloc::reclaim::retired::{Block, BlockKind, weight};
 use contempo_sched::primitives::DataCell;
+#[cfg(not(any(contempo_loom, contempo_shuttle)))]
+use contempo_sched::primitives::Ordering;
 use contempo_sched::words::{AtomicVersionTag, VersionTag};
 use std::ptr::NonNull;
 
@@ -54,14 +56,26 @@ impl<T, D: Domain> Version<T, D> {
     #[inline(always)]
     pub unsafe fn prepare(block: NonNull<u8>, version_tag: VersionTag) -> *mut T {
         let version = block.cast::<Self>().as_ptr();
+        // A walk may look at the header of a block that is used again: so it is changed by atomic stores alone. Relaxed:
+        // behind the release fence in `BlockCache::keep`, if it is; and what is stored is published by a claim.
+        #[cfg(not(any(contempo_loom, contempo_shuttle)))]
+        {
+            // SAFETY: the field lies in the block, which has this layout; any bits are an atomic word.
+            unsafe { &(*version).header.version_tag }.store(version_tag, Ordering::Relaxed);
+            // SAFETY: the field lies in the block, which has this layout; any bits are a link.
+            unsafe { &(*version).header.prev }.clear();
+        }
+        #[cfg(any(contempo_loom, contempo_shuttle))]
         let header = VersionHeader {
             version_tag: AtomicVersionTag::new(version_tag),
             prev: D::Link::null(),
-            #[cfg(any(contempo_loom, contempo_shuttle))]
             destroyed: std::sync::atomic::AtomicBool::new(false),
         };
-        // SAFETY: the block has this layout and is ours alone.
-        unsafe { (&raw mut (*version).header).write(header) };
+        // SAFETY: the block has this layout and is ours alone. (Under the checkers no block is used again.)
+        #[cfg(any(contempo_loom, contempo_shuttle))]
+        unsafe {
+            (&raw mut (*version).header).write(header);
+        }
         // SAFETY: the field lies in the block, which has this layout and is ours alone.
         unsafe { DataCell::prepare(&raw mut (*version).data) }
     }
@@ -97,8 +111,8 @@ impl<T, D: Domain> Version<T, D> {
             !version.header.destroyed.load(std::sync::atomic::Ordering::Relaxed),
             "use after free: a version was read that the reclaimer had destroyed"
         );
-        // SAFETY: values are never changed while reachable; only the reclaimer, and only after
-        // every contemporary has finished, takes them back.
+        // SAFETY: values are never changed while reachable; only the reclaimer takes them back, after every contemporary
+        // has finished, or when the version belongs to the bound of none.
         unsafe { &*data }
     }
 

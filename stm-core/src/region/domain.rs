@@ -66,9 +66,31 @@ impl Link<RegionDomain> for RegionLink {
         RegionLink::to(Handle::NULL)
     }
 
+    fn clear(&self) {
+        self.0.store(Handle::NULL.bits(), Ordering::Relaxed);
+    }
+
     #[inline(always)]
     fn load(&self, domain: &RegionDomain, order: Ordering) -> *mut VersionHeader<RegionDomain> {
         domain.version(self.handle(order))
+    }
+
+    /// Nothing, if it leads nowhere: whether that is damage is known only where a walk has to go on.
+    #[inline(always)]
+    fn previous(
+        &self,
+        domain: &RegionDomain,
+        order: Ordering,
+    ) -> (*mut VersionHeader<RegionDomain>, bool) {
+        let found = domain.find_version(self.handle(order));
+        let version = found
+            .map_or(std::ptr::null_mut(), |version| std::ptr::from_ref(&version.header).cast_mut());
+        (version, false)
+    }
+
+    #[inline(always)]
+    fn leads_to(&self, domain: &RegionDomain, version: *mut VersionHeader<RegionDomain>) -> bool {
+        self.previous(domain, Ordering::Acquire).0 == version
     }
 
     #[inline(always)]

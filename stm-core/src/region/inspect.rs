@@ -70,7 +70,7 @@ pub fn inspect(domain: &RegionDomain) -> Inspection {
             slot,
             process: domain.map.process(owner.record).process.load(Ordering::Relaxed),
             alive: !is_dead(domain, owner).unwrap_or(false),
-            active: descriptor.active.load(Ordering::Relaxed),
+            active: descriptor.is_active(Ordering::Relaxed),
             claims: matches!(phase, Phase::Active | Phase::Deciding),
             holds_from: (announced & Descriptor::NOTHING_ANNOUNCED == 0).then_some(announced),
         });

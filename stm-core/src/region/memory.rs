@@ -180,7 +180,7 @@ impl Memory {
     pub(crate) fn work<'d>(&self, domain: &'d RegionDomain) -> Work<'d> {
         let descriptor = domain.table().descriptor(self.slot);
         // Relaxed: ordered before the look at the epoch by `light`, partner `heavy` in `room`.
-        descriptor.active.store(true, Ordering::Relaxed);
+        descriptor.session.store(Descriptor::WORKING, Ordering::Relaxed);
         barrier::light(domain.asymmetric);
         self.look_at_epoch(domain);
         Work(descriptor)

@@ -42,7 +42,7 @@ pub(crate) fn take_over(session: &Session) -> bool {
     // Acquire, partner: the release in `announcement::end`: what the thread has done with its memory happens
     // before what we do with it.
     let is_active = |ended: &OwnershipEpoch| {
-        domain.table().descriptor(ended.slot()).active.load(Ordering::Acquire)
+        domain.table().descriptor(ended.slot()).is_active(Ordering::Acquire)
             && !planted(Fault::TakenFromTheActive)
     };
     ended.retain(|ended| !is_active(ended));

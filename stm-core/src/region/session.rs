@@ -262,8 +262,13 @@ impl Session {
     pub(crate) fn begin(&self) -> bool {
         debug_assert!(self.running.get(), "an attempt begins outside of a session");
         let domain = self.domain();
-        let bound =
-            announcement::begin(self.descriptor(), domain.clock(), domain.asymmetric, &self.recent);
+        let bound = announcement::begin(
+            self.descriptor(),
+            domain.clock(),
+            domain.asymmetric,
+            &self.recent,
+            || 0,
+        );
         self.bound.set(bound);
         self.fast_bound.set(bound);
         self.stale.set(false);
@@ -361,6 +366,7 @@ impl Session {
             descriptor: self.descriptor(),
             me: self.me(),
             bound: self.bound.get(),
+            asymmetric: self.domain().asymmetric,
             failures: self.failures.get(),
             expected: null_mut(),
         }

@@ -84,7 +84,7 @@ pub fn verify(domain: &RegionDomain) -> Report {
 
 /// Threads that are at work just now: of living processes, or of slots that no process has.
 fn at_work(domain: &RegionDomain) -> usize {
-    domain.table().each().filter(|(_, it)| it.active.load(Ordering::Relaxed)).count()
+    domain.table().each().filter(|(_, it)| it.is_active(Ordering::Relaxed)).count()
 }
 
 /// Looks at what looked wrong again, until no thread was at work before a look, or for a while.

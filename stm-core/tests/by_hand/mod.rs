@@ -6,6 +6,7 @@ use contempo_core::local::domain::Native;
 use contempo_core::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
 use contempo_core::protocol::read::newest_at;
 use contempo_core::protocol::version::{CellHeader, Version, VersionHeader};
+use contempo_sched::clock::GENESIS;
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::primitives::{AtomicPtr, Ordering};
 use contempo_sched::words::{AtomicLockWord, LockWord, Owner, StateWord, VersionTag};
@@ -40,6 +41,8 @@ pub(crate) struct Writer<'w> {
     domain: &'w Native,
     slot: u32,
     serial: Cell<u64>,
+    /// The newest stamp that it knows.
+    known: Cell<u64>,
     /// How often its transactions count as having failed before: `u32::MAX` takes over what is in the way.
     pub(crate) failures: u32,
 }
@@ -47,7 +50,7 @@ pub(crate) struct Writer<'w> {
 impl<'w> Writer<'w> {
     /// The thread at `slot`, which has made no commit yet.
     pub(crate) fn new(domain: &'w Native, slot: u32) -> Self {
-        Writer { domain, slot, serial: Cell::new(0), failures: 0 }
+        Writer { domain, slot, serial: Cell::new(0), known: Cell::new(GENESIS), failures: 0 }
     }
 
     fn descriptor(&self) -> &'w ThreadDescriptor {
@@ -76,21 +79,25 @@ impl<'w> Writer<'w> {
             domain: self.domain,
             descriptor: self.descriptor(),
             me,
-            bound: 0, // So that it always validates.
+            // Above what it knows, and below what it draws: so it always validates. (Heads that it does not know are
+            // claimed the slow way, which looks at the clock; and loom forgets the look of another thread for that.)
+            bound: self.known.get() + 1,
+            asymmetric: false,
             failures: self.failures,
             expected: null_mut(),
         };
         // SAFETY: cells and versions outlive this, and the new ones carry the claim.
-        unsafe {
+        let outcome = unsafe {
             commit.run(
                 &reads,
                 &mut writes,
-                |_, _| (),
+                |_, _, _| (),
                 |cell| {
                     self.domain.changed(commit.descriptor, me.slot, cell).wake();
                 },
             )
-        }
+        };
+        outcome.inspect(|stamp| self.known.set(*stamp))
     }
 
     /// Commits these values, in at most ten attempts. The stamp.

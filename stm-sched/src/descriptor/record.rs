@@ -16,8 +16,8 @@ use crate::words::{AtomicStateWord, AtomicTurnWord, Phase, Rank, StateWord, Turn
 ///    compare-and-swaps (bump, abort). See [`StateWord`] for its transitions.
 /// 2. `stamp`: only the owner stores, while Deciding; others read it between two reads of `state`.
 ///    Stamps of one descriptor only grow, so an old one is a lower bound of the current one.
-/// 3. `active`, `announced`: only the owner stores, except that a reclaimer may mark or clear an
-///    announcement by compare-and-swap (`contempo-alloc`, `announcement`).
+/// 3. `session`, `moving`, `announced`: only the owner stores, except that a reclaimer may mark or clear an
+///    announcement by compare-and-swap (`contempo-alloc`, `announcement`, `needs`).
 /// 4. `taken`: compare-and-swapped by the thread that takes or frees the slot.
 /// 5. `counters`: only the owner writes.
 /// 6. `turn`: see [`TurnWord`] for its transitions. `rank`, `sign_of_life` and `grace`: only the
@@ -48,8 +48,11 @@ pub struct Descriptor {
     pub revoked_at: AtomicU64,
     /// The oldest stamp that this thread's transactions may still read at (see `contempo-alloc`).
     pub announced: Padded<AtomicU64>,
-    /// Is this thread inside a transaction?
-    pub active: AtomicFlag,
+    /// At which stamp does this thread's session read: its bound, or the complement of that while it is tentative;
+    /// [`NO_SESSION`](Self::NO_SESSION) or [`WORKING`](Self::WORKING).
+    pub session: AtomicU64,
+    /// The bound that the session is about to move to, or looks at, beside the other, in the same way; or 0.
+    pub moving: AtomicU64,
     /// Does a thread own this slot?
     pub taken: AtomicFlag,
     /// The cell whose token this thread's transaction holds (`watch`), or 0.
@@ -122,6 +125,17 @@ impl<T> std::ops::Deref for Padded<T> {
 impl Descriptor {
     /// The value of `announced` of a thread that holds nothing back. Above every stamp.
     pub const NOTHING_ANNOUNCED: u64 = 1 << 63;
+    /// The value of `session` of a thread outside of any.
+    pub const NO_SESSION: u64 = 0;
+    /// The value of `session` of a thread that reads at no bound, and whose announcement is not to be revoked all the
+    /// same. Below every bound.
+    pub const WORKING: u64 = 1;
+
+    /// Is this thread inside of a session?
+    #[inline(always)]
+    pub fn is_active(&self, order: Ordering) -> bool {
+        self.session.load(order) != Self::NO_SESSION
+    }
 
     /// A free slot.
     pub fn new() -> Self {
@@ -135,7 +149,8 @@ impl Descriptor {
             grace: AtomicU64::new(0),
             revoked_at: AtomicU64::new(0),
             announced: Padded(AtomicU64::new(Self::NOTHING_ANNOUNCED)),
-            active: AtomicFlag::new(false),
+            session: AtomicU64::new(Self::NO_SESSION),
+            moving: AtomicU64::new(0),
             taken: AtomicFlag::new(false),
             woken_for: AtomicUsize::new(0),
             counters: ThreadCounters::new(),

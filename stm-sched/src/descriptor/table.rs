@@ -161,7 +161,7 @@ impl DescriptorTable {
     pub fn give_back(&self, slot: u32) {
         let descriptor = self.get(slot);
         debug_assert!(descriptor.taken.load(Ordering::Relaxed), "slot {slot} was given back twice");
-        debug_assert!(!descriptor.active.load(Ordering::Relaxed), "slot {slot} still runs");
+        debug_assert!(!descriptor.is_active(Ordering::Relaxed), "slot {slot} still runs");
         descriptor.assert_left(slot);
         // Release, partner: the acquire in `take`.
         descriptor.taken.store(false, Ordering::Release);
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn a_flag_means_something_whatever_its_bits_are() {
         let descriptor = Descriptor::new();
-        let (flag, bits) = (&descriptor.active, std::ptr::from_ref(&descriptor.active));
+        let (flag, bits) = (&descriptor.taken, std::ptr::from_ref(&descriptor.taken));
         // SAFETY: a flag is an atomic word of 32 bits, as it is in a region that was damaged.
         let bits = unsafe { &*bits.cast::<crate::primitives::AtomicU32>() };
         assert!(!flag.load(Ordering::Relaxed) && flag.set_first(Ordering::Relaxed));

@@ -28,6 +28,34 @@ pub enum Fault {
     BoundNotRefreshed,
     /// An idle thread's announcement is cleared without looking whether the thread has begun.
     RevokeWithoutLooking,
+    /// A bound counts although versions have been judged that belong to it.
+    BoundBelowTheJudged,
+    /// A thread does not order that its bound is published before its look at what was judged.
+    BoundWithoutFence,
+    /// A session moves to a bound that it has not published.
+    MovedUnpublished,
+    /// A thread reads the bounds of others without a barrier before that.
+    JudgedWithoutBarrier,
+    /// A version is taken out of its chain although it belongs to a bound.
+    TakenOutThoughNeeded,
+    /// A version is taken out of its chain that belongs to the bound at which it was committed.
+    IntervalOffByOne,
+    /// A recent bound counts although versions have been judged that belong to it.
+    RecentBelowTheJudged,
+    /// A thread leans on a bound that is not confirmed.
+    LeanedOnTentative,
+    /// A thread leans on a bound of a session that has ended.
+    LeanedOnEnded,
+    /// A thread leans on an announcement that is gone.
+    LeanedOnNothing,
+    /// A reclaimer that finds an announcement gone does not look at the threads that lean on it.
+    LeansForgotten,
+    /// A version is taken out although its linker changes its link.
+    LockIgnored,
+    /// The memory of a version is used again although its linker may follow it.
+    UsedAgainUnreleased,
+    /// A walk does not look again whether what it has read is still in the chain.
+    WalkedWithoutLookingAgain,
     /// A retired version is freed at once.
     FreeAtOnce,
     /// A retired version is freed one stamp too early.
@@ -82,8 +110,8 @@ pub enum Fault {
     ReaderLooksOnceAtDeciding,
     /// A claimer takes the state of a claim's owner for that of the claim, although the owner has moved on.
     ClaimerIgnoresSerial,
-    /// A claimer finishes a commit by a stamp that may be that of the owner's next one.
-    FinisherLooksOnce,
+    /// A claimer finishes a commit, by a stamp that may be that of the owner's next one, although the owner has done so.
+    FinishedByStore,
     /// A sleeper takes the state of a claim's owner for that of the claim, although the owner has moved on.
     SleeperIgnoresSerial,
     /// The stamp is drawn before the cells are claimed.

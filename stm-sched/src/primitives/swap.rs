@@ -147,6 +147,15 @@ pub fn fence_after_sequential_swap() {
     fence(Ordering::SeqCst);
 }
 
+/// Orders the loads before it against those that follow, also where what they have read was stored behind a release fence
+/// of another thread. Not under loom: a thread that executes a fence there and then only loads is not interleaved with
+/// others any more; there every store that counts is a release.
+#[inline(always)]
+pub fn fence_between_loads() {
+    #[cfg(not(contempo_loom))]
+    fence(Ordering::Acquire);
+}
+
 /// Defines a `const fn` that is an ordinary `fn` under the checkers, whose atomics cannot be made
 /// in a constant.
 #[macro_export]

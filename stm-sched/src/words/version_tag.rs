@@ -21,6 +21,10 @@ packed!(VersionTag);
 impl VersionTag {
     const CLAIM: u64 = 1 << 63;
 
+    /// Of a version that was taken out of its chain, and of a block that waits to become another: above every stamp, so
+    /// that no reader takes it.
+    pub const TAKEN_OUT: Self = VersionTag(Self::CLAIM - 1);
+
     /// Committed at `stamp`.
     #[inline(always)]
     pub const fn committed(stamp: u64) -> Self {

@@ -7,7 +7,7 @@ const RENEWAL: u64 = CounterClock::RENEWAL;
 const OVERDUE: u64 = overdue::<CounterClock>();
 
 fn oldest(table: &DescriptorTable, own: u32, now: u64, idle: Idle) -> (u64, bool) {
-    super::oldest::<CounterClock>(table, own, now, idle)
+    super::oldest::<CounterClock>(table, own, now, idle, || false)
 }
 
 fn revoke_idle(
@@ -38,25 +38,25 @@ fn announcements(table: &DescriptorTable) -> Vec<u64> {
 fn an_announcement_is_renewed_when_it_is_old_and_not_before() {
     let (clock, recent, one) = (CounterClock::new(), Cell::new(7), Descriptor::new());
     let announcement = || one.announced.load(Ordering::Relaxed);
-    let first = begin(&one, &clock, false, &recent);
-    assert!(one.active.load(Ordering::Relaxed));
+    let first = begin(&one, &clock, false, &recent, || 0);
+    assert!(one.is_active(Ordering::Relaxed));
     assert_eq!((first, announcement(), recent.get()), (clock.now(), first, first));
     end(&one);
-    assert!(!one.active.load(Ordering::Relaxed));
+    assert!(!one.is_active(Ordering::Relaxed));
     assert_eq!(announcement(), first, "it stays");
     let last = clock.draw(RENEWAL - 1);
-    assert_eq!((begin(&one, &clock, false, &recent), announcement()), (last, first));
+    assert_eq!((begin(&one, &clock, false, &recent, || 0), announcement()), (last, first));
     assert_eq!(recent.get(), first, "nothing was announced");
     let old = clock.draw(1);
-    assert_eq!((begin(&one, &clock, false, &recent), announcement()), (old, old));
+    assert_eq!((begin(&one, &clock, false, &recent, || 0), announcement()), (old, old));
     assert_eq!(recent.get(), old);
     // One that is being revoked, and none, are renewed at once.
     one.announced.store(old | MARK, Ordering::Relaxed);
     let now = clock.draw(1);
-    assert_eq!((begin(&one, &clock, false, &recent), announcement()), (now, now));
+    assert_eq!((begin(&one, &clock, false, &recent, || 0), announcement()), (now, now));
     withdraw(&one);
     assert_eq!(announcement(), NOTHING);
-    assert_eq!((begin(&one, &clock, false, &recent), announcement()), (now, now));
+    assert_eq!((begin(&one, &clock, false, &recent, || 0), announcement()), (now, now));
 }
 
 #[test]
@@ -64,25 +64,25 @@ fn a_recent_bound_is_kept_while_its_announcement_is_young() {
     let (clock, one) = (CounterClock::new(), Descriptor::new());
     let recent = Cell::new(clock.now());
     let announcement = || one.announced.load(Ordering::Relaxed);
-    let first = begin_at(&one, &clock, false, &recent);
-    assert!(one.active.load(Ordering::Relaxed));
+    let first = begin_at(&one, &clock, false, &recent, || 0);
+    assert!(one.is_active(Ordering::Relaxed));
     assert_eq!((first, announcement(), recent.get()), (clock.now(), first, first));
     // Whatever the clock says, the bound is what this thread has drawn.
     recent.set(first + 3);
     clock.draw(2 * RENEWAL);
-    assert_eq!((begin_at(&one, &clock, false, &recent), announcement()), (first + 3, first));
+    assert_eq!((begin_at(&one, &clock, false, &recent, || 0), announcement()), (first + 3, first));
     recent.set(first + RENEWAL - 1);
-    assert_eq!(begin_at(&one, &clock, false, &recent), recent.get());
+    assert_eq!(begin_at(&one, &clock, false, &recent, || 0), recent.get());
     recent.set(first + RENEWAL);
-    let renewed = begin_at(&one, &clock, false, &recent);
+    let renewed = begin_at(&one, &clock, false, &recent, || 0);
     assert_eq!((renewed, announcement(), recent.get()), (clock.now(), renewed, renewed));
     // Below what is announced: what it would read there may have been freed.
     recent.set(renewed - 1);
     clock.draw(1);
-    assert_eq!(begin_at(&one, &clock, false, &recent), clock.now());
+    assert_eq!(begin_at(&one, &clock, false, &recent, || 0), clock.now());
     withdraw(&one);
     recent.set(renewed);
-    assert_eq!(begin_at(&one, &clock, false, &recent), clock.now(), "nothing is announced");
+    assert_eq!(begin_at(&one, &clock, false, &recent, || 0), clock.now(), "nothing is announced");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn which_threads_are_idle_depends_on_the_look() {
             let seen = |idle| oldest(&table, OWN, OVERDUE + 100, idle);
             assert_eq!(seen(Idle::Overdue), (stamp, overdue));
             assert_eq!(seen(Idle::Inactive), (stamp, true));
-            table.get(1).active.store(true, Ordering::Relaxed);
+            table.get(1).session.store(Descriptor::WORKING, Ordering::Relaxed);
             assert_eq!(seen(Idle::Overdue), (stamp, false), "it runs");
             assert_eq!(seen(Idle::Inactive), (stamp, false), "it runs");
         }
@@ -122,7 +122,7 @@ fn idle_threads_lose_their_announcements() {
     let stamps = [100, 100 | MARK, 101, 101 | MARK, 100, NOTHING];
     let table = announced(&stamps);
     table.get(OWN).announced.store(100, Ordering::Relaxed);
-    table.get(5).active.store(true, Ordering::Relaxed);
+    table.get(5).session.store(Descriptor::WORKING, Ordering::Relaxed);
     let now = OVERDUE + 100;
     let during = Cell::new(Vec::new());
     let heavy = || {
@@ -146,7 +146,7 @@ fn a_thread_that_begins_before_the_barrier_keeps_its_announcement() {
     let table = announced(&[100, 100, 100, 100]);
     let heavy = || {
         // Begins, and has looked at its announcement before that was marked.
-        table.get(1).active.store(true, Ordering::Relaxed);
+        table.get(1).session.store(Descriptor::WORKING, Ordering::Relaxed);
         // Announces anew, and has ended again.
         table.get(2).announced.store(150, Ordering::Relaxed);
         withdraw(table.get(3));

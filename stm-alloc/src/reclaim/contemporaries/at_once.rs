@@ -3,10 +3,12 @@
 use super::pace::FEW;
 use super::{Reclaimer, Reset};
 use crate::reclaim::announcement;
+use crate::reclaim::collect::Retirer;
 use crate::reclaim::interface::Reclaim;
+use crate::reclaim::prune::Chain;
 use contempo_sched::clock::Clock;
 
-impl<C: Clock> Reclaimer<C> {
+impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
     /// Frees what this thread has retired that weighs, if no other thread holds any of it and there is nothing
     /// else to do. Else nothing is done but what destructors have done, and the rest is for a whole look.
     #[inline(always)]
@@ -17,8 +19,13 @@ impl<C: Clock> Reclaimer<C> {
         if self.weighty.is_empty() || !plain || self.table.len() > FEW {
             return false;
         }
+        announcement::has_ended(self.asymmetric);
+        // No session of this thread begins below what it frees.
+        self.raise_recent(self.weighty.newest());
         // Retired by this thread, whose commits, or `retire_now`, have ordered that before this look.
-        if self.weighty.newest() >= announcement::oldest_since_swap::<C>(self.table, self.slot) {
+        if self.weighty.newest()
+            >= announcement::oldest_since_swap::<C>(self.table, self.slot, || self.leans())
+        {
             return false;
         }
         let given_away = self.given_away();
@@ -27,7 +34,7 @@ impl<C: Clock> Reclaimer<C> {
             // SAFETY: it was retired before the look, which came after the swap or the fence that made it
             // unreachable, and no thread had announced its stamp or an older one: its contemporaries have
             // finished (Lemma C).
-            unsafe { self.destroy(only.block) };
+            unsafe { self.destroy(only.block.block) };
             self.descriptor.counters.reclaimed.add(1);
         } else {
             self.free_several();

@@ -4,15 +4,16 @@ use super::leftovers::Settled;
 use super::{Left, Reclaimer, Reset};
 use crate::reclaim::announcement::{self, Idle};
 use crate::reclaim::barrier;
-use crate::reclaim::collect::{BATCH, collect};
+use crate::reclaim::collect::{BATCH, Retirer, collect};
 use crate::reclaim::interface::Reclaim;
+use crate::reclaim::prune::Chain;
 use crate::reclaim::queue::{Queue, Retired};
-use crate::reclaim::retired::{Block, HEAVY};
+use crate::reclaim::retired::{HEAVY, Replaced};
 use contempo_sched::clock::Clock;
 use contempo_sched::primitives::CHECKED;
 use contempo_sched::primitives::fault::{Fault, planted};
 
-impl<C: Clock> Reclaimer<C> {
+impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
     /// Returns whether something that weighs is left. Does nothing while a panic is under way: no destructor
     /// runs then.
     pub(super) fn collect_from(&self, idle: Idle) -> bool {
@@ -28,6 +29,8 @@ impl<C: Clock> Reclaimer<C> {
             collect(self, idle);
             // What weighs and is still held goes to the leftovers, where the thread that holds it finds it at its end.
             self.leave_weighty();
+            self.give_back_kept();
+            let has_leaned = self.prune_if_due();
             let left = self.has_left.replace(Left::Nothing);
             let Settled { waiting, just_left } =
                 self.domain.leftovers.settle(|| self.pace.pays_a_barrier());
@@ -42,7 +45,7 @@ impl<C: Clock> Reclaimer<C> {
             }
             // Where something waited already, the threads that hold it see that. They may have looked before it was
             // there: then we see, behind the fence in `leave`, that they have ended.
-            if !(again || just_left || self.was_missed()) {
+            if !(again || just_left || has_leaned || self.was_missed()) {
                 break waiting;
             }
         };
@@ -79,11 +82,13 @@ impl<C: Clock> Reclaimer<C> {
         let horizon = if planted(Fault::OrphansByAnOldLook) {
             horizon
         } else {
-            announcement::oldest::<C>(self.table, self.slot, 0, Idle::Overdue).0
+            announcement::oldest::<C>(self.table, self.slot, 0, Idle::Overdue, || self.leans()).0
         };
         let (free, held): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|leftover| leftover.stamp < horizon);
         self.leave_to_all(held.into_iter());
+        // No session of this thread begins below what it has freed: others may lean on its bound.
+        self.raise_recent(free.iter().map(|left| left.stamp).max().unwrap_or(0));
         // One at a time, the oldest first, and the others where a destructor that sleeps leaves them to all.
         self.in_hand.borrow_mut().extend(free.into_iter().rev());
         let mut freed = 0;
@@ -91,7 +96,7 @@ impl<C: Clock> Reclaimer<C> {
             // SAFETY: it was retired before `horizon`, which is from a look after it was taken off its shelf: its
             // contemporaries have finished (Lemma C). The thread that left it gave it up, and the shelf's mutex let
             // only this thread take it.
-            unsafe { self.destroy(leftover.block) };
+            unsafe { self.destroy(leftover.block.block) };
             freed += 1;
         }
         self.descriptor.counters.reclaimed.add(freed as u64);
@@ -113,7 +118,7 @@ impl<C: Clock> Reclaimer<C> {
     }
 
     /// Leaves these to the thread that can free them first, and remembers that.
-    fn leave_to_all(&self, rest: impl Iterator<Item = Retired<Block>>) {
+    pub(super) fn leave_to_all(&self, rest: impl Iterator<Item = Retired<Replaced>>) {
         debug_assert!(!self.inside.is_set(), "left to others before its transaction has ended");
         let mut rest = rest.peekable();
         if rest.peek().is_some() {
@@ -124,8 +129,13 @@ impl<C: Clock> Reclaimer<C> {
     }
 
     /// Leaves a whole queue to the other threads.
-    pub(super) fn leave_all_of(&self, queue: &Queue<Block>) {
+    pub(super) fn leave_all_of(&self, queue: &Queue<Replaced>) {
         self.has_held.set(true);
-        self.leave_to_all(queue.give_away());
+        let left = queue.give_away().filter(|left| {
+            // What was used again meanwhile was not counted yet.
+            self.descriptor.counters.reclaimed.add(u64::from(left.block.is_nothing()));
+            !left.block.is_nothing()
+        });
+        self.leave_to_all(left.inspect(|left| self.keep_link(left)));
     }
 }

@@ -1,7 +1,7 @@
 //! What threads have retired, could not free, and have left to the thread that can free it first.
 
 use crate::reclaim::queue::Retired;
-use crate::reclaim::retired::Block;
+use crate::reclaim::retired::Replaced;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{
     AtomicBool, AtomicU32, AtomicU64, CHECKED, Mutex, MutexGuard, Ordering, fence,
@@ -29,10 +29,28 @@ pub struct Leftovers {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Shelf {
-    lists: Mutex<[VecDeque<Retired<Block>>; 2]>,
+    lists: Mutex<Lists>,
     /// The oldest stamp in each, or `u64::MAX`. Changed under the mutex; read without it, as a hint.
     oldest: [AtomicU64; 2],
 }
+
+/// See [`Shelf`].
+type Lists = [List; 2];
+
+/// Blocks in order of their stamps.
+#[derive(Debug)]
+struct List {
+    left: VecDeque<Retired<Replaced>>,
+    /// How many make it worth to look which of them may be used again.
+    sweep_at: usize,
+}
+
+impl List {
+    const EMPTY: List = List { left: VecDeque::new(), sweep_at: SWEEP };
+}
+
+/// So many of a list at least are looked at together, whether they may be used again.
+const SWEEP: usize = if CHECKED { 1 } else { 128 };
 
 const WEIGHTY: usize = 0;
 const PLAIN: usize = 1;
@@ -41,7 +59,7 @@ impl Shelf {
     contempo_sched::const_unless_checked! {
         fn new() -> Self {
             Shelf {
-                lists: Mutex::new([VecDeque::new(), VecDeque::new()]),
+                lists: Mutex::new([List::EMPTY, List::EMPTY]),
                 oldest: [AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)],
             }
         }
@@ -128,8 +146,8 @@ impl Leftovers {
     }
 
     /// After a change of a shelf, under its mutex.
-    fn note(&self, index: usize, lists: &[VecDeque<Retired<Block>>; 2]) {
-        for (which, list) in lists.iter().enumerate() {
+    fn note(&self, index: usize, lists: &Lists) {
+        for (which, List { left: list, .. }) in lists.iter().enumerate() {
             // The stamp for `take_below`; the bit of the list only when it becomes empty, or is no longer, since all
             // threads share that word.
             debug_assert!(
@@ -158,7 +176,7 @@ impl Leftovers {
     /// after that: those that held it may have ended since its last look. Returns whether nothing waited before:
     /// then a thread that ends at this moment may not see that something does, but behind a barrier.
     #[must_use = "whoever begins it must look again behind a barrier"]
-    pub fn leave(&self, by: u32, rest: impl Iterator<Item = Retired<Block>>) -> bool {
+    pub fn leave(&self, by: u32, rest: impl Iterator<Item = Retired<Replaced>>) -> bool {
         let mut rest = rest.peekable();
         if rest.peek().is_none() {
             return false;
@@ -172,7 +190,8 @@ impl Leftovers {
             (own, lists.unwrap_or_else(|poisoned| poisoned.into_inner()))
         });
         for left in rest {
-            let list = &mut lists[if left.block.kind.weight > 0 { WEIGHTY } else { PLAIN }];
+            let weighs = left.block.block.kind.weight > 0;
+            let list = &mut lists[if weighs { WEIGHTY } else { PLAIN }].left;
             // At the end, most often: stamps grow.
             let after = list.iter().rposition(|other| other.stamp <= left.stamp);
             list.insert(after.map_or(0, |after| after + 1), left);
@@ -190,27 +209,52 @@ impl Leftovers {
     }
 
     /// Takes away what was retired before `horizon`, as far as no other thread is at it.
-    pub fn take_below(&self, horizon: u64) -> Vec<Retired<Block>> {
+    pub fn take_below(&self, horizon: u64) -> Vec<Retired<Replaced>> {
         let mut taken = Vec::new();
         for (index, shelf) in self.shelves.iter().enumerate() {
             if shelf.oldest_of(WEIGHTY).min(shelf.oldest_of(PLAIN)) >= horizon {
                 continue;
             }
             let Some(mut lists) = self.try_to_open(shelf) else { continue };
-            for list in lists.iter_mut() {
+            for List { left: list, sweep_at } in lists.iter_mut() {
                 let below = list.partition_point(|left| left.stamp < horizon);
                 taken.extend(list.drain(..below));
+                // What was drained has paid for a sweep of the rest.
+                *sweep_at = SWEEP.max((*sweep_at).min(2 * list.len()));
             }
             self.note(index, &lists);
         }
         taken
     }
 
+    /// Takes away what may be used again, where much has come together: on average it looks at each a few times.
+    pub fn take_reusable(&self, is_reusable: impl Fn(Replaced) -> bool) -> Vec<Retired<Replaced>> {
+        let mut taken = Vec::new();
+        for (index, shelf) in self.shelves.iter().enumerate() {
+            // What is in another's hands stays for the next time.
+            let Ok(mut lists) = shelf.lists.try_lock() else { continue };
+            let before = taken.len();
+            for List { left, sweep_at } in
+                lists.iter_mut().filter(|it| it.left.len() >= it.sweep_at)
+            {
+                left.retain(|it| {
+                    let reusable = is_reusable(it.block);
+                    if reusable {
+                        taken.push(*it);
+                    }
+                    !reusable
+                });
+                *sweep_at = left.len() + SWEEP.max(left.len() / 4);
+            }
+            if taken.len() > before {
+                self.note(index, &lists);
+            }
+        }
+        taken
+    }
+
     /// The lists of a shelf, if no other thread is at it. Else that one looks again.
-    fn try_to_open<'s>(
-        &self,
-        shelf: &'s Shelf,
-    ) -> Option<MutexGuard<'s, [VecDeque<Retired<Block>>; 2]>> {
+    fn try_to_open<'s>(&self, shelf: &'s Shelf) -> Option<MutexGuard<'s, Lists>> {
         shelf.lists.try_lock().ok().or_else(|| {
             self.note_miss();
             shelf.lists.try_lock().ok()
@@ -270,7 +314,7 @@ impl Leftovers {
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests {
     use super::*;
-    use crate::reclaim::retired::BlockKind;
+    use crate::reclaim::retired::{Block, BlockKind};
     use std::ptr::NonNull;
 
     #[test]
@@ -285,6 +329,7 @@ mod tests {
         };
         let leftovers = Leftovers::new();
         let block = Block { address: NonNull::dangling(), kind: KIND };
+        let block = Replaced { block, by: std::ptr::null_mut() };
         assert!(leftovers.leave(0, std::iter::once(Retired { stamp: 1, block })));
         assert!(
             !leftovers.leave(0, std::iter::once(Retired { stamp: 2, block })),

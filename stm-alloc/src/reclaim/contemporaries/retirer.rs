@@ -6,8 +6,9 @@ use crate::heap::BlockCache;
 use crate::reclaim::announcement::{self, Idle};
 use crate::reclaim::barrier;
 use crate::reclaim::collect::{REVOKE_AT, Retirer};
+use crate::reclaim::prune::Chain;
 use crate::reclaim::queue::{Batch, Queue};
-use crate::reclaim::retired::Block;
+use crate::reclaim::retired::Replaced;
 use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::table::DescriptorTable;
 use contempo_sched::primitives::{Ordering, fence};
@@ -16,21 +17,22 @@ use contempo_sched::primitives::{Ordering, fence};
 #[derive(Debug)]
 pub struct Candidates {
     plain: Batch,
+    held: Batch,
     weighty: Batch,
     /// What others have left: when this was looked at last.
     left: Oldest,
 }
 
-impl<C: Clock> Reclaimer<C> {
+impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
     /// Is this thread inside of a transaction?
     #[inline]
     pub(super) fn is_active(&self) -> bool {
         // Relaxed: our own word.
-        self.descriptor.active.load(Ordering::Relaxed)
+        self.descriptor.is_active(Ordering::Relaxed)
     }
 }
 
-impl<C: Clock> Retirer for Reclaimer<C> {
+impl<C: Clock, V: Chain<Version = *mut u8>> Retirer for Reclaimer<C, V> {
     type Clock = C;
     type Table = DescriptorTable;
     type Candidates = Candidates;
@@ -53,8 +55,9 @@ impl<C: Clock> Retirer for Reclaimer<C> {
         // Our transaction has ended before we look what others have left. Partner: the fence in `leave`. Ours first:
         // that thread looks after it, and sees that. Theirs first: we see what it has left.
         fence(Ordering::SeqCst);
-        let (plain, weighty) = (self.retired.batch(), self.weighty.batch());
-        Candidates { plain, weighty, left: self.domain.leftovers.oldest() }
+        let (plain, held) = (self.retired.batch(), self.held.batch());
+        let (weighty, left) = (self.weighty.batch(), self.domain.leftovers.oldest());
+        Candidates { plain, held, weighty, left }
     }
 
     /// Nothing, as long as this thread is inside of a transaction that a destructor has left open: no look asks for
@@ -63,18 +66,26 @@ impl<C: Clock> Retirer for Reclaimer<C> {
         if self.is_active() {
             return false;
         }
-        !of.plain.is_empty() || !of.weighty.is_empty() || of.left.all() < u64::MAX
+        !of.plain.is_empty()
+            || !of.held.is_empty()
+            || !of.weighty.is_empty()
+            || of.left.all() < u64::MAX
     }
 
     fn newest(&self) -> u64 {
-        self.retired.newest().max(self.weighty.newest())
+        self.retired.newest().max(self.held.newest()).max(self.weighty.newest())
     }
 
     #[inline]
     unsafe fn free_below(&self, horizon: u64, candidates: &mut Candidates) -> bool {
-        let Candidates { plain, weighty, left } = candidates;
+        let Candidates { plain, held, weighty, left } = candidates;
+        // No session of this thread begins below what it has freed: others may lean on its bound.
+        // (Before it frees: destructors may run transactions.)
+        self.raise_recent(self.clock.now());
         // SAFETY: no transaction can reach what was retired before `horizon` (`# Safety`), so none what of it is here.
         let mut freed = unsafe { self.free_from(&self.weighty, horizon, weighty) };
+        // SAFETY: nor what of it was held when this thread looked at bounds.
+        freed += unsafe { self.free_from(&self.held, horizon, held) };
         // SAFETY: nor what of it is plain.
         freed += unsafe { self.free_from(&self.retired, horizon, plain) };
         if left.all() < horizon {
@@ -90,6 +101,10 @@ impl<C: Clock> Retirer for Reclaimer<C> {
         if weighs { Idle::Inactive } else { asked }
     }
 
+    fn leans(&self) -> bool {
+        self.domain.judged.is_leaned_on()
+    }
+
     fn pays_a_barrier(&self, now: u64, left: &Candidates) -> bool {
         if self.is_active() {
             return false;
@@ -99,8 +114,11 @@ impl<C: Clock> Retirer for Reclaimer<C> {
         // after us; threads whose announcements are revoked see to it that this is rare (`has_announced`).
         let running = announcement::oldest_running(self.table, self.slot);
         (oldest < running && (running == u64::MAX || self.pace.pays_a_barrier()))
-            || (left.plain.len() >= REVOKE_AT
-                && announcement::oldest::<C>(self.table, self.slot, now, Idle::Overdue).1)
+            || (left.plain.len() + left.held.len() >= REVOKE_AT
+                && announcement::oldest::<C>(self.table, self.slot, now, Idle::Overdue, || {
+                    self.leans()
+                })
+                .1)
     }
 
     fn alone(&self, revoke: impl FnOnce()) -> bool {
@@ -124,7 +142,13 @@ impl<C: Clock> Retirer for Reclaimer<C> {
     }
 }
 
-impl<C: Clock> Reclaimer<C> {
+impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
+    /// This thread begins no session below this bound.
+    #[inline(always)]
+    pub(super) fn raise_recent(&self, bound: u64) {
+        self.recent.set(self.recent.get().max(bound));
+    }
+
     /// Frees what was retired before `horizon` of a batch.
     ///
     /// # Safety
@@ -132,7 +156,7 @@ impl<C: Clock> Reclaimer<C> {
     #[inline(always)]
     pub(super) unsafe fn free_from(
         &self,
-        queue: &Queue<Block>,
+        queue: &Queue<Replaced>,
         horizon: u64,
         batch: &mut Batch,
     ) -> usize {
@@ -149,7 +173,7 @@ impl<C: Clock> Reclaimer<C> {
 /// # Safety
 /// No transaction can reach what was retired before `horizon`.
 unsafe fn free_below(
-    queue: &Queue<Block>,
+    queue: &Queue<Replaced>,
     horizon: u64,
     batch: &mut Batch,
     blocks: &BlockCache,

@@ -4,10 +4,13 @@ use super::Reclaimer;
 use crate::reclaim::announcement::{self, Idle, MARK, NOTHING};
 use crate::reclaim::barrier;
 use crate::reclaim::interface::Reclaim;
+use crate::reclaim::needs;
+use crate::reclaim::prune::Chain;
 use crate::reclaim::queue::{Free, Retired};
-use crate::reclaim::retired::Block;
+use crate::reclaim::retired::{Block, Replaced};
 use contempo_sched::clock::Clock;
 use contempo_sched::primitives::CHECKED;
+use std::ptr::null_mut;
 
 /// A thread that was revoked twice within so many transactions withdraws its announcement by itself after
 /// each of the next ones, as many: else each could cost another thread a barrier, which is as dear.
@@ -15,7 +18,7 @@ pub(super) const CONSIDERATE: u64 = if CHECKED { 1 } else { 512 };
 /// The most: it doubles each time that the thread is revoked soon after.
 const MOST_CONSIDERATE: u64 = if CHECKED { 1 } else { 64 * 1024 };
 
-impl<C: Clock> Reclaim for Reclaimer<C> {
+impl<C: Clock, V: Chain<Version = *mut u8>> Reclaim for Reclaimer<C, V> {
     type Block = Block;
 
     #[inline(always)]
@@ -23,8 +26,14 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
         debug_assert!(!self.inside.is_set(), "a transaction begins inside another of its thread");
         self.inside.set(true);
         let (one, over) = (self.descriptor, |before| self.has_announced(before));
-        let bound =
-            announcement::begin_telling(one, self.clock, self.asymmetric, &self.recent, over);
+        let bound = announcement::begin_telling(
+            one,
+            self.clock,
+            self.asymmetric,
+            &self.recent,
+            || self.domain.judged(),
+            over,
+        );
         debug_assert!(bound >= self.recent.get(), "it begins before what its thread knows");
         debug_assert!(!self.withdrawn.get(), "it begins with nothing announced");
         bound
@@ -35,8 +44,14 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
         debug_assert!(!self.inside.is_set(), "a transaction begins inside another of its thread");
         self.inside.set(true);
         let (one, over) = (self.descriptor, |before| self.has_announced(before));
-        let bound =
-            announcement::begin_at_telling(one, self.clock, self.asymmetric, &self.recent, over);
+        let bound = announcement::begin_at_telling(
+            one,
+            self.clock,
+            self.asymmetric,
+            &self.recent,
+            || self.domain.judged(),
+            over,
+        );
         debug_assert_eq!(bound, self.recent.get(), "it begins at another bound than is known");
         debug_assert!(!self.withdrawn.get(), "it begins with nothing announced");
         bound
@@ -59,20 +74,21 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
     }
 
     #[inline(always)]
-    unsafe fn retire(&self, stamp: u64, block: Block) {
+    unsafe fn retire(&self, stamp: u64, block: Block, by: *mut u8) {
         debug_assert!(self.may_retire(stamp, block), "retired twice, or at a stamp from before");
+        let retired = Retired { stamp, block: Replaced { block, by } };
         if block.kind.weight == 0 {
-            self.retired.push(Retired { stamp, block });
+            self.retired.push(retired);
         } else {
-            self.retire_weighty(Retired { stamp, block });
+            self.retire_weighty(retired);
         }
     }
 
     /// All of it is in line.
     #[inline(always)]
-    unsafe fn retire_one(&self, stamp: u64, block: Block) {
+    unsafe fn retire_one(&self, stamp: u64, block: Block, by: *mut u8) {
         debug_assert!(self.may_retire(stamp, block), "retired twice, or at a stamp from before");
-        let retired = Retired { stamp, block };
+        let retired = Retired { stamp, block: Replaced { block, by } };
         if block.kind.weight == 0 { self.retired.push(retired) } else { self.push_weighty(retired) }
     }
 
@@ -81,7 +97,7 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
     unsafe fn retire_now(&self, block: Block) {
         // SAFETY: a session that can still reach the block began before this moment (`# Safety`), so what it has
         // announced is at or below the clock that `unlinked_at` reads behind its fence: the block waits for it.
-        unsafe { self.retire(announcement::unlinked_at(self.clock), block) };
+        unsafe { self.retire(announcement::unlinked_at(self.clock), block, null_mut()) };
         self.descriptor.counters.retired.add(1);
     }
 
@@ -89,6 +105,45 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
     unsafe fn destroy(&self, block: Block) {
         // SAFETY: only the caller can reach the block (`# Safety`); its memory comes from the heap that `blocks` is of.
         unsafe { self.blocks.free(block) };
+    }
+
+    #[inline(always)]
+    unsafe fn discard(&self, block: Block) {
+        if self.kept_at.get() == 0 {
+            // SAFETY: no block of this thread was another version that sessions still look at, so only the caller can reach
+            // it; it was allocated as the destroyed ones are.
+            unsafe { self.destroy(block) };
+        } else {
+            // SAFETY: as `# Safety`.
+            unsafe { self.discard_and_keep(block) };
+        }
+    }
+
+    #[inline(always)]
+    fn is_asymmetric(&self) -> bool {
+        self.asymmetric
+    }
+
+    #[cold]
+    fn begin_move(&self) -> u64 {
+        debug_assert!(self.is_active(), "a bound moves outside of a session");
+        needs::begin_move(self.descriptor, self.clock, self.asymmetric, || self.domain.judged())
+    }
+
+    #[cold]
+    fn holds(&self, bound: u64) -> bool {
+        needs::holds(self.descriptor, self.asymmetric, bound, || self.domain.judged())
+    }
+
+    #[cold]
+    fn end_move(&self, bound: u64) {
+        needs::end_move(self.descriptor, bound);
+        // (Its announcement stays: it holds the cells that the session has met, whatever has become of their handles.)
+    }
+
+    #[cold]
+    fn stay(&self) {
+        needs::stay(self.descriptor);
     }
 
     #[inline(always)]
@@ -139,28 +194,30 @@ impl<C: Clock> Reclaim for Reclaimer<C> {
         self.collect();
         self.leave_in_hand();
         self.leave_weighty();
-        if !self.retired.is_empty() {
-            self.leave_all_of(&self.retired);
+        for queue in [&self.held, &self.retired] {
+            if !queue.is_empty() {
+                self.leave_all_of(queue);
+            }
         }
         if self.was_missed() {
             self.collect();
         }
+        self.leave_links();
         // Destructors may have run transactions, which announce.
         self.withdraw();
     }
 }
 
-impl<C: Clock> Reclaimer<C> {
-    /// Is this stamp no older than what this thread knows and has retired at, and was the block not retired just now?
+impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
+    /// Is this stamp no older than those that this thread has retired at, and was the block not retired just now?
     /// For assertions. (Blocks that are not of the heap may be the same: those of tests.)
     fn may_retire(&self, stamp: u64, block: Block) -> bool {
         let is_it = |last: Block| {
             last.address == block.address && block.kind.shape != crate::heap::Shape::NOT_OURS
         };
-        stamp >= self.recent.get()
-            && [&self.retired, &self.weighty]
-                .iter()
-                .all(|queue| stamp >= queue.newest() && !queue.last().is_some_and(is_it))
+        [&self.retired, &self.weighty].iter().all(|queue| {
+            stamp >= queue.newest() && !queue.last().is_some_and(|last| is_it(last.block))
+        })
     }
 
     /// This thread has announced, over what was there `before`. Was that revoked? Then another thread

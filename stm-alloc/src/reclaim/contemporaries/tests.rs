@@ -8,7 +8,7 @@ use crate::reclaim::announcement::{self, Idle, NOTHING};
 use crate::reclaim::collect::{REVOKE_AT, look};
 use crate::reclaim::interface::Reclaim;
 use crate::reclaim::queue::Batch;
-use crate::reclaim::retired::BlockKind;
+use crate::reclaim::retired::{Block, BlockKind};
 use contempo_sched::clock::CounterClock;
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::primitives::Ordering;
@@ -105,14 +105,19 @@ impl World {
     /// The same, inside a transaction.
     fn running(&self, stamp: u64) -> &'static ThreadDescriptor {
         let descriptor = self.announced(stamp);
-        descriptor.active.store(true, Ordering::Relaxed);
+        descriptor.session.store(Descriptor::WORKING, Ordering::Relaxed);
         descriptor
     }
 }
 
+/// What no version has replaced.
+fn alone(block: Block) -> Replaced {
+    Replaced { block, by: std::ptr::null_mut() }
+}
+
 fn retire(by: &Reclaimer<CounterClock>, stamp: u64, number: usize, kind: &'static BlockKind) {
     // SAFETY: no thread can reach what is no memory.
-    unsafe { by.retire(stamp, numbered(number, kind)) };
+    unsafe { by.retire(stamp, numbered(number, kind), std::ptr::null_mut()) };
 }
 
 /// Retires so many blocks at `stamp`, numbered from 1.
@@ -134,9 +139,9 @@ fn a_transaction_begins_at_the_clock_or_at_what_its_thread_knows() {
     let own = world.reclaimer();
     let first = own.enter();
     assert_eq!(first, world.clock.now());
-    assert!(own.descriptor.active.load(Ordering::Relaxed));
+    assert!(own.descriptor.is_active(Ordering::Relaxed));
     own.exit();
-    assert!(!own.descriptor.active.load(Ordering::Relaxed));
+    assert!(!own.descriptor.is_active(Ordering::Relaxed));
     let drawn = world.clock.draw(1);
     own.has_drawn(drawn);
     world.clock.draw(1);
@@ -254,10 +259,10 @@ fn an_idle_thread_is_worth_a_barrier_when_it_holds_much() {
     idle.announced.store(now - 2, Ordering::Relaxed);
     own.collect();
     idle.announced.store(2, Ordering::Relaxed);
-    idle.active.store(true, Ordering::Relaxed);
+    idle.session.store(Descriptor::WORKING, Ordering::Relaxed);
     own.collect();
     assert_eq!((destroyed().len(), barriers(own)), (0, 1));
-    idle.active.store(false, Ordering::Relaxed);
+    idle.session.store(Descriptor::NO_SESSION, Ordering::Relaxed);
     own.collect();
     assert_eq!((destroyed().len(), barriers(own)), (REVOKE_AT + 9, 2));
 }
@@ -289,7 +294,7 @@ fn a_thorough_look_pays_for_a_barrier_if_that_frees_anything() {
     assert_eq!(barriers(own), 2);
     // One that runs is left alone.
     retire(own, now - 1, 5, NOTED);
-    idle.active.store(true, Ordering::Relaxed);
+    idle.session.store(Descriptor::WORKING, Ordering::Relaxed);
     own.collect_thoroughly();
     assert_eq!((destroyed(), barriers(own)), (vec![], 2));
 }
@@ -356,7 +361,7 @@ fn what_was_left_after_a_look_is_held_by_transactions_that_began_before() {
     let own = world.reclaimer();
     let now = world.clock.draw(10);
     let orphans = [(now - 6, 1), (now - 5, 2), (now - 4, 3)]
-        .map(|(stamp, number)| Retired { stamp, block: numbered(number, NOTED) });
+        .map(|(stamp, number)| Retired { stamp, block: alone(numbered(number, NOTED)) });
     let _ = world.domain.leftovers.leave(7, orphans.into_iter());
     world.running(now - 5);
     // The horizon of a look at which nobody held anything.

@@ -5,12 +5,13 @@ use super::{Left, Reclaimer};
 use crate::reclaim::announcement::Idle;
 use crate::reclaim::collect::BATCH;
 use crate::reclaim::interface::Reclaim;
+use crate::reclaim::prune::Chain;
 use crate::reclaim::retired::HEAVY;
 use contempo_sched::clock::Clock;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{Ordering, fence};
 
-impl<C: Clock> Reclaimer<C> {
+impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
     /// Frees what can be freed, where others hold something, or much is to be done.
     #[cold]
     #[inline(never)]
@@ -55,7 +56,7 @@ impl<C: Clock> Reclaimer<C> {
         fence(Ordering::SeqCst);
         // Relaxed, all: ordered by that fence.
         let runs =
-            |slot: u32| slot != self.slot && self.table.get(slot).active.load(Ordering::Relaxed);
+            |slot: u32| slot != self.slot && self.table.get(slot).is_active(Ordering::Relaxed);
         runs(self.running.get())
             || self.table.scan().any(|(slot, _)| {
                 self.running.set(slot);

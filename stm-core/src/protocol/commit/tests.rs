@@ -72,7 +72,7 @@ fn a_large_commit_writes_everything_or_nothing() {
     let mut failing = writes(commit.me);
     // SAFETY: versions and cells live longer than this, and the new versions are private.
     let outcome =
-        unsafe { commit.run(&[], &mut failing, |_, _| panic!("nothing is replaced"), |_| ()) };
+        unsafe { commit.run(&[], &mut failing, |_, _, _| panic!("nothing is replaced"), |_| ()) };
     let Err(conflict) = outcome else { panic!("one cell holds another version") };
     assert_eq!((conflict.cause, conflict.cell), (Cause::Changed, &raw const cells[GOOD]));
     let seen = failing.iter().take_while(|write| write.base == shared).count();
@@ -83,7 +83,7 @@ fn a_large_commit_writes_everything_or_nothing() {
     let mut replaced = Vec::new();
     // SAFETY: versions and cells live longer than this, and the new versions are private.
     let outcome = unsafe {
-        let replaced = |stamp, block| replaced.push((stamp, block));
+        let replaced = |stamp, block, _: &WriteEntry<_>| replaced.push((stamp, block));
         commit.run(&[], &mut writes(commit.me), replaced, |_| ())
     };
     let at = outcome.ok().expect("nothing is in the way");

@@ -63,11 +63,8 @@ fn a_cell_can_be_read_wherever_its_owner_has_stopped() {
         let committed = at == Stopped::Committed;
         let expected = if committed { THEIRS } else { OLD };
         assert_eq!(reader.read(&cell), expected, "{at:?}");
-        let head = cell.value.load(Ordering::Relaxed);
-        let newest = if committed { head } else { old };
         // SAFETY: versions live for ever here.
         unsafe {
-            assert_eq!(current(&domain, &cell), newest, "{at:?}");
             assert_eq!(is_current(&domain, &cell, old), !committed, "{at:?}");
             let replaced =
                 |bound| replaced_at(&domain, &cell, old, bound, VersionTag::committed(0));

@@ -8,6 +8,7 @@ use crate::region::domain::{RegionCell, RegionDomain, RegionVersion, VERSION_HEA
 use crate::region::session::{GENESIS, KIND, Session, Stopped};
 use crate::session::error::Interrupt;
 use contempo_alloc::reclaim::announcement;
+use contempo_alloc::reclaim::retired::Block;
 use contempo_alloc::region::handle::Handle;
 use contempo_alloc::region::superblock::{LARGEST, SIZES, Superblock};
 use contempo_sched::descriptor::statistics::Cause;
@@ -188,7 +189,7 @@ impl Session {
         }
         // What the commit replaces is retired at once, at its stamp. A first version may be retired by another thread
         // as well, so for that the mark is a swap.
-        let replaced = |stamp, block: contempo_alloc::reclaim::retired::Block| {
+        let replaced = |stamp, block: Block, _: &WriteEntry<_>| {
             let at = RegionVersion::at_header(block.address.as_ptr().cast());
             // SAFETY: replaced by this commit at its final stamp, which no longer changes.
             unsafe {

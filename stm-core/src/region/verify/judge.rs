@@ -265,7 +265,7 @@ impl<'d> Judge<'d> {
         let last = descriptor.state.load(Ordering::Acquire).serial();
         self.holder(transaction.slot) == Holder::Alive
             && age(transaction, last) != Age::Past
-            && descriptor.active.load(Ordering::Acquire)
+            && descriptor.is_active(Ordering::Acquire)
     }
 }
 
