@@ -1,4 +1,4 @@
-//! Software transactional memory: readers take no lock and never abort, writers decide by one
+//! Software transactional memory: readers take no lock, and snapshots never abort; writers decide by one
 //! word, and a thread that stops anywhere stops no other.
 //!
 //! ```
