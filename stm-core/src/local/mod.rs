@@ -23,7 +23,7 @@ pub(crate) mod access_set;
 pub mod cell;
 mod chain;
 #[cfg(any(contempo_loom, contempo_shuttle))]
-mod checked_static;
+pub mod checked_static;
 pub(crate) mod context;
 pub mod detached;
 pub mod domain;
