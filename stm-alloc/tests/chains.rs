@@ -1,4 +1,4 @@
-//! Who may follow which link while versions are taken out: what was found by readers of the design, step by step. (All
+//! Which thread may follow which link while versions are taken out: what readers of the design found, step by step. (All
 //! interleavings: `loom_chains`.)
 #![cfg(not(any(contempo_loom, contempo_shuttle)))]
 
