@@ -58,6 +58,7 @@ fn histories_are_opaque_and_strictly_serializable() {
     let faults = [
         Fault::BoundIgnored,
         Fault::SkipValidation,
+        Fault::ClaimOfAnotherCell,
         Fault::ExtendedUnchecked,
         Fault::ReservationIgnored,
         Fault::HooksLeftForTheNextAttempt,

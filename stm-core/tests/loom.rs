@@ -35,6 +35,7 @@ fn clean(cells: &[&TVar<u64>]) {
 fn increments_are_not_lost() {
     let faults = [
         Fault::SkipValidation,
+        Fault::ClaimedOverAnother,
         Fault::ValidateBeforeClaim,
         Fault::ClaimOverClaim,
         Fault::ClaimsKept,
@@ -52,7 +53,12 @@ fn increments_are_not_lost() {
 
 #[test]
 fn write_skew_is_impossible() {
-    let faults = [Fault::SkipValidation, Fault::ValidateBeforeClaim, Fault::DrawNotAtomic];
+    let faults = [
+        Fault::SkipValidation,
+        Fault::ClaimOfAnotherCell,
+        Fault::ValidateBeforeClaim,
+        Fault::DrawNotAtomic,
+    ];
     holds_unless("write_skew_is_impossible", 2, &faults, || {
         let (x, y) = (TVar::new(1), TVar::new(1));
         let take =

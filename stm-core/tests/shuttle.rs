@@ -29,6 +29,7 @@ fn clean(cells: &[TVar<u64>]) {
 fn transfers_keep_the_total() {
     let faults = [
         Fault::SkipValidation,
+        Fault::ClaimedOverAnother,
         Fault::ValidateBeforeClaim,
         Fault::PublishedBeforeDecision,
         Fault::BoundIgnored,

@@ -22,9 +22,7 @@ use crate::reclaim::collect::BATCH;
 use crate::reclaim::needs::Judged;
 use crate::reclaim::prune::{Chain, FIRST};
 use crate::reclaim::queue::{Queue, Retired};
-#[cfg(any(contempo_loom, contempo_shuttle))]
-use crate::reclaim::retired::Block;
-use crate::reclaim::retired::{HEAVY, Replaced};
+use crate::reclaim::retired::{Block, HEAVY, Replaced};
 use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::DescriptorTable;
@@ -275,8 +273,8 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
     /// Out of line: in line it takes the registers of the loop over a transaction's plain versions.
     #[cold]
     #[inline(never)]
-    fn retire_weighty(&self, retired: Retired<Replaced>) {
-        self.push_weighty(retired);
+    fn retire_weighty(&self, stamp: u64, block: Block, by: *mut u8) {
+        self.push_weighty(Retired { stamp, block: Replaced { block, by } });
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@
 //! before it was replaced, but frees them epochs later, in bags, when they are no longer in cache.
 
 use crate::heap::{BlockCache, SharedHeap};
-use crate::reclaim::interface::Reclaim;
+use crate::reclaim::interface::{Reclaim, Retiring};
 use crate::reclaim::queue::{Free, Retired};
 use crate::reclaim::retired::{Block, HEAVY};
 use contempo_sched::clock::Clock;
@@ -143,6 +143,10 @@ impl<C: Clock, V> Reclaimer<C, V> {
 
 impl<C: Clock, V> Reclaim for Reclaimer<C, V> {
     type Block = Block;
+    type Retiring<'r>
+        = &'r Self
+    where
+        Self: 'r;
 
     #[inline]
     fn enter(&self) -> u64 {
@@ -181,6 +185,11 @@ impl<C: Clock, V> Reclaim for Reclaimer<C, V> {
     fn end_move(&self, _bound: u64) {}
 
     fn stay(&self) {}
+
+    #[inline]
+    fn retiring(&self, _many: usize) -> &Self {
+        self
+    }
 
     #[inline]
     unsafe fn retire(&self, _stamp: u64, block: Block, _by: *mut u8) {
@@ -264,4 +273,17 @@ impl<C: Clock, V> Reclaim for Reclaimer<C, V> {
             self.collect();
         }
     }
+}
+
+impl<C: Clock, V> Retiring for &Reclaimer<C, V> {
+    type Block = Block;
+
+    #[inline]
+    unsafe fn retire(&mut self, stamp: u64, block: Block, by: *mut u8) {
+        // SAFETY: no session that begins from now on can reach the block, and it is retired once (`# Safety`, which is the
+        // same).
+        unsafe { Reclaim::retire(*self, stamp, block, by) };
+    }
+
+    fn end(self) {}
 }

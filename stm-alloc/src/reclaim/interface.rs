@@ -16,7 +16,7 @@
 ///    [`collect_thoroughly`](Self::collect_thoroughly), [`hand_over`](Self::hand_over) and
 ///    [`destroy`](Self::destroy), which are called outside of sessions; in none but the last while a panic is under
 ///    way. They may have sessions of their own, retire, and call any of these again.
-/// 4. **Cost.** `enter`, `exit`, `retire` and `is_due` take constant time: no lock, no system call, and no clock of the
+/// 4. **Cost.** `enter`, `exit`, `is_due` and to retire a block take constant time: no lock, no system call, and no clock of the
 ///    machine. (What is rare is paid by the thread that collects.)
 ///
 /// What makes 1 true is Lemma C in `docs/proofs.md`, where blocks wait for their contemporaries; with `epochs`, that a
@@ -24,6 +24,10 @@
 pub trait Reclaim {
     /// What a block is named by when it is retired.
     type Block;
+    /// What retires the blocks that one commit has replaced.
+    type Retiring<'r>: Retiring<Block = Self::Block>
+    where
+        Self: 'r;
 
     /// Begins a session: returns the newest stamp that it may read. Until [`exit`](Self::exit), nothing that was
     /// replaced above that stamp is freed (contract, 1).
@@ -56,24 +60,14 @@ pub trait Reclaim {
     /// The session stays at the bound that it has.
     fn stay(&self);
 
-    /// Retires a block that was replaced by the commit at `stamp`, which has put the version `by` in its place. (The
-    /// caller counts these, once per commit.)
-    ///
-    /// # Safety
-    /// No session whose bound is `stamp` or more can reach the block, and it is retired once. This thread has committed
-    /// `by`, at this stamp, or it is null.
-    unsafe fn retire(&self, stamp: u64, block: Self::Block, by: *mut u8);
+    /// A commit is about to retire what it has replaced, which is about so many blocks. It retires nothing else meanwhile.
+    fn retiring(&self, many: usize) -> Self::Retiring<'_>;
 
-    /// As [`retire`](Self::retire), for a commit that has replaced one version.
+    /// As [`Retiring::retire`], for a commit that has replaced one version.
     ///
     /// # Safety
-    /// As for [`retire`](Self::retire).
-    #[inline(always)]
-    unsafe fn retire_one(&self, stamp: u64, block: Self::Block, by: *mut u8) {
-        // SAFETY: no session whose bound is `stamp` or more can reach the block, it is retired once, and `by` is what this
-        // thread has committed at this stamp (`# Safety`).
-        unsafe { self.retire(stamp, block, by) };
-    }
+    /// As for that.
+    unsafe fn retire(&self, stamp: u64, block: Self::Block, by: *mut u8);
 
     /// Retires a block that has just been made unreachable by other means than a commit (a claim that was given back, a
     /// cell that was dropped), and counts it.
@@ -118,4 +112,22 @@ pub trait Reclaim {
 
     /// The thread ends, or sleeps for long: frees what it can, leaves the rest to the others, and holds nothing back.
     fn hand_over(&self);
+}
+
+/// What retires the blocks that one commit has replaced.
+#[must_use = "it has to end, or blocks are lost"]
+pub trait Retiring {
+    /// What a block is named by when it is retired.
+    type Block;
+
+    /// Retires a block that was replaced by the commit at `stamp`, which has put the version `by` in its place. (The
+    /// caller counts these, once per commit.)
+    ///
+    /// # Safety
+    /// No session whose bound is `stamp` or more can reach the block, and it is retired once. This thread has committed
+    /// `by`, at this stamp, or it is null.
+    unsafe fn retire(&mut self, stamp: u64, block: Self::Block, by: *mut u8);
+
+    /// All of them are retired.
+    fn end(self);
 }

@@ -24,8 +24,8 @@ pub struct Retired<B> {
 ///
 /// # Contract
 /// [`free`](Self::free) may run user code, which may retire more, give all of the queue away, and do anything else
-/// with it. [`free_plain`](Self::free_plain) touches no queue.
-pub trait Free<B> {
+/// with it. To free what [is plain](Self::is_plain) touches no queue.
+pub trait Free<B: Copy> {
     /// Is there nothing in the block whose end could come back here? (False also where that is not known.)
     #[inline(always)]
     fn is_plain(&self, _block: B) -> bool {
@@ -38,14 +38,15 @@ pub trait Free<B> {
     /// No other thread can reach the block, and it is freed once.
     unsafe fn free(&self, block: B);
 
-    /// Frees a block that [`is_plain`](Self::is_plain).
+    /// Frees blocks up to the first that is not [plain](Self::is_plain), and returns how many.
     ///
     /// # Safety
-    /// As [`free`](Self::free).
+    /// As [`free`](Self::free), for each of them.
     #[inline(always)]
-    unsafe fn free_plain(&self, block: B) {
+    unsafe fn free_plain(&self, blocks: &[Retired<B>]) -> usize {
+        let plain = blocks.iter().take_while(|retired| self.is_plain(retired.block));
         // SAFETY: no other thread can reach the block, and it is freed once (`# Safety`, which is that of `free`).
-        unsafe { self.free(block) };
+        plain.map(|retired| unsafe { self.free(retired.block) }).count()
     }
 }
 
@@ -198,6 +199,20 @@ impl<B: Item> Queue<B> {
         self.blocks().push(retired);
     }
 
+    /// Retires blocks one after the other, about so many. Nothing else is done to the queue before that [has
+    /// ended](Retiring::end).
+    #[inline(always)]
+    pub fn retiring(&self, many: usize) -> Retiring<'_, B> {
+        let blocks = self.blocks();
+        if blocks.capacity() - blocks.len() < many {
+            blocks.reserve(many);
+        }
+        // SAFETY: inside of what the vector has allocated, or at its end.
+        let [next, end] =
+            [blocks.len(), blocks.capacity()].map(|at| unsafe { blocks.as_mut_ptr().add(at) });
+        Retiring { queue: self, next, end }
+    }
+
     /// Takes the oldest block, if it was retired before `horizon`.
     #[inline(always)]
     pub fn pop_below(&self, horizon: u64) -> Option<Retired<B>> {
@@ -250,17 +265,18 @@ impl<B: Item> Queue<B> {
     #[inline(always)]
     unsafe fn drain_plain(&self, horizon: u64, most: usize, freer: &impl Free<B>) -> usize {
         let consumed = self.consumed.get();
-        let plain = self.blocks()[consumed..]
-            .iter()
-            .take(most)
-            .take_while(|retired| retired.stamp < horizon && freer.is_plain(retired.block))
-            .map(|retired| {
-                self.count(retired.block, |all, one| all - one);
-                // SAFETY: it was retired before `horizon`, so no transaction can reach it (`# Safety`). The queue
-                // counts it as consumed, so it is freed once. It is plain, so it does not come back here.
-                unsafe { freer.free_plain(retired.block) };
-            })
-            .count();
+        let waiting = &self.blocks()[consumed..];
+        let waiting = &waiting[..waiting.len().min(most)];
+        // In order of their stamps.
+        let below = waiting.partition_point(|retired| retired.stamp < horizon);
+        // SAFETY: retired before `horizon`, so no transaction can reach it (`# Safety`). The queue counts it as consumed,
+        // below, so it is freed once. (What is plain does not come back here.)
+        let plain = unsafe { freer.free_plain(&waiting[..below]) };
+        if !B::ONE_EACH {
+            waiting[..plain]
+                .iter()
+                .for_each(|retired| self.count(retired.block, |all, one| all - one));
+        }
         self.consumed.set(consumed + plain);
         plain
     }
@@ -307,21 +323,72 @@ impl<B: Item> Queue<B> {
             && let Some(retired) = self.pop_below(horizon)
         {
             freed += 1;
-            if freer.is_plain(retired.block) {
-                // SAFETY: it was retired before `horizon`, so no transaction can reach it (`# Safety`); and it was taken
-                // off the queue, so it is freed once.
-                unsafe { freer.free_plain(retired.block) };
+            let is_plain = freer.is_plain(retired.block);
+            // SAFETY: it was retired before `horizon`, no transaction can reach it (`# Safety`); and it was taken
+            // off the queue, so it is freed once.
+            unsafe { freer.free(retired.block) };
+            if is_plain {
                 // SAFETY: it frees those that follow and were retired before `horizon`, too, which no transaction can reach.
                 freed += unsafe { self.drain_plain(horizon, batch.many - freed, freer) };
-            } else {
-                // SAFETY: it was retired before `horizon`, no transaction can reach it (`# Safety`); and it was taken
-                // off the queue, so it is freed once.
-                unsafe { freer.free(retired.block) };
             }
         }
         batch.many -= freed;
         self.compact();
         freed
+    }
+}
+
+/// Blocks that are being retired one after the other: what [`Queue::push`] does for each, with the look at the queue done
+/// once.
+/// (Passed by value where a call is not in line: so its fields stay in registers.)
+#[derive(Clone, Copy, Debug)]
+#[must_use = "it has to end, or blocks are lost"]
+pub struct Retiring<'q, B: Item> {
+    queue: &'q Queue<B>,
+    /// Where the next one goes: behind those of the vector, and inside of what that has allocated, or at `end`.
+    next: *mut Retired<B>,
+    end: *mut Retired<B>,
+}
+
+impl<B: Item> Retiring<'_, B> {
+    /// Retires a block. Stamps of a thread do not fall.
+    #[inline(always)]
+    pub fn push(&mut self, retired: Retired<B>) {
+        self.queue.count(retired.block, |all, one| all + one);
+        if self.next == self.end {
+            *self = self.grown();
+        }
+        // SAFETY: before `end`, so inside of what the vector has allocated, and behind what is in it.
+        unsafe { self.next.write(retired) };
+        // SAFETY: the place was before `end`: what follows it is inside of the allocation, or its end.
+        self.next = unsafe { self.next.add(1) };
+        if cfg!(debug_assertions) {
+            self.end(); // For assertions that look at the queue.
+        }
+    }
+
+    /// The vector is full.
+    #[cold]
+    #[inline(never)]
+    fn grown(mut self) -> Self {
+        self.end();
+        let blocks = self.queue.blocks();
+        blocks.reserve(1);
+        // SAFETY: inside of what the vector has allocated, or at its end.
+        [self.next, self.end] =
+            [blocks.len(), blocks.capacity()].map(|at| unsafe { blocks.as_mut_ptr().add(at) });
+        self
+    }
+
+    /// What was written is in the queue.
+    #[inline(always)]
+    pub fn end(self) {
+        let blocks = self.queue.blocks();
+        // SAFETY: both lie in the one allocation of the vector, or at its end, at whole blocks from its beginning.
+        let length = unsafe { self.next.offset_from_unsigned(blocks.as_ptr()) };
+        debug_assert!(length >= blocks.len(), "something was retired beside this");
+        // SAFETY: no more than its capacity, and each block up to there was written.
+        unsafe { blocks.set_len(length) };
     }
 }
 
@@ -372,6 +439,24 @@ mod tests {
         }
         queue.compact();
         assert_eq!((next, queue.len(), queue.blocks().len()), (100_000, 0, 0));
+    }
+
+    #[test]
+    fn what_is_retired_one_after_the_other_is_in_the_queue_at_the_end() {
+        let queue = Queue::<usize>::new();
+        let mut expected = Vec::new();
+        for (round, many) in [0, 1, 3, 100, 0, 7, 1000].into_iter().enumerate() {
+            // Also more than was said.
+            let mut retiring = queue.retiring(many / 2);
+            for block in 0..many {
+                retiring.push(Retired { stamp: round as u64, block });
+                expected.push((round as u64, block));
+            }
+            retiring.end();
+            assert_eq!(queue.units(), expected.iter().map(|(_, block)| block).sum());
+            let waiting = queue.waiting().map(|retired| (retired.stamp, retired.block));
+            assert_eq!(waiting.collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

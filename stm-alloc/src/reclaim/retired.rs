@@ -140,9 +140,32 @@ impl Free<Replaced> for BlockCache {
     }
 
     #[inline(always)]
-    unsafe fn free_plain(&self, replaced: Replaced) {
-        // SAFETY: no other thread can reach the block, and it is freed once (`# Safety`, which is the same).
-        unsafe { self.free_plain(replaced.block) };
+    unsafe fn free_plain(&self, blocks: &[Retired<Replaced>]) -> usize {
+        let mut freed = 0;
+        while let Some(first) = blocks.get(freed)
+            && self.is_plain(first.block.block)
+        {
+            // SAFETY: no other thread can reach the block, and it is freed once (`# Safety`).
+            unsafe { self.free(first.block.block) };
+            freed += 1;
+            // Most often those that follow are of the same kind: what is the same for a kind is looked up once.
+            let kind = first.block.block.kind;
+            let mut run = self.release_run(kind.shape);
+            let mut of_the_kind = 0;
+            for retired in blocks[freed..].iter().take(run.room()) {
+                let block = retired.block.block;
+                if !std::ptr::eq(block.kind, kind) {
+                    break;
+                }
+                // SAFETY: no other thread can reach the block, and it is freed once (`# Safety`); there is nothing in it to
+                // destroy, and it was allocated with this shape by the heap that this cache is of.
+                unsafe { run.release(block.address) };
+                of_the_kind += 1;
+            }
+            run.end();
+            freed += of_the_kind;
+        }
+        freed
     }
 }
 
@@ -182,12 +205,5 @@ impl Free<Block> for BlockCache {
             // SAFETY: destroyed above; allocated with this shape by the heap that this cache is of.
             unsafe { self.release(block.address, block.kind.shape) };
         }
-    }
-
-    #[inline(always)]
-    unsafe fn free_plain(&self, block: Block) {
-        // SAFETY: only the caller can reach the block, and frees it once (`# Safety`); there is nothing in it to destroy,
-        // and it was allocated with this shape by the heap that this cache is of.
-        unsafe { self.release(block.address, block.kind.shape) };
     }
 }

@@ -1,13 +1,11 @@
 //! The private half of a thread's transactions: logs, memory, hooks; and how a thread finds it.
 
 use crate::domain::Domain;
-use crate::layout::{CellHeader, VersionHeader};
-use crate::local::cell::has_handles;
 use crate::local::chain::NativeChain;
 use crate::local::domain::{Native, ProcessClock};
 use crate::local::luck::{HadItsTurn, History, Turns};
 use crate::local::wake_tokens::WakeTokens;
-use crate::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
+use crate::protocol::commit::ReadEntry;
 use crate::protocol::write_log::WriteLog;
 use crate::session::common::Common;
 use crate::session::error::Interrupt;
@@ -21,9 +19,8 @@ use contempo_sched::primitives::checked::Step;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::unwinding;
 use contempo_sched::primitives::waiter::Tasks;
-use contempo_sched::words::{Owner, Rank, StateWord, VersionTag};
+use contempo_sched::words::{Owner, Rank, VersionTag};
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::ptr::null_mut;
 use std::time::Instant;
 
 /// One thread's transactions.
@@ -46,10 +43,9 @@ pub(crate) struct Context {
     pub(crate) claim: Cell<VersionTag>,
     /// What this thread is inside of.
     inside: Cell<Inside>,
-    serial: Cell<u64>,
+    pub(crate) descriptor: &'static ThreadDescriptor,
     /// Its first fields fill the rest of the second line.
     writes: UnsafeCell<WriteLog<Native>>,
-    pub(crate) descriptor: &'static ThreadDescriptor,
     pub(crate) domain: &'static Native,
     slot: u32,
     /// Is its bound from before the attempt began? (`docs/proofs.md`, "A recent bound".)
@@ -141,7 +137,7 @@ impl Context {
             bound: Cell::new(0),
             recent: Cell::new(false),
             wrote: Cell::new(false),
-            claim: Cell::new(VersionTag::committed(0)),
+            claim: Cell::new(VersionTag::claim(Owner { slot, serial })),
             inside: Cell::new(Inside::NOTHING),
             stale: Cell::new(false),
             updating: Cell::new(false),
@@ -154,7 +150,6 @@ impl Context {
             descriptor,
             domain,
             slot,
-            serial: Cell::new(serial),
             tokens: RefCell::new(WakeTokens::none(domain)),
             discarded: RefCell::new(Vec::new()),
             tasks: RefCell::new(Tasks::none()),
@@ -165,9 +160,7 @@ impl Context {
         // Nor may its bad luck become ours.
         descriptor.end_turn();
         descriptor.rank.store(Rank::NONE, contempo_sched::primitives::Ordering::Relaxed);
-        if planted(Fault::SlotReusedWithItsSerial) {
-            context.claim.set(VersionTag::claim(Owner { slot, serial }));
-        } else {
+        if !planted(Fault::SlotReusedWithItsSerial) {
             context.next_serial();
         }
         Box::new(context)
@@ -233,9 +226,7 @@ impl Context {
 
     #[inline(always)]
     pub(crate) fn next_serial(&self) {
-        let serial = StateWord::next_serial(self.serial.get());
-        self.serial.set(serial);
-        self.claim.set(VersionTag::claim(Owner { slot: self.slot, serial }));
+        self.claim.set(self.claim.get().next_claim());
     }
 
     /// The read log. Not to be held while user code runs (struct docs).
@@ -304,108 +295,6 @@ impl Context {
             self.turns.trusting.get(),
             "an attempt that escalates begins by trusting what it reserves"
         );
-    }
-
-    #[inline(always)]
-    pub(crate) fn commit_of(&self, expected: *mut VersionHeader<Native>) -> Commit<'_, Native> {
-        Commit {
-            domain: self.domain,
-            descriptor: self.descriptor,
-            me: Owner { slot: self.slot, serial: self.serial.get() },
-            bound: self.bound.get(),
-            asymmetric: self.reclaimer.is_asymmetric(),
-            failures: self.turns.failures(),
-            expected,
-        }
-    }
-
-    /// Commits the running attempt. Versions that other threads could see and that did not commit are
-    /// retired; those that no other thread saw stay in the log.
-    #[inline(always)]
-    pub(crate) fn commit(&self) -> Result<(), Cause> {
-        debug_assert!(self.is_running() && self.interrupted.get().is_none(), "it may not commit");
-        debug_assert_eq!(self.writes().part(), 0, "a commit inside a part of its transaction");
-        let writes = self.writes();
-        if writes.is_empty() {
-            self.wrote.set(false);
-            self.descriptor.counters.read_only.add(1);
-            return Ok(());
-        }
-        self.step(Step::Commit);
-        self.commit_writes::<false>(self.reads(), writes.entries(), null_mut()).map_err(
-            |conflict| {
-                for write in writes.entries().iter().filter(|write| !write.base.is_null()) {
-                    // SAFETY: inside the transaction whose log this is.
-                    let out = |write: &WriteEntry<_>| unsafe { write.is_given_back(self.domain) };
-                    debug_assert!(out(write), "retired, and in its cell");
-                    // SAFETY: given back: no longer in its cell.
-                    unsafe { self.reclaimer.retire_now(write.version_block()) };
-                }
-                let cause = conflict.cause;
-                self.turns.note(conflict);
-                cause
-            },
-        )
-    }
-
-    /// Commits these writes, provided that these reads still hold, and that what they replace is
-    /// `expected` (unless null). What they replaced is retired. `ONE`: there is one write.
-    #[inline(always)]
-    pub(crate) fn commit_writes<const ONE: bool>(
-        &self,
-        reads: &[ReadEntry<Native>],
-        writes: &mut [WriteEntry<Native>],
-        expected: *mut VersionHeader<Native>,
-    ) -> Result<(), Conflict<Native>> {
-        let replaced = |stamp, base, write: &WriteEntry<Native>| {
-            // A cell that had no handle any more when the stamp was drawn may have been retired before that, and its newest
-            // version goes with it: so that is not followed.
-            // SAFETY: inside the transaction that has the cell in its log, so it is alive; every cell of a transaction is
-            // one with handles.
-            let by = match unsafe { has_handles(write.cell) } {
-                true => write.version.cast(),
-                false => null_mut(),
-            };
-            // SAFETY: replaced by this commit at its final stamp, by us alone, and committed by us.
-            unsafe {
-                if ONE {
-                    self.reclaimer.retire_one(stamp, base, by)
-                } else {
-                    self.reclaimer.retire(stamp, base, by)
-                }
-            }
-        };
-        // SAFETY: we are inside the transaction that found the cells and versions; the new
-        // versions carry its claim.
-        let outcome = unsafe {
-            self.commit_of(expected).run(reads, writes, replaced, |cell| self.changed(cell))
-        };
-        // A new serial, also after a failure: other threads may have met our claims, and look at our state word later.
-        let stamp = match outcome {
-            Ok(stamp) => stamp,
-            Err(conflict) => {
-                if !planted(Fault::SerialKeptAfterFailure) {
-                    self.next_serial();
-                }
-                return Err(conflict);
-            }
-        };
-        self.next_serial();
-        self.reclaimer.has_drawn(stamp);
-        self.wrote.set(true);
-        self.descriptor.counters.commits.add(1);
-        self.descriptor.counters.retired.add(writes.len() as u64);
-        Ok(())
-    }
-
-    /// This thread's commit has changed `cell`, and something sleeps until that.
-    fn changed(&self, cell: &CellHeader<Native>) {
-        let tasks = self.domain.changed(self.descriptor, self.slot, cell);
-        if planted(Fault::WokenInsideTheTransaction) {
-            tasks.wake();
-        } else {
-            self.wake_later(tasks);
-        }
     }
 
     /// Wakes these tasks once this thread is outside of its transaction: wakers are code of users.
@@ -549,6 +438,8 @@ fn nested() -> ! {
          transaction use `tx.on_commit`"
     );
 }
+
+mod commit;
 
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]
 mod local;

@@ -4,11 +4,11 @@
 use crate::domain::Domain;
 use crate::layout::{CellHeader, VersionHeader};
 use crate::local::domain::Native;
-use crate::protocol::commit::{Commit, Conflict, WriteEntry};
+use crate::protocol::commit::{Commit, Committer, Conflict, WriteEntry};
 use crate::protocol::read::newest_at;
 use crate::protocol::version::Version;
 use contempo_sched::clock::Clock;
-use contempo_sched::descriptor::ThreadDescriptor;
+use contempo_sched::descriptor::{Descriptor, ThreadDescriptor};
 use contempo_sched::primitives::{AtomicPtr, Ordering};
 use contempo_sched::words::{
     AtomicLockWord, LockWord, Owner, Phase, Rank, Reservation, StateWord, TurnPhase, VersionTag,
@@ -139,10 +139,9 @@ impl<'a> Thread<'a> {
         state
     }
 
-    pub(crate) fn commit(&self, failures: u32) -> Commit<'a, Native> {
-        let (domain, descriptor, me) = (self.domain, self.descriptor(), self.next());
-        let bound = domain.clock().now();
-        Commit { domain, descriptor, me, bound, asymmetric: false, failures, expected: null_mut() }
+    pub(crate) fn commit(&self, failures: u32) -> Commit<Native, Attempt<'_>> {
+        let (me, bound) = (self.next(), self.domain.clock().now());
+        Commit { by: Attempt { thread: self, me, bound, failures }, expected: null_mut() }
     }
 
     /// Makes [`OURS`] the value of `cell`, in a transaction that has failed so often before.
@@ -152,11 +151,11 @@ impl<'a> Thread<'a> {
         failures: u32,
     ) -> Result<u64, Conflict<Native>> {
         let commit = self.commit(failures);
-        let new = version(VersionTag::claim(commit.me), OURS);
+        let new = version(VersionTag::claim(commit.by.me), OURS);
         let kind = Version::<u64, Native>::KIND;
         let mut writes = [WriteEntry { cell, version: new, base: null_mut(), kind }];
         // SAFETY: all versions live for ever, and the new one is private.
-        unsafe { commit.run(&[], &mut writes, |_, _, _| (), |_| ()) }
+        unsafe { commit.run(&[], &mut writes, &mut |_, _, _: &_| (), |_| ()) }
     }
 
     /// The value of `cell` at `bound`.
@@ -169,6 +168,40 @@ impl<'a> Thread<'a> {
     /// The value of `cell`.
     pub(crate) fn read(&self, cell: &CellHeader<Native>) -> u64 {
         self.read_at(cell, self.domain.clock().now())
+    }
+}
+
+/// An attempt of a thread to commit.
+pub(crate) struct Attempt<'t> {
+    thread: &'t Thread<'t>,
+    pub(crate) me: Owner,
+    bound: u64,
+    failures: u32,
+}
+
+impl Committer<Native> for Attempt<'_> {
+    fn domain(&self) -> &Native {
+        self.thread.domain
+    }
+
+    fn descriptor(&self) -> &Descriptor {
+        self.thread.descriptor()
+    }
+
+    fn me(&self) -> Owner {
+        self.me
+    }
+
+    fn bound(&self) -> u64 {
+        self.bound
+    }
+
+    fn is_asymmetric(&self) -> bool {
+        false
+    }
+
+    fn failures(&self) -> u32 {
+        self.failures
     }
 }
 

@@ -178,12 +178,8 @@ impl<'tx> Transaction<'tx> {
     #[inline(always)]
     fn put<T: Send + Sync + 'static>(&self, cell: &TVar<T>, block: NonNull<u8>) -> StmResult<()> {
         let (context, kind) = (self.context, Version::<T, Native>::KIND);
-        let mut ready = context.fast_bound.get() != 0;
-        if context.writes().is_empty() {
-            context.updating.set(true);
-            ready &= !context.stale.get();
-        }
-        if !ready {
+        context.updating.set(true);
+        if context.fast_bound.get() == 0 || context.stale.get() {
             write_slow(context, cell.header(), Block { address: block, kind })?;
         }
         if let Some(over) = context.writes().write(cell.header(), block.cast().as_ptr(), kind) {

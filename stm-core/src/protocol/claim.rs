@@ -2,7 +2,7 @@
 
 use crate::domain::{Domain, Link, WalkBudget};
 use crate::layout::{CellHeader, VersionHeader};
-use crate::protocol::commit::{Commit, Conflict, WriteEntry};
+use crate::protocol::commit::{Commit, Committer, Conflict, WriteEntry};
 use crate::protocol::walk::Place;
 use contempo_alloc::reclaim::needs;
 use contempo_sched::contention::policy::{ClaimBid, Verdict, on_claimed};
@@ -14,7 +14,7 @@ use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{Ordering, fence_after_sequential_swap, spin};
 use contempo_sched::words::{Owner, Phase, Reservation, StateWord, TurnPhase, VersionTag};
 
-impl<D: Domain> Commit<'_, D> {
+impl<D: Domain, C: Committer<D>> Commit<D, C> {
     /// Claims one cell: one compare-and-swap on its value, from the committed head.
     ///
     /// # Safety
@@ -24,19 +24,19 @@ impl<D: Domain> Commit<'_, D> {
         // SAFETY: the caller is inside the transaction that has the cell in its log, so it is alive.
         let cell = unsafe { &*write.cell };
         // Acquire, partner: the release of the claim that published it.
-        let head = cell.value.load(self.domain, Ordering::Acquire);
+        let head = cell.value.load(self.by.domain(), Ordering::Acquire);
         // SAFETY: the head of a cell is not freed before we end.
         let version_tag = unsafe { &*head }.version_tag.load(Ordering::Acquire);
         // One at or below our bound belongs to that as long as it is the head, so its memory is not used again: if it is
         // found in the cell below, then it was there all the time.
-        if !version_tag.committed_by(self.bound) {
+        if !version_tag.committed_by(self.by.bound()) {
             // SAFETY: the caller is inside the transaction that filled the log, so the cell is alive; its version is
             // still private, since nothing was placed here.
             return unsafe { self.claim_slow(write) };
         }
         // SAFETY: the cell is alive and the version private, by the caller's promise; the head is committed, so it
         // stands for itself.
-        if unsafe { self.place(write, head, head) }? {
+        if unsafe { self.place(write, cell, head, head) }? {
             return Ok(());
         }
         // SAFETY: the cell is alive, by the caller's promise; `place` has not placed the version: it is still private.
@@ -47,11 +47,12 @@ impl<D: Domain> Commit<'_, D> {
     /// the cell has moved on.
     ///
     /// # Safety
-    /// As [`run`](Self::run); `base` is what `found` stands for: itself, or the version under an aborted claim.
+    /// As [`run`](Self::run); the cell is that of the entry; `base` is what `found` stands for: itself, or the version under an aborted claim.
     #[inline(always)]
     unsafe fn place(
         &self,
         write: &mut WriteEntry<D>,
+        cell: &CellHeader<D>,
         found: *mut VersionHeader<D>,
         base: *mut VersionHeader<D>,
     ) -> Result<bool, Conflict<D>> {
@@ -60,13 +61,12 @@ impl<D: Domain> Commit<'_, D> {
         }
         debug_assert!(write.base.is_null(), "a cell is claimed twice by one commit");
         debug_assert!(!D::TRUSTED || base != write.version, "a version is claimed over itself");
+        let version = write.version;
         // SAFETY: our version is private until the swap below succeeds.
-        unsafe { &*write.version }.prev.store(self.domain, base, Ordering::Relaxed);
-        // SAFETY: the cell is alive: the caller is inside the transaction that has it in its log.
-        let cell = unsafe { &*write.cell };
+        unsafe { &*version }.prev.store(self.by.domain(), base, Ordering::Relaxed);
         // SeqCst: release publishes the version and the state word; the total order is for the
         // sleeper that looks at the cell a second time (`wait`), and for a transaction that reserves the cell.
-        if !cell.value.replace(self.domain, found, write.version, Ordering::SeqCst) {
+        if !cell.value.replace(self.by.domain(), found, version, Ordering::SeqCst) {
             return Ok(false);
         }
         write.base = base;
@@ -85,10 +85,10 @@ impl<D: Domain> Commit<'_, D> {
     #[inline(never)]
     fn respect(&self, cell: &CellHeader<D>) -> Result<(), Conflict<D>> {
         // It may be gone by now, or our own: then nothing is to be done.
-        let table = self.domain.table();
+        let table = self.by.domain().table();
         let lock = cell.lock.load(Ordering::SeqCst);
         let Some(reservation) = lock.reservation() else { return Ok(()) };
-        if reservation.slot == self.me.slot || planted(Fault::ReservationIgnored) {
+        if reservation.slot == self.by.me().slot || planted(Fault::ReservationIgnored) {
             return Ok(());
         }
         match escalating(table, reservation) {
@@ -103,11 +103,13 @@ impl<D: Domain> Commit<'_, D> {
                 );
                 Ok(())
             }
-            Some(rank) if self.escalates() && self.descriptor.rank(self.me.slot) < rank => {
+            Some(rank)
+                if self.escalates() && self.by.descriptor().rank(self.by.me().slot) < rank =>
+            {
                 // We escalate too, and are older: the other loses its turn.
                 if revoke(table, reservation) {
-                    self.descriptor.counters.revoked.add(1);
-                    self.domain.preempted_at(self.me.slot, cell);
+                    self.by.descriptor().counters.revoked.add(1);
+                    self.by.domain().preempted_at(self.by.me().slot, cell);
                 }
                 Ok(())
             }
@@ -118,7 +120,7 @@ impl<D: Domain> Commit<'_, D> {
     /// Do our own reservations count?
     fn escalates(&self) -> bool {
         // Relaxed: ours, unless another thread has just revoked it; then we lose a little later.
-        self.descriptor.turn.load(Ordering::Relaxed).phase() == TurnPhase::Escalating
+        self.by.descriptor().turn.load(Ordering::Relaxed).phase() == TurnPhase::Escalating
     }
 
     /// Claims a cell that another transaction has claimed, or is about to.
@@ -132,15 +134,16 @@ impl<D: Domain> Commit<'_, D> {
         let cell = unsafe { &*write.cell };
         let (mut spins, mut budget) = (0, WalkBudget::default());
         // The newest bound that this session has published, and whether that is a second one.
-        let mut held = Held { descriptor: self.descriptor, bound: self.bound, moves: false };
+        let mut held =
+            Held { descriptor: self.by.descriptor(), bound: self.by.bound(), moves: false };
         loop {
             // In a region the memory may be damaged, and the loop must end all the same.
             budget.look();
-            if self.domain.exceeds(&mut budget, None).is_some() {
+            if self.by.domain().exceeds(&mut budget, None).is_some() {
                 return Err(Conflict::at(Cause::Changed, cell));
             }
             // SAFETY: inside the transaction, whose session keeps the cell, and what is retired above its announcement.
-            let Some(place) = (unsafe { Place::head(self.domain, cell) }) else { continue };
+            let Some(place) = (unsafe { Place::head(self.by.domain(), cell) }) else { continue };
             let (head, version_tag) = (place.version, place.tag);
             // SAFETY: in the cell at some moment of our session: the memory of a version until that ends.
             let header = unsafe { &*head };
@@ -150,19 +153,24 @@ impl<D: Domain> Commit<'_, D> {
                 // bound of ours.
                 if !version_tag.committed_by(held.bound) {
                     held.moves = true;
-                    let (clock, judged) = (self.domain.clock(), || self.domain.judged());
-                    held.bound = needs::begin_move(self.descriptor, clock, self.asymmetric, judged);
+                    let (clock, judged) = (self.by.domain().clock(), || self.by.domain().judged());
+                    held.bound = needs::begin_move(
+                        self.by.descriptor(),
+                        clock,
+                        self.by.is_asymmetric(),
+                        judged,
+                    );
                     continue;
                 }
                 // SAFETY: the cell is alive, by the caller's promise; our version is private until `place` succeeds,
                 // and we return then; a committed head stands for itself, and belongs to a bound of ours.
-                if unsafe { self.place(write, head, head) }? {
+                if unsafe { self.place(write, cell, head, head) }? {
                     return Ok(());
                 }
                 continue;
             };
             // A claim: what can be done depends on how far its owner has come.
-            let descriptor = self.domain.table().descriptor(owner.slot);
+            let descriptor = self.by.domain().table().descriptor(owner.slot);
             let state = descriptor.state.load(Ordering::Acquire);
             if state.serial() != owner.serial && !planted(Fault::ClaimerIgnoresSerial) {
                 continue; // It has ended and cleaned up.
@@ -171,7 +179,7 @@ impl<D: Domain> Commit<'_, D> {
                 Phase::Committed => {
                     // Acquire: keeps the swap behind this load.
                     let stamp = descriptor.stamp.load(Ordering::Acquire);
-                    if self.domain.exceeds(&mut budget, Some(stamp)).is_some() {
+                    if self.by.domain().exceeds(&mut budget, Some(stamp)).is_some() {
                         return Err(Conflict::at(Cause::Changed, cell));
                     }
                     // Finish its commit, as it does itself. A swap: the owner may have done so, and drawn another stamp
@@ -191,13 +199,13 @@ impl<D: Domain> Commit<'_, D> {
                     // Replace the claim: the cell was not swung back yet. (It never commits, and what never did is
                     // not used again before our session ends.)
                     let base = place.leads_to();
-                    if self.domain.exceeds(&mut budget, None).is_some() {
+                    if self.by.domain().exceeds(&mut budget, None).is_some() {
                         return Err(Conflict::at(Cause::Changed, cell));
                     }
                     // SAFETY: the cell is alive, by the caller's promise, and our version private until
                     // this succeeds; `base` is the committed version under the claim, if that is still in
                     // the cell when we replace it.
-                    if unsafe { self.place(write, head, base) }? {
+                    if unsafe { self.place(write, cell, head, base) }? {
                         return Ok(());
                     }
                 }
@@ -205,7 +213,7 @@ impl<D: Domain> Commit<'_, D> {
                     if planted(Fault::ClaimOverClaim) {
                         let base = place.leads_to();
                         // SAFETY: none: a planted fault.
-                        if unsafe { self.place(write, head, base) }? {
+                        if unsafe { self.place(write, cell, head, base) }? {
                             return Ok(());
                         }
                     }
@@ -227,14 +235,14 @@ impl<D: Domain> Commit<'_, D> {
     ) -> Result<(), Conflict<D>> {
         let owner_turn = descriptor.turn.load(Ordering::Relaxed);
         let bid = ClaimBid {
-            ranks: (self.descriptor.rank(self.me.slot), descriptor.rank(owner.slot)),
+            ranks: (self.by.descriptor().rank(self.by.me().slot), descriptor.rank(owner.slot)),
             escalate: (self.escalates(), owner_turn.phase() == TurnPhase::Escalating),
-            failures: self.failures,
+            failures: self.by.failures(),
             spins: *spins,
             owner_deciding: state.phase() == Phase::Deciding,
         };
         // The policy says which of the two gives way.
-        match on_claimed(self.domain.policy(), bid) {
+        match on_claimed(self.by.domain().policy(), bid) {
             Verdict::Spin => {
                 *spins += 1;
                 spin();
@@ -248,8 +256,8 @@ impl<D: Domain> Commit<'_, D> {
             }
             Verdict::TakeOver => {
                 if descriptor.abort_from_outside(state) {
-                    self.descriptor.counters.takeovers.add(1);
-                    self.domain.preempted_at(self.me.slot, cell);
+                    self.by.descriptor().counters.takeovers.add(1);
+                    self.by.domain().preempted_at(self.by.me().slot, cell);
                 }
             }
         }
@@ -267,15 +275,15 @@ impl<D: Domain> Commit<'_, D> {
         let (mut spins, mut budget) = (0, WalkBudget::default());
         while !planted(Fault::ReservedWithoutLooking) {
             budget.look();
-            if self.domain.exceeds(&mut budget, None).is_some() {
+            if self.by.domain().exceeds(&mut budget, None).is_some() {
                 return Err(Conflict::at(Cause::Changed, cell));
             }
-            let head = cell.value.load(self.domain, Ordering::SeqCst);
+            let head = cell.value.load(self.by.domain(), Ordering::SeqCst);
             // SAFETY: the head of a cell is not freed before we end.
             let version_tag = unsafe { &*head }.version_tag.load(Ordering::Acquire);
             // No claim: the next transaction that places one sees our reservation.
             let Some(owner) = version_tag.owner() else { break };
-            let descriptor = self.domain.table().descriptor(owner.slot);
+            let descriptor = self.by.domain().table().descriptor(owner.slot);
             let state = descriptor.state.load(Ordering::Acquire);
             if state.serial() != owner.serial {
                 continue; // It has ended and cleaned up.

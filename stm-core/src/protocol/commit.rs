@@ -98,20 +98,39 @@ impl<D: Domain> Conflict<D> {
     }
 }
 
-/// One attempt to commit.
-pub struct Commit<'a, D: Domain> {
+/// A thread that commits, and the attempt that it makes.
+pub trait Committer<D: Domain> {
     /// The domain that the cells belong to.
-    pub domain: &'a D,
-    /// The descriptor of the thread that commits.
-    pub descriptor: &'a Descriptor,
+    fn domain(&self) -> &D;
+    /// The descriptor of the thread.
+    fn descriptor(&self) -> &Descriptor;
     /// This transaction.
-    pub me: Owner,
+    fn me(&self) -> Owner;
     /// The stamp that its reads belong to: its session's bound, which is published.
-    pub bound: u64,
+    fn bound(&self) -> u64;
     /// Can a thread impose a barrier on this one ([`barrier`](contempo_alloc::reclaim::barrier))?
-    pub asymmetric: bool,
+    fn is_asymmetric(&self) -> bool;
     /// How often its transaction has failed before.
-    pub failures: u32,
+    fn failures(&self) -> u32;
+}
+
+/// What becomes of the versions that a commit has replaced.
+pub trait Replaces<D: Domain> {
+    /// The commit at `stamp` has replaced `base` by what `write` says.
+    fn replaced(&mut self, stamp: u64, base: Block, write: &WriteEntry<D>);
+}
+
+impl<D: Domain, F: FnMut(u64, Block, &WriteEntry<D>)> Replaces<D> for F {
+    #[inline(always)]
+    fn replaced(&mut self, stamp: u64, base: Block, write: &WriteEntry<D>) {
+        self(stamp, base, write);
+    }
+}
+
+/// One attempt to commit.
+pub struct Commit<D: Domain, C> {
+    /// The thread that makes it.
+    pub by: C,
     /// The only version that its writes may replace, or null if any will do.
     pub expected: *mut VersionHeader<D>,
 }
@@ -126,7 +145,7 @@ const DECIDE_EARLY: usize = if CHECKED { 1 } else { 4 };
 /// Commits to cells that other threads queue for, after which a thread gives the processor away once.
 const YIELD_AFTER_PASSING: u64 = 1024;
 
-impl<D: Domain> Commit<'_, D> {
+impl<D: Domain, C: Committer<D>> Commit<D, C> {
     /// Commits `writes`, provided that `reads` still hold. Hands out what they replaced, to be
     /// retired at the stamp that is given with it, and the entry with what has replaced it; and tells `changed` of each
     /// written cell if something sleeps until that changes. Returns the stamp.
@@ -142,17 +161,19 @@ impl<D: Domain> Commit<'_, D> {
         &self,
         reads: &[ReadEntry<D>],
         writes: &mut [WriteEntry<D>],
-        mut replaced: impl FnMut(u64, Block, &WriteEntry<D>),
+        replaces: &mut impl Replaces<D>,
         changed: impl Fn(&CellHeader<D>) + Copy,
     ) -> Result<u64, Conflict<D>> {
         // 1. Announce the attempt in the state word, before another thread can meet a claim with this serial.
         let early = writes.len() <= DECIDE_EARLY;
-        let mut state =
-            StateWord::new(self.me.serial, if early { Phase::Deciding } else { Phase::Active });
+        let mut state = StateWord::new(
+            self.by.me().serial,
+            if early { Phase::Deciding } else { Phase::Active },
+        );
         // A commit that took the serial of another, also of one that has failed, would be taken for it by a thread
         // that has met a claim of that. (Relaxed: our own word, which is final, so no other thread changes it.)
         debug_assert!(
-            !D::TRUSTED || self.descriptor.state.load(Ordering::Relaxed).may_become(state),
+            !D::TRUSTED || self.by.descriptor().state.load(Ordering::Relaxed).may_become(state),
             "a commit begins before the one before is decided, or with its serial"
         );
         debug_assert!(
@@ -162,16 +183,16 @@ impl<D: Domain> Commit<'_, D> {
         // Release, partner: the loads of `state` in `read` and `claim`: a thread that sees this serial
         // sees that the claims of the one before have their stamps. Ordered before our claims by
         // their release. A plain store: no claim of ours is out, so no other thread may decide for us.
-        self.descriptor.state.store(state, Ordering::Release);
+        self.by.descriptor().state.store(state, Ordering::Release);
         if planted(Fault::ValidateBeforeClaim) {
             // SAFETY: the caller is inside the transaction that filled the read log, so what that names is alive.
-            let valid = unsafe { self.validate_drawn(reads, self.domain.clock().now()) };
+            let valid = unsafe { self.validate_drawn(reads, self.by.domain().clock().now()) };
             if let Err(conflict) = valid {
                 // SAFETY: the caller is inside the transaction that filled the write log: its cells are alive.
                 return Err(unsafe { self.give_back(writes, conflict) });
             }
         }
-        let drawn_early = planted(Fault::DrawBeforeClaim).then(|| self.domain.clock().draw(1));
+        let drawn_early = planted(Fault::DrawBeforeClaim).then(|| self.by.domain().clock().draw(1));
         // 2. Claim every cell, or give back what was claimed: no other transaction commits to a claimed cell, unless it
         // has aborted this one.
         for index in 0..writes.len() {
@@ -189,7 +210,8 @@ impl<D: Domain> Commit<'_, D> {
             debug_assert!(state.may_become(deciding), "{state:?} enters Deciding");
             // AcqRel: in competition with `abort_from_outside`.
             if self
-                .descriptor
+                .by
+                .descriptor()
                 .state
                 .compare_exchange(state, deciding, Ordering::AcqRel, Ordering::Relaxed)
                 .is_err()
@@ -204,13 +226,13 @@ impl<D: Domain> Commit<'_, D> {
             writes.iter().all(|write| !write.base.is_null()),
             "a stamp is drawn before every cell is claimed"
         );
-        let (mut bumps, mut last) = (0, self.bound);
+        let (mut bumps, mut last) = (0, self.by.bound());
         let mut drawn_before = drawn_early;
         let weight = 1 + (writes.len() / WRITES_PER_TICK) as u64;
         let stamp = loop {
             let stamp = match drawn_before {
                 Some(stamp) => stamp, // Only under a planted fault.
-                None => self.domain.clock().draw(weight),
+                None => self.by.domain().clock().draw(weight),
             };
             if planted(Fault::OldStampAfterBump) {
                 drawn_before = Some(stamp);
@@ -221,13 +243,15 @@ impl<D: Domain> Commit<'_, D> {
             );
             last = stamp;
             // Release: other threads read it between two loads of `state`.
-            self.descriptor.stamp.store(stamp, Ordering::Release);
+            self.by.descriptor().stamp.store(stamp, Ordering::Release);
             // Validate, unless no stamp was drawn between our bound and ours. Then nothing that we read can have
             // changed: a transaction that changes it draws later, and one that drew earlier and was not committed
-            // when we read was bumped.
+            // when we read was bumped. Nor if our claims have replaced the very versions that we read: until we
+            // decide, no other commits there.
             if !reads.is_empty()
                 && !planted(Fault::ValidateBeforeClaim)
-                && !self.domain.clock().is_next(self.bound, stamp, weight)
+                && !self.by.domain().clock().is_next(self.by.bound(), stamp, weight)
+                && !are_claimed(reads, writes)
             {
                 // SAFETY: the caller is inside the transaction that filled the read log, so what that names is alive.
                 if let Err(conflict) = unsafe { self.validate_drawn(reads, stamp) } {
@@ -251,7 +275,7 @@ impl<D: Domain> Commit<'_, D> {
             );
             // The decision. SeqCst: release for our stamp; and one side of the store–load pairs
             // with watchers (`wake_watchers`) and with `abort_from_outside`.
-            match self.descriptor.state.compare_exchange(
+            match self.by.descriptor().state.compare_exchange(
                 state,
                 state.with_phase(Phase::Committed),
                 Ordering::SeqCst,
@@ -275,6 +299,9 @@ impl<D: Domain> Commit<'_, D> {
         // sees the change. Theirs first: we see the mark.
         fence_after_sequential_swap();
         for write in &*writes {
+            let write = &WriteEntry { ..*write }; // A copy: what other threads change is not in the way of its fields.
+            // SAFETY: the caller is inside the transaction that has the cell in its log, so it is alive.
+            let cell = unsafe { &*write.cell };
             // Release, partner: the readers' acquire. This is the unlock. Another thread may have finished
             // it for us: the same value; and another taken it out since: then it is not used again, but freed later. (It was
             // not used again yet: this thread is its linker, and releases it after this.)
@@ -285,17 +312,15 @@ impl<D: Domain> Commit<'_, D> {
             // SAFETY: claimed, and our transaction still runs.
             let base = unsafe { write.base_block(stamp) };
             if planted(Fault::RetiredTwice) {
-                replaced(stamp, base, write);
+                replaces.replaced(stamp, base, write);
             }
             if planted(Fault::RetiredAtItsOwnStamp) {
                 // SAFETY: claimed, so `base` is the version that was replaced, and our transaction still runs.
                 let own = unsafe { &*write.base }.version_tag.load(Ordering::Relaxed).stamp();
-                replaced(own.unwrap_or(stamp), base, write);
+                replaces.replaced(own.unwrap_or(stamp), base, write);
             } else {
-                replaced(stamp, base, write);
+                replaces.replaced(stamp, base, write);
             }
-            // SAFETY: the caller is inside the transaction that has the cell in its log, so it is alive.
-            let cell = unsafe { &*write.cell };
             let lock = cell.lock.load(Ordering::SeqCst);
             if lock.is_awaited() {
                 self.awaited(cell, lock, changed);
@@ -313,17 +338,17 @@ impl<D: Domain> Commit<'_, D> {
         }
         // Clear the flag before the next draw, so that a reader that finds it set knows that the stamp to come is later
         // than its bound. After enough bumps the commit is firm: readers wait for it, or it might never come to an end.
-        self.descriptor.counters.bumps.add(1);
+        self.by.descriptor().counters.bumps.add(1);
         let mut next = current.with_phase(Phase::Deciding);
         if bumps >= BUMPS_BEFORE_FIRM {
             next = next.firm();
         }
         debug_assert!(
-            !D::TRUSTED || current.serial() == self.me.serial && current.may_become(next),
+            !D::TRUSTED || current.serial() == self.by.me().serial && current.may_become(next),
             "a decision fails for another reason than a bump or an abort: {current:?}"
         );
         // AcqRel: cleared before the next draw; see `standing`.
-        let cleared = self.descriptor.state.compare_exchange(
+        let cleared = self.by.descriptor().state.compare_exchange(
             current,
             next,
             Ordering::AcqRel,
@@ -339,10 +364,10 @@ impl<D: Domain> Commit<'_, D> {
     #[inline(never)]
     unsafe fn validate_drawn(&self, reads: &[ReadEntry<D>], stamp: u64) -> Result<(), Conflict<D>> {
         // Most often all of them are at the heads of their cells still, or below our own claims.
-        let own = VersionTag::claim(self.me);
+        let own = VersionTag::claim(self.by.me());
         let is_plain = |read: &ReadEntry<D>| {
             // SAFETY: the caller is inside the transaction that filled the log, so the cells in it are alive.
-            let head = unsafe { &*read.cell }.value.load(self.domain, Ordering::Acquire);
+            let head = unsafe { &*read.cell }.value.load(self.by.domain(), Ordering::Acquire);
             // SAFETY: the head of a cell is not freed before we end.
             head == read.version || unsafe { &*head }.version_tag.load(Ordering::Acquire) == own
         };
@@ -353,14 +378,14 @@ impl<D: Domain> Commit<'_, D> {
         }
         // What belongs to the stamp may be taken out of a chain, unless other threads know that we look at it. If
         // some of it may have been already, then it is not known what has changed.
-        let judged = || self.domain.judged();
-        let valid = if needs::holds(self.descriptor, self.asymmetric, stamp, judged) {
+        let judged = || self.by.domain().judged();
+        let valid = if needs::holds(self.by.descriptor(), self.by.is_asymmetric(), stamp, judged) {
             // SAFETY: as this function; what belongs to `stamp` stays in its chain.
             unsafe { self.validate(reads, stamp) }
         } else {
             Err(Conflict::at(Cause::Changed, null()))
         };
-        needs::stay(self.descriptor);
+        needs::stay(self.by.descriptor());
         valid
     }
 
@@ -375,13 +400,13 @@ impl<D: Domain> Commit<'_, D> {
         if planted(Fault::SkipValidation) {
             return Ok(());
         }
-        let own = VersionTag::claim(self.me);
+        let own = VersionTag::claim(self.by.me());
         for read in reads {
             // SAFETY: the caller is inside the transaction that filled the log, so the cells in it are alive.
             let cell = unsafe { &*read.cell };
             // Still at the head: a transaction that writes the cell claims it later and so draws later than
             // `bound`. Acquire, as everywhere.
-            let head = cell.value.load(self.domain, Ordering::Acquire);
+            let head = cell.value.load(self.by.domain(), Ordering::Acquire);
             if head == read.version {
                 continue;
             }
@@ -389,11 +414,11 @@ impl<D: Domain> Commit<'_, D> {
             let header = unsafe { &*head };
             let now = if header.version_tag.load(Ordering::Acquire) == own {
                 // Read and written: our claim is on top of what was there when it was placed.
-                header.prev.previous(self.domain, Ordering::Relaxed).0
+                header.prev.previous(self.by.domain(), Ordering::Relaxed).0
             } else {
                 // SAFETY: the caller is inside the transaction that filled the log: its announcement is at or below the
                 // bound that it began with, and `bound` is not earlier; and the cell was alive when it was read.
-                unsafe { newest_at(self.domain, cell, bound, own) }.version
+                unsafe { newest_at(self.by.domain(), cell, bound, own) }.version
             };
             if now != read.version {
                 return Err(Conflict::at(Cause::Changed, cell));
@@ -411,16 +436,16 @@ impl<D: Domain> Commit<'_, D> {
         // Abort first: the outcome is final before a cell goes back, and a thread that meets a claim meanwhile replaces
         // it and does not wait for us.
         loop {
-            let state = self.descriptor.state.load(Ordering::Acquire);
+            let state = self.by.descriptor().state.load(Ordering::Acquire);
             debug_assert!(
                 !D::TRUSTED
-                    || state.serial() == self.me.serial && state.phase() != Phase::Committed,
+                    || state.serial() == self.by.me().serial && state.phase() != Phase::Committed,
                 "a commit gives back what it has committed, or what is another's: {state:?}"
             );
             // Committed: no thread but this one commits it, and it has not. In memory that other processes can write,
             // anything may be there.
             if matches!(state.phase(), Phase::Aborted | Phase::Committed)
-                || self.descriptor.abort_from_outside(state)
+                || self.by.descriptor().abort_from_outside(state)
             {
                 break;
             }
@@ -433,7 +458,7 @@ impl<D: Domain> Commit<'_, D> {
             // SAFETY: the caller is inside the transaction that filled the write log: its cells are alive.
             let cell = unsafe { &*write.cell };
             // AcqRel: as a claim.
-            cell.value.replace(self.domain, write.version, write.base, Ordering::AcqRel);
+            cell.value.replace(self.by.domain(), write.version, write.base, Ordering::AcqRel);
         }
         conflict
     }
@@ -442,7 +467,7 @@ impl<D: Domain> Commit<'_, D> {
     #[cold]
     #[inline(never)]
     fn awaited(&self, cell: &CellHeader<D>, lock: LockWord, changed: impl Fn(&CellHeader<D>)) {
-        let counters = &self.descriptor.counters;
+        let counters = &self.by.descriptor().counters;
         let skipped = planted(Fault::WatchersForgotten) || planted(Fault::WakeBeforeDecision);
         if lock.has_watchers() && !skipped {
             changed(cell);
@@ -456,6 +481,26 @@ impl<D: Domain> Commit<'_, D> {
             }
         }
     }
+}
+
+/// Has each version of `reads` been replaced by a claim of `writes`? Linear in both. (Not found out if the cells were written
+/// in another order.)
+#[inline(never)]
+fn are_claimed<D: Domain>(reads: &[ReadEntry<D>], writes: &[WriteEntry<D>]) -> bool {
+    let mut writes = writes.iter();
+    // A version that was read stays a version of its cell as long as the session runs: it is this one, if the claim has found
+    // that address.
+    reads.iter().all(|read| {
+        let is_it = |write: &&WriteEntry<D>| {
+            std::ptr::eq(write.cell, read.cell) || planted(Fault::ClaimOfAnotherCell)
+        };
+        let holds = |write: &WriteEntry<D>| {
+            write.base == read.version
+                || planted(Fault::ClaimedOverAnother)
+                || planted(Fault::ClaimOfAnotherCell)
+        };
+        writes.find(is_it).is_some_and(holds)
+    })
 }
 
 /// Only under a planted fault: tells of all cells, too early.

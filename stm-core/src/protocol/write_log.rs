@@ -44,11 +44,14 @@ pub(crate) enum Pending {
 #[repr(C)]
 pub(crate) struct WriteLog<D: Domain> {
     entries: Vec<WriteEntry<D>>,
-    /// The part that is running (`nested`, `or_else`), by the number of its beginning; 0 if none is.
-    part: usize,
+    /// Up to this length a write of a new cell is the plain case: there is room for it, the log is not indexed, no part has
+    /// begun, and nothing was written over. Else 0.
+    plain_until: usize,
     /// A bit for each entry's cell: most look-ups in small logs end here. (Not beside the number of entries: the two
     /// would be cleared by one wide store, which the load of the next transaction's first write waits for longer.)
     filter: u64,
+    /// The part that is running (`nested`, `or_else`), by the number of its beginning; 0 if none is.
+    part: usize,
     /// How many parts have begun.
     parts: usize,
     displaced: Vec<Displaced<D>>,
@@ -65,6 +68,7 @@ impl<D: Domain> WriteLog<D> {
     pub(crate) const fn new() -> Self {
         WriteLog {
             entries: Vec::new(),
+            plain_until: 0,
             displaced: Vec::new(),
             discarded: Vec::new(),
             out_of_reach: Vec::new(),
@@ -95,7 +99,7 @@ impl<D: Domain> WriteLog<D> {
     /// The entry of `cell`, if this transaction has written it.
     #[inline(always)]
     pub(crate) fn find(&self, cell: *const CellHeader<D>) -> Option<usize> {
-        if self.filter & filter_bit(cell) == 0 {
+        if !self.may_have(filter_bit(cell)) {
             return None;
         }
         if self.entries.len() <= SCAN {
@@ -105,6 +109,12 @@ impl<D: Domain> WriteLog<D> {
             Ok(Index::HANDED_OVER) => self.find_by_pages(cell),
             found => found.ok(),
         }
+    }
+
+    /// Is the bit of a cell in the filter? Else the cell is not in the log.
+    #[inline(always)]
+    fn may_have(&self, bit: u32) -> bool {
+        self.filter >> bit & 1 != 0
     }
 
     /// The entry of `cell` in a log that is not indexed.
@@ -145,15 +155,21 @@ impl<D: Domain> WriteLog<D> {
         version: *mut VersionHeader<D>,
         kind: &'static BlockKind,
     ) -> Option<Block> {
-        if self.part != 0 || self.entries.len() >= SCAN || self.filter & filter_bit(cell) != 0 {
+        let (length, bit) = (self.entries.len(), filter_bit(cell));
+        if length >= self.plain_until || self.may_have(bit) {
             return self.write_searched(cell, version, kind);
         }
-        self.push(cell, version, kind);
+        self.filter |= 1 << bit;
+        let entry = WriteEntry { cell, version, base: null_mut(), kind };
+        // SAFETY: `plain_until` is no more than the capacity: behind what is in the vector, and inside of its allocation.
+        unsafe { self.entries.as_mut_ptr().add(length).write(entry) };
+        // SAFETY: no more than the capacity, and what is added was written.
+        unsafe { self.entries.set_len(length + 1) };
         debug_assert_eq!(self.find(cell), Some(self.entries.len() - 1), "a write is not found");
         None
     }
 
-    /// The same, if the cell may be in the log already, the log is large, or a part runs. (Out of line: in line it takes
+    /// The same, if the cell may be in the log already, or the log is large, or no plain one. (Out of line: in line it takes
     /// the registers of the loop over a few cells.)
     #[inline(never)]
     fn write_searched(
@@ -167,7 +183,7 @@ impl<D: Domain> WriteLog<D> {
             unsafe { D::written_in(self.part, version) };
         }
         if self.entries.len() <= SCAN {
-            if self.filter & filter_bit(cell) != 0
+            if self.may_have(filter_bit(cell))
                 && let Some(entry) = self.scan(cell)
             {
                 return self.write_over(entry, version);
@@ -219,8 +235,17 @@ impl<D: Domain> WriteLog<D> {
         version: *mut VersionHeader<D>,
         kind: &'static BlockKind,
     ) {
-        self.filter |= filter_bit(cell);
+        self.filter |= 1 << filter_bit(cell);
         self.entries.push(WriteEntry { cell, version, base: null_mut(), kind });
+        if self.is_plain() {
+            self.plain_until = self.entries.capacity().min(SCAN);
+        }
+    }
+
+    /// Has no part begun, and was nothing written over?
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.parts == 0 && self.displaced.is_empty()
     }
 
     #[inline(never)]
@@ -232,6 +257,7 @@ impl<D: Domain> WriteLog<D> {
             return Some(block(displaced, self.entries[entry].kind));
         }
         self.displaced.push(Displaced { entry, version: displaced });
+        self.plain_until = 0;
         None
     }
 
@@ -267,6 +293,7 @@ impl<D: Domain> WriteLog<D> {
         let part = self.part;
         self.parts += 1;
         self.part = self.parts;
+        self.plain_until = 0;
         WriteMark { entries: self.entries.len(), displaced: self.displaced.len(), part }
     }
 
@@ -369,8 +396,12 @@ impl<D: Domain> WriteLog<D> {
             self.parts != 0 || self.discarded.is_empty(),
             "something was rolled back, and no part has begun"
         );
+        debug_assert!(
+            self.plain_until == 0 || self.is_plain(),
+            "the log is taken for a plain one, and is not"
+        );
         // What was rolled back is there only if a part has begun, what was displaced if a cell was written twice.
-        if failed || self.parts != 0 || !self.displaced.is_empty() {
+        if failed || self.plain_until == 0 {
             self.hand_out(failed, &mut private);
         }
         self.entries.clear();
@@ -392,14 +423,14 @@ impl<D: Domain> WriteLog<D> {
         self.discarded.drain(..).for_each(private);
         self.part = 0;
         self.parts = 0;
+        self.plain_until = self.entries.capacity().min(SCAN);
     }
 }
 
-/// Cells are blocks of some words in slabs: the bits above the lowest differ.
+/// The bit of the filter for a cell: Fibonacci hashing of its place in steps of 8 bytes.
 #[inline(always)]
-fn filter_bit<D: Domain>(cell: *const CellHeader<D>) -> u64 {
-    let address = cell.addr() as u64;
-    1 << ((address >> 3 ^ address >> 9) & 63)
+fn filter_bit<D: Domain>(cell: *const CellHeader<D>) -> u32 {
+    (cell.addr() as u32).wrapping_mul(0x13C6_EF37) >> 26
 }
 
 fn block<D: Domain>(version: *mut VersionHeader<D>, kind: &'static BlockKind) -> Block {

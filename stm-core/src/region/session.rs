@@ -3,7 +3,7 @@
 //! This is the region's form of what `context` does in one process.
 
 use crate::domain::Domain;
-use crate::protocol::commit::{Commit, ReadEntry};
+use crate::protocol::commit::{Commit, Committer, ReadEntry};
 use crate::protocol::version::VersionHeader;
 use crate::protocol::write_log::WriteLog;
 use crate::region::domain::{RegionCell, RegionDomain};
@@ -360,16 +360,40 @@ impl Session {
         self.fast_bound.set(bound);
     }
 
-    pub(crate) fn commit_of(&self) -> Commit<'_, RegionDomain> {
-        Commit {
-            domain: self.domain(),
-            descriptor: self.descriptor(),
-            me: self.me(),
-            bound: self.bound.get(),
-            asymmetric: self.domain().asymmetric,
-            failures: self.failures.get(),
-            expected: null_mut(),
-        }
+    pub(crate) fn commit_of(&self) -> Commit<RegionDomain, &Self> {
+        Commit { by: self, expected: null_mut() }
+    }
+}
+
+impl Committer<RegionDomain> for &Session {
+    #[inline(always)]
+    fn domain(&self) -> &RegionDomain {
+        Session::domain(self)
+    }
+
+    #[inline(always)]
+    fn descriptor(&self) -> &Descriptor {
+        Session::descriptor(self)
+    }
+
+    #[inline(always)]
+    fn me(&self) -> Owner {
+        Session::me(self)
+    }
+
+    #[inline(always)]
+    fn bound(&self) -> u64 {
+        self.bound.get()
+    }
+
+    #[inline(always)]
+    fn is_asymmetric(&self) -> bool {
+        Session::domain(self).asymmetric
+    }
+
+    #[inline(always)]
+    fn failures(&self) -> u32 {
+        self.failures.get()
     }
 }
 

@@ -3,11 +3,11 @@
 
 use contempo_core::domain::Domain;
 use contempo_core::local::domain::Native;
-use contempo_core::protocol::commit::{Commit, Conflict, ReadEntry, WriteEntry};
+use contempo_core::protocol::commit::{Commit, Committer, Conflict, ReadEntry, WriteEntry};
 use contempo_core::protocol::read::newest_at;
 use contempo_core::protocol::version::{CellHeader, Version, VersionHeader};
 use contempo_sched::clock::GENESIS;
-use contempo_sched::descriptor::ThreadDescriptor;
+use contempo_sched::descriptor::{Descriptor, ThreadDescriptor};
 use contempo_sched::primitives::{AtomicPtr, Ordering};
 use contempo_sched::words::{AtomicLockWord, LockWord, Owner, StateWord, VersionTag};
 use std::cell::Cell;
@@ -64,7 +64,7 @@ impl<'w> Writer<'w> {
         writes: &[(&CellHeader<Native>, u64)],
     ) -> Result<u64, Conflict<Native>> {
         self.serial.set(StateWord::next_serial(self.serial.get()));
-        let me = Owner { slot: self.slot, serial: self.serial.get() };
+        let me = Committer::<Native>::me(&self);
         let (claim, kind) = (VersionTag::claim(me), Version::<u64, Native>::KIND);
         let reads: Vec<ReadEntry<Native>> =
             reads.iter().map(|&(cell, version)| ReadEntry { cell, version }).collect();
@@ -75,27 +75,12 @@ impl<'w> Writer<'w> {
                 WriteEntry { cell, version, base: null_mut(), kind }
             })
             .collect();
-        let commit = Commit {
-            domain: self.domain,
-            descriptor: self.descriptor(),
-            me,
-            // Above what it knows, and below what it draws: so it always validates. (Heads that it does not know are
-            // claimed the slow way, which looks at the clock; and loom forgets the look of another thread for that.)
-            bound: self.known.get() + 1,
-            asymmetric: false,
-            failures: self.failures,
-            expected: null_mut(),
-        };
+        let commit = Commit { by: self, expected: null_mut() };
         // SAFETY: cells and versions outlive this, and the new ones carry the claim.
         let outcome = unsafe {
-            commit.run(
-                &reads,
-                &mut writes,
-                |_, _, _| (),
-                |cell| {
-                    self.domain.changed(commit.descriptor, me.slot, cell).wake();
-                },
-            )
+            commit.run(&reads, &mut writes, &mut |_, _, _: &_| (), |cell| {
+                self.domain.changed(self.descriptor(), me.slot, cell).wake();
+            })
         };
         outcome.inspect(|stamp| self.known.set(*stamp))
     }
@@ -104,6 +89,34 @@ impl<'w> Writer<'w> {
     pub(crate) fn commit_at_last(&self, writes: &[(&CellHeader<Native>, u64)]) -> u64 {
         let stamp = (0..10).find_map(|_| self.commit(&[], writes).ok());
         stamp.expect("nothing that lasts stands in its way")
+    }
+}
+
+impl Committer<Native> for &Writer<'_> {
+    fn domain(&self) -> &Native {
+        self.domain
+    }
+
+    fn descriptor(&self) -> &Descriptor {
+        Writer::descriptor(self)
+    }
+
+    fn me(&self) -> Owner {
+        Owner { slot: self.slot, serial: self.serial.get() }
+    }
+
+    /// Above what it knows, and below what it draws: so it always validates. (Heads that it does not know are claimed the
+    /// slow way, which looks at the clock; and loom forgets the look of another thread for that.)
+    fn bound(&self) -> u64 {
+        self.known.get() + 1
+    }
+
+    fn is_asymmetric(&self) -> bool {
+        false
+    }
+
+    fn failures(&self) -> u32 {
+        self.failures
     }
 }
 

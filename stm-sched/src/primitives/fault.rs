@@ -88,6 +88,10 @@ pub enum Fault {
     OldStampAfterBump,
     /// Reads are not validated at commit.
     SkipValidation,
+    /// A read counts as held by a claim of its cell, whatever that has replaced.
+    ClaimedOverAnother,
+    /// A read counts as held by a claim, of whatever cell.
+    ClaimOfAnotherCell,
     /// Reads are validated before the cells are claimed, and not after that.
     ValidateBeforeClaim,
     /// A writer moves its bound forward without looking whether its reads still hold there.

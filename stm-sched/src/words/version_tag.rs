@@ -38,6 +38,22 @@ impl VersionTag {
         VersionTag(Self::CLAIM | (owner.slot as u64) << SERIAL_BITS | owner.serial)
     }
 
+    /// A claim of the transaction that its owner's slot makes after that of this claim.
+    #[inline(always)]
+    pub const fn next_claim(self) -> Self {
+        debug_assert!(self.0 & Self::CLAIM != 0);
+        let next = self.0.wrapping_add(1);
+        // The serial begins anew, and the slot stays.
+        VersionTag(if next & SERIAL_MASK == 0 { self.0 & !SERIAL_MASK } else { next })
+    }
+
+    /// The serial of the owner of a claim.
+    #[inline(always)]
+    pub const fn claim_serial(self) -> u64 {
+        debug_assert!(self.0 & Self::CLAIM != 0);
+        self.0 & SERIAL_MASK
+    }
+
     /// Is this the stamp of a commit no later than `bound`? The whole check of a fast read.
     #[inline(always)]
     pub const fn committed_by(self, bound: u64) -> bool {
@@ -85,6 +101,18 @@ mod tests {
         let claim = VersionTag::claim(Owner { slot: SLOT, serial: SERIAL });
         assert_eq!(claim.0, 1 << 63 | u64::from(SLOT) << 43 | SERIAL);
         assert_eq!(VersionTag::committed(SERIAL).0, SERIAL);
+    }
+
+    #[test]
+    fn the_claim_after_the_last_serial_is_of_the_same_slot() {
+        for serial in [0, SERIAL, SERIAL_MASK - 1, SERIAL_MASK] {
+            let claim = VersionTag::claim(Owner { slot: SLOT, serial });
+            let next = Owner { slot: SLOT, serial: (serial + 1) & SERIAL_MASK };
+            assert_eq!(
+                (claim.next_claim(), claim.claim_serial()),
+                (VersionTag::claim(next), serial)
+            );
+        }
     }
 
     #[test]

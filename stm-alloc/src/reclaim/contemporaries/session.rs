@@ -3,10 +3,10 @@
 use super::Reclaimer;
 use crate::reclaim::announcement::{self, Idle, MARK, NOTHING};
 use crate::reclaim::barrier;
-use crate::reclaim::interface::Reclaim;
+use crate::reclaim::interface::{Reclaim, Retiring};
 use crate::reclaim::needs;
 use crate::reclaim::prune::Chain;
-use crate::reclaim::queue::{Free, Retired};
+use crate::reclaim::queue::{self, Free, Retired};
 use crate::reclaim::retired::{Block, Replaced};
 use contempo_sched::clock::Clock;
 use contempo_sched::primitives::CHECKED;
@@ -20,6 +20,10 @@ const MOST_CONSIDERATE: u64 = if CHECKED { 1 } else { 64 * 1024 };
 
 impl<C: Clock, V: Chain<Version = *mut u8>> Reclaim for Reclaimer<C, V> {
     type Block = Block;
+    type Retiring<'r>
+        = RetiringVersions<'r, C, V>
+    where
+        Self: 'r;
 
     #[inline(always)]
     fn enter(&self) -> u64 {
@@ -74,19 +78,13 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaim for Reclaimer<C, V> {
     }
 
     #[inline(always)]
-    unsafe fn retire(&self, stamp: u64, block: Block, by: *mut u8) {
-        debug_assert!(self.may_retire(stamp, block), "retired twice, or at a stamp from before");
-        let retired = Retired { stamp, block: Replaced { block, by } };
-        if block.kind.weight == 0 {
-            self.retired.push(retired);
-        } else {
-            self.retire_weighty(retired);
-        }
+    fn retiring(&self, many: usize) -> RetiringVersions<'_, C, V> {
+        RetiringVersions { reclaimer: self, plain: self.retired.retiring(many) }
     }
 
     /// All of it is in line.
     #[inline(always)]
-    unsafe fn retire_one(&self, stamp: u64, block: Block, by: *mut u8) {
+    unsafe fn retire(&self, stamp: u64, block: Block, by: *mut u8) {
         debug_assert!(self.may_retire(stamp, block), "retired twice, or at a stamp from before");
         let retired = Retired { stamp, block: Replaced { block, by } };
         if block.kind.weight == 0 { self.retired.push(retired) } else { self.push_weighty(retired) }
@@ -205,6 +203,36 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaim for Reclaimer<C, V> {
         self.leave_links();
         // Destructors may have run transactions, which announce.
         self.withdraw();
+    }
+}
+
+/// What retires the versions that one commit has replaced.
+#[derive(Debug)]
+pub struct RetiringVersions<'r, C: Clock, V: Chain<Version = *mut u8>> {
+    reclaimer: &'r Reclaimer<C, V>,
+    plain: queue::Retiring<'r, Replaced>,
+}
+
+impl<C: Clock, V: Chain<Version = *mut u8>> Retiring for RetiringVersions<'_, C, V> {
+    type Block = Block;
+
+    #[inline(always)]
+    unsafe fn retire(&mut self, stamp: u64, block: Block, by: *mut u8) {
+        let reclaimer = self.reclaimer;
+        debug_assert!(
+            reclaimer.may_retire(stamp, block),
+            "retired twice, or at a stamp from before"
+        );
+        if block.kind.weight == 0 {
+            self.plain.push(Retired { stamp, block: Replaced { block, by } });
+        } else {
+            reclaimer.retire_weighty(stamp, block, by);
+        }
+    }
+
+    #[inline(always)]
+    fn end(self) {
+        self.plain.end();
     }
 }
 

@@ -15,7 +15,7 @@ fn a_commit_that_is_bumped_decides_again_and_is_firm_in_the_end() {
         let commit = thread.commit(0);
         let bumped = thread.stop(Stopped::Bumped, &cell);
         let after = if bumps < BUMPS_BEFORE_FIRM { Stopped::Deciding } else { Stopped::Firm };
-        let next = after.state(commit.me.serial);
+        let next = after.state(commit.by.me.serial);
         assert_eq!(commit.after_bump(bumped, bumps), Some(next), "{bumps}");
         assert_eq!(thread.descriptor().state.load(Ordering::Relaxed), next);
         assert_eq!(thread.descriptor().counters.bumps.get(), 1);
@@ -23,7 +23,7 @@ fn a_commit_that_is_bumped_decides_again_and_is_firm_in_the_end() {
         thread
             .descriptor()
             .state
-            .store(Stopped::Aborted.state(commit.me.serial), Ordering::Relaxed);
+            .store(Stopped::Aborted.state(commit.by.me.serial), Ordering::Relaxed);
         assert_eq!(commit.after_bump(bumped, bumps), None);
     }
 }
@@ -69,10 +69,16 @@ fn a_large_commit_writes_everything_or_nothing() {
     };
     // Only what holds one version may be replaced: the cell after those cannot be claimed.
     let commit = Commit { expected: shared, ..thread.commit(0) };
-    let mut failing = writes(commit.me);
+    let mut failing = writes(commit.by.me);
     // SAFETY: versions and cells live longer than this, and the new versions are private.
-    let outcome =
-        unsafe { commit.run(&[], &mut failing, |_, _, _| panic!("nothing is replaced"), |_| ()) };
+    let outcome = unsafe {
+        commit.run(
+            &[],
+            &mut failing,
+            &mut |_, _: Block, _: &WriteEntry<_>| panic!("nothing is replaced"),
+            |_| (),
+        )
+    };
     let Err(conflict) = outcome else { panic!("one cell holds another version") };
     assert_eq!((conflict.cause, conflict.cell), (Cause::Changed, &raw const cells[GOOD]));
     let seen = failing.iter().take_while(|write| write.base == shared).count();
@@ -83,8 +89,8 @@ fn a_large_commit_writes_everything_or_nothing() {
     let mut replaced = Vec::new();
     // SAFETY: versions and cells live longer than this, and the new versions are private.
     let outcome = unsafe {
-        let replaced = |stamp, block, _: &WriteEntry<_>| replaced.push((stamp, block));
-        commit.run(&[], &mut writes(commit.me), replaced, |_| ())
+        let mut replaced = |stamp, block, _: &WriteEntry<_>| replaced.push((stamp, block));
+        commit.run(&[], &mut writes(commit.by.me), &mut replaced, |_| ())
     };
     let at = outcome.ok().expect("nothing is in the way");
     assert!(replaced.iter().all(|(stamp, _)| *stamp == at));

@@ -189,7 +189,7 @@ impl Session {
         }
         // What the commit replaces is retired at once, at its stamp. A first version may be retired by another thread
         // as well, so for that the mark is a swap.
-        let replaced = |stamp, block: Block, _: &WriteEntry<_>| {
+        let mut replaced = |stamp, block: Block, _: &WriteEntry<_>| {
             let at = RegionVersion::at_header(block.address.as_ptr().cast());
             // SAFETY: replaced by this commit at its final stamp, which no longer changes.
             unsafe {
@@ -206,7 +206,7 @@ impl Session {
         // its claim.
         let outcome = unsafe {
             let changed = |cell: &_| domain.changed(self.descriptor(), cell);
-            self.commit_of().run(&self.reads.borrow(), writes.entries(), replaced, changed)
+            self.commit_of().run(&self.reads.borrow(), writes.entries(), &mut replaced, changed)
         };
         // A new serial, also after a failure: other threads may have met our claims, and look at our state word later.
         if outcome.is_ok() || !planted(Fault::SerialKeptAfterFailure) {
