@@ -33,7 +33,6 @@ fn transfers_keep_the_total() {
         Fault::ValidateBeforeClaim,
         Fault::PublishedBeforeDecision,
         Fault::BoundIgnored,
-        Fault::NoBump,
         Fault::OldStampAfterBump,
         Fault::DrawBeforeClaim,
         Fault::FreeAtOnce,
@@ -47,11 +46,13 @@ fn transfers_keep_the_total() {
             .map(|n| {
                 let cells = cells.clone();
                 thread::spawn(move || {
-                    for m in 0..2 {
+                    for m in 0..3 {
                         atomically(|tx| {
                             transfer(tx, &cells[n], &cells[(n + 1) % 3])?;
                             // Reads what it has just written.
-                            transfer(tx, &cells[(n + 1) % 3], &cells[(n + 2 + m) % 3])
+                            transfer(tx, &cells[(n + 1) % 3], &cells[(n + 2 + m) % 3])?;
+                            // One time what it does not write, too.
+                            if m == 1 { tx.read(&cells[(n + 2) % 3]).map(|_| ()) } else { Ok(()) }
                         });
                     }
                 })

@@ -491,15 +491,9 @@ fn are_claimed<D: Domain>(reads: &[ReadEntry<D>], writes: &[WriteEntry<D>]) -> b
     // A version that was read stays a version of its cell as long as the session runs: it is this one, if the claim has found
     // that address.
     reads.iter().all(|read| {
-        let is_it = |write: &&WriteEntry<D>| {
-            std::ptr::eq(write.cell, read.cell) || planted(Fault::ClaimOfAnotherCell)
-        };
-        let holds = |write: &WriteEntry<D>| {
-            write.base == read.version
-                || planted(Fault::ClaimedOverAnother)
-                || planted(Fault::ClaimOfAnotherCell)
-        };
-        writes.find(is_it).is_some_and(holds)
+        let write = writes.find(|write| std::ptr::eq(write.cell, read.cell));
+        write.is_some_and(|it| it.base == read.version || planted(Fault::ClaimedOverAnother))
+            || planted(Fault::ClaimOfAnotherCell)
     })
 }
 
