@@ -60,8 +60,8 @@ pub trait Reclaim {
     /// The session stays at the bound that it has.
     fn stay(&self);
 
-    /// A commit is about to retire what it has replaced, which is about so many blocks. It retires nothing else meanwhile.
-    fn retiring(&self, many: usize) -> Self::Retiring<'_>;
+    /// A commit is about to retire what it has replaced, which is at most so many blocks. It retires nothing else meanwhile.
+    fn retiring(&self, most: usize) -> Self::Retiring<'_>;
 
     /// As [`Retiring::retire`], for a commit that has replaced one version.
     ///
@@ -125,7 +125,7 @@ pub trait Retiring {
     ///
     /// # Safety
     /// No session whose bound is `stamp` or more can reach the block, and it is retired once. This thread has committed
-    /// `by`, at this stamp, or it is null.
+    /// `by`, at this stamp, or it is null. No more blocks are retired than was said.
     unsafe fn retire(&mut self, stamp: u64, block: Self::Block, by: *mut u8);
 
     /// All of them are retired.

@@ -199,18 +199,17 @@ impl<B: Item> Queue<B> {
         self.blocks().push(retired);
     }
 
-    /// Retires blocks one after the other, about so many. Nothing else is done to the queue before that [has
+    /// Retires blocks one after the other, at most so many. Nothing else is done to the queue before that [has
     /// ended](Retiring::end).
     #[inline(always)]
-    pub fn retiring(&self, many: usize) -> Retiring<'_, B> {
+    pub fn retiring(&self, most: usize) -> Retiring<'_, B> {
         let blocks = self.blocks();
-        if blocks.capacity() - blocks.len() < many {
-            blocks.reserve(many);
+        if blocks.capacity() - blocks.len() < most {
+            blocks.reserve(most);
         }
         // SAFETY: inside of what the vector has allocated, or at its end.
-        let [next, end] =
-            [blocks.len(), blocks.capacity()].map(|at| unsafe { blocks.as_mut_ptr().add(at) });
-        Retiring { queue: self, next, end }
+        let next = unsafe { blocks.as_mut_ptr().add(blocks.len()) };
+        Retiring { queue: self, next }
     }
 
     /// Takes the oldest block, if it was retired before `horizon`.
@@ -340,53 +339,45 @@ impl<B: Item> Queue<B> {
 
 /// Blocks that are being retired one after the other: what [`Queue::push`] does for each, with the look at the queue done
 /// once.
-/// (Passed by value where a call is not in line: so its fields stay in registers.)
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[must_use = "it has to end, or blocks are lost"]
 pub struct Retiring<'q, B: Item> {
     queue: &'q Queue<B>,
-    /// Where the next one goes: behind those of the vector, and inside of what that has allocated, or at `end`.
+    /// Where the next one goes: behind those of the vector.
     next: *mut Retired<B>,
-    end: *mut Retired<B>,
 }
 
 impl<B: Item> Retiring<'_, B> {
     /// Retires a block. Stamps of a thread do not fall.
+    ///
+    /// # Safety
+    /// No more are retired than was said at the beginning.
     #[inline(always)]
-    pub fn push(&mut self, retired: Retired<B>) {
+    pub unsafe fn push(&mut self, retired: Retired<B>) {
         self.queue.count(retired.block, |all, one| all + one);
-        if self.next == self.end {
-            *self = self.grown();
-        }
-        // SAFETY: before `end`, so inside of what the vector has allocated, and behind what is in it.
+        // SAFETY: there was room for as many as are retired (`# Safety`): this is inside of what the vector has allocated,
+        // and behind what is in it.
         unsafe { self.next.write(retired) };
-        // SAFETY: the place was before `end`: what follows it is inside of the allocation, or its end.
+        // SAFETY: what follows a place inside of the allocation is inside of it, or its end.
         self.next = unsafe { self.next.add(1) };
         if cfg!(debug_assertions) {
-            self.end(); // For assertions that look at the queue.
+            self.set_length(); // For assertions that look at the queue.
         }
-    }
-
-    /// The vector is full.
-    #[cold]
-    #[inline(never)]
-    fn grown(mut self) -> Self {
-        self.end();
-        let blocks = self.queue.blocks();
-        blocks.reserve(1);
-        // SAFETY: inside of what the vector has allocated, or at its end.
-        [self.next, self.end] =
-            [blocks.len(), blocks.capacity()].map(|at| unsafe { blocks.as_mut_ptr().add(at) });
-        self
     }
 
     /// What was written is in the queue.
     #[inline(always)]
     pub fn end(self) {
+        self.set_length();
+    }
+
+    #[inline(always)]
+    fn set_length(&self) {
         let blocks = self.queue.blocks();
         // SAFETY: both lie in the one allocation of the vector, or at its end, at whole blocks from its beginning.
         let length = unsafe { self.next.offset_from_unsigned(blocks.as_ptr()) };
         debug_assert!(length >= blocks.len(), "something was retired beside this");
+        debug_assert!(length <= blocks.capacity(), "more is retired than was said");
         // SAFETY: no more than its capacity, and each block up to there was written.
         unsafe { blocks.set_len(length) };
     }
@@ -446,10 +437,10 @@ mod tests {
         let queue = Queue::<usize>::new();
         let mut expected = Vec::new();
         for (round, many) in [0, 1, 3, 100, 0, 7, 1000].into_iter().enumerate() {
-            // Also more than was said.
-            let mut retiring = queue.retiring(many / 2);
+            let mut retiring = queue.retiring(many + round);
             for block in 0..many {
-                retiring.push(Retired { stamp: round as u64, block });
+                // SAFETY: fewer than was said.
+                unsafe { retiring.push(Retired { stamp: round as u64, block }) };
                 expected.push((round as u64, block));
             }
             retiring.end();

@@ -280,16 +280,16 @@ impl Context {
         debug_assert!(self.is_running(), "an attempt begins outside of a session");
         debug_assert!(self.is_empty(), "an attempt begins with what another has left");
         self.step(Step::Begin);
-        let recent = self.wrote.get() && !self.turns.reserving.get();
-        let bound = if recent { self.reclaimer.enter_recent() } else { self.reclaimer.enter() };
-        self.recent.set(recent);
-        self.bound.set(bound);
-        self.fast_bound.set(bound);
-        self.stale.set(false);
         if self.turns.reserving.get() {
-            self.fast_bound.set(0);
-            self.updating.set(true); // It reads the newest.
+            self.begin_reserving();
+        } else {
+            let recent = self.wrote.get();
+            let bound = if recent { self.reclaimer.enter_recent() } else { self.reclaimer.enter() };
+            self.recent.set(recent);
+            self.bound.set(bound);
+            self.fast_bound.set(bound);
         }
+        self.stale.set(false);
         debug_assert_eq!(
             self.turns.reserving.get(),
             self.turns.trusting.get(),
@@ -313,6 +313,16 @@ impl Context {
         }
     }
 
+    /// Begins an attempt that reserves what it accesses: it reads the newest, the slow way.
+    #[cold]
+    #[inline(never)]
+    fn begin_reserving(&self) {
+        self.bound.set(self.reclaimer.enter());
+        self.recent.set(false);
+        self.fast_bound.set(0);
+        self.updating.set(true);
+    }
+
     /// Ends an attempt: empties the logs and leaves the contemporaries. Destructors do not run
     /// yet.
     #[inline(always)]
@@ -321,16 +331,29 @@ impl Context {
         if failed {
             self.wrote.set(false); // The next one looks at the clock, and renews its announcement.
         }
+        debug_assert!(
+            failed || self.writes().is_claimed(),
+            "a commit has left one of its cells unclaimed"
+        );
         self.reads().clear();
-        let writes = self.writes();
-        if !writes.is_untouched() {
-            writes.clear(failed, |block| {
-                if !(failed && planted(Fault::DiscardedForgotten)) {
-                    self.discard(block);
-                }
-            });
+        if !self.writes().is_untouched() {
+            if failed || self.writes().has_private() {
+                self.hand_out(failed);
+            }
+            self.writes().forget();
         }
         self.reclaimer.exit();
+    }
+
+    /// Sees to what the log has that never became visible.
+    #[cold]
+    #[inline(never)]
+    fn hand_out(&self, failed: bool) {
+        self.writes().hand_out(failed, |block| {
+            if !(failed && planted(Fault::DiscardedForgotten)) {
+                self.discard(block);
+            }
+        });
     }
 
     /// Keeps a private block until the session ends.

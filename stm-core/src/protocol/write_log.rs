@@ -382,36 +382,30 @@ impl<D: Domain> WriteLog<D> {
         }
     }
 
-    /// Empties the log, handing out every block that never became visible: on success what was
-    /// displaced or rolled back, on failure also the versions that were not claimed.
+    /// Has each of its cells been claimed? For assertions.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.entries.iter().all(|entry| !entry.base.is_null())
+    }
+
+    /// Is there perhaps something, beside the versions that were committed, that never became visible?
     #[inline(always)]
-    pub(crate) fn clear(&mut self, failed: bool, mut private: impl FnMut(Block)) {
-        debug_assert_eq!(self.part, 0, "an attempt ends inside one of its parts");
-        debug_assert!(self.out_of_reach.is_empty(), "what nothing can reach is forgotten");
-        debug_assert!(
-            failed || self.entries.iter().all(|entry| !entry.base.is_null()),
-            "a commit has left one of its cells unclaimed"
-        );
-        debug_assert!(
-            self.parts != 0 || self.discarded.is_empty(),
-            "something was rolled back, and no part has begun"
-        );
+    pub(crate) fn has_private(&self) -> bool {
         debug_assert!(
             self.plain_until == 0 || self.is_plain(),
             "the log is taken for a plain one, and is not"
         );
         // What was rolled back is there only if a part has begun, what was displaced if a cell was written twice.
-        if failed || self.plain_until == 0 {
-            self.hand_out(failed, &mut private);
-        }
-        self.entries.clear();
-        self.filter = 0;
+        self.plain_until == 0
     }
 
-    /// Hands out what never became visible, and forgets the parts.
-    #[cold]
-    #[inline(never)]
-    fn hand_out(&mut self, failed: bool, private: &mut impl FnMut(Block)) {
+    /// Hands out every block that never became visible: on success what was displaced or rolled back, on failure also the
+    /// versions that were not claimed. Forgets the parts.
+    pub(crate) fn hand_out(&mut self, failed: bool, mut private: impl FnMut(Block)) {
+        debug_assert_eq!(self.part, 0, "an attempt ends inside one of its parts");
+        debug_assert!(
+            self.parts != 0 || self.discarded.is_empty(),
+            "something was rolled back, and no part has begun"
+        );
         if failed {
             for entry in self.entries.iter().filter(|entry| entry.base.is_null()) {
                 private(entry.version_block());
@@ -424,6 +418,25 @@ impl<D: Domain> WriteLog<D> {
         self.part = 0;
         self.parts = 0;
         self.plain_until = self.entries.capacity().min(SCAN);
+    }
+
+    /// Empties the log, handing out every block that never became visible.
+    #[cfg(any(test, all(feature = "region", target_os = "linux", target_pointer_width = "64")))]
+    #[inline(always)]
+    pub(crate) fn clear(&mut self, failed: bool, private: impl FnMut(Block)) {
+        if failed || self.has_private() {
+            self.hand_out(failed, private);
+        }
+        self.forget();
+    }
+
+    /// Empties the log, of which all was [handed out](Self::hand_out) that never became visible.
+    #[inline(always)]
+    pub(crate) fn forget(&mut self) {
+        debug_assert!(self.out_of_reach.is_empty(), "what nothing can reach is forgotten");
+        debug_assert!(self.is_plain() && self.part == 0, "what is private is forgotten");
+        self.entries.clear();
+        self.filter = 0;
     }
 }
 

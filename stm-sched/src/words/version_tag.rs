@@ -43,8 +43,15 @@ impl VersionTag {
     pub const fn next_claim(self) -> Self {
         debug_assert!(self.0 & Self::CLAIM != 0);
         let next = self.0.wrapping_add(1);
-        // The serial begins anew, and the slot stays.
-        VersionTag(if next & SERIAL_MASK == 0 { self.0 & !SERIAL_MASK } else { next })
+        if next << (u64::BITS - SERIAL_BITS) == 0 {
+            return self.first_claim(); // After the last serial comes the first.
+        }
+        VersionTag(next)
+    }
+
+    #[cold]
+    const fn first_claim(self) -> Self {
+        VersionTag(self.0 & !SERIAL_MASK)
     }
 
     /// The serial of the owner of a claim.

@@ -78,8 +78,8 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaim for Reclaimer<C, V> {
     }
 
     #[inline(always)]
-    fn retiring(&self, many: usize) -> RetiringVersions<'_, C, V> {
-        RetiringVersions { reclaimer: self, plain: self.retired.retiring(many) }
+    fn retiring(&self, most: usize) -> RetiringVersions<'_, C, V> {
+        RetiringVersions { reclaimer: self, plain: self.retired.retiring(most) }
     }
 
     /// All of it is in line.
@@ -224,7 +224,8 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Retiring for RetiringVersions<'_, C,
             "retired twice, or at a stamp from before"
         );
         if block.kind.weight == 0 {
-            self.plain.push(Retired { stamp, block: Replaced { block, by } });
+            // SAFETY: no more are retired than was said (`# Safety`).
+            unsafe { self.plain.push(Retired { stamp, block: Replaced { block, by } }) };
         } else {
             reclaimer.retire_weighty(stamp, block, by);
         }

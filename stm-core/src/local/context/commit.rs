@@ -74,7 +74,8 @@ impl Context {
                 let mut one = RetiresOne(&self.reclaimer);
                 commit.run(reads, writes, &mut one, |cell| self.changed(cell))
             } else {
-                let mut all = RetiresAll(self.reclaimer.retiring(writes.len()));
+                let most = if planted(Fault::RetiredTwice) { 2 } else { 1 } * writes.len();
+                let mut all = RetiresAll(self.reclaimer.retiring(most));
                 let outcome = commit.run(reads, writes, &mut all, |cell| self.changed(cell));
                 all.0.end();
                 outcome
