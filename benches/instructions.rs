@@ -23,6 +23,7 @@ const OPERATIONS: &[Operation] = &[
     ("rmw-10", 5_000, |times| on_cells(10, times, workload::rmw)),
     ("rmw-100", 1_000, |times| on_cells(100, times, workload::rmw)),
     ("rmw-1000", 200, |times| on_cells(1000, times, workload::rmw)),
+    ("transfer", 20_000, |times| on_cells(2, times, transfer)),
     ("load", 20_000, |times| on_cells(1, times, |cells| cells[0].load())),
     ("update", 20_000, |times| on_cells(1, times, |cells| cells[0].update(|n| n + 1))),
     ("store", 20_000, |times| on_cells(1, times, |cells| cells[0].store(black_box(1)))),
@@ -37,6 +38,16 @@ const OPERATIONS: &[Operation] = &[
         }
     }),
 ];
+
+/// Moves 1 from the first cell to the second: two reads, two writes.
+fn transfer(cells: &[TVar<u64>]) {
+    let [from, to] = cells else { unreachable!("two cells") };
+    atomically(|tx| {
+        let (have, had) = (*tx.read(from)?, *tx.read(to)?);
+        tx.write(from, have.wrapping_sub(1))?;
+        tx.write(to, had.wrapping_add(1))
+    });
+}
 
 #[inline(always)]
 fn on_cells<R>(count: usize, times: u32, operation: impl Fn(&[TVar<u64>]) -> R) {
