@@ -115,66 +115,75 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
         }
         self.links_at.set(at);
         let after = least.max(self.pruned_to.get());
-        for Retired { stamp, block: replaced } in self.retired.between(after, needs.until) {
-            let link = Link { stamp, version: replaced.by };
-            if !replaced.by.is_null() && again(link) {
-                links.push(link);
+        self.reuse_held();
+        // What it has retired since it looked last. As soon as a version was led past, what it takes to use it again is in
+        // the cache.
+        let mut freed = 0;
+        let reusable = std::iter::from_fn(|| {
+            while let Some(retired) = self.retired.pop_below(needs.until + 1) {
+                let Retired { stamp, block: replaced } = retired;
+                let link = Link { stamp, version: replaced.by };
+                if stamp > after && !replaced.by.is_null() && again(link) {
+                    links.push(link);
+                }
+                let Some(reusable) = self.may_reuse(replaced) else {
+                    self.held.push(retired);
+                    continue;
+                };
+                freed += 1;
+                return Some(reusable);
             }
-        }
+            None
+        });
+        // SAFETY: each was retired by this thread and taken off its queue; it was taken out of its chain, so no
+        // session needs it, and no thread follows it but walks that look at its header alone (`may_reuse`).
+        unsafe { self.keep(reusable) };
+        self.descriptor.counters.reclaimed.add(freed);
+        self.retired.compact();
         self.pruned_to.set(needs.until);
-        self.reuse(needs.until);
+        self.prune_at.set(self.retired.len() + AGAIN);
         true
     }
 
-    /// Uses the memory again of what was taken out, of what was retired up to `until`; the rest is held.
-    fn reuse(&self, until: u64) {
+    /// Uses the memory again of what was taken out, of what was held before: some at a time.
+    fn reuse_held(&self) {
         let mut reusable = Vec::new();
-        // Of what was held before, some at a time.
         let swept = self.held.sweep(self.held_at.get(), 2 * AGAIN, |replaced| {
-            self.may_reuse(replaced, &mut reusable).then_some(Replaced::NOTHING)
+            let (address, shape) = self.may_reuse(replaced)?;
+            reusable.push((address, shape));
+            Some(Replaced::NOTHING)
         });
         self.held_at.set(swept);
         self.emptied.set(self.emptied.get() + reusable.len());
-        let mut freed = 0;
         if 2 * self.emptied.get() > self.held.len() {
+            let mut freed = 0;
             self.held.retain(|replaced| {
-                freed += usize::from(replaced.is_nothing());
+                freed += u64::from(replaced.is_nothing());
                 !replaced.is_nothing()
             });
             self.emptied.set(0);
+            self.descriptor.counters.reclaimed.add(freed);
         }
-        let before = reusable.len();
-        while let Some(retired) = self.retired.pop_below(until + 1) {
-            if !self.may_reuse(retired.block, &mut reusable) {
-                self.held.push(retired);
-            }
-        }
-        self.retired.compact();
-        self.prune_at.set(self.retired.len() + AGAIN);
-        freed += reusable.len() - before;
-        self.descriptor.counters.reclaimed.add(freed as u64);
-        if !CHECKED && !reusable.is_empty() {
-            // SAFETY: each was retired by this thread and taken off its queue; it was taken out of its chain, so no
-            // session needs it, and no thread follows it but walks that look at its header alone (`may_reuse`).
-            unsafe { self.keep(reusable.into_iter()) };
-        }
+        // SAFETY: as in `prune_held`: retired by this thread, and nothing is in its place in the queue any more; taken
+        // out of its chain.
+        unsafe { self.keep(reusable.into_iter()) };
     }
 
-    /// Is this to be used again? Then it is among the `reusable`.
-    fn may_reuse(&self, replaced: Replaced, reusable: &mut Vec<(NonNull<u8>, Shape)>) -> bool {
+    /// The block, if it is to be used again.
+    #[inline]
+    fn may_reuse(&self, replaced: Replaced) -> Option<(NonNull<u8>, Shape)> {
         let Block { address, kind } = replaced.block;
         let is_version = !replaced.by.is_null() && kind.shape != Shape::NOT_OURS;
         // SAFETY: a version that this thread has retired, and not freed.
         let is_free = is_version && unsafe { V::is_reusable(address.as_ptr()) };
         if !is_free || kind.has_destructor {
-            return false;
+            return None;
         }
         if CHECKED {
             // SAFETY: no session needs it. (Its memory stays what it is, for those that look at the header.)
             unsafe { self.destroy(replaced.block) };
         }
-        reusable.push((address, kind.shape));
-        true
+        Some((address, kind.shape))
     }
 
     /// Uses the memory again of what was taken out, of what others have left. Destructors may run.
@@ -216,10 +225,14 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
     ///
     /// # Safety
     /// As [`keep`](crate::heap::BlockCache::keep).
-    unsafe fn keep(&self, blocks: impl Iterator<Item = (NonNull<u8>, Shape)>) {
-        self.kept_at.set(self.clock.now());
+    unsafe fn keep(&self, mut blocks: impl Iterator<Item = (NonNull<u8>, Shape)>) {
+        let Some(first) = blocks.next() else { return };
+        if CHECKED {
+            return blocks.for_each(drop); // Their memory stays what it is.
+        }
         // SAFETY: the same (`# Safety`).
-        unsafe { self.blocks.keep(blocks) };
+        unsafe { self.blocks.keep(std::iter::once(first).chain(blocks)) };
+        self.kept_at.set(self.clock.now());
     }
 
     /// A version that was private to its end, whose block may be one that sessions still look at.
