@@ -57,38 +57,8 @@ pub fn begin<C: Clock>(
     recent: &Cell<u64>,
     judged: impl Fn() -> u64,
 ) -> u64 {
-    begin_telling(descriptor, clock, asymmetric, recent, judged, |_| ())
-}
-
-/// The same. If it has to announce, it tells what was announced before.
-#[inline(always)]
-pub fn begin_telling<C: Clock>(
-    descriptor: &Descriptor,
-    clock: &C,
-    asymmetric: bool,
-    recent: &Cell<u64>,
-    judged: impl Fn() -> u64,
-    announced_over: impl FnOnce(u64),
-) -> u64 {
-    let now = clock.now();
-    enter(descriptor, now, asymmetric);
-    // Relaxed: our own word; a mark that we miss here is one whose revoker sees us active.
-    let announced = descriptor.announced.load(Ordering::Relaxed);
-    if planted(Fault::StaleBound) && announced & MARK == 0 {
-        return announced;
-    }
-    // A marked or missing announcement is above every stamp, and wraps to a huge age.
-    if now.wrapping_sub(announced) >= C::RENEWAL {
-        let (bound, before) = announce(descriptor, clock, asymmetric, recent, judged);
-        announced_over(before);
-        bound
-    } else if judged() <= now || planted(Fault::BoundBelowTheJudged) {
-        needs::confirm(&descriptor.session, now);
-        now
-    } else {
-        // Versions that belong to this bound may have been taken out before it was to be seen.
-        needs::publish(&descriptor.session, clock, asymmetric, judged)
-    }
+    let slowly = |how| begin_slowly(descriptor, clock, asymmetric, recent, &judged, how).0;
+    begin_or::<C, false>(descriptor, clock.now(), asymmetric, &judged, slowly)
 }
 
 /// Begins a transaction that will look at the clock only if it must: its bound is `recent`, the stamp
@@ -104,37 +74,66 @@ pub fn begin_at<C: Clock>(
     recent: &Cell<u64>,
     judged: impl Fn() -> u64,
 ) -> u64 {
-    begin_at_telling(descriptor, clock, asymmetric, recent, judged, |_| ())
+    let slowly = |how| begin_slowly(descriptor, clock, asymmetric, recent, &judged, how).0;
+    begin_or::<C, true>(descriptor, recent.get(), asymmetric, &judged, slowly)
 }
 
-/// The same. If it has to announce, it tells what was announced before.
+/// How a transaction begins that cannot have the bound that it came with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slowly {
+    /// Its thread has announced nothing, or too long ago, or is being revoked: it announces.
+    Announcing,
+    /// Versions that belong to the bound may have been taken out before it was to be seen: it takes a newer one.
+    Publishing,
+}
+
+/// The plain way to begin: at `bound`, which is the clock's, or else a `RECENT` one. `slowly` begins in the other cases, by
+/// [`begin_slowly`], out of line.
 #[inline(always)]
-pub fn begin_at_telling<C: Clock>(
+pub fn begin_or<C: Clock, const RECENT: bool>(
     descriptor: &Descriptor,
-    clock: &C,
+    bound: u64,
     asymmetric: bool,
-    recent: &Cell<u64>,
     judged: impl Fn() -> u64,
-    announced_over: impl FnOnce(u64),
+    slowly: impl FnOnce(Slowly) -> u64,
 ) -> u64 {
-    let bound = recent.get();
     enter(descriptor, bound, asymmetric);
-    // Relaxed: our own word, and a mark that we miss is one whose revoker sees us active.
+    // Relaxed: our own word; a mark that we miss here is one whose revoker sees us active.
     let announced = descriptor.announced.load(Ordering::Relaxed);
-    let unannounced = planted(Fault::BoundUnannounced) && announced == NOTHING;
+    if !RECENT && planted(Fault::StaleBound) && announced & MARK == 0 {
+        return announced;
+    }
+    let unannounced = RECENT && planted(Fault::BoundUnannounced) && announced == NOTHING;
+    let taken = if RECENT { Fault::RecentBelowTheJudged } else { Fault::BoundBelowTheJudged };
+    // A marked or missing announcement is above every stamp, and wraps to a huge age.
     if bound.wrapping_sub(announced) >= C::RENEWAL && !unannounced {
-        let (bound, before) = announce(descriptor, clock, asymmetric, recent, judged);
-        announced_over(before);
-        bound
-    } else if judged() <= bound || planted(Fault::RecentBelowTheJudged) {
+        slowly(Slowly::Announcing)
+    } else if judged() <= bound || planted(taken) {
         needs::confirm(&descriptor.session, bound);
         bound
     } else {
-        // Versions that belong to it may have been taken out: a newer one.
-        let bound = needs::publish(&descriptor.session, clock, asymmetric, judged);
-        recent.set(bound);
-        bound
+        slowly(Slowly::Publishing)
     }
+}
+
+/// The other ways to begin: the bound, and what was announced before, if it has announced. No transaction of this thread
+/// begins below that bound.
+#[cold]
+pub fn begin_slowly(
+    descriptor: &Descriptor,
+    clock: &impl Clock,
+    asymmetric: bool,
+    recent: &Cell<u64>,
+    judged: impl Fn() -> u64,
+    how: Slowly,
+) -> (u64, Option<u64>) {
+    if how == Slowly::Announcing {
+        let (bound, before) = announce(descriptor, clock, asymmetric, recent, judged);
+        return (bound, Some(before));
+    }
+    let bound = needs::publish(&descriptor.session, clock, asymmetric, judged);
+    recent.set(bound);
+    (bound, None)
 }
 
 /// Publishes that this thread is in a session, at `bound` if that is confirmed ([`needs`]); in which order counts.

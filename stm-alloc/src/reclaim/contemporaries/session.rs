@@ -1,7 +1,7 @@
 //! What a session asks of its thread's reclaimer: what it announces, what it retires, and what is done when it ends.
 
 use super::Reclaimer;
-use crate::reclaim::announcement::{self, Idle, MARK, NOTHING};
+use crate::reclaim::announcement::{self, Idle, MARK, NOTHING, Slowly};
 use crate::reclaim::barrier;
 use crate::reclaim::interface::{Reclaim, Retiring};
 use crate::reclaim::needs;
@@ -29,15 +29,9 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaim for Reclaimer<C, V> {
     fn enter(&self) -> u64 {
         debug_assert!(!self.inside.is_set(), "a transaction begins inside another of its thread");
         self.inside.set(true);
-        let (one, over) = (self.descriptor, |before| self.has_announced(before));
-        let bound = announcement::begin_telling(
-            one,
-            self.clock,
-            self.asymmetric,
-            &self.recent,
-            || self.domain.judged(),
-            over,
-        );
+        let (judged, slowly) = (|| self.domain.judged(), |how| self.begin_slowly(how));
+        let (own, now) = (self.descriptor, self.clock.now());
+        let bound = announcement::begin_or::<C, false>(own, now, self.asymmetric, judged, slowly);
         debug_assert!(bound >= self.recent.get(), "it begins before what its thread knows");
         debug_assert!(!self.withdrawn.get(), "it begins with nothing announced");
         bound
@@ -47,15 +41,9 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaim for Reclaimer<C, V> {
     fn enter_recent(&self) -> u64 {
         debug_assert!(!self.inside.is_set(), "a transaction begins inside another of its thread");
         self.inside.set(true);
-        let (one, over) = (self.descriptor, |before| self.has_announced(before));
-        let bound = announcement::begin_at_telling(
-            one,
-            self.clock,
-            self.asymmetric,
-            &self.recent,
-            || self.domain.judged(),
-            over,
-        );
+        let (judged, slowly) = (|| self.domain.judged(), |how| self.begin_slowly(how));
+        let (own, recent) = (self.descriptor, self.recent.get());
+        let bound = announcement::begin_or::<C, true>(own, recent, self.asymmetric, judged, slowly);
         debug_assert_eq!(bound, self.recent.get(), "it begins at another bound than is known");
         debug_assert!(!self.withdrawn.get(), "it begins with nothing announced");
         bound
@@ -249,10 +237,20 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
         })
     }
 
-    /// This thread has announced, over what was there `before`. Was that revoked? Then another thread
-    /// has paid a barrier, because this one was idle with an announcement in force. It might again.
+    /// Begins a session that cannot have the bound that it came with. (Out of line: all that it needs is looked up here.)
     #[cold]
     #[inline(never)]
+    fn begin_slowly(&self, how: Slowly) -> u64 {
+        let judged = || self.domain.judged();
+        let (own, recent) = (self.descriptor, &self.recent);
+        let (bound, before) =
+            announcement::begin_slowly(own, self.clock, self.asymmetric, recent, judged, how);
+        before.into_iter().for_each(|before| self.has_announced(before));
+        bound
+    }
+
+    /// This thread has announced, over what was there `before`. Was that revoked? Then another thread
+    /// has paid a barrier, because this one was idle with an announcement in force. It might again.
     fn has_announced(&self, before: u64) {
         let withdrawn = self.withdrawn.replace(false);
         debug_assert!(!withdrawn || before == NOTHING, "withdrawn, and in force: {before:#x}");
