@@ -58,6 +58,7 @@ fn write_skew_is_impossible() {
         Fault::ClaimOfAnotherCell,
         Fault::ValidateBeforeClaim,
         Fault::DrawNotAtomic,
+        Fault::NoBump,
     ];
     holds_unless("write_skew_is_impossible", 2, &faults, || {
         let (x, y) = (TVar::new(1), TVar::new(1));

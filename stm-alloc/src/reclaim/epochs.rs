@@ -187,7 +187,7 @@ impl<C: Clock, V> Reclaim for Reclaimer<C, V> {
     fn stay(&self) {}
 
     #[inline]
-    fn retiring(&self, _most: usize) -> &Self {
+    unsafe fn retiring(&self, _most: usize) -> &Self {
         self
     }
 

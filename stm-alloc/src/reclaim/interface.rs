@@ -60,8 +60,11 @@ pub trait Reclaim {
     /// The session stays at the bound that it has.
     fn stay(&self);
 
-    /// A commit is about to retire what it has replaced, which is at most so many blocks. It retires nothing else meanwhile.
-    fn retiring(&self, most: usize) -> Self::Retiring<'_>;
+    /// A commit is about to retire what it has replaced, which is at most so many blocks.
+    ///
+    /// # Safety
+    /// Nothing else is asked of the reclaimer before that [has ended](Retiring::end).
+    unsafe fn retiring(&self, most: usize) -> Self::Retiring<'_>;
 
     /// As [`Retiring::retire`], for a commit that has replaced one version.
     ///

@@ -195,14 +195,17 @@ impl<B: Item> Queue<B> {
     /// Retires a block. Stamps of a thread do not fall.
     #[inline(always)]
     pub fn push(&self, retired: Retired<B>) {
+        debug_assert!(retired.stamp >= self.newest(), "stamps of a thread fall");
         self.count(retired.block, |all, one| all + one);
         self.blocks().push(retired);
     }
 
-    /// Retires blocks one after the other, at most so many. Nothing else is done to the queue before that [has
-    /// ended](Retiring::end).
+    /// Retires blocks one after the other, at most so many.
+    ///
+    /// # Safety
+    /// Nothing else is done to the queue before that [has ended](Retiring::end).
     #[inline(always)]
-    pub fn retiring(&self, most: usize) -> Retiring<'_, B> {
+    pub unsafe fn retiring(&self, most: usize) -> Retiring<'_, B> {
         let blocks = self.blocks();
         if blocks.capacity() - blocks.len() < most {
             blocks.reserve(most);
@@ -266,9 +269,9 @@ impl<B: Item> Queue<B> {
         let consumed = self.consumed.get();
         let waiting = &self.blocks()[consumed..];
         let waiting = &waiting[..waiting.len().min(most)];
-        // In order of their stamps.
+        // Stamps do not fall (`push`): so all up to there were retired before `horizon`.
         let below = waiting.partition_point(|retired| retired.stamp < horizon);
-        // SAFETY: retired before `horizon`, so no transaction can reach it (`# Safety`). The queue counts it as consumed,
+        // SAFETY: retired before `horizon`, as said above, so no transaction can reach it (`# Safety`). The queue counts it as consumed,
         // below, so it is freed once. (What is plain does not come back here.)
         let plain = unsafe { freer.free_plain(&waiting[..below]) };
         if !B::ONE_EACH {
@@ -354,27 +357,33 @@ impl<B: Item> Retiring<'_, B> {
     /// No more are retired than was said at the beginning.
     #[inline(always)]
     pub unsafe fn push(&mut self, retired: Retired<B>) {
+        debug_assert!(
+            self.last().is_none_or(|last| retired.stamp >= last.stamp),
+            "stamps of a thread fall"
+        );
         self.queue.count(retired.block, |all, one| all + one);
         // SAFETY: there was room for as many as are retired (`# Safety`): this is inside of what the vector has allocated,
         // and behind what is in it.
         unsafe { self.next.write(retired) };
         // SAFETY: what follows a place inside of the allocation is inside of it, or its end.
         self.next = unsafe { self.next.add(1) };
-        if cfg!(debug_assertions) {
-            self.set_length(); // For assertions that look at the queue.
+    }
+
+    /// What was retired last. For assertions.
+    pub fn last(&self) -> Option<Retired<B>> {
+        if self.next.cast_const() == self.queue.blocks().as_ptr() {
+            return None;
         }
+        // SAFETY: behind the beginning of the vector, so the block before is there, and was written.
+        Some(unsafe { *self.next.sub(1) })
     }
 
     /// What was written is in the queue.
     #[inline(always)]
     pub fn end(self) {
-        self.set_length();
-    }
-
-    #[inline(always)]
-    fn set_length(&self) {
         let blocks = self.queue.blocks();
-        // SAFETY: both lie in the one allocation of the vector, or at its end, at whole blocks from its beginning.
+        // SAFETY: both lie in the one allocation of the vector, or at its end, at whole blocks from its beginning: nothing
+        // else was done to it meanwhile (`retiring`).
         let length = unsafe { self.next.offset_from_unsigned(blocks.as_ptr()) };
         debug_assert!(length >= blocks.len(), "something was retired beside this");
         debug_assert!(length <= blocks.capacity(), "more is retired than was said");
@@ -437,7 +446,8 @@ mod tests {
         let queue = Queue::<usize>::new();
         let mut expected = Vec::new();
         for (round, many) in [0, 1, 3, 100, 0, 7, 1000].into_iter().enumerate() {
-            let mut retiring = queue.retiring(many + round);
+            // SAFETY: nothing else is done to the queue before it has ended.
+            let mut retiring = unsafe { queue.retiring(many + round) };
             for block in 0..many {
                 // SAFETY: fewer than was said.
                 unsafe { retiring.push(Retired { stamp: round as u64, block }) };

@@ -150,7 +150,8 @@ impl Free<Replaced> for BlockCache {
             freed += 1;
             // Most often those that follow are of the same kind: what is the same for a kind is looked up once.
             let kind = first.block.block.kind;
-            let mut run = self.release_run(kind.shape);
+            // SAFETY: nothing else is done to the cache before it has ended, below.
+            let mut run = unsafe { self.release_run(kind.shape) };
             let mut of_the_kind = 0;
             for retired in blocks[freed..].iter().take(run.room()) {
                 let block = retired.block.block;

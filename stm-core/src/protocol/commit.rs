@@ -99,7 +99,11 @@ impl<D: Domain> Conflict<D> {
 }
 
 /// A thread that commits, and the attempt that it makes.
-pub trait Committer<D: Domain> {
+///
+/// # Safety
+/// The descriptor is that of the thread, `me` the transaction that it makes, which does not change, and the bound one that
+/// its session has published, and stays at, while it commits.
+pub unsafe trait Committer<D: Domain> {
     /// The domain that the cells belong to.
     fn domain(&self) -> &D;
     /// The descriptor of the thread.
@@ -483,13 +487,13 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
     }
 }
 
-/// Has each version of `reads` been replaced by a claim of `writes`? Linear in both. (Not found out if the cells were written
-/// in another order.)
+/// Has each version of `reads` been replaced by a claim of `writes`? Linear in both. (Not found out if the cells were
+/// written in another order.)
 #[inline(never)]
 fn are_claimed<D: Domain>(reads: &[ReadEntry<D>], writes: &[WriteEntry<D>]) -> bool {
     let mut writes = writes.iter();
-    // A version that was read stays a version of its cell as long as the session runs: it is this one, if the claim has found
-    // that address.
+    // A version that was read stays a version of its cell as long as the session runs: it is this one, if the claim has
+    // found that address.
     reads.iter().all(|read| {
         let write = writes.find(|write| std::ptr::eq(write.cell, read.cell));
         write.is_some_and(|it| it.base == read.version || planted(Fault::ClaimedOverAnother))

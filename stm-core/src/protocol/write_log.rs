@@ -161,9 +161,10 @@ impl<D: Domain> WriteLog<D> {
         }
         self.filter |= 1 << bit;
         let entry = WriteEntry { cell, version, base: null_mut(), kind };
-        // SAFETY: `plain_until` is no more than the capacity: behind what is in the vector, and inside of its allocation.
+        // SAFETY: the length is below `plain_until`, which is no more than the capacity: behind what is in the vector, and
+        // inside of its allocation.
         unsafe { self.entries.as_mut_ptr().add(length).write(entry) };
-        // SAFETY: no more than the capacity, and what is added was written.
+        // SAFETY: no more than the capacity, as said above, and what is added was written.
         unsafe { self.entries.set_len(length + 1) };
         debug_assert_eq!(self.find(cell), Some(self.entries.len() - 1), "a write is not found");
         None
@@ -322,7 +323,18 @@ impl<D: Domain> WriteLog<D> {
         if wrote_over {
             self.keep_displaced(mark);
         }
+        self.forget_parts();
         wrote_over
+    }
+
+    /// If the outermost part has ended and nothing is left of it, then the log is as before it.
+    #[inline(always)]
+    fn forget_parts(&mut self) {
+        if self.part == 0 && self.is_untouched() && self.displaced.is_empty() {
+            self.parts = 0;
+            self.filter = 0;
+            self.plain_until = self.entries.capacity().min(SCAN);
+        }
     }
 
     #[inline(never)]
@@ -380,6 +392,7 @@ impl<D: Domain> WriteLog<D> {
             tell(entry.version, Pending::No);
             take_back(entry.version, entry.kind);
         }
+        self.forget_parts();
     }
 
     /// Has each of its cells been claimed? For assertions.

@@ -365,7 +365,8 @@ impl Session {
     }
 }
 
-impl Committer<RegionDomain> for &Session {
+// SAFETY: its own descriptor, and what its running attempt has; `commit_of` is for an attempt of a session.
+unsafe impl Committer<RegionDomain> for &Session {
     #[inline(always)]
     fn domain(&self) -> &RegionDomain {
         Session::domain(self)

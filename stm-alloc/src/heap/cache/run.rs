@@ -5,10 +5,12 @@ use crate::heap::slab::Free;
 use std::ptr::{NonNull, null_mut};
 
 impl BlockCache {
-    /// Takes back blocks of this shape one after the other, as many as there is [room](ReleaseRun::room) for. Nothing else
-    /// is done to the cache before that [has ended](ReleaseRun::end).
+    /// Takes back blocks of this shape one after the other, as many as there is [room](ReleaseRun::room) for.
+    ///
+    /// # Safety
+    /// Nothing else is done to the cache before that [has ended](ReleaseRun::end).
     #[inline(always)]
-    pub(crate) fn release_run(&self, shape: Shape) -> ReleaseRun<'_> {
+    pub(crate) unsafe fn release_run(&self, shape: Shape) -> ReleaseRun<'_> {
         let class = shape.class as usize;
         let (mut head, mut room) = (null_mut(), 0);
         if class != 0 {

@@ -24,7 +24,8 @@ fn what_comes_back_in_a_run_comes_back_as_one_by_one() {
         while let [first, rest @ ..] = left {
             // SAFETY: just allocated with this shape, released once.
             unsafe { cache.release(*first, shape) };
-            let mut run = cache.release_run(shape);
+            // SAFETY: nothing else is done to the cache before it has ended.
+            let mut run = unsafe { cache.release_run(shape) };
             let (fitting, after) = rest.split_at(run.room().min(rest.len()));
             for block in fitting {
                 // SAFETY: just allocated with this shape, released once, and there is room.
@@ -47,6 +48,49 @@ fn what_comes_back_in_a_run_comes_back_as_one_by_one() {
             assert!(again.iter().all(|block| blocks.contains(block)), "of another's");
         }
     }
+}
+
+#[test]
+fn what_is_freed_together_goes_to_the_lists_of_its_kinds() {
+    use crate::reclaim::queue::{Free, Retired};
+    use crate::reclaim::retired::{Block, BlockKind, Replaced};
+    unsafe fn nothing(_: NonNull<u8>) -> Option<Block> {
+        None
+    }
+    const fn kind(
+        size: usize,
+        destroy: Option<unsafe fn(NonNull<u8>) -> Option<Block>>,
+    ) -> BlockKind {
+        let shape = match Layout::from_size_align(size, 8) {
+            Ok(layout) => Shape::new(layout),
+            Err(_) => panic!("a layout"),
+        };
+        BlockKind { shape, destroy, in_static: None, weight: 0, has_destructor: false }
+    }
+    static KINDS: [BlockKind; 3] = [kind(24, None), kind(32, None), kind(24, Some(nothing))];
+    let cache = BlockCache::new(heap());
+    let retired = |of: usize| {
+        let block = Block { address: cache.allocate(KINDS[of].shape), kind: &KINDS[of] };
+        Retired { stamp: 1, block: Replaced { block, by: null_mut() } }
+    };
+    // Runs of one kind, of another of other size, and one that is not plain.
+    let blocks = [0, 0, 0, 1, 1, 0, 1, 0, 2, 0].map(retired);
+    let freed = [(0, 8), (8, 0), (9, 1)].map(|(from, expected)| {
+        // SAFETY: just allocated, and freed once: each time up to the one that is not plain.
+        assert_eq!(unsafe { cache.free_plain(&blocks[from..]) }, expected);
+        expected
+    });
+    assert_eq!(freed.iter().sum::<usize>(), 9);
+    let mut left: Vec<_> =
+        blocks.iter().map(|it| (it.block.block.address, it.block.block.kind.shape)).collect();
+    left.remove(8);
+    for of in [0, 0, 0, 0, 0, 0, 1, 1, 1] {
+        let again = (cache.allocate(KINDS[of].shape), KINDS[of].shape);
+        let at =
+            left.iter().position(|it| *it == again).expect("a block of this kind, that was freed");
+        left.remove(at);
+    }
+    assert!(left.is_empty());
 }
 
 #[test]

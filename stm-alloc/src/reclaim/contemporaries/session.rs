@@ -66,8 +66,10 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaim for Reclaimer<C, V> {
     }
 
     #[inline(always)]
-    fn retiring(&self, most: usize) -> RetiringVersions<'_, C, V> {
-        RetiringVersions { reclaimer: self, plain: self.retired.retiring(most) }
+    unsafe fn retiring(&self, most: usize) -> RetiringVersions<'_, C, V> {
+        // SAFETY: nothing else is done to the queue, since nothing is asked of the reclaimer (`# Safety`).
+        let plain = unsafe { self.retired.retiring(most) };
+        RetiringVersions { reclaimer: self, plain }
     }
 
     /// All of it is in line.
@@ -208,7 +210,8 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Retiring for RetiringVersions<'_, C,
     unsafe fn retire(&mut self, stamp: u64, block: Block, by: *mut u8) {
         let reclaimer = self.reclaimer;
         debug_assert!(
-            reclaimer.may_retire(stamp, block),
+            reclaimer.may_retire(stamp, block)
+                && self.plain.last().is_none_or(|it| it.block.block.address != block.address),
             "retired twice, or at a stamp from before"
         );
         if block.kind.weight == 0 {

@@ -68,7 +68,8 @@ impl Context {
     ) -> Result<(), Conflict<Native>> {
         let commit = self.commit_of(expected);
         // SAFETY: we are inside the transaction that found the cells and versions; the new
-        // versions carry its claim.
+        // versions carry its claim. While it runs it asks nothing else of the reclaimer: no code of users runs, and what
+        // has failed is retired after that.
         let outcome = unsafe {
             if ONE {
                 let mut one = RetiresOne(&self.reclaimer);
@@ -116,7 +117,8 @@ struct RetiresAll<R>(R);
 impl<R: Retiring<Block = Block>> Replaces<Native> for RetiresAll<R> {
     #[inline(always)]
     fn replaced(&mut self, stamp: u64, base: Block, write: &WriteEntry<Native>) {
-        // SAFETY: replaced by this commit at its final stamp, by us alone, and committed by us.
+        // SAFETY: replaced by this commit at its final stamp, by us alone, and committed by us; one for each write, as was
+        // said (`commit_writes`).
         unsafe { self.0.retire(stamp, base, to_be_followed(write)) };
     }
 }
@@ -142,7 +144,8 @@ fn to_be_followed(write: &WriteEntry<Native>) -> *mut u8 {
     if unsafe { has_handles(write.cell) } { write.version.cast() } else { null_mut() }
 }
 
-impl Committer<Native> for &Context {
+// SAFETY: its own descriptor, and what its running attempt has; `commit_of` is for an attempt of a session.
+unsafe impl Committer<Native> for &Context {
     #[inline(always)]
     fn domain(&self) -> &Native {
         self.domain

@@ -74,6 +74,59 @@ fn finds_what_was_written_at_every_size_and_rolls_back() {
     }
 }
 
+/// Only then is a write pushed without a search, and the log emptied without a look at what is private.
+#[test]
+fn a_log_is_plain_until_a_part_begins_or_something_is_written_over() {
+    let (cells, mut log) = (cells(40), WriteLog::<Native>::new());
+    let check = |log: &WriteLog<Native>| {
+        let is_plain = log.parts == 0 && log.displaced.is_empty();
+        assert!(log.plain_until <= log.entries.capacity().min(SCAN));
+        assert!(log.plain_until == 0 || is_plain, "parts {}", log.parts);
+        assert!(log.has_private() || is_plain && log.discarded.is_empty());
+        log.plain_until
+    };
+    version_of(&mut log, &cells[0], 1);
+    assert!(check(&log) > 0);
+    // A part, and what is written in it and after it.
+    let mark = log.mark();
+    assert_eq!(check(&log), 0);
+    version_of(&mut log, &cells[1], 2);
+    assert_eq!(check(&log), 0);
+    log.keep(mark);
+    version_of(&mut log, &cells[2], 3);
+    assert_eq!((check(&log), log.has_private()), (0, true));
+    log.clear(true, |_| ());
+    assert!(check(&log) > 0);
+    // Something that is in use is written over.
+    lend(version_of(&mut log, &cells[0], 4));
+    version_of(&mut log, &cells[0], 5);
+    assert_eq!(check(&log), 0);
+    version_of(&mut log, &cells[1], 6);
+    assert_eq!((check(&log), log.entries.len()), (0, 2));
+    let mut private = 0;
+    log.clear(true, |_| private += 1);
+    assert_eq!(private, 3);
+    // A part that leaves nothing: the log is as before.
+    let mark = log.mark();
+    log.keep(mark);
+    assert!(check(&log) > 0 && log.is_untouched());
+    let mark = log.mark();
+    version_of(&mut log, &cells[3], 7);
+    log.roll_back(mark);
+    assert_eq!(gone(&mut log), [7]);
+    assert!(check(&log) > 0 && log.is_untouched());
+    // At each size, a cell that is in the log is found, and not pushed again.
+    for (n, cell) in cells.iter().enumerate() {
+        version_of(&mut log, cell, n as u64);
+        check(&log);
+        for (m, before) in cells[..=n].iter().enumerate() {
+            let again = log.write(before, version(100), Version::<u64, Native>::KIND);
+            assert!(again.is_some() && log.find(before) == Some(m), "{m} of {n}");
+        }
+        assert_eq!(log.entries.len(), n + 1);
+    }
+}
+
 /// Cells in a row, as a heap gives them out: few slots are looked at, however many there are.
 #[test]
 fn the_index_spreads_what_lies_in_a_row() {
