@@ -182,6 +182,10 @@ impl<D: Domain> WriteLog<D> {
         if self.part != 0 {
             // SAFETY: the version was made for this write: alive, and private until the commit claims it.
             unsafe { D::written_in(self.part, version) };
+        } else if self.is_untouched() && self.displaced.is_empty() {
+            // Parts have ended of which nothing is left, perhaps of transactions before.
+            self.parts = 0;
+            self.filter = 0;
         }
         if self.entries.len() <= SCAN {
             if self.may_have(filter_bit(cell))
@@ -323,18 +327,7 @@ impl<D: Domain> WriteLog<D> {
         if wrote_over {
             self.keep_displaced(mark);
         }
-        self.forget_parts();
         wrote_over
-    }
-
-    /// If the outermost part has ended and nothing is left of it, then the log is as before it.
-    #[inline(always)]
-    fn forget_parts(&mut self) {
-        if self.part == 0 && self.is_untouched() && self.displaced.is_empty() {
-            self.parts = 0;
-            self.filter = 0;
-            self.plain_until = self.entries.capacity().min(SCAN);
-        }
     }
 
     #[inline(never)]
@@ -392,7 +385,6 @@ impl<D: Domain> WriteLog<D> {
             tell(entry.version, Pending::No);
             take_back(entry.version, entry.kind);
         }
-        self.forget_parts();
     }
 
     /// Has each of its cells been claimed? For assertions.
