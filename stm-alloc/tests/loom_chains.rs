@@ -49,7 +49,7 @@ impl Chain for Version {
         Some(version.stamp)
     }
 
-    unsafe fn previous(version: *const Version) -> Option<*const Version> {
+    unsafe fn lock(version: *const Version) -> Option<*const Version> {
         // SAFETY: of a world, which outlives the model's threads.
         let Version { stamp, prev, .. } = unsafe { &*version };
         let prev = prev.load(Ordering::Acquire);
@@ -57,10 +57,20 @@ impl Chain for Version {
         (prev != 0).then(|| version.wrapping_sub((stamp - prev) as usize))
     }
 
-    unsafe fn skip_to(version: *const Version, to: *const Version) {
+    /// (Its memory is not used again.)
+    unsafe fn take_out(_: *const Version, version: *const Version) -> Option<*const Version> {
+        // SAFETY: of a world, which outlives the model's threads.
+        unsafe { Self::lock(version) }
+    }
+
+    unsafe fn unlock(version: *const Version, to: *const Version, _: bool) {
         // SAFETY: of a world, which outlives the model's threads.
         let (version, to) = unsafe { (&*version, &*to) };
         version.prev.store(to.stamp, Ordering::Release);
+    }
+
+    unsafe fn is_reusable(_: *const Version) -> bool {
+        false
     }
 }
 

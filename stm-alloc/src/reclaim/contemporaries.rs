@@ -204,11 +204,19 @@ impl Chain for Unchained {
         None
     }
 
-    unsafe fn previous(_: *mut u8) -> Option<*mut u8> {
+    unsafe fn lock(_: *mut u8) -> Option<*mut u8> {
         None
     }
 
-    unsafe fn skip_to(_: *mut u8, _: *mut u8) {}
+    unsafe fn take_out(_: *mut u8, _: *mut u8) -> Option<*mut u8> {
+        None
+    }
+
+    unsafe fn unlock(_: *mut u8, _: *mut u8, _: bool) {}
+
+    unsafe fn is_reusable(_: *mut u8) -> bool {
+        false
+    }
 }
 
 /// What a thread has left to the others since its last look.

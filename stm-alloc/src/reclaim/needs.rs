@@ -103,7 +103,11 @@ pub(crate) fn confirm(word: &AtomicU64, bound: u64) {
     word.store(bound, Ordering::Release);
 }
 
-/// Publishes in `word` a bound below which nothing has been judged that belongs to it: that of now.
+/// No bound: what [`publish`] returns where the memory is damaged.
+pub const NO_BOUND: u64 = u64::MAX;
+
+/// Publishes in `word` a bound below which nothing has been judged that belongs to it: that of now. ([`NO_BOUND`] if more
+/// seems to have been judged than the clock shows: never, where memory can be trusted.)
 #[cold]
 #[inline(never)]
 pub fn publish(
@@ -116,6 +120,10 @@ pub fn publish(
         let bound = clock.now();
         if is_held(word, asymmetric, bound, &judged) {
             return bound;
+        }
+        // A thread has looked meanwhile, so there is a newer bound: the clock shows at least what it judges by.
+        if judged() > clock.now() {
+            return NO_BOUND;
         }
     }
 }
@@ -188,8 +196,9 @@ pub struct Needs<'l> {
     /// In order.
     bounds: Vec<u64>,
     /// That on which this thread leans: what belongs to it stays in its chain, and what was retired above it is not freed.
+    /// 0 if it leans on none.
     pub least: u64,
-    _lean: Lean<'l>,
+    _lean: Option<Lean<'l>>,
 }
 
 impl Needs<'_> {
@@ -220,6 +229,40 @@ pub fn look<'l>(
     let (least, slot) = look_once(table, own, &mut bounds)?;
     let other = table.descriptor(slot);
     let (lean, announced) = Lean::on(table.descriptor(own), judged, other, least);
+    let until = judge(table, own, clock, judged, heavy, &mut bounds, 1)?;
+    // 4. Is the bound that it leans on still in force?
+    if !(lean.is_in_force(other, least, announced) || planted(Fault::LeanedOnNothing)) {
+        return None;
+    }
+    Some(Needs { until, bounds, least, _lean: Some(lean) })
+}
+
+/// The same, leaning on none: for a thread that knows of nothing it follows that it stays, and looks each time whether it
+/// is still there. So nothing is left of it if it dies. It may be at work ([`Descriptor::WORKING`]), in no session.
+#[cold]
+pub fn look_leaning_on_none(
+    table: &impl Descriptors,
+    own: u32,
+    clock: &impl Clock,
+    judged: &Judged,
+    heavy: impl FnOnce() -> bool,
+) -> Option<Needs<'static>> {
+    let mut bounds = Vec::new();
+    let until = judge(table, own, clock, judged, heavy, &mut bounds, 0)?;
+    Some(Needs { until, bounds, least: 0, _lean: None })
+}
+
+/// Says up to which stamp is judged, which is returned, and looks at the bounds. Nothing if no barrier could be imposed.
+/// `leaning` is how many of those that lean are this thread.
+fn judge(
+    table: &impl Descriptors,
+    own: u32,
+    clock: &impl Clock,
+    judged: &Judged,
+    heavy: impl FnOnce() -> bool,
+    bounds: &mut Vec<u64>,
+    leaning: u32,
+) -> Option<u64> {
     // 2. Up to which stamp is judged: before the barrier, so that a session that takes its bound behind that sees it.
     let until = clock.now();
     // Release, partner: the acquire in `Judged::until`.
@@ -230,17 +273,13 @@ pub fn look<'l>(
     // 3. The bounds. And once more, if another thread leans: it may have taken up a bound behind us, from a session that we
     // have missed since it had ended. Then it has said that it leans before we found that ended (SeqCst, all).
     bounds.clear();
-    look_once(table, own, &mut bounds);
-    if judged.leaning.load(Ordering::SeqCst) > 1 && !planted(Fault::LeansForgotten) {
-        look_once(table, own, &mut bounds);
+    look_once(table, own, bounds);
+    if judged.leaning.load(Ordering::SeqCst) > leaning && !planted(Fault::LeansForgotten) {
+        look_once(table, own, bounds);
     }
     bounds.sort_unstable();
     bounds.dedup();
-    // 4. Is the bound that it leans on still in force?
-    if !(lean.is_in_force(other, least, announced) || planted(Fault::LeanedOnNothing)) {
-        return None;
-    }
-    Some(Needs { until, bounds, least, _lean: lean })
+    Some(until)
 }
 
 /// One pass over the bounds. Returns the least confirmed one.

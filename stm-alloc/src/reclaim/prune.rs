@@ -1,7 +1,7 @@
 //! Takes versions out of their chains that no session needs.
 //!
-//! A version leads to the one that it replaced. The thread that committed it is the only one that changes this link, and
-//! only so that it leads past versions that belong to no bound ([`needs`](crate::reclaim::needs)), now or ever.
+//! A version leads to the one that it replaced. Its linker ([`Chain`]) changes this link, and only so that it leads past
+//! versions that belong to no bound ([`needs`](crate::reclaim::needs)), now or ever.
 //!
 //! A thread looks once in some thousand versions that it could not free ([`FIRST`], [`AGAIN`]), so a walk from the head of
 //! a cell meets what its session needs, what others need, and what was replaced since the threads have looked last.
@@ -24,11 +24,11 @@ pub const AGAIN: usize = if CHECKED { 1 } else { 4096 };
 /// Versions, as they lie in their chains.
 ///
 /// Each version that is in a chain has one link to it that counts: that of the version above, or of the cell. The link
-/// *of* a version is changed by the thread that has committed it (its *linker*), until the version itself was taken out.
+/// *of* a version is changed by its *linkers*, until the version itself was taken out: in one process that is the thread
+/// that has committed it, or has taken the link over; in a region, where a thread may die, any thread is one.
 ///
-/// Where memory of what was taken out is used again ([`is_reusable`](Self::is_reusable)), linkers of neighbours must not
-/// get in each other's way: the last methods are for that. Where it is not, they have nothing to do: a link to what was
-/// taken out leads on to all that is needed.
+/// Memory of what was taken out is used again ([`is_reusable`](Self::is_reusable)), so linkers of neighbours must not get
+/// in each other's way.
 pub trait Chain {
     /// How a version is named.
     type Version: Copy + PartialEq;
@@ -36,57 +36,34 @@ pub trait Chain {
     /// The stamp of a version, if it is committed.
     ///
     /// # Safety
-    /// The version is not freed before this returns.
+    /// The version is not freed before this returns, or it is noticed that it was.
     unsafe fn stamp(version: Self::Version) -> Option<u64>;
 
-    /// The version that a committed one leads to, if there is one.
-    ///
-    /// # Safety
-    /// The version is not freed before this returns.
-    unsafe fn previous(version: Self::Version) -> Option<Self::Version>;
-
-    /// From now on `version` leads to `to`.
-    ///
-    /// # Safety
-    /// The version is not freed before this returns, and this thread is its linker.
-    unsafe fn skip_to(version: Self::Version, to: Self::Version);
-
     /// The linker of `version` begins to change its link: until [`unlock`](Self::unlock) no other thread takes the version
-    /// out. Returns where it leads to. Nothing if it was taken out: then its linker follows it no more.
+    /// out unnoticed. Returns where it leads to. Nothing if it was taken out: then its linker follows it no more.
     ///
     /// # Safety
-    /// The version is not freed before this returns, and this thread is its linker.
-    unsafe fn lock(version: Self::Version) -> Option<Self::Version> {
-        // SAFETY: not freed before this returns (`# Safety`).
-        unsafe { Self::previous(version) }
-    }
+    /// As [`stamp`](Self::stamp), and this thread is its linker.
+    unsafe fn lock(version: Self::Version) -> Option<Self::Version>;
 
     /// Takes `version`, to which `above` leads, out of the chain. Returns where `above` leads to after that. Nothing is
-    /// done if the linker of `version` changes its link at this moment.
+    /// done if another linker changes the link of one of them at this moment.
     ///
     /// # Safety
-    /// Neither is freed before this returns, and this thread has locked `above`; the version belongs to no bound.
-    unsafe fn take_out(_above: Self::Version, version: Self::Version) -> Option<Self::Version> {
-        // SAFETY: not freed before this returns (`# Safety`).
-        unsafe { Self::previous(version) }
-    }
+    /// As [`stamp`](Self::stamp), of both, and this thread has locked `above`; the version belongs to no bound.
+    unsafe fn take_out(above: Self::Version, version: Self::Version) -> Option<Self::Version>;
 
     /// The linker of `version` has changed its link, which leads `to` there now. `is_final`: it follows the version no more.
     ///
     /// # Safety
     /// This thread has locked the version, and with `is_final` it does not name it again.
-    unsafe fn unlock(version: Self::Version, to: Self::Version, _is_final: bool) {
-        // SAFETY: locked, so not freed, and this thread is its linker (`# Safety`).
-        unsafe { Self::skip_to(version, to) };
-    }
+    unsafe fn unlock(version: Self::Version, to: Self::Version, is_final: bool);
 
     /// Was this version taken out, and does no thread change its link any more?
     ///
     /// # Safety
-    /// The version is not freed before this returns.
-    unsafe fn is_reusable(_version: Self::Version) -> bool {
-        false
-    }
+    /// As [`stamp`](Self::stamp).
+    unsafe fn is_reusable(version: Self::Version) -> bool;
 }
 
 /// A version that this thread has committed, at this stamp: it leads to what it has replaced.
@@ -106,7 +83,8 @@ pub struct Replacing<V> {
 ///
 /// # Safety
 /// This thread is the linker of the version; its stamp is above `needs.least` and not above `needs.until`; what was
-/// retired above `needs.least` is not freed before this returns, but for what [`Chain::is_reusable`].
+/// retired above `needs.least` is not freed before this returns, but for what [`Chain::is_reusable`], or it is noticed that
+/// it was.
 pub unsafe fn prune<C: Chain>(replacing: Replacing<C::Version>, needs: &Needs<'_>) -> bool {
     let Replacing { stamp, version } = replacing;
     debug_assert!(needs.least < stamp && stamp <= needs.until, "not to be judged: {stamp}");
@@ -122,7 +100,8 @@ pub unsafe fn prune<C: Chain>(replacing: Replacing<C::Version>, needs: &Needs<'_
         let Some(from) = (unsafe { C::stamp(at) }) else { break false };
         // The interval ends where that of its successor begins, whatever lay in between: no bound did.
         let low = if planted(Fault::IntervalOffByOne) { from + 1 } else { from };
-        if needs.lies_in(low, end) && !planted(Fault::TakenOutThoughNeeded) {
+        // (Where stamps do not fall the memory is damaged, as that of a region may be.)
+        if from >= end || needs.lies_in(low, end) && !planted(Fault::TakenOutThoughNeeded) {
             break from <= needs.least;
         }
         // SAFETY: neither is freed, as said above; `version` is locked, and no bound lies in the interval of `at`.

@@ -27,6 +27,20 @@ unsafe fn header<'a>(version: *mut u8) -> &'a Header {
     unsafe { &*version.cast::<Header>() }
 }
 
+#[cfg(test)]
+impl NativeChain {
+    /// The version that a committed one leads to, if there is one.
+    ///
+    /// # Safety
+    /// The version is not freed before this returns.
+    unsafe fn previous(version: *mut u8) -> Option<*mut u8> {
+        // SAFETY: not freed before this returns (`# Safety`).
+        let header = unsafe { header(version) };
+        let previous = Previous::of(&header.prev, Ordering::Acquire).version();
+        (!previous.is_null()).then_some(previous.cast())
+    }
+}
+
 impl Chain for NativeChain {
     type Version = *mut u8;
 
@@ -36,20 +50,6 @@ impl Chain for NativeChain {
         let header = unsafe { header(version) };
         // Acquire, partner: the store of its stamp by its owner, or by a thread that finished it.
         header.version_tag.load(Ordering::Acquire).stamp()
-    }
-
-    #[inline(always)]
-    unsafe fn previous(version: *mut u8) -> Option<*mut u8> {
-        // SAFETY: not freed before this returns (`# Safety`).
-        let header = unsafe { header(version) };
-        // Acquire, partner: the release in `unlock`, and the claim that published the version.
-        let previous = Previous::of(&header.prev, Ordering::Acquire).version();
-        (!previous.is_null()).then_some(previous.cast())
-    }
-
-    unsafe fn skip_to(version: *mut u8, to: *mut u8) {
-        // SAFETY: not freed before this returns, and this thread is its linker (`# Safety`), which releases it not yet.
-        unsafe { Self::unlock(version, to, false) };
     }
 
     #[inline]
