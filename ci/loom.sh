@@ -26,6 +26,7 @@ log=/dev/null
   run contempo-alloc loom_slabs
   run contempo-alloc loom_superblocks --features region
   inside contempo-core local::chain::model
+  run contempo-core loom_links --features region
   run contempo-core loom_recovery
   run contempo-core loom_twice
   run contempo-core loom_turns

@@ -9,7 +9,7 @@ log=/dev/null
 # What a whole run says is kept for ci/faults.sh.
 [ $# -gt 0 ] || { mkdir -p target/checks; log=target/checks/seeded.log; }
 inside=("$@")
-[ $# -gt 0 ] || inside=(region::tests::deaths region::tests::emptying)
+[ $# -gt 0 ] || inside=(region::tests::deaths region::tests::emptying region::tests::lagging)
 run() { timeout 900 cargo test -q --profile checker "$@" --nocapture --test-threads 1; }
 {
   run --test seeded --test seeded_regions -- "$@"

@@ -32,6 +32,12 @@ pub trait Domain: Links<Link: Link<Self>> + Sized + 'static {
     fn judged(&self) -> u64 {
         0
     }
+    /// What tells this version from another one that comes into its memory later, if memory does; read no later than what
+    /// is read of the version next.
+    #[inline(always)]
+    fn generation(&self, _version: *mut VersionHeader<Self>) -> u64 {
+        0
+    }
     /// How conflicts between claims are settled.
     fn policy(&self) -> Policy;
     /// The thread at `by` has aborted or revoked another transaction at `cell`.
@@ -120,4 +126,15 @@ pub trait Link<D: Domain>: Sized {
         new: *mut VersionHeader<D>,
         success: Ordering,
     ) -> bool;
+    /// The same; `current` had this [`generation`](Domain::generation) when it was read.
+    #[inline(always)]
+    fn replace_seen(
+        &self,
+        domain: &D,
+        current: (*mut VersionHeader<D>, u64),
+        new: *mut VersionHeader<D>,
+        success: Ordering,
+    ) -> bool {
+        self.replace(domain, current.0, new, success)
+    }
 }

@@ -8,6 +8,7 @@ mod damage;
 mod declared;
 mod files;
 mod history;
+mod lagging;
 mod makers;
 mod parts;
 mod reuse;

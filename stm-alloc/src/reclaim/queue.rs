@@ -1,6 +1,7 @@
 //! What one thread has retired and not freed yet, in order of stamps.
 
 use std::cell::{Cell, UnsafeCell};
+use std::ops::Range;
 
 /// What a world names a block by that waits for its contemporaries.
 pub trait Item: Copy {
@@ -166,6 +167,18 @@ impl<B: Item> Queue<B> {
             .take_while(move |retired| retired.stamp <= until)
     }
 
+    /// The place, among those that wait, of the first that was retired after this stamp.
+    pub fn place_after(&self, stamp: u64) -> usize {
+        self.blocks()[self.consumed.get()..].partition_point(|retired| retired.stamp <= stamp)
+    }
+
+    /// What waits at these places.
+    pub fn items(&self, places: Range<usize>) -> impl Iterator<Item = Retired<B>> {
+        let consumed = self.consumed.get();
+        // By place: whatever is done to the queue meanwhile, no reference is kept.
+        places.map_while(move |at| self.blocks().get(consumed + at).copied())
+    }
+
     /// Looks at `most` of those that wait, from place `from` on (and from the front after the last), and puts others in
     /// their places, if `change` says so. Returns the place after the last.
     pub fn sweep(&self, from: usize, most: usize, mut change: impl FnMut(B) -> Option<B>) -> usize {
@@ -174,6 +187,8 @@ impl<B: Item> Queue<B> {
         let to = waiting.len().min(from + most);
         for retired in &mut waiting[from..to] {
             if let Some(other) = change(retired.block) {
+                self.count(retired.block, |all, one| all - one);
+                self.count(other, |all, one| all + one);
                 retired.block = other;
             }
         }

@@ -395,7 +395,7 @@ impl SlotHeap {
     /// less to look at. And those of the reserve: the next thread in need is to find them, also if we stop. To be called
     /// outside a transaction: what that has made must lie in superblocks of ours. If the file has grown since the last
     /// time, or much was freed, then what is empty is closed, as by [`close_empty`](Self::close_empty), one of each class
-    /// aside.
+    /// aside; unless what was closed before still waits.
     pub fn tidy(&self) -> Vec<usize> {
         self.due.set(false);
         self.classes[RESERVE..].iter().for_each(|class| self.give_up_all(class));
@@ -430,7 +430,10 @@ impl SlotHeap {
                 |place: &u32| own.contains(&(*place as usize * GRAIN / SUPERBLOCK * SUPERBLOCK));
             class.free.borrow_mut().retain(kept);
         }
-        if self.changed.replace(false) { self.close_empty(true) } else { Vec::new() }
+        // What was closed before waits for a session that stays, while blocks are freed all the same: what is empty is used
+        // as it is, or so many would be closed one after the other as are written.
+        let waits = !self.closed.borrow().is_empty() && !planted(Fault::ClosedOneAfterTheOther);
+        if !waits && self.changed.replace(false) { self.close_empty(true) } else { Vec::new() }
     }
 
     /// Closes what is empty: superblocks of ours, and such as have no owner; with `sparing`, one of ours of each class
@@ -495,7 +498,12 @@ impl SlotHeap {
 
     /// Puts a superblock that we have closed into the common pool: all contemporaries of that have ended.
     pub fn finish(&self, offset: usize) {
-        self.closed.borrow_mut().retain(|closed| *closed != offset);
+        let mut closed = self.closed.borrow_mut();
+        closed.retain(|closed| *closed != offset);
+        if closed.is_empty() && self.changed.get() {
+            self.due.set(true);
+        }
+        drop(closed);
         if let Some(superblock) = Superblock::at(&self.map, offset) {
             superblock.finish(self.epoch.get());
         }

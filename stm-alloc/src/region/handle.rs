@@ -89,6 +89,11 @@ impl Meta {
         (self.0 >> GENERATION_SHIFT) as u32
     }
 
+    /// What handles repeat of it: generation and kind.
+    pub const fn upper(self) -> u64 {
+        self.0 & UPPER
+    }
+
     /// The same block, retired by this one.
     #[must_use]
     pub const fn retired_by(self, epoch: OwnershipEpoch) -> Self {
@@ -116,6 +121,11 @@ impl Handle {
     #[inline(always)]
     pub const fn new(offset: usize, meta: Meta) -> Self {
         Handle(meta.0 & UPPER | (offset / GRAIN) as u64)
+    }
+
+    /// What all handles of this kind have in common.
+    pub(crate) const fn of_kind(kind: Kind) -> Self {
+        Handle((kind as u64) << KIND_SHIFT)
     }
 
     /// The handle that these bits are; it need not be good.

@@ -10,6 +10,7 @@
 //! blocks   superblocks   64 KiB each, to the end; the last is never used (see `map`)
 //! ```
 
+use crate::reclaim::needs::Judged;
 use crate::region::draws::Draws;
 use crate::region::epoch::AtomicEpoch;
 use crate::region::error::{OpenError, Unusable, system};
@@ -32,7 +33,7 @@ pub use crate::region::sizes::{MOST_SLOTS, SUPERBLOCK, SUPERBLOCK_HEADER};
 /// How a region begins.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CONTEMPO");
 /// Changes with every change of what this file describes.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 const ENDIAN: u32 = 0x0102_0304;
 /// What [`Shared::ready`] holds once the region is complete.
 pub const READY: u64 = 0x5245_4144_595f_5f21;
@@ -116,6 +117,8 @@ pub struct Shared {
     pub ticket_queues: [TicketQueue; TICKET_QUEUES],
     /// How often threads of any process have given each processor away.
     pub turnover: Turnover,
+    /// Which versions may have been taken out of their chains. (No thread of a region leans on another.)
+    pub judged: Judged,
 }
 
 /// Where [`Shared`] lies.
@@ -230,6 +233,7 @@ pub fn layout_hash(more: &[usize]) -> u64 {
         offset_of!(Shared, wake),
         offset_of!(Shared, ticket_queues),
         offset_of!(Shared, turnover),
+        offset_of!(Shared, judged),
         offset_of!(Shared, length),
         offset_of!(Shared, boot),
         offset_of!(Shared, clean),

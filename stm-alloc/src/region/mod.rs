@@ -6,6 +6,7 @@
 //! | [`error`] | why a region cannot be made or opened |
 //! | [`map`] | the mapping: bounds, growth |
 //! | [`handle`] | references that mean the same in every process, checked when they are decoded |
+//! | [`links`] | how versions lead to each other, and how one is taken out |
 //! | [`superblock`] | one superblock: which class it has, how it changes that |
 //! | [`ownership`] | which epoch owns it, and hints at its free blocks |
 //! | [`sizes`] | of superblocks and blocks |
@@ -27,6 +28,7 @@
 pub mod draws;
 pub mod epoch;
 pub mod handle;
+pub mod links;
 pub mod ownership;
 pub mod sizes;
 pub mod trace;

@@ -25,8 +25,9 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
         let cell = unsafe { &*write.cell };
         // Acquire, partner: the release of the claim that published it.
         let head = cell.value.load(self.by.domain(), Ordering::Acquire);
-        // SAFETY: the head of a cell is not freed before we end.
-        let version_tag = unsafe { &*head }.version_tag.load(Ordering::Acquire);
+        // SAFETY: the head of a cell is not freed before we end, or it is another version by then: then the claim fails.
+        let (generation, version) = unsafe { (self.by.domain().generation(head), &*head) };
+        let (seen, version_tag) = ((head, generation), version.version_tag.load(Ordering::Acquire));
         // One at or below our bound belongs to that as long as it is the head, so its memory is not used again: if it is
         // found in the cell below, then it was there all the time.
         if !version_tag.committed_by(self.by.bound()) {
@@ -36,14 +37,14 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
         }
         // SAFETY: the cell is alive and the version private, by the caller's promise; the head is committed, so it
         // stands for itself.
-        if unsafe { self.place(write, cell, head, head) }? {
+        if unsafe { self.place(write, cell, seen, head) }? {
             return Ok(());
         }
         // SAFETY: the cell is alive, by the caller's promise; `place` has not placed the version: it is still private.
         unsafe { self.claim_slow(write) }
     }
 
-    /// Puts our claim in the place of `found`, on top of the committed version `base`. False if
+    /// Puts our claim in the place of `found`, which had this generation, on top of the committed version `base`. False if
     /// the cell has moved on.
     ///
     /// # Safety
@@ -53,7 +54,7 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
         &self,
         write: &mut WriteEntry<D>,
         cell: &CellHeader<D>,
-        found: *mut VersionHeader<D>,
+        found: (*mut VersionHeader<D>, u64),
         base: *mut VersionHeader<D>,
     ) -> Result<bool, Conflict<D>> {
         if !self.expected.is_null() && self.expected != base {
@@ -66,7 +67,7 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
         unsafe { &*version }.prev.store(self.by.domain(), base, Ordering::Relaxed);
         // SeqCst: release publishes the version and the state word; the total order is for the
         // sleeper that looks at the cell a second time (`wait`), and for a transaction that reserves the cell.
-        if !cell.value.replace(self.by.domain(), found, version, Ordering::SeqCst) {
+        if !cell.value.replace_seen(self.by.domain(), found, version, Ordering::SeqCst) {
             return Ok(false);
         }
         write.base = base;
@@ -145,6 +146,7 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
             // SAFETY: inside the transaction, whose session keeps the cell, and what is retired above its announcement.
             let Some(place) = (unsafe { Place::head(self.by.domain(), cell) }) else { continue };
             let (head, version_tag) = (place.version, place.tag);
+            let seen = (head, place.generation);
             // SAFETY: in the cell at some moment of our session: the memory of a version until that ends.
             let header = unsafe { &*head };
             // A committed head by now: claim over it.
@@ -164,7 +166,7 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
                 }
                 // SAFETY: the cell is alive, by the caller's promise; our version is private until `place` succeeds,
                 // and we return then; a committed head stands for itself, and belongs to a bound of ours.
-                if unsafe { self.place(write, cell, head, head) }? {
+                if unsafe { self.place(write, cell, seen, head) }? {
                     return Ok(());
                 }
                 continue;
@@ -205,7 +207,7 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
                     // SAFETY: the cell is alive, by the caller's promise, and our version private until
                     // this succeeds; `base` is the committed version under the claim, if that is still in
                     // the cell when we replace it.
-                    if unsafe { self.place(write, cell, head, base) }? {
+                    if unsafe { self.place(write, cell, seen, base) }? {
                         return Ok(());
                     }
                 }
@@ -213,7 +215,7 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
                     if planted(Fault::ClaimOverClaim) {
                         let base = place.leads_to();
                         // SAFETY: none: a planted fault.
-                        if unsafe { self.place(write, cell, head, base) }? {
+                        if unsafe { self.place(write, cell, seen, base) }? {
                             return Ok(());
                         }
                     }

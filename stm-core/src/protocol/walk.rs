@@ -17,16 +17,45 @@ use contempo_sched::words::VersionTag;
 pub(crate) struct Place<'c, D: Domain> {
     domain: &'c D,
     cell: &'c CellHeader<D>,
-    /// The last version above that was not taken out, with its tag; none if that is the cell.
-    anchor: Option<(*mut VersionHeader<D>, VersionTag)>,
-    /// Where that leads.
-    first: *mut VersionHeader<D>,
+    /// The last version above that was not taken out; none if that is the cell.
+    anchor: Option<Anchor<D>>,
     /// The version.
     pub(crate) version: *mut VersionHeader<D>,
     /// Its tag.
     pub(crate) tag: VersionTag,
     below: *mut VersionHeader<D>,
     is_frozen: bool,
+    /// Its generation.
+    pub(crate) generation: u64,
+}
+
+/// A version that was in the chain, as it was then, and where it led.
+struct Anchor<D: Domain> {
+    version: *mut VersionHeader<D>,
+    tag: VersionTag,
+    generation: u64,
+    first: *mut VersionHeader<D>,
+    /// Is it in the chain only as long as it is in the cell?
+    is_head: bool,
+}
+
+impl<D: Domain> Anchor<D> {
+    /// Is it still in the chain, and leads there?
+    #[inline(always)]
+    fn holds(&self, domain: &D, cell: &CellHeader<D>) -> bool {
+        // SAFETY: in the chain at some moment of the session of the walk: its memory is that of a version until that ends.
+        let header = unsafe { &*self.version };
+        // First where it leads, then whether it is still that version.
+        let leads_there = if self.is_head {
+            header.prev.previous(domain, Ordering::Acquire).0 == self.first
+        } else {
+            header.prev.leads_to(domain, self.first)
+        };
+        leads_there
+            && header.version_tag.load(Ordering::Acquire) == self.tag
+            && domain.generation(self.version) == self.generation
+            && (!self.is_head || cell.value.load(domain, Ordering::Acquire) == self.version)
+    }
 }
 
 impl<'c, D: Domain> Place<'c, D> {
@@ -39,7 +68,7 @@ impl<'c, D: Domain> Place<'c, D> {
         // Acquire, partner: the claim's swap (release): the version is initialised.
         let head = cell.value.load(domain, Ordering::Acquire);
         // SAFETY: in the chain when it was read, by a session that keeps what is retired from then on (`# Safety`).
-        unsafe { Self::look(domain, cell, None, head, head) }
+        unsafe { Self::look(domain, cell, None, head) }
     }
 
     /// The version below. Nothing if this one is not in the chain any more.
@@ -57,15 +86,22 @@ impl<'c, D: Domain> Place<'c, D> {
         } else {
             self.below
         };
-        // What is about to be taken out is no anchor: it leads there, whatever becomes of what lies there.
-        let (anchor, first) = if self.is_frozen {
-            (self.anchor, self.first)
-        } else {
-            (Some((self.version, self.tag)), below)
+        // What is about to be taken out is no anchor: it leads there, whatever becomes of what lies there. But a head may be
+        // one, for as long as it is that: a claim, since one that was given back keeps its tag and leads there; and, in a
+        // region, one whose link was frozen by mistake.
+        let anchor = match self.anchor {
+            Some(anchor) if self.is_frozen => anchor,
+            _ => Anchor {
+                version: self.version,
+                tag: self.tag,
+                generation: self.generation,
+                first: below,
+                is_head: self.is_frozen || self.tag.owner().is_some(),
+            },
         };
         // SAFETY: the link of a version that was in the chain when it was read: the one below was, too, and the session
         // keeps what is retired from then on (`# Safety`).
-        unsafe { Self::look(self.domain, self.cell, anchor, first, below) }
+        unsafe { Self::look(self.domain, self.cell, Some(anchor), below) }
     }
 
     /// Where it leads.
@@ -79,10 +115,10 @@ impl<'c, D: Domain> Place<'c, D> {
     unsafe fn look(
         domain: &'c D,
         cell: &'c CellHeader<D>,
-        anchor: Option<(*mut VersionHeader<D>, VersionTag)>,
-        first: *mut VersionHeader<D>,
+        anchor: Option<Anchor<D>>,
         version: *mut VersionHeader<D>,
     ) -> Option<Self> {
+        let generation = domain.generation(version);
         // SAFETY: in the chain at some moment of this session (`# Safety`): its memory is that of a version until the
         // session ends, this one or another.
         let header = unsafe { &*version };
@@ -93,22 +129,15 @@ impl<'c, D: Domain> Place<'c, D> {
         // Before we look again. Pairs with the release fence in `BlockCache::keep`: if we have read what another version
         // has put there, then we see that this one was taken out.
         fence_between_loads();
-        let is_there = match anchor {
+        let is_there = match &anchor {
             // Still in the cell; and the same as before: it may have been used again for this very cell meanwhile.
             None => {
                 cell.value.load(domain, Ordering::Acquire) == version
                     && header.version_tag.load(Ordering::Acquire) == tag
                     && header.prev.previous(domain, Ordering::Acquire) == (below, is_frozen)
+                    && domain.generation(version) == generation
             }
-            // First where it leads, then whether it is still that version. A claim that was given back keeps both: but it
-            // is in the chain only as long as it is in the cell.
-            Some((at, was)) => {
-                // SAFETY: as `version`: it was in the chain at some moment of this session.
-                let anchor = unsafe { &*at };
-                anchor.prev.leads_to(domain, first)
-                    && anchor.version_tag.load(Ordering::Acquire) == was
-                    && (was.owner().is_none() || cell.value.load(domain, Ordering::Acquire) == at)
-            }
+            Some(anchor) => anchor.holds(domain, cell),
         };
         // (Where a walk looks again, a reader that takes one transaction for another of its thread finds out.)
         let is_ignored = planted(Fault::WalkedWithoutLookingAgain)
@@ -119,11 +148,11 @@ impl<'c, D: Domain> Place<'c, D> {
             domain,
             cell,
             anchor,
-            first,
             version,
             tag,
             below,
             is_frozen,
+            generation,
         })
     }
 }

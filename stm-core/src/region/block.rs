@@ -10,6 +10,7 @@
 
 use crate::layout::{CellHeader, Links, VersionHeader};
 use contempo_alloc::region::handle::Handle;
+use contempo_alloc::region::links::{LinkWord, Previous};
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::words::{AtomicLockWord, AtomicVersionTag, LockWord, Owner, VersionTag};
@@ -27,10 +28,21 @@ impl RegionLink {
         RegionLink(AtomicU64::new(handle.bits()))
     }
 
-    /// What it links to, unchecked.
+    /// What it links to, unchecked. For the link of a cell.
     #[inline(always)]
     pub fn handle(&self, order: Ordering) -> Handle {
         Handle::from_bits(self.0.load(order))
+    }
+
+    /// What it says, unchecked, as the link of a version.
+    #[inline(always)]
+    pub fn previous(&self, order: Ordering) -> Previous {
+        Previous::from_bits(self.0.load(order))
+    }
+
+    /// The word.
+    pub(crate) fn word(&self) -> &LinkWord {
+        &self.0
     }
 
     /// Leads to `new` from now on, if it led to `current`.
@@ -84,19 +96,19 @@ impl<D: Links<Link = RegionLink> + 'static> Version<D> {
         flags: u32,
         data: &[u8],
     ) {
-        let version = at.cast::<Self>();
-        // SAFETY: the caller promises that the block is ours alone and has room for the header and the data. Field by
-        // field, since other threads may look at the meta word.
+        // SAFETY: the caller promises that the block has room for that; aligned; atomics, for which any bits do.
+        let version = unsafe { &*at.cast::<Self>() };
+        // Relaxed, all: it is published by a release. By atomic stores, since sessions that had found another version here,
+        // which was taken out, may look at any of them.
+        version.header.version_tag.store(version_tag, Ordering::Relaxed);
+        version.header.prev.0.store(Handle::NULL.bits(), Ordering::Relaxed);
+        version.writer.store(writer, Ordering::Relaxed);
+        version.cell.store(cell.bits(), Ordering::Relaxed);
+        // Every caller's length is below `blocks::LARGEST`.
+        version.length.store(data.len() as u32, Ordering::Relaxed);
+        version.flags.store(flags, Ordering::Relaxed);
+        // SAFETY: the caller promises that the block is ours alone and has room for the data.
         unsafe {
-            (&raw mut (*version).header).write(VersionHeader {
-                version_tag: AtomicVersionTag::new(version_tag),
-                prev: RegionLink::to(Handle::NULL),
-            });
-            (&raw mut (*version).writer).write(AtomicVersionTag::new(writer));
-            (&raw mut (*version).cell).write(AtomicU64::new(cell.bits()));
-            // Every caller's length is below `blocks::LARGEST`.
-            (&raw mut (*version).length).write(AtomicU32::new(data.len() as u32));
-            (&raw mut (*version).flags).write(AtomicU32::new(flags));
             std::ptr::copy_nonoverlapping(data.as_ptr(), at.add(Self::TO_DATA), data.len());
         }
     }

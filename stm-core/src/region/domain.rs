@@ -72,7 +72,11 @@ impl Link<RegionDomain> for RegionLink {
 
     #[inline(always)]
     fn load(&self, domain: &RegionDomain, order: Ordering) -> *mut VersionHeader<RegionDomain> {
-        domain.version(self.handle(order))
+        let handle = self.handle(order);
+        match domain.decode(handle, Kind::Version) {
+            Some(at) => RegionVersion::header_at(at),
+            None => self.load_again(domain, handle),
+        }
     }
 
     /// Nothing, if it leads nowhere: whether that is damage is known only where a walk has to go on.
@@ -82,15 +86,25 @@ impl Link<RegionDomain> for RegionLink {
         domain: &RegionDomain,
         order: Ordering,
     ) -> (*mut VersionHeader<RegionDomain>, bool) {
-        let found = domain.find_version(self.handle(order));
-        let version = found
-            .map_or(std::ptr::null_mut(), |version| std::ptr::from_ref(&version.header).cast_mut());
-        (version, false)
+        let mut previous = RegionLink::previous(self, order);
+        loop {
+            if let Some(at) = domain.decode(previous.to, Kind::Version) {
+                return (RegionVersion::header_at(at), previous.is_frozen);
+            }
+            // Freed since the link was read? Then the link shows that it leads past it. Pairs with the release in
+            // `handle::free`.
+            fence(Ordering::Acquire);
+            let again = RegionLink::previous(self, Ordering::Acquire);
+            if again == previous {
+                return (std::ptr::null_mut(), previous.is_frozen);
+            }
+            previous = again;
+        }
     }
 
     #[inline(always)]
     fn leads_to(&self, domain: &RegionDomain, version: *mut VersionHeader<RegionDomain>) -> bool {
-        self.previous(domain, Ordering::Acquire).0 == version
+        Link::previous(self, domain, Ordering::Acquire) == (version, false)
     }
 
     #[inline(always)]
@@ -111,7 +125,59 @@ impl Link<RegionDomain> for RegionLink {
         new: *mut VersionHeader<RegionDomain>,
         success: Ordering,
     ) -> bool {
-        let (current, new) = (domain.handle_of(current), domain.handle_of(new));
+        self.replace_handle(domain, domain.handle_of(current), new, success)
+    }
+
+    #[inline(always)]
+    fn replace_seen(
+        &self,
+        domain: &RegionDomain,
+        (current, generation): (*mut VersionHeader<RegionDomain>, u64),
+        new: *mut VersionHeader<RegionDomain>,
+        success: Ordering,
+    ) -> bool {
+        if std::ptr::eq(current, &raw const domain.poison.header) {
+            return false;
+        }
+        let offset = RegionVersion::at_header(current).addr() - domain.base.addr();
+        let current = Handle::new(offset, Meta::from_bits(generation));
+        self.replace_handle(domain, current, new, success)
+    }
+}
+
+impl RegionLink {
+    /// The version that the link of a cell leads to, which had led to `stale` before: what was there may have been freed
+    /// since the link was read. Then this link shows that it was replaced.
+    #[cold]
+    #[inline(never)]
+    fn load_again(
+        &self,
+        domain: &RegionDomain,
+        mut stale: Handle,
+    ) -> *mut VersionHeader<RegionDomain> {
+        loop {
+            // Pairs with the release in `handle::free`.
+            fence(Ordering::Acquire);
+            let handle = self.handle(Ordering::Acquire);
+            if handle == stale {
+                return domain.bad_link();
+            }
+            if let Some(at) = domain.decode(handle, Kind::Version) {
+                return RegionVersion::header_at(at);
+            }
+            stale = handle;
+        }
+    }
+
+    #[inline(always)]
+    fn replace_handle(
+        &self,
+        domain: &RegionDomain,
+        current: Handle,
+        new: *mut VersionHeader<RegionDomain>,
+        success: Ordering,
+    ) -> bool {
+        let new = domain.handle_of(new);
         if current == POISON {
             return false; // A damaged region may hold those very bits: nothing is to be built on them.
         }
@@ -221,15 +287,6 @@ impl RegionDomain {
             recovering: Mutex::new(()),
             recovered_at_open: OnceLock::new(),
             left_behind: AtomicBool::new(false),
-        }
-    }
-
-    /// The version that a link names, or the poison.
-    #[inline(always)]
-    fn version(&self, handle: Handle) -> *mut VersionHeader<RegionDomain> {
-        match self.decode(handle, Kind::Version) {
-            Some(at) => RegionVersion::header_at(at),
-            None => self.bad_link(),
         }
     }
 
@@ -427,6 +484,20 @@ impl Domain for RegionDomain {
         &self.table
     }
 
+    #[inline(always)]
+    fn judged(&self) -> u64 {
+        self.map.shared().judged.until()
+    }
+
+    /// Generation and kind of its block.
+    #[inline(always)]
+    fn generation(&self, version: *mut VersionHeader<RegionDomain>) -> u64 {
+        // SAFETY: a header that a link has given out, or the poison's.
+        let meta = &unsafe { RegionVersion::of(version) }.meta;
+        // Acquire: before what is read of the version next.
+        Meta::from_bits(meta.load(Ordering::Acquire)).upper()
+    }
+
     fn policy(&self) -> Policy {
         self.knobs.policy()
     }
@@ -511,15 +582,15 @@ impl<'d> Decoder<'d> {
         // SAFETY: in bounds, so a superblock from here on is in the file and in the mapping; aligned, as handles
         // are; atomics, for which any bits do.
         let version: &RegionVersion = unsafe { &*self.base.add(at).cast() };
-        // Relaxed: the link's claim came after the block was put to use; and after it is freed, the cell's meta
-        // word below is not what it was.
-        let meta = Meta::from_bits(version.meta.load(Ordering::Relaxed));
         // Acquire, partner: the owner's or a finisher's store of the stamp.
         let version_tag = version.header.version_tag.load(Ordering::Acquire);
         // Is the cell in use still? Then it was alive when we had announced ourselves, and what we have read
-        // stays. The fence keeps that behind the loads above, and pairs with the one in `SlotHeap::free`.
+        // stays. And is the version, of which the stamp was read? It may have been replaced, taken out and freed since the
+        // link was read, and its block be another's. The fence keeps both behind the loads above, and pairs with the one in
+        // `SlotHeap::free`.
         fence(Ordering::Acquire);
         let alive = Meta::from_bits(cell.meta.load(Ordering::Relaxed));
+        let meta = Meta::from_bits(version.meta.load(Ordering::Relaxed));
         // Of which kind they are: links name versions.
         let good =
             handle.is_in_use(alive) && link.is_in_use(meta) && version_tag.committed_by(bound);

@@ -25,9 +25,12 @@ use std::sync::Arc;
 
 mod collect;
 mod held;
+mod looks;
+mod prune;
 mod waiting;
 
 use held::Held;
+use looks::Looks;
 use waiting::meta_of;
 
 /// One slot's memory.
@@ -45,6 +48,8 @@ pub struct Memory {
     heap: SlotHeap,
     /// What waits for its contemporaries.
     held: Held,
+    /// When it looks what of that can be taken out of its chain.
+    looks: Looks,
     /// What a test does before the next block is marked as retired.
     #[cfg(test)]
     pub(crate) before_marking: Interlude,
@@ -109,6 +114,7 @@ impl Memory {
             moves: Cell::new(None),
             heap: SlotHeap::new(Arc::clone(&domain.map), epoch, RegionVersion::size_to_move),
             held: Held::new(),
+            looks: Looks::new(),
             #[cfg(test)]
             before_marking: Interlude::default(),
             #[cfg(test)]

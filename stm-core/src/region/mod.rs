@@ -7,6 +7,7 @@
 //! | [`block`] | versions, cells and links as they lie in a region |
 //! | [`domain`] | clock and descriptors of a region; what its links lead to; what is done about a bad link |
 //! | [`open`] | opening regions; records and liveness locks of processes |
+//! | `chain` | taking versions out of their chains that no session needs |
 //! | `conflicts` | where threads of this process have met others, for the contention report |
 //! | `counts` | what the transactions of a region have done |
 //! | [`create`] | making regions, and removing them |
@@ -28,6 +29,7 @@
 //! What survives a death at any instruction, and why, is in `docs/regions.md`, "Death at any instruction".
 
 pub mod block;
+mod chain;
 mod conflicts;
 mod counts;
 pub mod create;

@@ -17,7 +17,7 @@ use crate::region::memory::FormerRetirer;
 use crate::region::recovered::Recovered;
 use crate::region::search::Free;
 use crate::region::session::Session;
-use contempo_alloc::reclaim::announcement;
+use contempo_alloc::reclaim::{announcement, needs};
 use contempo_alloc::region::epoch::OwnershipEpoch;
 use contempo_alloc::region::handle::Handle;
 use contempo_alloc::region::layout::{Incarnation, WAKE_WORDS};
@@ -143,6 +143,8 @@ pub(crate) fn recover_slots(session: &Session, dead: &[Dead<'_>]) -> Recovered {
         // sees this serial sees that the claims of the one before have their stamps, or are gone.
         let next = StateWord::new(StateWord::next_serial(state.serial()), Phase::Aborted);
         descriptor.state.store(next, Ordering::Release);
+        // It may have died while it moved from one bound to another.
+        needs::stay(descriptor);
         announcement::end(descriptor);
         // From now on nothing is held back for it. Last: what it had replaced was safe until here.
         announcement::withdraw(descriptor);

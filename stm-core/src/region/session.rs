@@ -12,10 +12,10 @@ use crate::region::memory::Memory;
 use crate::session::common::Common;
 use crate::session::error::Interrupt;
 use contempo_alloc::heap::Shape;
-use contempo_alloc::reclaim::announcement;
 use contempo_alloc::reclaim::retired::BlockKind;
+use contempo_alloc::reclaim::{announcement, needs};
 use contempo_alloc::region::error::NoBlock;
-use contempo_sched::clock::{self, Clock};
+use contempo_sched::clock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::conflicts::ConflictLog;
 use contempo_sched::descriptor::statistics::Cause;
@@ -267,7 +267,7 @@ impl Session {
             domain.clock(),
             domain.asymmetric,
             &self.recent,
-            || 0,
+            || domain.judged(),
         );
         self.bound.set(bound);
         self.fast_bound.set(bound);
@@ -335,29 +335,51 @@ impl Session {
 
     /// Moves the attempt's bound to now, if all that it has read is still the newest there.
     fn extend(&self) -> bool {
-        let bound = self.domain().clock().now();
-        // SAFETY: inside the transaction that filled the log.
+        let Some(bound) = self.begin_move() else { return false };
+        // SAFETY: inside the transaction that filled the log; until the move ends, no version is taken out of its chain
+        // that belongs to the bound.
         let valid = unsafe { self.commit_of().validate(&self.reads.borrow(), bound) };
-        if valid.is_ok() {
-            self.descriptor().counters.extensions.add(1);
-            self.bound.set(bound);
-            self.fast_bound.set(bound);
+        if valid.is_err() {
+            needs::stay(self.descriptor());
+            return false;
         }
-        valid.is_ok()
+        self.end_move(bound);
+        self.descriptor().counters.extensions.add(1);
+        true
+    }
+
+    /// The attempt is about to move to the newest bound ([`needs`]). None if it may not: in a forked child the descriptor
+    /// is the parent's; or the region is damaged, and the attempt is interrupted.
+    fn begin_move(&self) -> Option<u64> {
+        let domain = self.domain();
+        if domain.fork.is_child() {
+            return None;
+        }
+        let (descriptor, judged) = (self.descriptor(), || domain.judged());
+        let bound = needs::begin_move(descriptor, domain.clock(), domain.asymmetric, judged);
+        // A clock that goes backwards is damaged, and nothing keeps what could be read there.
+        if !(self.bound.get()..=LAST_STAMP).contains(&bound) {
+            needs::stay(descriptor);
+            domain.note_corrupt();
+            let _ = self.interrupt(Stopped::Corrupt);
+            return None;
+        }
+        Some(bound)
+    }
+
+    /// The attempt has moved to this bound.
+    fn end_move(&self, bound: u64) {
+        needs::end_move(self.descriptor(), bound);
+        self.bound.set(bound);
+        self.fast_bound.set(bound);
     }
 
     /// The attempt reads at this moment, and not at that of its begin: it has reserved cells since, and read none.
     pub(crate) fn begin_now(&self) {
         debug_assert!(self.reads.borrow().is_empty(), "what was read is to be validated");
-        let bound = self.domain().clock().now();
-        // A clock that goes backwards is damaged, and nothing keeps what could be read there.
-        if !(self.bound.get()..=LAST_STAMP).contains(&bound) {
-            self.domain().note_corrupt();
-            let _ = self.interrupt(Stopped::Corrupt);
-            return;
+        if let Some(bound) = self.begin_move() {
+            self.end_move(bound);
         }
-        self.bound.set(bound);
-        self.fast_bound.set(bound);
     }
 
     pub(crate) fn commit_of(&self) -> Commit<RegionDomain, &Self> {

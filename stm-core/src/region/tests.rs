@@ -22,6 +22,7 @@ use std::time::Duration;
 mod checking;
 mod deaths;
 mod emptying;
+mod lagging;
 mod stamps;
 mod turns;
 

@@ -54,6 +54,15 @@ pub enum Fault {
     LockIgnored,
     /// The memory of a version is used again although its linker may follow it.
     UsedAgainUnreleased,
+    /// In a region, a slot closes what is empty although what it has closed before waits for a session that stays.
+    ClosedOneAfterTheOther,
+    /// In a region, a slot that has freed something newer before the oldest goes on with its notes as if it had not.
+    MixedUnnoted,
+    /// In a region, a version is led past although its link may change meanwhile.
+    LinkNotFrozen,
+    /// In a region, a version is taken out, or led past another, before its slot has gone on to another transaction: a
+    /// recoverer takes what is found there for what the dead one had not retired yet.
+    LastLinkChanged,
     /// A walk does not look again whether what it has read is still in the chain.
     WalkedWithoutLookingAgain,
     /// A retired version is freed at once.

@@ -84,6 +84,7 @@ impl Free<Waiting> for Slot<'_> {
     unsafe fn free(&self, waiting: Waiting) {
         match waiting {
             Waiting::Superblock(offset) => self.memory.heap.finish(offset),
+            Waiting::Nothing => self.memory.held.pass_empty(),
             // SAFETY: retired by this slot, and no other thread can reach it (`# Safety`).
             Waiting::Block(handle, _) => unsafe { self.memory.free_retired(self.domain, handle) },
         }
@@ -100,6 +101,7 @@ impl Memory {
             self.wait_for(domain, &self.heap.tidy());
         }
         collect(&Slot { memory: self, domain }, idle);
+        self.prune_if_due(domain);
         if let Some(record) = self.record() {
             self.held.tidy(record);
         }
@@ -110,7 +112,7 @@ impl Memory {
     ///
     /// # Safety
     /// No other thread can reach the block any more, if it is ours still.
-    unsafe fn free_retired(&self, domain: &RegionDomain, handle: Handle) {
+    pub(super) unsafe fn free_retired(&self, domain: &RegionDomain, handle: Handle) {
         let Some((word, at)) = domain.map.meta_at(handle.offset()) else { return };
         let meta = Meta::from_bits(word.load(Ordering::Relaxed));
         let ours = handle.fits(meta) && meta.retirer() == Some(self.heap.epoch());

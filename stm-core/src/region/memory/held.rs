@@ -4,12 +4,15 @@ use crate::region::memory::waiting::Waiting;
 use contempo_alloc::reclaim::collect::{BATCH, REVOKE_AT};
 use contempo_alloc::reclaim::queue::{Queue, Retired};
 use contempo_alloc::region::epoch::OwnershipEpoch;
+use contempo_alloc::region::handle::Handle;
 use contempo_alloc::region::layout::SlotRecord;
 use contempo_alloc::region::map::Map;
 use contempo_alloc::region::superblock::block_at;
-use contempo_alloc::region::trace::Tracer;
+use contempo_alloc::region::trace::{RECENT, Tracer};
 use contempo_sched::primitives::Ordering;
+use contempo_sched::primitives::fault::{Fault, planted};
 use std::cell::Cell;
+use std::ops::Range;
 
 /// What a slot holds.
 #[derive(Debug)]
@@ -18,12 +21,22 @@ pub(super) struct Held {
     pub(super) waiting: Queue<Waiting>,
     /// The units of that at which a look is worth it.
     look_at: Cell<usize>,
+    /// How many places there are of what is freed.
+    emptied: Cell<usize>,
+    /// Was anything freed that was not the oldest? Then what waits need not be what was noted last.
+    mixed: Cell<bool>,
     tracer: Tracer,
 }
 
 impl Held {
     pub(super) fn new() -> Self {
-        Held { waiting: Queue::new(), look_at: Cell::new(BATCH), tracer: Tracer::new() }
+        Held {
+            waiting: Queue::new(),
+            look_at: Cell::new(BATCH),
+            emptied: Cell::new(0),
+            mixed: Cell::new(false),
+            tracer: Tracer::new(),
+        }
     }
 
     /// Is there enough to be worth a look?
@@ -72,7 +85,59 @@ impl Held {
 
     /// After something was freed: what is noted of it may go.
     pub(super) fn tidy(&self, record: &SlotRecord) {
+        if self.mixed.get() && self.waiting.len() <= RECENT {
+            self.note_anew(record);
+        }
         self.tracer.tidy(&record.traces, self.waiting.len());
+    }
+
+    /// Notes all that waits, in order.
+    fn note_anew(&self, record: &SlotRecord) {
+        self.tracer.mix();
+        self.mixed.set(false);
+        let many = self.waiting.len();
+        for retired in self.waiting.waiting() {
+            if let Waiting::Block(handle, _) = retired.block {
+                self.tracer.note(&record.traces, handle.offset(), many);
+            }
+        }
+    }
+
+    /// Takes the blocks at these places of which `take` says so.
+    pub(super) fn take_if(
+        &self,
+        places: Range<usize>,
+        take: impl Fn(Handle) -> bool,
+    ) -> Vec<Handle> {
+        let mut taken = Vec::new();
+        self.waiting.sweep(places.start, places.len(), |waiting| match waiting {
+            Waiting::Block(block, _) if take(block) => {
+                taken.push(block);
+                Some(Waiting::Nothing)
+            }
+            _ => None,
+        });
+        if !taken.is_empty() {
+            self.emptied.set(self.emptied.get() + taken.len());
+            self.mixed.set(true);
+            if !planted(Fault::MixedUnnoted) {
+                self.tracer.mix();
+            }
+        }
+        taken
+    }
+
+    /// The oldest place was emptied before, and is gone.
+    pub(super) fn pass_empty(&self) {
+        self.emptied.set(self.emptied.get().saturating_sub(1));
+    }
+
+    /// Gives the places up of what is freed, once they are half of all. (Constant time for each, on average.)
+    pub(super) fn compact(&self) {
+        if 2 * self.emptied.get() > self.waiting.len() {
+            self.emptied.set(0);
+            self.waiting.retain(|waiting| waiting != Waiting::Nothing);
+        }
     }
 
     /// Superblocks no longer wait: all that the slot has are given up.
@@ -88,9 +153,9 @@ impl Held {
         last: OwnershipEpoch,
         next: OwnershipEpoch,
     ) {
-        let many = self.waiting.len();
         // What stays is noted anew, in order, once we know what.
         self.tracer.mix();
+        self.emptied.set(0);
         self.waiting.retain(|waiting| {
             // A superblock that is closed was given up with all others.
             let Waiting::Block(handle, _) = waiting else { return false };
@@ -103,11 +168,7 @@ impl Held {
             let ours = meta.retired_by(next).bits();
             word.compare_exchange(meta.bits(), ours, Ordering::Release, Ordering::Relaxed).is_ok()
         });
-        for retired in self.waiting.waiting() {
-            if let Waiting::Block(handle, _) = retired.block {
-                self.tracer.note(&record.traces, handle.offset(), many);
-            }
-        }
+        self.note_anew(record);
         self.look_at.set(0); // Another slot needs the room.
     }
 }

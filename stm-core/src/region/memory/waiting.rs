@@ -16,6 +16,8 @@ pub(crate) enum Waiting {
     Block(Handle, u32),
     /// A superblock that was closed, by its offset: its word in the table says so.
     Superblock(usize),
+    /// What was here is freed.
+    Nothing,
 }
 
 impl Item for Waiting {
@@ -26,6 +28,7 @@ impl Item for Waiting {
         match self {
             Waiting::Block(_, units) => units as usize,
             Waiting::Superblock(_) => 1,
+            Waiting::Nothing => 0,
         }
     }
 }

@@ -168,7 +168,7 @@ fn fate(
     tests::interlude(own);
     // Read what it says, and then whether it still was the version that was seen.
     let cell = Handle::from_bits(version.cell.load(Ordering::Relaxed));
-    let base = version.header.prev.handle(Ordering::Acquire);
+    let base = version.header.prev.previous(Ordering::Acquire).to;
     let (displaced, frees) = (version.has(DISPLACED), version.has(FREES_CELL));
     // Pairs with the fence in `SlotHeap::free`: had we read above what the next user of the block has put there,
     // we would see it freed.

@@ -6,7 +6,7 @@ use crate::region::slots::interludes::{self, Moment};
 
 #[cfg(contempo_fault)]
 #[path = "../../../tests/planted/mod.rs"]
-mod planted;
+pub(super) mod planted;
 
 /// A process ends when it has just taken its first slot, which none had before.
 fn a_death_right_after_a_slot_was_taken() {

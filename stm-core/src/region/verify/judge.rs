@@ -18,7 +18,7 @@ use contempo_alloc::region::superblock::Superblock;
 use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::{Ordering, fence};
-use contempo_sched::words::Owner;
+use contempo_sched::words::{Owner, VersionTag};
 use std::collections::HashSet;
 
 /// How often a block is looked at that changes meanwhile.
@@ -170,7 +170,7 @@ impl<'d> Judge<'d> {
                 self.judge_cell(unsafe { &*at.cast() }, handle)
             }
             // SAFETY: in use as a version: mapped, aligned, atomics.
-            (Kind::Version, Some(_)) if self.is_ahead(unsafe { &*at.cast() }) => {
+            (Kind::Version, Some(_)) if self.is_ahead_in_chain(unsafe { &*at.cast() }) => {
                 Verdict::Wrong(Wrong::StampAboveClock)
             }
             (_, Some(retirer)) => match self.holder(retirer.slot()) {
@@ -199,6 +199,12 @@ impl<'d> Judge<'d> {
         // Acquire, partner: the store of the stamp, which was drawn from the clock before.
         let stamp = version.header.version_tag.load(Ordering::Acquire).stamp();
         stamp.is_some_and(|stamp| stamp > self.domain.clock().now())
+    }
+
+    /// The same; and it was not taken out of its chain.
+    fn is_ahead_in_chain(&self, version: &RegionVersion) -> bool {
+        self.is_ahead(version)
+            && version.header.version_tag.load(Ordering::Acquire) != VersionTag::TAKEN_OUT
     }
 
     /// A version is the head of its cell; or it is on its way in or out, by a transaction that runs.
@@ -235,7 +241,7 @@ impl<'d> Judge<'d> {
     fn is_being_replaced(&self, version: Handle, head: Option<Handle>) -> bool {
         let Some(new) = head.and_then(|head| self.domain.find_version(head)) else { return false };
         let writer = new.writer.load(Ordering::Relaxed).owner();
-        new.header.prev.handle(Ordering::Acquire) == version
+        new.header.prev.previous(Ordering::Acquire).to == version
             && writer.is_some_and(|writer| self.is_underway(writer))
     }
 
