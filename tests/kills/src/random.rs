@@ -14,6 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// So many kills a reader lags behind.
+const LAG: u64 = 3;
+
 /// Kills one of some busy processes again and again.
 pub(crate) fn random(
     kills: u64,
@@ -48,7 +51,7 @@ pub(crate) fn random(
     let (done, worst) = (AtomicBool::new(false), AtomicU64::new(0));
     let (slow, full) = (AtomicU64::new(0), AtomicU64::new(0));
     let inconsistent = AtomicU64::new(0);
-    let mut commits = 0;
+    let (mut commits, mut lagged) = (0, 0);
     let outcome = std::thread::scope(|scope| -> Result<(), Failed> {
         let survivor = scope.spawn(|| -> Result<u64, String> {
             let (mut random, mut commits) = (SmallRng::seed_from_u64(seed ^ 1), 0);
@@ -81,6 +84,31 @@ pub(crate) fn random(
             }
             Ok(commits)
         });
+        // One lags behind what all of them write, and behind some deaths, and then sees what it has seen before. (Where
+        // all is full it would hold back what there is.)
+        let lagging = scope.spawn(|| -> Result<u64, String> {
+            let mut looks = 0;
+            while !crowded && !done.load(Ordering::Relaxed) {
+                let begin = progress.load(Ordering::Relaxed);
+                let goes_on = || progress.load(Ordering::Relaxed) < begin + LAG;
+                let seen = place.shared.atomically(|tx| {
+                    let first = place.load.audit(tx)?;
+                    while goes_on() && !done.load(Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    Ok((first, place.load.audit(tx)?))
+                });
+                let (first, last) = seen.map_err(|error| error.to_string())?;
+                if first != last || last.0.is_some() {
+                    println!("first {first:?}, and then {last:?}");
+                    inconsistent.fetch_add(1, Ordering::Relaxed);
+                }
+                looks += 1;
+                // What the dead have left goes to a thread that is not killed: else it is adopted again and again.
+                place.shared.reap().map_err(|error| error.to_string())?;
+            }
+            Ok(looks)
+        });
         let run = (|| -> Result<(), Failed> {
             for number in 0..kills {
                 std::thread::sleep(Duration::from_micros(random.random_range(500..8000)));
@@ -111,6 +139,7 @@ pub(crate) fn random(
         })();
         done.store(true, Ordering::Relaxed);
         commits = survivor.join().map_err(|_| "the survivor has panicked")??;
+        lagged = lagging.join().map_err(|_| "the thread that lags has panicked")??;
         run
     });
     for victim in &mut victims {
@@ -144,6 +173,7 @@ pub(crate) fn random(
         let full = full.into_inner();
         verdict.notes.push(format!("{full} times there was no room for the survivor"));
     }
+    verdict.notes.push(format!("{lagged} looks at a moment that was {LAG} kills ago"));
     let seen = place.shared.inspect();
     verdict.aborted = seen.aborted;
     verdict.blocks = seen.blocks;
