@@ -34,8 +34,11 @@ pub trait Domain: Links<Link: Link<Self>> + Sized + 'static {
     }
     /// What tells this version from another one that comes into its memory later, if memory does; read no later than what
     /// is read of the version next.
+    ///
+    /// # Safety
+    /// It is the memory of a version, this one or another.
     #[inline(always)]
-    fn generation(&self, _version: *mut VersionHeader<Self>) -> u64 {
+    unsafe fn generation(&self, _version: *mut VersionHeader<Self>) -> u64 {
         0
     }
     /// How conflicts between claims are settled.

@@ -211,7 +211,7 @@ impl Domain for Model {
         &self.table
     }
 
-    fn generation(&self, version: *mut VersionHeader<Self>) -> u64 {
+    unsafe fn generation(&self, version: *mut VersionHeader<Self>) -> u64 {
         let meta = &self.blocks[self.at(version)].meta;
         Meta::from_bits(meta.load(Ordering::Acquire)).upper()
     }

@@ -1,6 +1,7 @@
 //! Readers that began long ago beside writers that never pause, of this process and of others: what they see. (How far they
 //! walk: `stm-core/src/region/tests/lagging.rs`.)
 
+use crate::support::crowd::CROWDED;
 use crate::support::region::{Place, command, fresh, role, sound};
 use contempo::shared::{Cell, Options, Shared, Transaction};
 use std::io::{BufRead, BufReader, Write};
@@ -132,6 +133,31 @@ fn snapshots_of_other_processes_see_their_moments() {
     assert_eq!(shared.snapshot(|view| view.read(cells[0])).unwrap(), 299);
     shared.reap().unwrap();
     shared.collect().unwrap();
+    sound(&shared, before);
+}
+
+#[test]
+fn a_region_with_little_room_is_written_beside_a_reader_that_stays() {
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new().most_bytes(CROWDED)).unwrap();
+    let cell = |n| shared.root_of(&format!("cell {n}"), &[0_u8; 500][..]).unwrap();
+    let cells: Vec<_> = (0..CELLS).map(cell).collect();
+    let before = shared.verify().cells;
+    let looked = shared.snapshot(|view| {
+        // Forty times as much as there is room for.
+        let write = || {
+            for round in 1..=1000 {
+                for cell in &cells {
+                    let value = [round as u8; 500];
+                    shared.atomically(|tx| tx.write(*cell, &value[..])).unwrap();
+                }
+            }
+        };
+        thread::scope(|scope| scope.spawn(write).join().unwrap());
+        let is_first = |cell: &Cell<[u8]>| Ok(view.read(*cell)?.iter().all(|byte| *byte == 0));
+        cells.iter().map(is_first).collect::<Result<Vec<bool>, _>>()
+    });
+    assert!(looked.unwrap().into_iter().all(|is_first| is_first));
     sound(&shared, before);
 }
 

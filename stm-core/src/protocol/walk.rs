@@ -53,7 +53,8 @@ impl<D: Domain> Anchor<D> {
         };
         leads_there
             && header.version_tag.load(Ordering::Acquire) == self.tag
-            && domain.generation(self.version) == self.generation
+            // SAFETY: as above.
+            && unsafe { domain.generation(self.version) } == self.generation
             && (!self.is_head || cell.value.load(domain, Ordering::Acquire) == self.version)
     }
 }
@@ -118,10 +119,9 @@ impl<'c, D: Domain> Place<'c, D> {
         anchor: Option<Anchor<D>>,
         version: *mut VersionHeader<D>,
     ) -> Option<Self> {
-        let generation = domain.generation(version);
         // SAFETY: in the chain at some moment of this session (`# Safety`): its memory is that of a version until the
         // session ends, this one or another.
-        let header = unsafe { &*version };
+        let (generation, header) = unsafe { (domain.generation(version), &*version) };
         // Acquire, partner: the owner's or a finisher's store of the stamp.
         let tag = header.version_tag.load(Ordering::Acquire);
         // Acquire: written before the version became reachable; or partner: the release of its linker.
@@ -135,7 +135,8 @@ impl<'c, D: Domain> Place<'c, D> {
                 cell.value.load(domain, Ordering::Acquire) == version
                     && header.version_tag.load(Ordering::Acquire) == tag
                     && header.prev.previous(domain, Ordering::Acquire) == (below, is_frozen)
-                    && domain.generation(version) == generation
+                    // SAFETY: as above.
+                    && unsafe { domain.generation(version) } == generation
             }
             Some(anchor) => anchor.holds(domain, cell),
         };

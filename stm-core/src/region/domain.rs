@@ -491,8 +491,8 @@ impl Domain for RegionDomain {
 
     /// Generation and kind of its block.
     #[inline(always)]
-    fn generation(&self, version: *mut VersionHeader<RegionDomain>) -> u64 {
-        // SAFETY: a header that a link has given out, or the poison's.
+    unsafe fn generation(&self, version: *mut VersionHeader<RegionDomain>) -> u64 {
+        // SAFETY: a header that a link has given out, or the poison's (`# Safety`).
         let meta = &unsafe { RegionVersion::of(version) }.meta;
         // Acquire: before what is read of the version next.
         Meta::from_bits(meta.load(Ordering::Acquire)).upper()

@@ -122,6 +122,10 @@ impl Drop for Worker {
 
 /// Runs `f` in a forked child, which ends right after that, as one that was killed.
 fn in_a_child(f: impl FnOnce()) {
+    end_of(fork(f));
+}
+
+fn fork(f: impl FnOnce()) -> libc::pid_t {
     // SAFETY: the child ends without running anything else.
     let child = unsafe { libc::fork() };
     if child == 0 {
@@ -129,6 +133,10 @@ fn in_a_child(f: impl FnOnce()) {
         // SAFETY: ends the child.
         unsafe { libc::_exit(0) };
     }
+    child
+}
+
+fn end_of(child: libc::pid_t) {
     let mut status = 0;
     // SAFETY: waits for our own child.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);

@@ -92,8 +92,8 @@ impl Free<Waiting> for Slot<'_> {
 }
 
 impl Memory {
-    /// Frees what can be freed; `idle` says which announcements are worth a barrier. To be called
-    /// outside a transaction.
+    /// Frees what can be freed, also beside sessions that are older; `idle` says which announcements are worth a barrier.
+    /// To be called outside a transaction.
     #[cold]
     pub fn collect(&self, domain: &RegionDomain, idle: Idle) {
         let _work = self.work(domain);
@@ -101,7 +101,10 @@ impl Memory {
             self.wait_for(domain, &self.heap.tidy());
         }
         collect(&Slot { memory: self, domain }, idle);
-        self.prune_if_due(domain);
+        // What none needs of what is left: a barrier is paid for that, too.
+        if idle == Idle::Inactive || self.is_prune_due() {
+            self.prune(domain);
+        }
         if let Some(record) = self.record() {
             self.held.tidy(record);
         }

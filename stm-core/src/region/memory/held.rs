@@ -85,7 +85,7 @@ impl Held {
 
     /// After something was freed: what is noted of it may go.
     pub(super) fn tidy(&self, record: &SlotRecord) {
-        if self.mixed.get() && self.waiting.len() <= RECENT {
+        if self.mixed.get() && self.waiting.len() <= RECENT && !planted(Fault::MixedUnnoted) {
             self.note_anew(record);
         }
         self.tracer.tidy(&record.traces, self.waiting.len());
@@ -119,10 +119,8 @@ impl Held {
         });
         if !taken.is_empty() {
             self.emptied.set(self.emptied.get() + taken.len());
+            // (The collection that does this tidies up after it.)
             self.mixed.set(true);
-            if !planted(Fault::MixedUnnoted) {
-                self.tracer.mix();
-            }
         }
         taken
     }
@@ -154,7 +152,6 @@ impl Held {
         next: OwnershipEpoch,
     ) {
         // What stays is noted anew, in order, once we know what.
-        self.tracer.mix();
         self.emptied.set(0);
         self.waiting.retain(|waiting| {
             // A superblock that is closed was given up with all others.

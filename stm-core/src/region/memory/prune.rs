@@ -11,18 +11,20 @@ use contempo_alloc::region::handle::Handle;
 use std::ops::Range;
 
 impl Memory {
-    /// Takes versions out of their chains, if so much is held that it is worth a barrier. (Constant time else.) To be
-    /// called at work, outside a transaction.
+    /// Is so much held that it is worth a barrier to look what none needs?
     #[inline]
-    pub(super) fn prune_if_due(&self, domain: &RegionDomain) {
-        if self.looks.is_due(self.held.waiting.units()) {
-            self.prune(domain);
-        }
+    pub(super) fn is_prune_due(&self) -> bool {
+        self.looks.is_due(self.held.waiting.units())
     }
 
+    /// Takes versions out of their chains that no session needs, and frees what was taken out. To be called at work,
+    /// outside a transaction. (Nothing if nothing is held.)
     #[cold]
     #[inline(never)]
-    fn prune(&self, domain: &RegionDomain) {
+    pub(super) fn prune(&self, domain: &RegionDomain) {
+        if self.held.waiting.is_empty() {
+            return;
+        }
         // In force before the look: what is found in use after that stays a place of versions (`superblock`).
         self.announced(domain, || {
             let (table, judged) = (domain.table(), &domain.map.shared().judged);

@@ -88,6 +88,28 @@ fn a_snapshot_walks_over_what_was_replaced_since_the_last_look() {
     assert!(verify::verify(domain).is_sound());
 }
 
+#[test]
+fn a_snapshot_arrives_behind_writers_of_four_processes() {
+    let world = World::new();
+    let (domain, cells) = (&world.domain, cells(&world));
+    let before = in_use(domain);
+    let lagging = Lagging::begin(domain);
+    let writer = || {
+        let domain = open::open(&world.path).unwrap();
+        run(&domain, |session| write(session, &cells, 300));
+    };
+    let children = [(); 4].map(|()| fork(writer));
+    children.into_iter().for_each(end_of);
+    // What each has not judged; and held.
+    assert!(in_use(domain) < before + 100 + 4 * FIRST, "{} blocks", in_use(domain));
+    let (walked, sum) = lagging.looks_at(&cells);
+    assert!(walked < 100 + 4 * FIRST, "{walked} steps for 120,000 updates");
+    assert_eq!(sum, 0);
+    run(domain, Session::reap);
+    run(domain, Session::collect_thoroughly);
+    assert_eq!(in_use(domain), before);
+}
+
 /// Blocks of the region that are in use.
 fn in_use(domain: &RegionDomain) -> usize {
     let report = verify::verify(domain);
@@ -224,21 +246,89 @@ fn links_of_the_last_transaction_stay() {
     assert!(report.is_sound() && report.retired == 0, "{report}");
 }
 
-#[test]
-fn what_the_dead_had_not_retired_is_found_though_others_have_looked() {
+/// A slot frees what was taken out before what it has retired first, and notes more; then its process dies.
+fn what_was_retired_first_is_noted() {
+    let world = World::new();
+    let (domain, cells) = (&world.domain, cells(&world));
+    let before = in_use(domain);
+    let lagging = Lagging::begin(domain);
+    in_a_child(|| {
+        let domain = open::open(&world.path).unwrap();
+        // The first versions, which the snapshot needs, lie in superblocks of the parent's.
+        let few = &cells[..30];
+        for _ in 0..10 {
+            run(&domain, |session| write(session, few, 1));
+            run(&domain, Session::collect_thoroughly);
+        }
+    });
+    assert_eq!(lagging.looks_at(&cells).1, 0);
+    run(domain, Session::reap);
+    run(domain, Session::collect_thoroughly);
+    assert_eq!(in_use(domain), before);
+}
+
+/// Beside a snapshot that stays, what is empty is used again as it is.
+fn what_is_written_beside_a_snapshot_needs_no_more_room() {
+    let world = World::new();
+    let (domain, cells) = (&world.domain, cells(&world));
+    let lagging = Lagging::begin(domain);
+    let length = || domain.map.shared().length.load(Ordering::Relaxed);
+    run(domain, |session| {
+        let mut after = [0; 3];
+        for now in &mut after {
+            for round in 0..400_u64 {
+                for cell in &cells {
+                    let value = [round; 120];
+                    let value = value.map(u64::to_ne_bytes).concat();
+                    session.atomically(|session| session.write(*cell, &value)).unwrap();
+                }
+            }
+            *now = length();
+        }
+        assert_eq!(after[2], after[0], "{after:?} bytes");
+    });
+    assert_eq!(lagging.looks_at(&cells).1, 0);
+}
+
+/// The scenario holds, and does not with this fault.
+fn holds_unless(test: &str, fault: &str, scenario: impl Fn()) {
     #[cfg(not(contempo_fault))]
-    links_of_the_last_transaction_stay();
+    {
+        let _ = (test, fault);
+        scenario();
+    }
     #[cfg(contempo_fault)]
-    super::deaths::planted::succeeds_unless(
-        "region::tests::lagging::what_the_dead_had_not_retired_is_found_though_others_have_looked",
-        &[contempo_sched::primitives::fault::Fault::LastLinkChanged],
-        || {
+    {
+        use contempo_sched::primitives::fault::Fault;
+        let faults = [Fault::LastLinkChanged, Fault::MixedUnnoted, Fault::ClosedOneAfterTheOther];
+        let fault = *faults.iter().find(|it| format!("{it:?}") == fault).unwrap();
+        let test = format!("region::tests::lagging::{test}");
+        super::deaths::planted::succeeds_unless(&test, &[fault], || {
             for _ in 0..11 {
                 super::deaths::planted::execution();
-                links_of_the_last_transaction_stay();
+                scenario();
             }
-        },
-    );
+        });
+    }
+}
+
+#[test]
+fn what_the_dead_had_not_retired_is_found_though_others_have_looked() {
+    let test = "what_the_dead_had_not_retired_is_found_though_others_have_looked";
+    holds_unless(test, "LastLinkChanged", links_of_the_last_transaction_stay);
+}
+
+#[test]
+fn what_the_dead_had_retired_first_is_found() {
+    let test = "what_the_dead_had_retired_first_is_found";
+    holds_unless(test, "MixedUnnoted", what_was_retired_first_is_noted);
+}
+
+#[test]
+fn a_region_does_not_grow_with_what_is_written_beside_a_snapshot() {
+    let test = "a_region_does_not_grow_with_what_is_written_beside_a_snapshot";
+    let scenario = what_is_written_beside_a_snapshot_needs_no_more_room;
+    holds_unless(test, "ClosedOneAfterTheOther", scenario);
 }
 
 #[test]
