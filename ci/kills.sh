@@ -14,6 +14,7 @@ fi
 if [[ "${1:-}" == --all ]]; then
   sweep=(sweep --seconds 1800)
   room=(sweep --only room --seconds 900 --stride 97)
+  lag=(sweep --only lag --seconds 900 --stride 61)
   recoverers=(recoverers --seconds 900)
   attachers=(attachers --seconds 900)
   random=(random --kills 10000)
@@ -21,6 +22,7 @@ if [[ "${1:-}" == --all ]]; then
 else
   sweep=(sweep --seconds 30 --stride 23)
   room=(sweep --only room --seconds 30 --stride 4001)
+  lag=(sweep --only lag --seconds 60 --stride 1009)
   recoverers=(recoverers --seconds 40)
   attachers=(attachers --seconds 20 --stride 7)
   random=(random --kills 200)
@@ -30,6 +32,7 @@ cargo build -q --release -p kills
 kills="${CARGO_TARGET_DIR:-target}/release/kills"
 timeout 2000 "$kills" "${sweep[@]}"
 timeout 1000 "$kills" "${room[@]}"
+timeout 1000 "$kills" "${lag[@]}"
 timeout 1000 "$kills" "${recoverers[@]}"
 timeout 1000 "$kills" "${attachers[@]}"
 timeout 1000 "$kills" makers

@@ -20,6 +20,10 @@ pub(crate) const KINDS: [&str; 6] = ["transfer", "text", "structure", "insert", 
 /// Those that are swept: also one that has lost eight times, and so reserves what it needs.
 pub(crate) const SWEPT: [&str; 7] =
     ["escalate", "transfer", "text", "structure", "insert", "parts", "take"];
+/// Swept on its own: a collection that takes out of their chains what no session needs, beside a reader that lags.
+pub(crate) const LAG: &str = "lag";
+/// How often what the reader has seen is written before that.
+const WRITTEN: usize = 6;
 /// Swept on its own: one that finds no room, and takes over what the survivor holds.
 pub(crate) const ROOM: &str = "room";
 
@@ -282,6 +286,19 @@ fn run_victim(path: &Path, kind: &str, seed: u64) -> Result<(), Failed> {
             stop();
             let escalated = shared.inspect().statistics.escalated;
             assert!(escalated > 0, "it should have escalated");
+        }
+        LAG => {
+            let shared = Shared::open(path)?;
+            let load = Load::new(&shared)?;
+            // Warm.
+            shared.atomically(|tx| load.run(tx, "transfer", &mut random))?;
+            for _ in 0..WRITTEN {
+                shared.atomically(|tx| load.touch(tx))?;
+            }
+            nix::sys::ptrace::traceme()?;
+            stop();
+            shared.collect()?;
+            stop();
         }
         kind => {
             let shared = Shared::open(path)?;

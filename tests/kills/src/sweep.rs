@@ -1,10 +1,11 @@
 //! A kill at every instruction; and of recoverers, around everything that they do to the region.
 
-use crate::load::{Load, ROOM, SWEPT};
+use crate::load::{LAG, Load, ROOM, SWEPT};
 use crate::steps::{Ended, Failed, Victim};
 use crate::verdict::Verdict;
 use contempo::shared::{Options, Shared, liveness_path};
 use std::path::PathBuf;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// Bytes of a region in which a few processes are a crowd: they take over what others hold.
@@ -50,6 +51,30 @@ impl Place {
             self.shared.atomically(|tx| tx.free(cell))?;
         }
         Ok(())
+    }
+
+    /// Runs `f` beside a reader that begins before, and looks at all after it. What was wrong with what that saw?
+    fn beside_a_reader<R>(
+        &self,
+        f: impl FnOnce() -> Result<R, Failed>,
+    ) -> Result<(R, Option<String>), Failed> {
+        std::thread::scope(|scope| {
+            let ((begun, has_begun), (look, looks)) = (channel(), channel::<()>());
+            let reader = scope.spawn(move || {
+                self.shared.atomically(|tx| {
+                    let first = self.load.audit(tx)?;
+                    let _ = begun.send(());
+                    let _ = looks.recv(); // Or `f` has failed.
+                    Ok((first, self.load.audit(tx)?))
+                })
+            });
+            has_begun.recv()?;
+            let result = f();
+            drop(look);
+            let (first, last) = reader.join().map_err(|_| "the reader has panicked")??;
+            let is_wrong = first != last || last.0.is_some();
+            Ok((result?, is_wrong.then(|| format!("first {first:?}, and then {last:?}"))))
+        })
     }
 
     fn recover(&self, verdict: &mut Verdict) -> Result<(), Failed> {
@@ -146,7 +171,8 @@ pub(crate) fn sweep(
     fault: Option<String>,
 ) -> Result<Verdict, Failed> {
     let all = SWEPT.into_iter().filter(|kind| only.is_none_or(|only| only == *kind));
-    let kinds: Vec<&str> = all.chain((only == Some(ROOM)).then_some(ROOM)).collect();
+    let others = [ROOM, LAG].into_iter().filter(|kind| only == Some(*kind));
+    let kinds: Vec<&str> = all.chain(others).collect();
     let end = Instant::now() + Duration::from_secs(seconds);
     let (mut verdict, progress) = (Verdict::default(), std::sync::Arc::default());
     watch(&progress);
@@ -165,9 +191,22 @@ pub(crate) fn sweep(
                 place.hold_all()?;
             }
             let before = place.shared.snapshot(|view| view.read(place.load.count))?;
-            let victim = Victim::start(&place.path, kind, at, fault.as_deref())?;
-            let ended = victim.step(at, |_, _| Ok(()))?;
-            victim.kill()?;
+            let kill = || -> Result<Ended, Failed> {
+                let victim = Victim::start(&place.path, kind, at, fault.as_deref())?;
+                let ended = victim.step(at, |_, _| Ok(()))?;
+                victim.kill()?;
+                Ok(ended)
+            };
+            let ended = if kind == LAG {
+                let (ended, wrong) = place.beside_a_reader(kill)?;
+                if let Some(wrong) = wrong {
+                    verdict.inconsistent += 1;
+                    verdict.complain(|| format!("{kind}, after {at} instructions: {wrong}"));
+                }
+                ended
+            } else {
+                kill()?
+            };
             let after = place.shared.snapshot(|view| view.read(place.load.count))?;
             verdict.committed += after - before - 1; // One was to warm up.
             let usable = place.examine(&format!("{kind}, after {at} instructions"), &mut verdict);
