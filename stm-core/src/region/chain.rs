@@ -121,13 +121,13 @@ impl<'d> Chain for RegionChain<'d> {
 pub(crate) fn take_out(domain: &RegionDomain, cell: Handle, needs: &Needs<'_>, after: u64) {
     let Some(cell) = domain.find_cell(cell) else { return };
     // Acquire, partner: the claim that published the version.
-    let head = Named::new(domain, cell.header.value.handle(Ordering::Acquire));
-    let (mut at, mut last) = (head, u64::MAX);
+    let mut at = Named::new(domain, cell.header.value.handle(Ordering::Acquire));
+    let (mut is_head, mut last) = (true, u64::MAX);
     loop {
         // SAFETY: whatever is read of a version that is freed meanwhile does not count (`Named`).
         match unsafe { RegionChain::stamp(at) } {
             // A claim may be at the head, and nowhere else.
-            None if at == head => {}
+            None if is_head => {}
             None => return,
             // Where stamps do not fall the memory is damaged: a transaction that comes here will say so.
             Some(stamp) if stamp <= after || stamp >= last => return,
@@ -141,6 +141,7 @@ pub(crate) fn take_out(domain: &RegionDomain, cell: Handle, needs: &Needs<'_>, a
                 }
             }
         }
+        is_head = false;
         let Some(previous) = at.previous() else { return };
         at = previous;
     }
