@@ -143,21 +143,30 @@ fn a_region_with_little_room_is_written_beside_a_reader_that_stays() {
     let cell = |n| shared.root_of(&format!("cell {n}"), &[0_u8; 500][..]).unwrap();
     let cells: Vec<_> = (0..CELLS).map(cell).collect();
     let before = shared.verify().cells;
-    let looked = shared.snapshot(|view| {
+    let ((begun, has_begun), (end, ends)) = (channel(), channel::<()>());
+    thread::scope(|scope| {
+        // (In a thread that has made nothing: what a thread inside of a session has, it keeps.)
+        let (shared, cells) = (&shared, &cells);
+        let reader = scope.spawn(move || {
+            shared.snapshot(|view| {
+                view.read(cells[0])?;
+                begun.send(()).unwrap();
+                ends.recv().unwrap();
+                let is_first = |cell: &Cell<[u8]>| Ok(view.read(*cell)?.iter().all(|it| *it == 0));
+                cells.iter().map(is_first).collect::<Result<Vec<bool>, _>>()
+            })
+        });
+        has_begun.recv().unwrap();
         // Forty times as much as there is room for.
-        let write = || {
-            for round in 1..=1000 {
-                for cell in &cells {
-                    let value = [round as u8; 500];
-                    shared.atomically(|tx| tx.write(*cell, &value[..])).unwrap();
-                }
+        for round in 1..=1000 {
+            for cell in cells {
+                let value = [round as u8; 500];
+                shared.atomically(|tx| tx.write(*cell, &value[..])).unwrap();
             }
-        };
-        thread::scope(|scope| scope.spawn(write).join().unwrap());
-        let is_first = |cell: &Cell<[u8]>| Ok(view.read(*cell)?.iter().all(|byte| *byte == 0));
-        cells.iter().map(is_first).collect::<Result<Vec<bool>, _>>()
+        }
+        end.send(()).unwrap();
+        assert!(reader.join().unwrap().unwrap().into_iter().all(|is_first| is_first));
     });
-    assert!(looked.unwrap().into_iter().all(|is_first| is_first));
     sound(&shared, before);
 }
 

@@ -420,9 +420,9 @@ impl Memory {
         self.held.is_due() || self.heap.is_due()
     }
 
-    /// How many blocks are held.
+    /// How many units are held.
     pub fn held(&self) -> usize {
-        self.held.waiting.len()
+        self.held.waiting.units()
     }
 
     /// Is so much held that a process may have died?

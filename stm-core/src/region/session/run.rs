@@ -220,14 +220,18 @@ impl Session {
         std::thread::sleep(at_most(ROOM[times], deadline));
         // From the second time on, also what other threads hold and do not use.
         let others_are_active = times == 0 || reclaim_others::take_over(self);
+        let held = self.memory.held();
         self.memory.collect(self.domain(), Idle::Inactive);
         if times == 0 {
             recover::reap(self);
             self.memory.collect(self.domain(), Idle::Inactive);
         }
-        // What is empty now, blocks of other sizes may have.
-        self.memory.close_empty(self.domain());
-        self.memory.collect(self.domain(), Idle::Inactive);
+        // What is empty now, blocks of other sizes may have; but not before another session has ended that may stay. So first
+        // it is seen whether what was freed is of use as it is.
+        if times > 0 || self.memory.held() >= held {
+            self.memory.close_empty(self.domain());
+            self.memory.collect(self.domain(), Idle::Inactive);
+        }
         others_are_active
     }
 
