@@ -352,7 +352,8 @@ impl Shared {
     }
 
     /// Frees what this thread, and threads of this process that have ended, have retired, as far as no
-    /// running transaction holds it. Happens by itself, less thoroughly.
+    /// running transaction needs it: each needs at most one version of each cell, and cells that were freed since it
+    /// began. Happens by itself, less thoroughly. Linear in what is retired.
     ///
     /// # Errors
     /// [`TransactionError`] if this thread cannot take part.
