@@ -248,8 +248,11 @@ impl Session {
     #[inline(never)]
     pub(crate) fn collect(&self, idle: Idle) {
         self.memory.collect(self.domain(), idle);
-        // Relaxed: a reminder.
-        if self.memory.is_held_back() || self.domain().left_behind.load(Ordering::Relaxed) {
+        // Where all is to be freed, also the little that the dead hold back. Relaxed: a reminder.
+        if self.memory.is_held_back()
+            || idle == Idle::Inactive && self.memory.held() > 0
+            || self.domain().left_behind.load(Ordering::Relaxed)
+        {
             // One at a time: this is in the way of a transaction.
             let most = if idle == Idle::Inactive { usize::MAX } else { 1 };
             recover::reap_some(self, most);
