@@ -6,7 +6,7 @@
 
 use contempo_alloc::reclaim::announcement::{self, Idle, begin, begin_at, end, withdraw};
 use contempo_alloc::reclaim::barrier::heavy;
-use contempo_alloc::reclaim::needs::{self, Judged};
+use contempo_alloc::reclaim::needs::{self, Judged, Needs};
 use contempo_alloc::reclaim::prune::{Chain, Replacing, prune};
 use contempo_sched::clock::{Clock, CounterClock, GENESIS};
 use contempo_sched::descriptor::Descriptor;
@@ -129,11 +129,24 @@ impl World {
     /// The same, for a thread that has committed these.
     fn prune_own(&self, by: u32, stamps: std::ops::RangeInclusive<u64>) {
         let look = needs::look(&self.table, by, &self.clock, &self.judged, || heavy(false));
-        let Some(needs) = look else { return };
+        if let Some(needs) = look {
+            self.prune_by(&needs, stamps);
+        }
+    }
+
+    /// As in a region.
+    fn prune_leaning_on_none(&self) {
+        let (table, judged) = (&self.table, &self.judged);
+        let look = needs::look_leaning_on_none(table, WRITER, &self.clock, judged, || heavy(false));
+        let needs = look.expect("a barrier is imposed");
+        self.prune_by(&needs, GENESIS + 1..=self.head.load(Ordering::Relaxed));
+    }
+
+    fn prune_by(&self, needs: &Needs<'_>, stamps: std::ops::RangeInclusive<u64>) {
         for stamp in stamps.filter(|stamp| *stamp > needs.least && *stamp <= needs.until) {
             let version = std::ptr::from_ref(self.version(stamp));
             // SAFETY: memory of this world stays to its end; the stamp is in between.
-            let _ = unsafe { prune::<Version>(Replacing { stamp, version }, &needs) };
+            let _ = unsafe { prune::<Version>(Replacing { stamp, version }, needs) };
         }
     }
 
@@ -205,6 +218,35 @@ fn what_belongs_to_a_bound_is_found() {
         end(reader);
         writer.join().unwrap();
         world.finds(lagging);
+    });
+}
+
+/// No other session runs, whose bound it could lean on.
+#[test]
+fn what_belongs_to_a_bound_is_found_where_none_is_leaned_on() {
+    let faults =
+        [Fault::BoundBelowTheJudged, Fault::ActiveWithoutFence, Fault::JudgedWithoutBarrier];
+    let test = "what_belongs_to_a_bound_is_found_where_none_is_leaned_on";
+    holds_unless(test, 3, &faults, || {
+        let (world, recent) = (World::new(), Cell::new(0));
+        begin(world.descriptor(READER), &world.clock, false, &recent, world.judged());
+        end(world.descriptor(READER));
+        let other = Arc::clone(&world);
+        let writer = thread::spawn(move || {
+            other.replace();
+            other.replace();
+            other.prune_leaning_on_none();
+        });
+        let reader = world.descriptor(READER);
+        let first = begin(reader, &world.clock, false, &recent, world.judged());
+        world.finds(first);
+        let second = needs::begin_move(reader, &world.clock, false, world.judged());
+        world.finds(second);
+        world.finds(first);
+        needs::end_move(reader, second);
+        world.finds(second);
+        end(reader);
+        writer.join().unwrap();
     });
 }
 
