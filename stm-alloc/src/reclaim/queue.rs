@@ -157,16 +157,6 @@ impl<B: Item> Queue<B> {
         (self.consumed.get()..).map_while(|at| self.blocks().get(at).copied())
     }
 
-    /// What waits, in order, and was retired after the stamp `after`, up to `until`.
-    pub fn between(&self, after: u64, until: u64) -> impl Iterator<Item = Retired<B>> {
-        let consumed = self.consumed.get();
-        let first = self.blocks()[consumed..].partition_point(|retired| retired.stamp <= after);
-        // By place: whatever is done to the queue meanwhile, no reference is kept.
-        (consumed + first..)
-            .map_while(|at| self.blocks().get(at).copied())
-            .take_while(move |retired| retired.stamp <= until)
-    }
-
     /// The place, among those that wait, of the first that was retired after this stamp.
     pub fn place_after(&self, stamp: u64) -> usize {
         self.blocks()[self.consumed.get()..].partition_point(|retired| retired.stamp <= stamp)
