@@ -22,7 +22,7 @@ if [[ "${1:-}" == --all ]]; then
 else
   sweep=(sweep --seconds 30 --stride 23)
   room=(sweep --only room --seconds 30 --stride 4001)
-  lag=(sweep --only lag --seconds 60 --stride 1009)
+  lag=(sweep --only lag --seconds 60 --stride 1999)
   recoverers=(recoverers --seconds 40)
   attachers=(attachers --seconds 20 --stride 7)
   random=(random --kills 200)
