@@ -481,6 +481,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_from_the_middle_counts_no_more() {
+        let queue = Queue::<usize>::new();
+        let push = |stamp, block| queue.push(Retired { stamp, block });
+        for (stamp, block) in [(1, 9), (2, 3), (4, 5), (4, 7), (6, 4)] {
+            push(stamp, block);
+        }
+        assert!(queue.pop_below(2).is_some());
+        let places = queue.place_after(2)..queue.place_after(5);
+        assert_eq!((queue.place_after(1), places.clone(), queue.place_after(9)), (0, 1..3, 4));
+        let at = |places| queue.items(places).map(|item| item.block).collect::<Vec<_>>();
+        assert_eq!((at(places.clone()), at(3..9)), (vec![5, 7], vec![4]));
+        let swept =
+            queue.sweep(places.start, places.len(), |block| (block == 5).then_some(0_usize));
+        assert_eq!((swept, queue.len(), queue.units()), (3, 4, 3 + 7 + 4));
+        queue.retain(|block| block != 0);
+        assert_eq!((at(0..9), queue.units()), (vec![3, 7, 4], 14));
+    }
+
+    #[test]
     fn units_are_those_of_what_waits() {
         let (queue, freer) = (Queue::<usize>::new(), Freer(Default::default()));
         let push = |stamp, block| queue.push(Retired { stamp, block });
