@@ -8,10 +8,12 @@
 //! | [`contenders`] | the ways to share it |
 //! | [`engine`] | how a trial is measured |
 //! | [`external`] | contenders that are other programs |
+//! | [`apart`] | cases that are measured in a process of their own |
 //! | [`plan`], [`session`], [`series`] | which trials, in which order, and what they found |
 //! | [`report`] | verdicts, tables, files |
 //! | [`model`] | how cost grows with cores, from counted accesses to memory |
 
+mod apart;
 mod contenders;
 mod engine;
 mod external;
@@ -66,8 +68,8 @@ fn run(options: &Options) -> Result<ExitCode, String> {
         let contender = contenders::find(contender);
         let contender = contender.ok_or_else(|| "no such contender: see --list".to_owned())?;
         model::trace::be_watched(contender, load)?;
-    } else if let Some(contender) = options.memory_of {
-        println!("{}", workloads::memory::report(contender)?);
+    } else if let Some(request) = &options.apart {
+        println!("{}", apart::answer(request)?);
     } else if let Some(file) = &options.show {
         let report = Report::read(file)?;
         report::write_file(&options.html, &report::page::render(&report))?;

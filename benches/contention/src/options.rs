@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::contenders::{self, Contender};
-use crate::external::Named;
+use crate::external;
 use crate::model::load::Load;
 use crate::workloads::{self, Workload};
 use clap::Parser;
@@ -17,15 +17,16 @@ pub(crate) struct Options {
     /// Ends within a minute: fewer rounds, fewer thread counts, the contenders that matter most.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only these workloads.
+    /// Only these workloads; the beginning of a name, such as `lag`, stands for all of its rows
+    /// (`lag-10`, `lag-100`, …).
     #[arg(long, value_name = "WORKLOAD", value_delimiter = ',', value_parser = workload)]
-    pub(crate) only: Vec<&'static Workload>,
+    pub(crate) only: Vec<Rows>,
     /// Only these contenders.
     #[arg(long, value_name = "CONTENDER", value_delimiter = ',', value_parser = contender)]
     pub(crate) contenders: Vec<&'static Contender>,
     /// Another program that takes part: a command that speaks the protocol described in README.md.
     #[arg(long, value_name = "NAME=COMMAND")]
-    pub(crate) external: Vec<Named>,
+    pub(crate) external: Vec<external::Named>,
     /// Thread counts, for workloads that leave the choice.
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Vec<u16>,
@@ -63,16 +64,27 @@ pub(crate) struct Options {
     /// Runs this load of the model by this contender, and lets itself be watched.
     #[arg(long, hide = true, value_names = ["CONTENDER", "LOAD"], num_args = 2)]
     pub(crate) be_watched: Vec<String>,
-    /// Prints what the cells of this contender take: alone in this process.
-    #[arg(long, hide = true, value_parser = contender)]
-    pub(crate) memory_of: Option<&'static Contender>,
+    /// Measures what this request says, alone in this process, and prints what it found.
+    #[arg(long, hide = true, value_name = "REQUEST")]
+    pub(crate) apart: Option<String>,
     /// Measures nothing; shows the results in this file again, and makes its page anew.
     #[arg(long, value_name = "FILE")]
     pub(crate) show: Option<PathBuf>,
 }
 
-fn workload(name: &str) -> Result<&'static Workload, String> {
-    workloads::find(name).ok_or_else(|| "no such workload: see --list".into())
+/// The workload of this name, or the rows of the workload of this name.
+#[derive(Clone)]
+pub(crate) struct Rows(pub(crate) Vec<&'static Workload>);
+
+fn workload(name: &str) -> Result<Rows, String> {
+    let rows = |workload: &&Workload| {
+        workload.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
+    };
+    let named: Vec<&Workload> = match workloads::find(name) {
+        Some(workload) => vec![workload],
+        None => workloads::all().filter(rows).collect(),
+    };
+    if named.is_empty() { Err("no such workload: see --list".into()) } else { Ok(Rows(named)) }
 }
 
 fn load(name: &str) -> Result<Load, String> {

@@ -149,7 +149,7 @@ fn choose(
     let workloads: Vec<&Workload> = if options.only.is_empty() {
         workloads::all().filter(|workload| !options.quick || workload.quick).collect()
     } else {
-        options.only.clone()
+        options.only.iter().flat_map(|rows| rows.0.iter().copied()).collect()
     };
     let contenders: Vec<&Contender> = if options.contenders.is_empty() {
         contenders::ALL.iter().filter(|contender| !options.quick || contender.quick).collect()
@@ -168,6 +168,7 @@ fn choose(
             Threads::Exactly(threads) => vec![threads],
             Threads::Sweep { least } => sweep(options, least),
             Threads::Few { least } => few(options, least),
+            Threads::Beside { writers } => beside(options, writers),
         };
         for threads in counts {
             let timing = timing(workload, threads, window, turns);
@@ -206,6 +207,16 @@ fn few(options: &Options, least: usize) -> Vec<usize> {
     counts.iter_mut().for_each(|threads| *threads = least.max(*threads));
     counts.dedup();
     counts
+}
+
+/// One more than each of these numbers; one of them in a quick run.
+fn beside(options: &Options, writers: &[usize]) -> Vec<usize> {
+    if !options.threads.is_empty() {
+        return chosen(options, 2);
+    }
+    let all = writers.iter().filter(|writers| !options.quick || **writers == 2 * pin::count());
+    let all: Vec<usize> = all.map(|writers| 1 + writers).collect();
+    if all.is_empty() { vec![1 + writers[writers.len() / 2]] } else { all }
 }
 
 fn chosen(options: &Options, least: usize) -> Vec<usize> {

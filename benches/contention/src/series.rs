@@ -5,7 +5,6 @@ use crate::engine::tally::histogram;
 use crate::engine::trial::Violation;
 use crate::plan::Case;
 use crate::report;
-use contempo::Statistics;
 use indicatif::ProgressBar;
 use std::collections::BTreeMap;
 
@@ -85,41 +84,11 @@ impl Series {
         let mut counters = BTreeMap::new();
         if self.case.contender.is_contempo() {
             for sample in &self.samples {
-                for (name, count) in named(&sample.statistics) {
-                    *counters.entry(name.to_owned()).or_default() += count;
+                for (name, count) in &sample.counters {
+                    *counters.entry(name.clone()).or_default() += count;
                 }
             }
         }
         counters
     }
-}
-
-/// contempo's counters, by name.
-fn named(statistics: &Statistics) -> [(&'static str, u64); 24] {
-    [
-        ("commits", statistics.commits),
-        ("read_only", statistics.read_only),
-        ("aborts_claimed", statistics.aborts_claimed),
-        ("aborts_reserved", statistics.aborts_reserved),
-        ("aborts_changed", statistics.aborts_changed),
-        ("aborts_preempted", statistics.aborts_preempted),
-        ("retries", statistics.retries),
-        ("aborts_user", statistics.aborts_user),
-        ("waits", statistics.waits),
-        ("wakes", statistics.wakes),
-        ("wakes_in_vain", statistics.wakes_in_vain),
-        ("nudges", statistics.nudges),
-        ("bumps", statistics.bumps),
-        ("takeovers", statistics.takeovers),
-        ("queued", statistics.queued),
-        ("pressed", statistics.escalated),
-        ("passed", statistics.passed),
-        ("called", statistics.called),
-        ("revoked", statistics.revoked),
-        ("extensions", statistics.extensions),
-        ("retired", statistics.retired),
-        ("reclaimed", statistics.reclaimed),
-        ("yields", statistics.yields),
-        ("barriers", statistics.barriers),
-    ]
 }

@@ -1,5 +1,6 @@
 //! One run: every case in turn, round after round, so that all meet the same weather.
 
+use crate::apart;
 use crate::contenders::Family;
 use crate::engine::interrupt;
 use crate::engine::noise::Calibration;
@@ -128,12 +129,20 @@ pub(crate) fn run(
     frame.report(&progress.lock().expect("no thread panics with it"))
 }
 
-/// One sample of a case: one trial, or as many as fill the time if a trial is a piece of work that
-/// is done once.
+/// One sample of a case, wherever it is to be measured.
 fn measure(case: &Case, seed: u64, cores: &Cores) -> Result<Sample, Violation> {
     if case.contender.family == Family::External {
-        return external::measure(case, seed);
+        external::measure(case, seed)
+    } else if case.workload.apart {
+        apart::measure(case, seed, cores)
+    } else {
+        measure_here(case, seed, cores)
     }
+}
+
+/// One sample of a case in this process: one trial, or as many as fill the time if a trial is a piece
+/// of work that is done once.
+pub(crate) fn measure_here(case: &Case, seed: u64, cores: &Cores) -> Result<Sample, Violation> {
     let mut whole: Option<Sample> = None;
     for part in 0.. {
         (case.contender.prepare)();

@@ -101,6 +101,35 @@ fn a_broken_contender_is_caught_and_the_others_are_measured() {
 }
 
 #[test]
+fn a_case_is_measured_in_a_process_of_its_own() {
+    let folder = folder("apart");
+    let contenders = "contempo,std-mutex,fault-torn-read";
+    let output = run(&folder, &["--only", "lag-worst", "--contenders", contenders]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let told = text(&output.stderr);
+    assert!(told.contains("VIOLATION: lag-worst with 5 threads by fault-torn-read"), "{told}");
+    let results = results(&folder);
+    let cases = results["cases"].as_array().expect("cases");
+    let own = cases.iter().find(|case| case["contender"] == "contempo").expect("a case");
+    assert_eq!(own["figures"]["worst ms"].as_array().expect("a figure").len(), 2, "two rounds");
+    assert!(own["parts"][0]["latency"]["p50"].as_f64().expect("a number") > 0.0);
+    assert!(own["counters"]["commits"].as_u64().expect("a count") > 0);
+    let page = std::fs::read_to_string(folder.join("results.html")).expect("it was written");
+    assert!(page.contains(">worst ms</text>") || page.contains("worst ms\n"), "a plot of it");
+}
+
+#[test]
+fn the_beginning_of_a_name_stands_for_all_rows() {
+    let folder = folder("rows");
+    let output = run(&folder, &["--only", "declared", "--contenders", "contempo"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let results = results(&folder);
+    let cases = results["cases"].as_array().expect("cases");
+    let names: Vec<&str> = cases.iter().filter_map(|case| case["workload"].as_str()).collect();
+    assert_eq!(names, ["declared-0", "declared-1", "declared-4", "declared-16"]);
+}
+
+#[test]
 fn what_cannot_be_done_is_said() {
     let folder = folder("errors");
     let cases: [(&[&str], &str); 6] = [

@@ -78,6 +78,23 @@ impl Control {
         start.elapsed()
     }
 
+    /// Opens a window that lasts until something is done, but not longer than `most`.
+    pub(crate) fn window_until(
+        &self,
+        number: usize,
+        most: Duration,
+        done: impl Fn() -> bool,
+    ) -> Duration {
+        const PATIENCE: Duration = Duration::from_millis(1);
+        let start = Instant::now();
+        self.turn_to(Phase::within(number));
+        while !done() && start.elapsed() < most {
+            std::thread::sleep(PATIENCE);
+        }
+        self.turn_to(Phase::after(number));
+        start.elapsed()
+    }
+
     /// Opens a window that lasts until all workers have done their work and left.
     pub(crate) fn until_done(&self, number: usize) -> Window {
         let start = Instant::now();

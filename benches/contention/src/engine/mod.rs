@@ -10,12 +10,14 @@
 //! | [`sample`] | the tallies of all threads, made into figures |
 //! | [`noise`] | the calibration loop: how quiet was the machine? |
 //! | [`pin`] | which thread runs on which core |
+//! | [`resources`] | what the system says of memory, processor time, sleeps, and waiting for a core |
 //! | [`interrupt`], [`watchdog`] | how a run ends early |
 
 pub(crate) mod control;
 pub(crate) mod interrupt;
 pub(crate) mod noise;
 pub(crate) mod pin;
+pub(crate) mod resources;
 pub(crate) mod sample;
 pub(crate) mod seat;
 pub(crate) mod tally;

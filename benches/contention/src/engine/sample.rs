@@ -4,10 +4,12 @@ use super::tally::{Tally, histogram};
 use super::trial::{Trial, Window};
 use contempo::Statistics;
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// One kind of operation in one window, over all threads.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Part {
     /// The kind, and the window if it has a name.
     pub(crate) name: String,
@@ -25,7 +27,32 @@ pub(crate) struct Part {
     /// The longest operation, in nanoseconds.
     pub(crate) worst_ns: f64,
     /// How long those operations took that were timed one by one.
+    #[serde(with = "recorded")]
     pub(crate) latency: Histogram<u64>,
+}
+
+/// A histogram as the values that were recorded and their counts.
+mod recorded {
+    use super::{Histogram, histogram};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        histogram: &Histogram<u64>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let counts = histogram.iter_recorded();
+        to.collect_seq(counts.map(|step| (step.value_iterated_to(), step.count_at_value())))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Histogram<u64>, D::Error> {
+        let mut all = histogram();
+        for (value, count) in Vec::<(u64, u64)>::deserialize(from)? {
+            all.record_n(value, count).expect("it grows as needed");
+        }
+        Ok(all)
+    }
 }
 
 impl Part {
@@ -56,12 +83,12 @@ fn ratio(one: f64, other: f64) -> f64 {
 }
 
 /// One trial, or several that were one after the other.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Sample {
     /// Kinds of operations, window by window.
     pub(crate) parts: Vec<Part>,
-    /// What contempo counted meanwhile, warm-up included.
-    pub(crate) statistics: Statistics,
+    /// What contempo counted meanwhile, by name, warm-up included.
+    pub(crate) counters: BTreeMap<String, u64>,
     /// Figures that are not about operations, by name.
     pub(crate) figures: Vec<(String, f64)>,
 }
@@ -72,7 +99,7 @@ impl Sample {
         trial: &dyn Trial,
         windows: &[Window],
         tallies: &[Vec<Tally>],
-        statistics: Statistics,
+        statistics: &Statistics,
     ) -> Self {
         let mut parts = Vec::new();
         for (window, name) in trial.windows().iter().enumerate() {
@@ -89,12 +116,13 @@ impl Sample {
                 parts.push(part);
             }
         }
-        Sample { parts, statistics, figures: trial.figures() }
+        let counters = named(statistics).map(|(name, count)| (name.to_owned(), count)).into();
+        Sample { parts, counters, figures: trial.figures() }
     }
 
     /// What an external contender told.
     pub(crate) fn external(parts: Vec<Part>) -> Self {
-        Sample { parts, statistics: Statistics::default(), figures: Vec::new() }
+        Sample { parts, counters: BTreeMap::new(), figures: Vec::new() }
     }
 
     /// Adds another trial of the same case, which came after this one.
@@ -114,6 +142,9 @@ impl Sample {
         }
         for ((_, one), (_, other)) in self.figures.iter_mut().zip(&other.figures) {
             *one = one.max(*other);
+        }
+        for (name, count) in &other.counters {
+            *self.counters.entry(name.clone()).or_default() += count;
         }
         self
     }
@@ -152,5 +183,64 @@ fn part<'a>(
         fairness: (fastest > 0).then(|| slowest as f64 / fastest as f64),
         worst_ns: worst.as_nanos() as f64,
         latency,
+    }
+}
+
+/// contempo's counters, by name.
+fn named(statistics: &Statistics) -> [(&'static str, u64); 24] {
+    [
+        ("commits", statistics.commits),
+        ("read_only", statistics.read_only),
+        ("aborts_claimed", statistics.aborts_claimed),
+        ("aborts_reserved", statistics.aborts_reserved),
+        ("aborts_changed", statistics.aborts_changed),
+        ("aborts_preempted", statistics.aborts_preempted),
+        ("retries", statistics.retries),
+        ("aborts_user", statistics.aborts_user),
+        ("waits", statistics.waits),
+        ("wakes", statistics.wakes),
+        ("wakes_in_vain", statistics.wakes_in_vain),
+        ("nudges", statistics.nudges),
+        ("bumps", statistics.bumps),
+        ("takeovers", statistics.takeovers),
+        ("queued", statistics.queued),
+        ("pressed", statistics.escalated),
+        ("passed", statistics.passed),
+        ("called", statistics.called),
+        ("revoked", statistics.revoked),
+        ("extensions", statistics.extensions),
+        ("retired", statistics.retired),
+        ("reclaimed", statistics.reclaimed),
+        ("yields", statistics.yields),
+        ("barriers", statistics.barriers),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_comes_back_as_it_went() {
+        let mut latency = histogram();
+        latency.record_n(1_000, 3).expect("it grows as needed");
+        latency.record(2_000_000).expect("it grows as needed");
+        let part = Part {
+            name: "read".into(),
+            operations: 4,
+            seconds: 0.5,
+            busy: 0.25,
+            attempts: 5,
+            fairness: None,
+            worst_ns: 2e6,
+            latency,
+        };
+        let counters = [("commits".to_owned(), 4)].into();
+        let sample = Sample { parts: vec![part], counters, figures: vec![("MiB".into(), 1.5)] };
+        let text = serde_json::to_string(&sample).expect("it is plain");
+        let back: Sample = serde_json::from_str(&text).expect("it was written by us");
+        assert_eq!(back.parts[0].latency, sample.parts[0].latency);
+        assert_eq!((back.parts[0].rate(), back.counters), (8.0, sample.counters));
+        assert_eq!(back.figures, sample.figures);
     }
 }

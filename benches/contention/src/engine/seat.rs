@@ -50,6 +50,12 @@ impl<'c> Seat<'c> {
         phase != Phase::OVER
     }
 
+    /// Is what is done now part of a window? As it was when the thread last asked whether it
+    /// [goes on](Self::goes_on).
+    pub(crate) fn is_counted(&self) -> bool {
+        self.phase.window().is_some()
+    }
+
     /// Waits until the first window opens: for work that is done once.
     pub(crate) fn wait_for_window(&mut self) {
         while self.control.phase() == Phase::WARM_UP {

@@ -174,7 +174,7 @@ pub(crate) fn run(trial: &dyn Trial, terms: &Terms<'_>) -> Result<Sample, Violat
     let results = results.map_err(|panic| Violation(told_by(&*panic)))?;
     let (tallies, done): (Vec<_>, Vec<_>) = results.into_iter().unzip();
     trial.check(&done).map_err(|Violation(what)| Violation(format!("at the end: {what}")))?;
-    Ok(Sample::of(trial, &windows, &tallies, contempo::statistics().since(&before)))
+    Ok(Sample::of(trial, &windows, &tallies, &contempo::statistics().since(&before)))
 }
 
 /// Says that a worker has left, also if it panics.

@@ -108,11 +108,12 @@ impl ProcessorTime {
         // user, nice, system, idle, iowait, irq, softirq, steal; then guests, which are in user.
         let all = numbers(all.lines().next()?.strip_prefix("cpu ")?);
         // After the name, which is in brackets and may contain anything: state is the first,
-        // user and system time are the twelfth and thirteenth.
+        // user and system time are the twelfth and thirteenth, and those of processes that it has
+        // started, and that have ended, follow.
         let own = numbers(own.rsplit_once(')')?.1);
         let total = all.get(..8)?.iter().sum();
         let busy = total - all[3] - all[4] - all[7];
-        Some(ProcessorTime { total, busy, stolen: all[7], own: own.get(11)? + own.get(12)? })
+        Some(ProcessorTime { total, busy, stolen: all[7], own: own.get(11..15)?.iter().sum() })
     }
 
     /// What else used the processor since `earlier`.

@@ -4,7 +4,7 @@ use super::{Case, Part, Report, ratios};
 use crate::stats::Quartiles;
 use crate::workloads;
 use comfy_table::{CellAlignment, Table, presets};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// All figures, the verdicts, and how far they can be trusted.
@@ -72,30 +72,16 @@ fn add_workload(text: &mut String, report: &Report, cases: &[Case]) {
     }
     if table.row_count() > 0 {
         line!(text, "{table}");
-        add_range_of_figures(text, cases);
-    } else {
-        line!(text, "{}", figures(cases));
     }
+    add_figures(text, cases);
 }
 
-/// Workloads that are not about operations: a column per figure.
-fn figures(cases: &[Case]) -> Table {
-    let names: BTreeSet<&str> =
-        cases.iter().flat_map(|case| case.figures.keys()).map(String::as_str).collect();
-    let columns: Vec<&str> = ["contender"].into_iter().chain(names.iter().copied()).collect();
-    let mut table = table(&columns, &[0]);
-    for case in cases {
-        let figure = |name: &&str| match case.figures.get(*name) {
-            Some(values) => short(median(values)),
-            None => "–".to_owned(),
-        };
-        table.add_row([case.contender.clone()].into_iter().chain(names.iter().map(figure)));
-    }
-    table
-}
+/// Figures closer together than this, as a part of the larger, are the same for all.
+const SAME: f64 = 0.3;
 
-/// What else is known of workloads that are about operations: the same for all, or nearly.
-fn add_range_of_figures(text: &mut String, cases: &[Case]) {
+/// What is not about operations: a column per figure, or a line for one that is the same for all, or
+/// nearly.
+fn add_figures(text: &mut String, cases: &[Case]) {
     let mut ranges = BTreeMap::<&str, (f64, f64)>::new();
     for (name, values) in cases.iter().flat_map(|case| &case.figures) {
         for &value in values {
@@ -103,9 +89,31 @@ fn add_range_of_figures(text: &mut String, cases: &[Case]) {
             (*least, *most) = (least.min(value), most.max(value));
         }
     }
-    for (name, (least, most)) in ranges {
-        line!(text, "{name}: {} – {}", short(least), short(most));
+    let same = |(least, most): &(f64, f64)| cases.len() > 1 && most - least <= SAME * most;
+    for (name, range @ (least, most)) in &ranges {
+        if same(range) {
+            line!(text, "{name}: {} – {}", short(*least), short(*most));
+        }
     }
+    ranges.retain(|_, range| !same(range));
+    let names: Vec<&str> = ranges.into_keys().collect();
+    if !names.is_empty() {
+        line!(text, "{}", figures(cases, &names));
+    }
+}
+
+fn figures(cases: &[Case], names: &[&str]) -> Table {
+    let columns: Vec<&str> = ["threads", "contender"].iter().chain(names).copied().collect();
+    let mut table = table(&columns, &[1]);
+    for case in cases.iter().filter(|case| !case.figures.is_empty()) {
+        let figure = |name: &&str| match case.figures.get(*name) {
+            Some(values) => short(median(values)),
+            None => "–".to_owned(),
+        };
+        let first = [case.threads.to_string(), case.contender.clone()];
+        table.add_row(first.into_iter().chain(names.iter().map(figure)));
+    }
+    table
 }
 
 fn median(numbers: &[f64]) -> f64 {

@@ -4,6 +4,7 @@
 //! | trait | what it is | workloads |
 //! | --- | --- | --- |
 //! | [`cells::Cells`] | numbered cells, several of which change at once | `counter`, `transfers`, … |
+//! | [`states::States`] | cells of which one state can be looked at while others write | `lag-behind-400k`, `lag-held-1`, … |
 //! | [`baton::Baton`] | a turn or a token that threads wait for | `ping-pong`, `token`, `herd`, … |
 //! | [`queue::Queue`] | a bounded queue that blocks | `pipeline` |
 //! | [`table::Table`] | a philosophers' table | `philosophers` |
@@ -27,5 +28,6 @@ pub(crate) mod map;
 mod plain_map;
 pub(crate) mod queue;
 mod skip_list;
+pub(crate) mod states;
 pub(crate) mod sums;
 pub(crate) mod table;

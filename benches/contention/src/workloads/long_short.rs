@@ -25,7 +25,7 @@ const LONG: usize = 0;
 const SHORT: usize = 1;
 
 /// With 10,000 cells, which the contender `contempo-declared` declares, beside so many undeclared short ones.
-const fn longer(name: &'static str, short: usize, about: &'static str) -> Workload {
+const fn declared(name: &'static str, short: usize, about: &'static str) -> Workload {
     Workload::new(
         name,
         Threads::Exactly(1 + short),
@@ -49,21 +49,21 @@ pub(super) const ALL: &[Workload] = &[
     .with("cells=1000 long_threads=1")
     .catches(&[Fault::LoseUpdate, Fault::HalfUpdate])
     .weight(4.0),
-    longer("long-alone", 0, "one thread updates 10,000 cells at once"),
-    longer(
-        "long-1",
+    declared("declared-0", 0, "one thread updates 10,000 cells at once, declared or not"),
+    declared(
+        "declared-1",
         1,
-        "one thread updates 10,000 cells at once, one increments single ones of them",
+        "one thread updates 10,000 cells at once, declared or not; one updates single ones",
     ),
-    longer(
-        "long-4",
+    declared(
+        "declared-4",
         4,
-        "one thread updates 10,000 cells at once, four increment single ones of them",
+        "one thread updates 10,000 cells at once, declared or not; four update single ones",
     ),
-    longer(
-        "long-16",
+    declared(
+        "declared-16",
         16,
-        "one thread updates 10,000 cells at once, 16 increment single ones of them",
+        "one thread updates 10,000 cells at once, declared or not; 16 update single ones",
     ),
 ];
 

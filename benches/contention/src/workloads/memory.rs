@@ -1,12 +1,8 @@
 //! What a cell takes, and what is held while a thread reads for a long time. In bytes, which do not
 //! depend on time: so one round is enough.
-//!
-//! Each contender is measured in a process of its own: here, free blocks of earlier trials would
-//! hide some of what it takes.
 
 use super::{Threads, Workload};
 use crate::contenders::faults::Fault;
-use crate::contenders::{self, Contender};
 use crate::engine::control::Control;
 use crate::engine::seat::Seat;
 use crate::engine::trial::{Timing, Trial, Violation, Window};
@@ -28,13 +24,14 @@ const UPDATED: usize = 1_000;
 pub(super) const ALL: &[Workload] = &[Workload::new(
     "memory",
     Threads::Exactly(1),
-    |contender, _| cells::maker(contender, Memory { contender: contender.name }),
+    |contender, _| cells::maker(contender, Measure),
     "bytes per cell of 64 bits, and what 200,000 updates leave while a thread reads",
 )
 .catches(&[Fault::LoseUpdate])
 .windows(1, Duration::from_millis(400))
 .short()
 .once()
+.apart()
 .slow()];
 
 /// Counts bytes, if that is switched on; else it costs a look at a flag that never changes.
@@ -82,7 +79,7 @@ static ALLOCATOR: Counting = Counting;
 /// What was found out about a contender.
 type Figures = Vec<(String, f64)>;
 
-/// Measures in this process: to be called once, and alone.
+/// Measures when a trial is made.
 struct Measure;
 
 struct Measured(Result<Figures, Violation>);
@@ -103,6 +100,10 @@ impl Trial for Measured {
     }
 
     fn work(&self, _seat: &mut Seat<'_>) {}
+
+    fn conduct(&self, control: &Control, _timing: Timing) -> Vec<Window> {
+        vec![control.until_done(0)]
+    }
 
     fn check(&self, _done: &[Vec<u64>]) -> Result<(), Violation> {
         self.0.clone().map(|_| ())
@@ -177,78 +178,4 @@ fn garbage<C: Cells>() -> Result<(f64, f64), Violation> {
     let (expected, sum) = ((UPDATED + UPDATES + UPDATED) as u64, cells.audit());
     Violation::unless(sum == expected, || format!("{expected} updates made the sum {sum}"))?;
     Ok((held, after.into_inner().expect("no thread panics with it")))
-}
-
-/// What the process of its own prints, for the one that started it.
-///
-/// # Errors
-/// If the contender has no cells, or loses updates.
-pub(crate) fn report(contender: &Contender) -> Result<String, String> {
-    (contender.prepare)();
-    let maker = cells::maker(contender, Measure)
-        .ok_or_else(|| format!("{} has no cells to measure", contender.name))?;
-    let trial = maker();
-    trial.check(&[]).map_err(|Violation(what)| what)?;
-    Ok(serde_json::to_string(&trial.figures()).expect("names and numbers"))
-}
-
-/// The trial in a run: asks a process of its own.
-struct Memory {
-    contender: &'static str,
-}
-
-struct MemoryTrial {
-    contender: &'static str,
-    figures: Mutex<Figures>,
-}
-
-impl OnCells for Memory {
-    fn trial<C: Cells>(self) -> Box<dyn Trial> {
-        Box::new(MemoryTrial { contender: self.contender, figures: Mutex::default() })
-    }
-}
-
-impl MemoryTrial {
-    fn ask(&self) -> Result<Figures, String> {
-        let contender = contenders::find(self.contender).expect("it has just been found");
-        let printed = if cfg!(test) {
-            report(contender)?
-        } else {
-            let program = std::env::current_exe().map_err(|error| error.to_string())?;
-            let output = std::process::Command::new(program)
-                .args(["--memory-of", self.contender])
-                .output()
-                .map_err(|error| format!("cannot start a process to measure in: {error}"))?;
-            if !output.status.success() {
-                return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
-            }
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        };
-        serde_json::from_str(&printed).map_err(|error| format!("{error} in: {printed}"))
-    }
-}
-
-impl Trial for MemoryTrial {
-    fn kinds(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn work(&self, seat: &mut Seat<'_>) {
-        match self.ask() {
-            Ok(figures) => *self.figures.lock().expect("no thread panics with it") = figures,
-            Err(what) => seat.violation(what),
-        }
-    }
-
-    fn conduct(&self, control: &Control, _timing: Timing) -> Vec<Window> {
-        vec![control.until_done(0)]
-    }
-
-    fn check(&self, _done: &[Vec<u64>]) -> Result<(), Violation> {
-        Ok(())
-    }
-
-    fn figures(&self) -> Figures {
-        self.figures.lock().expect("no thread panics with it").clone()
-    }
 }

@@ -11,9 +11,10 @@ mod frozen;
 mod intruder;
 mod kmeans;
 mod labyrinth;
+pub(crate) mod lag;
 mod long_short;
 mod maps;
-pub(crate) mod memory;
+mod memory;
 mod philosophers;
 mod pipeline;
 mod stopped;
@@ -34,6 +35,8 @@ pub(crate) enum Threads {
     Sweep { least: usize },
     /// 1, one per core, four per core, but not fewer than `least`, or what the user asks for.
     Few { least: usize },
+    /// One that reads beside so many that write, for each of these numbers, or what the user asks for.
+    Beside { writers: &'static [usize] },
     /// Always so many.
     Exactly(usize),
 }
@@ -67,6 +70,8 @@ pub(crate) struct Workload {
     pub(crate) once: bool,
     /// Are windows so long that each thread gets its core several times? Else fairness tells nothing.
     pub(crate) stretched: bool,
+    /// Is each sample taken in a process of its own? For what measures memory.
+    pub(crate) apart: bool,
     /// Is it part of a quick run?
     pub(crate) quick: bool,
     /// What its checks must catch.
@@ -88,6 +93,7 @@ impl Workload {
             samples: 1,
             once: false,
             stretched: true,
+            apart: false,
             quick: true,
             faults: &[],
         }
@@ -133,6 +139,11 @@ impl Workload {
         Workload { stretched: false, ..self }
     }
 
+    /// Measured in a process of its own.
+    const fn apart(self) -> Self {
+        Workload { apart: true, ..self }
+    }
+
     /// Not part of a quick run.
     const fn slow(self) -> Self {
         Workload { quick: false, ..self }
@@ -158,12 +169,27 @@ const ALL: &[&[Workload]] = &[
     intruder::ALL,
     labyrinth::ALL,
     kmeans::ALL,
+    lag::among::ALL,
+    lag::behind::ALL,
+    lag::held::ALL,
     memory::ALL,
 ];
 
 /// All workloads.
 pub(crate) fn all() -> impl Iterator<Item = &'static Workload> {
     ALL.iter().copied().flatten()
+}
+
+impl Threads {
+    /// As few as it is run with.
+    #[cfg(test)]
+    fn least(self) -> usize {
+        match self {
+            Threads::Exactly(threads) => threads,
+            Threads::Sweep { least } | Threads::Few { least } => least,
+            Threads::Beside { writers } => 1 + writers[0],
+        }
+    }
 }
 
 /// The workload of this name.

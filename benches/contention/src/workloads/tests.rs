@@ -12,14 +12,8 @@ use std::time::Duration;
 /// Runs a workload for a moment; none if the contender cannot do it.
 fn run(workload: &Workload, contender: &Contender) -> Option<Result<Sample, Violation>> {
     let threads = match workload.threads {
-        Threads::Exactly(threads) => threads,
-        Threads::Sweep { least } | Threads::Few { least } => {
-            if contender.suits(2) {
-                least.max(2)
-            } else {
-                least.max(1)
-            }
-        }
+        Threads::Sweep { least } | Threads::Few { least } if contender.suits(2) => least.max(2),
+        threads => threads.least(),
     };
     if !contender.suits(threads) {
         return None;
@@ -90,10 +84,7 @@ fn names_are_unique_and_baselines_exist() {
     assert_eq!(names.len(), all().count());
     for workload in all() {
         let baseline = contenders::find(workload.baseline).expect("the baseline is a contender");
-        let threads = match workload.threads {
-            Threads::Exactly(threads) => threads,
-            Threads::Sweep { least } | Threads::Few { least } => least,
-        };
+        let threads = workload.threads.least();
         assert!((workload.build)(baseline, threads).is_some(), "{}", workload.name);
     }
 }

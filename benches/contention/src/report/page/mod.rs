@@ -151,9 +151,8 @@ fn workload(page: &mut String, report: &Report, cases: &[Case]) {
         plots::of_part(report, cases, part, baseline).iter().for_each(|plot| *page += plot);
         *page += "</div>\n";
     }
-    if names.is_empty() {
-        figures(page, cases);
-    } else {
+    figures(page, cases);
+    if !names.is_empty() {
         *page += "<details><summary>All figures</summary><div class=\"scroll\"><table>";
         write(
             page,
@@ -244,14 +243,20 @@ fn row(page: &mut String, case: &Case, part: &Part, baseline: Option<&Part>) {
     );
 }
 
-/// Figures that are not about operations.
+/// Figures that are not about operations: a plot each, and all in a table.
 fn figures(page: &mut String, cases: &[Case]) {
     let names: BTreeSet<&String> = cases.iter().flat_map(|case| case.figures.keys()).collect();
-    *page += "<div class=\"scroll\"><table><tr><th class=\"text\">contender";
+    if names.is_empty() {
+        return;
+    }
+    *page += "<div class=\"plots\">";
+    names.iter().for_each(|name| *page += &plots::of_figure(cases, name));
+    *page += "</div>\n<div class=\"scroll\"><table><tr><th>threads<th class=\"text\">contender";
     names.iter().for_each(|name| write(page, format_args!("<th>{}", escaped(name))));
     *page += "</tr>\n";
-    for case in cases {
-        write(page, format_args!("<tr><td class=\"text\">{}", escaped(&case.contender)));
+    for case in cases.iter().filter(|case| !case.figures.is_empty()) {
+        let (threads, contender) = (case.threads, escaped(&case.contender));
+        write(page, format_args!("<tr><td>{threads}<td class=\"text\">{contender}"));
         for name in &names {
             let figure = case.figures.get(*name).and_then(|values| median(values));
             let shown = figure.map_or_else(|| "–".into(), short);

@@ -16,29 +16,28 @@ const FONT: &str = "sans-serif";
 
 /// All plots of one kind of operation of a workload, each in a `figure`.
 pub(super) fn of_part(report: &Report, cases: &[Case], part: &str, baseline: &str) -> Vec<String> {
-    let mut counts: Vec<usize> = cases.iter().map(|case| case.threads).collect();
-    counts.sort_unstable();
-    counts.dedup();
+    let counts = counts(cases);
+    let lines = |figure: &dyn Fn(&Case, &Part) -> Option<f64>| {
+        lines(cases, &counts, |case| case.part(part).and_then(|own| figure(case, own)))
+    };
+    let rates = lines(&|_, part| median(&part.rate));
     let mut plots = Vec::new();
     if counts.len() > 1 {
-        let rates = lines(cases, &counts, part, |_, part| median(&part.rate));
         plots.push(over_threads(&format!("{part}: per second"), &counts, &rates, Scale::Rates));
         let to_baseline = |case: &Case, own: &Part| {
             let other = report.case(&case.workload, case.threads, baseline)?.part(part)?;
             Some(ratios(&own.rate, &other.rate)?.median)
         };
-        let relative = lines(cases, &counts, part, to_baseline);
+        let relative = lines(&to_baseline);
         let title = format!("{part}: times {baseline}");
         plots.push(over_threads(&title, &counts, &relative, Scale::Ratios));
-        let fair = lines(cases, &counts, part, |_, part| median(&part.fairness));
+        let fair = lines(&|_, part| median(&part.fairness));
         if fair.iter().any(|line| line.points.len() > 1) {
             let title = format!("{part}: slowest thread / fastest");
             plots.push(over_threads(&title, &counts, &fair, Scale::Parts));
         }
     } else {
-        let rates = lines(cases, &counts, part, |_, part| median(&part.rate));
-        let bars = rates.iter().filter_map(|line| Some((line.name, line.points.first()?.1)));
-        plots.push(bars_of(&format!("{part}: per second"), &bars.collect::<Vec<_>>()));
+        plots.push(bars_of(&format!("{part}: per second"), &rates));
     }
     // As many threads as are likely to be waiting, but not so many that the system decides.
     let threads = counts.iter().rev().find(|threads| **threads <= 4 * report.machine.cores);
@@ -55,6 +54,25 @@ pub(super) fn of_part(report: &Report, cases: &[Case], part: &str, baseline: &st
     plots
 }
 
+/// The plot of a figure that is not about operations.
+pub(super) fn of_figure(cases: &[Case], name: &str) -> String {
+    let counts = counts(cases);
+    let figures = lines(cases, &counts, |case| case.figures.get(name).and_then(|all| median(all)));
+    if counts.len() > 1 {
+        over_threads(name, &counts, &figures, Scale::Rates)
+    } else {
+        bars_of(name, &figures)
+    }
+}
+
+/// With how many threads there are cases.
+fn counts(cases: &[Case]) -> Vec<usize> {
+    let mut counts: Vec<usize> = cases.iter().map(|case| case.threads).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    counts
+}
+
 /// One contender in a plot over the number of threads.
 struct Line<'a> {
     name: &'a str,
@@ -65,14 +83,12 @@ struct Line<'a> {
 fn lines<'a>(
     cases: &'a [Case],
     counts: &[usize],
-    part: &str,
-    figure: impl Fn(&Case, &Part) -> Option<f64>,
+    figure: impl Fn(&Case) -> Option<f64>,
 ) -> Vec<Line<'a>> {
     let mut lines: Vec<Line<'a>> = Vec::new();
     for case in cases {
-        let found = case.part(part).and_then(|part| figure(case, part));
         let place = counts.iter().position(|threads| *threads == case.threads);
-        let (Some(figure), Some(place)) = (found, place) else { continue };
+        let (Some(figure), Some(place)) = (figure(case), place) else { continue };
         match lines.iter_mut().find(|line| line.name == case.contender) {
             Some(line) => line.points.push((place, figure)),
             None => lines.push(Line { name: &case.contender, points: vec![(place, figure)] }),
@@ -253,7 +269,10 @@ fn rows_of(area: &Area<'_>, names: &[&str], frame: &Frame) -> Drawn {
     Ok(())
 }
 
-fn bars_of(title: &str, bars: &[(&str, f64)]) -> String {
+/// A bar for the first point of each line.
+fn bars_of(title: &str, lines: &[Line<'_>]) -> String {
+    let bars = lines.iter().filter_map(|line| Some((line.name, line.points.first()?.1)));
+    let bars: Vec<(&str, f64)> = bars.collect();
     let frame = frame_of_rows(bars.len());
     figure(title, frame.bottom as u32 + 40, |area| {
         let range = Scale::Rates.range(bars.iter().map(|(_, figure)| *figure));
