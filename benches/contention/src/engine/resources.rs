@@ -1,4 +1,5 @@
-//! What the system says of this process and its threads, where it tells it (Linux).
+//! What the system says of this process and its threads, where it tells it (Linux; processor time and
+//! sleeps on every Unix).
 
 use std::fs::File;
 use std::time::Duration;
@@ -43,6 +44,59 @@ fn read_at_start(_file: &File, _text: &mut [u8]) -> Option<usize> {
     None
 }
 
+/// What this process has used so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    /// Processor time of all its threads.
+    pub(crate) processor: Duration,
+    /// How often one of its threads went to sleep.
+    pub(crate) sleeps: u64,
+}
+
+impl Usage {
+    /// Until now.
+    #[cfg(unix)]
+    pub(crate) fn now() -> Option<Self> {
+        use nix::sys::resource::{UsageWho, getrusage};
+        use nix::sys::time::TimeValLike;
+        let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+        let microseconds = (usage.user_time() + usage.system_time()).num_microseconds();
+        Some(Usage {
+            processor: Duration::from_micros(microseconds.unsigned_abs()),
+            sleeps: usage.voluntary_context_switches().unsigned_abs(),
+        })
+    }
+
+    /// Until now.
+    #[cfg(not(unix))]
+    pub(crate) fn now() -> Option<Self> {
+        None
+    }
+
+    /// What was used between two looks, the later of which comes first.
+    pub(crate) fn between((later, earlier): (Self, Self)) -> Self {
+        Usage {
+            processor: later.processor.saturating_sub(earlier.processor),
+            sleeps: later.sleeps.saturating_sub(earlier.sleeps),
+        }
+    }
+}
+
+/// Processor time that the calling thread has had; or just the time, where the system does not tell
+/// it.
+pub(crate) fn thread_time() -> Duration {
+    #[cfg(unix)]
+    {
+        use nix::time::{ClockId, clock_gettime};
+        if let Ok(time) = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID) {
+            return time.into();
+        }
+    }
+    static START: std::sync::LazyLock<std::time::Instant> =
+        std::sync::LazyLock::new(std::time::Instant::now);
+    START.elapsed()
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
@@ -56,10 +110,12 @@ mod tests {
     }
 
     #[test]
-    fn delays_only_grow() {
+    fn delays_and_usage_only_grow() {
         let queue = RunQueue::of_this_thread();
-        let delay = queue.delay().expect("Linux tells it");
+        let (delay, usage) = (queue.delay(), Usage::now().expect("Linux tells it"));
         std::thread::sleep(Duration::from_millis(1));
-        assert!(queue.delay() >= Some(delay));
+        let later = Usage::now().expect("Linux tells it");
+        assert!(later.sleeps > usage.sleeps && later.processor >= usage.processor);
+        assert!(queue.delay() >= delay);
     }
 }

@@ -4,6 +4,7 @@ use super::plain_map::{Guarded, guarded};
 use super::skip_list::SkipList;
 use crate::contenders::contempo::Contempo;
 use crate::contenders::faults::{Breakage, Fault};
+use crate::contenders::guards::Unguarded;
 use crate::contenders::peers::{AsyncStm, FastStm, RustStm};
 use crate::contenders::transactional::{Access, Stm};
 use crate::contenders::{Contender, Family};
@@ -48,6 +49,21 @@ pub(crate) trait Map: Send + Sync + 'static {
     fn bump(&self, key: u64);
 }
 
+/// A hash map into which many entries go at once.
+pub(crate) trait Batched: Map {
+    /// An empty one with room for so many.
+    fn with_room(keys: u64) -> Self;
+
+    /// Inserts these keys, each with itself as its stamp, in one step.
+    fn insert_all(&self, keys: impl Iterator<Item = u64> + Clone);
+}
+
+/// A workload on a map into which many entries go at once.
+pub(crate) trait OnBatched {
+    /// The trial for this map.
+    fn trial<M: Batched>(self) -> Box<dyn Trial>;
+}
+
 /// A workload on a map.
 pub(crate) trait OnMap {
     /// The trial for this map.
@@ -80,6 +96,19 @@ impl Map for TMap {
     }
 }
 
+impl Batched for TMap {
+    fn with_room(keys: u64) -> Self {
+        TMap(contempo::collections::TMap::with_capacity(keys as usize))
+    }
+
+    fn insert_all(&self, keys: impl Iterator<Item = u64> + Clone) {
+        let insert = |tx: &contempo::Transaction<'_>, key| {
+            self.0.insert(tx, key, Record::new(key)).map(drop)
+        };
+        Contempo::atomically(|tx| keys.clone().try_for_each(|key| insert(tx, key)));
+    }
+}
+
 /// One bucket of [`Buckets`].
 type Bucket = Arc<Vec<(u64, Record)>>;
 
@@ -95,23 +124,43 @@ impl<S: Stm> Buckets<S> {
     }
 
     #[inline]
-    fn change(&self, key: u64, change: impl Fn(Option<Record>) -> Record) {
+    fn change_in(
+        &self,
+        tx: &S::Tx<'_>,
+        key: u64,
+        change: impl Fn(Option<Record>) -> Record,
+    ) -> Result<(), S::Stop> {
         let variable = self.bucket(key);
+        let mut bucket: Vec<_> = tx.read(variable)?.to_vec();
+        match bucket.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, record)) => *record = change(Some(*record)),
+            None => bucket.push((key, change(None))),
+        }
+        S::write(tx, variable, Arc::new(bucket))
+    }
+
+    #[inline]
+    fn change(&self, key: u64, change: impl Fn(Option<Record>) -> Record) {
+        S::atomically(|tx| self.change_in(tx, key, &change));
+    }
+}
+
+impl<S: Stm> Batched for Buckets<S> {
+    fn with_room(keys: u64) -> Self {
+        let buckets = (0..keys.next_power_of_two()).map(|_| S::var(Bucket::default())).collect();
+        Buckets { buckets, hasher: RandomState::new() }
+    }
+
+    fn insert_all(&self, keys: impl Iterator<Item = u64> + Clone) {
         S::atomically(|tx| {
-            let mut bucket: Vec<_> = tx.read(variable)?.to_vec();
-            match bucket.iter_mut().find(|(other, _)| *other == key) {
-                Some((_, record)) => *record = change(Some(*record)),
-                None => bucket.push((key, change(None))),
-            }
-            S::write(tx, variable, Arc::new(bucket))
+            keys.clone().try_for_each(|key| self.change_in(tx, key, |_| Record::new(key)))
         });
     }
 }
 
 impl<S: Stm> Map for Buckets<S> {
     fn filled(keys: u64) -> Self {
-        let buckets = (0..keys.next_power_of_two()).map(|_| S::var(Bucket::default())).collect();
-        let map = Buckets { buckets, hasher: RandomState::new() };
+        let map = Self::with_room(keys);
         (0..keys).for_each(|key| map.put(key, Record::new(0)));
         map
     }
@@ -204,6 +253,21 @@ impl Map for Faulty {
     }
 }
 
+impl Batched for Faulty {
+    fn with_room(keys: u64) -> Self {
+        Faulty { map: Batched::with_room(keys), breakage: Breakage::planted() }
+    }
+
+    fn insert_all(&self, mut keys: impl Iterator<Item = u64> + Clone) {
+        if self.breakage.strikes(Fault::HalfUpdate) {
+            keys.next();
+        }
+        if !self.breakage.strikes(Fault::LoseUpdate) {
+            self.map.insert_all(keys);
+        }
+    }
+}
+
 /// Makes a trial later.
 pub(super) fn later<M: Map>(workload: impl OnMap + 'static) -> Maker {
     Box::new(move || workload.trial::<M>())
@@ -237,5 +301,28 @@ pub(crate) fn sorted(
         Family::AsyncStm => later::<Skipping<AsyncStm>>(workload),
         Family::SkipMap if !changes => later::<crossbeam_skiplist::SkipMap<u64, Record>>(workload),
         family => return guarded::<BTreeMap<u64, Record>>(family, workload),
+    })
+}
+
+fn batches<M: Batched>(workload: impl OnBatched + 'static) -> Maker {
+    Box::new(move || workload.trial::<M>())
+}
+
+/// Makes trials of a workload on a hash map into which many entries go at once; none if this contender
+/// has none. Those that copy everything for each change would not end; and the variants of contempo
+/// differ in how threads meet, of which there is one.
+pub(crate) fn batched(contender: &Contender, workload: impl OnBatched + 'static) -> Option<Maker> {
+    type Plain = HashMap<u64, Record>;
+    Some(match contender.family {
+        Family::Contempo if !contender.is_judged() => return None,
+        Family::Contempo => batches::<TMap>(workload),
+        Family::RustStm => batches::<Buckets<RustStm>>(workload),
+        Family::FastStm => batches::<Buckets<FastStm>>(workload),
+        Family::AsyncStm => batches::<Buckets<AsyncStm>>(workload),
+        Family::Sequential => batches::<Guarded<Unguarded<Plain>, Plain>>(workload),
+        Family::StdMutex => batches::<Guarded<std::sync::Mutex<Plain>, Plain>>(workload),
+        Family::ParkingLotMutex => batches::<Guarded<parking_lot::Mutex<Plain>, Plain>>(workload),
+        Family::Faulty => batches::<Faulty>(workload),
+        _ => return None,
     })
 }

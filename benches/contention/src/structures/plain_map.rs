@@ -1,6 +1,6 @@
 //! Plain maps of std, behind one lock or one per shard.
 
-use super::map::{Faulty, Map, OnMap, Record, later};
+use super::map::{Batched, Faulty, Map, OnMap, Record, later};
 use crate::contenders::Family;
 use crate::contenders::guards::{Guard, Unguarded};
 use crate::contenders::monitors::Monitor;
@@ -104,6 +104,17 @@ impl<P: Plain, G: Guard<P>> Map for Guarded<G, P> {
     #[inline]
     fn bump(&self, key: u64) {
         self.guard.write(|map| bump(map, key));
+    }
+}
+
+impl<G: Guard<HashMap<u64, Record>>> Batched for Guarded<G, HashMap<u64, Record>> {
+    fn with_room(keys: u64) -> Self {
+        let guard = G::guard(HashMap::with_capacity(keys as usize));
+        Guarded { guard, _plain: PhantomData }
+    }
+
+    fn insert_all(&self, keys: impl Iterator<Item = u64> + Clone) {
+        self.guard.write(|map| keys.clone().for_each(|key| map.add(key, Record::new(key))));
     }
 }
 

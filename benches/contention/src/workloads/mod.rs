@@ -5,6 +5,7 @@
 
 mod access;
 mod audits;
+pub(crate) mod batch;
 mod batons;
 mod counter;
 mod frozen;
@@ -17,6 +18,7 @@ mod maps;
 mod memory;
 mod philosophers;
 mod pipeline;
+mod ranges;
 mod stopped;
 mod sums;
 mod transfers;
@@ -165,6 +167,8 @@ const ALL: &[&[Workload]] = &[
     pipeline::ALL,
     philosophers::ALL,
     maps::ALL,
+    ranges::ALL,
+    batch::ALL,
     vacation::ALL,
     intruder::ALL,
     labyrinth::ALL,

@@ -1,45 +1,76 @@
-//! Producers and consumers at a bounded queue that blocks: half of the threads each.
+//! Producers and consumers at a bounded queue that blocks: half of the threads each. For one of each
+//! it is also counted what an item costs.
 
 use super::{Threads, Workload};
 use crate::contenders::faults::Fault;
+use crate::engine::control::Control;
+use crate::engine::resources::Usage;
 use crate::engine::seat::Seat;
-use crate::engine::trial::{Trial, Violation};
+use crate::engine::trial::{Timing, Trial, Violation, Window};
 use crate::structures::queue::{self, OnQueue, Queue};
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-const ROOM: usize = 64;
 /// Items are the producer's number times this, plus how many it has made before.
 const OF_ONE_PRODUCER: u64 = 1 << 40;
 
 struct Pipeline {
     threads: usize,
+    room: usize,
 }
 
 struct PipelineTrial<Q> {
     queue: Q,
     producers: usize,
+    /// Items that came out so far, told by one consumer: of the only one if there is one.
+    popped: Told,
+    figures: Mutex<Vec<(String, f64)>>,
     /// The sum of all items that consumers got, wrapped.
     got: Mutex<u64>,
 }
+
+/// On a cache line of its own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Told(AtomicU64);
+
+/// Items between two times that a consumer tells.
+const STRIDE: u64 = 32;
 
 const PUSH: usize = 0;
 const POP: usize = 1;
 
 /// From two threads on.
-pub(super) const ALL: &[Workload] = &[Workload::new(
-    "pipeline",
-    Threads::Sweep { least: 2 },
-    |contender, threads| queue::maker(contender, Pipeline { threads }),
-    "half of the threads produce, the others consume, through a queue with room for 64",
-)
-.with("room=64")
-.catches(&[Fault::LoseUpdate, Fault::Twice, Fault::OutOfOrder])];
+pub(super) const ALL: &[Workload] = &[
+    Workload::new(
+        "pipeline",
+        Threads::Sweep { least: 2 },
+        |contender, threads| queue::maker(contender, Pipeline { threads, room: 64 }),
+        "half of the threads produce, the others consume, through a queue with room for 64",
+    )
+    .with("room=64")
+    .catches(&[Fault::LoseUpdate, Fault::Twice, Fault::OutOfOrder]),
+    Workload::new(
+        "channel",
+        Threads::Exactly(2),
+        |contender, threads| queue::maker(contender, Pipeline { threads, room: 256 }),
+        "one produces, one consumes, room for 256: processor time and sleeps per item",
+    )
+    .with("room=256")
+    .catches(&[Fault::LoseUpdate, Fault::Twice, Fault::OutOfOrder])
+    .weight(2.0),
+];
 
 impl OnQueue for Pipeline {
     fn trial<Q: Queue>(self) -> Box<dyn Trial> {
-        let producers = self.threads / 2;
-        Box::new(PipelineTrial { queue: Q::new(ROOM), producers, got: Mutex::new(0) })
+        Box::new(PipelineTrial {
+            queue: Q::new(self.room),
+            producers: self.threads / 2,
+            popped: Told::default(),
+            figures: Mutex::default(),
+            got: Mutex::new(0),
+        })
     }
 }
 
@@ -59,11 +90,14 @@ impl<Q: Queue> PipelineTrial<Q> {
 
     fn consume(&self, seat: &mut Seat<'_>) {
         let mut last = HashMap::new();
-        let (mut count, mut sum) = (0, 0_u64);
+        let (mut count, mut sum) = (0_u64, 0_u64);
         let mut wrong = None;
         seat.repeat(POP, |_| {
             let Some(item) = self.queue.pop() else { return };
             (count, sum) = (count + 1, sum.wrapping_add(item));
+            if count % STRIDE == 0 {
+                self.popped.0.store(count, Ordering::Relaxed);
+            }
             // What one consumer gets of one producer comes in the order in which it was made.
             let before = last.insert(item / OF_ONE_PRODUCER, item);
             if let Some(before) = before.filter(|before| *before >= item) {
@@ -90,6 +124,28 @@ impl<Q: Queue> Trial for PipelineTrial<Q> {
 
     fn work(&self, seat: &mut Seat<'_>) {
         if self.does(seat.index, PUSH) { self.produce(seat) } else { self.consume(seat) }
+    }
+
+    /// What an item costs is known of a queue with one consumer, which tells how many came out.
+    fn conduct(&self, control: &Control, timing: Timing) -> Vec<Window> {
+        self.warm_up(control, timing);
+        let now = || (Usage::now(), self.popped.0.load(Ordering::Relaxed));
+        let (before, first) = now();
+        let window = self.window(control, 0, timing.window);
+        let (after, last) = now();
+        if let (1, Some(used)) = (self.producers, after.zip(before).map(Usage::between)) {
+            let items = (last - first).max(1) as f64;
+            let mut figures = self.figures.lock().expect("no thread panics with it");
+            let per_item = used.processor.as_nanos() as f64 / items;
+            figures.push(("ns of processor time per item".into(), per_item));
+            figures.push(("sleeps per item".into(), used.sleeps as f64 / items));
+        }
+        self.look(control);
+        vec![window]
+    }
+
+    fn figures(&self) -> Vec<(String, f64)> {
+        self.figures.lock().expect("no thread panics with it").clone()
     }
 
     fn release(&self) {

@@ -9,6 +9,7 @@ use super::table::{rate, short, time};
 use super::{Case, Part, Report, ratios};
 use crate::contenders;
 use crate::stats::Quartiles;
+use crate::workloads::batch;
 use serde::{Deserialize, Serialize};
 
 /// Quartiles further apart than this part of the median: one should not rely on it.
@@ -114,6 +115,7 @@ fn judge_one(report: &Report, contender: &str) -> Vec<Verdict> {
     judge.sums();
     judge.skewed();
     judge.stopped();
+    judge.batches();
     judge.lag();
     judge.waiting();
     judge.verdicts
@@ -309,6 +311,22 @@ impl<'r> Judge<'r> {
             let least = each.and_then(|each| each.min_by(f64::total_cmp));
             let what = format!("{what}: the worst time it was tried");
             self.add(what, Unit::Times, Quartiles::of(least), at_worst);
+        }
+    }
+
+    fn batches(&mut self) {
+        self.row = "insertions into a map, many in a transaction";
+        for (workload, size) in [
+            ("batch-10", "10"),
+            ("batch-100", "100"),
+            ("batch-1k", "1,000"),
+            ("batch-10k", "10,000"),
+            ("batch-100k", "100,000"),
+            ("batch-1m", "1,000,000"),
+        ] {
+            let ratio = self.figure(workload, 1, batch::RATIO).and_then(of);
+            let what = format!("{size} insertions in a transaction: time / one by one");
+            self.add(what, Unit::Times, ratio, (false, 1.0));
         }
     }
 
