@@ -251,6 +251,7 @@ fn part(text: &str) -> Option<Part> {
         _ => None,
     };
     Some(Part {
+        processor: None,
         name,
         operations: count("operations")?,
         seconds: *figures.get("seconds")?,

@@ -57,6 +57,7 @@ impl Series {
             name: self.samples[0].parts[part].name.clone(),
             rate: each(Part::rate),
             busy_rate: each(Part::busy_rate),
+            cores: parts().filter_map(Part::cores).collect(),
             fairness: parts().filter_map(|part| part.fairness).collect(),
             attempts: parts().filter_map(Part::attempts).collect(),
             p99: parts().filter_map(Part::p99).collect(),

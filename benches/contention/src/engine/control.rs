@@ -1,6 +1,7 @@
 //! Tells the workers of one trial which window it is, and collects what they find.
 
 use super::interrupt;
+use super::resources::Usage;
 use super::trial::Window;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex};
@@ -68,14 +69,19 @@ impl Control {
         self.phase.0.store(phase.0, Ordering::Relaxed);
     }
 
-    /// Opens the window of this number (from 0), lets it last for `length`, and says how long it
-    /// really lasted. Between windows, work goes on uncounted.
-    pub(crate) fn window(&self, number: usize, length: Duration) -> Duration {
-        let start = Instant::now();
+    /// Opens the window of this number (from 0), and lets it last for `length`. Between windows, work
+    /// goes on uncounted.
+    pub(crate) fn window(&self, number: usize, length: Duration) -> Window {
+        self.during(number, || std::thread::sleep(length))
+    }
+
+    /// A window that is open while `wait` waits. Tells how long that really was.
+    fn during(&self, number: usize, wait: impl FnOnce()) -> Window {
+        let (start, usage) = (Instant::now(), Usage::now());
         self.turn_to(Phase::within(number));
-        std::thread::sleep(length);
+        wait();
         self.turn_to(Phase::after(number));
-        start.elapsed()
+        Window { lasted: start.elapsed(), attempts: None, processor: Usage::since(usage) }
     }
 
     /// Opens a window that lasts until something is done, but not longer than `most`.
@@ -84,20 +90,19 @@ impl Control {
         number: usize,
         most: Duration,
         done: impl Fn() -> bool,
-    ) -> Duration {
+    ) -> Window {
         const PATIENCE: Duration = Duration::from_millis(1);
-        let start = Instant::now();
-        self.turn_to(Phase::within(number));
-        while !done() && start.elapsed() < most {
-            std::thread::sleep(PATIENCE);
-        }
-        self.turn_to(Phase::after(number));
-        start.elapsed()
+        let end = Instant::now() + most;
+        self.during(number, || {
+            while !done() && Instant::now() < end {
+                std::thread::sleep(PATIENCE);
+            }
+        })
     }
 
     /// Opens a window that lasts until all workers have done their work and left.
     pub(crate) fn until_done(&self, number: usize) -> Window {
-        let start = Instant::now();
+        let (start, usage) = (Instant::now(), Usage::now());
         self.turn_to(Phase::within(number));
         let mut present = self.present.lock().expect("no thread panics with it");
         while present.0 > 0 {
@@ -108,7 +113,8 @@ impl Control {
             present =
                 self.all_left.wait_timeout(present, patience).expect("no thread panics with it").0;
         }
-        Window { lasted: present.1 - start, attempts: None }
+        let processor = Usage::since(usage);
+        Window { lasted: present.1 - start, attempts: None, processor }
     }
 
     /// A worker has done its work.

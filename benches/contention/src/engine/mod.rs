@@ -7,6 +7,7 @@
 //! | [`control`] | which window it is |
 //! | [`seat`] | a thread's place in a trial: its random numbers, its counts, when to stop |
 //! | [`tally`] | what one thread did in one window |
+//! | [`told`] | what a worker tells of its progress while a window is open |
 //! | [`sample`] | the tallies of all threads, made into figures |
 //! | [`noise`] | the calibration loop: how quiet was the machine? |
 //! | [`pin`] | which thread runs on which core |
@@ -21,5 +22,6 @@ pub(crate) mod resources;
 pub(crate) mod sample;
 pub(crate) mod seat;
 pub(crate) mod tally;
+pub(crate) mod told;
 pub(crate) mod trial;
 pub(crate) mod watchdog;

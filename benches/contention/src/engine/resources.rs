@@ -73,6 +73,11 @@ impl Usage {
         None
     }
 
+    /// Processor time since an earlier look, if that told it.
+    pub(crate) fn since(earlier: Option<Self>) -> Option<Duration> {
+        Usage::now().zip(earlier).map(|looks| Usage::between(looks).processor)
+    }
+
     /// What was used between two looks, the later of which comes first.
     pub(crate) fn between((later, earlier): (Self, Self)) -> Self {
         Usage {

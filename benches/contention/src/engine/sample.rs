@@ -21,6 +21,8 @@ pub(crate) struct Part {
     pub(crate) busy: f64,
     /// Runs of their closure.
     pub(crate) attempts: u64,
+    /// Seconds of processor time that the whole process had meanwhile; none where it is not known.
+    pub(crate) processor: Option<f64>,
     /// The slowest thread's operations as a part of the fastest one's.
     /// None where it tells nothing.
     pub(crate) fairness: Option<f64>,
@@ -64,6 +66,11 @@ impl Part {
     /// Operations per second that a thread spent in them.
     pub(crate) fn busy_rate(&self) -> f64 {
         ratio(self.operations as f64, self.busy)
+    }
+
+    /// How many cores the process had, on average.
+    pub(crate) fn cores(&self) -> Option<f64> {
+        self.processor.map(|seconds| ratio(seconds, self.seconds))
     }
 
     /// Runs of the closure per operation; 0 for contenders that never repeat anything; none if there
@@ -137,6 +144,7 @@ impl Sample {
             one.seconds += other.seconds;
             one.busy += other.busy;
             one.attempts += other.attempts;
+            one.processor = one.processor.zip(other.processor).map(|(one, other)| one + other);
             one.worst_ns = one.worst_ns.max(other.worst_ns);
             one.latency.add(&other.latency).expect("it grows as needed");
         }
@@ -180,6 +188,7 @@ fn part<'a>(
         seconds: window.lasted.as_secs_f64(),
         busy: busy.as_secs_f64(),
         attempts: window.attempts.unwrap_or(attempts),
+        processor: window.processor.map(|time| time.as_secs_f64()),
         fairness: (fastest > 0).then(|| slowest as f64 / fastest as f64),
         worst_ns: worst.as_nanos() as f64,
         latency,
@@ -231,6 +240,7 @@ mod tests {
             seconds: 0.5,
             busy: 0.25,
             attempts: 5,
+            processor: Some(0.75),
             fairness: None,
             worst_ns: 2e6,
             latency,
@@ -240,7 +250,8 @@ mod tests {
         let text = serde_json::to_string(&sample).expect("it is plain");
         let back: Sample = serde_json::from_str(&text).expect("it was written by us");
         assert_eq!(back.parts[0].latency, sample.parts[0].latency);
-        assert_eq!((back.parts[0].rate(), back.counters), (8.0, sample.counters));
+        assert_eq!((back.parts[0].rate(), back.parts[0].cores()), (8.0, Some(1.5)));
+        assert_eq!(back.counters, sample.counters);
         assert_eq!(back.figures, sample.figures);
     }
 }

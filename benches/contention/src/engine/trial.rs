@@ -26,6 +26,8 @@ pub(crate) struct Window {
     pub(crate) lasted: Duration,
     /// Attempts of all threads in it, if they are counted together.
     pub(crate) attempts: Option<u64>,
+    /// Processor time of this process meanwhile, where it can be known.
+    pub(crate) processor: Option<Duration>,
 }
 
 /// How long the parts of a trial last.
@@ -74,9 +76,9 @@ pub(crate) trait Trial: Sync {
     /// Opens a window for some time.
     fn window(&self, control: &Control, number: usize, length: Duration) -> Window {
         let before = self.attempts();
-        let lasted = control.window(number, length);
+        let window = control.window(number, length);
         let attempts = before.zip(self.attempts()).map(|(before, after)| after - before);
-        Window { lasted, attempts }
+        Window { attempts, ..window }
     }
 
     /// Attempts so far, where threads cannot count them by themselves, since many wait all the

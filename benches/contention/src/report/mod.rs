@@ -83,6 +83,9 @@ pub(crate) struct Part {
     pub(crate) rate: Vec<f64>,
     /// Operations per second that a thread spent in them.
     pub(crate) busy_rate: Vec<f64>,
+    /// Cores that the whole process had meanwhile, on average: fewer than it could use if others run.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) cores: Vec<f64>,
     /// The slowest thread's operations as a part of the fastest one's.
     pub(crate) fairness: Vec<f64>,
     /// Runs of the closure per operation; 0 for contenders that never repeat anything.
@@ -173,6 +176,14 @@ impl Case {
     /// The part of this name.
     pub(crate) fn part(&self, name: &str) -> Option<&Part> {
         self.parts.iter().find(|part| part.name == name)
+    }
+}
+
+impl Part {
+    /// Operations in a second of processor time, round by round: no matter what other processes took.
+    pub(crate) fn per_processor_second(&self) -> Vec<f64> {
+        let pairs = self.rate.iter().zip(&self.cores);
+        pairs.map(|(rate, cores)| if *cores > 0.0 { rate / cores } else { 0.0 }).collect()
     }
 }
 

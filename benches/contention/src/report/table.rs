@@ -52,6 +52,7 @@ fn add_workload(text: &mut String, report: &Report, cases: &[Case]) {
         "per second",
         "±",
         &times,
+        "cores",
         "fair",
         "attempts",
         "p50",
@@ -120,7 +121,7 @@ fn median(numbers: &[f64]) -> f64 {
     Quartiles::of(numbers.iter().copied()).map_or(0.0, |it| it.median)
 }
 
-fn row(case: &Case, part: &Part, baseline: Option<&Part>) -> [String; 12] {
+fn row(case: &Case, part: &Part, baseline: Option<&Part>) -> [String; 13] {
     let spread = Quartiles::of(part.rate.iter().copied()).map_or(0.0, |it| it.spread());
     let ratio = baseline.and_then(|baseline| ratios(&part.rate, &baseline.rate));
     let latency = |ns: f64| if part.latency.timed == 0 { "–".to_owned() } else { time(ns) };
@@ -132,6 +133,7 @@ fn row(case: &Case, part: &Part, baseline: Option<&Part>) -> [String; 12] {
         rate(median(&part.rate)),
         format!("{:.0} %", spread * 50.0),
         ratio.map_or_else(|| "–".into(), |ratio| short(ratio.median)),
+        if part.cores.is_empty() { "–".into() } else { format!("{:.2}", median(&part.cores)) },
         if part.fairness.is_empty() {
             "–".into()
         } else {
@@ -170,8 +172,8 @@ fn add_trust(text: &mut String, report: &Report) {
     line!(text, "\n{}", report.machine.summary());
     line!(
         text,
-        "{} rounds in {:.0} s{}; ±: half the distance of the quartiles; fair: slowest thread / \
-         fastest; attempts: runs of a closure per operation",
+        "{} rounds in {:.0} s{}; ±: half the distance of the quartiles; cores: what the process had of \
+         them; fair: slowest thread / fastest; attempts: runs of a closure per operation",
         report.rounds,
         report.seconds,
         if report.complete { "" } else { ", INCOMPLETE" },

@@ -6,11 +6,11 @@ use crate::contenders::faults::Fault;
 use crate::engine::control::Control;
 use crate::engine::resources::Usage;
 use crate::engine::seat::Seat;
+use crate::engine::told::Told;
 use crate::engine::trial::{Timing, Trial, Violation, Window};
 use crate::structures::queue::{self, OnQueue, Queue};
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Items are the producer's number times this, plus how many it has made before.
 const OF_ONE_PRODUCER: u64 = 1 << 40;
@@ -29,14 +29,6 @@ struct PipelineTrial<Q> {
     /// The sum of all items that consumers got, wrapped.
     got: Mutex<u64>,
 }
-
-/// On a cache line of its own.
-#[repr(align(128))]
-#[derive(Default)]
-struct Told(AtomicU64);
-
-/// Items between two times that a consumer tells.
-const STRIDE: u64 = 32;
 
 const PUSH: usize = 0;
 const POP: usize = 1;
@@ -95,9 +87,7 @@ impl<Q: Queue> PipelineTrial<Q> {
         seat.repeat(POP, |_| {
             let Some(item) = self.queue.pop() else { return };
             (count, sum) = (count + 1, sum.wrapping_add(item));
-            if count % STRIDE == 0 {
-                self.popped.0.store(count, Ordering::Relaxed);
-            }
+            self.popped.tell(count);
             // What one consumer gets of one producer comes in the order in which it was made.
             let before = last.insert(item / OF_ONE_PRODUCER, item);
             if let Some(before) = before.filter(|before| *before >= item) {
@@ -129,7 +119,7 @@ impl<Q: Queue> Trial for PipelineTrial<Q> {
     /// What an item costs is known of a queue with one consumer, which tells how many came out.
     fn conduct(&self, control: &Control, timing: Timing) -> Vec<Window> {
         self.warm_up(control, timing);
-        let now = || (Usage::now(), self.popped.0.load(Ordering::Relaxed));
+        let now = || (Usage::now(), self.popped.so_far());
         let (before, first) = now();
         let window = self.window(control, 0, timing.window);
         let (after, last) = now();

@@ -157,7 +157,7 @@ fn workload(page: &mut String, report: &Report, cases: &[Case]) {
         write(
             page,
             format_args!(
-                "<tr><th>threads<th class=\"text\">contender<th class=\"text\">what<th>per second<th>±<th>× {}<th>slowest / \
+                "<tr><th>threads<th class=\"text\">contender<th class=\"text\">what<th>per second<th>±<th>× {}<th>cores<th>slowest / \
                  fastest<th>attempts<th>p50<th>p90<th>p99<th>p99.9<th>worst</tr>\n",
                 escaped(baseline)
             ),
@@ -224,7 +224,7 @@ fn row(page: &mut String, case: &Case, part: &Part, baseline: Option<&Part>) {
     write(
         page,
         format_args!(
-            "<tr><td>{}<td class=\"text\">{}<td class=\"text\">{}<td>{}<td>{:.0} %<td>{}<td>{}\
+            "<tr><td>{}<td class=\"text\">{}<td class=\"text\">{}<td>{}<td>{:.0} %<td>{}<td>{}<td>{}\
              <td>{}<td>{}<td>{}<td>{}<td>{}<td>{}</tr>\n",
             case.threads,
             escaped(&case.contender),
@@ -232,6 +232,7 @@ fn row(page: &mut String, case: &Case, part: &Part, baseline: Option<&Part>) {
             or_dash(median(&part.rate).map(rate)),
             spread * 50.0,
             or_dash(ratio.map(|ratio| short(ratio.median))),
+            or_dash(median(&part.cores).map(short)),
             or_dash(median(&part.fairness).map(short)),
             or_dash(attempts.map(short)),
             latency(part.latency.p50),

@@ -20,12 +20,6 @@ impl Judge<'_> {
         self.figure(workload, threads, name)?.iter().copied().max_by(f64::total_cmp)
     }
 
-    fn note(&mut self, note: String) {
-        if let Some(verdict) = self.verdicts.last_mut() {
-            verdict.note = note;
-        }
-    }
-
     fn behind(&mut self) {
         for (workload, updates) in [
             ("lag-behind-0", "0"),
@@ -71,9 +65,13 @@ impl Judge<'_> {
         ] {
             let figure = |name: &str| self.figure(workload, threads, name).and_then(of);
             let (memory, rate) = (figure(figure::MEBIBYTES), figure(figure::RATE));
+            let efficiency = figure(figure::PER_PROCESSOR_SECOND);
             let what = |of: &str| format!("{what} beside a snapshot: {of}");
             self.add(what("memory"), Unit::Mebibytes, memory, (false, 8.0));
             self.add(what("rate / without"), Unit::Times, rate, (true, 0.95));
+            if let Some(efficiency) = efficiency {
+                self.note(format!("by processor time: {}", short(efficiency.median)));
+            }
         }
     }
 }

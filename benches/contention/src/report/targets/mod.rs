@@ -166,14 +166,27 @@ impl<'r> Judge<'r> {
         }
     }
 
+    /// What one should know beside the verdict that was added last.
+    fn note(&mut self, note: String) {
+        if let Some(verdict) = self.verdicts.last_mut() {
+            verdict.note = note;
+        }
+    }
+
+    /// What was added last, by processor time: that is what counts where others use the processor, too.
+    fn note_efficiency(&mut self, pair: Option<(&Part, &Part)>) {
+        let each = pair.map(|(one, two)| (one.per_processor_second(), two.per_processor_second()));
+        if let Some(ratio) = each.and_then(|(one, two)| ratios(&one, &two)) {
+            self.note(format!("by processor time: {}", short(ratio.median)));
+        }
+    }
+
     /// Fairness, beside that of threads which share nothing: more cannot be asked for.
     fn fairness(&mut self, what: String, own: &Part, threads: usize) {
         self.add(what, Unit::Times, of(&own.fairness), AT_LEAST_0_5);
         let system = self.other("unshared", "counter", threads, "increment");
-        if let Some(system) = system.and_then(|part| of(&part.fairness))
-            && let Some(verdict) = self.verdicts.last_mut()
-        {
-            verdict.note = format!("unshared: {}", short(system.median));
+        if let Some(system) = system.and_then(|part| of(&part.fairness)) {
+            self.note(format!("unshared: {}", short(system.median)));
         }
     }
 
@@ -194,6 +207,7 @@ impl<'r> Judge<'r> {
             self.ratio(what("rate / std Mutex"), beside(mutex), AT_LEAST_0_8);
             if threads == MANY {
                 self.ratio(what("rate / own with 2"), beside(two), AT_LEAST_0_9);
+                self.note_efficiency(two.map(|two| (own, two)));
             }
             self.fairness(what("slowest / fastest"), own, threads);
         }
@@ -222,6 +236,7 @@ impl<'r> Judge<'r> {
                 pair,
                 AT_LEAST_0_9,
             );
+            self.note_efficiency(two.map(|two| (own, two)));
             if threads == MANY {
                 self.fairness("transfers, 32 threads: slowest / fastest".into(), own, threads);
             }
@@ -291,9 +306,10 @@ impl<'r> Judge<'r> {
     fn skewed(&mut self) {
         self.row = "32 threads, 10,000 cells, Zipf 0.99";
         let part = |threads| self.part("transfers-zipf", threads, "transfer");
-        let Some(own) = part(MANY) else { return };
-        let pair = part(2).map(|two| (&own.rate[..], &two.rate[..]));
+        let (Some(own), two) = (part(MANY), part(2)) else { return };
+        let pair = two.map(|two| (&own.rate[..], &two.rate[..]));
         self.ratio("Zipf, 32 threads: rate / own with 2".into(), pair, AT_LEAST_0_9);
+        self.note_efficiency(two.map(|two| (own, two)));
         self.fairness("Zipf, 32 threads: slowest / fastest".into(), own, MANY);
     }
 
@@ -307,6 +323,7 @@ impl<'r> Judge<'r> {
             let during = self.part(workload, 3, "update while one is stopped");
             let pair = during.zip(before).map(|(now, then)| (&now.rate[..], &then.rate[..]));
             self.ratio(format!("{what}: others after 100 ms / before"), pair, usually);
+            self.note_efficiency(during.zip(before));
             let each = pair.map(|(now, then)| now.iter().zip(then).map(|(now, then)| now / then));
             let least = each.and_then(|each| each.min_by(f64::total_cmp));
             let what = format!("{what}: the worst time it was tried");

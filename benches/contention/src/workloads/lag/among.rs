@@ -62,11 +62,11 @@ pub(crate) const ALL: &[Workload] = &[
         "lag-worst",
         Threads::Exactly(5),
         |contender, _| maker(contender, Among { cells: 2_000, explained: true }),
-        "the longest of all snapshots of 2,000 cells beside 4 writers (for a minute: --seconds 60)",
+        "the longest of all snapshots of 2,000 cells beside 4 writers, over ten windows' time",
     )
     .with("cells=2000 value=1000000 summing_threads=1")
     .catches(&[Fault::TornRead, Fault::HalfUpdate])
-    .weight(8.0)
+    .weight(10.0)
     .apart()
     .slow(),
 ];

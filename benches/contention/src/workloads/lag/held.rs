@@ -6,11 +6,11 @@ use crate::contenders::faults::Fault;
 use crate::engine::control::Control;
 use crate::engine::interrupt;
 use crate::engine::seat::Seat;
+use crate::engine::told::Told;
 use crate::engine::trial::{Timing, Trial, Violation, Window};
 use crate::keys::below;
 use crate::structures::states::{self, OnStates, States};
 use rand::Rng as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
@@ -45,23 +45,23 @@ enum Stage {
     Ended,
 }
 
-/// Updates of one writer so far.
-#[repr(align(128))]
-#[derive(Default)]
-struct Written(AtomicU64);
-
 struct HeldTrial<S> {
     states: S,
     held: Held,
     stage: Mutex<Stage>,
     changed: Condvar,
-    written: Vec<Written>,
+    written: Vec<Told>,
     figures: Mutex<Figures>,
 }
 
+/// What was found in one window.
+struct Part {
+    window: Window,
+    rate: f64,
+    efficiency: Option<f64>,
+}
+
 const UPDATE: usize = 0;
-/// A writer tells of so many updates at once.
-const TOLD: u64 = 64;
 
 macro_rules! held {
     ($name:literal, $writers:literal, $make:expr, $span:expr, $cells:literal, $about:literal) => {
@@ -121,7 +121,7 @@ impl OnStates for Held {
             held: self,
             stage: Mutex::new(Stage::Before),
             changed: Condvar::new(),
-            written: (0..self.writers).map(|_| Written::default()).collect(),
+            written: (0..self.writers).map(|_| Told::default()).collect(),
             figures: Mutex::default(),
         })
     }
@@ -139,13 +139,14 @@ impl<S: States> HeldTrial<S> {
     }
 
     fn written(&self) -> u64 {
-        self.written.iter().map(|written| written.0.load(Ordering::Relaxed)).sum()
+        self.written.iter().map(Told::so_far).sum()
     }
 
-    /// One window, for this part of the whole span; also updates per second in it.
-    fn part(&self, control: &Control, number: usize, part: u64, timing: Timing) -> (Window, f64) {
+    /// One window, for this part of the whole span; also updates per second in it, and per second of
+    /// processor time.
+    fn part(&self, control: &Control, number: usize, part: u64, timing: Timing) -> Part {
         let before = self.written();
-        let lasted = match self.held.span {
+        let window = match self.held.span {
             Span::Window => control.window(number, timing.window),
             Span::Updates(updates) => {
                 let updates = if cfg!(test) { 10_000 } else { updates } / part;
@@ -154,8 +155,12 @@ impl<S: States> HeldTrial<S> {
                 })
             }
         };
-        let rate = (self.written() - before) as f64 / lasted.as_secs_f64();
-        (Window { lasted, attempts: None }, rate)
+        let updates = (self.written() - before) as f64;
+        Part {
+            window,
+            rate: updates / window.lasted.as_secs_f64(),
+            efficiency: window.processor.map(|time| updates / time.as_secs_f64().max(1e-6)),
+        }
     }
 }
 
@@ -180,13 +185,11 @@ impl<S: States> Trial for HeldTrial<S> {
 
     fn work(&self, seat: &mut Seat<'_>) {
         if self.does(seat.index, UPDATE) {
-            let (written, mut made) = (&self.written[seat.index].0, 0);
+            let (written, mut made) = (&self.written[seat.index], 0);
             return seat.repeat(UPDATE, |random| {
                 self.states.bump(below(random.next_u32(), self.held.cells));
                 made += 1;
-                if made % TOLD == 0 {
-                    written.store(made, Ordering::Relaxed);
-                }
+                written.tell(made);
             });
         }
         self.wait_for(Stage::Begin);
@@ -202,21 +205,28 @@ impl<S: States> Trial for HeldTrial<S> {
 
     fn conduct(&self, control: &Control, timing: Timing) -> Vec<Window> {
         self.warm_up(control, timing);
-        let (before, first) = self.part(control, 0, 2, timing);
+        let before = self.part(control, 0, 2, timing);
         self.turn_to(Stage::Begin);
         self.wait_for(Stage::Begun);
         let memory = resident();
-        let (beside, rate) = self.part(control, 1, 1, timing);
+        let beside = self.part(control, 1, 1, timing);
         let grown = resident().zip(memory).map(|(after, before)| after - before);
         self.turn_to(Stage::End);
         self.wait_for(Stage::Ended);
-        let (after, last) = self.part(control, 2, 2, timing);
+        let after = self.part(control, 2, 2, timing);
         let mut figures = self.figures.lock().expect("no thread panics with it");
-        figures.push((figure::RATE.to_owned(), rate / f64::midpoint(first, last)));
-        figures.extend(grown.map(|grown| (figure::MEBIBYTES.to_owned(), grown)));
-        let written = rate * beside.lasted.as_secs_f64() / 1e6;
-        figures.push(("million updates meanwhile".to_owned(), written));
-        vec![before, beside, after]
+        let mut note = |name: &str, value| figures.push((name.to_owned(), value));
+        note(figure::RATE, beside.rate / f64::midpoint(before.rate, after.rate));
+        let without = before.efficiency.zip(after.efficiency).map(|(one, two)| one.midpoint(two));
+        if let Some((with, without)) = beside.efficiency.zip(without) {
+            note(figure::PER_PROCESSOR_SECOND, with / without);
+        }
+        if let Some(grown) = grown {
+            note(figure::MEBIBYTES, grown);
+        }
+        let updates = beside.rate * beside.window.lasted.as_secs_f64();
+        note("million updates meanwhile", updates / 1e6);
+        vec![before.window, beside.window, after.window]
     }
 
     fn check(&self, done: &[Vec<u64>]) -> Result<(), Violation> {

@@ -27,6 +27,8 @@ pub(crate) mod figure {
     pub(crate) const MEBIBYTES: &str = "MiB more in memory";
     /// The writers' rate beside an open snapshot.
     pub(crate) const RATE: &str = "writers' rate / without";
+    /// What they do in a second of processor time: no matter what other processes took.
+    pub(crate) const PER_PROCESSOR_SECOND: &str = "the same, by processor time";
 }
 
 /// What a trial has found out besides.
