@@ -15,7 +15,6 @@ use std::time::Duration;
 
 /// Insertions of each side, at least; fewer in tests.
 const LEAST: u64 = if cfg!(test) { 1_000 } else { 100_000 };
-const MOST: u64 = if cfg!(test) { 2_000 } else { u64::MAX };
 
 /// The name of a figure, which the targets look for, too.
 pub(crate) const RATIO: &str = "in a batch / one by one";
@@ -66,7 +65,7 @@ fn key(number: u64) -> u64 {
 
 impl OnBatched for Batch {
     fn trial<M: Batched>(self) -> Box<dyn Trial> {
-        let size = self.size.min(MOST);
+        let size = if cfg!(test) { self.size.min(2 * LEAST) } else { self.size };
         let total = size.max(LEAST);
         Box::new(BatchTrial {
             maps: [M::with_room(total), M::with_room(total)],
