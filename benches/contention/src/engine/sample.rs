@@ -124,7 +124,10 @@ impl Sample {
             }
         }
         let counters = named(statistics).map(|(name, count)| (name.to_owned(), count)).into();
-        Sample { parts, counters, figures: trial.figures() }
+        let mut figures = trial.figures();
+        // A trial that is ended early may have divided by nothing.
+        figures.retain(|(_, figure)| figure.is_finite());
+        Sample { parts, counters, figures }
     }
 
     /// What an external contender told.
