@@ -106,6 +106,9 @@ pub(crate) fn confirm(word: &AtomicU64, bound: u64) {
 /// No bound: what [`publish`] returns where the memory is damaged.
 pub const NO_BOUND: u64 = u64::MAX;
 
+/// So often a bound is published before it is asked whether there can be one.
+const ROUNDS: u32 = 64;
+
 /// Publishes in `word` a bound below which nothing has been judged that belongs to it: that of now. ([`NO_BOUND`] if more
 /// seems to have been judged than the clock shows: never, where memory can be trusted.)
 #[cold]
@@ -116,13 +119,15 @@ pub fn publish(
     asymmetric: bool,
     judged: impl Fn() -> u64,
 ) -> u64 {
+    let mut rounds = 0;
     loop {
         let bound = clock.now();
         if is_held(word, asymmetric, bound, &judged) {
             return bound;
         }
         // A thread has looked meanwhile, so there is a newer bound: the clock shows at least what it judges by.
-        if judged() > clock.now() {
+        rounds += 1;
+        if rounds > ROUNDS && judged() > clock.now() {
             return NO_BOUND;
         }
     }
