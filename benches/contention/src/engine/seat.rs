@@ -50,10 +50,10 @@ impl<'c> Seat<'c> {
         phase != Phase::OVER
     }
 
-    /// Is what is done now part of a window? As it was when the thread last asked whether it
-    /// [goes on](Self::goes_on).
-    pub(crate) fn is_counted(&self) -> bool {
-        self.phase.window().is_some()
+    /// Was a window open at some time since the thread last asked whether it [goes on](Self::goes_on)?
+    /// What takes longer than the window must not be overlooked.
+    pub(crate) fn met_a_window(&self) -> bool {
+        self.phase.window().is_some() || self.phase != self.control.phase()
     }
 
     /// Waits until the first window opens: for work that is done once.

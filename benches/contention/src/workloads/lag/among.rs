@@ -130,7 +130,7 @@ impl<C: Cells> AmongTrial<C> {
             let (taken, before) = (start.elapsed(), delay);
             delay = queue.delay();
             let waiting = delay.zip(before).map_or(Duration::ZERO, |(now, then)| now - then);
-            if seat.is_counted() {
+            if seat.met_a_window() {
                 worst_running = worst_running.max(taken.saturating_sub(waiting));
                 if taken > worst {
                     (worst, waited) = (taken, waiting);
