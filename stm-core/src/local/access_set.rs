@@ -88,7 +88,7 @@ impl<T: Send + Sync + 'static> Cells<InProcess> for &[&TVar<T>] {
 ///
 /// Use it for transactions that conflict often, long ones before all: with 10,000 cells beside others that update
 /// single ones of them it is faster than [`atomically`](crate::atomically), which reserves them one by one as `body`
-/// comes to them (`long-1` and its neighbours in `benches/contention`). Snapshots and reads of others are not held up.
+/// comes to them (`declared-1` and its neighbours in `benches/contention`). Snapshots and reads of others are not held up.
 /// The body may access other cells as well; they are reserved when it comes to them, once it has failed twice.
 ///
 /// # Panics
