@@ -433,7 +433,19 @@ impl SlotHeap {
         // What was closed before waits for a session that stays, while blocks are freed all the same: what is empty is used
         // as it is, or so many would be closed one after the other as are written.
         let waits = !self.closed.borrow().is_empty() && !planted(Fault::ClosedOneAfterTheOther);
-        if !waits && self.changed.replace(false) { self.close_empty(true) } else { Vec::new() }
+        if waits {
+            // (`changed` stays: they are looked at once nothing waits any more.)
+            self.count_anew();
+            return Vec::new();
+        }
+        if self.changed.replace(false) { self.close_empty(true) } else { Vec::new() }
+    }
+
+    /// A look at what is empty, or none for now, is paid for by what was freed: so much more makes the next one worth it.
+    fn count_anew(&self) {
+        let bytes = self.map.superblocks().count() * SUPERBLOCK;
+        self.freed.set(0);
+        self.much.set(LEAST_FREED.max(bytes / FREED_PART));
     }
 
     /// Closes what is empty: superblocks of ours, and such as have no owner; with `sparing`, one of ours of each class
@@ -441,10 +453,7 @@ impl SlotHeap {
     /// be called outside a transaction.
     pub fn close_empty(&self, sparing: bool) -> Vec<usize> {
         let (epoch, mut closed) = (self.epoch.get(), Vec::new());
-        // So that the look is paid for by what was freed.
-        let bytes = self.map.superblocks().count() * SUPERBLOCK;
-        self.freed.set(0);
-        self.much.set(LEAST_FREED.max(bytes / FREED_PART));
+        self.count_anew();
         // Whether one of the reserve may go is asked only if one could; each that goes is counted.
         let mut room = None;
         let mut may_close = |class: usize| {

@@ -10,7 +10,7 @@
 //! | handle | generation | kind | place in the region, in units of 16 bytes: 32 bits | |
 //!
 //! The generation counts how often the block was freed. It has 30 bits and wraps: a handle that was
-//! kept, outside any transaction, over a multiple of 2^30 uses of its block would be taken for good.
+//! kept, by a program or by a thread that has stopped, over a multiple of 2^30 uses of its block would be taken for good.
 
 use crate::region::epoch::OwnershipEpoch;
 use crate::region::sizes::GRAIN;

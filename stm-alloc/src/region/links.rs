@@ -130,7 +130,9 @@ impl Named<'_> {
     fn freeze(self) -> Option<Handle> {
         loop {
             let seen = Previous::from_bits(self.link.load(Ordering::Acquire));
-            if !seen.leads_on() {
+            // It was the link of this version still? Then what takes its place in the block from now on leads there only if
+            // it is a later version of the same cell.
+            if !self.is_there() || !seen.leads_on() {
                 return None;
             }
             let frozen = Previous { is_frozen: true, ..seen }.bits();
@@ -142,7 +144,7 @@ impl Named<'_> {
                     .compare_exchange(seen.bits(), frozen, Ordering::AcqRel, Ordering::Relaxed)
                     .is_ok()
             {
-                // It was this version's, and not that of the next one in its block?
+                // And is it still?
                 return self.is_there().then_some(seen.to);
             }
         }
@@ -160,6 +162,25 @@ impl Named<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use contempo_sched::words::Owner;
+
+    /// It was there when it was looked at, and is gone when its link is read: the claim that has its block now leads to the
+    /// head of another cell, and is left alone.
+    #[test]
+    fn a_late_freeze_leaves_alone_what_leads_elsewhere() {
+        let first = Meta::free_at(0).in_use(Kind::Version);
+        let (gone, elsewhere) = (Handle::new(64, first), Handle::new(4096, first));
+        let next = first.freed().in_use(Kind::Version);
+        let (meta, tag, link) = (
+            MetaWord::new(next.bits()),
+            AtomicVersionTag::new(VersionTag::claim(Owner { slot: 1, serial: 9 })),
+            LinkWord::new(elsewhere.bits()),
+        );
+        let late = Named { handle: gone, meta: &meta, tag: &tag, link: &link };
+        assert_eq!(late.freeze(), None);
+        let after = Previous::from_bits(link.load(Ordering::Relaxed));
+        assert_eq!(after, Previous { to: elsewhere, is_frozen: false });
+    }
 
     #[test]
     fn a_link_says_where_it_leads_frozen_or_not() {

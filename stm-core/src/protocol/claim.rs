@@ -48,7 +48,8 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
     /// the cell has moved on.
     ///
     /// # Safety
-    /// As [`run`](Self::run); the cell is that of the entry; `base` is what `found` stands for: itself, or the version under an aborted claim.
+    /// As [`run`](Self::run); the cell is that of the entry; `base` is what `found` stands for: itself, or the version under
+    /// an aborted claim.
     #[inline(always)]
     unsafe fn place(
         &self,
@@ -162,6 +163,9 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
                         self.by.is_asymmetric(),
                         judged,
                     );
+                    if held.bound == needs::NO_BOUND {
+                        return Err(Conflict::at(Cause::Changed, cell)); // The next begin finds the damage, too.
+                    }
                     continue;
                 }
                 // SAFETY: the cell is alive, by the caller's promise; our version is private until `place` succeeds,
@@ -201,7 +205,9 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
                     // Replace the claim: the cell was not swung back yet. (It never commits, and what never did is
                     // not used again before our session ends.)
                     let base = place.leads_to();
-                    if self.by.domain().exceeds(&mut budget, None).is_some() {
+                    // A claim has replaced something: that it leads nowhere is damage, as a stamp is that was never drawn.
+                    let here = base.is_null().then_some(u64::MAX);
+                    if self.by.domain().exceeds(&mut budget, here).is_some() || base.is_null() {
                         return Err(Conflict::at(Cause::Changed, cell));
                     }
                     // SAFETY: the cell is alive, by the caller's promise, and our version private until

@@ -33,6 +33,12 @@ use held::Held;
 use looks::Looks;
 use waiting::meta_of;
 
+#[cfg(test)]
+thread_local! {
+    /// How many collections this thread has made.
+    pub(crate) static COLLECTIONS: Cell<usize> = const { Cell::new(0) };
+}
+
 /// One slot's memory.
 #[derive(Debug)]
 pub struct Memory {

@@ -115,7 +115,10 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaim for Reclaimer<C, V> {
     #[cold]
     fn begin_move(&self) -> u64 {
         debug_assert!(self.is_active(), "a bound moves outside of a session");
-        needs::begin_move(self.descriptor, self.clock, self.asymmetric, || self.domain.judged())
+        let judged = || self.domain.judged();
+        let bound = needs::begin_move(self.descriptor, self.clock, self.asymmetric, judged);
+        assert_ne!(bound, needs::NO_BOUND, "{CLOCK_BEHIND}");
+        bound
     }
 
     #[cold]
@@ -196,6 +199,10 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaim for Reclaimer<C, V> {
     }
 }
 
+/// No memory of this process is damaged, so no clock that keeps to its contract comes to this.
+const CLOCK_BEHIND: &str = "contempo: the clock of one core is behind what another has read by more than a microsecond: \
+                            build without the feature `clock-tsc`";
+
 /// What retires the versions that one commit has replaced.
 #[derive(Debug)]
 pub struct RetiringVersions<'r, C: Clock, V: Chain<Version = *mut u8>> {
@@ -248,6 +255,7 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
         let (own, recent) = (self.descriptor, &self.recent);
         let (bound, before) =
             announcement::begin_slowly(own, self.clock, self.asymmetric, recent, judged, how);
+        assert_ne!(bound, needs::NO_BOUND, "{CLOCK_BEHIND}");
         before.into_iter().for_each(|before| self.has_announced(before));
         bound
     }

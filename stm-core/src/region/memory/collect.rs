@@ -96,6 +96,8 @@ impl Memory {
     /// To be called outside a transaction.
     #[cold]
     pub fn collect(&self, domain: &RegionDomain, idle: Idle) {
+        #[cfg(test)]
+        super::COLLECTIONS.set(super::COLLECTIONS.get() + 1);
         let _work = self.work(domain);
         if self.heap.is_due() {
             self.wait_for(domain, &self.heap.tidy());

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::region::chain::{Named, RegionChain};
+use crate::region::memory::COLLECTIONS;
 use crate::region::verify;
 use contempo_alloc::reclaim::collect::BATCH;
 use contempo_alloc::reclaim::needs;
@@ -423,4 +424,63 @@ fn a_forked_child_does_not_move_its_parents_bound() {
         });
         done.unwrap();
     });
+}
+
+/// Each frees a private block at its end: the version that it has written over.
+#[test]
+fn transactions_beside_a_snapshot_do_not_each_collect() {
+    let world = World::new();
+    let (domain, cells) = (&world.domain, cells(&world));
+    let collections = |session: &Session| {
+        let before = COLLECTIONS.get();
+        for n in 0..1000 {
+            let done = session.atomically(|session| {
+                session.write(cells[n % cells.len()], &[0; 8])?;
+                session.write(cells[n % cells.len()], &[0; 400])
+            });
+            done.unwrap();
+        }
+        COLLECTIONS.get() - before
+    };
+    let lagging = Lagging::begin(domain);
+    run(domain, |session| {
+        // Something is closed, and waits for the snapshot.
+        for round in 0..400_u64 {
+            for cell in &cells {
+                let value = [round; 120].map(u64::to_ne_bytes).concat();
+                session.atomically(|session| session.write(*cell, &value)).unwrap();
+            }
+        }
+        session.memory.close_empty(domain);
+        let made = [collections(session), collections(session)];
+        assert!(
+            made.iter().all(|made| *made < 200),
+            "{made:?} collections in 1,000 transactions each"
+        );
+    });
+    lagging.looks_at(&[]);
+}
+
+/// What another process has damaged since the transaction has read it: an aborted claim at the head leads nowhere.
+#[test]
+fn an_aborted_claim_that_leads_nowhere_is_damage() {
+    let world = World::new();
+    let (domain, cell, other) = (Arc::clone(&world.domain), world.cell(), world.cell());
+    let outcome = run(&domain, |session| {
+        session.atomically(|session| {
+            session.write(cell, &1_u64.to_ne_bytes())?;
+            let head =
+                |cell| domain.find_cell(cell).unwrap().header.value.handle(Ordering::Acquire);
+            let version = domain.find_version(head(other)).unwrap();
+            let owner = Owner { slot: 50, serial: 5 };
+            let aborted = StateWord::new(5, Phase::Aborted);
+            domain.table().descriptor(50).state.store(aborted, Ordering::SeqCst);
+            version.header.prev.word().store(0x1234_5678_9abc, Ordering::SeqCst);
+            version.header.version_tag.store(VersionTag::claim(owner), Ordering::SeqCst);
+            let link = domain.find_cell(cell).unwrap().header.value.word();
+            link.store(head(other).bits(), Ordering::SeqCst);
+            Ok(())
+        })
+    });
+    assert!(outcome.is_err() && domain.is_corrupt(), "{outcome:?}");
 }
