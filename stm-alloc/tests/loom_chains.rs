@@ -190,6 +190,22 @@ impl World {
     }
 }
 
+/// The reader has been there before; another thread replaces the version twice, and takes out what no session needs.
+fn twice_replaced(
+    world: &Arc<World>,
+    recent: &Cell<u64>,
+    prune: fn(&World),
+) -> thread::JoinHandle<()> {
+    begin(world.descriptor(READER), &world.clock, false, recent, world.judged());
+    end(world.descriptor(READER));
+    let other = Arc::clone(world);
+    thread::spawn(move || {
+        other.replace();
+        other.replace();
+        prune(&other);
+    })
+}
+
 #[test]
 fn what_belongs_to_a_bound_is_found() {
     let faults = [
@@ -204,14 +220,7 @@ fn what_belongs_to_a_bound_is_found() {
         // A session that lags, so that there is something to take out at all.
         let lagging = begin(world.descriptor(OTHER), &world.clock, false, &Cell::new(0), || 0);
         let recent = Cell::new(0);
-        begin(world.descriptor(READER), &world.clock, false, &recent, world.judged());
-        end(world.descriptor(READER));
-        let other = Arc::clone(&world);
-        let writer = thread::spawn(move || {
-            other.replace();
-            other.replace();
-            other.prune();
-        });
+        let writer = twice_replaced(&world, &recent, World::prune);
         let reader = world.descriptor(READER);
         let bound = begin(reader, &world.clock, false, &recent, world.judged());
         world.finds(bound);
@@ -229,14 +238,7 @@ fn what_belongs_to_a_bound_is_found_where_none_is_leaned_on() {
     let test = "what_belongs_to_a_bound_is_found_where_none_is_leaned_on";
     holds_unless(test, 3, &faults, || {
         let (world, recent) = (World::new(), Cell::new(0));
-        begin(world.descriptor(READER), &world.clock, false, &recent, world.judged());
-        end(world.descriptor(READER));
-        let other = Arc::clone(&world);
-        let writer = thread::spawn(move || {
-            other.replace();
-            other.replace();
-            other.prune_leaning_on_none();
-        });
+        let writer = twice_replaced(&world, &recent, World::prune_leaning_on_none);
         let reader = world.descriptor(READER);
         let first = begin(reader, &world.clock, false, &recent, world.judged());
         world.finds(first);
