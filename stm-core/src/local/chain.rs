@@ -27,7 +27,7 @@ unsafe fn header<'a>(version: *mut u8) -> &'a Header {
     unsafe { &*version.cast::<Header>() }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "reclaim-epoch")))]
 impl NativeChain {
     /// The version that a committed one leads to, if there is one.
     ///
