@@ -426,7 +426,10 @@ impl<D: Domain> WriteLog<D> {
     }
 
     /// Empties the log, handing out every block that never became visible.
-    #[cfg(any(test, all(feature = "region", target_os = "linux", target_pointer_width = "64")))]
+    #[cfg(all(
+        any(test, all(feature = "region", target_os = "linux", target_pointer_width = "64")),
+        not(any(contempo_loom, contempo_shuttle))
+    ))]
     #[inline(always)]
     pub(crate) fn clear(&mut self, failed: bool, private: impl FnMut(Block)) {
         if failed || self.has_private() {
