@@ -4,58 +4,16 @@
 
 use contempo_alloc::reclaim::announcement::{self, Idle, begin, begin_at, end, withdraw};
 use contempo_alloc::reclaim::needs::{self, Judged, Needs};
-use contempo_alloc::reclaim::prune::{Chain, Replacing, prune};
+use contempo_alloc::reclaim::prune::{Replacing, prune};
 use contempo_sched::clock::{Clock, CounterClock, GENESIS};
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::{DescriptorTable, Descriptors};
+use contempo_sched::primitives::{AtomicBool, AtomicU64, Ordering};
 use std::cell::Cell;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// One of a cell of which the stamps are consecutive.
-struct Version {
-    stamp: u64,
-    prev: AtomicU64,
-    freed: AtomicBool,
-}
-
-impl Chain for Version {
-    type Version = *const Version;
-
-    unsafe fn stamp(version: *const Version) -> Option<u64> {
-        // SAFETY: of a world, which outlives its test.
-        let version = unsafe { &*version };
-        assert!(
-            !version.freed.load(Ordering::Relaxed),
-            "follows {}, which is freed",
-            version.stamp
-        );
-        Some(version.stamp)
-    }
-
-    unsafe fn lock(version: *const Version) -> Option<*const Version> {
-        // SAFETY: of a world, which outlives its test.
-        let Version { stamp, prev, .. } = unsafe { &*version };
-        let prev = prev.load(Ordering::Relaxed);
-        (prev != 0).then(|| version.wrapping_sub((stamp - prev) as usize))
-    }
-
-    /// (Its memory is not used again.)
-    unsafe fn take_out(_: *const Version, version: *const Version) -> Option<*const Version> {
-        // SAFETY: of a world, which outlives its test.
-        unsafe { Self::lock(version) }
-    }
-
-    unsafe fn unlock(version: *const Version, to: *const Version, _: bool) {
-        // SAFETY: of a world, which outlives its test.
-        let (version, to) = unsafe { (&*version, &*to) };
-        version.prev.store(to.stamp, Ordering::Relaxed);
-    }
-
-    unsafe fn is_reusable(_: *const Version) -> bool {
-        false
-    }
-}
+mod versions;
+use versions::Version;
 
 struct World {
     clock: CounterClock,

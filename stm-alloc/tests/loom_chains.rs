@@ -7,7 +7,7 @@
 use contempo_alloc::reclaim::announcement::{self, Idle, begin, begin_at, end, withdraw};
 use contempo_alloc::reclaim::barrier::heavy;
 use contempo_alloc::reclaim::needs::{self, Judged, Needs};
-use contempo_alloc::reclaim::prune::{Chain, Replacing, prune};
+use contempo_alloc::reclaim::prune::{Replacing, prune};
 use contempo_sched::clock::{Clock, CounterClock, GENESIS};
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::table::DescriptorTable;
@@ -21,58 +21,15 @@ use std::cell::Cell;
 mod planted;
 use planted::holds_unless;
 
+mod versions;
+use versions::Version;
+
 const READER: u32 = 0;
 const WRITER: u32 = 1;
 const OTHER: u32 = 2;
 
 /// Versions that there are at most.
 const MOST: u64 = 6;
-
-struct Version {
-    stamp: u64,
-    /// The stamp of the one that it leads to.
-    prev: AtomicU64,
-    freed: AtomicBool,
-}
-
-impl Chain for Version {
-    type Version = *const Version;
-
-    unsafe fn stamp(version: *const Version) -> Option<u64> {
-        // SAFETY: of a world, which outlives the model's threads.
-        let version = unsafe { &*version };
-        assert!(
-            !version.freed.load(Ordering::Relaxed),
-            "follows {}, which is freed",
-            version.stamp
-        );
-        Some(version.stamp)
-    }
-
-    unsafe fn lock(version: *const Version) -> Option<*const Version> {
-        // SAFETY: of a world, which outlives the model's threads.
-        let Version { stamp, prev, .. } = unsafe { &*version };
-        let prev = prev.load(Ordering::Acquire);
-        // Versions lie in order of their stamps.
-        (prev != 0).then(|| version.wrapping_sub((stamp - prev) as usize))
-    }
-
-    /// (Its memory is not used again.)
-    unsafe fn take_out(_: *const Version, version: *const Version) -> Option<*const Version> {
-        // SAFETY: of a world, which outlives the model's threads.
-        unsafe { Self::lock(version) }
-    }
-
-    unsafe fn unlock(version: *const Version, to: *const Version, _: bool) {
-        // SAFETY: of a world, which outlives the model's threads.
-        let (version, to) = unsafe { (&*version, &*to) };
-        version.prev.store(to.stamp, Ordering::Release);
-    }
-
-    unsafe fn is_reusable(_: *const Version) -> bool {
-        false
-    }
-}
 
 struct World {
     clock: CounterClock,
