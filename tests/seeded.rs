@@ -3,7 +3,9 @@
 //! contempo_fault`; each fault in a process of its own, as for the models.
 #![cfg(contempo_fault)]
 
-use contempo::{Abort, TVar, atomically, atomically_on, statistics};
+use contempo::{
+    Abort, TVar, TransactionLocal, atomically, atomically_on, statistics, try_atomically_scoped,
+};
 use contempo_core::domain::Domain;
 use contempo_sched::primitives::fault::Fault;
 use contempo_verify::canary::Cage;
@@ -197,6 +199,35 @@ fn the_corpus_finds_faults() {
             let plan = Plan::decode(&std::fs::read(&path).expect("a file"), 1);
             plan.verify().unwrap_or_else(|wrong| panic!("{}: {wrong}", path.display()));
         }
+    });
+}
+
+static STEPS: TransactionLocal<u64> = TransactionLocal::new(|| 0);
+
+#[test]
+fn what_a_failed_part_has_registered_is_gone_with_it() {
+    let faults = [
+        Fault::HooksOfAFailedPartRun,
+        Fault::DecidersOfAFailedPartRun,
+        Fault::ValuesOfAFailedPartStay,
+    ];
+    succeeds_unless("what_a_failed_part_has_registered_is_gone_with_it", &faults, || {
+        execution();
+        let ran = &std::cell::Cell::new(0);
+        let result = try_atomically_scoped(|tx| {
+            STEPS.update(tx, |steps| steps + 1);
+            let failed: Result<(), ()> = tx.nested(|_| {
+                tx.on_commit(|| ran.set(ran.get() + 100));
+                tx.before_commit(|_| Err(Abort::error("a failed part decides")));
+                STEPS.update(tx, |steps| steps + 10);
+                Err(Abort::error(()))
+            })?;
+            assert_eq!(failed, Err(()));
+            tx.on_commit(|| ran.set(ran.get() + 1));
+            tx.before_commit(|_| Ok(ran.set(ran.get() + 1)));
+            Ok(STEPS.get(tx))
+        });
+        assert_eq!((result, ran.get()), (Ok(1), 2));
     });
 }
 

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 /// Runs transactions of a region within bounds. Made by [`Shared::builder`]; names and meaning are those of
-/// one process ([`crate::Builder`]).
+/// one process ([`crate::Builder`]): a bound that is set twice holds as the tighter of both.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a builder does nothing until `run` or `try_run`"]
 pub struct Builder<'s> {
@@ -46,22 +46,42 @@ impl Shared {
 
 impl Builder<'_> {
     /// Make at most `attempts` attempts (at least one). Sleeping in `retry` counts as one, however long.
-    pub const fn max_attempts(mut self, attempts: u32) -> Self {
-        self.limits.max_attempts = Some(attempts);
-        self
+    pub const fn max_attempts(self, attempts: u32) -> Self {
+        Builder { limits: self.limits.within_attempts(attempts), ..self }
     }
 
     /// Give up after `timeout`, counted from `run`. Time is looked at between attempts and while
     /// sleeping; a closure that computes is not interrupted.
-    pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.limits.timeout = Some(timeout);
-        self
+    pub const fn timeout(self, timeout: Duration) -> Self {
+        Builder { limits: self.limits.within_timeout(timeout), ..self }
     }
 
     /// Give up at `deadline`.
-    pub const fn deadline(mut self, deadline: Instant) -> Self {
-        self.limits.deadline = Some(deadline);
-        self
+    pub fn deadline(self, deadline: Instant) -> Self {
+        Builder { limits: self.limits.within_deadline(deadline), ..self }
+    }
+
+    /// Also within the bounds of `other`, of whatever region: of each kind the tighter one counts.
+    ///
+    /// ```
+    /// use contempo::Exhausted;
+    /// use contempo::shared::{Options, Shared, TransactionError};
+    /// use std::time::Duration;
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-within-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let inbox = shared.root("inbox", 0_u64)?;
+    /// let patient = shared.builder().timeout(Duration::from_secs(3600));
+    /// let mail = patient
+    ///     .within(shared.builder().timeout(Duration::from_millis(5)))
+    ///     .run(|tx| tx.check(tx.read(inbox)? > 0));
+    /// assert!(matches!(mail, Err(TransactionError::Exhausted(Exhausted::Deadline { .. }))));
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn within(self, other: Builder<'_>) -> Self {
+        Builder { limits: self.limits.within(other.limits), ..self }
     }
 
     /// Runs `body` like [`Shared::atomically`] within these bounds.

@@ -61,10 +61,12 @@ pub mod collections;
 mod error;
 pub(crate) mod explicit;
 mod nesting;
+mod operations;
 mod reader;
 mod region;
 mod root;
 mod scheduling;
+mod scoped;
 mod transaction;
 
 pub use access_set::AccessSet;
@@ -78,4 +80,5 @@ pub use error::{Interrupt, NoBlock, OpenError, RootError, TransactionError, TryE
 pub use reader::Reader;
 pub use region::{Attached, Inspection, Options, Shared, liveness_path};
 pub use root::{Root, RootKind};
+pub use scoped::ScopedTransaction;
 pub use transaction::{Snapshot, Transaction};

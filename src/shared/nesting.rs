@@ -103,7 +103,9 @@ impl<'tx> Transaction<'tx> {
 
     /// Runs `hook` after this transaction has committed, outside of it, on this thread: it may use the region.
     /// Hooks run in the order in which they were registered, each once. If the part of the transaction that
-    /// registered it is rolled back, it does not run; nor does it if the process dies before.
+    /// registered it is rolled back, it does not run; nor does it if the process dies before. Between hooks of
+    /// transactions of different threads or processes there is no order: see
+    /// [`on_commit`](crate::Transaction::on_commit) of one process.
     ///
     /// ```
     /// use contempo::shared::{Options, Shared};

@@ -39,11 +39,16 @@ use contempo_sched::primitives::checked::Step;
 #[doc(hidden)]
 pub use contempo_sched::primitives::guard;
 pub use local::access_set::{AccessSet, atomically_on};
+pub use local::operations::try_once;
 pub use local::run::{Builder, atomically, try_atomically};
+pub use local::scoped::{ScopedTransaction, atomically_scoped, try_atomically_scoped};
 pub use local::snapshot::{Snapshot, snapshot};
 pub use local::transaction::Transaction;
 pub use local::tvar::TVar;
 pub use session::error::{Abort, Exhausted, Interrupt, StmResult, TryError};
+pub use session::running::Running;
+pub use session::scoped::Scoped;
+pub use session::values::TransactionLocal;
 
 /// Attempts that are driven step by step, for interpreters and foreign languages.
 #[doc(hidden)]

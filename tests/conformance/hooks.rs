@@ -4,6 +4,7 @@ use crate::journal::Journal;
 use crate::support::{elsewhere, guarded, message_of};
 use crate::world::{Step, Transaction, World};
 use contempo::Abort;
+use std::sync::{Arc, Mutex};
 
 pub(crate) fn commit_hooks_run_once_in_order_after_the_commit<W: World>() {
     let (world, journal) = (W::new(), Journal::default());
@@ -285,4 +286,58 @@ pub(crate) fn a_panic_in_a_rollback_hook_beside_another_does_not_end_the_process
         })
     });
     assert_eq!((message.as_str(), journal.take()), ("in the closure", vec!["older".into()]));
+}
+
+pub(crate) fn hooks_of_one_thread_run_one_transaction_after_the_other<W: World>() {
+    let (world, journal) = (W::new(), Journal::default());
+    let cell = world.cell(0);
+    for name in ["a", "b"] {
+        let (again, other, inner) = (journal.clone(), world.clone(), cell.clone());
+        world.atomically(|tx| {
+            let (again, other, inner) = (again.clone(), other.clone(), inner.clone());
+            tx.on_commit(journal.note(&format!("{name} 1")));
+            tx.on_commit(move || {
+                other.atomically(|tx| {
+                    tx.on_commit(again.note(&format!("inside {name}")));
+                    tx.modify(&inner, |n| n + 1)
+                });
+                again.note(&format!("{name} 2"))();
+            });
+            tx.on_commit(journal.note(&format!("{name} 3")));
+            tx.modify(&cell, |n| n + 1)
+        });
+        journal.note(&format!("{name} has returned"))();
+    }
+    let all = |name| {
+        let hooks = [format!("{name} 1"), format!("inside {name}"), format!("{name} 2")];
+        hooks.into_iter().chain([format!("{name} 3"), format!("{name} has returned")])
+    };
+    assert_eq!(journal.take(), all("a").chain(all("b")).collect::<Vec<_>>());
+}
+
+/// What the documentation of `on_commit` warns of: a transaction that comes after another, and has seen what that wrote,
+/// may run its hooks before that has run all of its own.
+pub(crate) fn hooks_of_several_threads_have_no_order<W: World>() {
+    let world = W::new();
+    let cell = world.cell(0);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let note = |what: String| {
+        let log = Arc::clone(&log);
+        move || log.lock().unwrap().push(what)
+    };
+    world.atomically(|tx| {
+        let (later, same, noted) = (world.clone(), cell.clone(), Arc::clone(&log));
+        tx.on_commit(move || {
+            elsewhere(|| {
+                later.atomically(|tx| {
+                    let (seen, log) = (tx.read(&same)?, Arc::clone(&noted));
+                    tx.on_commit(move || log.lock().unwrap().push(format!("second, saw {seen}")));
+                    tx.write(&same, 2)
+                });
+            });
+        });
+        tx.on_commit(note("first".to_owned()));
+        tx.write(&cell, 1)
+    });
+    assert_eq!(*log.lock().unwrap(), ["second, saw 1", "first"]);
 }

@@ -1,7 +1,9 @@
 //! One process: `contempo::{TVar, atomically, …}`.
 
 use crate::bounds::{Bounded, Bounds};
+use crate::operations::Operations;
 use crate::scheduling::Scheduled;
+use crate::scoped::{ScopedIn, Scopes};
 use crate::support::alone;
 use crate::world::{Snapshot, Step, Stop, Transaction, World};
 use contempo::{
@@ -99,7 +101,10 @@ impl World for Local {
 }
 
 fn builder(bounds: Bounds) -> Builder {
-    let mut builder = contempo::Transaction::builder();
+    set(contempo::Transaction::builder(), bounds)
+}
+
+fn set(mut builder: Builder, bounds: Bounds) -> Builder {
     if let Some(most) = bounds.max_attempts {
         builder = builder.max_attempts(most);
     }
@@ -131,6 +136,85 @@ impl Bounded for Local {
 
     fn retry_timeout(tx: &contempo::Transaction<'_>, timeout: Duration) -> Step<(), Self> {
         tx.retry_timeout(timeout).map_err(Stop)
+    }
+}
+
+impl Operations for Local {
+    fn modify_with<R>(
+        tx: &contempo::Transaction<'_>,
+        cell: &TVar<u64>,
+        change: impl FnOnce(u64) -> (u64, R),
+    ) -> Step<R, Self> {
+        tx.modify_with(cell, |n| change(*n)).map_err(Stop)
+    }
+
+    fn nested_timeout<'tx, R>(
+        tx: &contempo::Transaction<'tx>,
+        timeout: Duration,
+        part: impl FnOnce(&contempo::Transaction<'tx>) -> Step<R, Self>,
+    ) -> Step<Option<R>, Self> {
+        tx.nested_timeout(timeout, |tx| part(tx).map_err(Side::<Stop<Self>, Self>::new))
+            .map_err(|side| side.0)
+    }
+
+    fn wait_map<R>(&self, cell: &TVar<u64>, mut pick: impl FnMut(u64) -> Option<R>) -> R {
+        cell.wait_map(|n| pick(*n))
+    }
+
+    fn wait_until(&self, cell: &TVar<u64>, mut is_wanted: impl FnMut(u64) -> bool) -> u64 {
+        cell.wait_until(|n| is_wanted(*n))
+    }
+
+    fn wait_map_timeout<R>(
+        &self,
+        cell: &TVar<u64>,
+        timeout: Duration,
+        mut pick: impl FnMut(u64) -> Option<R>,
+    ) -> Option<R> {
+        cell.wait_map_timeout(timeout, |n| pick(*n))
+    }
+
+    fn wait_until_timeout(
+        &self,
+        cell: &TVar<u64>,
+        timeout: Duration,
+        mut is_wanted: impl FnMut(u64) -> bool,
+    ) -> Option<u64> {
+        cell.wait_until_timeout(timeout, |n| is_wanted(*n))
+    }
+
+    fn try_once<R>(
+        &self,
+        body: impl FnOnce(&contempo::Transaction<'_>) -> Step<R, Self>,
+    ) -> Result<R, Exhausted> {
+        contempo::try_once(|tx| body(tx).map_err(|stop| stop.0))
+    }
+
+    fn within<R>(
+        &self,
+        [one, other]: [Bounds; 2],
+        joined: bool,
+        mut body: impl FnMut(&contempo::Transaction<'_>) -> Step<R, Self>,
+    ) -> Result<R, Exhausted> {
+        let builder =
+            if joined { builder(one).within(builder(other)) } else { set(builder(one), other) };
+        builder.run(move |tx| body(tx).map_err(|stop| stop.0))
+    }
+}
+
+impl Scopes for Local {
+    fn atomically_scoped<'env, R>(
+        &self,
+        mut body: impl FnMut(&ScopedIn<'_, 'env, Self>) -> Step<R, Self>,
+    ) -> R {
+        contempo::atomically_scoped(move |tx| body(tx).map_err(|stop| stop.0))
+    }
+
+    fn try_atomically_scoped<'env, R, E: Debug>(
+        &self,
+        body: impl FnMut(&ScopedIn<'_, 'env, Self, E>) -> Result<R, Abort<E>>,
+    ) -> Result<R, E> {
+        contempo::try_atomically_scoped(body)
     }
 }
 
@@ -258,3 +342,5 @@ explicit_suite!(crate::local::Local);
 bounded_suite!(crate::local::Local);
 scheduled_suite!(crate::local::Local);
 counted_suite!(crate::local::Local);
+operations_suite!(crate::local::Local);
+scoped_suite!(crate::local::Local);

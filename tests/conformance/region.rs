@@ -1,7 +1,9 @@
 //! A region that processes share: `contempo::shared`. (One process here; several: `tests/region`.)
 
 use crate::bounds::{Bounded, Bounds};
+use crate::operations::Operations;
 use crate::scheduling::Scheduled;
+use crate::scoped::{ScopedIn, Scopes};
 use crate::support::HANG;
 use crate::support::region::Place;
 use crate::world::{Snapshot, Step, Stop, Transaction, World};
@@ -128,18 +130,21 @@ impl World for Region {
 
 impl Region {
     fn builder(&self, bounds: Bounds) -> shared::Builder<'_> {
-        let mut builder = self.shared.builder();
-        if let Some(most) = bounds.max_attempts {
-            builder = builder.max_attempts(most);
-        }
-        if let Some(timeout) = bounds.timeout {
-            builder = builder.timeout(timeout);
-        }
-        if let Some(deadline) = bounds.deadline {
-            builder = builder.deadline(deadline);
-        }
-        builder
+        set(self.shared.builder(), bounds)
     }
+}
+
+fn set(mut builder: shared::Builder<'_>, bounds: Bounds) -> shared::Builder<'_> {
+    if let Some(most) = bounds.max_attempts {
+        builder = builder.max_attempts(most);
+    }
+    if let Some(timeout) = bounds.timeout {
+        builder = builder.timeout(timeout);
+    }
+    if let Some(deadline) = bounds.deadline {
+        builder = builder.deadline(deadline);
+    }
+    builder
 }
 
 fn exhausted(why: TransactionError) -> Exhausted {
@@ -172,6 +177,93 @@ impl Bounded for Region {
 
     fn retry_timeout(tx: &shared::Transaction<'_>, timeout: Duration) -> Step<(), Self> {
         tx.retry_timeout(timeout).map_err(Stop)
+    }
+}
+
+const WORKS: &str = "the region does what is asked";
+
+impl Operations for Region {
+    fn modify_with<R>(
+        tx: &shared::Transaction<'_>,
+        cell: &Cell<u64>,
+        change: impl FnOnce(u64) -> (u64, R),
+    ) -> Step<R, Self> {
+        tx.modify_with(*cell, change).map_err(Stop)
+    }
+
+    fn nested_timeout<'tx, R>(
+        tx: &shared::Transaction<'tx>,
+        timeout: Duration,
+        part: impl FnOnce(&shared::Transaction<'tx>) -> Step<R, Self>,
+    ) -> Step<Option<R>, Self> {
+        tx.nested_timeout(timeout, |tx| part(tx).map_err(Side::<Stop<Self>, Self>::new))
+            .map_err(|side| side.0)
+    }
+
+    fn wait_map<R>(&self, cell: &Cell<u64>, mut pick: impl FnMut(u64) -> Option<R>) -> R {
+        self.shared.wait_map(*cell, &mut pick).expect(WORKS)
+    }
+
+    fn wait_until(&self, cell: &Cell<u64>, mut is_wanted: impl FnMut(u64) -> bool) -> u64 {
+        self.shared.wait_until(*cell, &mut is_wanted).expect(WORKS)
+    }
+
+    fn wait_map_timeout<R>(
+        &self,
+        cell: &Cell<u64>,
+        timeout: Duration,
+        mut pick: impl FnMut(u64) -> Option<R>,
+    ) -> Option<R> {
+        self.shared.wait_map_timeout(*cell, timeout, &mut pick).expect(WORKS)
+    }
+
+    fn wait_until_timeout(
+        &self,
+        cell: &Cell<u64>,
+        timeout: Duration,
+        mut is_wanted: impl FnMut(u64) -> bool,
+    ) -> Option<u64> {
+        self.shared.wait_until_timeout(*cell, timeout, &mut is_wanted).expect(WORKS)
+    }
+
+    fn try_once<R>(
+        &self,
+        body: impl FnOnce(&shared::Transaction<'_>) -> Step<R, Self>,
+    ) -> Result<R, Exhausted> {
+        self.shared.try_once(|tx| body(tx).map_err(|stop| stop.0)).expect(WORKS)
+    }
+
+    fn within<R>(
+        &self,
+        [one, other]: [Bounds; 2],
+        joined: bool,
+        mut body: impl FnMut(&shared::Transaction<'_>) -> Step<R, Self>,
+    ) -> Result<R, Exhausted> {
+        let builder = if joined {
+            self.builder(one).within(self.builder(other))
+        } else {
+            set(self.builder(one), other)
+        };
+        builder.run(move |tx| body(tx).map_err(|stop| stop.0)).map_err(exhausted)
+    }
+}
+
+impl Scopes for Region {
+    fn atomically_scoped<'env, R>(
+        &self,
+        mut body: impl FnMut(&ScopedIn<'_, 'env, Self>) -> Step<R, Self>,
+    ) -> R {
+        self.shared.atomically_scoped(move |tx| body(tx).map_err(|stop| stop.0)).expect(WORKS)
+    }
+
+    fn try_atomically_scoped<'env, R, E: Debug>(
+        &self,
+        body: impl FnMut(&ScopedIn<'_, 'env, Self, E>) -> Result<R, Abort<E>>,
+    ) -> Result<R, E> {
+        self.shared.try_atomically_scoped(body).map_err(|why| match why {
+            TryError::User(error) => error,
+            why => panic!("{WORKS}: {why:?}"),
+        })
     }
 }
 
@@ -301,3 +393,5 @@ explicit_suite!(crate::region::Region);
 bounded_suite!(crate::region::Region);
 scheduled_suite!(crate::region::Region);
 counted_suite!(crate::region::Region);
+operations_suite!(crate::region::Region);
+scoped_suite!(crate::region::Region);

@@ -74,6 +74,8 @@ macro_rules! suite {
                 a_panicking_commit_hook_undoes_nothing_and_stops_no_other
                 a_panicking_rollback_hook_ends_the_transaction
                 a_panic_in_a_rollback_hook_beside_another_does_not_end_the_process
+                hooks_of_one_thread_run_one_transaction_after_the_other
+                hooks_of_several_threads_have_no_order
             }
             snapshots {
                 a_snapshot_sees_one_moment_whatever_is_committed_meanwhile
@@ -250,6 +252,44 @@ macro_rules! counted_suite {
                 a_snapshot_that_moves_forward_is_an_extension
                 retries_waits_and_wakes
                 a_retry_that_need_not_sleep_does_not_count_as_a_wait
+            }
+        }
+    };
+}
+
+/// What a world promises that has `Operations`.
+macro_rules! operations_suite {
+    ($type:path) => {
+        instantiate! { $type;
+            operations {
+                a_change_says_something
+                what_a_repeated_change_says_is_of_the_attempt_that_commits
+                a_wait_for_one_cell_ends_when_it_is_as_wanted
+                a_wait_for_one_cell_can_be_bounded
+                what_is_tried_once_commits_or_is_over
+                of_two_bounds_the_tighter_counts
+                a_part_that_waits_for_too_long_is_undone
+                of_time_outs_inside_each_other_the_tighter_counts
+            }
+        }
+    };
+}
+
+/// What a world promises whose hooks `Scopes` can borrow.
+macro_rules! scoped_suite {
+    ($type:path) => {
+        instantiate! { $type;
+            scoped {
+                hooks_borrow_from_around_and_have_run_when_it_returns
+                hooks_that_borrow_are_gone_when_an_error_or_a_panic_leaves
+                a_hook_before_the_commit_sees_the_end_and_may_refuse
+                a_hook_before_the_commit_may_ask_to_wait
+                hooks_before_the_commit_run_in_order_and_may_register_more
+                a_hook_of_a_failed_part_decides_nothing
+                a_panic_before_the_commit_leaves_nothing
+                each_attempt_has_values_of_its_own
+                a_part_that_fails_takes_its_values_back
+                values_are_dropped_when_nothing_can_bring_them_back
             }
         }
     };

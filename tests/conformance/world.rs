@@ -1,6 +1,6 @@
 //! What a test of the suite may do in a world.
 
-use contempo::{Abort, Statistics};
+use contempo::{Abort, Running, Statistics};
 use std::fmt;
 
 /// Where transactions run. Clones are the same world: hooks and other threads have theirs.
@@ -84,7 +84,7 @@ impl<W: World, E> From<Stop<W>> for Abort<E> {
 }
 
 /// A running transaction. References that it lends live for `'tx`.
-pub(crate) trait Transaction<'tx, W: World> {
+pub(crate) trait Transaction<'tx, W: World>: Running {
     fn read(&self, cell: &W::Cell) -> Step<u64, W>;
     fn write(&self, cell: &W::Cell, value: u64) -> Step<(), W>;
     fn modify(&self, cell: &W::Cell, change: impl FnOnce(u64) -> u64) -> Step<(), W>;

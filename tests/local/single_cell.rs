@@ -1,6 +1,6 @@
 //! Single-cell operations: each a transaction of its own, linearizable with all others.
 
-use crate::support::{alone, elsewhere};
+use crate::support::{alone, canary::Cage, elsewhere, message_of};
 use contempo::{TVar, atomically, snapshot};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -54,6 +54,37 @@ fn update_runs_again_if_the_cell_has_changed() {
         n + 1
     });
     assert_eq!((cell.load(), calls), (11, 2));
+}
+
+#[test]
+fn an_update_that_says_something_says_what_the_commit_was_based_on() {
+    let _turn = alone();
+    let cage = Cage::new();
+    let cell = TVar::new(1);
+    let mut calls = 0;
+    let said = cell.update_with(|n| {
+        calls += 1;
+        if calls == 1 {
+            elsewhere(|| cell.store(10));
+        }
+        assert_eq!(cage.alive(), 0, "what a lost attempt has said is gone before the next one");
+        (n + 1, cage.canary(*n))
+    });
+    assert_eq!((cell.load(), calls, said.sing()), (11, 2, 10));
+    drop(said);
+    assert_eq!(cage.alive(), 0);
+    // A panic leaves the cell as it is.
+    let message = message_of(|| cell.update_with(|_| -> (u64, ()) { panic!("no") }));
+    assert_eq!((message.as_str(), cell.load()), ("no", 11));
+    // Increments of many threads: each number is given out once.
+    let next = TVar::new(0_u32);
+    let mut drawn: Vec<u32> = thread::scope(|scope| {
+        let draw = || (0..1000).map(|_| next.update_with(|n| (n + 1, *n))).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(draw)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    drawn.sort_unstable();
+    assert_eq!(drawn, (0..4000).collect::<Vec<_>>());
 }
 
 /// Compares by its number; changes a cell the first time that it is asked.

@@ -12,7 +12,7 @@
 //! | `leave` | leaving a session that has written nothing |
 //! | `fresh` | a version on its way into a cell |
 //! | `unpublished` | which of a transaction's own versions can go before its end |
-//! | `run`, `transaction`, `nesting`, `access_set`, `snapshot`, `tvar` | what users call |
+//! | `run`, `transaction`, `nesting`, `scoped`, `access_set`, `snapshot`, `tvar`, `operations` | what users call |
 //! | `luck` | what a thread remembers about its bad luck and its turns |
 //! | `let_go` | what of an attempt's own versions is freed in its middle |
 //! | `turns`, `queueing` | what a thread does between two attempts, and how it escalates; waiting for a turn, as a thread or a task |
@@ -36,10 +36,12 @@ mod let_go;
 mod luck;
 mod moving;
 mod nesting;
+pub(crate) mod operations;
 mod previous;
 pub mod process;
 pub(crate) mod queueing;
 pub(crate) mod run;
+pub(crate) mod scoped;
 pub(crate) mod snapshot;
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]
 pub mod statics;

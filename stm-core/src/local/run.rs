@@ -112,6 +112,10 @@ pub fn try_atomically<R, E>(
 
 /// Bounds for a transaction: see [`Transaction::builder`].
 ///
+/// A bound that is set twice holds as the tighter of both: so a function can be given a builder by its caller and add
+/// bounds of its own, and [`within`](Self::within) joins two. (What a *part* of a transaction may wait is bounded by
+/// [`nested_timeout`](Transaction::nested_timeout).)
+///
 /// ```
 /// # use contempo_core as contempo;
 /// use contempo::{Exhausted, TVar, Transaction};
@@ -131,22 +135,44 @@ pub struct Builder(Limits);
 
 impl Builder {
     /// Make at most `attempts` attempts (at least one). Sleeping in `retry` counts as one.
-    pub const fn max_attempts(mut self, attempts: u32) -> Self {
-        self.0.max_attempts = Some(attempts);
-        self
+    pub const fn max_attempts(self, attempts: u32) -> Self {
+        Builder(self.0.within_attempts(attempts))
     }
 
     /// Give up after `timeout`, counted from `run`. Time is looked at between attempts and while
     /// sleeping; a closure that computes is not interrupted.
-    pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.0.timeout = Some(timeout);
-        self
+    pub const fn timeout(self, timeout: Duration) -> Self {
+        Builder(self.0.within_timeout(timeout))
     }
 
     /// Give up at `deadline`.
-    pub const fn deadline(mut self, deadline: Instant) -> Self {
-        self.0.deadline = Some(deadline);
-        self
+    pub fn deadline(self, deadline: Instant) -> Self {
+        Builder(self.0.within_deadline(deadline))
+    }
+
+    /// Also within the bounds of `other`: of each kind the tighter one counts.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{Builder, Exhausted, TVar, Transaction};
+    /// use std::time::Duration;
+    ///
+    /// /// Takes what is there, within the caller's bounds, and after 5 ms at the latest.
+    /// fn take(slot: &TVar<Option<u32>>, bounds: Builder) -> Result<u32, Exhausted> {
+    ///     bounds.within(Transaction::builder().timeout(Duration::from_millis(5))).run(|tx| {
+    ///         match *tx.take(slot)? {
+    ///             Some(value) => Ok(value),
+    ///             None => tx.retry(),
+    ///         }
+    ///     })
+    /// }
+    ///
+    /// let empty = TVar::new(None);
+    /// let patient = Transaction::builder().timeout(Duration::from_secs(3600));
+    /// assert!(matches!(take(&empty, patient), Err(Exhausted::Deadline { .. })));
+    /// ```
+    pub fn within(self, other: Builder) -> Self {
+        Builder(self.0.within(other.0))
     }
 
     /// Runs `body` like [`atomically`] within these bounds.

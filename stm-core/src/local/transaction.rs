@@ -219,6 +219,33 @@ impl<'tx> Transaction<'tx> {
         cell: &TVar<T>,
         change: impl FnOnce(&T) -> T,
     ) -> StmResult<()> {
+        self.modify_with(cell, |before| (change(before), ()))
+    }
+
+    /// Replaces the value of `cell` by what `change` makes of it, and returns what it says besides: `change` gives the
+    /// new value, and then the result. (Haskell's `stateTVar`, in the order of `atomicModifyIORef`.) In all else as
+    /// [`modify`](Self::modify); on a cell alone: [`TVar::update_with`].
+    ///
+    /// # Errors
+    /// [`Interrupt`] if the attempt must be repeated: pass it on with `?`.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{TVar, atomically};
+    /// let (tickets, sold) = (TVar::new(7), TVar::new(vec![]));
+    /// let ticket = atomically(|tx| {
+    ///     let ticket = tx.modify_with(&tickets, |next| (next + 1, *next))?;
+    ///     tx.modify(&sold, |sold| [&sold[..], &[ticket]].concat())?;
+    ///     Ok(ticket)
+    /// });
+    /// assert_eq!((ticket, tickets.load(), sold.load()), (7, 8, vec![7]));
+    /// ```
+    #[inline(always)]
+    pub fn modify_with<T: Send + Sync + 'static, R>(
+        &self,
+        cell: &TVar<T>,
+        change: impl FnOnce(&T) -> (T, R),
+    ) -> StmResult<R> {
         let (version, used) = match self.own(cell.header())? {
             // It may be written over by `change`; then it stays, as everything that is in use. (If `change`
             // panics, it is in use to the end.)
@@ -228,7 +255,7 @@ impl<'tx> Transaction<'tx> {
         };
         // SAFETY: a version of this cell, so of type `T`. Its own stays while it is in use, and of what was committed
         // this attempt is a contemporary.
-        let value = change(unsafe { Version::value(version.as_ptr()) });
+        let (value, result) = change(unsafe { Version::value(version.as_ptr()) });
         if used {
             // SAFETY: in the log still, or among what it has written over.
             Unpublished::end_use(unsafe { &version.as_ref().prev });
@@ -236,7 +263,7 @@ impl<'tx> Transaction<'tx> {
         let (block, place) = prepare::<T>(self.context);
         // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
         unsafe { place.write(value) };
-        self.put(cell, block)
+        self.put(cell, block).map(|()| result)
     }
 
     /// Writes `value` and returns what was there before, which stays to the end of the attempt.
@@ -368,9 +395,18 @@ impl<'tx> Transaction<'tx> {
         self.retry()
     }
 
-    /// Runs `hook` after this transaction has committed, outside of it, on this thread. Hooks run
-    /// in the order in which they were registered. If the part of the transaction that registered
-    /// it is rolled back, it does not run.
+    /// Runs `hook` after this transaction has committed, outside of it, on this thread, before the call that runs the
+    /// transaction returns. Hooks of one transaction run in the order in which they were registered. If the part of the
+    /// transaction that registered it is rolled back, it does not run. (Hooks that borrow what lives around the
+    /// transaction: [`atomically_scoped`](crate::atomically_scoped).)
+    ///
+    /// **Between transactions.** Those of one thread run one after the other: all hooks of a transaction before its next
+    /// one begins. (A transaction that a hook runs has run *its* hooks before that hook goes on, and so before the
+    /// next hook of the outer one.) Between threads there is **no order**: a hook runs some time after its commit, and
+    /// another thread may have seen that commit, have committed itself and have run its own hooks before. So hooks that
+    /// write to a log from several threads may write in another order than that of the commits. Where the order counts,
+    /// let a cell decide it: append to a queue *in* the transaction and have one thread drain that, or draw a number in
+    /// it ([`modify_with`](Self::modify_with)) and write that along.
     ///
     /// ```
     /// # use contempo_core as contempo;

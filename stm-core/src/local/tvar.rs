@@ -362,7 +362,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// value goes to `back` and all begins again. Not `blind`: the new value may replace only the
     /// very version that `make` has seen.
     #[inline(always)]
-    fn write_one<R>(
+    pub(super) fn write_one<R>(
         &self,
         context: &Context,
         blind: bool,

@@ -17,6 +17,44 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// At most so many attempts, or fewer.
+    pub const fn within_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = match self.max_attempts {
+            Some(fewer) if fewer <= attempts => Some(fewer),
+            _ => Some(attempts),
+        };
+        self
+    }
+
+    /// At most for so long, or less.
+    pub const fn within_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = match self.timeout {
+            Some(shorter) if shorter.as_nanos() <= timeout.as_nanos() => Some(shorter),
+            _ => Some(timeout),
+        };
+        self
+    }
+
+    /// Until then, or earlier.
+    pub fn within_deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(self.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+        self
+    }
+
+    /// Within both: of each bound the tighter one.
+    pub fn within(mut self, other: Limits) -> Self {
+        if let Some(attempts) = other.max_attempts {
+            self = self.within_attempts(attempts);
+        }
+        if let Some(timeout) = other.timeout {
+            self = self.within_timeout(timeout);
+        }
+        if let Some(deadline) = other.deadline {
+            self = self.within_deadline(deadline);
+        }
+        self
+    }
+
     /// Is anything bounded?
     pub(crate) fn are_any(&self) -> bool {
         self.max_attempts.is_some() || self.timeout.is_some() || self.deadline.is_some()
@@ -39,8 +77,14 @@ impl Bounds {
     /// Of a transaction that declares what it will access.
     pub(crate) const DECLARED: Bounds = Bounds { declared: true, ..Bounds::NONE };
 
-    /// The bounds of a transaction that begins now. Reads the clock.
+    /// Of a transaction that is tried once. Needs no clock.
+    pub(crate) const ONCE: Bounds = Bounds { max_attempts: Some(1), ..Bounds::NONE };
+
+    /// The bounds of a transaction that begins now. Reads the clock, if there is a bound in time.
     pub(crate) fn from_now(limits: Limits) -> Bounds {
+        if limits.timeout.is_none() && limits.deadline.is_none() {
+            return Bounds { max_attempts: limits.max_attempts, ..Bounds::NONE };
+        }
         let start = instant();
         let timeout = limits.timeout.and_then(|timeout| start.checked_add(timeout));
         let deadline = match (timeout, limits.deadline) {

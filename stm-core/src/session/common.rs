@@ -6,7 +6,9 @@ use crate::session::hooks::{Due, HookMark, Hooks};
 use contempo_sched::contention::yielding::{Quantum, Turnover};
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::wait::spinning::Spinning;
+use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// What both a thread's context in its process and its session of a region have.
@@ -47,6 +49,29 @@ impl Common {
     pub(crate) fn on_rollback(&self, hook: Box<dyn FnOnce()>) {
         self.eventful.set(true);
         self.hooks.borrow_mut().on_rollback(hook);
+    }
+
+    /// The handle's hook with this number runs before the commit.
+    pub(crate) fn decide(&self, number: usize) {
+        self.eventful.set(true);
+        self.hooks.borrow_mut().decide(number);
+    }
+
+    /// The next hook that decides, from this place in the journal on, which moves behind it.
+    pub(crate) fn next_to_decide(&self, place: &mut usize) -> Option<usize> {
+        self.hooks.borrow().next_to_decide(place)
+    }
+
+    /// The transaction's own value for `key`.
+    pub(crate) fn value(&self, key: usize) -> Option<Rc<dyn Any>> {
+        self.hooks.borrow().value(key)
+    }
+
+    /// Sets it, until the part that runs fails, if it does. What it replaces is dropped here, where the closure runs.
+    pub(crate) fn set_value(&self, key: usize, value: Rc<dyn Any>) {
+        self.eventful.set(true);
+        let replaced = self.hooks.borrow_mut().set_value(key, value);
+        drop(replaced);
     }
 
     /// Has no attempt left a hook? For assertions.

@@ -1,64 +1,132 @@
-//! What to run after the outcome of a transaction is known, outside of it.
+//! What an attempt has registered so far, in one list: hooks to run once the outcome of the transaction is known,
+//! outside of it; hooks that still decide; values of the transaction's own. A part that fails is cut off its end.
 
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::guard::{FirstPanic, discard};
+use std::any::Any;
+use std::cell::Cell;
 use std::mem::take;
+use std::rc::Rc;
 
 type Hook = Box<dyn FnOnce()>;
 
-/// The hooks that an attempt has registered so far.
+/// What an attempt has registered.
+enum Entry {
+    /// To run after a commit.
+    Commit(Hook),
+    /// To run if it is rolled back.
+    Rollback(Hook),
+    /// To run before the commit: where the transaction's handle has it.
+    Decide(usize),
+    /// The value of a transaction-local key from here on.
+    Value { key: usize, value: Rc<dyn Any> },
+}
+
+/// All that an attempt has registered so far, in order.
 #[derive(Default)]
 pub(crate) struct Hooks {
-    commit: Vec<Hook>,
-    rollback: Vec<Hook>,
+    journal: Vec<Entry>,
+    /// The end of the journal when the last part began that could bring back what was before it.
+    floor: Cell<usize>,
     /// Rollback hooks of parts that have been rolled back already.
     undone: Vec<Hook>,
-    /// Commit hooks of such parts: dropped, unrun, where user code may run.
-    forgotten: Vec<Hook>,
+    /// What else such parts have registered: dropped, unrun, where user code may run.
+    forgotten: Vec<Entry>,
 }
 
 /// A place to roll back to.
 #[derive(Clone, Copy)]
-pub(crate) struct HookMark {
-    commit: usize,
-    rollback: usize,
-}
+pub(crate) struct HookMark(usize);
 
 impl Hooks {
     pub(crate) const fn new() -> Self {
         Hooks {
-            commit: Vec::new(),
-            rollback: Vec::new(),
+            journal: Vec::new(),
+            floor: Cell::new(0),
             undone: Vec::new(),
             forgotten: Vec::new(),
         }
     }
 
     pub(crate) fn on_commit(&mut self, hook: Hook) {
-        self.commit.push(hook);
+        self.journal.push(Entry::Commit(hook));
     }
 
     pub(crate) fn on_rollback(&mut self, hook: Hook) {
-        self.rollback.push(hook);
+        self.journal.push(Entry::Rollback(hook));
+    }
+
+    /// The handle's hook with this number runs before the commit.
+    pub(crate) fn decide(&mut self, number: usize) {
+        self.journal.push(Entry::Decide(number));
+    }
+
+    /// The next hook that decides, from `place` in the journal on, which moves behind it.
+    pub(crate) fn next_to_decide(&self, place: &mut usize) -> Option<usize> {
+        let rest = self.journal.get(*place..)?;
+        let (at, number) = rest.iter().enumerate().find_map(|(at, entry)| match entry {
+            Entry::Decide(number) => Some((at, *number)),
+            _ => None,
+        })?;
+        *place += at + 1;
+        Some(number)
+    }
+
+    /// The transaction's own value for `key`. Linear in what it has registered.
+    pub(crate) fn value(&self, key: usize) -> Option<Rc<dyn Any>> {
+        self.journal.iter().rev().find_map(|entry| match entry {
+            Entry::Value { key: of, value } if *of == key => Some(Rc::clone(value)),
+            _ => None,
+        })
+    }
+
+    /// Sets the value for `key`, until the part that runs fails, if it does. What it replaces is for the caller to
+    /// drop. Linear in what was registered since that part began.
+    #[must_use = "values are dropped where user code may run"]
+    pub(crate) fn set_value(&mut self, key: usize, new: Rc<dyn Any>) -> Option<Rc<dyn Any>> {
+        // A value that no part would bring back is written over.
+        let own = self.journal.get_mut(self.floor.get()..).unwrap_or_default();
+        for entry in own.iter_mut().rev() {
+            if let Entry::Value { key: of, value } = entry
+                && *of == key
+            {
+                return Some(std::mem::replace(value, new));
+            }
+        }
+        self.journal.push(Entry::Value { key, value: new });
+        None
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        [&self.commit, &self.rollback, &self.undone, &self.forgotten]
-            .iter()
-            .all(|list| list.is_empty())
+        self.journal.is_empty() && self.undone.is_empty() && self.forgotten.is_empty()
     }
 
+    #[inline(always)]
     pub(crate) fn mark(&self) -> HookMark {
-        HookMark { commit: self.commit.len(), rollback: self.rollback.len() }
+        let end = self.journal.len();
+        // (Of an empty journal it is 0 already. What a part that has ended well has replaced stays longer than it must.)
+        if end > 0 {
+            self.floor.set(end);
+        }
+        HookMark(end)
     }
 
-    /// Forgets the commit hooks since `mark`; the rollback hooks since then will run, whatever the
+    /// Forgets what was registered since `mark`; but the rollback hooks since then will run, whatever the
     /// outcome of the rest.
     pub(crate) fn roll_back(&mut self, mark: HookMark) {
-        self.undone.extend(self.rollback.drain(mark.rollback..).rev());
-        if !planted(Fault::HooksOfAFailedPartRun) {
-            self.forgotten.extend(self.commit.drain(mark.commit..));
+        self.floor.set(self.floor.get().min(mark.0));
+        let (before, mut kept) = (self.undone.len(), Vec::new());
+        for entry in self.journal.drain(mark.0..) {
+            match entry {
+                Entry::Rollback(hook) => self.undone.push(hook),
+                Entry::Commit(_) if planted(Fault::HooksOfAFailedPartRun) => kept.push(entry),
+                Entry::Decide(_) if planted(Fault::DecidersOfAFailedPartRun) => kept.push(entry),
+                Entry::Value { .. } if planted(Fault::ValuesOfAFailedPartStay) => kept.push(entry),
+                entry => self.forgotten.push(entry),
+            }
         }
+        self.undone[before..].reverse();
+        self.journal.append(&mut kept);
     }
 
     /// Only under a planted fault: nothing to run, and everything left where it is.
@@ -68,26 +136,29 @@ impl Hooks {
 
     /// The hooks to run now: of a commit in order, of a rollback newest first.
     pub(crate) fn take(&mut self, committed: bool) -> Due {
-        let mut due = take(&mut self.undone);
-        let (commit, rollback) = (take(&mut self.commit), take(&mut self.rollback));
-        let mut forgotten = take(&mut self.forgotten);
-        if committed {
-            due.extend(commit);
-            forgotten.extend(rollback);
-        } else {
-            if !planted(Fault::RollbackHooksForgotten) {
-                due.extend(rollback.into_iter().rev());
+        let (mut due, mut forgotten) = (take(&mut self.undone), take(&mut self.forgotten));
+        let before = due.len();
+        for entry in take(&mut self.journal) {
+            match entry {
+                Entry::Commit(hook) if committed => due.push(hook),
+                Entry::Rollback(hook) if !committed && !planted(Fault::RollbackHooksForgotten) => {
+                    due.push(hook);
+                }
+                entry => forgotten.push(entry),
             }
-            forgotten.extend(commit);
         }
+        if !committed {
+            due[before..].reverse();
+        }
+        self.floor.set(0);
         Due { due, forgotten }
     }
 }
 
-/// Hooks to be run, and others to be dropped with them. If it is dropped itself, none runs.
+/// Hooks to be run, and what else is to be dropped with them. If it is dropped itself, none runs.
 pub(crate) struct Due {
     due: Vec<Hook>,
-    forgotten: Vec<Hook>,
+    forgotten: Vec<Entry>,
 }
 
 impl Due {
@@ -107,8 +178,8 @@ impl Due {
                 discard(hook);
             }
         }
-        for hook in take(&mut self.forgotten) {
-            panics.drop(hook);
+        for entry in take(&mut self.forgotten) {
+            panics.drop(entry);
         }
         panics.go_on();
     }

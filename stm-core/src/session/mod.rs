@@ -8,7 +8,10 @@
 //! | [`bounds`] | attempts, time, time-outs |
 //! | [`declared`] | transactions that declare the cells that they will access |
 //! | `common` | what a thread keeps for its transactions in every world |
-//! | `hooks` | what runs after the outcome |
+//! | `hooks` | what runs before and after the outcome, and the transaction's own values |
+//! | [`running`] | what a running transaction of any world lets the next two do |
+//! | [`scoped`] | hooks that borrow from the scope around the transaction, and hooks that may refuse |
+//! | [`values`] | values of a transaction's own |
 //! | `calls` | what keeps a session where it is |
 //! | `experience` | what a thread has learned from conflicts |
 //! | `events` | what is reported of it |
@@ -25,3 +28,6 @@ pub(crate) mod experience;
 pub mod explicit;
 pub(crate) mod hooks;
 pub(crate) mod parts;
+pub mod running;
+pub mod scoped;
+pub mod values;

@@ -183,6 +183,10 @@ pub enum Fault {
     NestedKept,
     /// The commit hooks of a failed part run.
     HooksOfAFailedPartRun,
+    /// A hook of a failed part that decides runs, and may refuse.
+    DecidersOfAFailedPartRun,
+    /// The transaction's own values that a failed part has set stay.
+    ValuesOfAFailedPartStay,
     /// The hooks of a failed attempt are left for the next one, and so run twice if that commits.
     HooksLeftForTheNextAttempt,
     /// The rollback hooks of a failed attempt do not run.

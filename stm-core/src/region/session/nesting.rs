@@ -17,6 +17,7 @@ use crate::region::session::{Session, Stopped};
 use crate::session::error::{Abort, Interrupt};
 use crate::session::hooks::{Due, HookMark};
 use crate::session::parts::{self, Parts};
+use crate::session::running::Journal;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::fault::{Fault, planted};
 
@@ -145,6 +146,11 @@ impl Session {
     /// Runs `hook` once what registers it was undone.
     pub fn on_rollback(&self, hook: Box<dyn FnOnce()>) {
         self.common.on_rollback(hook);
+    }
+
+    /// What the running attempt has registered.
+    pub fn journal(&self) -> Journal<'_> {
+        Journal(&self.common)
     }
 
     /// The hooks that are due at the end of an attempt. In a forked child none are: they are the parent's.
