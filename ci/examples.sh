@@ -7,5 +7,7 @@ cd "$(dirname "$0")/.."
 cargo build -q --release --examples
 timeout 300 cargo run -q --release --example bank
 timeout 300 cargo run -q --release --example index -- --rounds 1
+# No increment is lost, whichever policy decides.
+timeout 300 cargo run -q --release --example policy
 # Processes are killed; it fails if the total changes or anything is left.
 timeout 300 cargo run -q --release --example shared_ledger -- 60

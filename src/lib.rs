@@ -72,8 +72,9 @@ pub use contempo_core::{
     Abort, AccessSet, Builder, Cause, Conflicts, ContendedCell, ContentionReport, Exhausted,
     Interrupt, Policy, Running, Scoped, ScopedTransaction, Settings, SettingsError, Snapshot,
     Statistics, StmResult, TVar, Transaction, TransactionLocal, TryError, Waiter, atomically,
-    atomically_on, atomically_scoped, collect, configure, contention_report, reset_contention,
-    settings, snapshot, static_tvar, statistics, try_atomically, try_atomically_scoped, try_once,
+    atomically_on, atomically_scoped, collect, configure, contention_report, policy,
+    reset_contention, settings, snapshot, static_tvar, statistics, try_atomically,
+    try_atomically_scoped, try_once,
 };
 
 /// Attempts that are driven step by step, for interpreters and foreign languages.

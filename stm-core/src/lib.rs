@@ -60,6 +60,39 @@ pub mod explicit {
     pub use crate::session::explicit::{BeginError, Committed, Savepoint, SavepointError, Why};
 }
 
+/// What rules of a program's own are about ([`Policy::Own`](crate::Policy::Own)): bids, and verdicts.
+///
+/// ```
+/// # use contempo_core as contempo;
+/// use contempo::policy::{ClaimBid, FailureBid, Next, Rules, Verdict};
+/// use contempo::{Policy, TVar};
+///
+/// /// What is in the way goes first; a transaction that has failed twice waits in the queue of the cell.
+/// static MODEST: Rules = Rules::new(
+///     "modest",
+///     |bid: ClaimBid| if bid.spins < 100 { Verdict::Spin } else { Verdict::GiveBack },
+///     |bid: FailureBid| if bid.failures < 2 { Next::Again(64) } else { Next::Queue },
+/// );
+///
+/// let mut settings = contempo::settings();
+/// settings.policy = Policy::Own(&MODEST);
+/// contempo::configure(settings)?;
+/// let counter = TVar::new(0);
+/// std::thread::scope(|scope| {
+///     for _ in 0..2 {
+///         scope.spawn(|| (0..1000).for_each(|_| counter.update(|n| n + 1)));
+///     }
+/// });
+/// assert_eq!(counter.load(), 2000);
+/// # contempo::configure(contempo::Settings::default())?;
+/// # Ok::<(), contempo::SettingsError>(())
+/// ```
+pub mod policy {
+    pub use contempo_sched::contention::policy::{ClaimBid, FailureBid, Next, Verdict};
+    pub use contempo_sched::contention::rules::Rules;
+    pub use contempo_sched::words::Rank;
+}
+
 /// The harness for programs under a checker.
 pub mod checking {
     pub use contempo_sched::primitives::checked::{Explorer, explore, sync, thread};

@@ -5,9 +5,11 @@
 //! millisecond where a stopped one must lose them.
 
 use crate::bounds::{Bounded, Bounds};
-use crate::support::{HANG, elsewhere, wait_until};
+use crate::support::{HANG, elsewhere, guarded, wait_until};
 use crate::world::{Step, Transaction, World};
+use contempo::policy::{FailureBid, Next, Rules, Verdict};
 use contempo::{ContentionReport, Exhausted, Policy, Settings, SettingsError};
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -88,6 +90,84 @@ pub(crate) fn every_policy_keeps_every_increment<W: Scheduled>() {
         let sum: u64 = cells.iter().map(|cell| world.get(cell)).sum();
         assert_eq!(sum, 4 * 3000, "{policy:?}");
     }
+    world.nothing_is_left();
+}
+
+thread_local!(static ASKED: RefCell<Vec<FailureBid>> = const { RefCell::new(Vec::new()) });
+
+pub(crate) fn rules_of_the_programs_own_are_asked_and_obeyed<W: Scheduled>() {
+    static QUEUE: Rules = Rules::new(
+        "queue",
+        |_| Verdict::GiveBack,
+        |bid| {
+            ASKED.with_borrow_mut(|asked| asked.push(bid));
+            if bid.failures == 3 { Next::Queue } else { Next::Again(1) }
+        },
+    );
+    let world = W::new();
+    let _configured = Configured::with(&world, |settings| {
+        settings.policy = Policy::Own(&QUEUE);
+        settings.slice = Duration::ZERO;
+    });
+    assert_eq!(world.settings().policy, Policy::Own(&QUEUE));
+    let (cell, before, mut attempts) = (world.cell(0), world.statistics(), 0);
+    world.atomically(|tx| {
+        attempts += 1;
+        let seen = tx.read(&cell)?;
+        if attempts <= 3 {
+            elsewhere(|| world.set(&cell, attempts)); // This attempt fails.
+        }
+        tx.write(&cell, seen + 100)
+    });
+    let failures: Vec<u32> = ASKED.take().iter().map(|bid| bid.failures).collect();
+    let since = world.statistics().since(&before);
+    assert_eq!((failures, since.queued, world.get(&cell)), (vec![1, 2, 3], 1, 103));
+    world.nothing_is_left();
+}
+
+pub(crate) fn no_rules_are_so_bad_that_an_increment_is_lost<W: Scheduled>() {
+    static FIGHT: Rules = Rules::new("fight", |_| Verdict::TakeOver, |_| Next::Again(0));
+    static STARE: Rules = Rules::new("stare", |_| Verdict::Spin, |_| Next::Again(u32::MAX));
+    static QUEUE: Rules = Rules::new("queue", |_| Verdict::GiveBack, |_| Next::Queue);
+    static SHOVE: Rules = Rules::new("shove", |_| Verdict::TakeOver, |_| Next::Escalate);
+    guarded("increments under any rules", || {
+        for rules in [&FIGHT, &STARE, &QUEUE, &SHOVE] {
+            let world = W::new();
+            let _configured =
+                Configured::with(&world, |settings| settings.policy = Policy::Own(rules));
+            let cells: [W::Cell; 3] = world.cells(0);
+            hammer(&world, &cells, 1000);
+            let sum: u64 = cells.iter().map(|cell| world.get(cell)).sum();
+            assert_eq!(sum, 4 * 1000, "{rules:?}");
+            world.nothing_is_left();
+        }
+    });
+}
+
+pub(crate) fn rules_that_panic_or_run_a_transaction_leave_it_to_turns<W: Scheduled>() {
+    static WRONG: Rules = Rules::new(
+        "wrong",
+        |_| panic!("rules that panic, on purpose"),
+        |bid| {
+            if bid.failures % 2 == 0 {
+                panic!("rules that panic, on purpose");
+            }
+            contempo::atomically(|_| Ok(())); // In a session of this world: a panic, if it is this process.
+            Next::Again(1)
+        },
+    );
+    let world = W::new();
+    let _configured = Configured::with(&world, |settings| settings.policy = Policy::Own(&WRONG));
+    let (cell, mut attempts) = (world.cell(0), 0);
+    world.atomically(|tx| {
+        attempts += 1;
+        let seen = tx.read(&cell)?;
+        if attempts <= 4 {
+            elsewhere(|| world.set(&cell, attempts));
+        }
+        tx.write(&cell, seen + 100)
+    });
+    assert_eq!((attempts, world.get(&cell)), (5, 104));
     world.nothing_is_left();
 }
 

@@ -237,6 +237,9 @@ macro_rules! scheduled_suite {
                 a_report_counts_each_failed_attempt_where_it_failed
                 every_policy_keeps_every_increment
                 only_turns_knows_queues_and_reservations
+                rules_of_the_programs_own_are_asked_and_obeyed
+                no_rules_are_so_bad_that_an_increment_is_lost
+                rules_that_panic_or_run_a_transaction_leave_it_to_turns
                 settings_out_of_range_change_nothing
                 the_quantum_says_how_often_the_processor_is_given_away
             }

@@ -1,7 +1,7 @@
 //! Hooks that borrow from the scope around the transaction, and hooks that run before its end and may refuse it.
 
 use crate::session::error::Abort;
-use crate::session::running::Running;
+use crate::session::running::{Journal, Running};
 use contempo_sched::primitives::guard::Kept;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -146,6 +146,16 @@ impl<'env, Tx: Running, E> Scoped<'env, Tx, E> {
         unsafe {
             std::mem::transmute::<Box<dyn FnOnce() + 'env>, Box<dyn FnOnce() + 'static>>(hook)
         }
+    }
+}
+
+impl<Tx: Running, E> Running for Scoped<'_, Tx, E> {
+    fn journal(&self) -> Journal<'_> {
+        self.tx.journal()
+    }
+
+    fn is_open(&self) -> bool {
+        self.tx.is_open()
     }
 }
 

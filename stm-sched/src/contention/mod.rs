@@ -3,6 +3,7 @@
 //! | module | job |
 //! | --- | --- |
 //! | [`policy`] | what to do about a conflict: a small value in, a verdict out |
+//! | [`bids`], [`rules`] | the values and verdicts; functions of the user's |
 //! | [`settings`] | the knobs of a domain's scheduling |
 //! | [`turns`] | which reservations count, and which transaction is older |
 //! | [`lock_queue`], [`task_turn`] | which threads and tasks wait for which lock |
@@ -12,9 +13,11 @@
 //! | [`report`] | which cells cause conflicts, and which threads wait: the contention report |
 
 pub mod admission;
+pub mod bids;
 pub mod lock_queue;
 pub mod policy;
 pub mod report;
+pub mod rules;
 pub mod settings;
 pub mod task_turn;
 pub mod ticket_queue;

@@ -6,17 +6,19 @@
 //! | [`Timid`](Policy::Timid) | spin; then give back | back off, at random, longer and longer | TL2's default; Scherer and Scott's Polite |
 //! | [`Greedy`](Policy::Greedy) | the older goes on at once | again after a pause | Guerraoui, Herlihy and Pochon, PODC 2005 |
 //! | [`Karma`](Policy::Karma) | the one that has lost more work goes on; the other after as many tries as it lacks | again after a pause | Scherer and Scott, PODC 2005 |
+//! | [`Own`](Policy::Own) | what the user's [rules](Rules) say | what they say | the user |
 //!
-//! The last three are there to be compared with. They know no queues and no reservations. (Greedy and
+//! Timid, Greedy and Karma are there to be compared with. They know no queues and no reservations. (Greedy and
 //! Karma here count from the first *failed* attempt: a transaction that has not failed reads no clock
 //! and publishes nothing.)
 
+pub use crate::contention::bids::{ClaimBid, FailureBid, Next, Verdict};
+use crate::contention::rules::{Rules, TAKE_OVER_AFTER};
 use crate::primitives::CHECKED;
 use crate::words::Rank;
 
 /// How a domain settles conflicts between writers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(u8)]
 #[non_exhaustive]
 pub enum Policy {
     /// Conflicting transactions take turns: losers queue and let others pass for a while, the older
@@ -29,59 +31,53 @@ pub enum Policy {
     Greedy,
     /// The transaction that has lost more work wins. For comparison.
     Karma,
+    /// Rules of the program's own. (The static that is named here, not one that is alike.)
+    Own(&'static Rules),
 }
 
 impl Policy {
-    /// Every policy.
+    /// Every policy but those of programs' own.
     pub const ALL: [Policy; 4] = [Policy::Turns, Policy::Timid, Policy::Greedy, Policy::Karma];
 
-    /// The policy with this number.
-    pub(crate) const fn from_number(number: u8) -> Policy {
-        match number {
+    /// The policy as one word.
+    pub(crate) const fn to_word(self) -> *mut Rules {
+        let number = match self {
+            Policy::Turns => 0,
+            Policy::Timid => 1,
+            Policy::Greedy => 2,
+            Policy::Karma => 3,
+            Policy::Own(rules) => return std::ptr::from_ref(rules).cast_mut(),
+        };
+        std::ptr::without_provenance_mut(number)
+    }
+
+    /// The policy that this word stands for.
+    ///
+    /// # Safety
+    /// It comes from [`to_word`](Self::to_word), which happens before this.
+    pub(crate) unsafe fn from_word(word: *mut Rules) -> Policy {
+        match word.addr() {
+            0 => Policy::Turns,
             1 => Policy::Timid,
             2 => Policy::Greedy,
             3 => Policy::Karma,
-            _ => Policy::Turns,
+            // SAFETY: no number, so it was made of a static reference (`# Safety`). (No rules lie at such an address, since
+            // they are aligned to pointers.)
+            _ => Policy::Own(unsafe { &*word }),
         }
     }
-}
-
-/// What is known when a claim meets another transaction's claim.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ClaimBid {
-    /// Our rank, and the owner's.
-    pub ranks: (Rank, Rank),
-    /// Do we escalate, and does the owner?
-    pub escalate: (bool, bool),
-    /// How often this transaction has failed before.
-    pub failures: u32,
-    /// How long it has spun on this claim, in pauses.
-    pub spins: u32,
-    /// Is the owner already deciding (and so nearly done)?
-    pub owner_deciding: bool,
-}
-
-/// What to do about it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// Look again after a pause.
-    Spin,
-    /// Give every claim back.
-    GiveBack,
-    /// Abort the owner from outside and replace its claim.
-    TakeOver,
 }
 
 /// Pauses to spend on an owner that is only claiming, and on one that is deciding.
 const SPINS: u32 = if CHECKED { 1 } else { 32 };
 const SPINS_WHILE_DECIDING: u32 = if CHECKED { 1 } else { 128 };
-/// Failures after which any policy aborts an owner that is still in the way from outside: it has
-/// been given the processor many times by then, if it can run at all.
-const TAKE_OVER_AFTER: u32 = if CHECKED { 2 } else { 24 };
 
 /// Decides one conflict between writers.
 #[inline]
 pub fn on_claimed(policy: Policy, bid: ClaimBid) -> Verdict {
+    if let Policy::Own(rules) = policy {
+        return rules.claimed(bid).unwrap_or_else(|| on_claimed(Policy::Turns, bid));
+    }
     let spins = if bid.owner_deciding { SPINS_WHILE_DECIDING } else { SPINS };
     let (ours, owners) = bid.ranks;
     let we_go_first = match policy {
@@ -90,6 +86,7 @@ pub fn on_claimed(policy: Policy, bid: ClaimBid) -> Verdict {
         Policy::Greedy => ours.value != Rank::NONE && ours < owners,
         // Every failure adds to what we have lost, so that this ends.
         Policy::Karma => ours < owners || bid.failures >= TAKE_OVER_AFTER,
+        Policy::Own(_) => false, // Decided above.
     };
     if bid.spins < spins {
         Verdict::Spin
@@ -98,36 +95,6 @@ pub fn on_claimed(policy: Policy, bid: ClaimBid) -> Verdict {
     } else {
         Verdict::GiveBack
     }
-}
-
-/// What is known after a failed attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FailureBid {
-    /// How often this transaction has failed, this time included.
-    pub failures: u32,
-    /// Nanoseconds since its first failure.
-    pub elapsed: u64,
-    /// Accesses in attempts that were lost.
-    pub lost: u64,
-    /// How often this thread has failed lately, against how often it has committed.
-    pub heat: u32,
-    /// Does an older transaction have the next right to the cell?
-    pub must_wait: bool,
-    /// From when on a transaction escalates, in nanoseconds.
-    pub escalate_after: u64,
-}
-
-/// What to do then.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Next {
-    /// Try again after at most so many pauses.
-    Again(u32),
-    /// Try again after giving the processor away at most so many times.
-    Yield(u32),
-    /// Wait in the queue of the cell.
-    Queue,
-    /// Try again, and escalate.
-    Escalate,
 }
 
 /// Heat from which on a thread queues at its first failure, and what one failure adds.
@@ -153,6 +120,7 @@ pub fn on_failure(policy: Policy, bid: FailureBid) -> Next {
         Policy::Timid => Next::Yield((bid.failures - 3).min(8)),
         Policy::Greedy | Policy::Karma if bid.failures <= 8 => Next::Again(64),
         Policy::Greedy | Policy::Karma => Next::Yield(1),
+        Policy::Own(rules) => rules.failed(bid).unwrap_or_else(|| on_failure(Policy::Turns, bid)),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The knobs of a domain's scheduling.
 
 use crate::contention::policy::{Grace, MOST_GRACES, Policy};
+use crate::contention::rules::Rules;
 use crate::primitives::CHECKED;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How a domain schedules its transactions. The defaults are what was found by measuring
@@ -94,10 +95,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// The settings of a domain, as its threads read them: after a failed attempt only.
 // Not part of the protocol: a knob that is read a moment late does no harm, and must not add to a
-// checker's state space. All Relaxed for the same reason.
+// checker's state space. All Relaxed for the same reason, but for the policy, which may lead to rules.
 #[derive(Debug)]
 pub struct Knobs {
-    policy: AtomicU8,
+    policy: AtomicPtr<Rules>,
     escalate_after: AtomicU64,
     slice: AtomicU64,
     grace: AtomicU64,
@@ -109,7 +110,7 @@ impl Knobs {
     pub const fn new() -> Self {
         let settings = Settings::DEFAULT;
         Knobs {
-            policy: AtomicU8::new(settings.policy as u8),
+            policy: AtomicPtr::new(settings.policy.to_word()),
             escalate_after: AtomicU64::new(settings.escalate_after.as_nanos() as u64),
             slice: AtomicU64::new(settings.slice.as_nanos() as u64),
             grace: AtomicU64::new(settings.grace.as_nanos() as u64),
@@ -132,7 +133,8 @@ impl Knobs {
         let slice = check("slice", settings.slice, Duration::ZERO)?;
         let grace = check("grace", settings.grace, Duration::from_millis(1))?;
         let quantum = check("quantum", settings.quantum, Duration::ZERO)?;
-        self.policy.store(settings.policy as u8, Ordering::Relaxed);
+        // Release, partner: the acquire in `policy`: the rules were made before, perhaps by this thread just now.
+        self.policy.store(settings.policy.to_word(), Ordering::Release);
         self.escalate_after.store(escalate_after, Ordering::Relaxed);
         self.slice.store(slice, Ordering::Relaxed);
         self.grace.store(grace, Ordering::Relaxed);
@@ -154,7 +156,10 @@ impl Knobs {
     /// The policy in force.
     #[inline]
     pub fn policy(&self) -> Policy {
-        Policy::from_number(self.policy.load(Ordering::Relaxed))
+        // Acquire, partner: the release in `set`: what is read of rules is read after they were made.
+        let word = self.policy.load(Ordering::Acquire);
+        // SAFETY: `new` and `set` have made it, and that happens before this.
+        unsafe { Policy::from_word(word) }
     }
 
     /// The delay of escalation in nanoseconds. Under the checkers, where time stands still, it never ends: a
@@ -211,7 +216,8 @@ mod tests {
     fn what_is_set_is_read_and_what_is_out_of_range_changes_nothing() {
         let knobs = Knobs::new();
         assert_eq!(knobs.get(), Settings::default());
-        for policy in Policy::ALL {
+        static OWN: Rules = Rules::new("own", |_| unreachable!(), |_| unreachable!());
+        for policy in Policy::ALL.into_iter().chain([Policy::Own(&OWN)]) {
             let wanted = Settings { policy, slice: Duration::ZERO, ..Settings::default() };
             knobs.set(wanted).unwrap();
             assert_eq!(knobs.get(), wanted);

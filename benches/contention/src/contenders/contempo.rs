@@ -2,6 +2,7 @@
 
 use super::attempts;
 use super::transactional::{Access, Stm, Value};
+use ::contempo::policy::{Next, Rules, Verdict};
 use ::contempo::{
     Interrupt, Policy, Settings, Snapshot, StmResult, TVar, Transaction, atomically, configure,
     snapshot,
@@ -32,6 +33,16 @@ pub(crate) fn greedy() {
 /// The transaction that has lost more work wins.
 pub(crate) fn karma() {
     select(Policy::Karma);
+}
+
+/// Rules of a program's own, as in `examples/policy.rs`: Polite of Scherer and Scott.
+pub(crate) fn polite() {
+    static POLITE: Rules = Rules::new(
+        "polite",
+        |bid| if bid.spins < 16 << bid.failures.min(8) { Verdict::Spin } else { Verdict::TakeOver },
+        |bid| Next::Again(16 << bid.failures.min(8)),
+    );
+    select(Policy::Own(&POLITE));
 }
 
 /// Which way of reclaiming memory this build of contempo has: a matter of cargo features, so that a

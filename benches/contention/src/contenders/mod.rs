@@ -128,6 +128,12 @@ pub(crate) const ALL: &[Contender] = &[
         .prepared(contempo::greedy),
     Contender::new("contempo-karma", Family::Contempo, "contempo with the policy Karma")
         .prepared(contempo::karma),
+    Contender::new(
+        "contempo-polite",
+        Family::Contempo,
+        "contempo with rules of the program's own: Polite",
+    )
+    .prepared(contempo::polite),
     Contender::new("stm", Family::RustStm, "the crate stm").quick(),
     Contender::new("fast-stm", Family::FastStm, "the crate fast-stm"),
     Contender::new("async-stm", Family::AsyncStm, "the crate async-stm, a thread per task"),

@@ -10,6 +10,7 @@ const COLOURS: &[(&str, RGBColor)] = &[
     ("contempo-timid", RGBColor(190, 120, 130)),
     ("contempo-greedy", RGBColor(160, 80, 90)),
     ("contempo-karma", RGBColor(215, 150, 120)),
+    ("contempo-polite", RGBColor(200, 130, 150)),
     ("stm", RGBColor(106, 44, 145)),
     ("fast-stm", RGBColor(157, 78, 221)),
     ("async-stm", RGBColor(199, 125, 255)),
