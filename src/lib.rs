@@ -30,7 +30,12 @@
 //! **Waiting.** [`retry`](Transaction::retry) and [`check`](Transaction::check) put the thread to
 //! sleep until a cell that the attempt has read changes; [`or_else`](Transaction::or_else) and
 //! [`first_of`](Transaction::first_of) try something else first; bounds come from
-//! [`Transaction::builder`] and [`retry_timeout`](Transaction::retry_timeout).
+//! [`Transaction::builder`], [`retry_timeout`](Transaction::retry_timeout) and, for a part,
+//! [`nested_timeout`](Transaction::nested_timeout). [`try_once`] never waits. One cell alone:
+//! [`TVar::wait_until`].
+//!
+//! **Hooks and values.** [`atomically_scoped`] has hooks that borrow what lives around it, and hooks that may refuse the
+//! commit; a [`TransactionLocal`] is a value of the transaction's own.
 //!
 //! **Failing.** [`try_atomically`] returns errors of your own and rolls back;
 //! [`nested`](Transaction::nested) undoes a part and goes on. `?` works on errors that implement
@@ -53,6 +58,9 @@
 //! cache; a commit draws one stamp from a shared clock. Old values are held until every transaction
 //! that began before they were replaced has ended: keep transactions short, snapshots too.
 //! [`statistics`] counts what happens; the feature `tracing` reports aborts and waits.
+//!
+//! **Serializing.** With the feature `serde` a cell or collection goes out as it is in one snapshot, and what comes in
+//! becomes a new one. Statistics and reports can be serialized, too.
 //!
 //! **Checking.** Your own programs on contempo run under loom and shuttle: see [`checking`].
 //!

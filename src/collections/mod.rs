@@ -37,6 +37,7 @@
 //! | `nodes` | what trees need of the world in which they lie |
 //! | `tree` | the ordered map, once for every world: a B+ tree |
 //! | `chunks` | the vector, once for every world |
+//! | `serde` | serializing, behind the feature of that name |
 //! | `local` | nodes of one process |
 //! | `ordered`, `vector` | [`TOrderedMap`] and [`TVector`]: those of one process |
 
@@ -55,6 +56,8 @@ mod place;
 mod plain;
 mod queue;
 mod reader;
+#[cfg(feature = "serde")]
+mod serde;
 pub(crate) mod tree;
 mod vector;
 mod walk;

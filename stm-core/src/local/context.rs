@@ -186,6 +186,12 @@ impl Context {
         self.inside.get() != Inside::NOTHING
     }
 
+    /// Is this thread inside of something that is no snapshot?
+    #[cfg(feature = "serde")]
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        self.inside.get() == Inside::TRANSACTION
+    }
+
     /// Enters a snapshot that reads at `bound`. This thread is inside of nothing.
     #[inline(always)]
     pub(crate) fn begin_view(&self, bound: u64) {

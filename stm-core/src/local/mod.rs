@@ -13,6 +13,7 @@
 //! | `fresh` | a version on its way into a cell |
 //! | `unpublished` | which of a transaction's own versions can go before its end |
 //! | `run`, `transaction`, `nesting`, `scoped`, `access_set`, `snapshot`, `tvar`, `operations` | what users call |
+//! | `serde` | cells that can be serialized |
 //! | `luck` | what a thread remembers about its bad luck and its turns |
 //! | `let_go` | what of an attempt's own versions is freed in its middle |
 //! | `turns`, `queueing` | what a thread does between two attempts, and how it escalates; waiting for a turn, as a thread or a task |
@@ -42,6 +43,8 @@ pub mod process;
 pub(crate) mod queueing;
 pub(crate) mod run;
 pub(crate) mod scoped;
+#[cfg(feature = "serde")]
+pub mod serde;
 pub(crate) mod snapshot;
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]
 pub mod statics;

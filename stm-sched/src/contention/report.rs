@@ -39,6 +39,7 @@ impl Names {
 
 /// A cell in a [`ContentionReport`].
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ContendedCell {
     /// The cell's name, if it has one; else its address.
@@ -51,6 +52,7 @@ pub struct ContendedCell {
 
 /// A thread that waits in a queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Waiter {
     /// The thread, as its slot in the descriptor table.
@@ -65,6 +67,7 @@ pub struct Waiter {
 
 /// Which cells cause conflicts, and which thread waits for which. A momentary, slightly inconsistent view.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ContentionReport {
     /// The cells with the most failed attempts first.

@@ -13,6 +13,7 @@ const REMEMBERED: usize = 64;
 
 /// What happened at one cell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Conflicts {
     /// Attempts that failed there.

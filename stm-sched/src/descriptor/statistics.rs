@@ -54,11 +54,11 @@ pub enum Cause {
 }
 
 macro_rules! counters {
-    ($($(#[$meta:meta])* $name:ident),+ $(,)?) => {
+    ($($(#[doc = $help:literal])+ $name:ident),+ $(,)?) => {
         /// The counters of one thread (inside its descriptor).
         #[derive(Debug, Default)]
         #[repr(align(128))]
-        pub struct ThreadCounters { $($(#[$meta])* pub $name: Counter),+ }
+        pub struct ThreadCounters { $($(#[doc = $help])+ pub $name: Counter),+ }
 
         impl ThreadCounters {
             /// All at zero.
@@ -77,14 +77,28 @@ macro_rules! counters {
         /// have ended included. A momentary, slightly inconsistent view: threads go on counting
         /// while it is taken.
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
         #[non_exhaustive]
-        pub struct Statistics { $($(#[$meta])* pub $name: u64),+ }
+        pub struct Statistics { $($(#[doc = $help])+ pub $name: u64),+ }
 
         impl Statistics {
             /// What has been counted since `earlier`.
             #[must_use]
             pub fn since(&self, earlier: &Statistics) -> Statistics {
                 Statistics { $($name: self.$name.wrapping_sub(earlier.$name)),+ }
+            }
+
+            /// Each count as a name, its value and what it counts, for whatever keeps metrics. All only grow (but for
+            /// those that a statistics gives that is [since](Self::since) another).
+            ///
+            /// ```
+            /// let statistics = contempo_sched::descriptor::statistics::Statistics::default();
+            /// let (name, value, help) = statistics.entries().next().expect("there are some");
+            /// assert_eq!((name, value), ("commits", 0));
+            /// assert_eq!(help, "Transactions that wrote and committed.");
+            /// ```
+            pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> + use<> {
+                [$((stringify!($name), self.$name, concat!($($help),+).trim_ascii())),+].into_iter()
             }
 
             /// Both together.
