@@ -80,8 +80,16 @@ impl Common {
     }
 
     /// A part begins here.
+    #[inline(always)]
     pub(crate) fn mark_hooks(&self) -> HookMark {
-        self.hooks.borrow().mark()
+        if self.eventful.get() { self.mark_registered() } else { HookMark::BEGIN }
+    }
+
+    /// The same, of an attempt that may have registered something.
+    #[cold]
+    #[inline(never)]
+    fn mark_registered(&self) -> HookMark {
+        self.hooks.borrow_mut().mark()
     }
 
     /// The part that began at `mark` is undone.

@@ -4,7 +4,6 @@
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::guard::{FirstPanic, discard};
 use std::any::Any;
-use std::cell::Cell;
 use std::mem::take;
 use std::rc::Rc;
 
@@ -27,7 +26,7 @@ enum Entry {
 pub(crate) struct Hooks {
     journal: Vec<Entry>,
     /// The end of the journal when the last part began that could bring back what was before it.
-    floor: Cell<usize>,
+    floor: usize,
     /// Rollback hooks of parts that have been rolled back already.
     undone: Vec<Hook>,
     /// What else such parts have registered: dropped, unrun, where user code may run.
@@ -38,14 +37,14 @@ pub(crate) struct Hooks {
 #[derive(Clone, Copy)]
 pub(crate) struct HookMark(usize);
 
+impl HookMark {
+    /// Nothing was registered before.
+    pub(crate) const BEGIN: HookMark = HookMark(0);
+}
+
 impl Hooks {
     pub(crate) const fn new() -> Self {
-        Hooks {
-            journal: Vec::new(),
-            floor: Cell::new(0),
-            undone: Vec::new(),
-            forgotten: Vec::new(),
-        }
+        Hooks { journal: Vec::new(), floor: 0, undone: Vec::new(), forgotten: Vec::new() }
     }
 
     pub(crate) fn on_commit(&mut self, hook: Hook) {
@@ -85,7 +84,7 @@ impl Hooks {
     #[must_use = "values are dropped where user code may run"]
     pub(crate) fn set_value(&mut self, key: usize, new: Rc<dyn Any>) -> Option<Rc<dyn Any>> {
         // A value that no part would bring back is written over.
-        let own = self.journal.get_mut(self.floor.get()..).unwrap_or_default();
+        let own = self.journal.get_mut(self.floor..).unwrap_or_default();
         for entry in own.iter_mut().rev() {
             if let Entry::Value { key: of, value } = entry
                 && *of == key
@@ -101,20 +100,17 @@ impl Hooks {
         self.journal.is_empty() && self.undone.is_empty() && self.forgotten.is_empty()
     }
 
-    #[inline(always)]
-    pub(crate) fn mark(&self) -> HookMark {
-        let end = self.journal.len();
-        // (Of an empty journal it is 0 already. What a part that has ended well has replaced stays longer than it must.)
-        if end > 0 {
-            self.floor.set(end);
-        }
-        HookMark(end)
+    /// A part begins here.
+    pub(crate) fn mark(&mut self) -> HookMark {
+        // (What a part that has ended well has replaced stays longer than it must: it is a floor all the same.)
+        self.floor = self.journal.len();
+        HookMark(self.floor)
     }
 
     /// Forgets what was registered since `mark`; but the rollback hooks since then will run, whatever the
     /// outcome of the rest.
     pub(crate) fn roll_back(&mut self, mark: HookMark) {
-        self.floor.set(self.floor.get().min(mark.0));
+        self.floor = self.floor.min(mark.0);
         let (before, mut kept) = (self.undone.len(), Vec::new());
         for entry in self.journal.drain(mark.0..) {
             match entry {
@@ -150,7 +146,7 @@ impl Hooks {
         if !committed {
             due[before..].reverse();
         }
-        self.floor.set(0);
+        self.floor = 0;
         Due { due, forgotten }
     }
 }
