@@ -107,6 +107,7 @@ impl Shared {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
+    #[track_caller]
     pub fn atomically_on<R>(
         &self,
         cells: impl AccessSet,
@@ -114,9 +115,7 @@ impl Shared {
     ) -> Result<R, TransactionError> {
         let mut body = Kept::new(body);
         let cells = Of(cells, self.number());
-        self.with(|session| {
-            let run = |session: &Session| (*body)(&Transaction::new(session, self.number()));
-            session.atomically_on(&cells, run).map_err(TransactionError::from)
-        })
+        let run = |session: &Session| (*body)(&Transaction::new(session, self.number()));
+        self.session()?.get().atomically_on(&cells, run).map_err(TransactionError::from)
     }
 }

@@ -93,6 +93,7 @@ impl Builder<'_> {
     ///
     /// # Panics
     /// As [`Shared::atomically`].
+    #[track_caller]
     pub fn run<R>(
         self,
         body: impl FnMut(&Transaction<'_>) -> Result<R, Interrupt>,
@@ -113,15 +114,14 @@ impl Builder<'_> {
     ///
     /// # Panics
     /// As [`Shared::atomically`].
+    #[track_caller]
     pub fn try_run<R, E>(
         self,
         body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
     ) -> Result<R, TryError<E>> {
         let mut body = Kept::new(body);
         let region = self.shared.number();
-        self.shared.with(|session| {
-            let run = |session: &Session| (*body)(&Transaction::new(session, region));
-            session.try_within(self.limits, run).map_err(TryError::from)
-        })
+        let run = |session: &Session| (*body)(&Transaction::new(session, region));
+        self.shared.session()?.get().try_within(self.limits, run).map_err(TryError::from)
     }
 }

@@ -119,6 +119,7 @@ impl Shared {
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn wait_map<T: Value + ?Sized, R>(
         &self,
         cell: Cell<T>,
@@ -150,6 +151,7 @@ impl Shared {
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn wait_map_timeout<T: Value + ?Sized, R>(
         &self,
         cell: Cell<T>,
@@ -187,6 +189,7 @@ impl Shared {
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn wait_until<T>(
         &self,
         cell: Cell<T>,
@@ -220,6 +223,7 @@ impl Shared {
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn wait_until_timeout<T>(
         &self,
         cell: Cell<T>,
@@ -258,6 +262,7 @@ impl Shared {
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn try_once<R>(
         &self,
         body: impl FnOnce(&Transaction<'_>) -> Result<R, Interrupt>,

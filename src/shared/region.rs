@@ -217,6 +217,19 @@ impl Shared {
             .unwrap_or_else(|why| Err(TransactionError::Liveness(why).into()))
     }
 
+    /// This thread's session, for one transaction or snapshot.
+    #[inline(always)]
+    pub(crate) fn session(&self) -> Result<thread_session::Local, TransactionError> {
+        if self.domain.fork.is_child() {
+            return Err(TransactionError::Forked);
+        }
+        match thread_session::current(&self.domain) {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(thread_session::TooManyThreads)) => Err(TransactionError::TooManyThreads),
+            Err(why) => Err(TransactionError::Liveness(why)),
+        }
+    }
+
     /// Runs `body` as one transaction: everything that it reads belongs to one moment, and everything that
     /// it writes becomes visible at one moment, to all processes. Conflicts are repeated.
     ///
@@ -242,15 +255,14 @@ impl Shared {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
+    #[track_caller]
     pub fn atomically<R>(
         &self,
         body: impl FnMut(&Transaction<'_>) -> Result<R, Interrupt>,
     ) -> Result<R, TransactionError> {
         let mut body = Kept::new(body);
-        self.with(|session| {
-            let run = |session: &Session| (*body)(&Transaction::new(session, self.region));
-            session.atomically(run).map_err(TransactionError::from)
-        })
+        let run = |session: &Session| (*body)(&Transaction::new(session, self.region));
+        self.session()?.get().atomically(run).map_err(TransactionError::from)
     }
 
     /// As [`atomically`](Self::atomically), but `body` may also fail with an error of the user's, which rolls the
@@ -283,15 +295,14 @@ impl Shared {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
+    #[track_caller]
     pub fn try_atomically<R, E>(
         &self,
         body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
     ) -> Result<R, TryError<E>> {
         let mut body = Kept::new(body);
-        self.with(|session| {
-            let run = |session: &Session| (*body)(&Transaction::new(session, self.region));
-            session.try_atomically(run).map_err(TryError::from)
-        })
+        let run = |session: &Session| (*body)(&Transaction::new(session, self.region));
+        self.session()?.get().try_atomically(run).map_err(TryError::from)
     }
 
     /// Looks at all cells as they are at one moment. Never repeated, and keeps no log.
@@ -320,14 +331,14 @@ impl Shared {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
+    #[track_caller]
     pub fn snapshot<R>(
         &self,
         body: impl FnOnce(&Snapshot<'_>) -> Result<R, Interrupt>,
     ) -> Result<R, TransactionError> {
-        self.with(|session| {
-            let look = |session: &Session| body(&Snapshot::new(session, self.region));
-            session.snapshot(look).map_err(TransactionError::from)
-        })
+        let body = Kept::new(body);
+        let look = |session: &Session| body.into_inner()(&Snapshot::new(session, self.region));
+        self.session()?.get().snapshot(look).map_err(TransactionError::from)
     }
 
     /// Recovers what dead processes have left. Happens by itself when a process opens the region, and
@@ -374,11 +385,10 @@ impl Shared {
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn collect(&self) -> Result<(), TransactionError> {
-        self.with(|session| {
-            session.collect_thoroughly();
-            Ok(())
-        })
+        self.session()?.get().collect_thoroughly();
+        Ok(())
     }
 
     /// Checks every block of the region, and changes nothing. What dead processes have left, and no

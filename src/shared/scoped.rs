@@ -50,6 +50,7 @@ impl Shared {
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn atomically_scoped<'env, R>(
         &self,
         body: impl FnMut(&ScopedTransaction<'_, 'env>) -> Result<R, Interrupt>,
@@ -90,6 +91,7 @@ impl Shared {
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn try_atomically_scoped<'env, R, E>(
         &self,
         body: impl FnMut(&ScopedTransaction<'_, 'env, E>) -> Result<R, Abort<E>>,

@@ -222,11 +222,11 @@ pub fn reset_contention() {
 /// ```
 /// contempo_core::collect();
 /// ```
+#[track_caller]
 pub fn collect() {
     use contempo_alloc::reclaim::interface::Reclaim as _;
-    local::context::with(|context| {
-        context.begin_session();
-        context.end_session();
-        context.outside(|| context.reclaimer.collect_thoroughly());
-    });
+    let context: &local::context::Context = &local::context::current();
+    context.begin_session();
+    context.end_session();
+    context.outside(|| context.reclaimer.collect_thoroughly());
 }

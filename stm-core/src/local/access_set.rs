@@ -105,17 +105,16 @@ impl<T: Send + Sync + 'static> Cells<InProcess> for &[&TVar<T>] {
 /// assert_eq!((from.load(), to.load()), (70, 30));
 /// ```
 #[inline]
+#[track_caller]
 pub fn atomically_on<R>(
     cells: impl AccessSet,
     body: impl FnMut(&Transaction<'_>) -> StmResult<R>,
 ) -> R {
     let mut body = Kept::new(body);
-    let run = |context: &Context| {
-        declared::run(context, &cells, |context| {
-            (*body)(&Transaction::new(context)).map_err(Abort::<Infallible>::from)
-        })
-    };
-    match context::with(run) {
+    let run =
+        |context: &Context| (*body)(&Transaction::new(context)).map_err(Abort::<Infallible>::from);
+    let context: &Context = &context::current();
+    match declared::run(context, &cells, run) {
         Ok(value) => value,
         Err(Failed::User(never) | Failed::Stopped(never)) => match never {},
         Err(Failed::Exhausted(_)) => unreachable!("no bounds were set"),

@@ -203,6 +203,7 @@ impl Context {
     ///
     /// # Panics
     /// If it is inside of something else.
+    #[track_caller]
     pub(crate) fn view_bound(&self) -> u64 {
         match self.inside.get().view() {
             Some(bound) => bound,
@@ -254,6 +255,7 @@ impl Context {
     /// # Panics
     /// If this thread is inside a transaction or snapshot.
     #[inline(always)]
+    #[track_caller]
     pub(crate) fn must_be_outside(&self) {
         if self.inside.get() != Inside::NOTHING {
             nested();
@@ -265,6 +267,7 @@ impl Context {
     /// # Panics
     /// If this thread is inside one already.
     #[inline(always)]
+    #[track_caller]
     pub(crate) fn begin_session(&self) {
         self.must_be_outside();
         debug_assert!(self.is_empty(), "a session begins with what another has left");
@@ -457,8 +460,11 @@ impl Context {
     }
 }
 
+/// (Out of line, as all that panics by a program's mistake, with the place where the program called: which is a constant
+/// there, and costs nothing where nothing panics.)
 #[cold]
 #[inline(never)]
+#[track_caller]
 fn nested() -> ! {
     panic!(
         "contempo: `atomically`, `snapshot` or a single-cell operation was called inside a \

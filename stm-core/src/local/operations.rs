@@ -30,6 +30,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// assert_eq!((job, jobs.load()), (Some("cook"), vec!["sweep"]));
     /// ```
     #[inline]
+    #[track_caller]
     pub fn update_with<R>(&self, change: impl FnMut(&T) -> (T, R)) -> R {
         let (mut change, local) = (Kept::new(change), context::current());
         let context: &Context = &local;
@@ -73,6 +74,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     ///     assert_eq!(done.wait_until(|n| *n == 3), 3);
     /// });
     /// ```
+    #[track_caller]
     pub fn wait_until(&self, mut is_wanted: impl FnMut(&T) -> bool) -> T
     where
         T: Clone,
@@ -93,6 +95,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     ///     assert_eq!(answer.wait_map(|answer| answer.as_ref().map(String::len)), 2);
     /// });
     /// ```
+    #[track_caller]
     pub fn wait_map<R>(&self, pick: impl FnMut(&T) -> Option<R>) -> R {
         let mut pick = Kept::new(pick);
         atomically(|tx| self.pick(tx, &mut *pick))
@@ -111,6 +114,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// assert_eq!(done.wait_until_timeout(Duration::from_millis(1), |n| *n == 3), None);
     /// assert_eq!(done.wait_until_timeout(Duration::ZERO, |n| *n == 0), Some(0));
     /// ```
+    #[track_caller]
     pub fn wait_until_timeout(
         &self,
         timeout: Duration,
@@ -135,6 +139,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// let length = answer.wait_map_timeout(Duration::from_millis(1), |answer| answer.as_ref().map(String::len));
     /// assert_eq!(length, None);
     /// ```
+    #[track_caller]
     pub fn wait_map_timeout<R>(
         &self,
         timeout: Duration,
@@ -175,13 +180,14 @@ impl<T: Send + Sync + 'static> TVar<T> {
 /// assert!(full.is_err()); // it would have to wait
 /// ```
 #[inline]
+#[track_caller]
 pub fn try_once<R>(body: impl FnOnce(&Transaction<'_>) -> StmResult<R>) -> Result<R, Exhausted> {
     let mut body = Kept::new(Some(body));
     let run = |tx: &Transaction<'_>| match body.take() {
         Some(body) => body(tx).map_err(Abort::<Infallible>::from),
         None => unreachable!("there is one attempt"),
     };
-    match context::with(|context| session(context, Bounds::ONCE, run)) {
+    match session(&context::current(), Bounds::ONCE, run) {
         Ok(value) => Ok(value),
         Err(TryError::User(never)) => match never {},
         Err(TryError::Exhausted(exhausted)) => Err(exhausted),

@@ -47,10 +47,11 @@ use std::time::{Duration, Instant};
 /// assert_eq!((moved, from.load(), to.load()), (100, 0, 100));
 /// ```
 #[inline]
+#[track_caller]
 pub fn atomically<R>(body: impl FnMut(&Transaction<'_>) -> StmResult<R>) -> R {
     let mut body = Kept::new(body);
     let run = |tx: &Transaction<'_>| (*body)(tx).map_err(Abort::<Infallible>::from);
-    match context::with(|context| session(context, Bounds::NONE, run)) {
+    match session(&context::current(), Bounds::NONE, run) {
         Ok(value) => value,
         Err(TryError::User(never)) => match never {},
         Err(TryError::Exhausted(_)) => unreachable!("no bounds were set"),
@@ -99,11 +100,12 @@ pub fn atomically<R>(body: impl FnMut(&Transaction<'_>) -> StmResult<R>) -> R {
 /// assert_eq!(balance.load(), 6);
 /// ```
 #[inline]
+#[track_caller]
 pub fn try_atomically<R, E>(
     body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
 ) -> Result<R, E> {
     let mut body = Kept::new(body);
-    match context::with(|context| session(context, Bounds::NONE, &mut *body)) {
+    match session(&context::current(), Bounds::NONE, &mut *body) {
         Ok(value) => Ok(value),
         Err(TryError::User(error)) => Err(error),
         Err(TryError::Exhausted(_)) => unreachable!("no bounds were set"),
@@ -182,13 +184,14 @@ impl Builder {
     ///
     /// # Panics
     /// As [`atomically`].
+    #[track_caller]
     pub fn run<R>(
         self,
         body: impl FnMut(&Transaction<'_>) -> StmResult<R>,
     ) -> Result<R, Exhausted> {
         let mut body = Kept::new(body);
         let run = |tx: &Transaction<'_>| (*body)(tx).map_err(Abort::<Infallible>::from);
-        match context::with(|context| session(context, Bounds::from_now(self.0), run)) {
+        match session(&context::current(), Bounds::from_now(self.0), run) {
             Ok(value) => Ok(value),
             Err(TryError::User(never)) => match never {},
             Err(TryError::Exhausted(exhausted)) => Err(exhausted),
@@ -203,12 +206,13 @@ impl Builder {
     ///
     /// # Panics
     /// As [`atomically`].
+    #[track_caller]
     pub fn try_run<R, E>(
         self,
         body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
     ) -> Result<R, TryError<E>> {
         let mut body = Kept::new(body);
-        context::with(|context| session(context, Bounds::from_now(self.0), &mut *body))
+        session(&context::current(), Bounds::from_now(self.0), &mut *body)
     }
 }
 
@@ -229,6 +233,7 @@ impl Transaction<'_> {
 
 /// Makes attempts of `body` until one ends the transaction.
 #[inline(always)]
+#[track_caller]
 pub(crate) fn session<R, E>(
     context: &Context,
     bounds: Bounds,
@@ -308,6 +313,7 @@ impl Attempts for Context {
     type Retreat<'s> = Retreat;
 
     #[inline(always)]
+    #[track_caller]
     fn enter(&self) -> Result<(), Infallible> {
         self.begin_session();
         Ok(())

@@ -44,6 +44,7 @@ impl Running for Transaction<'_> {
 /// assert_eq!((left, orders.1.recv()), (2, Ok(2)));
 /// ```
 #[inline]
+#[track_caller]
 pub fn atomically_scoped<'env, R>(
     body: impl FnMut(&ScopedTransaction<'_, 'env>) -> StmResult<R>,
 ) -> R {
@@ -84,6 +85,7 @@ pub fn atomically_scoped<'env, R>(
 /// assert_eq!((result, balance.load()), (Err("overdrawn"), 10));
 /// ```
 #[inline]
+#[track_caller]
 pub fn try_atomically_scoped<'env, R, E>(
     body: impl FnMut(&ScopedTransaction<'_, 'env, E>) -> Result<R, Abort<E>>,
 ) -> Result<R, E> {
@@ -95,7 +97,7 @@ pub fn try_atomically_scoped<'env, R, E>(
         // another or returns; what else would return from here is a panic, which passes `Unwinding` and `Due`.
         unsafe { Scoped::call(tx, &mut *body) }
     };
-    match context::with(|context| session(context, Bounds::NONE, run)) {
+    match session(&context::current(), Bounds::NONE, run) {
         Ok(value) => Ok(value),
         Err(TryError::User(error)) => Err(error),
         Err(TryError::Exhausted(_)) => unreachable!("no bounds were set"),

@@ -96,6 +96,7 @@ impl std::fmt::Debug for Snapshot<'_> {
 /// snapshot(|_| assert_eq!(first(&accounts), first(&accounts))); // whatever others do meanwhile
 /// ```
 #[inline]
+#[track_caller]
 pub fn snapshot<R>(view: impl FnOnce(&Snapshot<'_>) -> R) -> R {
     let (view, local) = (Kept::new(view), context::current());
     let context: &Context = &local;
@@ -112,6 +113,7 @@ pub fn snapshot<R>(view: impl FnOnce(&Snapshot<'_>) -> R) -> R {
 /// A snapshot inside of another.
 #[cold]
 #[inline(never)]
+#[track_caller]
 fn joined<R>(context: &Context, view: Kept<impl FnOnce(&Snapshot<'_>) -> R>) -> R {
     let bound = context.view_bound();
     view.into_inner()(&Snapshot { context, bound, _view: PhantomData })

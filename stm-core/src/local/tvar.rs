@@ -206,6 +206,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// assert_eq!(name.with(|name| name.len()), 8);
     /// ```
     #[inline]
+    #[track_caller]
     pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> R {
         let (look, local) = (Kept::new(look), context::current());
         let context: &Context = &local;
@@ -237,6 +238,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// assert_eq!(contempo::TVar::new(7).load(), 7);
     /// ```
     #[inline]
+    #[track_caller]
     pub fn load(&self) -> T
     where
         T: Clone,
@@ -256,6 +258,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// assert_eq!(cell.load(), 2);
     /// ```
     #[inline]
+    #[track_caller]
     pub fn store(&self, value: T) {
         let local = context::current();
         let context: &Context = &local;
@@ -280,6 +283,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// assert_eq!((cell.swap(2), cell.load()), (1, 2));
     /// ```
     #[inline]
+    #[track_caller]
     pub fn swap(&self, value: T) -> T
     where
         T: Clone,
@@ -307,6 +311,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// assert_eq!(counter.load(), 42);
     /// ```
     #[inline]
+    #[track_caller]
     pub fn update(&self, change: impl FnMut(&T) -> T) {
         let (mut change, local) = (Kept::new(change), context::current());
         let context: &Context = &local;
@@ -337,6 +342,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// assert_eq!(cell.compare_and_store(&1, 3), Err(3));
     /// ```
     #[inline]
+    #[track_caller]
     pub fn compare_and_store(&self, expected: &T, new: T) -> Result<(), T>
     where
         T: PartialEq,
@@ -362,6 +368,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// value goes to `back` and all begins again. Not `blind`: the new value may replace only the
     /// very version that `make` has seen.
     #[inline(always)]
+    #[track_caller]
     pub(super) fn write_one<R>(
         &self,
         context: &Context,

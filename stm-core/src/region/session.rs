@@ -226,6 +226,7 @@ impl Session {
     /// # Panics
     /// If this thread is inside one of the same region already.
     #[inline(always)]
+    #[track_caller]
     pub(crate) fn enter(&self) -> Result<Running<'_>, Stopped> {
         if !self.domain().fork.is_good() {
             return Err(self.why_unusable());
@@ -433,6 +434,7 @@ impl Drop for Running<'_> {
 
 #[cold]
 #[inline(never)]
+#[track_caller]
 fn entered_twice() -> ! {
     panic!(
         "contempo: `atomically` or `snapshot` of a shared region was called inside a transaction \

@@ -83,6 +83,12 @@ pub struct Local {
 }
 
 impl Local {
+    /// The session.
+    #[inline(always)]
+    pub fn get(&self) -> &Session {
+        self.session()
+    }
+
     /// Is this thread inside of a transaction or snapshot of the region?
     pub fn is_inside(&self) -> bool {
         self.session().is_running()
@@ -98,6 +104,7 @@ impl World for Local {
 unsafe impl Handle for Local {
     type Session = Session;
 
+    #[inline(always)]
     fn session(&self) -> &Session {
         // SAFETY: `ALL` keeps it until the thread ends, and for ever if it is in use then (`Attached::drop`); or we do.
         unsafe { &*self.session }
@@ -108,7 +115,13 @@ unsafe impl Handle for Local {
 ///
 /// # Errors
 /// If the system does not say which processes live. Nothing, if there is no slot for this thread.
+#[inline(always)]
 pub fn current(domain: &Arc<RegionDomain>) -> Result<Result<Local, TooManyThreads>, OpenError> {
+    let (last, session) = LAST.get();
+    if std::ptr::eq(last, Arc::as_ptr(domain)) {
+        // (`ALL` keeps it while `LAST` names it, and longer if it is in use.)
+        return Ok(Ok(Local { session, _kept: None }));
+    }
     find(domain)
 }
 
@@ -121,6 +134,8 @@ fn with_slow<R>(
     find(domain).map(|found| f(found.as_ref().map(Local::session).map_err(|full| *full)))
 }
 
+#[cold]
+#[inline(never)]
 fn find(domain: &Arc<RegionDomain>) -> Result<Result<Local, TooManyThreads>, OpenError> {
     let known = |all: &RefCell<Vec<Attached>>| {
         let all = all.borrow();

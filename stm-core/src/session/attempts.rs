@@ -31,6 +31,7 @@ pub(crate) trait Attempts: Parts {
     ///
     /// # Panics
     /// If this thread is inside one of this world already.
+    #[track_caller]
     fn enter(&self) -> Result<(), Self::End>;
     /// Begins an attempt. An error ends the transaction, and is followed by [`fail`](Self::fail).
     fn begin(&self) -> Result<(), Self::End>;
@@ -135,6 +136,7 @@ pub(super) fn leave_by_panic<S: Attempts>(session: &S) {
 
 /// Makes attempts until one ends the transaction.
 #[inline(always)]
+#[track_caller]
 pub(crate) fn run<S: Attempts, R, E>(
     session: &S,
     bounds: Bounds,
@@ -258,6 +260,7 @@ impl<'s, S: Attempts> Retreat<'s, S> {
 /// Runs what is due, waits as the cause of the retreat demands, and enters the transaction again.
 #[cold]
 #[inline(never)]
+#[track_caller]
 fn again<'s, S: Attempts, E>(
     session: &'s S,
     Retreat(mut retreat): Retreat<'s, S>,
@@ -265,12 +268,14 @@ fn again<'s, S: Attempts, E>(
     bounds: Bounds,
 ) -> Result<(), Failed<E, S::End>> {
     tell(session, &mut retreat);
-    go_on(session, retreat.rest, attempts, bounds).map_err(|ended| match ended {
-        Ended::Exhausted(exhausted) => Failed::Exhausted(exhausted),
-        Ended::Stopped(end) => Failed::Stopped(end),
-        Ended::WouldWaitForEver { wrote } => would_sleep_for_ever(wrote),
-        Ended::Nested => left_open(),
-    })
+    // (Not by `map_err`: a closure would be the place that the panics point to.)
+    match go_on(session, retreat.rest, attempts, bounds) {
+        Ok(()) => Ok(()),
+        Err(Ended::Exhausted(exhausted)) => Err(Failed::Exhausted(exhausted)),
+        Err(Ended::Stopped(end)) => Err(Failed::Stopped(end)),
+        Err(Ended::WouldWaitForEver { wrote }) => would_sleep_for_ever(wrote),
+        Err(Ended::Nested) => left_open(),
+    }
 }
 
 /// Reports a retreat, and runs the hooks that are due.
@@ -318,6 +323,7 @@ pub(super) fn check_end<'s, S: Attempts>(
 /// A hook or a destructor has begun a transaction step by step, and not ended it.
 #[cold]
 #[inline(never)]
+#[track_caller]
 fn left_open() -> ! {
     panic!(
         "contempo: a hook or destructor has left an attempt open (`contempo::explicit`), so the transaction that it \
@@ -328,6 +334,7 @@ fn left_open() -> ! {
 /// An attempt asks to wait, and has read no cell that could wake it by a change.
 #[cold]
 #[inline(never)]
+#[track_caller]
 fn would_sleep_for_ever(wrote: bool) -> ! {
     if wrote {
         panic!(
@@ -345,6 +352,7 @@ fn would_sleep_for_ever(wrote: bool) -> ! {
 
 #[cold]
 #[inline(never)]
+#[track_caller]
 fn swallowed() -> ! {
     panic!(
         "contempo: the transaction's closure returned `Ok` although one of its operations had \
@@ -355,6 +363,7 @@ fn swallowed() -> ! {
 
 #[cold]
 #[inline(never)]
+#[track_caller]
 fn foreign_interrupt() -> ! {
     panic!(
         "contempo: the transaction's closure returned an `Interrupt` although no operation of this \

@@ -70,6 +70,7 @@ pub(crate) trait Declares<W: Names>: Attempts {
 
 /// Runs a transaction that declares `cells`.
 #[inline]
+#[track_caller]
 pub(crate) fn run<W: Names, S: Declares<W>, R, E>(
     session: &S,
     cells: &impl Cells<W>,

@@ -43,6 +43,7 @@ impl Session {
     /// Inside a transaction of the same region on the same thread; and if `body` returns `Ok` although
     /// an operation has failed.
     #[inline]
+    #[track_caller]
     pub fn atomically<R>(
         &self,
         mut body: impl FnMut(&Session) -> Result<R, Interrupt>,
@@ -59,6 +60,7 @@ impl Session {
     /// # Panics
     /// As [`atomically`](Self::atomically).
     #[inline]
+    #[track_caller]
     pub fn try_atomically<R, E>(
         &self,
         body: impl FnMut(&Session) -> Result<R, Abort<E>>,
@@ -74,6 +76,7 @@ impl Session {
     /// # Panics
     /// As [`atomically`](Self::atomically).
     #[inline]
+    #[track_caller]
     pub fn atomically_on<R>(
         &self,
         cells: &impl Cells<InRegion>,
@@ -90,6 +93,7 @@ impl Session {
     ///
     /// # Panics
     /// As [`atomically`](Self::atomically).
+    #[track_caller]
     pub fn try_within<R, E>(
         &self,
         limits: Limits,
@@ -145,6 +149,7 @@ impl Session {
     /// # Panics
     /// Inside a transaction of the same region on the same thread.
     #[inline]
+    #[track_caller]
     pub fn snapshot<R>(
         &self,
         body: impl FnOnce(&Session) -> Result<R, Interrupt>,
@@ -194,6 +199,7 @@ impl Session {
     ///
     /// # Panics
     /// Inside a transaction of the same region on the same thread.
+    #[track_caller]
     pub fn collect_thoroughly(&self) {
         if self.enter().is_err() {
             return;
@@ -403,6 +409,7 @@ impl Attempts for Session {
     type Retreat<'s> = Retreat<'s>;
 
     #[inline(always)]
+    #[track_caller]
     fn enter(&self) -> Result<(), Stopped> {
         std::mem::forget(Session::enter(self)?);
         self.begin_afresh();
