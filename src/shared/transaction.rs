@@ -172,6 +172,7 @@ impl<'tx> Transaction<'tx> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
+    #[must_use = "an interrupted attempt cannot go on: pass the signal on with `?`"]
     pub fn write<T: Value + ?Sized>(&self, cell: Cell<T>, value: &T) -> Result<(), Interrupt> {
         self.session.write(self.handle(cell)?, value.bytes())
     }
@@ -194,6 +195,7 @@ impl<'tx> Transaction<'tx> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
+    #[must_use = "an interrupted attempt cannot go on: pass the signal on with `?`"]
     pub fn modify<T>(&self, cell: Cell<T>, change: impl FnOnce(T) -> T) -> Result<(), Interrupt>
     where
         T: Value + for<'a> Value<Read<'a> = T>,
@@ -245,6 +247,7 @@ impl<'tx> Transaction<'tx> {
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[must_use = "an interrupted attempt cannot go on: pass the signal on with `?`"]
     pub fn free<T: ?Sized>(&self, cell: Cell<T>) -> Result<(), Interrupt> {
         self.session.free(self.handle(cell)?)
     }
@@ -302,6 +305,7 @@ impl<'tx> Transaction<'tx> {
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[must_use = "an interrupted attempt cannot go on: pass the signal on with `?`"]
     pub fn check(&self, condition: bool) -> Result<(), Interrupt> {
         if condition && self.session.may_go_on() { Ok(()) } else { self.retry() }
     }
@@ -332,6 +336,7 @@ impl<'tx> Transaction<'tx> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cold]
+    #[must_use = "an interrupted attempt cannot go on: pass the signal on with `?`"]
     pub fn retry_timeout(&self, timeout: Duration) -> Result<(), Interrupt> {
         self.session.retry_timeout(timeout)
     }

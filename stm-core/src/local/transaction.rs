@@ -167,6 +167,7 @@ impl<'tx> Transaction<'tx> {
     /// assert_eq!((a.load(), b.load()), (2, 1));
     /// ```
     #[inline(always)]
+    #[must_use = "an interrupted attempt cannot go on: pass the signal on with `?`"]
     pub fn write<T: Send + Sync + 'static>(&self, cell: &TVar<T>, value: T) -> StmResult<()> {
         let (block, place) = prepare::<T>(self.context);
         // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
@@ -214,6 +215,7 @@ impl<'tx> Transaction<'tx> {
     /// assert_eq!(counter.load(), 42);
     /// ```
     #[inline(always)]
+    #[must_use = "an interrupted attempt cannot go on: pass the signal on with `?`"]
     pub fn modify<T: Send + Sync + 'static>(
         &self,
         cell: &TVar<T>,
@@ -359,6 +361,7 @@ impl<'tx> Transaction<'tx> {
     /// assert_eq!(stock.load(), 2);
     /// ```
     #[inline]
+    #[must_use = "an interrupted attempt cannot go on: pass the signal on with `?`"]
     pub fn check(&self, condition: bool) -> StmResult<()> {
         if condition && self.context.is_open() { Ok(()) } else { self.retry() }
     }
@@ -384,6 +387,7 @@ impl<'tx> Transaction<'tx> {
     /// assert_eq!(mail, None);
     /// ```
     #[cold]
+    #[must_use = "an interrupted attempt cannot go on: pass the signal on with `?`"]
     pub fn retry_timeout(&self, timeout: Duration) -> StmResult<()> {
         let context = self.context;
         if !context.is_open() {
