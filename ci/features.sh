@@ -7,7 +7,7 @@
 #   ci/features.sh --check    builds only
 set -euo pipefail
 cd "$(dirname "$0")/.."
-features=(tracing serde reclaim-epoch clock-tsc shared)
+features=(tracing serde places reclaim-epoch clock-tsc shared)
 crates=(-p contempo -p contempo-core -p contempo-alloc -p contempo-sched)
 # The tests that decide correctness, whatever the feature.
 decide=(--test conformance --test history --test model --test collections)

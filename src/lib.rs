@@ -78,9 +78,9 @@ pub mod shared;
 
 pub use contempo_core::{
     Abort, AccessSet, Builder, Cause, Conflicts, ContendedCell, ContentionReport, Exhausted,
-    Interrupt, Policy, Running, Scoped, ScopedTransaction, Settings, SettingsError, Snapshot,
-    Statistics, StmResult, TVar, Transaction, TransactionLocal, TryError, Waiter, atomically,
-    atomically_on, atomically_scoped, collect, configure, contention_report, policy,
+    Interrupt, Made, Policy, Running, Scoped, ScopedTransaction, Settings, SettingsError, Sleeper,
+    Snapshot, Statistics, StmResult, TVar, Transaction, TransactionLocal, TryError, Waiter,
+    atomically, atomically_on, atomically_scoped, collect, configure, contention_report, policy,
     reset_contention, settings, snapshot, static_tvar, statistics, try_atomically,
     try_atomically_scoped, try_once,
 };

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 pub struct Builder<'s> {
     shared: &'s Shared,
     limits: Limits,
+    label: Option<&'static str>,
 }
 
 impl Shared {
@@ -40,7 +41,7 @@ impl Shared {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn builder(&self) -> Builder<'_> {
-        Builder { shared: self, limits: Limits::default() }
+        Builder { shared: self, limits: Limits::default(), label: None }
     }
 }
 
@@ -81,7 +82,26 @@ impl Builder<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn within(self, other: Builder<'_>) -> Self {
-        Builder { limits: self.limits.within(other.limits), ..self }
+        let label = self.label.or(other.label);
+        Builder { limits: self.limits.within(other.limits), label, ..self }
+    }
+
+    /// What the transaction is called in reports of this process
+    /// ([`contention_report`](Shared::contention_report)), as [that of one process](crate::Builder::label).
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-label-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let balance = shared.root("balance", 100_u64)?;
+    /// shared.builder().label("pay").run(|tx| tx.modify(balance, |n| n - 30))?;
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn label(self, label: &'static str) -> Self {
+        Builder { label: Some(label), ..self }
     }
 
     /// Runs `body` like [`Shared::atomically`] within these bounds.
@@ -122,6 +142,8 @@ impl Builder<'_> {
         let mut body = Kept::new(body);
         let region = self.shared.number();
         let run = |session: &Session| (*body)(&Transaction::new(session, region));
-        self.shared.session()?.get().try_within(self.limits, run).map_err(TryError::from)
+        let local = self.shared.session()?;
+        let _label = self.label.map(|label| local.get().labelled(label));
+        local.get().try_within(self.limits, run).map_err(TryError::from)
     }
 }

@@ -104,8 +104,8 @@ impl Shared {
     }
 
     /// The `most` cells of this region at which the most attempts of this process have failed since it opened the region
-    /// (or since [`reset_contention`](Self::reset_contention)), and which thread of this process waits for which now.
-    /// Its `Display` is a table. A cell, or the top of a collection, goes by the name of its root; all others, also the
+    /// (or since [`reset_contention`](Self::reset_contention)), which thread of this process waits for which now, and which
+    /// sleep in `retry`. Its `Display` is a table. A cell, or the top of a collection, goes by the name of its root; all others, also the
     /// nodes of collections, by their handles, as [`Cell`](crate::shared::Cell) shows them. Threads are slots of the
     /// region, so one that others of this process wait behind may be another process's
     /// ([`inspect`](Self::inspect) tells).
@@ -136,7 +136,8 @@ impl Shared {
         let names = self.root_names();
         let name =
             |handle| names.get(&handle).cloned().unwrap_or_else(|| format!("Cell({handle:#x})"));
-        self.domain().contention(most, name)
+        let asks = self.session().ok().map(|session| session.get().slot());
+        self.domain().contention(most, asks, name)
     }
 
     /// Forgets the conflicts that [`contention_report`](Self::contention_report) has counted so far, in this process.

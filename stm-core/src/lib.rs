@@ -31,7 +31,9 @@ pub mod region;
 pub mod session;
 
 pub use contempo_sched::contention::policy::Policy;
-pub use contempo_sched::contention::report::{ContendedCell, ContentionReport, Waiter};
+pub use contempo_sched::contention::report::{
+    ContendedCell, ContentionReport, Made, Sleeper, Waiter,
+};
 pub use contempo_sched::contention::settings::{Settings, SettingsError};
 pub use contempo_sched::descriptor::conflicts::Conflicts;
 pub use contempo_sched::descriptor::statistics::{Cause, Statistics};
@@ -172,7 +174,12 @@ pub fn configure(settings: Settings) -> Result<(), SettingsError> {
 }
 
 /// The `most` cells at which the most attempts have failed since the process began (or since
-/// [`reset_contention`]), and which thread waits for which now. Its `Display` is a table.
+/// [`reset_contention`]), which thread waits for which now, and which threads sleep in `retry`, since when, and for a change
+/// of which cells. Its `Display` is a table. [`deadlock`](ContentionReport::deadlock) says whether every thread that could
+/// wake another sleeps.
+///
+/// A cell goes by its [name](TVar::named), if it has one. With the feature `places` it is told where each cell was made,
+/// and its type. A transaction is told by its [label](Builder::label).
 ///
 /// Each thread remembers the 64 cells where it has lost most; what it costs is paid by attempts that
 /// fail. Linear in the number of threads.
@@ -190,7 +197,7 @@ pub fn configure(settings: Settings) -> Result<(), SettingsError> {
 pub fn contention_report(most: usize) -> ContentionReport {
     local::context::with(|context| {
         context.step(Step::Ask);
-        context.domain.contention(most)
+        context.domain.contention(most, context.slot())
     })
 }
 

@@ -121,9 +121,9 @@ impl Native {
         &self.names
     }
 
-    /// The `most` cells with the most conflicts, and which threads wait.
-    pub fn contention(&self, most: usize) -> ContentionReport {
-        ContentionReport::new(&self.table, &self.names, most)
+    /// The `most` cells with the most conflicts, and which threads wait, for the thread at slot `asks`.
+    pub fn contention(&self, most: usize, asks: u32) -> ContentionReport {
+        ContentionReport::new(&self.table, &self.names, most, Some(asks))
     }
 
     /// What the domain's transactions have done so far.

@@ -12,6 +12,7 @@ use crate::session::error::{Abort, Exhausted, StmResult, TryError};
 use crate::session::hooks::{Due, Hooks};
 use crate::session::parts::Parts;
 use contempo_alloc::reclaim::interface::Reclaim;
+use contempo_sched::descriptor::conflicts::Label;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::guard::Kept;
@@ -133,23 +134,26 @@ pub fn try_atomically<R, E>(
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use = "a builder does nothing until `run` or `try_run`"]
-pub struct Builder(Limits);
+pub struct Builder {
+    limits: Limits,
+    label: Label,
+}
 
 impl Builder {
     /// Make at most `attempts` attempts (at least one). Sleeping in `retry` counts as one.
     pub const fn max_attempts(self, attempts: u32) -> Self {
-        Builder(self.0.within_attempts(attempts))
+        Builder { limits: self.limits.within_attempts(attempts), ..self }
     }
 
     /// Give up after `timeout`, counted from `run`. Time is looked at between attempts and while
     /// sleeping; a closure that computes is not interrupted.
     pub const fn timeout(self, timeout: Duration) -> Self {
-        Builder(self.0.within_timeout(timeout))
+        Builder { limits: self.limits.within_timeout(timeout), ..self }
     }
 
     /// Give up at `deadline`.
     pub fn deadline(self, deadline: Instant) -> Self {
-        Builder(self.0.within_deadline(deadline))
+        Builder { limits: self.limits.within_deadline(deadline), ..self }
     }
 
     /// Also within the bounds of `other`: of each kind the tighter one counts.
@@ -174,7 +178,21 @@ impl Builder {
     /// assert!(matches!(take(&empty, patient), Err(Exhausted::Deadline { .. })));
     /// ```
     pub fn within(self, other: Builder) -> Self {
-        Builder(self.0.within(other.0))
+        Builder { limits: self.limits.within(other.limits), label: self.label.or(other.label) }
+    }
+
+    /// What the transaction is called in reports ([`contention_report`](crate::contention_report)) and in what the feature
+    /// `tracing` tells. Transactions that its hooks run are called so, too, unless they have a label.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{TVar, Transaction};
+    /// let balance = TVar::new(100);
+    /// let paid = Transaction::builder().label("pay").run(|tx| tx.modify(&balance, |n| n - 30));
+    /// assert_eq!((paid, balance.load()), (Ok(()), 70));
+    /// ```
+    pub const fn label(self, label: &'static str) -> Self {
+        Builder { label: Some(label), ..self }
     }
 
     /// Runs `body` like [`atomically`] within these bounds.
@@ -191,7 +209,9 @@ impl Builder {
     ) -> Result<R, Exhausted> {
         let mut body = Kept::new(body);
         let run = |tx: &Transaction<'_>| (*body)(tx).map_err(Abort::<Infallible>::from);
-        match session(&context::current(), Bounds::from_now(self.0), run) {
+        let context: &Context = &context::current();
+        let _label = self.label.map(|label| context.descriptor.conflicts.labelled(label));
+        match session(context, Bounds::from_now(self.limits), run) {
             Ok(value) => Ok(value),
             Err(TryError::User(never)) => match never {},
             Err(TryError::Exhausted(exhausted)) => Err(exhausted),
@@ -212,7 +232,9 @@ impl Builder {
         body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
     ) -> Result<R, TryError<E>> {
         let mut body = Kept::new(body);
-        session(&context::current(), Bounds::from_now(self.0), &mut *body)
+        let context: &Context = &context::current();
+        let _label = self.label.map(|label| context.descriptor.conflicts.labelled(label));
+        session(context, Bounds::from_now(self.limits), &mut *body)
     }
 }
 

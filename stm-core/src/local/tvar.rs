@@ -106,6 +106,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     ///
     /// For a cell in a `static`, see [`static_tvar!`](crate::static_tvar).
     #[inline]
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new(value: T) -> Self {
         let local = context::current();
         let context: &Context = &local;
@@ -115,7 +116,18 @@ impl<T: Send + Sync + 'static> TVar<T> {
         let block = context.reclaimer.blocks.allocate(Cell::<T>::KIND.shape);
         // SAFETY: just allocated for this shape.
         let cell = unsafe { Cell::init(block, version.cast().as_ptr()) };
-        TVar { cell, _values: PhantomData }
+        let cell = TVar { cell, _values: PhantomData };
+        #[cfg(feature = "places")]
+        cell.set_made(context, std::panic::Location::caller());
+        cell
+    }
+
+    /// Where it was made, for the contention report.
+    #[cfg(feature = "places")]
+    #[inline(never)]
+    fn set_made(&self, context: &Context, at: &'static std::panic::Location<'static>) {
+        context.domain.names().set_made(self.header().key(), at, std::any::type_name::<T>());
+        self.header().change_lock(LockWord::named); // Whatever is known of it is forgotten with it.
     }
 
     /// # Safety
@@ -147,6 +159,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// let balance = contempo::TVar::named("accounts/7", 100);
     /// assert_eq!(balance.name().as_deref(), Some("accounts/7"));
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn named(name: impl Into<String>, value: T) -> Self {
         let cell = TVar::new(value);
         cell.set_name(name);
@@ -515,12 +528,14 @@ fn retire_cell(block: Block) {
 }
 
 impl<T: Default + Send + Sync + 'static> Default for TVar<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TVar::new(T::default())
     }
 }
 
 impl<T: Send + Sync + 'static> From<T> for TVar<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn from(value: T) -> Self {
         TVar::new(value)
     }

@@ -13,10 +13,11 @@ use crate::local::domain::{Native, TaskKeeper, count, count_detached};
 use crate::local::wake_tokens::WakeTokens;
 use crate::protocol::commit::ReadEntry;
 use crate::protocol::read::is_current;
+use contempo_sched::descriptor::conflicts::SLEPT_FOR;
 use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::waiter::{Tasks, Waiter};
-use contempo_sched::primitives::{CHECKED, Ordering, fence};
+use contempo_sched::primitives::{CHECKED, Ordering, fence, time};
 use contempo_sched::wait::alarms::Alarm;
 use contempo_sched::wait::watch::{Place, Sleeper, earlier};
 use std::task::{Context as TaskContext, Poll, Waker};
@@ -31,6 +32,8 @@ pub(crate) struct Enlisted {
     /// A cell had changed by the time that all were marked: do not sleep.
     changed: bool,
     places: Vec<Place>,
+    /// The first few of those cells, for reports.
+    cells: [usize; SLEPT_FOR],
     wake_at: Option<Instant>,
     /// Has it lain down, to be woken by the waker of the last poll?
     is_asleep: bool,
@@ -47,10 +50,13 @@ pub(crate) fn enlist(context: &Context) -> Enlisted {
     let wake_at = context.common.timeouts.begin_to_wait();
     let reads = context.reads();
     // Each cell once.
-    let mut places = Vec::new();
+    let (mut places, mut cells) = (Vec::new(), [0; SLEPT_FOR]);
     each_once(reads, |cell| {
         // SAFETY: the attempt is still running, so the cells in its log are alive.
         let cell = unsafe { &*cell };
+        if let Some(place) = cells.get_mut(places.len()) {
+            *place = cell.key();
+        }
         let mark = || cell.mark_watched(true);
         places.push(domain.watches().enlist(cell.key(), sleeper, mark));
     });
@@ -69,6 +75,7 @@ pub(crate) fn enlist(context: &Context) -> Enlisted {
         seen,
         changed,
         places,
+        cells,
         wake_at,
         is_asleep: false,
         alarm: Alarmed::new(domain),
@@ -139,7 +146,13 @@ impl Enlisted {
                 descriptor.parker.unpark();
             }
             let report = |woke| wake_outside(count(&descriptor.counters, woke));
+            if !descriptor.parker.has_permit() {
+                let (count, few) = (self.places.len(), self.places.len().min(SLEPT_FOR));
+                let (cells, now) = (&self.cells[..few], time::now());
+                descriptor.conflicts.begin_sleep(cells, count, until.is_some(), now);
+            }
             tokens.woken = watches.sleep(&self.places, &descriptor.parker, until, report);
+            descriptor.conflicts.end_sleep();
         }
         let places = std::mem::take(&mut self.places);
         wake_outside(count(&descriptor.counters, watches.leave(&places, &mut tokens.list)));

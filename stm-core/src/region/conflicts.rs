@@ -2,7 +2,7 @@
 //!
 //! In memory of the process, one log for each slot that a thread of its has had. A cell's key is its handle.
 
-use contempo_sched::contention::report::ContentionReport;
+use contempo_sched::contention::report::{ContentionReport, Reported};
 use contempo_sched::descriptor::conflicts::{ConflictLog, Conflicts};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,10 +37,21 @@ impl ConflictLogs {
         }
     }
 
-    /// The `most` cells with the most failed attempts, and each thread of this process that waits.
-    pub(crate) fn report(&self, most: usize, name: impl Fn(usize) -> String) -> ContentionReport {
+    /// The `most` cells with the most failed attempts, and each thread of this process that waits; for the thread at
+    /// slot `asks`, if it has one.
+    pub(crate) fn report(
+        &self,
+        most: usize,
+        asks: Option<u32>,
+        name: impl Fn(usize) -> String,
+    ) -> ContentionReport {
         let logs = self.logs().clone();
-        ContentionReport::of(logs.iter().map(|(slot, log)| (*slot, &**log)), name, most)
+        let threads = logs.iter().map(|(slot, log)| {
+            // A session holds it, beside the two lists.
+            let counts = Arc::strong_count(log) > 2 && asks != Some(*slot);
+            Reported { slot: *slot, log, counts }
+        });
+        ContentionReport::of(threads, |key| (name(key), None), most)
     }
 
     /// Forgets what has happened so far.

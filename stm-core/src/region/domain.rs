@@ -306,11 +306,17 @@ impl RegionDomain {
 
     /// The `most` cells at which the most attempts of this process have failed, named by `name` from the bits of their
     /// handles; and which threads of this process wait. In a forked child, which has none: nothing.
-    pub fn contention(&self, most: usize, name: impl Fn(u64) -> String) -> ContentionReport {
+    /// `asks` is the slot of the thread that asks, if it has one.
+    pub fn contention(
+        &self,
+        most: usize,
+        asks: Option<u32>,
+        name: impl Fn(u64) -> String,
+    ) -> ContentionReport {
         if self.fork.is_child() {
             return ContentionReport::default(); // A thread of the parent may have held the lock.
         }
-        self.conflicts.report(most, |key| name(key as u64))
+        self.conflicts.report(most, asks, |key| name(key as u64))
     }
 
     /// Forgets the conflicts that were counted so far.

@@ -17,7 +17,7 @@ use contempo_alloc::reclaim::{announcement, needs};
 use contempo_alloc::region::error::NoBlock;
 use contempo_sched::clock;
 use contempo_sched::descriptor::Descriptor;
-use contempo_sched::descriptor::conflicts::ConflictLog;
+use contempo_sched::descriptor::conflicts::{ConflictLog, Labelled};
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
@@ -198,6 +198,16 @@ impl Session {
     pub(crate) fn descriptor(&self) -> &Descriptor {
         // SAFETY: it lies in the region, which is mapped as long as the domain is there.
         unsafe { &*self.descriptor }
+    }
+
+    /// The slot of its thread.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// Transactions that run until what this returns is dropped have this label.
+    pub fn labelled(&self, label: &'static str) -> Labelled<'_> {
+        self.conflicts.labelled(label)
     }
 
     /// Is the thread inside a transaction or snapshot?

@@ -19,10 +19,11 @@ use crate::region::domain::{RegionCell, RegionDomain};
 use crate::region::session::Session;
 use contempo_alloc::reclaim::announcement;
 use contempo_alloc::region::handle::Handle;
+use contempo_sched::descriptor::conflicts::{ConflictLog, SLEPT_FOR};
 use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::signal::Seen;
-use contempo_sched::primitives::{Ordering, fence};
+use contempo_sched::primitives::{Ordering, fence, time};
 use contempo_sched::wait::chain::{WakeToken, WakeWord, Went};
 use contempo_sched::wait::watch::earlier;
 use std::time::{Duration, Instant};
@@ -178,6 +179,7 @@ impl Waiting {
         counters.waits.add(1);
         let until = earlier(self.wake_at, deadline);
         let mut woken = session.common.spinning.spin_until(|| word.was_raised_since(self.seen));
+        let _asleep = (!woken).then(|| self.tell_that_it_sleeps(session, until.is_some()));
         loop {
             if !woken {
                 let left = until.map(|end| end.saturating_duration_since(instant()));
@@ -198,6 +200,26 @@ impl Waiting {
             }
             woken = false;
         }
+    }
+
+    /// For reports, until what this returns is dropped.
+    fn tell_that_it_sleeps<'s>(
+        &self,
+        session: &'s Session,
+        is_bounded: bool,
+    ) -> impl Drop + use<'s> {
+        struct Told<'l>(&'l ConflictLog);
+        impl Drop for Told<'_> {
+            fn drop(&mut self) {
+                self.0.end_sleep();
+            }
+        }
+        let mut cells = [0; SLEPT_FOR];
+        let few =
+            self.read.iter().zip(&mut cells).map(|((cell, _), at)| *at = cell.bits() as usize);
+        let few = few.count();
+        session.conflicts.begin_sleep(&cells[..few], self.read.len(), is_bounded, time::now());
+        Told(&session.conflicts)
     }
 
     /// Has a cell changed since the attempt has read it? If not, all are marked, and a change from now on raises the

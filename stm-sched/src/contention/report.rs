@@ -1,15 +1,23 @@
 //! The contention report: which cells cause conflicts, and which threads wait for which cells. It is made of
 //! the logs of all threads ([`conflicts`](crate::descriptor::conflicts)) and the names of cells.
 
-use crate::descriptor::conflicts::{ConflictLog, Conflicts};
+use crate::descriptor::conflicts::{Asleep, ConflictLog, Conflicts};
 use crate::descriptor::table::DescriptorTable;
 use std::collections::{BTreeMap, HashMap};
+use std::panic::Location;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-/// The names of cells that have one.
+/// What is known of a cell beside what lies in it.
 #[derive(Debug, Default)]
-pub struct Names(Mutex<BTreeMap<usize, Box<str>>>);
+struct Known {
+    name: Option<Box<str>>,
+    made: Option<(&'static Location<'static>, &'static str)>,
+}
+
+/// The names of cells that have one, and where they were made.
+#[derive(Debug, Default)]
+pub struct Names(Mutex<BTreeMap<usize, Known>>);
 
 impl Names {
     /// No cell has a name.
@@ -17,18 +25,29 @@ impl Names {
         Names(Mutex::new(BTreeMap::new()))
     }
 
-    fn names(&self) -> MutexGuard<'_, BTreeMap<usize, Box<str>>> {
+    fn names(&self) -> MutexGuard<'_, BTreeMap<usize, Known>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Names the cell `key`.
     pub fn set(&self, key: usize, name: String) {
-        self.names().insert(key, name.into_boxed_str());
+        self.names().entry(key).or_default().name = Some(name.into_boxed_str());
+    }
+
+    /// The cell `key`, with values of the type `type_name`, was made there.
+    pub fn set_made(&self, key: usize, at: &'static Location<'static>, type_name: &'static str) {
+        self.names().entry(key).or_default().made = Some((at, type_name));
     }
 
     /// The name of the cell `key`.
     pub fn get(&self, key: usize) -> Option<String> {
-        self.names().get(&key).map(ToString::to_string)
+        self.names().get(&key)?.name.as_ref().map(ToString::to_string)
+    }
+
+    /// Where the cell `key` was made.
+    pub(crate) fn made(&self, key: usize) -> Option<Made> {
+        let (at, type_name) = self.names().get(&key)?.made?;
+        Some(Made { at: at.to_string(), type_name: type_name.to_owned() })
     }
 
     /// The cell `key` is gone.
@@ -48,6 +67,23 @@ pub struct ContendedCell {
     pub conflicts: Conflicts,
     /// How many threads wait for it now.
     pub waiting: usize,
+    /// The labels of transactions that have failed there (`Transaction::builder().label(…)`): of each thread the last.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub labels: Vec<String>,
+    /// Where the cell was made, and its type: if it was made with the feature `places`.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub made: Option<Made>,
+}
+
+/// Where a cell was made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Made {
+    /// The place in the source: `file:line:column`.
+    pub at: String,
+    /// The type of its values. (Of a collection's cell: what the collection keeps there, with the types of the user's.)
+    pub type_name: String,
 }
 
 /// A thread that waits in a queue.
@@ -63,6 +99,28 @@ pub struct Waiter {
     pub behind: Option<u32>,
     /// For how long it has waited.
     pub waited: Duration,
+    /// The label of its transaction, if it has one.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub label: Option<String>,
+}
+
+/// A thread that sleeps in `retry`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Sleeper {
+    /// The thread, as its slot in the descriptor table.
+    pub thread: u32,
+    /// The label of its transaction, if it has one.
+    pub label: Option<String>,
+    /// The names or addresses of cells that it has read, and whose change it waits for: eight at most.
+    pub cells: Vec<String>,
+    /// How many more there are.
+    pub more: usize,
+    /// For how long it has slept: since it was last woken in vain, if it was.
+    pub asleep: Duration,
+    /// Does it end by itself, by a time-out or a deadline?
+    pub is_bounded: bool,
 }
 
 /// Which cells cause conflicts, and which thread waits for which. A momentary, slightly inconsistent view.
@@ -72,55 +130,110 @@ pub struct Waiter {
 pub struct ContentionReport {
     /// The cells with the most failed attempts first.
     pub cells: Vec<ContendedCell>,
-    /// The threads that wait now, the longest first.
+    /// The threads that wait now in queues, the longest first.
     pub waiters: Vec<Waiter>,
+    /// The threads that sleep in `retry`, the longest first. (Tasks that wait are not among them.)
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub sleepers: Vec<Sleeper>,
+    /// How many other threads that have used cells, and not ended, do not sleep.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub awake: usize,
+}
+
+/// A thread, as a report looks at it.
+#[derive(Debug)]
+pub struct Reported<'l> {
+    /// Its slot.
+    pub slot: u32,
+    /// What has happened to it.
+    pub log: &'l ConflictLog,
+    /// Could it wake others: has it neither ended, nor is it the one that asks?
+    pub counts: bool,
 }
 
 impl ContentionReport {
-    /// The `most` cells with the most failed attempts, and each thread that waits. Linear in the number of
-    /// threads.
-    pub fn new(table: &DescriptorTable, names: &Names, most: usize) -> Self {
-        let logs = table.scan().map(|(slot, thread)| (slot, &thread.conflicts));
+    /// The `most` cells with the most failed attempts, and each thread that waits, for the thread at slot `asks`. Linear
+    /// in the number of threads.
+    pub fn new(table: &DescriptorTable, names: &Names, most: usize, asks: Option<u32>) -> Self {
+        let threads = table.scan().map(|(slot, thread)| {
+            // Relaxed: a thread that ends at this moment may be counted or not.
+            let counts =
+                thread.taken.load(crate::primitives::Ordering::Relaxed) && asks != Some(slot);
+            Reported { slot, log: &thread.conflicts, counts }
+        });
         let name = |key: usize| names.get(key).unwrap_or_else(|| format!("{key:#x}"));
-        Self::of(logs, name, most)
+        Self::of(threads, |key| (name(key), names.made(key)), most)
     }
 
-    /// The same, of these threads and their logs.
+    /// The same, of these threads and their logs. `describe` gives the name of a cell, and where it was made.
     pub fn of<'l>(
-        logs: impl Iterator<Item = (u32, &'l ConflictLog)>,
-        name: impl Fn(usize) -> String,
+        threads: impl Iterator<Item = Reported<'l>>,
+        describe: impl Fn(usize) -> (String, Option<Made>),
         most: usize,
     ) -> Self {
-        let mut cells: HashMap<usize, (Conflicts, usize)> = HashMap::new();
-        let mut waiters = Vec::new();
+        let mut cells: HashMap<usize, (Conflicts, usize, Vec<String>)> = HashMap::new();
+        let (mut waiters, mut sleepers, mut awake) = (Vec::new(), Vec::new(), 0);
         let now = crate::primitives::time::now();
+        let since = |begin: u64| Duration::from_nanos(now.saturating_sub(begin));
+        let name = |key| describe(key).0;
         // Adds up the cells of all threads.
-        for (slot, log) in logs {
+        for Reported { slot: thread, log, counts } in threads {
             // First what it waits for: why it does is counted before that.
-            let waiting = log.waiting();
-            let counts = log.cells().clone();
-            for (key, conflicts) in counts {
-                cells.entry(key).or_default().0.add(&conflicts);
+            let (waiting, asleep) = (log.waiting(), log.asleep());
+            let label = || log.label().map(str::to_owned);
+            for (key, conflicts, label) in log.cells().clone() {
+                let (sum, _, labels) = cells.entry(key).or_default();
+                sum.add(&conflicts);
+                labels.extend(label.map(str::to_owned));
             }
-            if let Some((key, behind, since)) = waiting {
+            if let Some((key, behind, begin)) = waiting {
                 cells.entry(key).or_default().1 += 1;
-                let waited = Duration::from_nanos(now.saturating_sub(since));
-                waiters.push(Waiter { thread: slot, cell: name(key), behind, waited });
+                let (cell, waited) = (name(key), since(begin));
+                waiters.push(Waiter { thread, cell, behind, waited, label: label() });
+            }
+            match asleep {
+                Some(Asleep { cells, more, since: begin, is_bounded }) => {
+                    let (cells, asleep) = (cells.into_iter().map(name).collect(), since(begin));
+                    let label = label();
+                    sleepers.push(Sleeper { thread, label, cells, more, asleep, is_bounded });
+                }
+                None => awake += usize::from(counts),
             }
         }
         // The most failed attempts first, then the most waiters; equals by address, so that the order stays the same.
         let mut cells: Vec<_> = cells.into_iter().collect();
-        cells.sort_by_key(|(key, (conflicts, waiting))| {
+        cells.sort_by_key(|(key, (conflicts, waiting, _))| {
             (std::cmp::Reverse((conflicts.failed, *waiting)), *key)
         });
         cells.truncate(most);
         waiters.sort_by_key(|waiter| std::cmp::Reverse(waiter.waited));
-        let cells = cells.into_iter().map(|(key, (conflicts, waiting))| ContendedCell {
-            name: name(key),
-            conflicts,
-            waiting,
+        sleepers.sort_by_key(|sleeper| std::cmp::Reverse(sleeper.asleep));
+        let cells = cells.into_iter().map(|(key, (conflicts, waiting, mut labels))| {
+            labels.sort_unstable();
+            labels.dedup();
+            let (name, made) = describe(key);
+            ContendedCell { name, conflicts, waiting, labels, made }
         });
-        ContentionReport { cells: cells.collect(), waiters }
+        ContentionReport { cells: cells.collect(), waiters, sleepers, awake }
+    }
+
+    /// The threads that sleep, if no thread is left that could wake one of them: every thread that has used cells sleeps
+    /// in `retry`, without a time limit, but for the one that asks. What then waits for a change waits for ever, unless
+    /// it comes from the thread that asks, from one that has used no cell yet, or from a task. (For a region: or from
+    /// another process.)
+    ///
+    /// A thread that is doing something else counts as awake, also if it only waits for one of the sleepers to end: what
+    /// it will do is not known. Its own report, where it asks for one, leaves it out.
+    ///
+    /// ```
+    /// let report = contempo_sched::contention::report::ContentionReport::default();
+    /// assert!(report.deadlock().is_none());
+    /// ```
+    pub fn deadlock(&self) -> Option<&[Sleeper]> {
+        let stuck = !self.sleepers.is_empty()
+            && self.awake == 0
+            && self.sleepers.iter().all(|sleeper| !sleeper.is_bounded);
+        stuck.then_some(&self.sleepers)
     }
 
     /// Forgets what has happened so far; threads that wait go on waiting.
@@ -129,11 +242,20 @@ impl ContentionReport {
     }
 }
 
+/// Tables: cells, threads that wait in queues, threads that sleep; and a line that tells a deadlock.
 impl std::fmt::Display for ContentionReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.cells.is_empty() {
-            return f.write_str("no conflicts\n");
+            f.write_str("no conflicts\n")?;
+        } else {
+            self.show_cells(f)?;
         }
+        self.show_sleepers(f)
+    }
+}
+
+impl ContentionReport {
+    fn show_cells(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names = self
             .cells
             .iter()
@@ -145,20 +267,58 @@ impl std::fmt::Display for ContentionReport {
             "{:<width$} {:>10} {:>10} {:>10} {:>12} {:>10} {:>8}",
             "cell", "failed", "gave way", "queued", "waited", "preempted", "waiting"
         )?;
-        for ContendedCell { name, conflicts, waiting } in &self.cells {
+        for ContendedCell { name, conflicts, waiting, labels, made } in &self.cells {
             let waited = format!("{:.1?}", Duration::from_nanos(conflicts.waited));
-            writeln!(
+            write!(
                 f,
                 "{name:<width$} {:>10} {:>10} {:>10} {waited:>12} {:>10} {waiting:>8}",
                 conflicts.failed, conflicts.gave_way, conflicts.queued, conflicts.preempted
             )?;
+            if let Some(Made { at, type_name }) = made {
+                write!(f, "  {type_name}, made at {at}")?;
+            }
+            if !labels.is_empty() {
+                write!(f, "  by {}", labels.join(", "))?;
+            }
+            writeln!(f)?;
         }
         if !self.waiters.is_empty() {
             writeln!(f, "\n{:<8} {:<width$} {:>8} {:>12}", "thread", "waits for", "behind", "for")?;
         }
-        for Waiter { thread, cell, behind, waited } in &self.waiters {
+        for Waiter { thread, cell, behind, waited, label } in &self.waiters {
             let behind = behind.map_or_else(|| "–".to_owned(), |slot| slot.to_string());
-            writeln!(f, "{thread:<8} {cell:<width$} {behind:>8} {:>12}", format!("{waited:.1?}"))?;
+            let waited = format!("{waited:.1?}");
+            write!(f, "{thread:<8} {cell:<width$} {behind:>8} {waited:>12}")?;
+            writeln!(f, "{}", label.as_ref().map_or(String::new(), |label| format!("  {label}")))?;
+        }
+        Ok(())
+    }
+
+    fn show_sleepers(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.sleepers.is_empty() {
+            writeln!(
+                f,
+                "\n{:<8} {:>12} {:<8} sleeps until one changes of",
+                "thread", "for", "limit"
+            )?;
+        }
+        for Sleeper { thread, label, cells, more, asleep, is_bounded } in &self.sleepers {
+            let (asleep, limit) = (format!("{asleep:.1?}"), if *is_bounded { "yes" } else { "no" });
+            write!(f, "{thread:<8} {asleep:>12} {limit:<8} {}", cells.join(", "))?;
+            if *more > 0 {
+                write!(f, " and {more} more")?;
+            }
+            writeln!(
+                f,
+                "{}",
+                label.as_ref().map_or(String::new(), |label| format!("  ({label})"))
+            )?;
+        }
+        if self.deadlock().is_some() {
+            writeln!(
+                f,
+                "deadlock: every other thread that has used cells sleeps, and none can wake another"
+            )?;
         }
         Ok(())
     }
@@ -180,17 +340,17 @@ mod tests {
         }
         let behind = Reservation { slot: 1, ticket: 1 };
         threads[0].1.conflicts.begin_wait(16, Some(behind), crate::primitives::time::now());
-        let report = ContentionReport::new(&table, &names, 10);
+        let report = ContentionReport::new(&table, &names, 10, None);
         let seen: Vec<_> =
             report.cells.iter().map(|cell| (cell.name.as_str(), cell.conflicts.failed)).collect();
         assert_eq!(seen, [("till", 6), ("0x8", 4)]);
         assert_eq!((report.waiters[0].behind, report.cells[0].waiting), (Some(1), 1));
         let rendered = report.to_string();
         assert!(rendered.lines().count() == 6 && rendered.contains("till"), "{rendered}");
-        assert_eq!(ContentionReport::new(&table, &names, 1).cells.len(), 1);
+        assert_eq!(ContentionReport::new(&table, &names, 1, None).cells.len(), 1);
         threads[0].1.conflicts.end_wait(crate::primitives::time::now());
         ContentionReport::reset(&table);
-        assert_eq!(ContentionReport::new(&table, &names, 10).to_string(), "no conflicts\n");
+        assert_eq!(ContentionReport::new(&table, &names, 10, None).to_string(), "no conflicts\n");
     }
 
     #[test]
@@ -201,7 +361,55 @@ mod tests {
             descriptor.conflicts.note(8, |cell| cell.failed += 1);
             descriptor.conflicts.note(1000 + round, |cell| cell.failed += 1);
         }
-        let report = ContentionReport::new(&table, &Names::new(), 1);
+        let report = ContentionReport::new(&table, &Names::new(), 1, None);
         assert_eq!(report.cells[0].name, "0x8");
+    }
+    #[test]
+    fn sleepers_are_listed_and_a_deadlock_is_told() {
+        let (table, names) = (DescriptorTable::new(), Names::new());
+        names.set(16, "inbox".to_owned());
+        let (one, other) = (table.take().unwrap(), table.take().unwrap());
+        let report = |asks| ContentionReport::new(&table, &names, 10, asks);
+        assert!(report(None).deadlock().is_none(), "nothing sleeps");
+        let label = one.1.conflicts.labelled("reader");
+        one.1.conflicts.begin_sleep(&[16, 24], 5, false, crate::primitives::time::now());
+        let seen = report(None);
+        assert_eq!((seen.awake, seen.sleepers[0].more), (1, 3));
+        assert_eq!(seen.sleepers[0].cells, ["inbox", "0x18"]);
+        assert_eq!(seen.sleepers[0].label.as_deref(), Some("reader"));
+        assert!(seen.deadlock().is_none(), "the other one is awake");
+        // The other one asks; or it sleeps as well, or has ended.
+        assert!(report(Some(other.0)).deadlock().is_some());
+        other.1.conflicts.begin_sleep(&[16], 1, true, 1);
+        assert!(report(None).deadlock().is_none(), "one of them ends by itself");
+        other.1.conflicts.begin_sleep(&[16], 1, false, 1);
+        let stuck = report(None);
+        assert_eq!(stuck.deadlock().map(<[Sleeper]>::len), Some(2));
+        assert!(stuck.to_string().contains("deadlock"), "{stuck}");
+        assert_eq!(stuck.sleepers[0].thread, other.0, "the longest first");
+        other.1.conflicts.end_sleep();
+        assert!(report(None).deadlock().is_none());
+        table.give_back(other.0);
+        assert!(report(None).deadlock().is_some());
+        one.1.conflicts.end_sleep();
+        drop(label);
+        assert_eq!(one.1.conflicts.label(), None);
+    }
+
+    #[test]
+    fn labels_and_places_are_told_with_their_cells() {
+        let (table, names) = (DescriptorTable::new(), Names::new());
+        let (_, descriptor) = table.take().unwrap();
+        names.set_made(8, Location::caller(), "u64");
+        for label in ["pay", "audit"] {
+            let _label = descriptor.conflicts.labelled(label);
+            descriptor.conflicts.note(8, |cell| cell.failed += 1);
+        }
+        descriptor.conflicts.note(8, |cell| cell.failed += 1);
+        let report = ContentionReport::new(&table, &names, 1, None);
+        assert_eq!(report.cells[0].labels, ["audit"], "of each thread the last");
+        let made = report.cells[0].made.as_ref().expect("it is known");
+        assert!(made.at.contains("report.rs:") && made.type_name == "u64", "{made:?}");
+        assert!(report.to_string().contains("u64, made at"), "{report}");
     }
 }

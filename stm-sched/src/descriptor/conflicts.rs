@@ -4,7 +4,7 @@
 //! report. Not part of the protocol: nothing is decided by it.
 
 use crate::words::Reservation;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 /// Cells that one thread remembers. With more, the one with the fewest conflicts makes room and its
@@ -49,13 +49,68 @@ struct Wait {
     since: AtomicU64,
 }
 
-type Counts = Vec<(usize, Conflicts)>;
+/// That a thread sleeps in `retry`. Written by that thread; a report may see half of a change.
+#[derive(Debug)]
+struct Sleep {
+    /// When it began; 0: it does not sleep.
+    since: AtomicU64,
+    /// Does it end by itself?
+    is_bounded: AtomicBool,
+    /// Some of the cells that it waits for, and how many there are.
+    cells: Mutex<(Vec<usize>, usize)>,
+}
+
+/// Cells that a report names of those that a sleeper waits for.
+pub const SLEPT_FOR: usize = 8;
+
+/// A thread that sleeps, as a report sees it.
+#[derive(Debug)]
+pub(crate) struct Asleep {
+    /// Some of the cells that it waits for.
+    pub(crate) cells: Vec<usize>,
+    /// How many more there are.
+    pub(crate) more: usize,
+    pub(crate) since: u64,
+    pub(crate) is_bounded: bool,
+}
+
+/// Of a cell: its key, what happened there, and the label of the transaction to which it happened last.
+type Counts = Vec<(usize, Conflicts, Label)>;
+
+/// What a program calls a transaction.
+pub type Label = Option<&'static str>;
+
+/// What is behind a mutex that only its own thread and reports lock: nothing, if a report has it at this moment.
+fn unless_locked<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
 
 /// One thread's log.
 #[derive(Debug)]
 pub struct ConflictLog {
     cells: Mutex<Counts>,
     wait: Wait,
+    sleep: Sleep,
+    /// The label of the transaction that runs.
+    label: Mutex<Label>,
+}
+
+/// A transaction with a label runs, until this is dropped.
+#[derive(Debug)]
+#[must_use = "the label is taken back when this is dropped"]
+pub struct Labelled<'l> {
+    log: &'l ConflictLog,
+    before: Label,
+}
+
+impl Drop for Labelled<'_> {
+    fn drop(&mut self) {
+        self.log.set_label(self.before);
+    }
 }
 
 impl ConflictLog {
@@ -63,7 +118,32 @@ impl ConflictLog {
     pub const fn new() -> Self {
         let (key, behind) = (AtomicUsize::new(0), AtomicU32::new(0));
         let wait = Wait { key, behind, since: AtomicU64::new(0) };
-        ConflictLog { cells: Mutex::new(Vec::new()), wait }
+        let sleep = Sleep {
+            since: AtomicU64::new(0),
+            is_bounded: AtomicBool::new(false),
+            cells: Mutex::new((Vec::new(), 0)),
+        };
+        ConflictLog { cells: Mutex::new(Vec::new()), wait, sleep, label: Mutex::new(None) }
+    }
+
+    /// The transaction that this thread runs next has this label, until what this returns is dropped; and so have those
+    /// that its hooks run. Only the thread that owns the descriptor may call this.
+    pub fn labelled(&self, label: &'static str) -> Labelled<'_> {
+        let before = self.label();
+        self.set_label(Some(label));
+        Labelled { log: self, before }
+    }
+
+    /// (No thread may wait for a report: if one looks at this moment, it may see the label before.)
+    fn set_label(&self, label: Label) {
+        if let Some(mut current) = unless_locked(&self.label) {
+            *current = label;
+        }
+    }
+
+    /// The label of the transaction that this thread runs, if it has one.
+    pub fn label(&self) -> Label {
+        unless_locked(&self.label).and_then(|label| *label)
     }
 
     /// The cells that it remembers.
@@ -80,26 +160,23 @@ impl ConflictLog {
     /// What happens while a report copies the log is not counted: claims may be out, and no thread may
     /// wait for a report.
     pub fn note(&self, key: usize, change: impl FnOnce(&mut Conflicts)) {
-        let mut cells = match self.cells.try_lock() {
-            Ok(cells) => cells,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        let at = match cells.iter().position(|(other, _)| *other == key) {
+        let Some(mut cells) = unless_locked(&self.cells) else { return };
+        let at = match cells.iter().position(|(other, ..)| *other == key) {
             Some(at) => at,
             None if cells.len() < REMEMBERED => {
-                cells.push((key, Conflicts::default()));
+                cells.push((key, Conflicts::default(), None));
                 cells.len() - 1
             }
             None => {
                 let fewest = (0..REMEMBERED).min_by_key(|&at| cells[at].1.failed);
                 let at = fewest.expect("there are some");
                 let failed = cells[at].1.failed;
-                cells[at] = (key, Conflicts { failed, ..Conflicts::default() });
+                cells[at] = (key, Conflicts { failed, ..Conflicts::default() }, None);
                 at
             }
         };
         change(&mut cells[at].1);
+        cells[at].2 = self.label().or(cells[at].2);
     }
 
     /// This thread begins to wait for `key`, behind the thread in slot `behind` if that is known.
@@ -117,6 +194,35 @@ impl ConflictLog {
             cell.queued += 1;
             cell.waited += now.saturating_sub(since);
         });
+    }
+
+    /// This thread begins to sleep until one of `cells` changes; these are the first few of `count`. Outside of any
+    /// transaction.
+    pub fn begin_sleep(&self, cells: &[usize], count: usize, is_bounded: bool, since: u64) {
+        if let Some(mut kept) = unless_locked(&self.sleep.cells) {
+            kept.0.clear();
+            kept.0.extend_from_slice(cells);
+            kept.1 = count.saturating_sub(cells.len());
+        }
+        // Relaxed, both: for reports only.
+        self.sleep.is_bounded.store(is_bounded, Ordering::Relaxed);
+        self.sleep.since.store(since.max(1), Ordering::Relaxed);
+    }
+
+    /// This thread sleeps no more.
+    pub fn end_sleep(&self) {
+        self.sleep.since.store(0, Ordering::Relaxed);
+    }
+
+    /// Does it sleep, and for which cells?
+    pub(crate) fn asleep(&self) -> Option<Asleep> {
+        let since = self.sleep.since.load(Ordering::Relaxed);
+        if since == 0 {
+            return None;
+        }
+        let is_bounded = self.sleep.is_bounded.load(Ordering::Relaxed);
+        let kept = self.sleep.cells.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Some(Asleep { cells: kept.0.clone(), more: kept.1, since, is_bounded })
     }
 
     /// The cell that this thread waits for, the thread it gave way to, and since when.

@@ -60,7 +60,7 @@ fn phase(context: &Context) -> TurnPhase {
 
 /// What the domain's threads remember of the one cell at which they have met.
 fn conflicts(context: &Context) -> Conflicts {
-    context.domain.contention(1).cells[0].conflicts
+    context.domain.contention(1, context.slot()).cells[0].conflicts
 }
 
 /// Where the attempt has met another: why, at which cell, and to which turn it has given way.
