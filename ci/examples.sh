@@ -9,5 +9,7 @@ timeout 300 cargo run -q --release --example bank
 timeout 300 cargo run -q --release --example index -- --rounds 1
 # No increment is lost, whichever policy decides.
 timeout 300 cargo run -q --release --example policy
+# The page that it serves counts what it has done.
+timeout 300 cargo run -q --release --example prometheus >/dev/null
 # Processes are killed; it fails if the total changes or anything is left.
 timeout 300 cargo run -q --release --example shared_ledger -- 60

@@ -7,7 +7,7 @@
 #   ci/features.sh --check    builds only
 set -euo pipefail
 cd "$(dirname "$0")/.."
-features=(tracing serde places reclaim-epoch clock-tsc shared)
+features=(tracing serde places metrics reclaim-epoch clock-tsc shared)
 crates=(-p contempo -p contempo-core -p contempo-alloc -p contempo-sched)
 # The tests that decide correctness, whatever the feature.
 decide=(--test conformance --test history --test model --test collections)
@@ -28,7 +28,7 @@ done
 timeout 600 cargo check -q -p contempo-shm --features contempo/clock-tsc
 [ "${1:-}" != --check ] || exit 0
 
-timeout 1800 cargo test -q -p contempo --features serde --test serde
+timeout 1800 cargo test -q -p contempo --features serde,metrics,places --test serde --test metrics --test reports
 timeout 1800 cargo test -q -p contempo -p contempo-core -p contempo-sched --features contempo/serde --doc serde
 timeout 1800 cargo test -q -p contempo -p contempo-core --features contempo/reclaim-epoch --tests
 # Regions beside the other clock, too: they keep theirs.

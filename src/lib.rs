@@ -57,7 +57,8 @@
 //! **What it costs.** A read is two loads and a log entry, a write a small block from the thread's
 //! cache; a commit draws one stamp from a shared clock. Old values are held until every transaction
 //! that began before they were replaced has ended: keep transactions short, snapshots too.
-//! [`statistics`] counts what happens; the feature `tracing` reports aborts and waits.
+//! [`statistics`] counts what happens; the feature `tracing` reports aborts and waits, the feature `metrics` gives the
+//! counts to a recorder of that facade, and the feature `places` tells reports where cells were made.
 //!
 //! **Serializing.** With the feature `serde` a cell or collection goes out as it is in one snapshot, and what comes in
 //! becomes a new one. Statistics and reports can be serialized, too.
@@ -68,6 +69,8 @@
 //! folder `docs` of the repository.
 
 pub mod collections;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(all(
     feature = "shared",
     target_os = "linux",
