@@ -12,7 +12,7 @@ use crate::session::error::{Abort, Exhausted, StmResult, TryError};
 use crate::session::hooks::{Due, Hooks};
 use crate::session::parts::Parts;
 use contempo_alloc::reclaim::interface::Reclaim;
-use contempo_sched::descriptor::conflicts::Label;
+use contempo_sched::descriptor::conflicts::{ConflictLog, Label};
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::guard::Kept;
@@ -458,6 +458,15 @@ impl Attempts for Context {
 
     fn is_inside(&self) -> bool {
         self.is_running()
+    }
+
+    fn log(&self) -> &ConflictLog {
+        &self.descriptor.conflicts
+    }
+
+    fn where_it_lost(&self) -> Option<String> {
+        let key = self.descriptor.conflicts.last()?;
+        Some(self.domain.names().get(key).unwrap_or_else(|| format!("{key:#x}")))
     }
 
     fn calls(&self) -> &Calls {

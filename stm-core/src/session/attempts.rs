@@ -6,9 +6,10 @@
 use crate::session::bounds::Bounds;
 use crate::session::calls::Calls;
 use crate::session::error::{Abort, Exhausted, Reason};
-use crate::session::events;
+use crate::session::events::Story;
 use crate::session::hooks::Due;
 use crate::session::parts::Parts;
+use contempo_sched::descriptor::conflicts::ConflictLog;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::guard::{FirstPanic, Kept, contain, discard};
 
@@ -65,6 +66,10 @@ pub(crate) trait Attempts: Parts {
     fn would_wait_for_ever(retreat: &Self::Retreat<'_>, bounds: Bounds) -> Option<bool>;
     /// Is this thread inside of a transaction or snapshot of this world?
     fn is_inside(&self) -> bool;
+    /// What has happened to this thread at which cell.
+    fn log(&self) -> &ConflictLog;
+    /// The name of the cell where the last attempt was lost, as reports call it.
+    fn where_it_lost(&self) -> Option<String>;
     /// Calls that come back to this session.
     fn calls(&self) -> &Calls;
     /// Calls user code outside of the transaction: it may come back to this thread's session, and may never
@@ -144,6 +149,7 @@ pub(crate) fn run<S: Attempts, R, E>(
 ) -> Result<R, Failed<E, S::End>> {
     // What a first attempt that commits does not touch.
     let mut failed = 0_u64;
+    let mut story = Story::new();
     session.enter().map_err(Failed::Stopped)?;
     loop {
         // One attempt. `black_box`: else addresses inside of the session, which most attempts do not need, are computed
@@ -167,7 +173,7 @@ pub(crate) fn run<S: Attempts, R, E>(
                 // Hooks, or events to tell: the value waits, and is dropped in the end if one of those panics.
                 Ok(()) => {
                     let value = Kept::new(value);
-                    finish(session, failed + 1);
+                    finish(session, failed + 1, &mut story);
                     return Ok(value.into_inner());
                 }
                 Err(()) => Retreat::dropping(session, value),
@@ -207,7 +213,7 @@ pub(crate) fn run<S: Attempts, R, E>(
         };
         // Once more, after a pause or a wait.
         failed += 1;
-        again(session, retreat, failed, bounds)?;
+        again(session, retreat, failed, bounds, &mut story)?;
     }
 }
 
@@ -219,10 +225,10 @@ pub(super) fn shown(attempts: u64) -> u32 {
 /// After a commit that was not the plain case.
 #[cold]
 #[inline(never)]
-pub(super) fn finish<S: Attempts>(session: &S, attempts: u64) {
+pub(super) fn finish<S: Attempts>(session: &S, attempts: u64, story: &mut Story) {
     let (due, attempts) = (session.finish(), shown(attempts));
     session.outside(|| {
-        events::committed(attempts);
+        story.committed(attempts);
         due.run(|| session.may_run_hooks());
     });
 }
@@ -266,8 +272,9 @@ fn again<'s, S: Attempts, E>(
     Retreat(mut retreat): Retreat<'s, S>,
     attempts: u64,
     bounds: Bounds,
+    story: &mut Story,
 ) -> Result<(), Failed<E, S::End>> {
-    tell(session, &mut retreat);
+    tell(session, &mut retreat, story);
     // (Not by `map_err`: a closure would be the place that the panics point to.)
     match go_on(session, retreat.rest, attempts, bounds) {
         Ok(()) => Ok(()),
@@ -279,10 +286,16 @@ fn again<'s, S: Attempts, E>(
 }
 
 /// Reports a retreat, and runs the hooks that are due.
-pub(super) fn tell<'s, S: Attempts>(session: &'s S, retreat: &mut Retreated<S::Retreat<'s>>) {
+pub(super) fn tell<'s, S: Attempts>(
+    session: &'s S,
+    retreat: &mut Retreated<S::Retreat<'s>>,
+    story: &mut Story,
+) {
     let due = std::mem::replace(&mut retreat.due, Due::nothing());
     session.outside(|| {
-        events::aborted(retreat.cause);
+        let conflict = !matches!(retreat.cause, Cause::Retry | Cause::User);
+        let cell = || conflict.then(|| session.where_it_lost()).flatten();
+        story.aborted(retreat.cause, session.log().label(), cell);
         due.run(|| session.may_run_hooks());
     });
 }

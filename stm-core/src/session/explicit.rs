@@ -19,6 +19,7 @@
 
 use crate::session::attempts::{self, Attempts, Ended, Retreated, shown};
 use crate::session::bounds::{Bounds, Limits};
+use crate::session::events::Story;
 use crate::session::parts::Parts;
 use contempo_sched::descriptor::statistics::Cause;
 use std::cell::Cell;
@@ -367,12 +368,12 @@ impl<H: Handle> Attempt<H> {
             if session.is_plain() {
                 session.end();
             } else {
-                attempts::finish(session, attempts);
+                attempts::finish(session, attempts, &mut Story::new());
             }
             return Ok(Committed { attempts: shown(attempts) });
         }
         let mut retreat = session.retreat();
-        attempts::tell(session, &mut retreat);
+        attempts::tell(session, &mut retreat, &mut Story::new());
         Err(Again { retreat, held, bounds, attempts })
     }
 

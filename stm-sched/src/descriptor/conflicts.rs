@@ -97,6 +97,8 @@ pub struct ConflictLog {
     sleep: Sleep,
     /// The label of the transaction that runs.
     label: Mutex<Label>,
+    /// The cell where something happened last; 0: nowhere yet.
+    last: AtomicUsize,
 }
 
 /// A transaction with a label runs, until this is dropped.
@@ -123,7 +125,13 @@ impl ConflictLog {
             is_bounded: AtomicBool::new(false),
             cells: Mutex::new((Vec::new(), 0)),
         };
-        ConflictLog { cells: Mutex::new(Vec::new()), wait, sleep, label: Mutex::new(None) }
+        ConflictLog {
+            cells: Mutex::new(Vec::new()),
+            wait,
+            sleep,
+            label: Mutex::new(None),
+            last: AtomicUsize::new(0),
+        }
     }
 
     /// The transaction that this thread runs next has this label, until what this returns is dropped; and so have those
@@ -160,6 +168,7 @@ impl ConflictLog {
     /// What happens while a report copies the log is not counted: claims may be out, and no thread may
     /// wait for a report.
     pub fn note(&self, key: usize, change: impl FnOnce(&mut Conflicts)) {
+        self.last.store(key, Ordering::Relaxed);
         let Some(mut cells) = unless_locked(&self.cells) else { return };
         let at = match cells.iter().position(|(other, ..)| *other == key) {
             Some(at) => at,
@@ -212,6 +221,11 @@ impl ConflictLog {
     /// This thread sleeps no more.
     pub fn end_sleep(&self) {
         self.sleep.since.store(0, Ordering::Relaxed);
+    }
+
+    /// The cell where something happened to this thread last.
+    pub fn last(&self) -> Option<usize> {
+        Some(self.last.load(Ordering::Relaxed)).filter(|key| *key != 0)
     }
 
     /// Does it sleep, and for which cells?

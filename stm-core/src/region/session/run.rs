@@ -16,6 +16,7 @@ use crate::session::hooks::Due;
 use crate::session::parts::Parts;
 use contempo_alloc::reclaim::announcement::{self, Idle};
 use contempo_alloc::region::error::NoBlock;
+use contempo_sched::descriptor::conflicts::ConflictLog;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::guard::Kept;
@@ -557,6 +558,14 @@ impl Attempts for Session {
 
     fn is_inside(&self) -> bool {
         self.running.get()
+    }
+
+    fn log(&self) -> &ConflictLog {
+        &self.conflicts
+    }
+
+    fn where_it_lost(&self) -> Option<String> {
+        self.conflicts.last().map(|key| format!("Cell({key:#x})"))
     }
 
     fn calls(&self) -> &Calls {
