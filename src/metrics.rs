@@ -12,7 +12,7 @@
 //!
 //! For a region: `metrics::record_as("region", &shared.statistics())`.
 
-use crate::Statistics;
+use contempo_core::Statistics;
 
 const IN_PROCESS: &str = "contempo";
 /// Versions and cells that cannot be freed yet.

@@ -62,7 +62,7 @@ pub mod explicit {
     pub use crate::session::explicit::{BeginError, Committed, Savepoint, SavepointError, Why};
 }
 
-/// What rules of a program's own are about ([`Policy::Own`](crate::Policy::Own)): bids, and verdicts.
+/// What rules of a program's own are about ([`Policy::Own`]): bids, and verdicts.
 ///
 /// ```
 /// # use contempo_core as contempo;
