@@ -33,6 +33,7 @@ const SHORT: Duration = Duration::from_millis(1);
 #[rustfmt::skip]
 fn what_is_called_inside_of_a_transaction() {
     let (cell, tx) = (&TVar::new(1), Transaction::builder);
+    let map = &contempo::collections::TMap::from([("a", 1)]);
     atomically(|_| {
         points_to(line!(), || atomically(|_| Ok(())));
         points_to(line!(), || { let _ = try_atomically::<(), ()>(|_| Ok(())); });
@@ -56,6 +57,8 @@ fn what_is_called_inside_of_a_transaction() {
         points_to(line!(), || { let _ = cell.wait_until_timeout(SHORT, |_| true); });
         points_to(line!(), || { let _ = cell.wait_map_timeout(SHORT, |n| Some(*n)); });
         points_to(line!(), || { collect(); });
+        points_to(line!(), || { let _ = map.load("a"); });
+        points_to(line!(), || { let _ = map.store("a", 2); });
         Ok(())
     });
     cell.with(|_| points_to(line!(), || snapshot(|_| ())));

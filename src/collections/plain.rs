@@ -22,6 +22,7 @@ where
     /// let map = TMap::from([("one", String::from("uno"))]);
     /// assert_eq!(map.with("one", |value| value.map(|word| word.len())), Some(3));
     /// ```
+    #[track_caller]
     pub fn with<Q: Eq + Hash + ?Sized, T>(&self, key: &Q, look: impl FnOnce(Option<&V>) -> T) -> T
     where
         K: Borrow<Q>,
@@ -38,6 +39,7 @@ where
     /// use contempo::collections::TMap;
     /// assert_eq!(TMap::from([("one", 1)]).load("one"), Some(1));
     /// ```
+    #[track_caller]
     pub fn load<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -57,6 +59,7 @@ where
     /// map.store("one", 1);
     /// assert_eq!(map.load("one"), Some(1));
     /// ```
+    #[track_caller]
     pub fn store(&self, key: K, value: V) {
         // The entry is made once; attempts that are repeated share it. So nothing need be cloned.
         let slot = self.new_slot(key, value);
@@ -73,6 +76,7 @@ where
     /// let map = TMap::from([("one", 1)]);
     /// assert!(map.discard("one") && !map.discard("one"));
     /// ```
+    #[track_caller]
     pub fn discard<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -86,6 +90,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     ///
     /// # Panics
     /// Inside a transaction of the same thread.
+    #[track_caller]
     pub fn count(&self) -> usize {
         snapshot(|view| self.len(view))
     }
