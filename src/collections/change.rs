@@ -185,6 +185,26 @@ where
         Ok(Some(value))
     }
 
+    /// Adds a key with this value, unless it is there; was it added? Reads no value, and so does not conflict with
+    /// a change of one.
+    pub(super) fn insert_new(&self, tx: &Transaction<'_>, key: K, value: V) -> StmResult<bool> {
+        let hash = self.map.hasher.hash_one(&key);
+        let place = self.map.directory.find(tx, hash, &key)?;
+        if place.position.is_some() {
+            return Ok(false);
+        }
+        self.add(tx, &place, Slot::new(hash, key, value)).map(|()| true)
+    }
+
+    /// Adds this slot, unless its key is there; was it added?
+    pub(super) fn put_new(&self, tx: &Transaction<'_>, slot: &Slot<K, V>) -> StmResult<bool> {
+        let place = self.map.directory.find(tx, slot.hash, &slot.entry.key)?;
+        if place.position.is_some() {
+            return Ok(false);
+        }
+        self.add(tx, &place, slot.clone()).map(|()| true)
+    }
+
     /// Puts `slot` in the place of the one with this key, or adds it.
     pub(super) fn put(&self, tx: &Transaction<'_>, slot: Slot<K, V>) -> StmResult<()> {
         let directory = &self.map.directory;

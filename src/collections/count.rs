@@ -45,19 +45,37 @@ pub(super) struct Count {
     stripes: Box<[Stripe]>,
 }
 
+/// The level for a count that need not be estimated: nothing follows it.
+pub(super) const NO_LEVEL: u32 = 62;
+
 impl Count {
     pub(super) fn new() -> Self {
+        Self::with_stripes(*STRIPES)
+    }
+
+    /// In one stripe, for what conflicts anyway where it is counted.
+    pub(super) fn small() -> Self {
+        Self::with_stripes(1)
+    }
+
+    fn with_stripes(stripes: usize) -> Self {
         let stripe = || Stripe { count: TVar::new(0), published: AtomicI64::new(0) };
-        Count { stripes: std::iter::repeat_with(stripe).take(*STRIPES).collect() }
+        Count { stripes: std::iter::repeat_with(stripe).take(stripes).collect() }
     }
 
     /// The sum. Linear in the number of stripes.
     pub(super) fn sum<'a, R: Reader<'a>>(&self, at: &R) -> Result<usize, R::Error> {
-        let mut sum = 0;
-        for stripe in &self.stripes {
-            sum += at.cell(&stripe.count)?;
-        }
+        let sum = self.total(at)?;
         Ok(usize::try_from(sum).expect("what is removed was inserted before"))
+    }
+
+    /// The sum, which may be negative if more was taken than added.
+    pub(super) fn total<'a, R: Reader<'a>>(&self, at: &R) -> Result<i64, R::Error> {
+        let mut sum = 0_i64;
+        for stripe in &self.stripes {
+            sum = sum.wrapping_add(*at.cell(&stripe.count)?);
+        }
+        Ok(sum)
     }
 
     /// Makes it 0: all that was counted is gone.
@@ -89,7 +107,7 @@ impl Count {
         // counts to its end.
         let mut count = 0;
         tx.modify(&stripe.count, |before| {
-            count = before + change;
+            count = before.wrapping_add(change);
             count
         })?;
         let interval = ((1_i64 << level) / (32 * self.stripes.len() as i64)).max(4);

@@ -7,13 +7,13 @@ use super::reader::Reader;
 use contempo_core::TVar;
 use std::borrow::Borrow;
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]
-use std::hash::RandomState;
+pub(super) use std::hash::RandomState;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 /// Under a checker every execution must hash alike.
 #[cfg(any(contempo_loom, contempo_shuttle))]
-type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+pub(super) type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
 /// A transactional hash map.
 ///
@@ -44,7 +44,7 @@ type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 /// | [`insert`](Self::insert) of a new key, [`remove`](Self::remove) | O(1), on average over those before | 2–4 + 2 |
 /// | [`insert`](Self::insert) over a value, [`update`](Self::update) | O(1) | 3 + 1 |
 /// | [`len`](Self::len), [`is_empty`](Self::is_empty) | O(threads that can run at once) | one per stripe |
-/// | [`iter`](Self::iter), [`clear`](Self::clear) | O(buckets + entries) | all |
+/// | [`iter`](Self::iter), [`retain`](Self::retain), [`clear`](Self::clear) | O(buckets + entries) | all |
 ///
 /// Keys and values are never cloned or moved once they are in. An entry of two words takes about
 /// 200 bytes with its share of the buckets.
@@ -214,11 +214,17 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
         &'m self,
         at: &'m R,
     ) -> impl Iterator<Item = R::Output<(&'a K, &'a V)>> {
+        self.entries(at).map(R::output)
+    }
+
+    /// What [`iter`](Self::iter) gives, for callers that look at the errors themselves.
+    pub(super) fn entries<'m, 'a, R: Reader<'a>>(
+        &'m self,
+        at: &'m R,
+    ) -> impl Iterator<Item = Result<(&'a K, &'a V), R::Error>> {
         self.map.directory.slots(at).map(move |slot| {
-            R::output(slot.and_then(|slot| {
-                let value = at.cell(&slot.entry.value)?;
-                Ok((&slot.entry.key, value))
-            }))
+            let slot = slot?;
+            Ok((&slot.entry.key, at.cell(&slot.entry.value)?))
         })
     }
 
@@ -300,8 +306,45 @@ where
     where
         K: Borrow<Q>,
     {
-        R::output(self.look_up(at, key).and_then(|place| match place.slot() {
+        R::output(self.value(at, key))
+    }
+
+    /// What [`get`](Self::get) gives, for callers that look at the errors themselves.
+    #[inline(always)]
+    pub(super) fn value<'a, R: Reader<'a>, Q: Eq + Hash + ?Sized>(
+        &self,
+        at: &R,
+        key: &Q,
+    ) -> Result<Option<&'a V>, R::Error>
+    where
+        K: Borrow<Q>,
+    {
+        match self.look_up(at, key)?.slot() {
             Some(slot) => at.cell(&slot.entry.value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The key that is in the map, and its value. O(1) expected: reads two cells.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    ///
+    /// ```
+    /// use contempo::{collections::TMap, snapshot};
+    /// let map = TMap::from([(String::from("one"), 1)]);
+    /// snapshot(|view| assert_eq!(map.get_key_value(view, "one"), Some((&String::from("one"), &1))));
+    /// ```
+    pub fn get_key_value<'a, R: Reader<'a>, Q: Eq + Hash + ?Sized>(
+        &self,
+        at: &R,
+        key: &Q,
+    ) -> R::Output<Option<(&'a K, &'a V)>>
+    where
+        K: Borrow<Q>,
+    {
+        R::output(self.look_up(at, key).and_then(|place| match place.slot() {
+            Some(slot) => at.cell(&slot.entry.value).map(|value| Some((&slot.entry.key, value))),
             None => Ok(None),
         }))
     }

@@ -19,13 +19,27 @@
 //! abort, rolled back parts leave nothing behind, `retry` wakes when what was read changes) holds
 //! for them.
 //!
-//! [`TMap`] is a hash map, [`TOrderedMap`] an ordered one, [`TVector`] a vector, [`TQueue`] a queue. The last three exist
-//! for regions, too: the same code over other cells.
+//! | | |
+//! | --- | --- |
+//! | [`TMap`], [`TSet`] | a hash map, a hash set |
+//! | [`TOrderedMap`], [`TOrderedSet`] | a map and a set in the order of their keys, with ranges and both ends |
+//! | [`TMultimap`] | a hash map from keys to sets of values |
+//! | [`TVector`] | a vector |
+//! | [`TQueue`] | a queue without bounds |
+//!
+//! The ordered map, the vector and the queue exist for regions, too: the same code over other cells.
+//!
+//! Each is a handle: cloning it gives another handle on the same collection. Operations take the transaction; those
+//! that only read take a [`Reader`], a transaction or a snapshot. What is done in a transaction of its own has other
+//! names, since Rust cannot tell the two by their arguments: maps and sets have `load`, `with`, `has`, `store`,
+//! `discard` and `count`.
 //!
 //! | module | job |
 //! | --- | --- |
 //! | `reader` | one signature for reading in transactions and in snapshots |
-//! | `map`, `change`, `plain` | [`TMap`]: what reads it, what changes it, and outside of transactions |
+//! | `handle` | what every handle implements |
+//! | `map`, `change`, `entry`, `plain` | [`TMap`]: what reads it, what changes it, and outside of transactions |
+//! | `set`, `ordered_set`, `multimap` | [`TSet`], [`TOrderedSet`], [`TMultimap`]: thin over the maps |
 //! | `place` | where a key is, and what of that holds after code of the user's has run |
 //! | `directory` | where the cell of a bucket is, and how the map grows without being rebuilt |
 //! | `merge` | how it shrinks |
@@ -39,7 +53,8 @@
 //! | `chunks` | the vector, once for every world |
 //! | `serde` | serializing, behind the feature of that name |
 //! | `local` | nodes of one process |
-//! | `ordered`, `vector` | [`TOrderedMap`] and [`TVector`]: those of one process |
+//! | `ordered_nodes`, `ordered`, `ordered_change`, `ordered_plain` | [`TOrderedMap`]: what lies in its nodes, what reads it, what changes it, and outside of transactions |
+//! | `vector` | [`TVector`]: that of one process |
 
 mod bucket;
 pub(crate) mod chain;
@@ -47,23 +62,35 @@ mod change;
 pub(crate) mod chunks;
 mod count;
 mod directory;
+mod entry;
+mod handle;
 pub(crate) mod local;
 mod map;
 mod merge;
+mod multimap;
 pub(crate) mod nodes;
 mod ordered;
+mod ordered_change;
+mod ordered_nodes;
+mod ordered_plain;
+mod ordered_set;
 mod place;
 mod plain;
 mod queue;
 mod reader;
 #[cfg(feature = "serde")]
 mod serde;
+mod set;
 pub(crate) mod tree;
 mod vector;
 mod walk;
 
+pub use entry::Entry;
 pub use map::TMap;
+pub use multimap::TMultimap;
 pub use ordered::TOrderedMap;
+pub use ordered_set::TOrderedSet;
 pub use queue::TQueue;
 pub use reader::Reader;
+pub use set::TSet;
 pub use vector::TVector;

@@ -1,10 +1,11 @@
 //! The ordered map of one process.
 
 use super::count::Count;
-use super::local::{Local, Node};
+use super::local::Node;
+use super::ordered_nodes::{Entries, In, Slot};
 use super::reader::Reader;
-use super::tree::{self, Edge, Keyed, Path, Walk};
-use contempo_core::{StmResult, TVar, Transaction, atomically};
+use super::tree::{self, Edge, Walk};
+use contempo_core::TVar;
 use std::borrow::Borrow;
 use std::ops::RangeBounds;
 use std::sync::Arc;
@@ -64,53 +65,13 @@ use std::sync::Arc;
 /// they do comes first, and the operation then finds its place again. If an order of keys contradicts itself, entries
 /// may not be found, and nothing worse happens.
 pub struct TOrderedMap<K: Send + Sync + 'static, V: Send + Sync + 'static> {
-    map: Arc<Map<K, V>>,
+    pub(super) map: Arc<Map<K, V>>,
 }
 
 /// What all handles share.
-struct Map<K: Send + Sync + 'static, V: Send + Sync + 'static> {
-    top: TVar<Node<Slot<K, V>, Slot<K, V>>>,
-    count: Count,
-}
-
-/// A key with the cell of its value. That has none any more once the entry was removed: a parent may keep the entry for
-/// its key.
-pub(crate) struct Entry<K, V: Send + Sync + 'static> {
-    key: K,
-    value: TVar<Option<V>>,
-}
-
-pub(crate) type Slot<K, V> = Arc<Entry<K, V>>;
-
-/// The nodes of such a map.
-type In<K, V> = Local<Slot<K, V>, Slot<K, V>>;
-
-/// The count need not be estimated: nothing follows it.
-const NO_LEVEL: u32 = 62;
-
-impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> Keyed for In<K, V> {
-    type Order = K;
-
-    const LEAF: usize = 16;
-    const INNER: usize = 16;
-
-    fn key(entry: &Slot<K, V>) -> Slot<K, V> {
-        Arc::clone(entry)
-    }
-
-    #[inline(always)]
-    fn leaf_key<T>(leaf: Self::Leaf<'_>, row: usize, look: impl FnOnce(&K) -> T) -> T {
-        look(&leaf[row].key)
-    }
-
-    #[inline(always)]
-    fn inner_key<T>(inner: Self::Inner<'_>, row: usize, look: impl FnOnce(&K) -> T) -> T {
-        look(&inner[row].0.key)
-    }
-}
-
-fn new_slot<K, V: Send + Sync + 'static>(key: K, value: V) -> Slot<K, V> {
-    Arc::new(Entry { key, value: TVar::new(Some(value)) })
+pub(super) struct Map<K: Send + Sync + 'static, V: Send + Sync + 'static> {
+    pub(super) top: TVar<Node<Slot<K, V>, Slot<K, V>>>,
+    pub(super) count: Count,
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V> {
@@ -122,7 +83,16 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V> {
     /// assert!(snapshot(|view| map.is_empty(view)));
     /// ```
     pub fn new() -> Self {
-        TOrderedMap { map: Arc::new(Map { top: TVar::new(Node::EMPTY), count: Count::new() }) }
+        Self::counted_by(Count::new())
+    }
+
+    /// One that is a part of something, of which there may be many: its insertions and removals all conflict.
+    pub(super) fn small() -> Self {
+        Self::counted_by(Count::small())
+    }
+
+    fn counted_by(count: Count) -> Self {
+        TOrderedMap { map: Arc::new(Map { top: TVar::new(Node::EMPTY), count }) }
     }
 
     /// Do both handles refer to the same map?
@@ -150,23 +120,6 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V> {
     /// ```
     pub fn len<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<usize> {
         R::output(self.map.count.sum(at))
-    }
-
-    /// Removes all entries. It conflicts with every use of the map; they are dropped later, when no transaction can see
-    /// them.
-    ///
-    /// # Errors
-    /// As [`len`](Self::len).
-    ///
-    /// ```
-    /// use contempo::{atomically, collections::TOrderedMap, snapshot};
-    /// let map = TOrderedMap::from([("one", 1), ("two", 2)]);
-    /// atomically(|tx| map.clear(tx));
-    /// assert_eq!(snapshot(|view| map.len(view)), 0);
-    /// ```
-    pub fn clear(&self, tx: &Transaction<'_>) -> StmResult<()> {
-        tree::clear::<In<K, V>>(&self.map.top, tx)?;
-        self.map.count.clear(tx)
     }
 }
 
@@ -211,7 +164,7 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V>
     {
         let found = tree::get::<In<K, V>, R, Q>(&self.map.top, at, key);
         R::output(found.and_then(|found| match found {
-            Some((leaf, row)) => Ok(at.cell(&leaf[row].value)?.as_ref()),
+            Some((leaf, row)) => Ok(leaf[row].read(at)?.map(|(_, value)| value)),
             None => Ok(None),
         }))
     }
@@ -238,122 +191,42 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V>
         R::output(found.map(|found| found.is_some()))
     }
 
-    /// Sets the value of `key` and returns what it was. If there is such a key, that stays and the given one is
-    /// dropped. O(log n).
+    /// The key that is in the map, and its value. O(log n).
     ///
     /// # Errors
     /// As [`len`](Self::len).
     ///
     /// ```
-    /// use contempo::{atomically, collections::TOrderedMap};
-    /// let map = TOrderedMap::new();
-    /// atomically(|tx| {
-    ///     assert_eq!(map.insert(tx, "one", 1)?, None);
-    ///     assert_eq!(map.insert(tx, "one", 10)?, Some(&1));
-    ///     Ok(())
-    /// });
+    /// use contempo::{collections::TOrderedMap, snapshot};
+    /// let map = TOrderedMap::from([(String::from("one"), 1)]);
+    /// snapshot(|view| assert_eq!(map.get_key_value(view, "one"), Some((&String::from("one"), &1))));
     /// ```
-    pub fn insert<'tx>(
+    pub fn get_key_value<'a, R: Reader<'a>, Q: Ord + ?Sized>(
         &self,
-        tx: &Transaction<'tx>,
-        key: K,
-        value: V,
-    ) -> StmResult<Option<&'tx V>> {
-        let path = self.find(tx, &key)?;
-        self.set(tx, path, key, value)
-    }
-
-    /// Sets the value of `key` to what `make` makes of the present one, if there is one; returns what it was. O(log n).
-    ///
-    /// `make` may use the map, in the same transaction. What it does comes first: this is [`get`](Self::get), `make`,
-    /// and [`insert`](Self::insert) of what that has made.
-    ///
-    /// # Errors
-    /// As [`len`](Self::len).
-    ///
-    /// ```
-    /// use contempo::{atomically, collections::TOrderedMap, snapshot};
-    /// let words = TOrderedMap::new();
-    /// for word in ["to", "be", "or", "not", "to", "be"] {
-    ///     atomically(|tx| words.upsert(tx, word, |n| n.map_or(1, |n| n + 1)).map(drop));
-    /// }
-    /// let counts: Vec<_> = snapshot(|view| words.iter(view).map(|(word, n)| (*word, *n)).collect());
-    /// assert_eq!(counts, [("be", 2), ("not", 1), ("or", 1), ("to", 2)]);
-    /// ```
-    pub fn upsert<'tx>(
-        &self,
-        tx: &Transaction<'tx>,
-        key: K,
-        make: impl FnOnce(Option<&'tx V>) -> V,
-    ) -> StmResult<Option<&'tx V>> {
-        let value = make(self.get(tx, &key)?);
-        self.insert(tx, key, value)
-    }
-
-    /// Removes `key` and returns its value. O(log n).
-    ///
-    /// # Errors
-    /// As [`len`](Self::len).
-    ///
-    /// ```
-    /// use contempo::{atomically, collections::TOrderedMap, snapshot};
-    /// let map = TOrderedMap::from([("one", 1)]);
-    /// assert_eq!(atomically(|tx| Ok(map.remove(tx, "one")?.copied())), Some(1));
-    /// assert_eq!(snapshot(|view| map.get(view, "one").copied()), None);
-    /// ```
-    pub fn remove<'tx, Q: Ord + ?Sized>(
-        &self,
-        tx: &Transaction<'tx>,
+        at: &R,
         key: &Q,
-    ) -> StmResult<Option<&'tx V>>
+    ) -> R::Output<Option<(&'a K, &'a V)>>
     where
         K: Borrow<Q>,
     {
-        let path = self.find(tx, key)?;
-        if !path.found.is_there {
-            return Ok(None);
-        }
-        let slot = tree::remove(&self.map.top, tx, path)?;
-        self.map.count.add(tx, -1, NO_LEVEL)?;
-        Ok(tx.replace(&slot.value, None)?.as_ref())
+        let found = tree::get::<In<K, V>, R, Q>(&self.map.top, at, key);
+        R::output(found.and_then(|found| match found {
+            Some((leaf, row)) => leaf[row].read(at),
+            None => Ok(None),
+        }))
     }
 
-    /// The place of `key`, whatever comparisons of keys have changed.
-    fn find<'tx, Q: Ord + ?Sized>(
+    /// The key that is in the map and equals `key`. Reads no value.
+    pub(super) fn found<'a, R: Reader<'a>, Q: Ord + ?Sized>(
         &self,
-        tx: &Transaction<'tx>,
+        at: &R,
         key: &Q,
-    ) -> StmResult<Path<'tx, In<K, V>>>
+    ) -> Result<Option<&'a K>, R::Error>
     where
         K: Borrow<Q>,
     {
-        tree::find(&self.map.top, tx, key)
-    }
-
-    /// Makes `value` the value of `key`, whose place this is; returns what it was.
-    fn set<'tx>(
-        &self,
-        tx: &Transaction<'tx>,
-        path: Path<'tx, In<K, V>>,
-        key: K,
-        value: V,
-    ) -> StmResult<Option<&'tx V>> {
-        if path.found.is_there {
-            let slot = &path.found.leaf[path.found.row];
-            return Ok(tx.replace(&slot.value, Some(value))?.as_ref());
-        }
-        self.add(tx, path, new_slot(key, value))?;
-        Ok(None)
-    }
-
-    fn add(
-        &self,
-        tx: &Transaction<'_>,
-        path: Path<'_, In<K, V>>,
-        slot: Slot<K, V>,
-    ) -> StmResult<()> {
-        tree::add(&self.map.top, tx, path, slot)?;
-        self.map.count.add(tx, 1, NO_LEVEL).map(drop)
+        let found = tree::get::<In<K, V>, R, Q>(&self.map.top, at, key)?;
+        Ok(found.map(|(leaf, row)| &leaf[row].key))
     }
 
     /// The least key, and its value. O(log n).
@@ -431,7 +304,36 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V>
         self.entries::<R, K, _>(at, ..).map(R::output)
     }
 
-    fn entries<'r, 'a, R: Reader<'a>, Q: Ord + ?Sized, B: RangeBounds<Q>>(
+    /// All keys, in order, from both ends; as [`iter`](Self::iter).
+    ///
+    /// ```
+    /// use contempo::{collections::TOrderedMap, snapshot};
+    /// let map = TOrderedMap::from([("b", 2), ("a", 1)]);
+    /// assert_eq!(snapshot(|view| map.keys(view).rev().copied().collect::<String>()), "ba");
+    /// ```
+    pub fn keys<'r, 'a, R: Reader<'a>>(
+        &self,
+        at: &'r R,
+    ) -> impl DoubleEndedIterator<Item = R::Output<&'a K>> + use<'r, 'a, R, K, V> {
+        self.entries::<R, K, _>(at, ..).map(|entry| R::output(entry.map(|(key, _)| key)))
+    }
+
+    /// All values, in the order of their keys, from both ends; as [`iter`](Self::iter).
+    ///
+    /// ```
+    /// use contempo::{collections::TOrderedMap, snapshot};
+    /// let map = TOrderedMap::from([("b", 2), ("a", 1)]);
+    /// assert!(snapshot(|view| map.values(view).eq(&[1, 2])));
+    /// ```
+    pub fn values<'r, 'a, R: Reader<'a>>(
+        &self,
+        at: &'r R,
+    ) -> impl DoubleEndedIterator<Item = R::Output<&'a V>> + use<'r, 'a, R, K, V> {
+        self.entries::<R, K, _>(at, ..).map(|entry| R::output(entry.map(|(_, value)| value)))
+    }
+
+    /// What [`range`](Self::range) gives, for callers that look at the errors themselves.
+    pub(super) fn entries<'r, 'a, R: Reader<'a>, Q: Ord + ?Sized, B: RangeBounds<Q>>(
         &self,
         at: &'r R,
         bounds: B,
@@ -439,133 +341,6 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V>
     where
         K: Borrow<Q>,
     {
-        Entries { walk: Walk::new(self.map.top.clone(), at, bounds), at }
-    }
-}
-
-/// Some entries, in order, from both ends.
-struct Entries<'r, 'a, R, K: Send + Sync + 'static, V: Send + Sync + 'static, B, Q: ?Sized> {
-    walk: Walk<'r, 'a, R, In<K, V>, B, Q>,
-    at: &'r R,
-}
-
-impl<'a, R, K, V, B, Q> Entries<'_, 'a, R, K, V, B, Q>
-where
-    R: Reader<'a>,
-    K: Ord + Borrow<Q> + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    B: RangeBounds<Q>,
-    Q: Ord + ?Sized,
-{
-    /// The first that `step` comes to which still has a value: the loop may have removed what is in a leaf that was
-    /// read before.
-    fn present(
-        &mut self,
-        mut step: impl FnMut(
-            &mut Walk<'_, 'a, R, In<K, V>, B, Q>,
-        ) -> Option<Result<(&'a [Slot<K, V>], usize), R::Error>>,
-    ) -> Option<Result<(&'a K, &'a V), R::Error>> {
-        loop {
-            let (leaf, row) = match step(&mut self.walk)? {
-                Ok(entry) => entry,
-                Err(error) => return Some(Err(error)),
-            };
-            match self.at.cell(&leaf[row].value) {
-                Ok(Some(value)) => return Some(Ok((&leaf[row].key, value))),
-                Ok(None) => {}
-                Err(error) => {
-                    self.walk.end();
-                    return Some(Err(error));
-                }
-            }
-        }
-    }
-}
-
-impl<'a, R, K, V, B, Q> Iterator for Entries<'_, 'a, R, K, V, B, Q>
-where
-    R: Reader<'a>,
-    K: Ord + Borrow<Q> + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    B: RangeBounds<Q>,
-    Q: Ord + ?Sized,
-{
-    type Item = Result<(&'a K, &'a V), R::Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.present(|walk| walk.next())
-    }
-}
-
-impl<'a, R, K, V, B, Q> DoubleEndedIterator for Entries<'_, 'a, R, K, V, B, Q>
-where
-    R: Reader<'a>,
-    K: Ord + Borrow<Q> + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    B: RangeBounds<Q>,
-    Q: Ord + ?Sized,
-{
-    fn next_back(&mut self) -> Option<Self::Item> {
-        self.present(|walk| walk.next_back())
-    }
-}
-
-impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Clone for TOrderedMap<K, V> {
-    /// Another handle on the same map.
-    fn clone(&self) -> Self {
-        TOrderedMap { map: Arc::clone(&self.map) }
-    }
-}
-
-impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Default for TOrderedMap<K, V> {
-    fn default() -> Self {
-        TOrderedMap::new()
-    }
-}
-
-/// A handle is enough to add entries: `extend` through `&map`. Each entry is a transaction.
-impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> Extend<(K, V)>
-    for &TOrderedMap<K, V>
-{
-    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
-        for (key, value) in entries {
-            // The entry is made once; attempts that are repeated share it. So nothing need be cloned.
-            let slot = new_slot(key, value);
-            atomically(|tx| {
-                self.remove(tx, &slot.key)?;
-                let path = self.find(tx, &slot.key)?;
-                self.add(tx, path, slot.clone())
-            });
-        }
-    }
-}
-
-impl<K, V> FromIterator<(K, V)> for TOrderedMap<K, V>
-where
-    K: Ord + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-{
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let map = TOrderedMap::new();
-        (&map).extend(entries);
-        map
-    }
-}
-
-impl<K, V, const N: usize> From<[(K, V); N]> for TOrderedMap<K, V>
-where
-    K: Ord + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-{
-    fn from(entries: [(K, V); N]) -> Self {
-        TOrderedMap::from_iter(entries)
-    }
-}
-
-/// Shows only that it is a map: whether this thread is inside a transaction, and so which version of the map it should
-/// show, is not known here. Collect a snapshot to see the entries.
-impl<K: Send + Sync + 'static, V: Send + Sync + 'static> std::fmt::Debug for TOrderedMap<K, V> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TOrderedMap(..)")
+        Entries::new(Walk::new(self.map.top.clone(), at, bounds), at)
     }
 }

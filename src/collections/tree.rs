@@ -142,6 +142,34 @@ where
     }
 }
 
+/// One of the two ends of a map.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    First,
+    Last,
+}
+
+/// The place of the entry at this end, if there is one. Compares no keys.
+pub(crate) fn end<'a, N: Nodes, R: Read<'a, N>>(
+    top: &N::Link,
+    at: &R,
+    side: Side,
+) -> Result<Option<Path<'a, N>>, R::Error> {
+    let outermost = |rows: usize| if side == Side::First { 0 } else { rows.saturating_sub(1) };
+    let mut above = Vec::new();
+    let mut node = at.node(top, Use::UntilWritten)?;
+    for level in (1..=at.level(node)?).rev() {
+        let inner = at.inner(node, level)?;
+        let row = outermost(inner.len());
+        above.push(Step { mark: N::mark(node), inner, row });
+        node = at.child(top, inner, row, Use::UntilWritten)?;
+    }
+    let leaf = at.leaf(node)?;
+    let found = Found { leaf, row: outermost(leaf.len()), is_there: leaf.len() > 0 };
+    // No leaf but the top is empty.
+    Ok(found.is_there.then_some(Path { above, found }))
+}
+
 /// Does each cell on the way to this leaf still hold what was read there?
 fn is_current<'a, N: Nodes, R: Read<'a, N>>(
     top: &N::Link,
