@@ -282,7 +282,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     #[inline]
     fn counted(&self, tx: &Transaction<'_>, change: i64) -> StmResult<()> {
         let directory = &self.map.directory;
-        if let Some(entries) = self.map.count.add(tx, change, directory.level())? {
+        if let Some(entries) = self.map.count.add_and_estimate(tx, change, directory.level())? {
             directory.follow(entries);
         }
         Ok(())

@@ -25,7 +25,7 @@ thread_local! {
 }
 
 /// The number of this thread: under a checker, whose threads are not the system's, that of its slot.
-fn thread() -> usize {
+pub(super) fn thread() -> usize {
     #[cfg(any(contempo_loom, contempo_shuttle))]
     return contempo_core::thread_number();
     #[cfg(not(any(contempo_loom, contempo_shuttle)))]
@@ -44,9 +44,6 @@ struct Stripe {
 pub(super) struct Count {
     stripes: Box<[Stripe]>,
 }
-
-/// The level for a count that need not be estimated: nothing follows it.
-pub(super) const NO_LEVEL: u32 = 62;
 
 impl Count {
     pub(super) fn new() -> Self {
@@ -91,17 +88,9 @@ impl Count {
         Ok(())
     }
 
-    /// Adds `change`. Now and then, in a map with `2^level` buckets, returns about how many entries
-    /// there are: whenever a stripe is further from what it has published than its share of a
-    /// thirty-second of the buckets. So however the changes are distributed over the threads, the
-    /// estimate is off by no more than that (or a few for each stripe).
+    /// Adds `change`, wrapping around; the stripe of this thread, and what that counts now.
     #[inline]
-    pub(super) fn add(
-        &self,
-        tx: &Transaction<'_>,
-        change: i64,
-        level: u32,
-    ) -> StmResult<Option<usize>> {
+    fn change(&self, tx: &Transaction<'_>, change: i64) -> StmResult<(&Stripe, i64)> {
         let stripe = &self.stripes[thread() % self.stripes.len()];
         // Not `read` and `write`: a reference that `read` gives out would keep each of the transaction's
         // counts to its end.
@@ -110,6 +99,27 @@ impl Count {
             count = before.wrapping_add(change);
             count
         })?;
+        Ok((stripe, count))
+    }
+
+    /// Adds `change` to what is not estimated.
+    #[inline]
+    pub(super) fn add(&self, tx: &Transaction<'_>, change: i64) -> StmResult<()> {
+        self.change(tx, change).map(drop)
+    }
+
+    /// Adds `change`. Now and then, in a map with `2^level` buckets, returns about how many entries
+    /// there are: whenever a stripe is further from what it has published than its share of a
+    /// thirty-second of the buckets. So however the changes are distributed over the threads, the
+    /// estimate is off by no more than that (or a few for each stripe).
+    #[inline]
+    pub(super) fn add_and_estimate(
+        &self,
+        tx: &Transaction<'_>,
+        change: i64,
+        level: u32,
+    ) -> StmResult<Option<usize>> {
+        let (stripe, count) = self.change(tx, change)?;
         let interval = ((1_i64 << level) / (32 * self.stripes.len() as i64)).max(4);
         // Relaxed, here and below: an estimate.
         if (count - stripe.published.load(Ordering::Relaxed)).abs() < interval {

@@ -25,14 +25,23 @@
 //! | [`TOrderedMap`], [`TOrderedSet`] | a map and a set in the order of their keys, with ranges and both ends |
 //! | [`TMultimap`] | a hash map from keys to sets of values |
 //! | [`TVector`] | a vector |
-//! | [`TQueue`] | a queue without bounds |
+//! | [`TQueue`], [`TBoundedQueue`], [`TDeque`] | queues: without bounds, with room for so many items, with two equal ends |
+//! | [`TPriorityQueue`] | a queue that gives the greatest first |
+//! | [`TChannel`], [`TBroadcast`] | a queue that can be closed; one that each of its subscribers sees all of |
+//! | [`TMVar`], [`TPromise`] | a slot that is empty or full, one that is filled once |
+//! | [`TSemaphore`], [`TBarrier`], [`TLatch`], [`TRwLock`] | what threads wait for each other by, across transactions |
+//! | [`TCounter`] | a number to which threads add without conflict |
 //!
 //! The ordered map, the vector and the queue exist for regions, too: the same code over other cells.
 //!
 //! Each is a handle: cloning it gives another handle on the same collection. Operations take the transaction; those
 //! that only read take a [`Reader`], a transaction or a snapshot. What is done in a transaction of its own has other
 //! names, since Rust cannot tell the two by their arguments: maps and sets have `load`, `with`, `has`, `store`,
-//! `discard` and `count`.
+//! `discard` and `count`; elsewhere it is `blocking_pop` for a `pop` that may sleep, and `push_now` for a `push` that
+//! never does.
+//!
+//! What waits does so by [`retry`](crate::Transaction::retry): so it composes with
+//! [`or_else`](crate::Transaction::or_else), time limits, and everything else that a transaction waits for.
 //!
 //! | module | job |
 //! | --- | --- |
@@ -46,8 +55,12 @@
 //! | `walk` | all buckets and entries, each once |
 //! | `bucket` | the immutable values of those cells |
 //! | `count` | the number of entries, in stripes |
-//! | `chain` | the queue, once for every world |
+//! | `chain` | the queue without bounds, once for every world |
 //! | `queue` | [`TQueue`]: that of one process |
+//! | `ring` | the queue in a ring of slots, once for every world |
+//! | `slots`, `bounded_queue`, `deque` | rings of one process: [`TBoundedQueue`] and [`TDeque`] |
+//! | `priority_queue`, `channel`, `broadcast` | [`TPriorityQueue`], [`TChannel`], [`TBroadcast`] |
+//! | `mvar`, `semaphore`, `barrier`, `rwlock`, `counter` | [`TMVar`] and [`TPromise`], [`TSemaphore`], [`TBarrier`] and [`TLatch`], [`TRwLock`], [`TCounter`] |
 //! | `nodes` | what trees need of the world in which they lie |
 //! | `tree` | the ordered map, once for every world: a B+ tree |
 //! | `chunks` | the vector, once for every world |
@@ -56,11 +69,17 @@
 //! | `ordered_nodes`, `ordered`, `ordered_change`, `ordered_plain` | [`TOrderedMap`]: what lies in its nodes, what reads it, what changes it, and outside of transactions |
 //! | `vector` | [`TVector`]: that of one process |
 
+mod barrier;
+mod bounded_queue;
+mod broadcast;
 mod bucket;
 pub(crate) mod chain;
 mod change;
+mod channel;
 pub(crate) mod chunks;
 mod count;
+mod counter;
+mod deque;
 mod directory;
 mod entry;
 mod handle;
@@ -68,6 +87,7 @@ pub(crate) mod local;
 mod map;
 mod merge;
 mod multimap;
+mod mvar;
 pub(crate) mod nodes;
 mod ordered;
 mod ordered_change;
@@ -76,21 +96,36 @@ mod ordered_plain;
 mod ordered_set;
 mod place;
 mod plain;
+mod priority_queue;
 mod queue;
 mod reader;
 #[cfg(feature = "serde")]
 mod serde;
+pub(crate) mod ring;
+mod rwlock;
+mod semaphore;
 mod set;
+mod slots;
 pub(crate) mod tree;
 mod vector;
 mod walk;
 
+pub use barrier::{Arrival, TBarrier, TLatch};
+pub use bounded_queue::TBoundedQueue;
+pub use broadcast::{BroadcastError, TBroadcast, TSubscriber};
+pub use channel::TChannel;
+pub use counter::TCounter;
+pub use deque::TDeque;
 pub use entry::Entry;
 pub use map::TMap;
 pub use multimap::TMultimap;
+pub use mvar::{TMVar, TPromise};
 pub use ordered::TOrderedMap;
 pub use ordered_set::TOrderedSet;
+pub use priority_queue::TPriorityQueue;
 pub use queue::TQueue;
 pub use reader::Reader;
+pub use rwlock::{TReadGuard, TRwLock, TWriteGuard};
+pub use semaphore::{TPermit, TSemaphore};
 pub use set::TSet;
 pub use vector::TVector;

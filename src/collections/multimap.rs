@@ -1,6 +1,6 @@
 //! The multimap: a hash map of ordered sets.
 
-use super::count::{Count, NO_LEVEL};
+use super::count::Count;
 use super::handle::{filled, handle};
 use super::map::{RandomState, TMap};
 use super::ordered_set::TOrderedSet;
@@ -232,7 +232,7 @@ where
         let set = self.map.get_or_insert_with(tx, key, TOrderedSet::small)?;
         let is_new = set.insert(tx, value)?;
         if is_new {
-            self.count.add(tx, 1, NO_LEVEL)?;
+            self.count.add(tx, 1)?;
         }
         Ok(is_new)
     }
@@ -258,7 +258,7 @@ where
         let Some(set) = self.map.get(tx, key)? else { return Ok(false) };
         let was_there = set.remove(tx, value)?;
         if was_there {
-            self.count.add(tx, -1, NO_LEVEL)?;
+            self.count.add(tx, -1)?;
             if set.is_empty(tx)? {
                 self.map.remove(tx, key)?;
             }
@@ -286,7 +286,7 @@ where
     {
         let Some(set) = self.map.remove(tx, key)? else { return Ok(0) };
         let values = set.len(tx)?;
-        self.count.add(tx, -i64::try_from(values).unwrap_or(i64::MAX), NO_LEVEL)?;
+        self.count.add(tx, -i64::try_from(values).unwrap_or(i64::MAX))?;
         // A transaction that adds to the set has looked the key up, and so conflicts with this.
         Ok(values)
     }

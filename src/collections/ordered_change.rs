@@ -1,6 +1,5 @@
 //! What changes the ordered map of one process: operations of transactions.
 
-use super::count::NO_LEVEL;
 use super::ordered::TOrderedMap;
 use super::ordered_nodes::{Entry, In, Slot};
 use super::tree::{self, Path, Side};
@@ -140,7 +139,7 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V>
         slot: Slot<K, V>,
     ) -> StmResult<()> {
         tree::add(&self.map.top, tx, path, slot)?;
-        self.map.count.add(tx, 1, NO_LEVEL).map(drop)
+        self.map.count.add(tx, 1)
     }
 
     /// Adds a key with this value, unless it is there; was it added? Reads no value, and so does not conflict with
@@ -295,7 +294,7 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V>
         path: Path<'tx, In<K, V>>,
     ) -> StmResult<Option<&'tx V>> {
         let slot = tree::remove(&self.map.top, tx, path)?;
-        self.map.count.add(tx, -1, NO_LEVEL)?;
+        self.map.count.add(tx, -1)?;
         Ok(tx.replace(&slot.value, None)?.as_ref())
     }
 

@@ -137,6 +137,20 @@ impl<T: Send + Sync + 'static> TQueue<T> {
         TQueue { ends: Arc::new(Ends { head: TVar::new(None), tail: TVar::new(None) }) }
     }
 
+    /// As [`new`](Self::new), with names for the cells of both ends in the [contention
+    /// report](crate::contention_report): `jobs.head` and `jobs.tail`.
+    ///
+    /// ```
+    /// let jobs = contempo::collections::TQueue::named("jobs");
+    /// jobs.push_now(7);
+    /// ```
+    pub fn named(name: impl AsRef<str>) -> Self {
+        let queue = Self::new();
+        queue.ends.head.set_name(format!("{}.head", name.as_ref()));
+        queue.ends.tail.set_name(format!("{}.tail", name.as_ref()));
+        queue
+    }
+
     fn end(&self, end: End) -> &TVar<Option<Link<T>>> {
         match end {
             End::Head => &self.ends.head,
@@ -200,6 +214,45 @@ impl<T: Send + Sync + 'static> TQueue<T> {
         chain::try_pop(self, tx)
     }
 
+    /// The first item, which stays. O(1). Conflicts as [`is_empty`](Self::is_empty).
+    ///
+    /// # Errors
+    /// In a transaction as [`push`](Self::push).
+    ///
+    /// ```
+    /// use contempo::{collections::TQueue, snapshot};
+    /// let queue = TQueue::from([1, 2]);
+    /// assert_eq!(snapshot(|view| queue.peek(view).copied()), Some(1));
+    /// ```
+    pub fn peek<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<Option<&'a T>> {
+        R::output(at.cell(self.end(End::Head)).map(|first| first.as_ref().map(|item| &item.value)))
+    }
+
+    /// Adds an item at the end. [`push`](Self::push) in a transaction of its own.
+    ///
+    /// # Panics
+    /// Inside a transaction of the same thread: use [`push`](Self::push) there.
+    pub fn push_now(&self, value: T) {
+        // It is made once; attempts that are repeated share it. So nothing need be cloned.
+        let item = new_item(value);
+        atomically(|tx| chain::add(self, tx, item.clone()));
+    }
+
+    /// Takes the first item; sleeps until there is one. [`pop`](Self::pop) in a transaction of its own.
+    ///
+    /// # Panics
+    /// Inside a transaction of the same thread: use [`pop`](Self::pop) there.
+    ///
+    /// ```
+    /// assert_eq!(contempo::collections::TQueue::from([7]).blocking_pop(), 7);
+    /// ```
+    pub fn blocking_pop(&self) -> T
+    where
+        T: Clone,
+    {
+        atomically(|tx| self.pop(tx).cloned())
+    }
+
     /// Is there no item? O(1). In a transaction that also writes it conflicts with every [`pop`](Self::pop), and with
     /// a [`push`](Self::push) of the first item; in a snapshot with nothing.
     ///
@@ -242,7 +295,15 @@ impl<T: Send + Sync + 'static> TQueue<T> {
         &self,
         at: &'r R,
     ) -> impl Iterator<Item = R::Output<&'a T>> + use<'r, 'a, R, T> {
-        chain::Items::new(self.clone(), at).map(R::output)
+        self.items(at).map(R::output)
+    }
+
+    /// What [`iter`](Self::iter) gives, for callers that look at the errors themselves.
+    pub(super) fn items<'r, 'a, R: Reader<'a>>(
+        &self,
+        at: &'r R,
+    ) -> impl Iterator<Item = Result<&'a T, R::Error>> + use<'r, 'a, R, T> {
+        chain::Items::new(self.clone(), at)
     }
 }
 
@@ -263,9 +324,7 @@ impl<T: Send + Sync + 'static> Default for TQueue<T> {
 impl<T: Send + Sync + 'static> Extend<T> for &TQueue<T> {
     fn extend<I: IntoIterator<Item = T>>(&mut self, items: I) {
         for value in items {
-            // It is made once; attempts that are repeated share it. So nothing need be cloned.
-            let item = new_item(value);
-            atomically(|tx| chain::add(*self, tx, item.clone()));
+            self.push_now(value);
         }
     }
 }

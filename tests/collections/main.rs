@@ -7,6 +7,7 @@ mod map_shrink;
 mod ordered;
 mod ordered_reentry;
 mod queue;
+mod queues;
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod region_map;
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
@@ -17,4 +18,5 @@ mod sets;
 #[path = "../support/mod.rs"]
 mod support;
 mod vector;
+mod waiting;
 mod world;

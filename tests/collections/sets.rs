@@ -1,41 +1,12 @@
 //! Sets and the multimap against those of std, and shared by threads; and what maps have beside insertion and removal.
 
-use crate::world::{config, next};
+use crate::world::{bodies, compare, config, next};
 use contempo::collections::{TMap, TMultimap, TOrderedMap, TOrderedSet, TSet};
-use contempo::{Abort, StmResult, Transaction, atomically, snapshot, try_atomically};
+use contempo::{StmResult, Transaction, atomically, snapshot};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Runs transactions, and undoes those that are to be cancelled: the collection does what the model does.
-fn compare<Step: std::fmt::Debug, Model: Clone + Default + PartialEq + std::fmt::Debug>(
-    bodies: &[(Vec<Step>, bool)],
-    step: impl Fn(&Transaction<'_>, &mut Model, &Step) -> StmResult<()>,
-    contents: impl Fn() -> Model,
-) {
-    let mut model = Model::default();
-    for (steps, cancelled) in bodies {
-        let mut tried = Model::default();
-        let result = try_atomically(|tx| {
-            tried.clone_from(&model);
-            steps.iter().try_for_each(|one| step(tx, &mut tried, one))?;
-            if *cancelled { Err(Abort::error(())) } else { Ok(()) }
-        });
-        assert_eq!(result.is_err(), *cancelled);
-        if result.is_ok() {
-            model = tried;
-        }
-        assert_eq!(contents(), model);
-    }
-}
-
-fn bodies<S: std::fmt::Debug>(
-    step: impl Strategy<Value = S>,
-) -> impl Strategy<Value = Vec<(Vec<S>, bool)>> {
-    let steps = prop::collection::vec(step, 1..60);
-    prop::collection::vec((steps, prop::bool::weighted(0.2)), 1..10)
-}
 
 #[derive(Clone, Debug)]
 enum OnSet {

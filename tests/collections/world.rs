@@ -93,6 +93,55 @@ pub(crate) fn next(state: &mut u64) -> u64 {
     *state
 }
 
+/// Runs transactions, and undoes those that are to be cancelled: the collection does what the model does.
+pub(crate) fn compare<
+    Step: std::fmt::Debug,
+    Model: Clone + Default + PartialEq + std::fmt::Debug,
+>(
+    bodies: &[(Vec<Step>, bool)],
+    step: impl Fn(&contempo::Transaction<'_>, &mut Model, &Step) -> contempo::StmResult<()>,
+    contents: impl Fn() -> Model,
+) {
+    let mut model = Model::default();
+    for (steps, cancelled) in bodies {
+        let mut tried = Model::default();
+        let result = contempo::try_atomically(|tx| {
+            tried.clone_from(&model);
+            steps.iter().try_for_each(|one| step(tx, &mut tried, one))?;
+            if *cancelled { Err(contempo::Abort::error(())) } else { Ok(()) }
+        });
+        assert_eq!(result.is_err(), *cancelled);
+        if result.is_ok() {
+            model = tried;
+        }
+        assert_eq!(contents(), model);
+    }
+}
+
+pub(crate) fn bodies<S: std::fmt::Debug>(
+    step: impl proptest::strategy::Strategy<Value = S>,
+) -> impl proptest::strategy::Strategy<Value = Vec<(Vec<S>, bool)>> {
+    let steps = proptest::collection::vec(step, 1..60);
+    proptest::collection::vec((steps, proptest::bool::weighted(0.2)), 1..10)
+}
+
+/// Runs `mine`; in the middle of its first attempt another thread runs `theirs`. How many attempts did it take?
+pub(crate) fn attempts(
+    mine: impl Fn(&contempo::Transaction<'_>) -> contempo::StmResult<()>,
+    theirs: impl Fn() + Sync,
+) -> u32 {
+    let mut attempts = 0;
+    contempo::atomically(|tx| {
+        attempts += 1;
+        mine(tx)?;
+        if attempts == 1 {
+            crate::support::elsewhere(&theirs);
+        }
+        Ok(())
+    });
+    attempts
+}
+
 /// One process.
 pub(crate) struct Local;
 

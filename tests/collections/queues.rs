@@ -1,0 +1,492 @@
+//! The queues with bounds, two ends, priorities, an end and many readers, against what std has, and between threads.
+
+use crate::support::canary::Cage;
+use crate::world::{attempts, bodies, compare, config, next};
+use contempo::collections::{
+    BroadcastError, TBoundedQueue, TBroadcast, TChannel, TDeque, TPriorityQueue, TQueue,
+    TSubscriber,
+};
+use contempo::{StmResult, Transaction, atomically, snapshot};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::mpsc::{SendError, TryRecvError, TrySendError};
+
+#[derive(Clone, Debug)]
+enum Step {
+    PushBack(u64),
+    PushFront(u64),
+    PopFront,
+    PopBack,
+    /// So many of one kind, one after the other: so that what can grow does.
+    PushMany(u8),
+    PopMany(u8),
+    Get(u8),
+    Items,
+    Clear,
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => any::<u64>().prop_map(Step::PushBack),
+        5 => any::<u64>().prop_map(Step::PushFront),
+        6 => Just(Step::PopFront),
+        5 => Just(Step::PopBack),
+        2 => any::<u8>().prop_map(Step::PushMany),
+        2 => any::<u8>().prop_map(Step::PopMany),
+        2 => any::<u8>().prop_map(Step::Get),
+        2 => Just(Step::Items),
+        1 => Just(Step::Clear),
+    ]
+}
+
+#[test]
+fn a_deque_does_what_that_of_std_does() {
+    let run = |bodies: Vec<(Vec<Step>, bool)>| {
+        let deque = TDeque::new();
+        let step = |tx: &Transaction<'_>, model: &mut VecDeque<u64>, step: &Step| {
+            match *step {
+                Step::PushBack(item) => {
+                    deque.push_back(tx, item)?;
+                    model.push_back(item);
+                }
+                Step::PushFront(item) => {
+                    deque.push_front(tx, item)?;
+                    model.push_front(item);
+                }
+                Step::PopFront => {
+                    assert_eq!(deque.try_pop_front(tx)?.copied(), model.pop_front());
+                }
+                Step::PopBack => assert_eq!(deque.try_pop_back(tx)?.copied(), model.pop_back()),
+                Step::PushMany(many) => {
+                    for item in 0..u64::from(many) {
+                        deque.push_back(tx, item)?;
+                        model.push_back(item);
+                    }
+                }
+                Step::PopMany(many) => {
+                    for _ in 0..many {
+                        assert_eq!(deque.try_pop_front(tx)?.copied(), model.pop_front());
+                    }
+                }
+                Step::Get(index) => {
+                    let index = usize::from(index);
+                    assert_eq!(deque.get(tx, index)?, model.get(index));
+                    assert_eq!((deque.front(tx)?, deque.back(tx)?), (model.front(), model.back()));
+                }
+                Step::Items => {
+                    let items = deque.iter(tx).rev().collect::<StmResult<Vec<_>>>()?;
+                    assert!(items.into_iter().eq(model.iter().rev()));
+                }
+                Step::Clear => {
+                    deque.clear(tx)?;
+                    model.clear();
+                }
+            }
+            assert_eq!((deque.len(tx)?, deque.is_empty(tx)?), (model.len(), model.is_empty()));
+            Ok(())
+        };
+        compare(&bodies, step, || snapshot(|view| deque.iter(view).copied().collect()));
+        Ok(())
+    };
+    TestRunner::new(config()).run(&bodies(steps()), run).unwrap();
+}
+
+#[test]
+fn a_bounded_queue_does_what_a_queue_with_a_bound_does() {
+    let run = |(bodies, capacity): (Vec<(Vec<Step>, bool)>, usize)| {
+        let queue = TBoundedQueue::new(capacity);
+        assert_eq!(queue.capacity(), capacity);
+        let step = |tx: &Transaction<'_>, model: &mut VecDeque<u64>, step: &Step| {
+            let push = |model: &mut VecDeque<u64>, item| {
+                let expected = if model.len() < capacity { Ok(()) } else { Err(item) };
+                assert_eq!(queue.try_push(tx, item)?, expected);
+                if expected.is_ok() {
+                    model.push_back(item);
+                }
+                Ok(())
+            };
+            match *step {
+                Step::PushBack(item) | Step::PushFront(item) => push(model, item)?,
+                Step::PushMany(many) => {
+                    (0..u64::from(many)).try_for_each(|item| push(model, item))?;
+                }
+                Step::PopFront | Step::PopBack => {
+                    assert_eq!(queue.try_pop(tx)?.copied(), model.pop_front());
+                }
+                Step::PopMany(many) => {
+                    for _ in 0..many {
+                        assert_eq!(queue.try_pop(tx)?.copied(), model.pop_front());
+                    }
+                }
+                Step::Get(_) => assert_eq!(queue.peek(tx)?, model.front()),
+                Step::Items => {
+                    let items = queue.iter(tx).rev().collect::<StmResult<Vec<_>>>()?;
+                    assert!(items.into_iter().eq(model.iter().rev()));
+                }
+                Step::Clear => {
+                    queue.clear(tx)?;
+                    model.clear();
+                }
+            }
+            assert_eq!((queue.len(tx)?, queue.is_empty(tx)?), (model.len(), model.is_empty()));
+            assert_eq!(queue.is_full(tx)?, model.len() == capacity);
+            Ok(())
+        };
+        compare(&bodies, step, || snapshot(|view| queue.iter(view).copied().collect()));
+        Ok(())
+    };
+    TestRunner::new(config()).run(&(bodies(steps()), 1..40_usize), run).unwrap();
+}
+
+#[test]
+fn a_priority_queue_gives_the_greatest_first_and_equals_in_order() {
+    /// The heap of std says nothing about equal items: a number that falls tells them apart.
+    type Model = (Vec<(u8, std::cmp::Reverse<u64>)>, u64);
+    let run = |bodies: Vec<(Vec<Step>, bool)>| {
+        let queue: TPriorityQueue<Item> = TPriorityQueue::new();
+        let step = |tx: &Transaction<'_>, (model, number): &mut Model, step: &Step| {
+            let mut heap: BinaryHeap<_> = std::mem::take(model).into();
+            match *step {
+                Step::PushBack(item) | Step::PushFront(item) => {
+                    *number += 1;
+                    let priority = (item % 7) as u8;
+                    queue.push(tx, Item(priority, *number))?;
+                    heap.push((priority, std::cmp::Reverse(*number)));
+                }
+                Step::PushMany(many) => {
+                    for _ in 0..many / 4 {
+                        *number += 1;
+                        queue.push(tx, Item(many % 5, *number))?;
+                        heap.push((many % 5, std::cmp::Reverse(*number)));
+                    }
+                }
+                Step::PopFront | Step::PopBack | Step::PopMany(_) => {
+                    assert_eq!(queue.peek(tx)?.map(Item::both), heap.peek().copied());
+                    assert_eq!(queue.try_pop(tx)?.map(Item::both), heap.pop());
+                }
+                Step::Clear => {
+                    queue.clear(tx)?;
+                    heap.clear();
+                }
+                Step::Get(_) | Step::Items => {
+                    assert_eq!(
+                        (queue.len(tx)?, queue.is_empty(tx)?),
+                        (heap.len(), heap.is_empty())
+                    );
+                }
+            }
+            *model = heap.into_sorted_vec();
+            model.reverse();
+            StmResult::Ok(())
+        };
+        // The numbers go on where a transaction was cancelled: they are not compared.
+        let mut last = 0;
+        let contents = || snapshot(|view| queue.iter(view).map(Item::both).collect::<Vec<_>>());
+        let mut model: Model = Default::default();
+        for (steps, cancelled) in &bodies {
+            let mut tried = model.clone();
+            tried.1 = last;
+            let done = contempo::try_atomically(|tx| {
+                tried = (model.0.clone(), last);
+                steps.iter().try_for_each(|one| step(tx, &mut tried, one))?;
+                if *cancelled { Err(contempo::Abort::error(())) } else { Ok(()) }
+            });
+            last = tried.1;
+            if done.is_ok() {
+                model = tried;
+            }
+            assert_eq!(contents(), model.0);
+        }
+        Ok(())
+    };
+    TestRunner::new(config()).run(&bodies(steps()), run).unwrap();
+}
+
+/// Compared by its priority alone.
+#[derive(Debug)]
+struct Item(u8, u64);
+
+impl Item {
+    fn both(&self) -> (u8, std::cmp::Reverse<u64>) {
+        (self.0, std::cmp::Reverse(self.1))
+    }
+}
+
+impl PartialEq for Item {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Item {}
+
+impl PartialOrd for Item {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Item {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+/// What adds and what takes do not conflict while there are two items, and room for two.
+#[test]
+fn the_two_ends_do_not_conflict() {
+    let bounded = TBoundedQueue::new(4);
+    (0..2).for_each(|n| bounded.blocking_push(n));
+    assert_eq!(attempts(|tx| bounded.pop(tx).map(drop), || bounded.blocking_push(2)), 1);
+    assert_eq!(attempts(|tx| bounded.push(tx, 3), || _ = bounded.blocking_pop()), 1);
+    assert_eq!(attempts(|tx| bounded.push(tx, 4), || bounded.blocking_push(5)), 2);
+
+    let deque = TDeque::from([0, 1, 2]);
+    assert_eq!(attempts(|tx| deque.pop_front(tx).map(drop), || deque.push_back_now(3)), 1);
+    assert_eq!(attempts(|tx| deque.push_front(tx, 0), || _ = deque.blocking_pop_back()), 1);
+    assert_eq!(attempts(|tx| deque.pop_back(tx).map(drop), || deque.push_back_now(3)), 2);
+
+    for channel in [TChannel::unbounded(), TChannel::bounded(4)] {
+        (0..2).for_each(|n| channel.blocking_send(n).unwrap());
+        let send = || channel.blocking_send(2).unwrap();
+        assert_eq!(attempts(|tx| channel.recv(tx).map(drop), send), 1);
+    }
+
+    let broadcast = TBroadcast::new(4);
+    let subscribers = [broadcast.subscribe_now(), broadcast.subscribe_now()];
+    (0..2).for_each(|n| broadcast.send_now(n).unwrap());
+    let [one, other] = &subscribers;
+    assert_eq!(attempts(|tx| one.recv(tx).map(drop), || broadcast.send_now(2).unwrap()), 1);
+    assert_eq!(attempts(|tx| one.recv(tx).map(drop), || _ = other.blocking_recv()), 1);
+}
+
+/// A deque that grows and shrinks, at both ends, keeps few slots.
+#[test]
+fn a_deque_shrinks_with_its_items() {
+    let deque = TDeque::new();
+    let slots = || snapshot(|view| deque.capacity(view));
+    for round in 0..3_u64 {
+        for n in 0..1000 {
+            if n % 2 == round % 2 { deque.push_back_now(n) } else { deque.push_front_now(n) }
+        }
+        assert_eq!(slots(), 1024);
+        (0..500).for_each(|_| _ = (deque.blocking_pop_back(), deque.blocking_pop_front()));
+        assert!(snapshot(|view| deque.is_empty(view)));
+        // Once around with one item.
+        for n in 0..1024 {
+            deque.push_back_now(n);
+            assert_eq!(deque.blocking_pop_front(), n);
+        }
+        assert_eq!(slots(), 16);
+    }
+    (0..1000).for_each(|n| deque.push_back_now(n));
+    atomically(|tx| deque.clear(tx));
+    assert_eq!(slots(), 16);
+}
+
+#[test]
+fn items_of_deques_are_dropped_once() {
+    let cage = Cage::new();
+    let deque = TDeque::new();
+    for n in 0..100 {
+        atomically(|tx| {
+            if n % 3 == 0 {
+                deque.push_front(tx, cage.canary(n))
+            } else {
+                deque.push_back(tx, cage.canary(n))
+            }
+        });
+    }
+    cage.settles_at(100);
+    for _ in 0..30 {
+        atomically(|tx| Ok((deque.pop_front(tx)?.sing(), deque.pop_back(tx)?.sing())));
+    }
+    contempo::collect();
+    cage.settles_at(40);
+    drop(deque);
+    contempo::collect();
+    cage.settles_at(0);
+    assert_eq!(cage.made(), cage.dropped());
+}
+
+#[test]
+fn a_channel_gives_what_was_sent_and_then_ends() {
+    for channel in [TChannel::unbounded(), TChannel::bounded(2)] {
+        let is_bounded = snapshot(|view| channel.iter(view).count()) == 0 && {
+            channel.blocking_send(1).unwrap();
+            channel.blocking_send(2).unwrap();
+            let third = channel.try_send_now(3);
+            assert!(matches!(third, Ok(()) | Err(TrySendError::Full(3))));
+            third.is_err()
+        };
+        assert!(channel.close_now() && !channel.close_now());
+        assert_eq!(channel.blocking_send(4), Err(SendError(4)));
+        assert_eq!(channel.try_send_now(4), Err(TrySendError::Disconnected(4)));
+        let all: Vec<i32> = channel.blocking_iter().collect();
+        assert_eq!(all, if is_bounded { vec![1, 2] } else { vec![1, 2, 3] });
+        assert!(channel.blocking_recv().is_err());
+        assert_eq!(channel.try_recv_now(), Err(TryRecvError::Disconnected));
+    }
+}
+
+/// Each subscriber receives what was sent since it has subscribed, or is told how much it has missed: then as many
+/// as are kept.
+#[test]
+fn a_broadcast_reaches_all_and_counts_what_was_missed() {
+    let run = |(steps, capacity): (Vec<(u8, u8)>, usize)| {
+        let broadcast = TBroadcast::new(capacity);
+        let mut subscribers: Vec<(TSubscriber<u64>, u64)> = Vec::new();
+        let mut sent = 0_u64;
+        for (what, many) in steps {
+            match what % 4 {
+                0 => subscribers.push((broadcast.subscribe_now(), sent)),
+                1 | 2 => {
+                    for _ in 0..many % 6 {
+                        broadcast.send_now(sent).unwrap();
+                        sent += 1;
+                    }
+                }
+                _ => {
+                    let number = subscribers.len().max(1);
+                    let Some((subscriber, next)) = subscribers.get_mut(usize::from(many) % number)
+                    else {
+                        continue;
+                    };
+                    let left = sent - *next;
+                    assert_eq!(snapshot(|view| subscriber.len(view)), left);
+                    let received =
+                        atomically(|tx| Ok(subscriber.try_recv(tx)?.map(|item| item.copied())));
+                    if left > capacity as u64 {
+                        let missed = left - capacity as u64;
+                        assert_eq!(received, Err(BroadcastError::Lagged(missed)));
+                        *next += missed;
+                    } else if left > 0 {
+                        assert_eq!(received, Ok(Some(*next)));
+                        *next += 1;
+                    } else {
+                        assert_eq!(received, Ok(None));
+                    }
+                }
+            }
+            let kept = sent.saturating_sub(capacity as u64)..sent;
+            assert!(snapshot(|view| broadcast.iter(view).copied().eq(kept)));
+        }
+        broadcast.close_now();
+        assert_eq!(broadcast.send_now(0), Err(SendError(0)));
+        for (subscriber, mut next) in subscribers {
+            loop {
+                match subscriber.blocking_recv() {
+                    Ok(item) => assert_eq!(item, next),
+                    Err(BroadcastError::Lagged(missed)) => next += missed - 1,
+                    Err(BroadcastError::Closed) => break,
+                }
+                next += 1;
+            }
+            assert_eq!(next, sent);
+        }
+        Ok(())
+    };
+    let steps = prop::collection::vec((any::<u8>(), any::<u8>()), 1..80);
+    TestRunner::new(config()).run(&(steps, 1..9_usize), run).unwrap();
+}
+
+/// Threads send, threads receive: each item comes out once, and those of one thread in order.
+#[test]
+fn channels_hand_over_between_threads() {
+    const EACH: u64 = 2000;
+    for channel in [TChannel::unbounded(), TChannel::bounded(3)] {
+        let received: Vec<Vec<u64>> = std::thread::scope(|scope| {
+            let receivers = [(); 2].map(|()| scope.spawn(|| channel.blocking_iter().collect()));
+            let senders = [0, 1].map(|sender| {
+                let channel = &channel;
+                scope.spawn(move || {
+                    (0..EACH).for_each(|n| channel.blocking_send(sender << 32 | n).unwrap());
+                })
+            });
+            senders.into_iter().for_each(|sender| sender.join().unwrap());
+            channel.close_now();
+            receivers.map(|receiver| receiver.join().unwrap()).into()
+        });
+        let of = |sender: u64| move |item: &u64| item >> 32 == sender;
+        for sender in 0..2 {
+            for items in &received {
+                assert!(items.iter().copied().filter(of(sender)).is_sorted());
+            }
+        }
+        let mut all = received.concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq((0..EACH).chain((0..EACH).map(|n| 1 << 32 | n))));
+    }
+}
+
+/// Items go around between a bounded queue, a deque and a priority queue: at every moment each is in one of them.
+#[test]
+fn items_that_go_around_are_in_one_place() {
+    const ITEMS: u64 = 24;
+    let (bounded, deque) = (TBoundedQueue::new(64), TDeque::new());
+    let (queue, ranked) = (TQueue::new(), TPriorityQueue::new());
+    (0..ITEMS).for_each(|n| bounded.blocking_push(n));
+    std::thread::scope(|scope| {
+        for seed in 1..3_u64 {
+            let (bounded, deque, queue, ranked) = (&bounded, &deque, &queue, &ranked);
+            scope.spawn(move || {
+                let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                for _ in 0..1500 {
+                    let (from, to) = (next(&mut state) % 5, next(&mut state) % 5);
+                    atomically(|tx| {
+                        let item = match from {
+                            0 => bounded.try_pop(tx)?,
+                            1 => deque.try_pop_front(tx)?,
+                            2 => deque.try_pop_back(tx)?,
+                            3 => queue.try_pop(tx)?,
+                            _ => ranked.try_pop(tx)?,
+                        };
+                        let Some(item) = item else { return Ok(()) };
+                        match to {
+                            0 => bounded.push(tx, *item),
+                            1 => deque.push_front(tx, *item),
+                            2 => deque.push_back(tx, *item),
+                            3 => queue.push(tx, *item),
+                            _ => ranked.push(tx, *item),
+                        }
+                    });
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..200 {
+                snapshot(|view| {
+                    let ends = bounded.iter(view).chain(deque.iter(view));
+                    let mut all: Vec<u64> =
+                        ends.chain(queue.iter(view)).chain(ranked.iter(view)).copied().collect();
+                    all.sort_unstable();
+                    assert!(all.into_iter().eq(0..ITEMS));
+                    assert_eq!(deque.len(view), deque.iter(view).count());
+                });
+            }
+        });
+    });
+}
+
+/// The loop around an iterator may change what it goes through.
+#[test]
+fn a_loop_may_change_the_deque() {
+    let deque: TDeque<u32> = (0..40).collect();
+    let seen = atomically(|tx| {
+        let mut seen = Vec::new();
+        for item in deque.iter(tx) {
+            let item = *item?;
+            seen.push(item);
+            match item {
+                // Takes what comes next, and more slots.
+                10 => (0..12).try_for_each(|_| deque.pop_front(tx).map(drop))?,
+                20 => (100..200).try_for_each(|n| deque.push_back(tx, n))?,
+                _ => {}
+            }
+        }
+        Ok(seen)
+    });
+    let expected = (0..=10).chain(12..40).chain(100..200);
+    assert!(seen.into_iter().eq(expected));
+}
