@@ -74,19 +74,20 @@ pub(crate) fn slot<C: Ring>(ring: C, index: i64) -> usize {
     index.rem_euclid(slots) as usize
 }
 
-/// Where an item is added at this end, and what the index of the end is then.
+/// Where an item is added at this end, and what the index of the end is then. (In a region that is damaged an index may
+/// be anything.)
 fn outside(end: End, index: i64) -> (i64, i64) {
     match end {
-        End::Front => (index - 1, index - 1),
-        End::Back => (index, index + 1),
+        End::Front => (index.wrapping_sub(1), index.wrapping_sub(1)),
+        End::Back => (index, index.wrapping_add(1)),
     }
 }
 
 /// Where the item at this end is, and what the index of the end is without it.
 fn inside(end: End, index: i64) -> (i64, i64) {
     match end {
-        End::Front => (index, index + 1),
-        End::Back => (index - 1, index - 1),
+        End::Front => (index, index.wrapping_add(1)),
+        End::Back => (index.wrapping_sub(1), index.wrapping_sub(1)),
     }
 }
 
@@ -141,7 +142,7 @@ pub(crate) fn get<'a, C: Ring, R: Look<'a, C>>(
         return Ok(None);
     }
     // Below the number of slots: so what is there is the item, or there are not so many.
-    at.slot(ring, slot(ring, at.end(ring, End::Front)? + index as i64))
+    at.slot(ring, slot(ring, at.end(ring, End::Front)?.wrapping_add(index as i64)))
 }
 
 /// Is there no room for another item at this end?

@@ -7,23 +7,35 @@
 //! | --- | --- | --- | --- |
 //! | [`Map`] | a hash map | by splitting buckets | work on the same bucket |
 //! | [`OrderedMap`] | a B+ tree | by splitting nodes | work on neighbouring keys |
+//! | [`Set`], [`OrderedSet`] | maps without values | likewise | likewise |
 //! | [`Vector`] | chunks under a tree | by chunks | work on the same chunk |
 //! | [`Queue`] | a linked list | by nodes | two pushes; two pops |
+//! | [`BoundedQueue`] | a ring of slots | never | two pushes; two pops |
+//! | [`Deque`] | a ring of slots | by twice as many | work at the same end |
 //!
 //! All are handles of 16 bytes (a `Queue`: 32), plain data themselves: a root names one, and any value can hold one.
 
+mod bounded_queue;
 mod cycle;
+mod deque;
 mod format;
 mod map;
 mod nodes;
 mod ordered;
 pub mod queue;
+mod ring;
+mod set;
 
 pub mod vector;
 
+pub use bounded_queue::BoundedQueue;
+pub use deque::Deque;
 pub(crate) use format::free_below as free_tree_below;
 pub(crate) use map::free_below as free_map_below;
 pub use map::{Iter, Map};
 pub use ordered::{OrderedMap, Range};
 pub use queue::Queue;
+pub use ring::Items;
+pub(crate) use ring::free_ring;
+pub use set::{OrderedSet, Set};
 pub use vector::Vector;

@@ -154,7 +154,7 @@ pub enum RootError {
     OtherType,
     /// The name is too long: with that of its type it has more bytes than a value can have.
     TooLong,
-    /// A map without buckets was asked for.
+    /// A map without buckets, or a bounded queue without room, was asked for.
     NoBuckets,
     /// The transaction failed.
     Transaction(TransactionError),
@@ -165,7 +165,9 @@ impl fmt::Display for RootError {
         match self {
             RootError::OtherType => write!(f, "the root of that name has another type"),
             RootError::TooLong => write!(f, "the name of the root is too long"),
-            RootError::NoBuckets => write!(f, "a map has one bucket at least"),
+            RootError::NoBuckets => {
+                write!(f, "a map has one bucket at least, and a bounded queue room for one item")
+            }
             RootError::Transaction(why) => why.fmt(f),
         }
     }

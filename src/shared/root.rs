@@ -8,7 +8,7 @@
 mod named;
 
 use crate::shared::cell::{Cell, Value};
-use crate::shared::collections::{Map, Queue, free_map_below, free_tree_below};
+use crate::shared::collections::{Map, Queue, Vector, free_map_below, free_ring, free_tree_below};
 use crate::shared::error::{Interrupt, RootError, TransactionError};
 use crate::shared::reader::Reader;
 use crate::shared::region::Shared;
@@ -72,15 +72,21 @@ pub enum RootKind {
     Vector,
     /// A [`Queue`].
     Queue,
+    /// A [`BoundedQueue`](crate::shared::collections::BoundedQueue).
+    BoundedQueue,
+    /// A [`Deque`](crate::shared::collections::Deque).
+    Deque,
 }
 
 impl RootKind {
-    const ALL: [(RootKind, &str); 5] = [
+    const ALL: [(RootKind, &str); 7] = [
         (RootKind::Cell, "cell"),
         (RootKind::Map, "map"),
         (RootKind::OrderedMap, "ordered map"),
         (RootKind::Vector, "vector"),
         (RootKind::Queue, "queue"),
+        (RootKind::BoundedQueue, "bounded queue"),
+        (RootKind::Deque, "deque"),
     ];
 }
 
@@ -464,6 +470,7 @@ impl Shared {
             RootKind::Map => free_map_below(tx, cells[0])?,
             RootKind::OrderedMap | RootKind::Vector => free_tree_below(tx, cells[0])?,
             RootKind::Queue => return Queue::<u64>::free_cells(tx, cells),
+            RootKind::BoundedQueue | RootKind::Deque => return free_ring(tx, Vector::at(cells[0])),
         }
         tx.free(cells[0])
     }

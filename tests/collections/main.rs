@@ -14,6 +14,7 @@ mod region_map;
 mod region_ordered;
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod region_workers;
+mod rings;
 mod sets;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,7 +1,7 @@
 //! The queues with bounds, two ends, priorities, an end and many readers, against what std has, and between threads.
 
 use crate::support::canary::Cage;
-use crate::world::{attempts, bodies, compare, config, next};
+use crate::world::{attempts, bodies, config, next};
 use contempo::collections::{
     BroadcastError, TBoundedQueue, TBroadcast, TChannel, TDeque, TPriorityQueue, TQueue,
     TSubscriber,
@@ -9,134 +9,27 @@ use contempo::collections::{
 use contempo::{StmResult, Transaction, atomically, snapshot};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::sync::mpsc::{SendError, TryRecvError, TrySendError};
 
 #[derive(Clone, Debug)]
 enum Step {
-    PushBack(u64),
-    PushFront(u64),
-    PopFront,
-    PopBack,
-    /// So many of one kind, one after the other: so that what can grow does.
+    Push(u64),
+    Pop,
+    /// So many equal ones, one after the other.
     PushMany(u8),
-    PopMany(u8),
-    Get(u8),
-    Items,
+    Count,
     Clear,
 }
 
 fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => any::<u64>().prop_map(Step::PushBack),
-        5 => any::<u64>().prop_map(Step::PushFront),
-        6 => Just(Step::PopFront),
-        5 => Just(Step::PopBack),
+        12 => any::<u64>().prop_map(Step::Push),
+        12 => Just(Step::Pop),
         2 => any::<u8>().prop_map(Step::PushMany),
-        2 => any::<u8>().prop_map(Step::PopMany),
-        2 => any::<u8>().prop_map(Step::Get),
-        2 => Just(Step::Items),
+        2 => Just(Step::Count),
         1 => Just(Step::Clear),
     ]
-}
-
-#[test]
-fn a_deque_does_what_that_of_std_does() {
-    let run = |bodies: Vec<(Vec<Step>, bool)>| {
-        let deque = TDeque::new();
-        let step = |tx: &Transaction<'_>, model: &mut VecDeque<u64>, step: &Step| {
-            match *step {
-                Step::PushBack(item) => {
-                    deque.push_back(tx, item)?;
-                    model.push_back(item);
-                }
-                Step::PushFront(item) => {
-                    deque.push_front(tx, item)?;
-                    model.push_front(item);
-                }
-                Step::PopFront => {
-                    assert_eq!(deque.try_pop_front(tx)?.copied(), model.pop_front());
-                }
-                Step::PopBack => assert_eq!(deque.try_pop_back(tx)?.copied(), model.pop_back()),
-                Step::PushMany(many) => {
-                    for item in 0..u64::from(many) {
-                        deque.push_back(tx, item)?;
-                        model.push_back(item);
-                    }
-                }
-                Step::PopMany(many) => {
-                    for _ in 0..many {
-                        assert_eq!(deque.try_pop_front(tx)?.copied(), model.pop_front());
-                    }
-                }
-                Step::Get(index) => {
-                    let index = usize::from(index);
-                    assert_eq!(deque.get(tx, index)?, model.get(index));
-                    assert_eq!((deque.front(tx)?, deque.back(tx)?), (model.front(), model.back()));
-                }
-                Step::Items => {
-                    let items = deque.iter(tx).rev().collect::<StmResult<Vec<_>>>()?;
-                    assert!(items.into_iter().eq(model.iter().rev()));
-                }
-                Step::Clear => {
-                    deque.clear(tx)?;
-                    model.clear();
-                }
-            }
-            assert_eq!((deque.len(tx)?, deque.is_empty(tx)?), (model.len(), model.is_empty()));
-            Ok(())
-        };
-        compare(&bodies, step, || snapshot(|view| deque.iter(view).copied().collect()));
-        Ok(())
-    };
-    TestRunner::new(config()).run(&bodies(steps()), run).unwrap();
-}
-
-#[test]
-fn a_bounded_queue_does_what_a_queue_with_a_bound_does() {
-    let run = |(bodies, capacity): (Vec<(Vec<Step>, bool)>, usize)| {
-        let queue = TBoundedQueue::new(capacity);
-        assert_eq!(queue.capacity(), capacity);
-        let step = |tx: &Transaction<'_>, model: &mut VecDeque<u64>, step: &Step| {
-            let push = |model: &mut VecDeque<u64>, item| {
-                let expected = if model.len() < capacity { Ok(()) } else { Err(item) };
-                assert_eq!(queue.try_push(tx, item)?, expected);
-                if expected.is_ok() {
-                    model.push_back(item);
-                }
-                Ok(())
-            };
-            match *step {
-                Step::PushBack(item) | Step::PushFront(item) => push(model, item)?,
-                Step::PushMany(many) => {
-                    (0..u64::from(many)).try_for_each(|item| push(model, item))?;
-                }
-                Step::PopFront | Step::PopBack => {
-                    assert_eq!(queue.try_pop(tx)?.copied(), model.pop_front());
-                }
-                Step::PopMany(many) => {
-                    for _ in 0..many {
-                        assert_eq!(queue.try_pop(tx)?.copied(), model.pop_front());
-                    }
-                }
-                Step::Get(_) => assert_eq!(queue.peek(tx)?, model.front()),
-                Step::Items => {
-                    let items = queue.iter(tx).rev().collect::<StmResult<Vec<_>>>()?;
-                    assert!(items.into_iter().eq(model.iter().rev()));
-                }
-                Step::Clear => {
-                    queue.clear(tx)?;
-                    model.clear();
-                }
-            }
-            assert_eq!((queue.len(tx)?, queue.is_empty(tx)?), (model.len(), model.is_empty()));
-            assert_eq!(queue.is_full(tx)?, model.len() == capacity);
-            Ok(())
-        };
-        compare(&bodies, step, || snapshot(|view| queue.iter(view).copied().collect()));
-        Ok(())
-    };
-    TestRunner::new(config()).run(&(bodies(steps()), 1..40_usize), run).unwrap();
 }
 
 #[test]
@@ -148,7 +41,7 @@ fn a_priority_queue_gives_the_greatest_first_and_equals_in_order() {
         let step = |tx: &Transaction<'_>, (model, number): &mut Model, step: &Step| {
             let mut heap: BinaryHeap<_> = std::mem::take(model).into();
             match *step {
-                Step::PushBack(item) | Step::PushFront(item) => {
+                Step::Push(item) => {
                     *number += 1;
                     let priority = (item % 7) as u8;
                     queue.push(tx, Item(priority, *number))?;
@@ -161,7 +54,7 @@ fn a_priority_queue_gives_the_greatest_first_and_equals_in_order() {
                         heap.push((many % 5, std::cmp::Reverse(*number)));
                     }
                 }
-                Step::PopFront | Step::PopBack | Step::PopMany(_) => {
+                Step::Pop => {
                     assert_eq!(queue.peek(tx)?.map(Item::both), heap.peek().copied());
                     assert_eq!(queue.try_pop(tx)?.map(Item::both), heap.pop());
                 }
@@ -169,7 +62,7 @@ fn a_priority_queue_gives_the_greatest_first_and_equals_in_order() {
                     queue.clear(tx)?;
                     heap.clear();
                 }
-                Step::Get(_) | Step::Items => {
+                Step::Count => {
                     assert_eq!(
                         (queue.len(tx)?, queue.is_empty(tx)?),
                         (heap.len(), heap.is_empty())
@@ -235,18 +128,7 @@ impl Ord for Item {
 
 /// What adds and what takes do not conflict while there are two items, and room for two.
 #[test]
-fn the_two_ends_do_not_conflict() {
-    let bounded = TBoundedQueue::new(4);
-    (0..2).for_each(|n| bounded.blocking_push(n));
-    assert_eq!(attempts(|tx| bounded.pop(tx).map(drop), || bounded.blocking_push(2)), 1);
-    assert_eq!(attempts(|tx| bounded.push(tx, 3), || _ = bounded.blocking_pop()), 1);
-    assert_eq!(attempts(|tx| bounded.push(tx, 4), || bounded.blocking_push(5)), 2);
-
-    let deque = TDeque::from([0, 1, 2]);
-    assert_eq!(attempts(|tx| deque.pop_front(tx).map(drop), || deque.push_back_now(3)), 1);
-    assert_eq!(attempts(|tx| deque.push_front(tx, 0), || _ = deque.blocking_pop_back()), 1);
-    assert_eq!(attempts(|tx| deque.pop_back(tx).map(drop), || deque.push_back_now(3)), 2);
-
+fn what_sends_and_what_receives_do_not_conflict() {
     for channel in [TChannel::unbounded(), TChannel::bounded(4)] {
         (0..2).for_each(|n| channel.blocking_send(n).unwrap());
         let send = || channel.blocking_send(2).unwrap();
@@ -259,30 +141,6 @@ fn the_two_ends_do_not_conflict() {
     let [one, other] = &subscribers;
     assert_eq!(attempts(|tx| one.recv(tx).map(drop), || broadcast.send_now(2).unwrap()), 1);
     assert_eq!(attempts(|tx| one.recv(tx).map(drop), || _ = other.blocking_recv()), 1);
-}
-
-/// A deque that grows and shrinks, at both ends, keeps few slots.
-#[test]
-fn a_deque_shrinks_with_its_items() {
-    let deque = TDeque::new();
-    let slots = || snapshot(|view| deque.capacity(view));
-    for round in 0..3_u64 {
-        for n in 0..1000 {
-            if n % 2 == round % 2 { deque.push_back_now(n) } else { deque.push_front_now(n) }
-        }
-        assert_eq!(slots(), 1024);
-        (0..500).for_each(|_| _ = (deque.blocking_pop_back(), deque.blocking_pop_front()));
-        assert!(snapshot(|view| deque.is_empty(view)));
-        // Once around with one item.
-        for n in 0..1024 {
-            deque.push_back_now(n);
-            assert_eq!(deque.blocking_pop_front(), n);
-        }
-        assert_eq!(slots(), 16);
-    }
-    (0..1000).for_each(|n| deque.push_back_now(n));
-    atomically(|tx| deque.clear(tx));
-    assert_eq!(slots(), 16);
 }
 
 #[test]

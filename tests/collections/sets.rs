@@ -115,6 +115,84 @@ fn an_ordered_set_does_what_that_of_std_does() {
     TestRunner::new(config()).run(&bodies(on_set()), run).unwrap();
 }
 
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
+#[test]
+fn sets_of_regions_do_what_those_of_std_do() {
+    use crate::world::{Region, World};
+    use contempo::shared::Interrupt;
+    use contempo::shared::collections::{OrderedSet, Set};
+    let run = |bodies: Vec<(Vec<OnSet>, bool)>| {
+        let world = Region::new();
+        let hashed: Set<u64> = Set::root(&world.shared, "hashed", 1).unwrap();
+        let ordered: OrderedSet<u64> = OrderedSet::root(&world.shared, "ordered").unwrap();
+        let mut model = BTreeSet::new();
+        for (steps, cancelled) in &bodies {
+            let mut tried = BTreeSet::new();
+            let done = world.run(*cancelled, |tx| {
+                tried.clone_from(&model);
+                for step in steps {
+                    match step {
+                        OnSet::Insert(item) => {
+                            let (item, is_new) = (u64::from(*item), tried.insert((*item).into()));
+                            assert_eq!(hashed.insert(tx, item)?, is_new);
+                            assert_eq!(ordered.insert(tx, item)?, is_new);
+                        }
+                        OnSet::Remove(item) => {
+                            let was_there = tried.remove(&(*item).into());
+                            assert_eq!(hashed.remove(tx, &(*item).into())?, was_there);
+                            assert_eq!(ordered.remove(tx, &(*item).into())?, was_there);
+                        }
+                        OnSet::Contains(item) => {
+                            let is_there = tried.contains(&(*item).into());
+                            assert_eq!(hashed.contains(tx, &(*item).into())?, is_there);
+                            assert_eq!(ordered.contains(tx, &(*item).into())?, is_there);
+                        }
+                        OnSet::Pops => {
+                            let ends = (tried.first().copied(), tried.last().copied());
+                            assert_eq!((ordered.first(tx)?, ordered.last(tx)?), ends);
+                            for (ours, theirs) in [
+                                (ordered.pop_first(tx)?, tried.pop_first()),
+                                (ordered.pop_last(tx)?, tried.pop_last()),
+                            ] {
+                                assert_eq!(ours, theirs);
+                                if let Some(item) = theirs {
+                                    assert!(hashed.remove(tx, &item)?);
+                                }
+                            }
+                        }
+                        OnSet::Range(from, to) => {
+                            let (from, to) = (u64::from(*from), u64::from(*to));
+                            let found = ordered.range(tx, from..=to).rev();
+                            let found = found.collect::<Result<Vec<_>, Interrupt>>()?;
+                            assert!(found.iter().eq(tried.range(from..=to).rev()));
+                        }
+                        OnSet::Clear => {
+                            hashed.clear(tx)?;
+                            ordered.clear(tx)?;
+                            tried.clear();
+                        }
+                        OnSet::Retain(_) => {}
+                    }
+                }
+                Ok(())
+            });
+            if done.is_some() {
+                model = tried;
+            }
+            let (left, right) = world.snapshot(|view| {
+                let hashed = hashed.iter(view).collect::<Result<BTreeSet<_>, _>>()?;
+                Ok((hashed, ordered.range(view, ..).collect::<Result<BTreeSet<_>, _>>()?))
+            });
+            assert_eq!((&left, &right), (&model, &model));
+        }
+        assert!(world.shared.remove_root("hashed").unwrap());
+        assert!(world.shared.remove_root("ordered").unwrap());
+        world.sound(Some(0));
+        Ok(())
+    };
+    TestRunner::new(config()).run(&bodies(on_set()), run).unwrap();
+}
+
 /// What ordered maps have beside what `ordered.rs` tests, and hash maps have likewise.
 #[derive(Clone, Debug)]
 enum OnMap {

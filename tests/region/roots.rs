@@ -1,7 +1,7 @@
 //! Roots of regions: many of them, of all kinds, listed and removed; regions that are opened or made.
 
 use crate::support::region::{Place, play, role, sound};
-use contempo::shared::collections::{Map, OrderedMap, Queue, Vector};
+use contempo::shared::collections::{BoundedQueue, Deque, Map, OrderedMap, Queue, Vector};
 use contempo::shared::{
     Cell, OpenError, Options, RootError, RootKind, Shared, Transaction, TransactionError, Unusable,
     liveness_path,
@@ -48,18 +48,21 @@ fn roots_are_listed_with_what_they_are() {
     OrderedMap::<u64, u64>::root(&shared, "ordered").unwrap();
     Vector::<u8>::root(&shared, "vector").unwrap();
     Queue::<u64>::root(&shared, "queue").unwrap();
+    BoundedQueue::<u64>::root(&shared, "bounded", 2).unwrap();
+    Deque::<u64>::root(&shared, "deque").unwrap();
     let long = "long ".repeat(1_000);
     shared.root(&long, 1_u8).unwrap();
     shared.root("", 2_u8).unwrap();
     let roots = shared.roots().unwrap();
-    assert_eq!(roots, ["text", "map", "ordered", "vector", "queue", &long, ""]);
+    assert_eq!(roots, ["text", "map", "ordered", "vector", "queue", "bounded", "deque", &long, ""]);
     let kinds: Vec<RootKind> = roots.iter().map(|root| root.kind).collect();
     let [cell, map, ordered, vector, queue] =
         [RootKind::Cell, RootKind::Map, RootKind::OrderedMap, RootKind::Vector, RootKind::Queue];
-    assert_eq!(kinds, [cell, map, ordered, vector, queue, cell, cell]);
+    let rings = [RootKind::BoundedQueue, RootKind::Deque];
+    assert_eq!(kinds, [cell, map, ordered, vector, queue, rings[0], rings[1], cell, cell]);
     assert_eq!(roots[0].type_name, "str");
     assert!(roots[1].type_name.ends_with("Map<u64, u32>"), "{}", roots[1].type_name);
-    assert_eq!(roots[5].type_name, "u8");
+    assert_eq!(roots[7].type_name, "u8");
     // A name has one root, of one kind and type.
     assert!(matches!(Queue::<u64>::root(&shared, "map"), Err(RootError::OtherType)));
     assert!(matches!(Queue::<[u64; 2]>::root(&shared, "queue"), Err(RootError::OtherType)));

@@ -3,7 +3,7 @@
 use super::format::{Holds, Node, Rows, capacity, node};
 use super::nodes::InRegion;
 use crate::collections::nodes::Nodes;
-use crate::collections::tree::{self, Edge, Keyed, Walk};
+use crate::collections::tree::{self, Edge, Keyed, Side, Walk};
 use crate::shared::{Interrupt, Reader, Transaction};
 use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
@@ -277,6 +277,43 @@ impl<K: Pod + Ord, V: Pod> OrderedMap<K, V> {
         }
         let (_, value) = tree::remove(&self.top, tx, path)?;
         Ok(Some(value))
+    }
+
+    /// Removes the least key; it and its value. Compares no keys.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared, collections::OrderedMap};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-ordered-pop-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let due: OrderedMap<u64, u64> = OrderedMap::root(&shared, "due")?;
+    /// shared.atomically(|tx| (5..9).try_for_each(|n| due.insert(tx, n, n * n).map(drop)))?;
+    /// let ends = shared.atomically(|tx| Ok((due.pop_first(tx)?, due.pop_last(tx)?)))?;
+    /// assert_eq!(ends, (Some((5, 25)), Some((8, 64))));
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pop_first(&self, tx: &Transaction<'_>) -> Result<Option<(K, V)>, Interrupt> {
+        self.pop(tx, Side::First)
+    }
+
+    /// Removes the greatest key; it and its value. Compares no keys.
+    ///
+    /// # Errors
+    /// [`Interrupt`]: pass it on with `?`.
+    pub fn pop_last(&self, tx: &Transaction<'_>) -> Result<Option<(K, V)>, Interrupt> {
+        self.pop(tx, Side::Last)
+    }
+
+    fn pop(&self, tx: &Transaction<'_>, side: Side) -> Result<Option<(K, V)>, Interrupt> {
+        match tree::end::<In<K, V>, _>(&self.top, tx, side)? {
+            Some(path) => tree::remove(&self.top, tx, path).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The least key, and its value.

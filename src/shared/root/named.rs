@@ -1,7 +1,9 @@
 //! Collections as roots. They know nothing of names themselves.
 
 use super::RootKind;
-use crate::shared::collections::{Map, OrderedMap, Queue, Vector};
+use crate::shared::collections::{
+    BoundedQueue, Deque, Map, OrderedMap, OrderedSet, Queue, Set, Vector,
+};
 use crate::shared::{Interrupt, RootError, Shared, Transaction};
 use bytemuck::Pod;
 use std::num::NonZeroUsize;
@@ -110,5 +112,84 @@ impl<T: Pod> Queue<T> {
         let make = |tx: &Transaction<'_>| -> Result<_, Interrupt> { Self::make_ends(tx) };
         let sizes = [size_of::<T>(), 0];
         shared.root_of_cells::<Self>(name, RootKind::Queue, sizes, make).map(Self::at)
+    }
+}
+
+impl<T: Pod> BoundedQueue<T> {
+    /// The queue of this name; if there is none, a new one with room for so many items.
+    ///
+    /// # Errors
+    /// [`RootError::NoBuckets`] for no room; [`RootError`] if there is a root of that name and another type, or it cannot
+    /// be made.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared, collections::BoundedQueue};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-bounded-root-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let jobs: BoundedQueue<u64> = BoundedQueue::root(&shared, "jobs", 8)?;
+    /// assert_eq!(BoundedQueue::<u64>::root(&shared, "jobs", 99)?, jobs); // the one that is there
+    /// assert!(BoundedQueue::<u64>::root(&shared, "none", 0).is_err());
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn root(shared: &Shared, name: &str, capacity: usize) -> Result<Self, RootError> {
+        let capacity = NonZeroUsize::new(capacity).ok_or(RootError::NoBuckets)?;
+        let make = |tx: &Transaction<'_>| Ok(Self::create(tx, capacity)?.top());
+        let sizes = [size_of::<T>(), 0];
+        shared.root_of_collection::<Self>(name, RootKind::BoundedQueue, sizes, make).map(Self::at)
+    }
+}
+
+impl<T: Pod> Deque<T> {
+    /// The deque of this name; if there is none, a new one.
+    ///
+    /// # Errors
+    /// [`RootError`] if there is a root of that name and another type, or it cannot be made.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared, collections::Deque};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-deque-root-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let tasks: Deque<u64> = Deque::root(&shared, "tasks")?;
+    /// assert_eq!(Deque::<u64>::root(&shared, "tasks")?, tasks); // the one that is there
+    /// assert!(Deque::<[u64; 2]>::root(&shared, "tasks").is_err());
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn root(shared: &Shared, name: &str) -> Result<Self, RootError> {
+        let make = |tx: &Transaction<'_>| Ok(Self::create(tx)?.top());
+        let sizes = [size_of::<T>(), 0];
+        shared.root_of_collection::<Self>(name, RootKind::Deque, sizes, make).map(Self::at)
+    }
+}
+
+impl<T: Pod + Eq> Set<T> {
+    /// The set of this name; if there is none, a new one with this number of buckets, as [`Map::root`] makes it. It
+    /// lies in the region as a map, and [`roots`](Shared::roots) says so.
+    ///
+    /// # Errors
+    /// As [`Map::root`].
+    pub fn root(shared: &Shared, name: &str, buckets: usize) -> Result<Self, RootError> {
+        let buckets = NonZeroUsize::new(buckets).ok_or(RootError::NoBuckets)?;
+        let make = |tx: &Transaction<'_>| Ok(Self::create(tx, buckets)?.top());
+        let sizes = [size_of::<T>(), 0];
+        shared.root_of_collection::<Self>(name, RootKind::Map, sizes, make).map(Self::at)
+    }
+}
+
+impl<T: Pod + Ord> OrderedSet<T> {
+    /// The set of this name; if there is none, a new one. It lies in the region as an ordered map, and
+    /// [`roots`](Shared::roots) says so.
+    ///
+    /// # Errors
+    /// As [`OrderedMap::root`].
+    pub fn root(shared: &Shared, name: &str) -> Result<Self, RootError> {
+        let make = |tx: &Transaction<'_>| Ok(Self::create(tx)?.top());
+        let sizes = [size_of::<T>(), 0];
+        shared.root_of_collection::<Self>(name, RootKind::OrderedMap, sizes, make).map(Self::at)
     }
 }
