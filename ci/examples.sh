@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The examples do what they say, on real input: the bank balances, the index equals a sequential
-# build, the ledger of several processes keeps its total.
+# The examples do what they say, on real input: the bank balances, the cache keeps its bounds, the index equals a
+# sequential build, the ledger of several processes keeps its total.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Built first: a time-out is to end what hangs, and not a build beside others.
 cargo build -q --release --examples
 timeout 300 cargo run -q --release --example bank
+timeout 300 cargo run -q --release --example cache
 timeout 300 cargo run -q --release --example index -- --rounds 1
 # No increment is lost, whichever policy decides.
 timeout 300 cargo run -q --release --example policy

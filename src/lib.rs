@@ -46,8 +46,8 @@
 //! [`update`](TVar::update), [`swap`](TVar::swap) and
 //! [`compare_and_store`](TVar::compare_and_store) are transactions of their own, with a shorter way.
 //!
-//! **Collections.** [`collections`] has a hash map, an ordered map, a vector and a queue; operations on
-//! different keys rarely conflict.
+//! **Collections.** [`collections`] has maps, sets, a vector, queues, channels, semaphores and what else programs
+//! share; operations on different keys, and at different ends, rarely conflict.
 //!
 //! **Contention.** Conflicting transactions take turns, and one that has lost for long goes first; nothing
 //! need be done for that. [`atomically_on`] declares the cells of a transaction that conflicts often;

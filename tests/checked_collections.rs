@@ -1,7 +1,7 @@
 //! Programs on collections under loom and under shuttle, as in `checked.rs`: what waits is woken in every schedule, and
 //! what is handed over arrives once. Run by `ci/checked.sh`; in an ordinary build on threads of the system.
 
-use contempo::checking::{Explorer, explore, thread};
+use contempo::checking::{explore, thread};
 use contempo::collections::{
     BroadcastError, TBarrier, TBoundedQueue, TBroadcast, TChannel, TCounter, TDeque, TLatch, TMVar,
     TPromise, TRwLock, TSemaphore,
@@ -12,11 +12,6 @@ use contempo::{TVar, atomically, snapshot};
 fn always(program: impl Fn() + Send + Sync + 'static) {
     let schedules = explore(program);
     assert!(schedules > 1 || cfg!(not(any(contempo_loom, contempo_shuttle))), "{schedules}");
-}
-
-/// The same with few preemptions, for programs of more steps.
-fn mostly(program: impl Fn() + Send + Sync + 'static) {
-    Explorer::new().preemptions(1).run(program);
 }
 
 #[test]
@@ -54,7 +49,7 @@ fn two_ends_of_a_deque_take_each_item_once() {
 /// A receiver that sleeps is woken by an item, and by the end.
 #[test]
 fn a_channel_is_received_from_until_it_is_closed() {
-    mostly(|| {
+    always(|| {
         let channel = TChannel::bounded(1);
         let to = channel.clone();
         let sender = thread::spawn(move || {
@@ -86,7 +81,7 @@ fn a_sender_that_waits_for_room_is_woken_by_the_end() {
 
 #[test]
 fn a_subscriber_that_lags_is_told() {
-    mostly(|| {
+    always(|| {
         let broadcast = TBroadcast::new(1);
         let subscriber = broadcast.subscribe_now();
         let sender = thread::spawn(move || (0..2).for_each(|n| broadcast.send_now(n).unwrap()));
@@ -118,7 +113,7 @@ fn slots_and_promises_wake() {
 /// A permit that is given back while another thread comes to wait for it is not lost.
 #[test]
 fn a_permit_is_not_lost() {
-    mostly(|| {
+    always(|| {
         let (semaphore, inside) = (TSemaphore::new(1), TVar::new(0));
         let work = |semaphore: &TSemaphore, inside: &TVar<u32>| {
             let _permit = semaphore.blocking_acquire(1);
@@ -163,7 +158,7 @@ fn a_latch_opens() {
 
 #[test]
 fn a_lock_keeps_others_out_between_transactions() {
-    mostly(|| {
+    always(|| {
         let (lock, left, right) = (TRwLock::new(), TVar::new(0), TVar::new(0));
         let theirs = (lock.clone(), left.clone(), right.clone());
         let writer = thread::spawn(move || {
