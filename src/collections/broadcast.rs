@@ -36,16 +36,19 @@ pub struct TBroadcast<T: Send + Sync + 'static> {
     shared: Arc<Shared<T>>,
 }
 
+/// An item and its number, once one was sent there.
+type Slot<T> = TVar<Option<(u64, T)>>;
+
 struct Shared<T: Send + Sync + 'static> {
     /// How many items were sent.
     sent: TVar<u64>,
     closed: TVar<bool>,
     /// Item `n` is in slot `n` modulo their number, until it is written over. With each, its number.
-    slots: Box<[TVar<Option<(u64, T)>>]>,
+    slots: Box<[Slot<T>]>,
 }
 
 impl<T: Send + Sync + 'static> Shared<T> {
-    fn slot(&self, number: u64) -> &TVar<Option<(u64, T)>> {
+    fn slot(&self, number: u64) -> &Slot<T> {
         // The remainder is less than a number of slots, which is a `usize`.
         &self.slots[(number % self.slots.len() as u64) as usize]
     }

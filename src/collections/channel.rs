@@ -1,8 +1,8 @@
 //! The channel: a queue that can be closed.
 
 use super::bounded_queue::TBoundedQueue;
+use super::deque::TDeque;
 use super::handle::handle;
-use super::queue::TQueue;
 use super::reader::Reader;
 use contempo_core::{StmResult, TVar, Transaction, atomically};
 use std::sync::mpsc::{RecvError, SendError, TryRecvError, TrySendError};
@@ -34,7 +34,7 @@ use std::sync::mpsc::{RecvError, SendError, TryRecvError, TrySendError};
 ///
 /// # Cost and conflicts
 ///
-/// Those of a [`TQueue`], or a [`TBoundedQueue`], and one read more to send. What sends conflicts with what receives
+/// Those of a [`TDeque`], or a [`TBoundedQueue`], and one read more to send. What sends conflicts with what receives
 /// only where the channel is empty or full; a thread that receives reads whether it is closed only when it is empty.
 pub struct TChannel<T: Send + Sync + 'static> {
     items: Items<T>,
@@ -42,7 +42,7 @@ pub struct TChannel<T: Send + Sync + 'static> {
 }
 
 enum Items<T: Send + Sync + 'static> {
-    Any(TQueue<T>),
+    Any(TDeque<T>),
     Bounded(TBoundedQueue<T>),
 }
 
@@ -65,7 +65,7 @@ impl<T: Send + Sync + 'static> TChannel<T> {
     /// assert_eq!(channel.blocking_recv(), Ok(1));
     /// ```
     pub fn unbounded() -> Self {
-        TChannel { items: Items::Any(TQueue::new()), closed: TVar::new(false) }
+        TChannel { items: Items::Any(TDeque::new()), closed: TVar::new(false) }
     }
 
     /// A channel in which so many items may wait: [`send`](Self::send) sleeps while it is full.
@@ -126,7 +126,7 @@ impl<T: Send + Sync + 'static> TChannel<T> {
             return Ok(Err(TrySendError::Disconnected(value)));
         }
         match &self.items {
-            Items::Any(queue) => queue.push(tx, value).map(Ok),
+            Items::Any(queue) => queue.push_back(tx, value).map(Ok),
             Items::Bounded(queue) => Ok(queue.try_push(tx, value)?.map_err(TrySendError::Full)),
         }
     }
@@ -167,7 +167,7 @@ impl<T: Send + Sync + 'static> TChannel<T> {
     /// ```
     pub fn try_recv<'tx>(&self, tx: &Transaction<'tx>) -> StmResult<Result<&'tx T, TryRecvError>> {
         let item = match &self.items {
-            Items::Any(queue) => queue.try_pop(tx)?,
+            Items::Any(queue) => queue.try_pop_front(tx)?,
             Items::Bounded(queue) => queue.try_pop(tx)?,
         };
         Ok(match item {
@@ -234,7 +234,7 @@ impl<T: Send + Sync + 'static> TChannel<T> {
         }
     }
 
-    /// All items that wait, from the first on; they stay. As [`TQueue::iter`].
+    /// All items that wait, from the first on; they stay. As [`TDeque::iter`].
     ///
     /// ```
     /// use contempo::{collections::TChannel, snapshot};

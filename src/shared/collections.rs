@@ -19,6 +19,7 @@ mod bounded_queue;
 mod cycle;
 mod deque;
 mod format;
+mod handle;
 mod map;
 mod nodes;
 mod ordered;

@@ -1,7 +1,7 @@
 //! The queues with bounds, two ends, priorities, an end and many readers, against what std has, and between threads.
 
 use crate::support::canary::Cage;
-use crate::world::{attempts, bodies, config, next};
+use crate::world::{Local, attempts, bodies, config, next};
 use contempo::collections::{
     BroadcastError, TBoundedQueue, TBroadcast, TChannel, TDeque, TPriorityQueue, TQueue,
     TSubscriber,
@@ -132,15 +132,15 @@ fn what_sends_and_what_receives_do_not_conflict() {
     for channel in [TChannel::unbounded(), TChannel::bounded(4)] {
         (0..2).for_each(|n| channel.blocking_send(n).unwrap());
         let send = || channel.blocking_send(2).unwrap();
-        assert_eq!(attempts(|tx| channel.recv(tx).map(drop), send), 1);
+        assert_eq!(attempts(&Local, |tx| channel.recv(tx).map(drop), send), 1);
     }
 
     let broadcast = TBroadcast::new(4);
     let subscribers = [broadcast.subscribe_now(), broadcast.subscribe_now()];
     (0..2).for_each(|n| broadcast.send_now(n).unwrap());
     let [one, other] = &subscribers;
-    assert_eq!(attempts(|tx| one.recv(tx).map(drop), || broadcast.send_now(2).unwrap()), 1);
-    assert_eq!(attempts(|tx| one.recv(tx).map(drop), || _ = other.blocking_recv()), 1);
+    assert_eq!(attempts(&Local, |tx| one.recv(tx).map(drop), || broadcast.send_now(2).unwrap()), 1);
+    assert_eq!(attempts(&Local, |tx| one.recv(tx).map(drop), || _ = other.blocking_recv()), 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Deques and bounded queues against the deque of std, once in each world.
 
-use crate::world::{At, Local, World, config, in_both_worlds, local};
+use crate::world::{At, Local, World, attempts, config, in_both_worlds, local};
 use contempo::collections::{TBoundedQueue, TDeque};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -440,42 +440,22 @@ fn a_bounded_queue_does_what_a_queue_with_a_bound_does<W: Rings>() {
 /// What works at the two ends does not conflict while there are two items, and room for two.
 fn the_two_ends_do_not_conflict<W: Rings>() {
     let world = W::new();
-    let attempts =
-        |mine: &dyn Fn(&W::Tx<'_>) -> Result<(), W::Stop>,
-         theirs: &(dyn Fn(&W::Tx<'_>) -> Result<(), W::Stop> + Sync)| {
-            let mut attempts = 0;
-            world.commit(|tx| {
-                attempts += 1;
-                mine(tx)?;
-                if attempts == 1 {
-                    crate::support::elsewhere(|| world.commit(|tx| theirs(tx)));
-                }
-                Ok(())
-            });
-            attempts
-        };
-    let deque = world.deque();
-    world.commit(|tx| (0..3).try_for_each(|n| W::push(tx, &deque, Back, n)));
-    let push = |end| {
-        let deque = &deque;
-        move |tx: &W::Tx<'_>| W::push(tx, deque, end, 7)
-    };
-    let pop = |end| {
-        let deque = &deque;
-        move |tx: &W::Tx<'_>| W::try_pop(tx, deque, end).map(|item| assert!(item.is_some()))
-    };
-    assert_eq!(attempts(&pop(Front), &push(Back)), 1);
-    assert_eq!(attempts(&pop(Back), &push(Front)), 1);
-    assert_eq!(attempts(&pop(Back), &pop(Front)), 1);
-    assert_eq!(attempts(&push(Back), &push(Front)), 1);
-    assert_eq!(attempts(&push(Back), &push(Back)), 2);
+    let deque = &world.deque();
+    world.commit(|tx| (0..3).try_for_each(|n| W::push(tx, deque, Back, n)));
+    let push = |end| move |tx: &W::Tx<'_>| W::push(tx, deque, end, 7);
+    let pop = |end| move |tx: &W::Tx<'_>| W::try_pop(tx, deque, end).map(|_| ());
+    assert_eq!(attempts(&world, pop(Front), || world.commit(push(Back))), 1);
+    assert_eq!(attempts(&world, pop(Back), || world.commit(push(Front))), 1);
+    assert_eq!(attempts(&world, pop(Back), || world.commit(pop(Front))), 1);
+    assert_eq!(attempts(&world, push(Back), || world.commit(push(Front))), 1);
+    assert_eq!(attempts(&world, push(Back), || world.commit(push(Back))), 2);
     let queue = world.bounded(4);
     world.commit(|tx| (0..2).try_for_each(|n| W::send(tx, &queue, n)));
     let send = |tx: &W::Tx<'_>| W::send(tx, &queue, 7);
-    let receive = |tx: &W::Tx<'_>| W::receive(tx, &queue).map(drop);
-    assert_eq!(attempts(&receive, &send), 1);
-    assert_eq!(attempts(&send, &receive), 1);
-    assert_eq!(attempts(&send, &send), 2);
+    let receive = |tx: &W::Tx<'_>| W::receive(tx, &queue).map(|_| ());
+    assert_eq!(attempts(&world, receive, || world.commit(send)), 1);
+    assert_eq!(attempts(&world, send, || world.commit(receive)), 1);
+    assert_eq!(attempts(&world, send, || world.commit(send)), 2);
 }
 
 /// Two threads send, two receive, through little room; what each has sent comes out once, and in its order.

@@ -1,7 +1,7 @@
 //! What threads wait for each other by: slots, promises, semaphores, barriers, latches, locks; and the counter.
 
 use crate::support::{elsewhere, wait_until};
-use crate::world::{attempts, bodies, compare, config, next};
+use crate::world::{Local, attempts, bodies, compare, config, next};
 use contempo::collections::{
     TBarrier, TCounter, TLatch, TMVar, TPromise, TQueue, TRwLock, TSemaphore,
 };
@@ -91,7 +91,7 @@ fn slots_hand_over() {
 fn additions_to_a_counter_do_not_conflict() {
     let counter = TCounter::new();
     let conflicts =
-        (0..16).filter(|_| attempts(|tx| counter.add(tx, 1), || counter.add_now(1)) > 1);
+        (0..16).filter(|_| attempts(&Local, |tx| counter.add(tx, 1), || counter.add_now(1)) > 1);
     let conflicts = conflicts.count();
     assert!(conflicts < 16, "each new thread was in the stripe of this one");
     assert_eq!(counter.load(), 32);

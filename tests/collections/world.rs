@@ -126,12 +126,13 @@ pub(crate) fn bodies<S: std::fmt::Debug>(
 }
 
 /// Runs `mine`; in the middle of its first attempt another thread runs `theirs`. How many attempts did it take?
-pub(crate) fn attempts(
-    mine: impl Fn(&contempo::Transaction<'_>) -> contempo::StmResult<()>,
+pub(crate) fn attempts<W: World>(
+    world: &W,
+    mine: impl Fn(&W::Tx<'_>) -> Result<(), W::Stop>,
     theirs: impl Fn() + Sync,
 ) -> u32 {
     let mut attempts = 0;
-    contempo::atomically(|tx| {
+    world.commit(|tx| {
         attempts += 1;
         mine(tx)?;
         if attempts == 1 {

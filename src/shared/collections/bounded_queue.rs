@@ -1,9 +1,10 @@
 //! The queue of regions with room for so many items.
 
+use super::handle::handle;
 use super::ring::{Cells, Items, Slots};
 use crate::collections::ring::{self, End};
 use crate::shared::{Cell, Interrupt, Reader, Transaction};
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 
@@ -47,34 +48,7 @@ pub struct BoundedQueue<T> {
     _items: PhantomData<fn(T) -> T>,
 }
 
-impl<T> Clone for BoundedQueue<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for BoundedQueue<T> {}
-
-impl<T> PartialEq for BoundedQueue<T> {
-    /// Are they the same queue?
-    fn eq(&self, other: &Self) -> bool {
-        self.cells == other.cells
-    }
-}
-
-impl<T> Eq for BoundedQueue<T> {}
-
-impl<T> std::fmt::Debug for BoundedQueue<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("BoundedQueue").field(&self.cells).finish()
-    }
-}
-
-// SAFETY: `repr(transparent)` over a handle, for which zero is the null handle.
-unsafe impl<T> Zeroable for BoundedQueue<T> {}
-// SAFETY: `repr(transparent)` over a handle, which is plain data without padding. Any bits do, since handles and what
-// they name are checked when they are used.
-unsafe impl<T: 'static> Pod for BoundedQueue<T> {}
+handle!(BoundedQueue<T>, cells);
 
 impl<T: Pod> BoundedQueue<T> {
     /// A new queue, without a name: to be kept in a value of a cell.

@@ -1,9 +1,10 @@
 //! The queue of regions with two equal ends.
 
+use super::handle::handle;
 use super::ring::{Cells, Items, Slots};
 use crate::collections::ring::{self, End, Ring as _};
 use crate::shared::{Cell, Interrupt, Reader, Transaction};
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 use std::marker::PhantomData;
 
 /// A double-ended queue of plain data. It grows and shrinks with what is in it.
@@ -49,34 +50,7 @@ pub struct Deque<T> {
 /// The least number of slots.
 const FEW: usize = 16;
 
-impl<T> Clone for Deque<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Deque<T> {}
-
-impl<T> PartialEq for Deque<T> {
-    /// Are they the same deque?
-    fn eq(&self, other: &Self) -> bool {
-        self.cells == other.cells
-    }
-}
-
-impl<T> Eq for Deque<T> {}
-
-impl<T> std::fmt::Debug for Deque<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Deque").field(&self.cells).finish()
-    }
-}
-
-// SAFETY: `repr(transparent)` over a handle, for which zero is the null handle.
-unsafe impl<T> Zeroable for Deque<T> {}
-// SAFETY: `repr(transparent)` over a handle, which is plain data without padding. Any bits do, since handles and what
-// they name are checked when they are used.
-unsafe impl<T: 'static> Pod for Deque<T> {}
+handle!(Deque<T>, cells);
 
 impl<T: Pod> Deque<T> {
     /// A new deque, without a name: to be kept in a value of a cell.

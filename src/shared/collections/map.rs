@@ -35,9 +35,10 @@ mod walk;
 pub use walk::Iter;
 
 use super::format::{Holds, Node, child};
+use super::handle::handle;
 use crate::shared::reader::sealed::Sealed as _;
 use crate::shared::{Interrupt, Reader, Transaction};
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 use contempo_core::region::hash;
 use page::{Bucket, Children, Draft, MOST_BITS, NODE_BITS, Sizes, is_node, next_of, node};
 use std::marker::PhantomData;
@@ -92,34 +93,7 @@ pub struct Map<K, V> {
     _entries: Holds<K, V>,
 }
 
-impl<K, V> Clone for Map<K, V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K, V> Copy for Map<K, V> {}
-
-impl<K, V> PartialEq for Map<K, V> {
-    /// Are they the same map?
-    fn eq(&self, other: &Self) -> bool {
-        self.top == other.top
-    }
-}
-
-impl<K, V> Eq for Map<K, V> {}
-
-impl<K, V> std::fmt::Debug for Map<K, V> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Map").field(&self.top).finish()
-    }
-}
-
-// SAFETY: `repr(transparent)` over a handle, for which zero is the null handle.
-unsafe impl<K, V> Zeroable for Map<K, V> {}
-// SAFETY: `repr(transparent)` over a handle, which is plain data without padding. Any bits do, since handles and nodes
-// are checked when they are used.
-unsafe impl<K: 'static, V: 'static> Pod for Map<K, V> {}
+handle!(Map<K, V>, top);
 
 /// Where the entry of a hash is, or would be.
 struct Place<'a, K, V> {

@@ -1,11 +1,12 @@
 //! The ordered map of regions: a B+ tree whose nodes are cells of 2 KiB at most.
 
 use super::format::{Holds, Node, Rows, capacity, node};
+use super::handle::handle;
 use super::nodes::InRegion;
 use crate::collections::nodes::Nodes;
 use crate::collections::tree::{self, Edge, Keyed, Side, Walk};
 use crate::shared::{Interrupt, Reader, Transaction};
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 
@@ -61,34 +62,7 @@ pub struct OrderedMap<K, V> {
     _entries: Holds<K, V>,
 }
 
-impl<K, V> Clone for OrderedMap<K, V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K, V> Copy for OrderedMap<K, V> {}
-
-impl<K, V> PartialEq for OrderedMap<K, V> {
-    /// Are they the same map?
-    fn eq(&self, other: &Self) -> bool {
-        self.top == other.top
-    }
-}
-
-impl<K, V> Eq for OrderedMap<K, V> {}
-
-impl<K, V> std::fmt::Debug for OrderedMap<K, V> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("OrderedMap").field(&self.top).finish()
-    }
-}
-
-// SAFETY: `repr(transparent)` over a handle, for which zero is the null handle.
-unsafe impl<K, V> Zeroable for OrderedMap<K, V> {}
-// SAFETY: `repr(transparent)` over a handle, which is plain data without padding. Any bits do, since handles and nodes
-// are checked when they are used.
-unsafe impl<K: 'static, V: 'static> Pod for OrderedMap<K, V> {}
+handle!(OrderedMap<K, V>, top);
 
 impl<K: Pod + Ord, V: Pod> Keyed for InRegion<K, V> {
     type Order = K;

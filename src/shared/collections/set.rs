@@ -1,8 +1,9 @@
 //! Sets of regions: maps without values.
 
+use super::handle::handle;
 use crate::shared::collections::{Map, OrderedMap};
 use crate::shared::{Cell, Interrupt, Reader, Transaction};
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 use std::num::NonZeroUsize;
 use std::ops::RangeBounds;
 
@@ -28,33 +29,7 @@ pub struct Set<T> {
     map: Map<T, ()>,
 }
 
-impl<T> Clone for Set<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Set<T> {}
-
-impl<T> PartialEq for Set<T> {
-    /// Are they the same set?
-    fn eq(&self, other: &Self) -> bool {
-        self.map == other.map
-    }
-}
-
-impl<T> Eq for Set<T> {}
-
-impl<T> std::fmt::Debug for Set<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Set").field(&self.map).finish()
-    }
-}
-
-// SAFETY: `repr(transparent)` over the handle of a map, for which zero is the null handle.
-unsafe impl<T: 'static> Zeroable for Set<T> {}
-// SAFETY: `repr(transparent)` over the handle of a map, which is plain data.
-unsafe impl<T: 'static> Pod for Set<T> {}
+handle!(Set<T>, map);
 
 impl<T: Pod + Eq> Set<T> {
     /// A new set, without a name, with this number of buckets ([`Map::create`]): to be kept in a value of a cell.
@@ -71,50 +46,6 @@ impl<T: Pod + Eq> Set<T> {
 
     pub(crate) fn top(&self) -> Cell<[u8]> {
         self.map.top()
-    }
-
-    /// Frees the set and all that it has, if the transaction commits. Linear in the number of items.
-    ///
-    /// # Errors
-    /// [`Interrupt`]: pass it on with `?`.
-    pub fn free(self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        self.map.free(tx)
-    }
-
-    /// Removes all items.
-    ///
-    /// # Errors
-    /// [`Interrupt`]: pass it on with `?`.
-    pub fn clear(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        self.map.clear(tx)
-    }
-
-    /// Is `item` in the set? O(1) expected.
-    ///
-    /// # Errors
-    /// [`Interrupt`]: pass it on with `?`.
-    pub fn contains<'a>(&self, at: &impl Reader<'a>, item: &T) -> Result<bool, Interrupt> {
-        Ok(self.map.get(at, item)?.is_some())
-    }
-
-    /// Adds `item`; is it new? O(1) expected. Writes nothing if it is there.
-    ///
-    /// # Errors
-    /// [`Interrupt`]: pass it on with `?`.
-    pub fn insert(&self, tx: &Transaction<'_>, item: T) -> Result<bool, Interrupt> {
-        let is_new = !self.contains(tx, &item)?;
-        if is_new {
-            self.map.insert(tx, item, ())?;
-        }
-        Ok(is_new)
-    }
-
-    /// Removes `item`; was it there? O(1) expected.
-    ///
-    /// # Errors
-    /// [`Interrupt`]: pass it on with `?`.
-    pub fn remove(&self, tx: &Transaction<'_>, item: &T) -> Result<bool, Interrupt> {
-        Ok(self.map.remove(tx, item)?.is_some())
     }
 
     /// All items, in no particular order. As [`Map::iter`].
@@ -163,33 +94,7 @@ pub struct OrderedSet<T> {
     map: OrderedMap<T, ()>,
 }
 
-impl<T> Clone for OrderedSet<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for OrderedSet<T> {}
-
-impl<T> PartialEq for OrderedSet<T> {
-    /// Are they the same set?
-    fn eq(&self, other: &Self) -> bool {
-        self.map == other.map
-    }
-}
-
-impl<T> Eq for OrderedSet<T> {}
-
-impl<T> std::fmt::Debug for OrderedSet<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("OrderedSet").field(&self.map).finish()
-    }
-}
-
-// SAFETY: `repr(transparent)` over the handle of a map, for which zero is the null handle.
-unsafe impl<T: 'static> Zeroable for OrderedSet<T> {}
-// SAFETY: `repr(transparent)` over the handle of a map, which is plain data.
-unsafe impl<T: 'static> Pod for OrderedSet<T> {}
+handle!(OrderedSet<T>, map);
 
 impl<T: Pod + Ord> OrderedSet<T> {
     /// A new set, without a name: to be kept in a value of a cell.
@@ -206,50 +111,6 @@ impl<T: Pod + Ord> OrderedSet<T> {
 
     pub(crate) fn top(&self) -> Cell<[u8]> {
         self.map.top()
-    }
-
-    /// Frees the set and all that it has, if the transaction commits. Linear in the number of items.
-    ///
-    /// # Errors
-    /// [`Interrupt`]: pass it on with `?`.
-    pub fn free(self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        self.map.free(tx)
-    }
-
-    /// Removes all items.
-    ///
-    /// # Errors
-    /// [`Interrupt`]: pass it on with `?`.
-    pub fn clear(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
-        self.map.clear(tx)
-    }
-
-    /// Is `item` in the set? O(log n).
-    ///
-    /// # Errors
-    /// [`Interrupt`]: pass it on with `?`.
-    pub fn contains<'a>(&self, at: &impl Reader<'a>, item: &T) -> Result<bool, Interrupt> {
-        Ok(self.map.get(at, item)?.is_some())
-    }
-
-    /// Adds `item`; is it new? O(log n). Writes nothing if it is there.
-    ///
-    /// # Errors
-    /// [`Interrupt`]: pass it on with `?`.
-    pub fn insert(&self, tx: &Transaction<'_>, item: T) -> Result<bool, Interrupt> {
-        let is_new = !self.contains(tx, &item)?;
-        if is_new {
-            self.map.insert(tx, item, ())?;
-        }
-        Ok(is_new)
-    }
-
-    /// Removes `item`; was it there? O(log n).
-    ///
-    /// # Errors
-    /// [`Interrupt`]: pass it on with `?`.
-    pub fn remove(&self, tx: &Transaction<'_>, item: &T) -> Result<bool, Interrupt> {
-        Ok(self.map.remove(tx, item)?.is_some())
     }
 
     /// The least item. O(log n).
@@ -293,3 +154,62 @@ impl<T: Pod + Ord> OrderedSet<T> {
         self.map.range(at, bounds).map(|entry| entry.map(|(item, ())| item))
     }
 }
+
+/// What both kinds of sets do alike, by the map that they are. `$time` is what a look at one item takes.
+macro_rules! members {
+    ($set:ident<$item:ident: $order:ident>, $time:literal) => {
+        #[doc = concat!("What concerns one item takes ", $time, ".")]
+        impl<$item: Pod + $order> $set<$item> {
+            /// Frees the set and all that it has, if the transaction commits. Linear in the number of items.
+            ///
+            /// # Errors
+            /// [`Interrupt`]: pass it on with `?`.
+            pub fn free(self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
+                self.map.free(tx)
+            }
+
+            /// Removes all items.
+            ///
+            /// # Errors
+            /// [`Interrupt`]: pass it on with `?`.
+            pub fn clear(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
+                self.map.clear(tx)
+            }
+
+            /// Is `item` in the set?
+            ///
+            /// # Errors
+            /// [`Interrupt`]: pass it on with `?`.
+            pub fn contains<'a>(
+                &self,
+                at: &impl Reader<'a>,
+                item: &$item,
+            ) -> Result<bool, Interrupt> {
+                Ok(self.map.get(at, item)?.is_some())
+            }
+
+            /// Adds `item`; is it new? Writes nothing if it is there.
+            ///
+            /// # Errors
+            /// [`Interrupt`]: pass it on with `?`.
+            pub fn insert(&self, tx: &Transaction<'_>, item: $item) -> Result<bool, Interrupt> {
+                let is_new = !self.contains(tx, &item)?;
+                if is_new {
+                    self.map.insert(tx, item, ())?;
+                }
+                Ok(is_new)
+            }
+
+            /// Removes `item`; was it there?
+            ///
+            /// # Errors
+            /// [`Interrupt`]: pass it on with `?`.
+            pub fn remove(&self, tx: &Transaction<'_>, item: &$item) -> Result<bool, Interrupt> {
+                Ok(self.map.remove(tx, item)?.is_some())
+            }
+        }
+    };
+}
+
+members!(Set<T: Eq>, "O(1) expected");
+members!(OrderedSet<T: Ord>, "O(log n)");

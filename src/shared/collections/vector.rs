@@ -1,12 +1,13 @@
 //! The vector of regions: chunks of items under a tree, each a cell of 2 KiB at most.
 
 use super::format::{Node, Rows, capacity, node};
+use super::handle::handle;
 use super::nodes::InRegion;
 use crate::collections::chunks::{self, Chunked, Items};
 use crate::collections::nodes::{Nodes, Use};
 use crate::collections::tree;
 use crate::shared::{Interrupt, Reader, Transaction};
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 use std::marker::PhantomData;
 
 /// A growing list of plain data, found by index.
@@ -49,34 +50,7 @@ pub struct Vector<T> {
     _items: PhantomData<fn(T) -> T>,
 }
 
-impl<T> Clone for Vector<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Vector<T> {}
-
-impl<T> PartialEq for Vector<T> {
-    /// Are they the same vector?
-    fn eq(&self, other: &Self) -> bool {
-        self.top == other.top
-    }
-}
-
-impl<T> Eq for Vector<T> {}
-
-impl<T> std::fmt::Debug for Vector<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Vector").field(&self.top).finish()
-    }
-}
-
-// SAFETY: `repr(transparent)` over a handle, for which zero is the null handle.
-unsafe impl<T> Zeroable for Vector<T> {}
-// SAFETY: `repr(transparent)` over a handle, which is plain data without padding. Any bits do, since handles and nodes
-// are checked when they are used.
-unsafe impl<T: 'static> Pod for Vector<T> {}
+handle!(Vector<T>, top);
 
 /// The nodes of such a vector: rows without keys.
 type In<T> = InRegion<(), T>;
