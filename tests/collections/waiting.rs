@@ -172,7 +172,9 @@ fn permits_are_neither_lost_nor_made() {
                         }
                         1 => {
                             let limit = Duration::from_micros(next(&mut state) % 200);
-                            if semaphore.blocking_acquire_timeout(permits, limit).is_some() {
+                            if let Some(_permit) =
+                                semaphore.blocking_acquire_timeout(permits, limit)
+                            {
                                 taking(permits as isize);
                                 taking(-(permits as isize));
                             }
