@@ -227,7 +227,7 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
         &self,
         at: &'r R,
     ) -> impl DoubleEndedIterator<Item = R::Output<&'a T>> + use<'r, 'a, R, T> {
-        Items::new(self.clone(), at)
+        Items::new(self.clone(), at).map(R::output)
     }
 
     /// Adds an item at the end; sleeps while the queue is full. [`push`](Self::push) in a transaction of its own.

@@ -28,7 +28,7 @@ use contempo_core::{StmResult, TVar, Transaction, atomically};
 /// | [`front`](Self::front), [`back`](Self::back), [`get`](Self::get), [`is_empty`](Self::is_empty), [`len`](Self::len) | O(1) | 3 + 0 |
 /// | [`iter`](Self::iter), [`clear`](Self::clear) | O(items) | 3 and one per item |
 ///
-/// A slot takes about 80 bytes, and there are 16 at least. When all are taken, their number doubles; when a deque has
+/// A slot takes about 80 bytes, and there are 8 at least. When all are taken, their number doubles; when a deque has
 /// gone around them once and hardly any is taken, most go.
 ///
 /// # Conflicts
@@ -42,7 +42,7 @@ pub struct TDeque<T: Send + Sync + 'static> {
 }
 
 /// The least number of slots.
-const FEW: usize = 16;
+const FEW: usize = 8;
 
 impl<T: Send + Sync + 'static> TDeque<T> {
     /// An empty deque.
@@ -202,7 +202,12 @@ impl<T: Send + Sync + 'static> TDeque<T> {
     /// # Errors
     /// In a transaction as [`push_front`](Self::push_front).
     pub fn front<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<Option<&'a T>> {
-        R::output(self.with(at, |ring| ring::peek(ring, at, End::Front)))
+        R::output(self.first(at))
+    }
+
+    /// What [`front`](Self::front) gives, for callers that look at the errors themselves.
+    pub(super) fn first<'a, R: Reader<'a>>(&self, at: &R) -> Result<Option<&'a T>, R::Error> {
+        self.with(at, |ring| ring::peek(ring, at, End::Front))
     }
 
     /// The last item, which stays. O(1).
@@ -238,8 +243,7 @@ impl<T: Send + Sync + 'static> TDeque<T> {
     /// # Errors
     /// In a transaction as [`push_front`](Self::push_front).
     pub fn is_empty<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<bool> {
-        let first = self.with(at, |ring| ring::peek(ring, at, End::Front));
-        R::output(first.map(|first| first.is_none()))
+        R::output(self.first(at).map(|first| first.is_none()))
     }
 
     /// How many items there are. O(1). In a transaction that also writes it conflicts with what works at either end;
@@ -279,6 +283,11 @@ impl<T: Send + Sync + 'static> TDeque<T> {
         &self,
         at: &'r R,
     ) -> impl DoubleEndedIterator<Item = R::Output<&'a T>> + use<'r, 'a, R, T> {
+        self.items(at).map(R::output)
+    }
+
+    /// What [`iter`](Self::iter) gives, for callers that look at the errors themselves.
+    pub(super) fn items<'r, 'a, R: Reader<'a>>(&self, at: &'r R) -> Items<'r, 'a, R, Self, T> {
         Items::new(self.clone(), at)
     }
 

@@ -32,7 +32,7 @@
 //! | [`TSemaphore`], [`TBarrier`], [`TLatch`], [`TRwLock`] | what threads wait for each other by, across transactions |
 //! | [`TCounter`] | a number to which threads add without conflict |
 //!
-//! The ordered map, the vector and the queue exist for regions, too: the same code over other cells.
+//! The ordered map, the vector and the rings exist for regions, too: the same code over other cells.
 //!
 //! Each is a handle: cloning it gives another handle on the same collection. Operations take the transaction; those
 //! that only read take a [`Reader`], a transaction or a snapshot. What is done in a transaction of its own has other
@@ -55,10 +55,8 @@
 //! | `walk` | all buckets and entries, each once |
 //! | `bucket` | the immutable values of those cells |
 //! | `count` | the number of entries, in stripes |
-//! | `chain` | the queue without bounds, once for every world |
-//! | `queue` | [`TQueue`]: that of one process |
 //! | `ring` | the queue in a ring of slots, once for every world |
-//! | `slots`, `bounded_queue`, `deque` | rings of one process: [`TBoundedQueue`] and [`TDeque`] |
+//! | `slots`, `bounded_queue`, `deque`, `queue` | rings of one process: [`TBoundedQueue`], [`TDeque`], and [`TQueue`], which is one |
 //! | `priority_queue`, `channel`, `broadcast` | [`TPriorityQueue`], [`TChannel`], [`TBroadcast`] |
 //! | `mvar`, `semaphore`, `barrier`, `rwlock`, `counter` | [`TMVar`] and [`TPromise`], [`TSemaphore`], [`TBarrier`] and [`TLatch`], [`TRwLock`], [`TCounter`] |
 //! | `nodes` | what trees need of the world in which they lie |
@@ -73,7 +71,6 @@ mod barrier;
 mod bounded_queue;
 mod broadcast;
 mod bucket;
-pub(crate) mod chain;
 mod change;
 mod channel;
 pub(crate) mod chunks;

@@ -1,13 +1,14 @@
 //! The queue of one process.
 
-use super::chain::{self, Chain, End, Follow, Linked};
+use super::deque::TDeque;
+use super::handle::{filled, handle};
 use super::reader::Reader;
-use contempo_core::{Interrupt, StmResult, TVar, Transaction, atomically};
+use contempo_core::{StmResult, Transaction, atomically};
 use std::sync::Arc;
 
 /// A transactional first-in, first-out queue. [`pop`](Self::pop) sleeps until there is something.
 ///
-/// A handle, like [`TVar`]: cloning it gives another handle on the *same* queue. Items need not be
+/// A handle, like [`TVar`](crate::TVar): cloning it gives another handle on the *same* queue. Items need not be
 /// `Clone`, and are neither cloned nor moved once they are in.
 ///
 /// ```
@@ -34,95 +35,22 @@ use std::sync::Arc;
 ///
 /// | operation | time | cells read + written |
 /// | --- | --- | --- |
-/// | [`push`](Self::push) | O(1) | 2 + 2 |
-/// | [`pop`](Self::pop), [`try_pop`](Self::try_pop) | O(1) | 2 + 1; 2 of the last item |
-/// | [`is_empty`](Self::is_empty) | O(1) | 1 + 0 |
-/// | [`clear`](Self::clear) | O(1), and O(items) later to drop them | 1 + 2 |
-/// | [`iter`](Self::iter) | O(items) | 1 and one per item + 0 |
+/// | [`push`](Self::push) | O(1), on average over those before | 3 + 2 |
+/// | [`pop`](Self::pop), [`try_pop`](Self::try_pop) | O(1), on average over those before | 3 + 2 |
+/// | [`peek`](Self::peek), [`is_empty`](Self::is_empty), [`len`](Self::len) | O(1) | 3 + 0 |
+/// | [`clear`](Self::clear) | O(items) | 3 and one per item |
+/// | [`iter`](Self::iter) | O(items) | 3 and one per item + 0 |
+///
+/// It is one end of a [`TDeque`], and the other: its slots are told of there.
 ///
 /// # Conflicts
 ///
-/// All transactions that push conflict with each other, and so do all that pop. One that pushes and one that
-/// pops conflict only while there is one item at most. There is no count: it would make them conflict.
+/// All transactions that push conflict with each other, and so do all that pop. One that pushes and one that pops
+/// conflict only while there is hardly any item, and once for each time around the slots, when their number may change;
+/// and both conflict with one that asks for [`len`](Self::len).
 pub struct TQueue<T: Send + Sync + 'static> {
-    ends: Arc<Ends<T>>,
-}
-
-struct Ends<T: Send + Sync + 'static> {
-    head: TVar<Option<Link<T>>>,
-    tail: TVar<Option<Link<T>>>,
-}
-
-/// Names an item.
-pub(crate) type Link<T> = Arc<Item<T>>;
-
-/// The value is in its place for good; what changes is which item is next.
-///
-/// An item may have the last reference to the next one, that to the one after it, and so on. Still their destructors
-/// do not run inside one another: the cell that has the reference is retired when it is dropped, and freed later.
-pub(crate) struct Item<T: Send + Sync + 'static> {
-    value: T,
-    next: TVar<Option<Link<T>>>,
-}
-
-fn new_item<T: Send + Sync + 'static>(value: T) -> Link<T> {
-    Arc::new(Item { value, next: TVar::new(None) })
-}
-
-impl<T: Send + Sync + 'static> Chain for TQueue<T> {
-    type Transaction<'tx> = Transaction<'tx>;
-    type Interrupt = Interrupt;
-    type Link = Link<T>;
-    type Seen<'a> = &'a Link<T>;
-    type Value = T;
-    type Item<'a> = &'a T;
-    type Steps = ();
-
-    const FREES: bool = false;
-
-    fn link(seen: &Link<T>) -> Link<T> {
-        Arc::clone(seen)
-    }
-
-    fn make(&self, _: &Transaction<'_>, value: T) -> StmResult<Link<T>> {
-        Ok(new_item(value))
-    }
-
-    fn set_end(&self, tx: &Transaction<'_>, end: End, link: Option<Link<T>>) -> StmResult<()> {
-        tx.write(self.end(end), link)
-    }
-
-    fn set_next(&self, tx: &Transaction<'_>, item: &Link<T>, next: Link<T>) -> StmResult<()> {
-        tx.write(&item.next, Some(next))
-    }
-
-    fn unlink(&self, _: &Transaction<'_>, _: &Link<T>) -> StmResult<()> {
-        Ok(())
-    }
-
-    fn closes_at((): &mut (), _: &Link<T>) -> bool {
-        false
-    }
-
-    fn retry<R>(tx: &Transaction<'_>) -> StmResult<R> {
-        tx.retry()
-    }
-}
-
-impl<'a, T: Send + Sync + 'static, R: Reader<'a>> Follow<'a, TQueue<T>> for R {
-    type Error = R::Error;
-
-    fn end(&self, queue: &TQueue<T>, end: End) -> Result<Option<&'a Link<T>>, R::Error> {
-        Ok(self.cell(queue.end(end))?.as_ref())
-    }
-
-    fn item(&self, item: &'a Link<T>) -> Result<Linked<'a, TQueue<T>>, R::Error> {
-        Ok((&item.value, self.cell(&item.next)?.as_ref()))
-    }
-
-    fn cyclic(&self) -> R::Error {
-        unreachable!("`closes_at` says so of none")
-    }
+    /// Shared handles: so an item is made once, also for attempts that are repeated, and need not be `Clone`.
+    items: TDeque<Arc<T>>,
 }
 
 impl<T: Send + Sync + 'static> TQueue<T> {
@@ -134,28 +62,18 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert!(snapshot(|view| queue.is_empty(view)));
     /// ```
     pub fn new() -> Self {
-        TQueue { ends: Arc::new(Ends { head: TVar::new(None), tail: TVar::new(None) }) }
+        TQueue { items: TDeque::new() }
     }
 
     /// As [`new`](Self::new), with names for the cells of both ends in the [contention
-    /// report](crate::contention_report): `jobs.head` and `jobs.tail`.
+    /// report](crate::contention_report): `jobs.front` and `jobs.back`.
     ///
     /// ```
     /// let jobs = contempo::collections::TQueue::named("jobs");
     /// jobs.push_now(7);
     /// ```
     pub fn named(name: impl AsRef<str>) -> Self {
-        let queue = Self::new();
-        queue.ends.head.set_name(format!("{}.head", name.as_ref()));
-        queue.ends.tail.set_name(format!("{}.tail", name.as_ref()));
-        queue
-    }
-
-    fn end(&self, end: End) -> &TVar<Option<Link<T>>> {
-        match end {
-            End::Head => &self.ends.head,
-            End::Tail => &self.ends.tail,
-        }
+        TQueue { items: TDeque::named(name) }
     }
 
     /// Do both handles refer to the same queue?
@@ -166,7 +84,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert!(one.ptr_eq(&one.clone()) && !one.ptr_eq(&other));
     /// ```
     pub fn ptr_eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.ends, &other.ends)
+        self.items.ptr_eq(&other.items)
     }
 
     /// Adds an item at the end. O(1).
@@ -181,7 +99,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert!(!snapshot(|view| queue.is_empty(view)));
     /// ```
     pub fn push(&self, tx: &Transaction<'_>, value: T) -> StmResult<()> {
-        chain::push(self, tx, value)
+        self.items.push_back(tx, Arc::new(value))
     }
 
     /// Takes the first item; sleeps until there is one. O(1). What it gives lives as long as the attempt: clone it
@@ -196,7 +114,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert_eq!(atomically(|tx| queue.pop(tx).copied()), "first");
     /// ```
     pub fn pop<'tx>(&self, tx: &Transaction<'tx>) -> StmResult<&'tx T> {
-        chain::pop(self, tx)
+        self.items.pop_front(tx).map(|item| &**item)
     }
 
     /// Takes the first item, or nothing if there is none. O(1).
@@ -211,7 +129,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert_eq!(both, (Some(1), None));
     /// ```
     pub fn try_pop<'tx>(&self, tx: &Transaction<'tx>) -> StmResult<Option<&'tx T>> {
-        chain::try_pop(self, tx)
+        Ok(self.items.try_pop_front(tx)?.map(|item| &**item))
     }
 
     /// The first item, which stays. O(1). Conflicts as [`is_empty`](Self::is_empty).
@@ -225,7 +143,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert_eq!(snapshot(|view| queue.peek(view).copied()), Some(1));
     /// ```
     pub fn peek<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<Option<&'a T>> {
-        R::output(at.cell(self.end(End::Head)).map(|first| first.as_ref().map(|item| &item.value)))
+        R::output(self.items.first(at).map(|first| first.map(|item| &**item)))
     }
 
     /// Adds an item at the end. [`push`](Self::push) in a transaction of its own.
@@ -233,9 +151,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// # Panics
     /// Inside a transaction of the same thread: use [`push`](Self::push) there.
     pub fn push_now(&self, value: T) {
-        // It is made once; attempts that are repeated share it. So nothing need be cloned.
-        let item = new_item(value);
-        atomically(|tx| chain::add(self, tx, item.clone()));
+        self.items.push_back_now(Arc::new(value));
     }
 
     /// Takes the first item; sleeps until there is one. [`pop`](Self::pop) in a transaction of its own.
@@ -265,10 +181,25 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert!(!snapshot(|view| queue.is_empty(view)));
     /// ```
     pub fn is_empty<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<bool> {
-        R::output(chain::is_empty(self, at))
+        self.items.is_empty(at)
     }
 
-    /// Removes all items. O(1); they are dropped later, when no transaction can see them.
+    /// How many items there are. O(1). In a transaction that also writes it conflicts with every [`push`](Self::push) and
+    /// [`pop`](Self::pop); in a snapshot with nothing.
+    ///
+    /// # Errors
+    /// In a transaction as [`push`](Self::push).
+    ///
+    /// ```
+    /// use contempo::{collections::TQueue, snapshot};
+    /// let queue = TQueue::from([1, 2]);
+    /// assert_eq!(snapshot(|view| queue.len(view)), 2);
+    /// ```
+    pub fn len<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<usize> {
+        self.items.len(at)
+    }
+
+    /// Removes all items. Linear in their number; they are dropped later, when no transaction can see them.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -280,7 +211,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert_eq!(atomically(|tx| queue.try_pop(tx).map(|item| item.copied())), None);
     /// ```
     pub fn clear(&self, tx: &Transaction<'_>) -> StmResult<()> {
-        chain::clear(self, tx)
+        self.items.clear(tx)
     }
 
     /// All items, from the first on. In a snapshot they are `&T`; in a transaction `StmResult<&T>`, and none
@@ -303,16 +234,12 @@ impl<T: Send + Sync + 'static> TQueue<T> {
         &self,
         at: &'r R,
     ) -> impl Iterator<Item = Result<&'a T, R::Error>> + use<'r, 'a, R, T> {
-        chain::Items::new(self.clone(), at)
+        self.items.items(at).map(|item| item.map(|item| &**item))
     }
 }
 
-impl<T: Send + Sync + 'static> Clone for TQueue<T> {
-    /// Another handle on the same queue.
-    fn clone(&self) -> Self {
-        TQueue { ends: Arc::clone(&self.ends) }
-    }
-}
+handle!({T: Send + Sync + 'static} TQueue<T>, "TQueue", items);
+filled!({T: Send + Sync + 'static} TQueue<T>, T, TQueue::new(), TQueue::push_now);
 
 impl<T: Send + Sync + 'static> Default for TQueue<T> {
     fn default() -> Self {
@@ -320,33 +247,8 @@ impl<T: Send + Sync + 'static> Default for TQueue<T> {
     }
 }
 
-/// A handle is enough to add items: `extend` through `&queue`. Each item is a transaction.
-impl<T: Send + Sync + 'static> Extend<T> for &TQueue<T> {
-    fn extend<I: IntoIterator<Item = T>>(&mut self, items: I) {
-        for value in items {
-            self.push_now(value);
-        }
-    }
-}
-
-impl<T: Send + Sync + 'static> FromIterator<T> for TQueue<T> {
-    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
-        let queue = TQueue::new();
-        (&queue).extend(items);
-        queue
-    }
-}
-
 impl<T: Send + Sync + 'static, const N: usize> From<[T; N]> for TQueue<T> {
     fn from(items: [T; N]) -> Self {
         TQueue::from_iter(items)
-    }
-}
-
-/// Shows only that it is a queue: whether this thread is inside a transaction, and so which version of the queue it
-/// should show, is not known here. Collect a snapshot to see the items.
-impl<T: Send + Sync + 'static> std::fmt::Debug for TQueue<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TQueue(..)")
     }
 }

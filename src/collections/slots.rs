@@ -118,20 +118,20 @@ impl<'r, 'a, R: Reader<'a>, F: Find<'a, T>, T: Send + Sync + 'static> Items<'r, 
         Items { at, ring, span: Span::ALL, _item: PhantomData }
     }
 
-    fn step(&mut self, end: End) -> Option<R::Output<&'a T>> {
+    fn step(&mut self, end: End) -> Option<Result<&'a T, R::Error>> {
         let Items { at, ring, span, .. } = self;
         let item = ring.with(*at, |ring| span.step(ring, *at, end));
         if item.is_err() {
             self.span.end();
         }
-        item.transpose().map(R::output)
+        item.transpose()
     }
 }
 
 impl<'a, R: Reader<'a>, F: Find<'a, T>, T: Send + Sync + 'static> Iterator
     for Items<'_, 'a, R, F, T>
 {
-    type Item = R::Output<&'a T>;
+    type Item = Result<&'a T, R::Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step(End::Front)

@@ -16,6 +16,7 @@
 //! All are handles of 16 bytes (a `Queue`: 32), plain data themselves: a root names one, and any value can hold one.
 
 mod bounded_queue;
+mod chain;
 mod cycle;
 mod deque;
 mod format;

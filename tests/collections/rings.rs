@@ -528,8 +528,8 @@ fn slots_come_and_go() {
         deque.push_back_now(n);
         assert_eq!(deque.blocking_pop_front(), n);
     });
-    assert_eq!(slots(), 16);
+    assert_eq!(slots(), 8);
     (0..1000).for_each(|n| deque.push_back_now(n));
     contempo::atomically(|tx| deque.clear(tx));
-    assert_eq!(slots(), 16);
+    assert_eq!(slots(), 8);
 }

@@ -103,7 +103,7 @@ fn maps() -> Vec<Row> {
             atomically(|tx| ours.insert(tx, n % KEYS, n).map(drop));
         }),
         peers: vec![
-            ("dashmap", operation(move |_, n| drop(dash.insert(n % KEYS, n)))),
+            ("dashmap", operation(move |_, n| _ = dash.insert(n % KEYS, n))),
             (
                 "papaya",
                 operation(move |_, n| {
@@ -174,7 +174,7 @@ fn ordered() -> Vec<Row> {
         name: "ordered map insert or remove",
         ours: operation(move |_, n| {
             let key = n / 2 % KEYS;
-            if n % 2 == 0 { ours.store(key, n) } else { drop(ours.discard(&key)) }
+            if n % 2 == 0 { ours.store(key, n) } else { _ = ours.discard(&key) }
         }),
         peers: vec![
             (
@@ -268,8 +268,8 @@ fn queues() -> Vec<Row> {
         ]
     };
     let queue: TQueue<u64> = (0..100).collect();
-    let chain = Row {
-        name: "queue (chain) push, pop",
+    let queue = Row {
+        name: "queue push, pop",
         ours: operation(move |_, n| {
             queue.push_now(n);
             black_box(queue.blocking_pop());
@@ -277,8 +277,8 @@ fn queues() -> Vec<Row> {
         peers: peers(),
     };
     let deque: TDeque<u64> = (0..100).collect();
-    let ring = Row {
-        name: "deque (ring) push, pop",
+    let deque = Row {
+        name: "deque push, pop",
         ours: operation(move |_, n| {
             deque.push_back_now(n);
             black_box(deque.blocking_pop_front());
@@ -303,7 +303,7 @@ fn queues() -> Vec<Row> {
             }),
         )],
     };
-    vec![chain, ring, bounded]
+    vec![queue, deque, bounded]
 }
 
 fn others() -> Vec<Row> {

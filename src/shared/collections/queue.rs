@@ -5,7 +5,7 @@
 //! | each end | the handle of an item, or the null handle |
 //! | an item | the handle of the next one, or the null handle; then the value |
 
-use crate::collections::chain::{self, Chain, End, Follow, Linked};
+use super::chain::{self, Chain, End, Follow, Linked};
 use crate::shared::collections::cycle::Cycle;
 use crate::shared::reader::sealed::Sealed as _;
 use crate::shared::{Cell, Interrupt, Reader, Transaction};

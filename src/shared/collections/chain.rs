@@ -1,4 +1,5 @@
-//! A first-in, first-out queue, once for every world: a chain of items, and a cell for each end.
+//! A first-in, first-out queue as a chain of items, and a cell for each end: how it is done, whatever its cells hold.
+//! (One process has rings instead: `docs/decisions/collections.md`.)
 //!
 //! # Invariants
 //!
