@@ -70,7 +70,7 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     }
 
     /// As [`new`](Self::new), with names for the cells of both ends in the [contention
-    /// report](crate::contention_report): `jobs.front` and `jobs.back`.
+    /// report](crate::contention_report): `jobs: front` and `jobs: back`.
     pub fn named(name: impl AsRef<str>, capacity: usize) -> Self {
         let queue = Self::new(capacity);
         queue.queue.ends.set_name(name.as_ref());

@@ -60,6 +60,13 @@ impl Count {
         Count { stripes: std::iter::repeat_with(stripe).take(stripes).collect() }
     }
 
+    /// Names its cells for the contention report.
+    pub(super) fn set_name(&self, name: &str) {
+        for stripe in &self.stripes {
+            stripe.count.set_name(format!("{name}: count"));
+        }
+    }
+
     /// The sum. Linear in the number of stripes.
     pub(super) fn sum<'a, R: Reader<'a>>(&self, at: &R) -> Result<usize, R::Error> {
         let sum = self.total(at)?;

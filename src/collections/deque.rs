@@ -57,7 +57,7 @@ impl<T: Send + Sync + 'static> TDeque<T> {
     }
 
     /// As [`new`](Self::new), with names for the cells of both ends in the [contention
-    /// report](crate::contention_report): `tasks.front` and `tasks.back`.
+    /// report](crate::contention_report): `tasks: front` and `tasks: back`.
     pub fn named(name: impl AsRef<str>) -> Self {
         let deque = Self::new();
         deque.ends.set_name(name.as_ref());

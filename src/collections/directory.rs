@@ -56,6 +56,8 @@ type Segment<K, V> = Box<[OnceBox<Chunk<K, V>>]>;
 pub(super) struct Directory<K: Send + Sync + 'static, V: Send + Sync + 'static> {
     base: u32,
     level: AtomicU32,
+    /// That of the map, if it has one: its cells get names as they are made.
+    name: Option<Box<str>>,
     segments: Box<[OnceBox<Segment<K, V>>]>,
 }
 
@@ -74,10 +76,10 @@ fn length(index: usize) -> u32 {
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
     /// With at least this many buckets from the beginning.
-    pub(super) fn new(buckets: usize) -> Self {
+    pub(super) fn new(buckets: usize, name: Option<Box<str>>) -> Self {
         let base = length(buckets.saturating_sub(1)).clamp(MIN_LEVEL, MAX_LEVEL);
         let segments = (base..=MAX_LEVEL).map(|_| OnceBox::new()).collect();
-        Directory { base, level: AtomicU32::new(base), segments }
+        Directory { base, level: AtomicU32::new(base), name, segments }
     }
 
     /// How deep buckets should be.
@@ -121,8 +123,14 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
             Box::new((0..1_usize << (cells_log2 - CHUNK_BITS)).map(|_| OnceBox::new()).collect())
         });
         let chunk = chunks[offset >> CHUNK_BITS].get_or_init(|| {
-            Box::new(std::array::from_fn(|_| {
-                TVar::new(if segment == 0 { Bucket::empty(self.base) } else { Bucket::UNBORN })
+            let first = index - offset % (1 << CHUNK_BITS);
+            Box::new(std::array::from_fn(|n| {
+                let born = segment == 0;
+                let cell = TVar::new(if born { Bucket::empty(self.base) } else { Bucket::UNBORN });
+                if let Some(name) = &self.name {
+                    cell.set_name(format!("{name}: bucket {}", first + n));
+                }
+                cell
             }))
         });
         &chunk[offset % (1 << CHUNK_BITS)]
@@ -263,7 +271,7 @@ mod tests {
     #[test]
     fn every_index_has_a_place_of_its_own() {
         for buckets in [0, 1, 17, 100] {
-            let directory: Directory<(), ()> = Directory::new(buckets);
+            let directory: Directory<(), ()> = Directory::new(buckets, None);
             assert!(1 << directory.base >= buckets);
             let mut expected = (0, 0);
             for index in 0..10_000 {
@@ -278,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_level_follows_with_a_gap() {
-        let directory: Directory<(), ()> = Directory::new(0);
+        let directory: Directory<(), ()> = Directory::new(0, None);
         let mut level = |entries| {
             directory.follow(entries);
             directory.level()
@@ -288,7 +296,7 @@ mod tests {
             [7, 7, 8, 8, 8, 6, 6, 6, 7]
         );
         assert_eq!([usize::MAX, 0].map(&mut level), [MAX_LEVEL, MIN_LEVEL]);
-        let roomy: Directory<(), ()> = Directory::new(1000);
+        let roomy: Directory<(), ()> = Directory::new(1000, None);
         roomy.follow(0);
         assert_eq!(roomy.level(), 10);
     }

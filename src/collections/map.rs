@@ -118,6 +118,17 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TMap<K, V> {
     pub fn with_capacity(buckets: usize) -> Self {
         Self::with_capacity_and_hasher(buckets, RandomState::new())
     }
+
+    /// An empty map with a name for the [contention report](crate::contention_report): its buckets and its count
+    /// appear there as `stock: bucket 17` and `stock: count`. Each bucket has a name of its own, which takes memory.
+    ///
+    /// ```
+    /// let stock = contempo::collections::TMap::named("stock");
+    /// stock.store("pear", 3);
+    /// ```
+    pub fn named(name: impl Into<String>) -> Self {
+        Self::make(Some(name.into().into()), 0, RandomState::new())
+    }
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
@@ -138,7 +149,15 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     /// An empty map with this number of buckets ([`with_capacity`](Self::with_capacity)) that
     /// hashes with `hasher`.
     pub fn with_capacity_and_hasher(buckets: usize, hasher: S) -> Self {
-        let map = Map { directory: Directory::new(buckets), count: Count::new(), hasher };
+        Self::make(None, buckets, hasher)
+    }
+
+    fn make(name: Option<Box<str>>, buckets: usize, hasher: S) -> Self {
+        let count = Count::new();
+        if let Some(name) = &name {
+            count.set_name(name);
+        }
+        let map = Map { directory: Directory::new(buckets, name), count, hasher };
         TMap { map: Arc::new(map) }
     }
 

@@ -86,6 +86,20 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V> {
         Self::counted_by(Count::new())
     }
 
+    /// An empty map with a name for the [contention report](crate::contention_report): the node at its top and its
+    /// count appear there as `prices: top` and `prices: count`.
+    ///
+    /// ```
+    /// let prices = contempo::collections::TOrderedMap::named("prices");
+    /// prices.store(10, "bread");
+    /// ```
+    pub fn named(name: impl AsRef<str>) -> Self {
+        let map = Self::new();
+        map.map.top.set_name(format!("{}: top", name.as_ref()));
+        map.map.count.set_name(name.as_ref());
+        map
+    }
+
     /// One that is a part of something, of which there may be many: its insertions and removals all conflict.
     pub(super) fn small() -> Self {
         Self::counted_by(Count::small())

@@ -66,7 +66,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     }
 
     /// As [`new`](Self::new), with names for the cells of both ends in the [contention
-    /// report](crate::contention_report): `jobs.front` and `jobs.back`.
+    /// report](crate::contention_report): `jobs: front` and `jobs: back`.
     ///
     /// ```
     /// let jobs = contempo::collections::TQueue::named("jobs");

@@ -27,8 +27,8 @@ impl Ends {
 
     /// Names their cells for the contention report.
     pub(super) fn set_name(&self, name: &str) {
-        self.front.set_name(format!("{name}.front"));
-        self.back.set_name(format!("{name}.back"));
+        self.front.set_name(format!("{name}: front"));
+        self.back.set_name(format!("{name}: back"));
     }
 
     pub(super) fn of(&self, end: End) -> &TVar<i64> {

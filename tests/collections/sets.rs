@@ -1,6 +1,6 @@
 //! Sets and the multimap against those of std, and shared by threads; and what maps have beside insertion and removal.
 
-use crate::world::{bodies, compare, config, next};
+use crate::world::{Local, attempts, bodies, compare, config, next};
 use contempo::collections::{TMap, TMultimap, TOrderedMap, TOrderedSet, TSet};
 use contempo::{StmResult, Transaction, atomically, snapshot};
 use proptest::prelude::*;
@@ -450,4 +450,22 @@ fn what_moves_is_in_one_place() {
         done.store(true, Ordering::Relaxed);
         watcher.join().unwrap();
     });
+}
+
+/// The contention report tells which map a cell belongs to.
+#[test]
+fn a_map_with_a_name_is_known_by_it() {
+    let map = TMap::named("a map of this test");
+    map.store(0, 0);
+    for _ in 0..4 {
+        let mine = |tx: &Transaction<'_>| {
+            map.len(tx)?;
+            map.insert(tx, 1, 1).map(drop)
+        };
+        assert_eq!(attempts(&Local, mine, || map.store(2, 2)), 2);
+        map.discard(&2);
+    }
+    let report = contempo::contention_report(1000).to_string();
+    let is_known = |cell| report.contains(&format!("a map of this test: {cell}"));
+    assert!(is_known("count") || is_known("bucket"), "{report}");
 }
