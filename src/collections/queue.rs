@@ -90,7 +90,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// Adds an item at the end. O(1).
     ///
     /// # Errors
-    /// [`Interrupt`] if the attempt must be repeated: pass it on with `?`.
+    /// [`Interrupt`](crate::Interrupt) if the attempt must be repeated: pass it on with `?`.
     ///
     /// ```
     /// use contempo::{atomically, collections::TQueue, snapshot};
