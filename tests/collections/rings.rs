@@ -144,8 +144,8 @@ impl Rings for Local {
 mod in_a_region {
     use super::{At, Back, End, Front, Rings, Seen, World};
     use crate::world::Region;
-    use contempo::shared::collections::{BoundedQueue, Deque};
-    use contempo::shared::{Interrupt, Reader};
+    use contempo::shared::collections::{BoundedQueue, Deque, Vector};
+    use contempo::shared::{Cell, Interrupt, Reader, TransactionError};
 
     fn look<'a, R: Reader<'a>>(
         at: &R,
@@ -258,6 +258,58 @@ mod in_a_region {
                 At::View(view) => look_at(view, queue),
             }
         }
+    }
+
+    /// Ends that cannot be, and a vector that is none: errors, and nothing worse.
+    #[test]
+    fn nonsense_in_a_ring_is_an_error() {
+        let world = Region::new();
+        let shared = &world.shared;
+        let deque: Deque<u64> = Deque::root(shared, "deque").unwrap();
+        let queue: BoundedQueue<u64> = BoundedQueue::root(shared, "queue", 3).unwrap();
+        world.commit(|tx| (0..3).try_for_each(|n| deque.push_back(tx, n).and(queue.push(tx, n))));
+        let corrupt = |result: Result<(), TransactionError>| {
+            assert!(matches!(result, Err(TransactionError::Corrupt)), "{result:?}");
+        };
+        let cells: [Vector<Cell<i64>>; 2] = [bytemuck::cast(deque), bytemuck::cast(queue)];
+        let ends = [[0, -1], [0, 99], [i64::MAX, i64::MIN], [i64::MIN, i64::MAX], [i64::MIN; 2]];
+        for (which, ends) in ends.iter().enumerate() {
+            for cells in cells {
+                world.commit(|tx| {
+                    (0..2).try_for_each(|end| match cells.get(tx, end)? {
+                        Some(cell) => tx.write(cell, &ends[end]),
+                        None => unreachable!(),
+                    })
+                });
+            }
+            // Whatever these do, they come back.
+            let _ = shared.atomically(|tx| deque.try_pop_back(tx));
+            let _ = shared.atomically(|tx| deque.try_pop_front(tx));
+            let _ = shared.atomically(|tx| (0..40).try_for_each(|n| deque.push_front(tx, n)));
+            let _ = shared.atomically(|tx| queue.try_pop(tx));
+            let _ = shared.atomically(|tx| queue.try_push(tx, 1));
+            let _ = shared.snapshot(|view| deque.iter(view).collect::<Result<Vec<_>, _>>());
+            let _ = shared.snapshot(|view| queue.iter(view).rev().collect::<Result<Vec<_>, _>>());
+            if which < 4 {
+                world.commit(|tx| match cells[1].get(tx, 0)? {
+                    Some(front) => tx.write(front, &ends[0]),
+                    None => unreachable!(),
+                });
+                world.commit(|tx| match cells[1].get(tx, 1)? {
+                    Some(back) => tx.write(back, &ends[1]),
+                    None => unreachable!(),
+                });
+                corrupt(shared.snapshot(|view| queue.len(view).map(drop)));
+                corrupt(shared.atomically(|tx| queue.clear(tx)));
+            }
+        }
+        for cells in cells {
+            let top = Cell::<[u8]>::from_bits(bytemuck::cast(cells));
+            shared.atomically(|tx| tx.write(top, &[0; 8][..])).unwrap();
+        }
+        corrupt(shared.atomically(|tx| deque.push_back(tx, 1)));
+        corrupt(shared.atomically(|tx| queue.push(tx, 1)));
+        corrupt(shared.snapshot(|view| queue.peek(view).map(drop)));
     }
 
     /// With its root a ring gives back all that it had; and so does one without a name.
