@@ -81,7 +81,7 @@ impl Shared {
 
     /// Adds an item, or takes one if two are left then.
     fn on_deque(&self, tx: &Transaction<'_>, attempt: &mut Attempt, what: u64) -> StmResult<()> {
-        if what % 2 == 0 {
+        if what.is_multiple_of(2) {
             let (back, new) = (*self.deque.back(tx)?.expect("two items"), self.name());
             attempt.reads.push((BACK, back));
             self.deque.push_back(tx, new)?;
@@ -116,7 +116,7 @@ fn work(shared: &Shared, thread: usize, transactions: u32) -> Vec<Attempt> {
     let mut done = Vec::new();
     for _ in 0..transactions {
         let plan = next(&mut state);
-        if plan % 8 == 0 {
+        if plan.is_multiple_of(8) {
             let mut attempt = shared.attempt(thread);
             attempt.reads = shared.look();
             (attempt.end, attempt.committed) = (shared.event(), true);
@@ -137,7 +137,7 @@ fn work(shared: &Shared, thread: usize, transactions: u32) -> Vec<Attempt> {
                 key = (key + 1) % KEYS;
                 plan >>= 6;
             }
-            if plan % 3 == 0 { shared.on_deque(tx, attempt, plan >> 8) } else { Ok(()) }
+            if plan.is_multiple_of(3) { shared.on_deque(tx, attempt, plan >> 8) } else { Ok(()) }
         });
         let mut attempt = present.expect("it has run");
         (attempt.end, attempt.committed) = (shared.event(), true);
