@@ -101,6 +101,9 @@ fn additions_to_a_counter_do_not_conflict() {
 fn a_semaphore_is_fair() {
     let (semaphore, order) = (TSemaphore::new(0), TQueue::new());
     let waiting = || snapshot(|view| semaphore.waiting(view));
+    let state = || snapshot(|view| (semaphore.waiting(view), semaphore.available(view)));
+    // Judged in the end, so that a failure leaves no thread waiting.
+    let (mut seen, mut overtaken) = (Vec::new(), false);
     std::thread::scope(|scope| {
         // The second wants more than the third.
         for (n, permits) in [1, 3, 1, 2].into_iter().enumerate() {
@@ -111,19 +114,21 @@ fn a_semaphore_is_fair() {
             });
             wait_until("it is in the queue", || waiting() == n + 1);
         }
-        assert!(!atomically(|tx| semaphore.try_acquire(tx, 0)), "it would have overtaken");
+        overtaken = atomically(|tx| semaphore.try_acquire(tx, 0));
         semaphore.release_now(1);
-        assert_eq!((order.blocking_pop(), waiting()), (0, 3));
+        seen.push((order.blocking_pop(), state()));
         // Enough for the third, which does not overtake the second.
         semaphore.release_now(2);
-        assert_eq!((waiting(), snapshot(|view| semaphore.available(view))), (3, 2));
+        seen.push((9, state()));
         semaphore.release_now(1);
-        assert_eq!((order.blocking_pop(), waiting()), (1, 2));
+        seen.push((order.blocking_pop(), state()));
         // All that is there at once: both have them when this returns.
         semaphore.release_now(3);
-        assert_eq!((waiting(), snapshot(|view| semaphore.available(view))), (0, 0));
-        assert_eq!(order.blocking_pop() + order.blocking_pop(), 5);
+        seen.push((9, state()));
+        seen.push((order.blocking_pop() + order.blocking_pop(), state()));
     });
+    assert!(!overtaken);
+    assert_eq!(seen, [(0, (3, 0)), (9, (3, 2)), (1, (2, 0)), (9, (0, 0)), (5, (0, 0))]);
 }
 
 /// What waits no longer keeps nothing back from what waits behind it.
