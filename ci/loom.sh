@@ -30,5 +30,6 @@ log=/dev/null
   run contempo-core loom_recovery
   run contempo-core loom_twice
   run contempo-core loom_turns
+  run contempo-core loom_tasks
   run contempo-core loom
 } | tee "$log"

@@ -80,12 +80,13 @@ pub mod metrics;
 pub mod shared;
 
 pub use contempo_core::{
-    Abort, AccessSet, Builder, Cause, Conflicts, ContendedCell, ContentionReport, Exhausted,
-    Interrupt, Made, Policy, Running, Scoped, ScopedTransaction, Settings, SettingsError, Sleeper,
-    Snapshot, Statistics, StmResult, TVar, Transaction, TransactionLocal, TryError, Waiter,
-    atomically, atomically_on, atomically_scoped, collect, configure, contention_report, policy,
+    Abort, AccessSet, Builder, CancellationToken, Cause, Changes, Conflicts, ContendedCell,
+    ContentionReport, Exhausted, Interrupt, Made, Policy, Running, Scoped, ScopedTransaction,
+    Settings, SettingsError, Sleeper, Snapshot, Statistics, StmResult, TVar, Transaction,
+    TransactionLocal, TryError, Waiter, atomically, atomically_async, atomically_on,
+    atomically_on_async, atomically_scoped, collect, configure, contention_report, policy,
     reset_contention, settings, snapshot, static_tvar, statistics, try_atomically,
-    try_atomically_scoped, try_once,
+    try_atomically_async, try_atomically_scoped, try_once,
 };
 
 /// Attempts that are driven step by step, for interpreters and foreign languages.

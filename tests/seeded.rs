@@ -4,7 +4,8 @@
 #![cfg(contempo_fault)]
 
 use contempo::{
-    Abort, TVar, TransactionLocal, atomically, atomically_on, statistics, try_atomically_scoped,
+    Abort, TVar, TransactionLocal, atomically, atomically_async, atomically_on, statistics,
+    try_atomically_scoped,
 };
 use contempo_core::domain::Domain;
 use contempo_sched::primitives::fault::Fault;
@@ -21,10 +22,7 @@ use std::task::{Context, Wake, Waker};
 
 #[path = "../stm-core/tests/planted/mod.rs"]
 mod planted;
-#[path = "../stm-core/tests/tasks/mod.rs"]
-mod tasks;
 use planted::{execution, succeeds_unless};
-use tasks::atomically_as_task;
 
 /// So many random plans, from a seed that is always the same.
 fn plans(threads: usize, cells: &[usize], units: usize, rounds: u64) -> Tally {
@@ -147,7 +145,7 @@ fn a_waiter_holds_nothing() {
 /// A task that takes one from the cell, once it can.
 fn taker(cell: &TVar<u64>) -> Pin<Box<dyn Future<Output = ()>>> {
     let cell = cell.clone();
-    Box::pin(atomically_as_task(move |tx| {
+    Box::pin(atomically_async(move |tx| {
         execution();
         let left = *tx.read(&cell)?;
         tx.check(left > 0)?;

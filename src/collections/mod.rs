@@ -96,11 +96,11 @@ mod plain;
 mod priority_queue;
 mod queue;
 mod reader;
-#[cfg(feature = "serde")]
-mod serde;
 pub(crate) mod ring;
 mod rwlock;
 mod semaphore;
+#[cfg(feature = "serde")]
+mod serde;
 mod set;
 mod slots;
 pub(crate) mod tree;

@@ -41,6 +41,9 @@ use contempo_sched::primitives::checked::Step;
 #[doc(hidden)]
 pub use contempo_sched::primitives::guard;
 pub use local::access_set::{AccessSet, atomically_on};
+pub use local::cancel::CancellationToken;
+pub use local::changes::Changes;
+pub use local::future::{atomically_async, atomically_on_async, try_atomically_async};
 pub use local::operations::try_once;
 pub use local::run::{Builder, atomically, try_atomically};
 pub use local::scoped::{ScopedTransaction, atomically_scoped, try_atomically_scoped};

@@ -1,7 +1,9 @@
 //! Randomised models of transactions that wait as tasks, beside threads: run by `ci/shuttle.sh`.
 #![cfg(contempo_shuttle)]
 
-use contempo_core::{StmResult, TVar, Transaction, atomically};
+use contempo_core::{
+    CancellationToken, StmResult, TVar, Transaction, atomically, atomically_async,
+};
 use contempo_sched::primitives::fault::Fault;
 use contempo_sched::primitives::parker::Parker;
 use shuttle::thread;
@@ -12,9 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 
 mod planted;
-mod tasks;
 use planted::holds_unless;
-use tasks::atomically_as_task;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -54,7 +54,7 @@ fn take_one(tx: &Transaction<'_>, cell: &TVar<u64>) -> StmResult<()> {
 
 fn taker(cell: &TVar<u64>) -> Task {
     let cell = cell.clone();
-    Box::pin(atomically_as_task(move |tx| take_one(tx, &cell)))
+    Box::pin(atomically_async(move |tx| take_one(tx, &cell)))
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn tasks_and_threads_are_woken() {
                 1 => run(taker(&cells[0]), true),
                 2 => run(taker(&cells[1]), false),
                 _ => run(
-                    Box::pin(atomically_as_task(move |tx| {
+                    Box::pin(atomically_async(move |tx| {
                         tx.or_else(|tx| take_one(tx, &cells[0]), |tx| take_one(tx, &cells[1]))
                     })),
                     false,
@@ -98,7 +98,7 @@ fn tasks_and_threads_are_woken() {
 
 #[test]
 fn a_dropped_task_passes_on() {
-    let faults = [Fault::TokenKeptByDroppedTask, Fault::WakerNotReplaced];
+    let faults = [Fault::TokenKeptByDroppedTask, Fault::WakerNotReplaced, Fault::DroppedTaskStays];
     holds_unless("a_dropped_task_passes_on", 2000, &faults, || {
         let cell = TVar::new(0);
         let mut dropped = taker(&cell);
@@ -132,7 +132,7 @@ fn tasks_take_turns_with_threads() {
                 thread::spawn(move || {
                     let theirs = cell.clone();
                     let mut task: Task =
-                        Box::pin(atomically_as_task(move |tx| tx.modify(&theirs, |n| n + 1)));
+                        Box::pin(atomically_async(move |tx| tx.modify(&theirs, |n| n + 1)));
                     let is_done = match n % 3 {
                         0 => {
                             cell.update(|n| n + 1);
@@ -164,5 +164,31 @@ fn tasks_take_turns_with_threads() {
             (1, 0, 0),
             "something was left"
         );
+    });
+}
+
+#[test]
+fn all_that_wait_are_cancelled() {
+    holds_unless("all_that_wait_are_cancelled", 1000, &[Fault::CancelledInSilence], || {
+        let (cell, stop) = (TVar::new(0_u64), CancellationToken::new());
+        let threads: Vec<_> = (0..4)
+            .map(|n| {
+                let (cell, stop) = (cell.clone(), stop.clone());
+                thread::spawn(move || {
+                    let builder = Transaction::builder().cancelled_by(&stop);
+                    if n % 2 == 0 {
+                        let _ = builder.run(|tx| take_one(tx, &cell));
+                    } else {
+                        let waits = builder.run_async(move |tx| take_one(tx, &cell));
+                        run(Box::pin(async { drop(waits.await) }), n == 1);
+                    }
+                })
+            })
+            .collect();
+        cell.update(|left| left + 1);
+        stop.cancel();
+        for thread in threads {
+            thread.join().unwrap();
+        }
     });
 }

@@ -100,11 +100,11 @@ impl World for Local {
     }
 }
 
-fn builder(bounds: Bounds) -> Builder {
+fn builder(bounds: Bounds) -> Builder<'static> {
     set(contempo::Transaction::builder(), bounds)
 }
 
-fn set(mut builder: Builder, bounds: Bounds) -> Builder {
+fn set(mut builder: Builder<'static>, bounds: Bounds) -> Builder<'static> {
     if let Some(most) = bounds.max_attempts {
         builder = builder.max_attempts(most);
     }

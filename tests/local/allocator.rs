@@ -8,6 +8,7 @@ struct Counting;
 
 thread_local! {
     static ALLOCATED: Cell<u64> = const { Cell::new(0) };
+    static FREED: Cell<u64> = const { Cell::new(0) };
 }
 
 static LARGE: AtomicUsize = AtomicUsize::new(0);
@@ -16,6 +17,11 @@ const LARGE_FROM: usize = 32 * 1024;
 /// Bytes that this thread has allocated so far.
 pub(crate) fn allocated() -> u64 {
     ALLOCATED.get()
+}
+
+/// Bytes that this thread has allocated so far, and not freed.
+pub(crate) fn in_use() -> u64 {
+    ALLOCATED.get() - FREED.get()
 }
 
 /// Bytes of large blocks that are in use.
@@ -35,6 +41,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        let _ = FREED.try_with(|sum| sum.set(sum.get() + layout.size() as u64));
         if layout.size() >= LARGE_FROM {
             LARGE.fetch_sub(layout.size(), Ordering::SeqCst);
         }

@@ -9,13 +9,14 @@ mod alternatives;
 mod blocking;
 mod bombs;
 mod bounds;
+mod cancel;
 mod cells;
+mod changes;
 mod collect;
 mod declared;
-#[path = "../../stm-core/tests/tasks/mod.rs"]
-mod driven;
 mod drops;
 mod explicit;
+mod futures;
 mod garbage;
 mod lagging;
 mod large_values;

@@ -1,11 +1,10 @@
 //! Transactions that wait as tasks: polled by any thread, too early, with another waker each time; dropped while
 //! they wait.
 
-use crate::driven::atomically_as_task;
 use crate::support::configured::{Configured, FOR_EVER};
 use crate::support::{alone, elsewhere, wait_until};
 use contempo::explicit::{Again, Attempt, Detached, Limits, begin};
-use contempo::{StmResult, TVar, Transaction, atomically, statistics};
+use contempo::{StmResult, TVar, Transaction, atomically, atomically_async, statistics};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -17,7 +16,7 @@ use std::time::Duration;
 
 /// Counts how often a task is woken.
 #[derive(Default)]
-struct Bell(AtomicU64);
+pub(super) struct Bell(AtomicU64);
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
@@ -26,12 +25,12 @@ impl Wake for Bell {
 }
 
 impl Bell {
-    fn new() -> (Arc<Self>, Waker) {
+    pub(super) fn new() -> (Arc<Self>, Waker) {
         let bell = Arc::new(Bell::default());
         (bell.clone(), Waker::from(bell))
     }
 
-    fn rung(&self) -> u64 {
+    pub(super) fn rung(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }
 }
@@ -93,7 +92,7 @@ fn wait_explicitly(attempt: Attempt, cells: &[&TVar<u64>]) -> Again {
 }
 
 /// A transaction that has lost at the cell, and waits in its queue.
-fn queued(cell: &TVar<u64>) -> Again {
+pub(super) fn queued(cell: &TVar<u64>) -> Again {
     let (own, before) = (TVar::new(0), statistics());
     let mut attempt = begin(Limits::default()).unwrap();
     loop {
@@ -110,7 +109,7 @@ fn queued(cell: &TVar<u64>) -> Again {
 }
 
 /// Runs `task` on this thread.
-fn block_on<F: Future>(task: F) -> F::Output {
+pub(super) fn block_on<F: Future>(task: F) -> F::Output {
     struct Unpark(thread::Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -128,21 +127,21 @@ fn block_on<F: Future>(task: F) -> F::Output {
 }
 
 /// Takes one from the cell.
-fn take_one(tx: &Transaction<'_>, cell: &TVar<u64>) -> StmResult<()> {
+pub(super) fn take_one(tx: &Transaction<'_>, cell: &TVar<u64>) -> StmResult<()> {
     let left = *tx.read(cell)?;
     tx.check(left > 0)?;
     tx.write(cell, left - 1)
 }
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A task that takes one from the cell.
-fn taker(cell: &TVar<u64>) -> Task {
+pub(super) fn taker(cell: &TVar<u64>) -> Task {
     let cell = cell.clone();
-    Box::pin(atomically_as_task(move |tx| take_one(tx, &cell)))
+    Box::pin(atomically_async(move |tx| take_one(tx, &cell)))
 }
 
-fn poll(task: &mut Task, waker: &Waker) -> bool {
+pub(super) fn poll(task: &mut Task, waker: &Waker) -> bool {
     task.as_mut().poll(&mut Context::from_waker(waker)).is_ready()
 }
 
@@ -203,7 +202,7 @@ fn a_thread_that_wrote_last_goes_on_with_what_another_change_has_woken() {
     let _turn = alone();
     let (cell, own, runs) = (TVar::new(0), TVar::new(0), Arc::new(AtomicU64::new(0)));
     let (theirs, count) = (cell.clone(), runs.clone());
-    let mut task: Task = Box::pin(atomically_as_task(move |tx| {
+    let mut task: Task = Box::pin(atomically_async(move |tx| {
         count.fetch_add(1, Ordering::SeqCst);
         take_one(tx, &theirs)
     }));
@@ -385,8 +384,7 @@ fn a_waker_wipes_nothing_of_the_transaction_between_the_attempts_of_which_it_is_
     });
     wait_until("it waits", || statistics().since(&before).waits == 1);
     let theirs = cell.clone();
-    let mut task: Task =
-        Box::pin(atomically_as_task(move |tx| tx.check(*tx.read(&theirs)? > 9999)));
+    let mut task: Task = Box::pin(atomically_async(move |tx| tx.check(*tx.read(&theirs)? > 9999)));
     assert!(!poll(&mut task, &waker));
     // Each change wakes the thread in vain, and that the task, long before the time-out is over. It counts from when the
     // thread first waited.

@@ -22,7 +22,8 @@ impl Names for InProcess {
 }
 
 /// Cells that a transaction declares: `&TVar<T>`, a tuple of access sets (up to eight), a slice of
-/// `TVar<T>` or of `&TVar<T>`.
+/// `TVar<T>` or of `&TVar<T>`; and what owns its handles, for a future that outlives its caller: `TVar<T>`,
+/// `Vec<TVar<T>>`, `[TVar<T>; N]`.
 ///
 /// ```
 /// # use contempo_core as contempo;
@@ -74,6 +75,45 @@ impl<T: Send + Sync + 'static> Cells<InProcess> for &[&TVar<T>] {
 
     fn count(&self) -> usize {
         self.len()
+    }
+}
+
+impl<T: Send + Sync + 'static> Cells<InProcess> for TVar<T> {
+    fn visit<E>(
+        &self,
+        each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        each(self.header())
+    }
+
+    fn count(&self) -> usize {
+        1
+    }
+}
+
+impl<T: Send + Sync + 'static> Cells<InProcess> for Vec<TVar<T>> {
+    fn visit<E>(
+        &self,
+        each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.as_slice().visit(each)
+    }
+
+    fn count(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<T: Send + Sync + 'static, const N: usize> Cells<InProcess> for [TVar<T>; N] {
+    fn visit<E>(
+        &self,
+        each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.as_slice().visit(each)
+    }
+
+    fn count(&self) -> usize {
+        N
     }
 }
 

@@ -1,14 +1,135 @@
 //! A transaction that waits, and holds no thread while it does.
 
-use crate::local::context::{Suspended, current};
+use crate::local::context::{Context, Suspended, current};
 use crate::local::explicit::{Again, Attempt, Here};
-use crate::local::run::AsTask;
-use crate::local::wait::wake_outside;
+use crate::local::queueing::{Nap, WaitingTask};
+use crate::local::run::{BeforeNext, Retreat};
+use crate::local::turns::Pause;
+use crate::local::wait::{Enlisted, wake_outside};
 use crate::session::attempts::Ended;
 use crate::session::bounds::Bounds;
+use crate::session::task::Leave;
+use contempo_sched::primitives::CHECKED;
 use std::convert::Infallible;
 use std::fmt;
 use std::task::{Context as TaskContext, Poll};
+
+/// What a transaction waits for as a task.
+enum AsTask {
+    /// A change of what was read.
+    Change(Enlisted),
+    /// Its turn, after a conflict.
+    Turn(WaitingTask),
+    /// A time, since the queue could not be had.
+    Nap(Nap),
+    /// That other tasks have run. Has it asked its executor for that?
+    Others { asked: bool },
+}
+
+/// A transaction that has left its thread.
+pub(crate) struct Apart {
+    /// What it waits for. Nothing if it need not.
+    waiting: Option<AsTask>,
+    /// Nothing once a thread goes on with it.
+    suspended: Option<Suspended>,
+}
+
+impl Apart {
+    /// Leaves this thread. (It may spin first, for some microseconds.)
+    fn new(retreat: Retreat, context: &Context, bounds: Bounds) -> Self {
+        let Retreat { before_next, mut suspended } = retreat;
+        let (history, deadline) = (suspended.history(), bounds.deadline);
+        let waiting = match before_next {
+            BeforeNext::Change { mut enlisted, .. } => {
+                enlisted.end_at(deadline);
+                Some(AsTask::Change(enlisted))
+            }
+            BeforeNext::Turn(Pause::Queue(place)) => match place.detach(history, deadline) {
+                Ok(task) => Some(AsTask::Turn(task)),
+                Err(place) => match place.was_called() {
+                    Some(turn) => {
+                        suspended.has_had_its_turn(turn);
+                        None
+                    }
+                    None => Some(AsTask::Nap(place.nap(history, deadline))),
+                },
+            },
+            // Others of its executor run first: that is what it would give the processor away for.
+            BeforeNext::Turn(Pause::Yield(_)) if !CHECKED => Some(AsTask::Others { asked: false }),
+            BeforeNext::Turn(pause) => {
+                let turn = context.pause(pause, history, deadline);
+                debug_assert!(turn.is_none(), "it has waited in a queue");
+                None
+            }
+        };
+        Apart { waiting, suspended: Some(suspended) }
+    }
+
+    fn poll(&mut self, cx: &TaskContext<'_>) -> Poll<()> {
+        match (&mut self.waiting, &mut self.suspended) {
+            (Some(AsTask::Change(enlisted)), Some(suspended)) => {
+                enlisted.poll(&mut suspended.tokens, cx)
+            }
+            (Some(AsTask::Turn(turn)), _) => turn.poll(cx),
+            (Some(AsTask::Nap(nap)), _) => nap.poll(cx),
+            (Some(AsTask::Others { asked }), _) => {
+                if std::mem::replace(asked, true) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Goes on with it on this thread, and enters it.
+    fn enter(mut self, context: &Context, bounds: Bounds) {
+        if let Some(mut suspended) = self.suspended.take() {
+            let turn = match self.waiting.take() {
+                Some(AsTask::Change(enlisted)) => {
+                    enlisted.end(&mut suspended.tokens);
+                    None
+                }
+                Some(AsTask::Turn(mut turn)) => Some(turn.end()),
+                Some(AsTask::Nap(_) | AsTask::Others { .. }) | None => None,
+            };
+            context.go_on(suspended); // It receives the tokens.
+            turn.into_iter().for_each(|turn| context.has_had_its_turn(turn));
+        }
+        context.enter_again(bounds);
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // Perhaps inside of a transaction, unlike what drops a transaction's own.
+        if let Some(suspended) = &mut self.suspended {
+            wake_outside(suspended.tokens.left_detached());
+        }
+    }
+}
+
+impl Leave for Context {
+    type Apart = Apart;
+
+    fn must_be_outside(&self) {
+        Context::must_be_outside(self);
+    }
+
+    fn part(&self, retreat: Retreat, bounds: Bounds) -> Apart {
+        Apart::new(retreat, self, bounds)
+    }
+
+    fn poll(&self, apart: &mut Apart, cx: &TaskContext<'_>) -> Poll<()> {
+        apart.poll(cx)
+    }
+
+    fn take_up(&self, apart: Apart, bounds: Bounds) -> Result<(), Infallible> {
+        apart.enter(self, bounds);
+        Ok(())
+    }
+}
 
 /// A transaction between two attempts that holds no thread: a task waits for it, and any thread can go on with it.
 /// If it is dropped, the transaction is over, and what it was woken for is passed on.
@@ -37,10 +158,7 @@ use std::task::{Context as TaskContext, Poll};
 /// ```
 #[must_use = "the transaction is over when this is dropped"]
 pub struct Detached {
-    /// What it waits for. Nothing if it need not.
-    waiting: Option<AsTask>,
-    /// Nothing once a thread goes on with it.
-    suspended: Option<Suspended>,
+    apart: Apart,
     bounds: Bounds,
     attempts: u64,
 }
@@ -52,9 +170,9 @@ impl Again {
     /// # Errors
     /// [`Ended`], if there is to be no other attempt.
     pub fn detach(self) -> Result<Detached, Ended<Infallible>> {
-        let ((waiting, suspended), bounds, attempts) =
-            self.leave(|context, retreat, bounds| retreat.detach(context, bounds.deadline))?;
-        Ok(Detached { waiting, suspended: Some(suspended), bounds, attempts })
+        let (apart, bounds, attempts) =
+            self.leave(|context, retreat, bounds| Apart::new(retreat, context, bounds))?;
+        Ok(Detached { apart, bounds, attempts })
     }
 }
 
@@ -69,53 +187,25 @@ impl Detached {
     ///
     /// Takes time in proportion to the cells that were read.
     pub fn poll(&mut self, cx: &TaskContext<'_>) -> Poll<()> {
-        match (&mut self.waiting, &mut self.suspended) {
-            (Some(AsTask::Change(enlisted)), Some(suspended)) => {
-                enlisted.poll(&mut suspended.tokens, cx)
-            }
-            (Some(AsTask::Turn(turn)), _) => turn.poll(cx),
-            _ => Poll::Ready(()),
-        }
+        self.apart.poll(cx)
     }
 
     /// Begins the next attempt, on this thread, whether there is a point in it or not.
     ///
     /// # Errors
     /// Gives itself back if this thread is inside of a transaction or snapshot.
-    pub fn resume(mut self) -> Result<Attempt, Box<Detached>> {
+    pub fn resume(self) -> Result<Attempt, Box<Detached>> {
         let here = Here::new(current());
         if here.is_inside() {
             return Err(Box::new(self));
         }
-        let (bounds, waiting, suspended) =
-            (self.bounds, self.waiting.take(), self.suspended.take());
-        let attempt = Attempt::resume(here, bounds, self.attempts, |context| {
-            if let Some(mut suspended) = suspended {
-                let turn = match waiting {
-                    Some(AsTask::Change(enlisted)) => {
-                        enlisted.end(&mut suspended.tokens);
-                        None
-                    }
-                    Some(AsTask::Turn(mut turn)) => Some(turn.end()),
-                    None => None,
-                };
-                context.go_on(suspended); // It receives the tokens.
-                turn.into_iter().for_each(|turn| context.has_had_its_turn(turn));
-            }
-            context.enter_again(bounds);
+        let Detached { apart, bounds, attempts } = self;
+        let attempt = Attempt::resume(here, bounds, attempts, |context| {
+            apart.enter(context, bounds);
             Ok(())
         });
         let Ok(attempt) = attempt;
         Ok(attempt)
-    }
-}
-
-impl Drop for Detached {
-    fn drop(&mut self) {
-        // Perhaps inside of a transaction, unlike what drops a transaction's own.
-        if let Some(suspended) = &mut self.suspended {
-            wake_outside(suspended.tokens.left_detached());
-        }
     }
 }
 

@@ -19,10 +19,15 @@
 //! | `turns`, `queueing` | what a thread does between two attempts, and how it escalates; waiting for a turn, as a thread or a task |
 //! | `wait`, `wake_tokens` | waiting in `retry`, as a thread or a task; what a transaction was woken for |
 //! | [`detached`] | a transaction that waits without a thread |
+//! | `future` | transactions as futures |
+//! | `changes` | the values of a cell, as a stream |
+//! | `cancel` | ending a transaction from outside |
 
 pub(crate) mod access_set;
+pub(crate) mod cancel;
 pub mod cell;
 mod chain;
+pub(crate) mod changes;
 #[cfg(any(contempo_loom, contempo_shuttle))]
 pub mod checked_static;
 pub(crate) mod context;
@@ -32,6 +37,7 @@ pub mod explicit;
 mod fresh;
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 pub(crate) mod frozen;
+pub(crate) mod future;
 mod leave;
 mod let_go;
 mod luck;

@@ -144,6 +144,23 @@ impl Context {
     }
 }
 
+/// A pause of a transaction that no thread runs.
+pub(crate) struct Nap {
+    until: Option<Instant>,
+    alarm: Alarmed,
+}
+
+impl Nap {
+    /// Is it over? If not, the task is woken by the waker of `cx` then.
+    pub(crate) fn poll(&mut self, cx: &TaskContext<'_>) -> Poll<()> {
+        if CHECKED || self.until.is_none_or(|until| until <= instant()) {
+            return Poll::Ready(());
+        }
+        self.alarm.set(self.until, cx.waker());
+        Poll::Pending
+    }
+}
+
 /// A place in a queue, of a transaction that no thread runs. Given up when dropped.
 pub(crate) struct WaitingTask {
     domain: &'static Native,
@@ -160,7 +177,24 @@ pub(crate) struct WaitingTask {
 }
 
 impl Waiting {
-    /// Gives the place to a task. Gives itself back if there is none to give: then the thread waits for a bounded time.
+    /// Was it called already? Then it has had its turn.
+    pub(crate) fn was_called(&self) -> Option<HadItsTurn> {
+        let Joined::As(turn, _) = self.joined else { return None };
+        // Acquire, partner: the swap of the thread that calls us.
+        let now = self.descriptor.turn.load(Ordering::Acquire);
+        let called = now.ticket() == turn.ticket() && now.phase() == TurnPhase::Called;
+        called.then_some((self.key, false))
+    }
+
+    /// Waits a slice without a place, which is given up.
+    pub(crate) fn nap(self, history: &History, deadline: Option<Instant>) -> Nap {
+        let patience = Patience::new(&self.domain.knobs().get(), history, 0, deadline);
+        let alarm = Alarmed::new(self.domain);
+        Nap { until: patience.until(patience.slice), alarm }
+    }
+
+    /// Gives the place to a task. Gives itself back if there is none to give, since it was called or the list could not
+    /// be had.
     pub(crate) fn detach(
         self,
         history: &History,

@@ -1,7 +1,7 @@
 //! Running transactions: attempts, their outcomes, and what happens between them.
 
+use crate::local::cancel::{CancellationToken, cancelled, unless_cancelled};
 use crate::local::context::{self, Context, Suspended};
-use crate::local::queueing::WaitingTask;
 use crate::local::transaction::Transaction;
 use crate::local::turns::Pause;
 use crate::local::wait::{self, Enlisted};
@@ -133,13 +133,15 @@ pub fn try_atomically<R, E>(
 /// assert!(matches!(result, Err(Exhausted::Deadline { .. })));
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-#[must_use = "a builder does nothing until `run` or `try_run`"]
-pub struct Builder {
-    limits: Limits,
-    label: Label,
+#[must_use = "a builder does nothing until `run`, `try_run` or their asynchronous forms"]
+pub struct Builder<'c> {
+    pub(super) limits: Limits,
+    /// What may cancel it.
+    pub(super) token: Option<&'c CancellationToken>,
+    pub(super) label: Label,
 }
 
-impl Builder {
+impl<'c> Builder<'c> {
     /// Make at most `attempts` attempts (at least one). Sleeping in `retry` counts as one.
     pub const fn max_attempts(self, attempts: u32) -> Self {
         Builder { limits: self.limits.within_attempts(attempts), ..self }
@@ -156,7 +158,8 @@ impl Builder {
         Builder { limits: self.limits.within_deadline(deadline), ..self }
     }
 
-    /// Also within the bounds of `other`: of each kind the tighter one counts.
+    /// Also within the bounds of `other`: of each kind the tighter one counts. Of two labels, and of two tokens that may
+    /// cancel it, that of `self` counts.
     ///
     /// ```
     /// # use contempo_core as contempo;
@@ -164,7 +167,7 @@ impl Builder {
     /// use std::time::Duration;
     ///
     /// /// Takes what is there, within the caller's bounds, and after 5 ms at the latest.
-    /// fn take(slot: &TVar<Option<u32>>, bounds: Builder) -> Result<u32, Exhausted> {
+    /// fn take(slot: &TVar<Option<u32>>, bounds: Builder<'_>) -> Result<u32, Exhausted> {
     ///     bounds.within(Transaction::builder().timeout(Duration::from_millis(5))).run(|tx| {
     ///         match *tx.take(slot)? {
     ///             Some(value) => Ok(value),
@@ -177,8 +180,29 @@ impl Builder {
     /// let patient = Transaction::builder().timeout(Duration::from_secs(3600));
     /// assert!(matches!(take(&empty, patient), Err(Exhausted::Deadline { .. })));
     /// ```
-    pub fn within(self, other: Builder) -> Self {
-        Builder { limits: self.limits.within(other.limits), label: self.label.or(other.label) }
+    pub fn within(self, other: Builder<'c>) -> Self {
+        Builder {
+            limits: self.limits.within(other.limits),
+            token: self.token.or(other.token),
+            label: self.label.or(other.label),
+        }
+    }
+
+    /// End it with [`Exhausted::Cancelled`] once this token is cancelled: before its next attempt, and while it waits.
+    ///
+    /// A transaction that may be cancelled may wait for nothing else: [`retry`](Transaction::retry) without a read waits
+    /// for the token alone.
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// use contempo::{CancellationToken, Exhausted, Transaction};
+    /// let stop = CancellationToken::new();
+    /// stop.cancel();
+    /// let run = Transaction::builder().cancelled_by(&stop).run(|_| Ok(()));
+    /// assert_eq!(run, Err(Exhausted::Cancelled));
+    /// ```
+    pub const fn cancelled_by(self, token: &'c CancellationToken) -> Self {
+        Builder { token: Some(token), ..self }
     }
 
     /// What the transaction is called in reports ([`contention_report`](crate::contention_report)) and in what the feature
@@ -209,13 +233,7 @@ impl Builder {
     ) -> Result<R, Exhausted> {
         let mut body = Kept::new(body);
         let run = |tx: &Transaction<'_>| (*body)(tx).map_err(Abort::<Infallible>::from);
-        let context: &Context = &context::current();
-        let _label = self.label.map(|label| context.descriptor.conflicts.labelled(label));
-        match session(context, Bounds::from_now(self.limits), run) {
-            Ok(value) => Ok(value),
-            Err(TryError::User(never)) => match never {},
-            Err(TryError::Exhausted(exhausted)) => Err(exhausted),
-        }
+        self.try_run(run).map_err(exhausted)
     }
 
     /// Runs `body` like [`try_atomically`] within these bounds.
@@ -232,9 +250,19 @@ impl Builder {
         body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
     ) -> Result<R, TryError<E>> {
         let mut body = Kept::new(body);
+        let Builder { limits, token, label } = self;
+        let run = |tx: &Transaction<'_>| unless_cancelled(token, tx, &mut *body);
         let context: &Context = &context::current();
-        let _label = self.label.map(|label| context.descriptor.conflicts.labelled(label));
-        session(context, Bounds::from_now(self.limits), &mut *body)
+        let _label = label.map(|label| context.descriptor.conflicts.labelled(label));
+        cancelled(session(context, Bounds::from_now(limits), run))
+    }
+}
+
+/// Why a transaction that fails with no error of the user's has not committed.
+pub(super) fn exhausted(failed: TryError<Infallible>) -> Exhausted {
+    match failed {
+        TryError::User(never) => match never {},
+        TryError::Exhausted(exhausted) => exhausted,
     }
 }
 
@@ -248,7 +276,7 @@ impl Transaction<'_> {
     /// let result = Transaction::builder().max_attempts(10).run(|tx| tx.modify(&cell, |n| n + 1));
     /// assert_eq!(result, Ok(()));
     /// ```
-    pub fn builder() -> Builder {
+    pub fn builder() -> Builder<'static> {
         Builder::default()
     }
 }
@@ -261,7 +289,13 @@ pub(crate) fn session<R, E>(
     bounds: Bounds,
     mut body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
 ) -> Result<R, TryError<E>> {
-    match attempts::run(context, bounds, |context| body(&Transaction::new(context))) {
+    told(attempts::run(context, bounds, |context| body(&Transaction::new(context))))
+}
+
+/// An outcome as users see it.
+#[inline(always)]
+pub(super) fn told<R, E>(outcome: Result<R, Failed<E, Infallible>>) -> Result<R, TryError<E>> {
+    match outcome {
         Ok(value) => Ok(value),
         Err(Failed::User(error)) => Err(TryError::User(error)),
         Err(Failed::Exhausted(exhausted)) => Err(TryError::Exhausted(exhausted)),
@@ -271,49 +305,16 @@ pub(crate) fn session<R, E>(
 
 /// Between two attempts of a transaction.
 pub(crate) struct Retreat {
-    before_next: BeforeNext,
-    suspended: Suspended,
-}
-
-/// What a transaction waits for as a task.
-pub(crate) enum AsTask {
-    Change(Enlisted),
-    Turn(WaitingTask),
+    pub(super) before_next: BeforeNext,
+    pub(super) suspended: Suspended,
 }
 
 /// What to wait for before the next attempt.
-enum BeforeNext {
+pub(super) enum BeforeNext {
     /// A change of what was read.
     Change { enlisted: Enlisted, wrote: bool },
     /// After a conflict: a pause, or our turn.
     Turn(Pause),
-}
-
-impl Retreat {
-    /// Leaves this thread, to wait without it until `deadline` at most. (A short pause after a conflict comes first.)
-    pub(crate) fn detach(
-        self,
-        context: &Context,
-        deadline: Option<Instant>,
-    ) -> (Option<AsTask>, Suspended) {
-        let mut suspended = self.suspended;
-        let pause = match self.before_next {
-            BeforeNext::Change { mut enlisted, .. } => {
-                enlisted.end_at(deadline);
-                return (Some(AsTask::Change(enlisted)), suspended);
-            }
-            BeforeNext::Turn(Pause::Queue(waiting)) => {
-                match waiting.detach(suspended.history(), deadline) {
-                    Ok(task) => return (Some(AsTask::Turn(task)), suspended),
-                    Err(waiting) => Pause::Queue(waiting),
-                }
-            }
-            BeforeNext::Turn(pause) => pause,
-        };
-        let turn = context.pause(pause, suspended.history(), deadline);
-        turn.into_iter().for_each(|turn| suspended.has_had_its_turn(turn));
-        (None, suspended)
-    }
 }
 
 impl Context {

@@ -6,7 +6,7 @@ use crate::local::fresh::prepare;
 use crate::local::tvar::TVar;
 use crate::local::unpublished::Unpublished;
 use crate::protocol::commit::ReadEntry;
-use crate::protocol::read::newest_at;
+use crate::protocol::read::{newest_at, stamp_of};
 use crate::protocol::version::Version;
 use crate::session::error::{Interrupt, StmResult};
 use crate::session::parts::Parts;
@@ -87,6 +87,19 @@ impl<'tx> Transaction<'tx> {
             // SAFETY: a version of this cell, so of type `T`; this attempt is its contemporary.
             unsafe { Version::value(version.as_ptr()) }
         })
+    }
+
+    /// What [`read`](Self::read) gives, and the stamp of the commit that has written it. Not to be called for a cell that
+    /// this transaction has written.
+    pub(super) fn read_stamped<T: Send + Sync + 'static>(
+        &self,
+        cell: &TVar<T>,
+    ) -> StmResult<(u64, &'tx T)> {
+        let version = self.committed(cell.header())?.as_ptr();
+        // SAFETY: inside an attempt, at whose bound the version was found to be the newest that is committed.
+        let stamp = unsafe { stamp_of(self.context.domain, version, self.context.bound.get()) };
+        // SAFETY: a version of this cell, so of type `T`; this attempt is its contemporary.
+        Ok((stamp, unsafe { Version::value(version) }))
     }
 
     /// The version that this transaction sees, which is lent if it is its own.

@@ -208,7 +208,7 @@ impl Enlisted {
 
 impl Drop for Enlisted {
     fn drop(&mut self) {
-        if !self.places.is_empty() {
+        if !self.places.is_empty() && !planted(Fault::DroppedTaskStays) {
             let mut tokens = WakeTokens::none(self.domain);
             self.leave(&mut tokens);
             if planted(Fault::TokenKeptByDroppedTask) {

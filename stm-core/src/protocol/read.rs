@@ -169,6 +169,28 @@ pub unsafe fn newest_at<D: Domain>(
     }
 }
 
+/// The stamp of the commit that has written `version`, the newest that is committed at or before `bound`.
+///
+/// # Safety
+/// As [`newest_at`], which has found the version for the same transaction and bound.
+pub unsafe fn stamp_of<D: Domain>(domain: &D, version: *const VersionHeader<D>, bound: u64) -> u64 {
+    loop {
+        // Acquire, partner: the owner's store of the stamp into its claim.
+        // SAFETY: it belongs to a bound of the caller, so it is not freed.
+        let tag = unsafe { &*version }.version_tag.load(Ordering::Acquire);
+        if let Some(stamp) = tag.stamp() {
+            return stamp;
+        }
+        // A claim that was committed, and is not finished. (Gone: it is finished by now.)
+        if let Some(owner) = tag.owner()
+            && let Standing::Committed(stamp) = standing(domain, owner, bound)
+        {
+            return stamp;
+        }
+        spin();
+    }
+}
+
 /// The stamp of the commit that replaced `version`, which this transaction has found in `cell`; none
 /// if no transaction has committed over it at or before `bound`. (If versions were taken out in between, then that of
 /// a later commit.)

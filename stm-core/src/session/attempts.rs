@@ -145,19 +145,65 @@ pub(super) fn leave_by_panic<S: Attempts>(session: &S) {
 pub(crate) fn run<S: Attempts, R, E>(
     session: &S,
     bounds: Bounds,
-    mut body: impl FnMut(&S) -> Result<R, Abort<E>>,
+    body: impl FnMut(&S) -> Result<R, Abort<E>>,
 ) -> Result<R, Failed<E, S::End>> {
-    // What a first attempt that commits does not touch.
-    let mut failed = 0_u64;
     let mut story = Story::new();
     session.enter().map_err(Failed::Stopped)?;
+    attempt(session, 0, body, bounds, &mut story)
+}
+
+/// What comes between two attempts. (No closure: that would be the place that panics point to.)
+pub(super) trait Between<'s, S: Attempts, E> {
+    /// Why there is to be no other attempt now.
+    type Stop: From<Failed<E, S::End>>;
+
+    /// After a retreat, when so many attempts have failed.
+    #[track_caller]
+    fn call(
+        &self,
+        session: &'s S,
+        retreat: Retreat<'s, S>,
+        failed: u64,
+        story: &mut Story,
+    ) -> Result<(), Self::Stop>;
+}
+
+/// A thread waits, and goes on within its bounds.
+impl<'s, S: Attempts, E> Between<'s, S, E> for Bounds {
+    type Stop = Failed<E, S::End>;
+
+    #[inline(always)]
+    #[track_caller]
+    fn call(
+        &self,
+        session: &'s S,
+        retreat: Retreat<'s, S>,
+        failed: u64,
+        story: &mut Story,
+    ) -> Result<(), Self::Stop> {
+        again(session, retreat, failed, *self, story)
+    }
+}
+
+/// Makes attempts of a transaction that is entered, of which so many have `failed`, until one ends it, or `between`,
+/// which is called before each further one, says that there is to be no other now.
+#[inline(always)]
+#[track_caller]
+pub(super) fn attempt<'s, S: Attempts, R, E, B: Between<'s, S, E>>(
+    session: &'s S,
+    mut failed: u64,
+    mut body: impl FnMut(&S) -> Result<R, Abort<E>>,
+    between: B,
+    story: &mut Story,
+) -> Result<R, B::Stop> {
+    // What a first attempt that commits does not touch: `failed`, and the story.
     loop {
         // One attempt. `black_box`: else addresses inside of the session, which most attempts do not need, are computed
         // before the first.
-        let session = std::hint::black_box(session);
+        let session: &'s S = std::hint::black_box(session);
         if let Err(end) = session.begin() {
             leave(session);
-            return Err(Failed::Stopped(end));
+            return Err(Failed::Stopped(end).into());
         }
         // Run the closure; should it panic, the transaction ends on the way out.
         let unwinding = Unwinding(session);
@@ -173,7 +219,7 @@ pub(crate) fn run<S: Attempts, R, E>(
                 // Hooks, or events to tell: the value waits, and is dropped in the end if one of those panics.
                 Ok(()) => {
                     let value = Kept::new(value);
-                    finish(session, failed + 1, &mut story);
+                    finish(session, failed + 1, story);
                     return Ok(value.into_inner());
                 }
                 Err(()) => Retreat::dropping(session, value),
@@ -184,13 +230,13 @@ pub(crate) fn run<S: Attempts, R, E>(
                 let refused = session.may_fail();
                 leave(session);
                 let error = error.into_inner();
-                return Err(match refused {
+                return Err(B::Stop::from(match refused {
                     Ok(()) => Failed::User(error),
                     Err(end) => {
                         discard(error);
                         Failed::Stopped(end)
                     }
-                });
+                }));
             }
             (Err(rejected), false) => Retreat::dropping(session, rejected),
             // The closure has swallowed an interrupt: a mistake of the program's.
@@ -203,7 +249,7 @@ pub(crate) fn run<S: Attempts, R, E>(
             (Err(_), true) => match session.foreign_interrupt() {
                 Some(end) => {
                     leave(session);
-                    return Err(Failed::Stopped(end));
+                    return Err(Failed::Stopped(end).into());
                 }
                 None => {
                     leave_by_panic(session);
@@ -213,7 +259,7 @@ pub(crate) fn run<S: Attempts, R, E>(
         };
         // Once more, after a pause or a wait.
         failed += 1;
-        again(session, retreat, failed, bounds, &mut story)?;
+        between.call(session, retreat, failed, story)?;
     }
 }
 
@@ -242,7 +288,7 @@ pub(super) fn leave<S: Attempts>(session: &S) {
 }
 
 /// Between two attempts of a transaction.
-struct Retreat<'s, S: Attempts + 's>(Retreated<S::Retreat<'s>>);
+pub(super) struct Retreat<'s, S: Attempts + 's>(Retreated<S::Retreat<'s>>);
 
 impl<'s, S: Attempts> Retreat<'s, S> {
     /// Retreats, and drops what the closure has returned. If that panics, the hooks run all the same, and the
@@ -278,10 +324,36 @@ fn again<'s, S: Attempts, E>(
     // (Not by `map_err`: a closure would be the place that the panics point to.)
     match go_on(session, retreat.rest, attempts, bounds) {
         Ok(()) => Ok(()),
-        Err(Ended::Exhausted(exhausted)) => Err(Failed::Exhausted(exhausted)),
-        Err(Ended::Stopped(end)) => Err(Failed::Stopped(end)),
-        Err(Ended::WouldWaitForEver { wrote }) => would_sleep_for_ever(wrote),
-        Err(Ended::Nested) => left_open(),
+        Err(ended) => Err(failed_by(ended)),
+    }
+}
+
+/// Runs what is due after a retreat. What is left to be done before another attempt, if there is to be one.
+#[cold]
+#[inline(never)]
+#[track_caller]
+pub(super) fn put_off<'s, S: Attempts, E>(
+    session: &'s S,
+    Retreat(mut retreat): Retreat<'s, S>,
+    attempts: u64,
+    bounds: Bounds,
+    story: &mut Story,
+) -> Result<S::Retreat<'s>, Failed<E, S::End>> {
+    tell(session, &mut retreat, story);
+    match check_end(session, &mut retreat.rest, attempts, bounds) {
+        Ok(()) => Ok(retreat.rest),
+        Err(ended) => Err(failed_by(ended)),
+    }
+}
+
+/// What a closure's caller is told.
+#[track_caller]
+fn failed_by<E, End>(ended: Ended<End>) -> Failed<E, End> {
+    match ended {
+        Ended::Exhausted(exhausted) => Failed::Exhausted(exhausted),
+        Ended::Stopped(end) => Failed::Stopped(end),
+        Ended::WouldWaitForEver { wrote } => would_sleep_for_ever(wrote),
+        Ended::Nested => left_open(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub struct Limits {
     /// So many attempts at most (at least one is made). Sleeping in `retry` counts as one.
     pub max_attempts: Option<u32>,
-    /// So long at most, from the call that runs the transaction.
+    /// So long at most, from the call that runs the transaction; of a task, from its first poll.
     pub timeout: Option<Duration>,
     /// Until then at most.
     pub deadline: Option<Instant>,
@@ -53,11 +53,6 @@ impl Limits {
             self = self.within_deadline(deadline);
         }
         self
-    }
-
-    /// Is anything bounded?
-    pub(crate) fn are_any(&self) -> bool {
-        self.max_attempts.is_some() || self.timeout.is_some() || self.deadline.is_some()
     }
 }
 

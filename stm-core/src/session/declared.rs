@@ -68,6 +68,14 @@ pub(crate) trait Declares<W: Names>: Attempts {
     fn admit(&self, cells: &impl Cells<W>) -> Result<(), Interrupt>;
 }
 
+/// A transaction that declares `cells` begins next: may it escalate in its first attempt?
+#[inline]
+pub(crate) fn prepare<W: Names, S: Declares<W>>(session: &S, cells: &impl Cells<W>) {
+    if session.admission().reserves_at_once(cells.count()) && !session.is_inside() {
+        session.escalate_at_once();
+    }
+}
+
 /// Runs a transaction that declares `cells`.
 #[inline]
 #[track_caller]
@@ -76,9 +84,7 @@ pub(crate) fn run<W: Names, S: Declares<W>, R, E>(
     cells: &impl Cells<W>,
     mut body: impl FnMut(&S) -> Result<R, Abort<E>>,
 ) -> Result<R, Failed<E, S::End>> {
-    if session.admission().reserves_at_once(cells.count()) && !session.is_inside() {
-        session.escalate_at_once();
-    }
+    prepare(session, cells);
     attempts::run(session, Bounds::DECLARED, |session| {
         session.admit(cells)?;
         body(session)

@@ -99,6 +99,7 @@ impl<E> Abort<E> {
     /// let abort = contempo::Abort::error(7).map(|code| format!("error {code}"));
     /// assert_eq!(abort.to_string(), "error 7");
     /// ```
+    #[inline]
     pub fn map<Other>(self, change: impl FnOnce(E) -> Other) -> Abort<Other> {
         Abort(match self.0 {
             Reason::Interrupt(interrupt) => Reason::Interrupt(interrupt),
@@ -210,6 +211,8 @@ pub enum Exhausted {
         /// How many attempts it made.
         attempts: u32,
     },
+    /// It was cancelled from outside, by a [`CancellationToken`](crate::CancellationToken).
+    Cancelled,
 }
 
 impl std::fmt::Display for Exhausted {
@@ -221,6 +224,7 @@ impl std::fmt::Display for Exhausted {
             Exhausted::Deadline { elapsed, attempts } => {
                 write!(f, "the transaction did not commit within {elapsed:?} ({attempts} attempts)")
             }
+            Exhausted::Cancelled => f.write_str("the transaction was cancelled"),
         }
     }
 }

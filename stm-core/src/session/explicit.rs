@@ -239,8 +239,7 @@ impl<H: Handle> Attempt<H> {
         }
         let held = Held::new(handle);
         held.session().enter().map_err(BeginError::Stopped)?;
-        let bounds = if limits.are_any() { Bounds::from_now(limits) } else { Bounds::NONE };
-        Attempt::open(held, bounds, 0).map_err(BeginError::Stopped)
+        Attempt::open(held, Bounds::from_now(limits), 0).map_err(BeginError::Stopped)
     }
 
     /// Goes on with a transaction that has [left](Again::leave) its thread, after so many attempts. `enter` enters it,

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`attempts`] | the one loop that makes attempts until one ends the transaction |
 //! | [`explicit`] | the same attempts, driven step by step |
+//! | `task` | the same attempts, made inside of polls |
 //! | `parts` | closed nesting and alternatives |
 //! | [`bounds`] | attempts, time, time-outs |
 //! | [`declared`] | transactions that declare the cells that they will access |
@@ -30,4 +31,5 @@ pub(crate) mod hooks;
 pub(crate) mod parts;
 pub mod running;
 pub mod scoped;
+pub(crate) mod task;
 pub mod values;

@@ -163,6 +163,10 @@ pub enum Fault {
     TurnLookedAtBeforeTheWaker,
     /// A task that is dropped while it waits keeps the token that it was woken with.
     TokenKeptByDroppedTask,
+    /// A waiting task that is dropped stays on the list: it is woken, and another is not.
+    DroppedTaskStays,
+    /// A cancelled token says so, and wakes nothing that waits.
+    CancelledInSilence,
     /// A woken thread that ends without a commit leaves those after it to the timer.
     LeaverHandsOnNothing,
     /// No thread keeps time for sleepers that are not woken at once.

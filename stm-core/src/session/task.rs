@@ -1,0 +1,164 @@
+//! A transaction as a task: its attempts run inside of polls, and between two of them it holds no thread.
+//!
+//! ```text
+//! Begins ─► attempt in a poll ──► the outcome: ready
+//!             ▲      └── retreats ─► Waits: pending, woken by a waker ──┐
+//!             └─────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! One attempt after the other, by the same loop as that of a thread (`attempts`); what differs is what comes between
+//! two of them. A poll waits for nothing: what takes longer than some microseconds of spinning is left to a waker.
+
+use crate::session::attempts::{self, Attempts, Between, Failed, Retreat};
+use crate::session::bounds::{Bounds, Limits};
+use crate::session::error::Abort;
+use crate::session::events::Story;
+use contempo_sched::descriptor::conflicts::Label;
+use std::task::{Context as TaskContext, Poll};
+
+/// So many attempts are made in one poll. A transaction that loses more often lets other tasks of its executor run.
+const ATTEMPTS_OF_A_POLL: u32 = 16;
+
+/// A thread's transactions that can leave it.
+pub(crate) trait Leave: Attempts {
+    /// A transaction between two attempts. If it is dropped, the transaction is over.
+    type Apart;
+
+    /// # Panics
+    /// If this thread is inside of a transaction or snapshot of this world.
+    fn must_be_outside(&self);
+    /// What is left of a transaction that leaves this thread. It may spin for some microseconds first.
+    fn part(&self, retreat: Self::Retreat<'_>, bounds: Bounds) -> Self::Apart;
+    /// Is there a point in another attempt? If not, the task is woken once there may be. Outside of any transaction;
+    /// wakers are copied and dropped here.
+    fn poll(&self, apart: &mut Self::Apart, cx: &TaskContext<'_>) -> Poll<()>;
+    /// Enters the transaction again, on this thread.
+    fn take_up(&self, apart: Self::Apart, bounds: Bounds) -> Result<(), Self::End>;
+}
+
+/// A transaction of a task.
+pub(crate) struct Task<A> {
+    state: State<A>,
+    /// What its attempts are called, on whatever thread.
+    label: Label,
+    story: Story,
+}
+
+/// How far a transaction has come.
+enum State<A> {
+    /// No attempt has been made.
+    Begins { limits: Limits, declared: bool },
+    /// It waits. So many attempts have failed.
+    Waits { apart: A, bounds: Bounds, failed: u64 },
+    /// It has ended.
+    Over,
+}
+
+/// Why a poll makes no other attempt.
+enum Stop<'s, S: Attempts + 's, E> {
+    Failed(Failed<E, S::End>),
+    Retreat(Retreat<'s, S>, u64),
+}
+
+impl<S: Attempts, E> From<Failed<E, S::End>> for Stop<'_, S, E> {
+    #[inline(always)]
+    fn from(failed: Failed<E, S::End>) -> Self {
+        Stop::Failed(failed)
+    }
+}
+
+/// Its attempts in one call of a poll end with the first retreat.
+struct OneByOne;
+
+impl<'s, S: Attempts + 's, E> Between<'s, S, E> for OneByOne {
+    type Stop = Stop<'s, S, E>;
+
+    #[inline(always)]
+    fn call(
+        &self,
+        _: &'s S,
+        retreat: Retreat<'s, S>,
+        failed: u64,
+        _: &mut Story,
+    ) -> Result<(), Self::Stop> {
+        Err(Stop::Retreat(retreat, failed))
+    }
+}
+
+impl<A> Task<A> {
+    /// A transaction that begins with its first poll.
+    pub(crate) fn new(limits: Limits) -> Self {
+        let state = State::Begins { limits, declared: false };
+        Task { state, label: None, story: Story::new() }
+    }
+
+    /// One that declares the cells that it will access.
+    pub(crate) fn declared(limits: Limits) -> Self {
+        Task { state: State::Begins { limits, declared: true }, ..Task::new(limits) }
+    }
+
+    /// With this label, if it is to have one.
+    pub(crate) fn labelled(self, label: Label) -> Self {
+        Task { label, ..self }
+    }
+
+    /// Has no poll made an attempt yet?
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(self.state, State::Begins { .. })
+    }
+
+    /// Has it ended?
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    /// Makes attempts of `body` on this thread, until one ends the transaction or it has to wait.
+    ///
+    /// # Panics
+    /// If this thread is inside of a transaction or snapshot of the same world: nothing has changed then, and it may be
+    /// polled again. After its end.
+    pub(crate) fn poll<S: Leave<Apart = A>, R, E>(
+        &mut self,
+        session: &S,
+        cx: &TaskContext<'_>,
+        mut body: impl FnMut(&S) -> Result<R, Abort<E>>,
+    ) -> Poll<Result<R, Failed<E, S::End>>> {
+        session.must_be_outside();
+        let _label = self.label.map(|label| session.log().labelled(label));
+        for _ in 0..ATTEMPTS_OF_A_POLL {
+            // It is over, unless it waits again below: also if something panics meanwhile.
+            let (bounds, before) = match std::mem::replace(&mut self.state, State::Over) {
+                State::Begins { limits, declared } => {
+                    let mut bounds = Bounds::from_now(limits);
+                    bounds.declared = declared;
+                    session.enter().map_err(Failed::Stopped)?;
+                    (bounds, 0)
+                }
+                State::Waits { mut apart, bounds, failed } => {
+                    if session.outside(|| session.poll(&mut apart, cx)).is_pending() {
+                        self.state = State::Waits { apart, bounds, failed };
+                        return Poll::Pending;
+                    }
+                    session.take_up(apart, bounds).map_err(Failed::Stopped)?;
+                    (bounds, failed)
+                }
+                State::Over => panic!("contempo: a transaction was polled after its end"),
+            };
+            let story = &mut self.story;
+            let stop = match attempts::attempt(session, before, &mut body, OneByOne, story) {
+                Ok(value) => return Poll::Ready(Ok(value)),
+                Err(stop) => stop,
+            };
+            let (retreat, failed) = match stop {
+                Stop::Failed(failed) => return Poll::Ready(Err(failed)),
+                Stop::Retreat(retreat, failed) => (retreat, failed),
+            };
+            let retreat = attempts::put_off(session, retreat, failed, bounds, story)?;
+            let apart = session.outside(|| session.part(retreat, bounds));
+            self.state = State::Waits { apart, bounds, failed };
+        }
+        // It goes on with the next poll, which is to come at once.
+        session.outside(|| cx.waker().wake_by_ref());
+        Poll::Pending
+    }
+}
