@@ -5,7 +5,7 @@ use crate::support::configured::{Configured, FOR_EVER};
 use crate::support::{alone, elsewhere, message_of, wait_until};
 use crate::tasks::{Bell, Task, block_on, poll, queued, take_one, taker};
 use contempo::{
-    Abort, Exhausted, TVar, Transaction, TryError, atomically, atomically_async,
+    Abort, Exhausted, Statistics, TVar, Transaction, TryError, atomically, atomically_async,
     atomically_on_async, statistics, try_atomically_async,
 };
 use std::future::Future;
@@ -24,6 +24,12 @@ fn goes_anywhere<F: Future + Send + Unpin + 'static>(future: F) -> F {
 
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// How many were woken since, but for those that what keeps time has woken by and by. (It counts in two steps.)
+fn woken_by_changes(before: &Statistics) -> u64 {
+    let since = statistics().since(before);
+    since.wakes.saturating_sub(since.paced)
 }
 
 #[test]
@@ -203,10 +209,11 @@ fn hooks_run_in_the_poll() {
         take_one(tx, &own)
     }));
     assert!(!poll(&mut task, Waker::noop()));
-    assert_eq!(log.load(), ["undone"]);
+    let undone = log.load();
+    assert!(!undone.is_empty() && undone.iter().all(|text| *text == "undone"), "{undone:?}");
     cell.store(1);
     assert!(poll(&mut task, Waker::noop()));
-    assert_eq!(log.load(), ["undone", "committed"]);
+    assert_eq!(log.load(), [undone, vec!["committed"]].concat());
 }
 
 #[test]
@@ -285,12 +292,12 @@ fn one_change_wakes_few_of_many_tasks() {
     tasks.iter_mut().for_each(|task| assert!(!poll(task, &waker)));
     let before = statistics();
     cell.store(1);
-    assert_eq!((statistics().since(&before).wakes, bell.rung()), (1, 1));
+    wait_until("one is woken by the change", || woken_by_changes(&before) == 1);
+    assert!(bell.rung() > 0);
     // It takes what there is, and wakes no other at once. (What keeps time for all of them may.)
     let ready: Vec<_> = tasks.iter_mut().map(|task| poll(task, &waker)).collect();
     assert_eq!(ready.iter().filter(|ready| **ready).count(), 1);
-    let after = statistics().since(&before);
-    assert!(after.wakes - after.paced <= 16, "{after:?}");
+    wait_until("few are woken in its place", || woken_by_changes(&before) <= 16);
     drop(tasks);
 }
 
@@ -316,7 +323,7 @@ fn a_task_that_waits_holds_little_memory() {
     // A change wakes one of them, which takes it.
     let before = statistics();
     cell.store(1);
-    assert_eq!(statistics().since(&before).wakes, 1);
+    wait_until("one is woken by the change", || woken_by_changes(&before) == 1);
     drop(tasks);
     let before = statistics();
     cell.store(2);
@@ -373,4 +380,38 @@ fn a_thread_and_a_task_hand_a_token_to_each_other() {
     wait_until("the thread has its last turn", || thread.is_finished());
     thread.join().unwrap();
     assert_eq!(token.load(), 2 * ROUNDS);
+}
+
+#[test]
+fn a_task_looks_again_before_it_waits_where_that_pays() {
+    let _turn = alone();
+    const ROUNDS: u64 = 500;
+    let turn = TVar::new(0_u64);
+    let hand_over = |mine: u64| {
+        let turn = turn.clone();
+        async move {
+            for _ in 0..ROUNDS {
+                atomically_async(|tx| {
+                    tx.check(*tx.read(&turn)? == mine)?;
+                    tx.write(&turn, 1 - mine)
+                })
+                .await;
+            }
+        }
+    };
+    let mut tasks: Vec<Task> = vec![Box::pin(hand_over(0)), Box::pin(hand_over(1))];
+    let (before, (_bell, waker)) = (statistics(), Bell::new());
+    // One executor, which polls both in turn.
+    while !tasks.is_empty() {
+        tasks.retain_mut(|task| task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    let done = statistics().since(&before);
+    assert_eq!((done.commits, done.waits, done.wakes), (2 * ROUNDS, 0, 0), "{done:?}");
+    // A number of attempts that is bounded is not spent on that.
+    let mut once = pin!(
+        Transaction::builder().max_attempts(2).run_async(|tx| { tx.check(*tx.read(&turn)? > 0) })
+    );
+    let before = statistics();
+    assert!(once.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert_eq!(statistics().since(&before).waits, 1);
 }

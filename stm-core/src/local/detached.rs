@@ -10,6 +10,7 @@ use crate::session::attempts::Ended;
 use crate::session::bounds::Bounds;
 use crate::session::task::Leave;
 use contempo_sched::primitives::CHECKED;
+use contempo_sched::wait::looks::Looks;
 use std::convert::Infallible;
 use std::fmt;
 use std::task::{Context as TaskContext, Poll};
@@ -56,6 +57,7 @@ impl Apart {
             },
             // Others of its executor run first: that is what it would give the processor away for.
             BeforeNext::Turn(Pause::Yield(_)) if !CHECKED => Some(AsTask::Others { asked: false }),
+            BeforeNext::Others => Some(AsTask::Others { asked: false }),
             BeforeNext::Turn(pause) => {
                 let turn = context.pause(pause, history, deadline);
                 debug_assert!(turn.is_none(), "it has waited in a queue");
@@ -123,6 +125,14 @@ impl Leave for Context {
 
     fn poll(&self, apart: &mut Apart, cx: &TaskContext<'_>) -> Poll<()> {
         apart.poll(cx)
+    }
+
+    fn looks(&self) -> &Looks {
+        &self.common.looks
+    }
+
+    fn look_again(&self) {
+        self.common.looks_again.set(true);
     }
 
     fn take_up(&self, apart: Apart, bounds: Bounds) -> Result<(), Infallible> {

@@ -315,6 +315,8 @@ pub(super) enum BeforeNext {
     Change { enlisted: Enlisted, wrote: bool },
     /// After a conflict: a pause, or our turn.
     Turn(Pause),
+    /// That other tasks have run.
+    Others,
 }
 
 impl Context {
@@ -405,8 +407,12 @@ impl Attempts for Context {
         let before_next = if cause == Cause::Retry {
             // It has seen a consistent state and asks for another: it does not starve.
             self.forget_turns();
-            let wrote = !self.writes().is_untouched();
-            BeforeNext::Change { enlisted: wait::enlist(self), wrote }
+            if self.common.looks_again.take() {
+                BeforeNext::Others
+            } else {
+                let wrote = !self.writes().is_untouched();
+                BeforeNext::Change { enlisted: wait::enlist(self), wrote }
+            }
         } else {
             let accesses = self.reads().len() + self.writes().entries().len();
             BeforeNext::Turn(self.lost(cause, accesses))
@@ -441,6 +447,7 @@ impl Attempts for Context {
                 None
             }
             BeforeNext::Turn(pause) => self.pause(pause, suspended.history(), bounds.deadline),
+            BeforeNext::Others => None,
         };
         Context::go_on(self, suspended);
         turn.into_iter().for_each(|turn| self.has_had_its_turn(turn));
@@ -453,7 +460,7 @@ impl Attempts for Context {
             BeforeNext::Change { enlisted, wrote } => {
                 enlisted.is_for_nothing(bounds.deadline).then_some(*wrote)
             }
-            BeforeNext::Turn(_) => None,
+            BeforeNext::Turn(_) | BeforeNext::Others => None,
         }
     }
 

@@ -165,7 +165,8 @@ impl Enlisted {
     /// A poll is not to be made inside a transaction. It may be made too early, and on any thread.
     pub(crate) fn poll(&mut self, tokens: &mut WakeTokens, cx: &TaskContext<'_>) -> Poll<()> {
         let watches = self.domain.watches();
-        let time_is_up = || self.wake_at.is_some_and(|at| CHECKED || at <= instant());
+        let wake_at = self.wake_at;
+        let time_is_up = || wake_at.is_some_and(|at| CHECKED || at <= instant());
         if self.changed || planted(Fault::RetryDoesNotSleep) {
             return Poll::Ready(());
         }
@@ -181,7 +182,7 @@ impl Enlisted {
                     return Poll::Pending;
                 }
             }
-        } else if watches.poll(&self.places, cx.waker()) {
+        } else if self.has_been_woken(tokens, cx.waker()) {
             tokens.woken = true;
         } else if !time_is_up() {
             self.alarm.set(self.wake_at, cx.waker());
@@ -190,6 +191,20 @@ impl Enlisted {
         self.changed = true;
         self.leave(tokens);
         Poll::Ready(())
+    }
+
+    /// Has it been woken? If not, it is woken by this waker from now on.
+    fn has_been_woken(&mut self, tokens: &mut WakeTokens, waker: &Waker) -> bool {
+        let watches = self.domain.watches();
+        // Mostly there is one cell, and a poll comes when it was woken: it looks and leaves in one step.
+        if let [place] = *self.places
+            && let Some(woke) = watches.leave_if_woken(place, &mut tokens.list)
+        {
+            self.places.clear();
+            wake_outside(count_detached(self.domain, woke));
+            return true;
+        }
+        watches.poll(&self.places, waker)
     }
 
     /// Waits no more, ready or not.

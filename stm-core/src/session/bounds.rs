@@ -89,6 +89,11 @@ impl Bounds {
         Bounds { start: Some(start), deadline, max_attempts: limits.max_attempts, declared: false }
     }
 
+    /// Is the number of attempts bounded?
+    pub(crate) fn counts_attempts(&self) -> bool {
+        self.max_attempts.is_some()
+    }
+
     /// May there be another attempt, after so many?
     pub(crate) fn check(&self, attempts: u32) -> Result<(), Exhausted> {
         if self.max_attempts.is_some_and(|most| attempts >= most) {

@@ -5,6 +5,7 @@ use crate::session::calls::Calls;
 use crate::session::hooks::{Due, HookMark, Hooks};
 use contempo_sched::contention::yielding::{Quantum, Turnover};
 use contempo_sched::descriptor::Descriptor;
+use contempo_sched::wait::looks::Looks;
 use contempo_sched::wait::spinning::Spinning;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -21,6 +22,9 @@ pub(crate) struct Common {
     pub(crate) timeouts: Timeouts,
     /// How long this thread spins before it sleeps there.
     pub(crate) spinning: Spinning,
+    /// Whether its tasks look again before they wait there, and whether the one that retreats is to.
+    pub(crate) looks: Looks,
+    pub(crate) looks_again: Cell<bool>,
     /// How long it has run.
     quantum: Quantum,
     /// What will come back to it.
@@ -34,6 +38,8 @@ impl Common {
             hooks: RefCell::new(Hooks::new()),
             timeouts: Timeouts::new(),
             spinning: Spinning::new(),
+            looks: Looks::new(),
+            looks_again: Cell::new(false),
             quantum: Quantum::new(),
             calls: Calls::new(),
         }

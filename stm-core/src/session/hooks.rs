@@ -132,6 +132,9 @@ impl Hooks {
 
     /// The hooks to run now: of a commit in order, of a rollback newest first.
     pub(crate) fn take(&mut self, committed: bool) -> Due {
+        if self.is_empty() {
+            return Due::nothing(); // Mostly: a transaction that has waited comes here, too.
+        }
         let (mut due, mut forgotten) = (take(&mut self.undone), take(&mut self.forgotten));
         let before = due.len();
         for entry in take(&mut self.journal) {
@@ -163,9 +166,16 @@ impl Due {
         Due { due: Vec::new(), forgotten: Vec::new() }
     }
 
+    fn is_nothing(&self) -> bool {
+        self.due.is_empty() && self.forgotten.is_empty()
+    }
+
     /// Runs every hook, and drops the others. If some of that panics, the first panic goes on when all is
     /// done. `may_run` is asked before each hook: user code may have forked, and in the child none runs.
     pub(crate) fn run(mut self, may_run: impl Fn() -> bool) {
+        if self.is_nothing() {
+            return;
+        }
         let mut panics = FirstPanic::new();
         for hook in take(&mut self.due) {
             if may_run() {
@@ -183,6 +193,9 @@ impl Due {
 
 impl Drop for Due {
     fn drop(&mut self) {
+        if self.is_nothing() {
+            return;
+        }
         take(&mut self.due).into_iter().for_each(discard);
         take(&mut self.forgotten).into_iter().for_each(discard);
     }

@@ -8,12 +8,16 @@
 //!
 //! One attempt after the other, by the same loop as that of a thread (`attempts`); what differs is what comes between
 //! two of them. A poll waits for nothing: what takes longer than some microseconds of spinning is left to a waker.
+//!
+//! Before a task waits for a change it may let others of its executor run once, and look again
+//! (`contempo_sched::wait::looks`): two tasks that hand something to each other need no waker for that.
 
 use crate::session::attempts::{self, Attempts, Between, Failed, Retreat};
 use crate::session::bounds::{Bounds, Limits};
 use crate::session::error::Abort;
 use crate::session::events::Story;
 use contempo_sched::descriptor::conflicts::Label;
+use contempo_sched::wait::looks::Looks;
 use std::task::{Context as TaskContext, Poll};
 
 /// So many attempts are made in one poll. A transaction that loses more often lets other tasks of its executor run.
@@ -32,6 +36,11 @@ pub(crate) trait Leave: Attempts {
     /// Is there a point in another attempt? If not, the task is woken once there may be. Outside of any transaction;
     /// wakers are copied and dropped here.
     fn poll(&self, apart: &mut Self::Apart, cx: &TaskContext<'_>) -> Poll<()>;
+    /// Has it paid on this thread to look again?
+    fn looks(&self) -> &Looks;
+    /// The attempt, which has asked to wait, is to be made once more before the transaction waits: it retreats next, and
+    /// what it leaves waits for no more than that other tasks of its executor have run.
+    fn look_again(&self);
     /// Enters the transaction again, on this thread.
     fn take_up(&self, apart: Self::Apart, bounds: Bounds) -> Result<(), Self::End>;
 }
@@ -49,7 +58,13 @@ enum State<A> {
     /// No attempt has been made.
     Begins { limits: Limits, declared: bool },
     /// It waits. So many attempts have failed.
-    Waits { apart: A, bounds: Bounds, failed: u64 },
+    Waits {
+        apart: A,
+        bounds: Bounds,
+        failed: u64,
+        /// Does it wait for no more than that other tasks have run, to [look again](Leave::look_again)?
+        looks_again: bool,
+    },
     /// It has ended.
     Over,
 }
@@ -126,39 +141,58 @@ impl<A> Task<A> {
         session.must_be_outside();
         let _label = self.label.map(|label| session.log().labelled(label));
         for _ in 0..ATTEMPTS_OF_A_POLL {
+            if let State::Waits { apart, .. } = &mut self.state
+                && session.outside(|| session.poll(apart, cx)).is_pending()
+            {
+                return Poll::Pending;
+            }
             // It is over, unless it waits again below: also if something panics meanwhile.
-            let (bounds, before) = match std::mem::replace(&mut self.state, State::Over) {
-                State::Begins { limits, declared } => {
-                    let mut bounds = Bounds::from_now(limits);
-                    bounds.declared = declared;
-                    session.enter().map_err(Failed::Stopped)?;
-                    (bounds, 0)
-                }
-                State::Waits { mut apart, bounds, failed } => {
-                    if session.outside(|| session.poll(&mut apart, cx)).is_pending() {
-                        self.state = State::Waits { apart, bounds, failed };
-                        return Poll::Pending;
+            let (bounds, before, looked_again) =
+                match std::mem::replace(&mut self.state, State::Over) {
+                    State::Begins { limits, declared } => {
+                        let mut bounds = Bounds::from_now(limits);
+                        bounds.declared = declared;
+                        session.enter().map_err(Failed::Stopped)?;
+                        (bounds, 0, false)
                     }
-                    session.take_up(apart, bounds).map_err(Failed::Stopped)?;
-                    (bounds, failed)
+                    State::Waits { apart, bounds, failed, looks_again } => {
+                        session.take_up(apart, bounds).map_err(Failed::Stopped)?;
+                        (bounds, failed, looks_again)
+                    }
+                    State::Over => panic!("contempo: a transaction was polled after its end"),
+                };
+            // One attempt. If it asks to wait, is it to look again before that?
+            let mut looks_again = false;
+            let run = |session: &S| {
+                let result = body(session);
+                let waits = result.is_err() && session.wants_to_wait();
+                looks_again = waits && !looked_again && looks_first(session, bounds);
+                if looked_again {
+                    session.looks().note(!waits);
                 }
-                State::Over => panic!("contempo: a transaction was polled after its end"),
+                result
             };
-            let story = &mut self.story;
-            let stop = match attempts::attempt(session, before, &mut body, OneByOne, story) {
-                Ok(value) => return Poll::Ready(Ok(value)),
-                Err(stop) => stop,
-            };
+            let stop = attempts::attempt(session, before, run, OneByOne, &mut self.story);
             let (retreat, failed) = match stop {
-                Stop::Failed(failed) => return Poll::Ready(Err(failed)),
-                Stop::Retreat(retreat, failed) => (retreat, failed),
+                Ok(value) => return Poll::Ready(Ok(value)),
+                Err(Stop::Failed(failed)) => return Poll::Ready(Err(failed)),
+                Err(Stop::Retreat(retreat, failed)) => (retreat, failed),
             };
-            let retreat = attempts::put_off(session, retreat, failed, bounds, story)?;
+            let retreat = attempts::put_off(session, retreat, failed, bounds, &mut self.story)?;
             let apart = session.outside(|| session.part(retreat, bounds));
-            self.state = State::Waits { apart, bounds, failed };
+            self.state = State::Waits { apart, bounds, failed, looks_again };
         }
         // It goes on with the next poll, which is to come at once.
         session.outside(|| cx.waker().wake_by_ref());
         Poll::Pending
     }
+}
+
+/// An attempt has just asked to wait: is it to be made again before its transaction waits? Then it knows by now.
+fn looks_first<S: Leave>(session: &S, bounds: Bounds) -> bool {
+    let looks = !bounds.counts_attempts() && session.looks().are_worth_while();
+    if looks {
+        session.look_again();
+    }
+    looks
 }

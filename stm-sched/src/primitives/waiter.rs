@@ -47,7 +47,11 @@ impl Waiter {
 /// is over. Dropping this does it; panics of wakers end here.
 #[derive(Default, Debug)]
 #[must_use = "tasks are woken when this is dropped: not to be done while a lock is held, or inside a transaction"]
-pub struct Tasks(Vec<Due>);
+pub struct Tasks {
+    /// Mostly it is one: no memory is needed for that.
+    first: Option<Due>,
+    others: Vec<Due>,
+}
 
 /// What is to be done with a waker.
 #[derive(Debug)]
@@ -59,30 +63,39 @@ enum Due {
 impl Tasks {
     /// None.
     pub const fn none() -> Self {
-        Tasks(Vec::new())
+        Tasks { first: None, others: Vec::new() }
     }
 
     /// Are there none?
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.first.is_none()
+    }
+
+    fn add(&mut self, due: Due) {
+        if self.first.is_none() {
+            self.first = Some(due);
+        } else {
+            self.others.push(due);
+        }
     }
 
     /// Adds one.
     pub fn push(&mut self, waker: Waker) {
-        self.0.push(Due::Wake(waker));
+        self.add(Due::Wake(waker));
     }
 
     /// Adds a waker that is of no more use.
     pub fn drop_later(&mut self, waker: Waker) {
-        self.0.push(Due::Drop(waker));
+        self.add(Due::Drop(waker));
     }
 
     /// Adds others.
     pub fn append(&mut self, mut others: Tasks) {
-        if self.0.is_empty() {
-            std::mem::swap(&mut self.0, &mut others.0);
+        if self.is_empty() {
+            std::mem::swap(self, &mut others);
         } else {
-            self.0.append(&mut others.0);
+            self.others.extend(others.first.take());
+            self.others.append(&mut others.others);
         }
     }
 
@@ -94,7 +107,7 @@ impl Tasks {
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        for due in self.0.drain(..) {
+        for due in self.first.take().into_iter().chain(self.others.drain(..)) {
             if unwinding() {
                 std::mem::forget(due); // A checker has come to its end: nothing of a user's runs.
                 continue;

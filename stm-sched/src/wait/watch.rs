@@ -32,7 +32,7 @@ use crate::primitives::waiter::{Tasks, Waiter};
 use crate::primitives::{CHECKED, Mutex, MutexGuard};
 use exchange::{Duty, Rouse};
 use learned::Learned;
-use nodes::{Id, Nodes};
+use nodes::{Id, Nodes, State};
 use queue::Queue;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -159,7 +159,8 @@ struct Copies(Vec<Waiter>);
 impl Copies {
     fn of(waiter: &Waiter, entries: usize) -> Self {
         let mut copies = Copies(Vec::new());
-        if let Waiter::Task(_) = waiter {
+        // (Of a single entry the copy is made before that lies down, in any case.)
+        if let (Waiter::Task(_), 2..) = (waiter, entries) {
             copies.0.extend((0..entries).map(|_| waiter.clone()));
         }
         copies
@@ -231,29 +232,43 @@ impl WatchList {
         })
     }
 
+    /// Removes the entry of a transaction that waits for one cell, if it has been woken: as [`leave`](Self::leave), with
+    /// one look at the list. Nothing if it sleeps.
+    pub fn leave_if_woken(&self, place: Place, tokens: &mut Vec<WakeToken>) -> Option<Woke> {
+        let bucket = self.bucket(place.bucket as usize);
+        if bucket.nodes[place.id].state == State::Asleep {
+            return None;
+        }
+        Some(self.leave_one(bucket, place.id, tokens))
+    }
+
     /// Removes these entries. The caller gets the tokens of the cells for which it was woken. Flags
     /// stay set (the cells may be gone by now): the next commit to such a cell looks here once, in
     /// vain, and clears the flag.
     pub fn leave(&self, places: &[Place], tokens: &mut Vec<WakeToken>) -> Woke {
         let mut woke = Woke::default();
         for place in places {
-            let (key, left) = {
-                let mut bucket = self.bucket(place.bucket as usize);
-                let key = bucket.nodes[place.id].key;
-                let (queue, nodes) = bucket.queue(key);
-                let left = queue.leave(nodes, place.id);
-                debug_assert!(
-                    queue.has_duty(),
-                    "a sleeper is owed a look, and no thread has the duty"
-                );
-                bucket.tidy(key);
-                (key, left)
-            };
-            tokens.extend(left.token);
-            if let Some(Waiter::Task(waker)) = left.waiter {
-                woke.tasks.drop_later(waker);
-            }
-            woke += self.rouse(key, Rouse { wakes: [None, None], duty: left.duty });
+            woke += self.leave_one(self.bucket(place.bucket as usize), place.id, tokens);
+        }
+        woke
+    }
+
+    fn leave_one(
+        &self,
+        mut bucket: MutexGuard<'_, Bucket>,
+        id: Id,
+        tokens: &mut Vec<WakeToken>,
+    ) -> Woke {
+        let key = bucket.nodes[id].key;
+        let (queue, nodes) = bucket.queue(key);
+        let left = queue.leave(nodes, id);
+        debug_assert!(queue.has_duty(), "a sleeper is owed a look, and no thread has the duty");
+        bucket.tidy(key);
+        drop(bucket);
+        tokens.extend(left.token);
+        let mut woke = self.rouse(key, Rouse { wakes: [None, None], duty: left.duty });
+        if let Some(Waiter::Task(waker)) = left.waiter {
+            woke.tasks.drop_later(waker);
         }
         woke
     }
