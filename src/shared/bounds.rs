@@ -1,23 +1,26 @@
 //! Transactions of a region with bounds: a number of attempts, a time.
 
 use crate::shared::error::{Interrupt, TransactionError, TryError};
+use crate::shared::future::{block_on, future, unfailing};
 use crate::shared::region::Shared;
 use crate::shared::transaction::Transaction;
-use contempo_core::Abort;
 use contempo_core::guard::Kept;
 use contempo_core::region::session::Session;
 use contempo_core::session::bounds::Limits;
+use contempo_core::{Abort, CancellationToken};
 use std::convert::Infallible;
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// Runs transactions of a region within bounds. Made by [`Shared::builder`]; names and meaning are those of
 /// one process ([`crate::Builder`]): a bound that is set twice holds as the tighter of both.
 #[derive(Clone, Copy, Debug)]
-#[must_use = "a builder does nothing until `run` or `try_run`"]
+#[must_use = "a builder does nothing until `run`, `try_run` or their asynchronous forms"]
 pub struct Builder<'s> {
-    shared: &'s Shared,
-    limits: Limits,
-    label: Option<&'static str>,
+    pub(super) shared: &'s Shared,
+    pub(super) limits: Limits,
+    pub(super) token: Option<&'s CancellationToken>,
+    pub(super) label: Option<&'static str>,
 }
 
 impl Shared {
@@ -41,11 +44,11 @@ impl Shared {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn builder(&self) -> Builder<'_> {
-        Builder { shared: self, limits: Limits::default(), label: None }
+        Builder { shared: self, limits: Limits::default(), token: None, label: None }
     }
 }
 
-impl Builder<'_> {
+impl<'s> Builder<'s> {
     /// Make at most `attempts` attempts (at least one). Sleeping in `retry` counts as one, however long.
     pub const fn max_attempts(self, attempts: u32) -> Self {
         Builder { limits: self.limits.within_attempts(attempts), ..self }
@@ -62,7 +65,8 @@ impl Builder<'_> {
         Builder { limits: self.limits.within_deadline(deadline), ..self }
     }
 
-    /// Also within the bounds of `other`, of whatever region: of each kind the tighter one counts.
+    /// Also within the bounds of `other`, of whatever region: of each kind the tighter one counts. Of two labels, and of two
+    /// tokens that may cancel it, that of `self` counts.
     ///
     /// ```
     /// use contempo::Exhausted;
@@ -81,9 +85,39 @@ impl Builder<'_> {
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn within(self, other: Builder<'_>) -> Self {
-        let label = self.label.or(other.label);
-        Builder { limits: self.limits.within(other.limits), label, ..self }
+    pub fn within(self, other: Builder<'s>) -> Self {
+        Builder {
+            limits: self.limits.within(other.limits),
+            token: self.token.or(other.token),
+            label: self.label.or(other.label),
+            ..self
+        }
+    }
+
+    /// End it with [`Exhausted::Cancelled`](crate::Exhausted::Cancelled) once this token is cancelled, by a thread of this process: before its next
+    /// attempt, or while it waits. (A thread that may be cancelled waits as a task does.)
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared, TransactionError};
+    /// use contempo::{CancellationToken, Exhausted};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-cancel-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let (inbox, stop) = (shared.root("inbox", 0_u64)?, CancellationToken::new());
+    /// std::thread::scope(|scope| {
+    ///     let waiting = scope.spawn(|| {
+    ///         shared.builder().cancelled_by(&stop).run(|tx| tx.check(tx.read(inbox)? > 0))
+    ///     });
+    ///     stop.cancel();
+    ///     let ended = waiting.join().unwrap();
+    ///     assert!(matches!(ended, Err(TransactionError::Exhausted(Exhausted::Cancelled))));
+    /// });
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn cancelled_by(self, token: &'s CancellationToken) -> Self {
+        Builder { token: Some(token), ..self }
     }
 
     /// What the transaction is called in reports of this process
@@ -139,11 +173,42 @@ impl Builder<'_> {
         self,
         body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
     ) -> Result<R, TryError<E>> {
+        if self.token.is_some() {
+            return block_on(self.try_run_async(body));
+        }
         let mut body = Kept::new(body);
         let region = self.shared.number();
         let run = |session: &Session| (*body)(&Transaction::new(session, region));
         let local = self.shared.session()?;
         let _label = self.label.map(|label| local.get().labelled(label));
         local.get().try_within(self.limits, run).map_err(TryError::from)
+    }
+
+    /// Runs `body` like [`Shared::atomically_async`] within these bounds. Time-outs count from the first poll.
+    ///
+    /// # Errors
+    /// The future gives what [`run`](Self::run) fails with.
+    ///
+    /// # Panics
+    /// When polled: as [`Shared::atomically_async`].
+    pub fn run_async<R, F: FnMut(&Transaction<'_>) -> Result<R, Interrupt>>(
+        self,
+        body: F,
+    ) -> impl Future<Output = Result<R, TransactionError>> + use<R, F> {
+        unfailing(self, body)
+    }
+
+    /// Runs `body` like [`Shared::try_atomically_async`] within these bounds. Time-outs count from the first poll.
+    ///
+    /// # Errors
+    /// The future gives what [`try_run`](Self::try_run) fails with.
+    ///
+    /// # Panics
+    /// When polled: as [`Shared::atomically_async`].
+    pub fn try_run_async<R, E, F: FnMut(&Transaction<'_>) -> Result<R, Abort<E>>>(
+        self,
+        body: F,
+    ) -> impl Future<Output = Result<R, TryError<E>>> + use<R, E, F> {
+        future(self, body, |failed| failed)
     }
 }

@@ -60,6 +60,7 @@ mod cell;
 pub mod collections;
 mod error;
 pub(crate) mod explicit;
+mod future;
 mod nesting;
 mod operations;
 mod reader;

@@ -16,4 +16,5 @@ mod room;
 mod roots;
 #[path = "../support/mod.rs"]
 mod support;
+mod tasks;
 mod waking;

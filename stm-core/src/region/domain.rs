@@ -12,6 +12,7 @@ use crate::region::block::{Cell, RegionLink, Version};
 use crate::region::conflicts::ConflictLogs;
 use crate::region::counts::ProcessCounts;
 use crate::region::recovered::Recovered;
+use crate::region::waiting_tasks::WaitingTasks;
 use contempo_alloc::region::fork::ForkMark;
 use contempo_alloc::region::handle::{Handle, Kind, Meta};
 use contempo_alloc::region::layout::{
@@ -34,7 +35,7 @@ use contempo_sched::words::VersionTag;
 use std::marker::PhantomData;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 mod link;
 
@@ -102,6 +103,8 @@ pub struct RegionDomain {
     pub(crate) counts: ProcessCounts,
     /// Where they have met others.
     pub(crate) conflicts: ConflictLogs,
+    /// Its tasks that wait for a change.
+    pub(crate) tasks: WaitingTasks<Weak<RegionDomain>>,
     /// Which processes live.
     pub liveness: LivenessFile,
     /// This process.
@@ -164,6 +167,7 @@ impl RegionDomain {
             recovering: Mutex::new(()),
             recovered_at_open: OnceLock::new(),
             left_behind: AtomicBool::new(false),
+            tasks: WaitingTasks::new(),
         }
     }
 

@@ -21,6 +21,9 @@
 //! | `slots` | slots of threads: taken, given up, taken over from the dead |
 //! | [`thread_session`] | how a thread finds its session |
 //! | [`wait`] | blocking `retry` between processes |
+//! | [`future`] | transactions that are polled |
+//! | `task` | what a transaction waits for while no thread runs it |
+//! | `watcher`, `waiting_tasks` | one thread that sleeps for all tasks of this process; their list |
 //! | `liveness` | which slots have an owner that is gone |
 //! | `recover`, [`recovered`] | taking back what a dead process has left, and how much that was |
 //! | [`verify`] | the full consistency check |
@@ -36,6 +39,7 @@ pub mod create;
 pub mod domain;
 pub mod escalate;
 pub mod explicit;
+pub mod future;
 pub mod inspect;
 mod liveness;
 mod luck;
@@ -47,12 +51,15 @@ pub mod recovered;
 mod search;
 pub mod session;
 mod slots;
+pub(crate) mod task;
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests;
 pub mod thread_session;
 mod turns;
 pub mod verify;
 pub mod wait;
+mod waiting_tasks;
+mod watcher;
 
 pub use contempo_alloc::region::error::{NoBlock, OpenError, Unusable};
 pub use contempo_alloc::region::handle;

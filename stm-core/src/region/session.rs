@@ -27,11 +27,12 @@ use std::cell::{Cell, RefCell};
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-mod lasting;
+pub(super) mod lasting;
 mod nesting;
 mod read;
 mod reserve;
-mod run;
+mod room;
+pub(super) mod run;
 mod write;
 
 pub(crate) use run::{Apart, Retreat};
@@ -246,6 +247,15 @@ impl Session {
         }
         debug_assert!(self.is_empty(), "a session begins with what another has left");
         Ok(Running(self))
+    }
+
+    /// # Panics
+    /// Inside of a transaction or snapshot of the same region on the same thread.
+    #[track_caller]
+    pub(super) fn must_not_run(&self) {
+        if self.running.get() {
+            entered_twice();
+        }
     }
 
     /// Has no attempt left anything: in the logs, hooks, parts, reservations? For assertions: about this process's

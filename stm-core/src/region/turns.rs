@@ -5,8 +5,10 @@
 //! since a queue of one process cannot lie in a region. Cells share 32 queues: a thread waits for those as well that
 //! wait for another cell of its queue.
 
+use crate::region::domain::RegionDomain;
 use crate::region::liveness::is_slot_of_the_dead;
 use crate::region::session::Session;
+use crate::region::watcher::Alarmed;
 use contempo_alloc::reclaim::announcement;
 use contempo_sched::contention::policy::{FailureBid, Next, on_failure};
 use contempo_sched::contention::ticket_queue::TicketQueue;
@@ -15,6 +17,8 @@ use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::spin;
 use contempo_sched::primitives::time;
 use contempo_sched::words::Reservation;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 /// How long a thread sleeps in a queue before it looks whether the first is alive.
@@ -39,6 +43,8 @@ pub(crate) enum Pause<'s> {
 pub(crate) struct Place<'s> {
     session: &'s Session,
     queue: &'s TicketQueue,
+    /// Which queue that is.
+    number: usize,
     ticket: u32,
     /// For which cell, and behind which turn: for the contention report.
     key: usize,
@@ -50,6 +56,74 @@ impl Drop for Place<'_> {
         // In a forked child it is the parent's.
         if !self.session.domain().fork.is_child() && self.queue.abandon(self.ticket) {
             self.queue.wake_first();
+        }
+    }
+}
+
+impl Place<'_> {
+    /// Gives the place to a task.
+    pub(super) fn detach(self, domain: Arc<RegionDomain>, deadline: Option<Instant>) -> TurnTask {
+        let session = self.session;
+        let slice = domain.knobs.get().slice_of_wait(session.turns.history.get().waits);
+        let place = std::mem::ManuallyDrop::new(self); // Not given up: it is the task's.
+        let now = time::now();
+        let standing = (place.queue.head(), now);
+        let (number, ticket, begin) = (place.number, place.ticket, now);
+        let (first_until, alarm) = (None, Alarmed::default());
+        TurnTask { domain, number, ticket, slice, deadline, begin, standing, first_until, alarm }
+    }
+}
+
+/// A place in a queue, of a transaction that no thread runs. Given up when dropped. Nothing wakes a task there: it
+/// looks now and then, as a thread does beside being woken.
+pub(super) struct TurnTask {
+    domain: Arc<RegionDomain>,
+    number: usize,
+    ticket: u32,
+    slice: Duration,
+    deadline: Option<Instant>,
+    begin: u64,
+    standing: (u32, u64),
+    /// Once it is the first.
+    first_until: Option<Instant>,
+    alarm: Alarmed,
+}
+
+/// Between two looks of a task at its queue.
+const LOOK_EVERY: Duration = Duration::from_micros(500);
+
+impl TurnTask {
+    fn queue(&self) -> &TicketQueue {
+        &self.domain.map.shared().ticket_queues[self.number]
+    }
+
+    /// Has it been the first for a slice, or waited for long enough? If not, the task is woken to look again.
+    pub(super) fn poll(&mut self, cx: &TaskContext<'_>) -> Poll<()> {
+        let now = instant();
+        if self.deadline.is_some_and(|deadline| deadline <= now) || self.domain.fork.is_child() {
+            return Poll::Ready(());
+        }
+        let until = match self.first_until {
+            Some(until) if until <= now => return Poll::Ready(()),
+            Some(until) => until,
+            None => {
+                let queue = &self.domain.map.shared().ticket_queues[self.number];
+                match look(&self.domain, queue, self.ticket, self.begin, &mut self.standing) {
+                    Look::First => *self.first_until.insert(now + self.slice),
+                    Look::Over => return Poll::Ready(()),
+                    Look::Behind(_) => now + LOOK_EVERY,
+                }
+            }
+        };
+        self.alarm.set(until, cx.waker());
+        Poll::Pending
+    }
+}
+
+impl Drop for TurnTask {
+    fn drop(&mut self) {
+        if !self.domain.fork.is_child() && self.queue().abandon(self.ticket) {
+            self.queue().wake_first();
         }
     }
 }
@@ -92,9 +166,10 @@ impl Session {
             (Next::Queue, Some((cell, key))) => {
                 history.waits = history.waits.saturating_add(1);
                 counters.queued.add(1);
-                let queue = self.ticket_queue(self.domain().ticket_queue_of(cell.key()));
+                let number = self.domain().ticket_queue_of(cell.key());
+                let queue = self.ticket_queue(number);
                 let ticket = queue.join(self.slot);
-                Pause::TicketQueue(Place { session: self, queue, ticket, key, by })
+                Pause::TicketQueue(Place { session: self, queue, number, ticket, key, by })
             }
             (Next::Queue, None) => Pause::Yield(1),
             (Next::Escalate, _) => Pause::Escalate,
@@ -136,40 +211,22 @@ impl Session {
     fn await_turn(&self, queue: &TicketQueue, ticket: u32, deadline: Option<Instant>) {
         let settings = self.domain().knobs.get();
         let slice = settings.slice_of_wait(self.turns.history.get().waits);
-        // How long the head of a queue can stand still with a living first, if that has our settings. (If it has
-        // others, it may be passed over: that costs it its slice.)
-        let standstill = (2 * settings.longest_slice()).as_nanos() as u64;
         // While other tickets are ahead: sleep, and look now and then whether the head still moves, since the holder of
         // any of them may die.
         let begin = time::now();
         let mut standing = (queue.head(), begin);
-        while queue.ahead(ticket) > 0 {
-            let (head, now) = (queue.head(), time::now());
-            if head != standing.0 {
-                standing = (head, now);
-            }
-            if now - begin > LONGEST_WAIT {
-                // So many have died there, or the queue is damaged, or too long: no thread is to wait for us as well.
-                if queue.jump(ticket) {
-                    queue.wake_first();
-                }
-                return;
-            }
+        loop {
             if deadline.is_some_and(|deadline| instant() >= deadline) {
                 return;
             }
-            let still = now - standing.1;
-            let is_dead = |slot| is_slot_of_the_dead(self.domain(), slot);
-            let is_gone = queue.is_abandoned(head) || queue.holder(head).is_some_and(is_dead);
-            if still >= standstill || is_gone {
-                // It has died there, or was stopped, or ended out of turn.
-                if queue.skip(head) {
-                    queue.wake_first();
+            match look(self.domain(), queue, ticket, begin, &mut standing) {
+                Look::First => break,
+                Look::Over => return,
+                Look::Behind(left) => {
+                    let nap = Duration::from_nanos(NAP.min(left));
+                    queue.wait(ticket, standing.0, at_most(nap, deadline));
                 }
-                continue;
             }
-            let nap = Duration::from_nanos(NAP.min(standstill - still));
-            queue.wait(ticket, head, at_most(nap, deadline));
         }
         // We are the first: for a slice other transactions may pass. No thread wakes us: only our own leaving would.
         let slice = at_most(slice, deadline);
@@ -177,6 +234,54 @@ impl Session {
             queue.wait(ticket, ticket, slice);
         }
     }
+}
+
+/// What is seen of a queue.
+enum Look {
+    /// No other ticket is ahead.
+    First,
+    /// Another is, which may stand still for so many nanoseconds more.
+    Behind(u64),
+    /// It has waited for too long.
+    Over,
+}
+
+/// Looks how it stands with `ticket`, in a queue where it waits since `begin`. `standing` is the head that was seen last,
+/// and since when; a head that stands still for too long is passed over.
+fn look(
+    domain: &RegionDomain,
+    queue: &TicketQueue,
+    ticket: u32,
+    begin: u64,
+    standing: &mut (u32, u64),
+) -> Look {
+    // How long the head of a queue can stand still with a living first, if that has our settings. (If it has others, it
+    // may be passed over: that costs it its slice.)
+    let standstill = (2 * domain.knobs.get().longest_slice()).as_nanos() as u64;
+    while queue.ahead(ticket) > 0 {
+        let (head, now) = (queue.head(), time::now());
+        if head != standing.0 {
+            *standing = (head, now);
+        }
+        if now - begin > LONGEST_WAIT {
+            // So many have died there, or the queue is damaged, or too long: no thread is to wait for us as well.
+            if queue.jump(ticket) {
+                queue.wake_first();
+            }
+            return Look::Over;
+        }
+        let still = now - standing.1;
+        let is_dead = |slot| is_slot_of_the_dead(domain, slot);
+        let is_gone = queue.is_abandoned(head) || queue.holder(head).is_some_and(is_dead);
+        if still < standstill && !is_gone {
+            return Look::Behind(standstill - still);
+        }
+        // It has died there, or was stopped, or ended out of turn.
+        if queue.skip(head) {
+            queue.wake_first();
+        }
+    }
+    Look::First
 }
 
 /// So long, or until `deadline` if that comes before.

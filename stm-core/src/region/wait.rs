@@ -37,11 +37,11 @@ pub(crate) struct Waiting {
     /// What the attempt has read: cells, and the versions that it has found there.
     read: Vec<(Handle, Handle)>,
     /// The word on which it sleeps, and how often that had been raised at its last look at the cells.
-    word: usize,
-    seen: Seen,
-    changed: bool,
+    pub(super) word: usize,
+    pub(super) seen: Seen,
+    pub(super) changed: bool,
     /// When a time-out of the attempt ends.
-    wake_at: Option<Instant>,
+    pub(super) wake_at: Option<Instant>,
 }
 
 /// Marks every cell that the running attempt has read, and looks whether one has changed.
@@ -85,7 +85,7 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
     Waiting { read, word, seen, changed, wake_at }
 }
 
-fn wake_word(domain: &RegionDomain, word: usize) -> &WakeWord {
+pub(super) fn wake_word(domain: &RegionDomain, word: usize) -> &WakeWord {
     &domain.map.shared().wake[word]
 }
 
@@ -103,7 +103,7 @@ impl Drop for Suspended<'_> {
 
 impl Session {
     /// The transaction was woken for this.
-    fn hold(&self, token: Option<WakeToken>) {
+    pub(super) fn hold(&self, token: Option<WakeToken>) {
         // Relaxed: read by this thread only (`RegionDomain::changed`). The number of its word, plus 1.
         let word = token.map_or(0, |token| token.word + 1);
         self.descriptor().woken_for.store(word, Ordering::Relaxed);
@@ -224,7 +224,7 @@ impl Waiting {
 
     /// Has a cell changed since the attempt has read it? If not, all are marked, and a change from now on raises the
     /// word. (Also if the region cannot be used any more: the next attempt says so.)
-    fn look(&mut self, session: &Session) -> bool {
+    pub(super) fn look(&mut self, session: &Session) -> bool {
         struct Look<'s>(&'s Session);
         impl Drop for Look<'_> {
             fn drop(&mut self) {

@@ -50,7 +50,6 @@ pub(crate) struct Task<A> {
     state: State<A>,
     /// What its attempts are called, on whatever thread.
     label: Label,
-    story: Story,
 }
 
 /// How far a transaction has come.
@@ -64,6 +63,7 @@ enum State<A> {
         failed: u64,
         /// Does it wait for no more than that other tasks have run, to [look again](Leave::look_again)?
         looks_again: bool,
+        story: Story,
     },
     /// It has ended.
     Over,
@@ -103,13 +103,12 @@ impl<'s, S: Attempts + 's, E> Between<'s, S, E> for OneByOne {
 impl<A> Task<A> {
     /// A transaction that begins with its first poll.
     pub(crate) fn new(limits: Limits) -> Self {
-        let state = State::Begins { limits, declared: false };
-        Task { state, label: None, story: Story::new() }
+        Task { state: State::Begins { limits, declared: false }, label: None }
     }
 
     /// One that declares the cells that it will access.
     pub(crate) fn declared(limits: Limits) -> Self {
-        Task { state: State::Begins { limits, declared: true }, ..Task::new(limits) }
+        Task { state: State::Begins { limits, declared: true }, label: None }
     }
 
     /// With this label, if it is to have one.
@@ -125,6 +124,11 @@ impl<A> Task<A> {
     /// Has it ended?
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
+    }
+
+    /// Ends it, if it has not ended, without a trace.
+    pub(crate) fn end(&mut self) {
+        self.state = State::Over;
     }
 
     /// Makes attempts of `body` on this thread, until one ends the transaction or it has to wait.
@@ -147,17 +151,17 @@ impl<A> Task<A> {
                 return Poll::Pending;
             }
             // It is over, unless it waits again below: also if something panics meanwhile.
-            let (bounds, before, looked_again) =
+            let (bounds, before, looked_again, mut story) =
                 match std::mem::replace(&mut self.state, State::Over) {
                     State::Begins { limits, declared } => {
                         let mut bounds = Bounds::from_now(limits);
                         bounds.declared = declared;
                         session.enter().map_err(Failed::Stopped)?;
-                        (bounds, 0, false)
+                        (bounds, 0, false, Story::new())
                     }
-                    State::Waits { apart, bounds, failed, looks_again } => {
+                    State::Waits { apart, bounds, failed, looks_again, story } => {
                         session.take_up(apart, bounds).map_err(Failed::Stopped)?;
-                        (bounds, failed, looks_again)
+                        (bounds, failed, looks_again, story)
                     }
                     State::Over => panic!("contempo: a transaction was polled after its end"),
                 };
@@ -172,15 +176,15 @@ impl<A> Task<A> {
                 }
                 result
             };
-            let stop = attempts::attempt(session, before, run, OneByOne, &mut self.story);
+            let stop = attempts::attempt(session, before, run, OneByOne, &mut story);
             let (retreat, failed) = match stop {
                 Ok(value) => return Poll::Ready(Ok(value)),
                 Err(Stop::Failed(failed)) => return Poll::Ready(Err(failed)),
                 Err(Stop::Retreat(retreat, failed)) => (retreat, failed),
             };
-            let retreat = attempts::put_off(session, retreat, failed, bounds, &mut self.story)?;
+            let retreat = attempts::put_off(session, retreat, failed, bounds, &mut story)?;
             let apart = session.outside(|| session.part(retreat, bounds));
-            self.state = State::Waits { apart, bounds, failed, looks_again };
+            self.state = State::Waits { apart, bounds, failed, looks_again, story };
         }
         // It goes on with the next poll, which is to come at once.
         session.outside(|| cx.waker().wake_by_ref());

@@ -1,12 +1,13 @@
 //! Attempt after attempt, until one commits; and what comes after a transaction.
 
 use crate::region::escalate::InRegion;
+use crate::region::recover;
 use crate::region::recovered::Recovered;
 use crate::region::session::lasting::Lasting;
+use crate::region::session::room::ROOM;
 use crate::region::session::{Session, Stopped};
 use crate::region::turns::{Pause, at_most};
 use crate::region::wait::{self, Waiting};
-use crate::region::{reclaim_others, recover};
 use crate::session::attempts::{self, Attempts, Failed, Retreated};
 use crate::session::bounds::{Bounds, Limits};
 use crate::session::calls::Calls;
@@ -20,19 +21,9 @@ use contempo_sched::descriptor::conflicts::ConflictLog;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::guard::Kept;
+use contempo_sched::wait::chain::WakeToken;
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
-
-/// How often a transaction that has found no room makes some and tries again, and how long it waits before: a thread
-/// inside a transaction gives nothing up before that ends.
-const ROOM: [Duration; 6] = [
-    Duration::ZERO,
-    Duration::ZERO,
-    Duration::from_millis(1),
-    Duration::from_millis(2),
-    Duration::from_millis(4),
-    Duration::from_millis(8),
-];
+use std::time::Duration;
 
 impl Session {
     /// Runs `body` until it commits.
@@ -220,28 +211,6 @@ impl Session {
         done
     }
 
-    /// There was no block: frees all that can be freed now, at first what this process and the dead hold, then
-    /// what other processes do. True if there may be more the next time.
-    #[cold]
-    fn make_room(&self, times: usize, deadline: Option<Instant>) -> bool {
-        std::thread::sleep(at_most(ROOM[times], deadline));
-        // From the second time on, also what other threads hold and do not use.
-        let others_are_active = times == 0 || reclaim_others::take_over(self);
-        let held = self.memory.held();
-        self.memory.collect(self.domain(), Idle::Inactive);
-        if times == 0 {
-            recover::reap(self);
-            self.memory.collect(self.domain(), Idle::Inactive);
-        }
-        // What is empty now, blocks of other sizes may have; but not before another session has ended that may stay. So first
-        // it is seen whether what was freed is of use as it is.
-        if times > 0 || self.memory.held() >= held {
-            self.memory.close_empty(self.domain());
-            self.memory.collect(self.domain(), Idle::Inactive);
-        }
-        others_are_active
-    }
-
     /// After a transaction: frees what is due.
     #[inline(always)]
     fn after(&self) {
@@ -288,17 +257,19 @@ fn without_bounds(failed: Failed<Infallible, Stopped>) -> Stopped {
 /// Between two attempts of a transaction.
 pub(crate) struct Retreat<'s> {
     /// Why the last attempt has failed.
-    why: Stopped,
-    before_next: BeforeNext<'s>,
-    suspended: Suspended<'s>,
+    pub(in crate::region) why: Stopped,
+    pub(in crate::region) before_next: BeforeNext<'s>,
+    pub(in crate::region) suspended: Suspended<'s>,
 }
 
 /// What to wait for before the next attempt.
-enum BeforeNext<'s> {
+pub(in crate::region) enum BeforeNext<'s> {
     /// A change of what was read.
     Change { waiting: Waiting, wrote: bool },
     /// After a conflict: a pause, or our turn.
     Turn(Pause<'s>),
+    /// That other tasks have run.
+    Others,
     /// Room for what it writes.
     Room,
     /// Nothing: it is over, or in a forked child.
@@ -306,9 +277,16 @@ enum BeforeNext<'s> {
 }
 
 /// A transaction that lets others of its thread go first.
-struct Suspended<'s> {
+pub(in crate::region) struct Suspended<'s> {
     lasting: Lasting,
     token: wait::Suspended<'s>,
+}
+
+impl Suspended<'_> {
+    /// What can leave the thread. What it was woken for is passed on.
+    pub(in crate::region) fn into_lasting(self) -> Lasting {
+        self.lasting
+    }
 }
 
 /// A transaction between two attempts, apart from any thread. It waits for a change, or may go on at once; what it was
@@ -365,18 +343,42 @@ impl Session {
             BeforeNext::Turn(pause) => self.pause(pause, bounds.deadline),
             // Once more at least: it may draw on the reserve then, if it gives back what it needs.
             BeforeNext::Room => {
-                let times = self.room.get();
-                let more = self.make_room(times, bounds.deadline);
-                let suspended = self.suspend();
-                self.pay_back();
-                self.resume_transaction(suspended);
-                self.room.set(if more { times + 1 } else { ROOM.len() });
+                std::thread::sleep(at_most(ROOM[self.room.get()], bounds.deadline));
+                self.make_room_once_more();
             }
-            BeforeNext::Nothing => {}
+            BeforeNext::Nothing | BeforeNext::Others => {}
         }
         if let Stopped::NoBlock(why) = why {
             self.be_in_need(why);
         }
+    }
+
+    /// Makes room after that pause, for the transaction that goes on.
+    fn make_room_once_more(&self) {
+        let times = self.room.get();
+        let more = self.make_room(times);
+        let suspended = self.suspend();
+        self.pay_back();
+        self.resume_transaction(suspended);
+        self.room.set(if more { times + 1 } else { ROOM.len() });
+    }
+
+    /// Goes on with a transaction on this thread, which is outside of any, after what it has waited for: `token` is
+    /// what it was woken for, `full` says that it needs room.
+    pub(in crate::region) fn go_on_after(
+        &self,
+        lasting: Lasting,
+        token: Option<WakeToken>,
+        full: Option<NoBlock>,
+        bounds: Bounds,
+    ) -> Result<(), Stopped> {
+        self.take_up(lasting);
+        self.hold(token);
+        if let Some(why) = full {
+            self.make_room_once_more();
+            self.be_in_need(why);
+        }
+        self.enter_again(bounds)
     }
 
     /// Enters the transaction again, for the next attempt.
@@ -500,8 +502,12 @@ impl Attempts for Session {
                 // It has seen a consistent state and asks for another: it does not starve.
                 self.forget_bad_luck();
                 self.failures.set(0);
-                let (wrote, waiting) = (self.wrote.get(), wait::enlist(self));
-                (Cause::Retry, BeforeNext::Change { waiting, wrote })
+                if self.common.looks_again.take() {
+                    (Cause::Retry, BeforeNext::Others)
+                } else {
+                    let (wrote, waiting) = (self.wrote.get(), wait::enlist(self));
+                    (Cause::Retry, BeforeNext::Change { waiting, wrote })
+                }
             }
             Stopped::Conflict(cause) => (cause, BeforeNext::Turn(self.lost(cause))),
             Stopped::NoBlock(NoBlock::TooLarge { .. } | NoBlock::BeyondLimit { .. }) => {
@@ -515,7 +521,7 @@ impl Attempts for Session {
         }
         // End the attempt, put the transaction aside and leave: hooks run next, and may run transactions of their own.
         self.end_attempt(false);
-        if cause == Cause::Retry {
+        if matches!(before_next, BeforeNext::Change { .. }) {
             self.pass_on(); // Its cells are marked by now: a thread that is woken may change them at once.
         }
         let due = self.due_hooks(false);
@@ -530,7 +536,7 @@ impl Attempts for Session {
         }
         // What this process holds back, or another does, may be all that is missing: a few times.
         let over = match retreat.before_next {
-            BeforeNext::Change { .. } | BeforeNext::Turn(_) => false,
+            BeforeNext::Change { .. } | BeforeNext::Turn(_) | BeforeNext::Others => false,
             BeforeNext::Room => last || retreat.suspended.lasting.room >= ROOM.len(),
             BeforeNext::Nothing => true,
         };
