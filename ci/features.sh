@@ -26,6 +26,8 @@ for ((set = 0; set < 1 << ${#features[@]}; set++)); do
 done
 # A tool that needs regions, beside a program that has chosen the other clock.
 timeout 600 cargo check -q -p contempo-shm --features contempo/clock-tsc
+# Adds two implementations, whatever else there is.
+timeout 600 cargo check -q -p contempo --no-default-features --features futures
 [ "${1:-}" != --check ] || exit 0
 
 timeout 1800 cargo test -q -p contempo --features serde,metrics,places --test serde --test metrics --test reports

@@ -37,6 +37,10 @@
 //! **Hooks and values.** [`atomically_scoped`] has hooks that borrow what lives around it, and hooks that may refuse the
 //! commit; a [`TransactionLocal`] is a value of the transaction's own.
 //!
+//! **Tasks.** [`atomically_async`] is a transaction as a future: it waits without a thread, on any executor, and is
+//! cancelled by dropping it. [`TVar::changes`] is the values of a cell as a stream; a [`CancellationToken`] ends what
+//! waits, thread or task.
+//!
 //! **Failing.** [`try_atomically`] returns errors of your own and rolls back;
 //! [`nested`](Transaction::nested) undoes a part and goes on. `?` works on errors that implement
 //! [`std::error::Error`]; wrap others, also `anyhow::Error` and `Box<dyn Error>`, with

@@ -167,6 +167,9 @@ fn wakers_run_outside_of_transactions() {
             let (cell, log) = (TVar::new(0), TVar::new(0));
             let waker = Waker::from(Arc::new(Busy(log.clone())));
             let mut task = taker(&cell);
+            // It looks twice before it waits.
+            let noop = &mut Context::from_waker(Waker::noop());
+            assert!(task.as_mut().poll(noop).is_pending());
             assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
             if n % 2 == 0 {
                 cell.store(1);

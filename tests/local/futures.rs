@@ -59,6 +59,9 @@ fn futures_go_anywhere() {
 #[test]
 fn a_first_poll_that_commits_allocates_nothing() {
     let _turn = alone();
+    if cfg!(any(feature = "reclaim-epoch", contempo_system_heap)) {
+        return; // What it replaces needs memory then, also in a call.
+    }
     let cell = TVar::new(0_u64);
     // The thread's logs and caches are warm.
     (0..1000).for_each(|_| block_on(atomically_async(|tx| tx.modify(&cell, |n| n + 1))));
@@ -319,7 +322,7 @@ fn a_task_that_waits_holds_little_memory() {
         "{each} bytes for each of {TASKS} tasks, {} of them in the future",
         size_of_val(&*tasks[0])
     );
-    assert!(each <= 600, "{each} bytes for each");
+    assert!(each <= 500, "{each} bytes for each");
     // A change wakes one of them, which takes it.
     let before = statistics();
     cell.store(1);

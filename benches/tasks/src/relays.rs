@@ -1,7 +1,7 @@
 //! Tasks that hand something to each other.
 
 use crate::{Run, interleaved, runtime, show};
-use contempo::{TVar, atomically_async, statistics};
+use contempo::{Statistics, TVar, atomically_async, statistics};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -12,8 +12,25 @@ pub(crate) fn ping_pong(name: &str, threads: usize, rounds: usize) {
         ("contempo", Box::new(|| over_cell(threads))),
         ("tokio mpsc", Box::new(|| over_channels(threads))),
     ];
+    let before = statistics();
     let (names, rounds) = interleaved(rounds, runs);
     show(name, "a round trip", &names, &rounds, TRIPS as f64);
+    let trips = TRIPS as f64 * (rounds.len() + 1) as f64; // With that which warms up.
+    tell(name, trips, &statistics().since(&before));
+}
+
+/// What transactions have done, for each of so many.
+fn tell(name: &str, per: f64, done: &Statistics) {
+    println!(
+        "{name:<14} {:<20} {:>12.2} attempts, {:.2} waits, {:.2} woken, {:.3} of them by time, {:.2} in vain",
+        "contempo",
+        // (`aborts` are those by conflicts.)
+        (done.commits + done.aborts() + done.retries) as f64 / per,
+        done.waits as f64 / per,
+        done.wakes as f64 / per,
+        done.paced as f64 / per,
+        done.wakes_in_vain as f64 / per,
+    );
 }
 
 /// Waits until it is `mine`'s turn, and gives it to `next`.
@@ -94,14 +111,7 @@ pub(crate) fn token(name: &str, threads: usize) {
     });
     let (time, done) = (begin.elapsed(), statistics().since(&before));
     let hand_offs = (TASKS * ROUNDS) as f64;
-    // (`aborts` are those by conflicts.)
-    let attempts = (done.commits + done.aborts() + done.retries) as f64 / hand_offs;
-    println!(
-        "{name:<14} {:<20} {attempts:>12.2} attempts for a hand-off (target 2), {:.0} ns, {:.2} waits, {:.2} woken, {:.3} of them by time",
-        "contempo",
-        time.as_nanos() as f64 / hand_offs,
-        done.waits as f64 / hand_offs,
-        done.wakes as f64 / hand_offs,
-        done.paced as f64 / hand_offs,
-    );
+    let each = time.as_nanos() as f64 / hand_offs;
+    println!("{name:<14} {:<20} {each:>12.0} ns a hand-off", "contempo");
+    tell(name, hand_offs, &done);
 }

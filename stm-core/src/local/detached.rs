@@ -19,10 +19,10 @@ use std::task::{Context as TaskContext, Poll};
 enum AsTask {
     /// A change of what was read.
     Change(Enlisted),
-    /// Its turn, after a conflict.
-    Turn(WaitingTask),
+    /// Its turn, after a conflict. (Boxed, as what is rare is not to make futures larger.)
+    Turn(Box<WaitingTask>),
     /// A time, since the queue could not be had.
-    Nap(Nap),
+    Nap(Box<Nap>),
     /// That other tasks have run. Has it asked its executor for that?
     Others { asked: bool },
 }
@@ -46,13 +46,13 @@ impl Apart {
                 Some(AsTask::Change(enlisted))
             }
             BeforeNext::Turn(Pause::Queue(place)) => match place.detach(history, deadline) {
-                Ok(task) => Some(AsTask::Turn(task)),
+                Ok(task) => Some(AsTask::Turn(Box::new(task))),
                 Err(place) => match place.was_called() {
                     Some(turn) => {
                         suspended.has_had_its_turn(turn);
                         None
                     }
-                    None => Some(AsTask::Nap(place.nap(history, deadline))),
+                    None => Some(AsTask::Nap(Box::new(place.nap(history, deadline)))),
                 },
             },
             // Others of its executor run first: that is what it would give the processor away for.
