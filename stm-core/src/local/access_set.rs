@@ -39,82 +39,33 @@ pub trait AccessSet: Cells<InProcess> {}
 
 impl<S: Cells<InProcess>> AccessSet for S {}
 
-impl<T: Send + Sync + 'static> Cells<InProcess> for &TVar<T> {
-    fn visit<E>(
-        &self,
-        each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        each(self.header())
-    }
+/// Access sets: the headers of their cells, and how many there are.
+macro_rules! access_sets {
+    ($([$($parameter:tt)*] $set:ty: $own:ident => $headers:expr, $count:expr;)+) => {$(
+        impl<T: Send + Sync + 'static $($parameter)*> Cells<InProcess> for $set {
+            fn visit<E>(
+                &self,
+                each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
+            ) -> Result<(), E> {
+                let $own = self;
+                $headers.try_for_each(each)
+            }
 
-    fn count(&self) -> usize {
-        1
-    }
+            fn count(&self) -> usize {
+                let $own = self;
+                $count
+            }
+        }
+    )+};
 }
 
-impl<T: Send + Sync + 'static> Cells<InProcess> for &[TVar<T>] {
-    fn visit<E>(
-        &self,
-        each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.iter().try_for_each(|cell| each(cell.header()))
-    }
-
-    fn count(&self) -> usize {
-        self.len()
-    }
-}
-
-impl<T: Send + Sync + 'static> Cells<InProcess> for &[&TVar<T>] {
-    fn visit<E>(
-        &self,
-        each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.iter().try_for_each(|cell| each(cell.header()))
-    }
-
-    fn count(&self) -> usize {
-        self.len()
-    }
-}
-
-impl<T: Send + Sync + 'static> Cells<InProcess> for TVar<T> {
-    fn visit<E>(
-        &self,
-        each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        each(self.header())
-    }
-
-    fn count(&self) -> usize {
-        1
-    }
-}
-
-impl<T: Send + Sync + 'static> Cells<InProcess> for Vec<TVar<T>> {
-    fn visit<E>(
-        &self,
-        each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.as_slice().visit(each)
-    }
-
-    fn count(&self) -> usize {
-        self.len()
-    }
-}
-
-impl<T: Send + Sync + 'static, const N: usize> Cells<InProcess> for [TVar<T>; N] {
-    fn visit<E>(
-        &self,
-        each: &mut impl FnMut(&CellHeader<Native>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.as_slice().visit(each)
-    }
-
-    fn count(&self) -> usize {
-        N
-    }
+access_sets! {
+    [] &TVar<T>: cell => [cell.header()].into_iter(), [cell].len();
+    [] TVar<T>: cell => [cell.header()].into_iter(), [cell].len();
+    [] &[TVar<T>]: cells => cells.iter().map(TVar::header), cells.len();
+    [] &[&TVar<T>]: cells => cells.iter().map(|cell| cell.header()), cells.len();
+    [] Vec<TVar<T>>: cells => cells.iter().map(TVar::header), cells.len();
+    [, const N: usize] [TVar<T>; N]: cells => cells.iter().map(TVar::header), cells.len();
 }
 
 /// Like [`atomically`](crate::atomically), for a transaction that knows its cells. If its first attempt fails by a

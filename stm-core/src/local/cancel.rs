@@ -5,7 +5,7 @@
 //! a thread and for a task. It is not *read* there: no attempt that runs depends on it, and none reserves it.
 
 use crate::layout::CellHeader;
-use crate::local::context::Context;
+use crate::local::context::{Context, with};
 use crate::local::domain::Native;
 use crate::local::transaction::Transaction;
 use crate::local::tvar::TVar;
@@ -14,6 +14,7 @@ use crate::protocol::read::newest_at;
 use crate::session::error::{Abort, Exhausted, Reason, TryError};
 use crate::session::parts::Parts;
 use contempo_sched::descriptor::statistics::Cause;
+use contempo_sched::primitives::checked::Step;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -66,7 +67,10 @@ impl CancellationToken {
     /// Inside of a transaction or snapshot of the same thread, where nothing has changed then: do it in a hook
     /// ([`Transaction::on_commit`]).
     pub fn cancel(&self) {
-        crate::local::context::with(Context::must_be_outside);
+        with(|context| {
+            context.must_be_outside();
+            context.step(Step::Ask); // A checker of the user's program may let others run first.
+        });
         // SeqCst, partner: the load in `is_cancelled`. The flag comes before the change: a transaction that sees the
         // change, or is woken by it, sees the flag.
         if !self.0.is_cancelled.swap(true, Ordering::SeqCst) && !planted(Fault::CancelledInSilence)
