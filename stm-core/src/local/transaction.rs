@@ -234,7 +234,24 @@ impl<'tx> Transaction<'tx> {
         cell: &TVar<T>,
         change: impl FnOnce(&T) -> T,
     ) -> StmResult<()> {
-        self.modify_with(cell, |before| (change(before), ()))
+        let (version, used) = match self.own(cell.header())? {
+            // It may be written over by `change`; then it stays, as everything that is in use. (If `change`
+            // panics, it is in use to the end.)
+            // SAFETY: in the log, so alive; and private.
+            Some(version) => (version, Unpublished::begin_use(unsafe { &version.as_ref().prev })),
+            None => (self.committed(cell.header())?, false),
+        };
+        // SAFETY: a version of this cell, so of type `T`. Its own stays while it is in use, and of what was committed
+        // this attempt is a contemporary.
+        let value = change(unsafe { Version::value(version.as_ptr()) });
+        if used {
+            // SAFETY: in the log still, or among what it has written over.
+            Unpublished::end_use(unsafe { &version.as_ref().prev });
+        }
+        let (block, place) = prepare::<T>(self.context);
+        // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
+        unsafe { place.write(value) };
+        self.put(cell, block)
     }
 
     /// Replaces the value of `cell` by what `change` makes of it, and returns what it says besides: `change` gives the
@@ -261,24 +278,17 @@ impl<'tx> Transaction<'tx> {
         cell: &TVar<T>,
         change: impl FnOnce(&T) -> (T, R),
     ) -> StmResult<R> {
-        let (version, used) = match self.own(cell.header())? {
-            // It may be written over by `change`; then it stays, as everything that is in use. (If `change`
-            // panics, it is in use to the end.)
-            // SAFETY: in the log, so alive; and private.
-            Some(version) => (version, Unpublished::begin_use(unsafe { &version.as_ref().prev })),
-            None => (self.committed(cell.header())?, false),
-        };
-        // SAFETY: a version of this cell, so of type `T`. Its own stays while it is in use, and of what was committed
-        // this attempt is a contemporary.
-        let (value, result) = change(unsafe { Version::value(version.as_ptr()) });
-        if used {
-            // SAFETY: in the log still, or among what it has written over.
-            Unpublished::end_use(unsafe { &version.as_ref().prev });
+        // (`change` gives its value as that of `modify` does: a pair of it and the result would be one more copy.)
+        let mut said = None;
+        self.modify(cell, |before| {
+            let (value, result) = change(before);
+            said = Some(result);
+            value
+        })?;
+        match said {
+            Some(result) => Ok(result),
+            None => unreachable!("`modify` calls its closure before it succeeds"),
         }
-        let (block, place) = prepare::<T>(self.context);
-        // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
-        unsafe { place.write(value) };
-        self.put(cell, block).map(|()| result)
     }
 
     /// Writes `value` and returns what was there before, which stays to the end of the attempt.
