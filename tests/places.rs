@@ -58,7 +58,7 @@ fn what_is_called_inside_of_a_transaction() {
         points_to(line!(), || { let _ = cell.wait_map_timeout(SHORT, |n| Some(*n)); });
         points_to(line!(), || { collect(); });
         points_to(line!(), || { let _ = map.load("a"); });
-        points_to(line!(), || { let _ = map.store("a", 2); });
+        points_to(line!(), || { map.store("a", 2); });
         Ok(())
     });
     cell.with(|_| points_to(line!(), || snapshot(|_| ())));
