@@ -19,6 +19,7 @@ log=/dev/null
   run contempo-sched loom_lock_queue
   run contempo-sched loom_ticket_queue
   run contempo-sched loom_signal
+  run contempo-sched loom_clock
   run contempo-sched loom_watch
   run contempo-sched loom_watch_tasks
   run contempo-alloc loom

@@ -105,8 +105,22 @@ pub enum Fault {
     ValidateBeforeClaim,
     /// A writer moves its bound forward without looking whether its reads still hold there.
     ExtendedUnchecked,
-    /// Two commits may draw the same stamp.
+    /// Two commits may draw the same stamp, and move the clock back.
     DrawNotAtomic,
+    /// A bound is read while its phase is open.
+    SnapshotAtOpenStamp,
+    /// A stamp is drawn of a phase that is over.
+    DrawAtClosedStamp,
+    /// A phase is opened by a store.
+    OpenedByStore,
+    /// A thread that draws by a load does not order that behind its claims.
+    DrawUnfenced,
+    /// A session at an open stamp takes what others have committed in its phase for its own.
+    OthersTakenForOwn,
+    /// What was committed in the phase of a transaction's stamp, by another thread, counts as later.
+    EqualIsLater,
+    /// A session moves to the bound before an open stamp, although others drew in that phase.
+    BeforeASharedStamp,
     /// Versions bear their stamps before the transaction has decided.
     PublishedBeforeDecision,
     /// A thread that gets a slot goes on with the serial of the one before it.

@@ -126,6 +126,21 @@ mod tests {
     }
 
     #[test]
+    fn of_two_changes_in_one_phase_each_wakes_one() {
+        let list = WatchList::new();
+        list.keep_time_by(|| Box::new(Notes::default()));
+        let tasks = asleep(&list, 3);
+        let mut tokens = Vec::new();
+        for n in 1..=2 {
+            assert_eq!((change(&list), rung(&tasks)), ((1, 0), n as u64));
+            // It goes on with its transaction, whatever that will come to.
+            let woken = &tasks[n - 1].0;
+            assert!(list.poll(&[*woken], Waker::noop()));
+            list.leave(&[*woken], &mut tokens).tasks.wake();
+        }
+    }
+
+    #[test]
     fn where_nothing_keeps_time_all_are_woken_at_once() {
         let list = WatchList::new();
         let tasks = asleep(&list, 100);

@@ -287,7 +287,7 @@ impl Queue {
     /// The cell has changed.
     pub(super) fn change(&mut self, nodes: &mut Nodes, change: Change) -> Rouse {
         let mut rouse = Rouse::default();
-        if change.stamp <= self.changed {
+        if change.stamp < self.changed {
             return rouse; // A later commit has been here first, and did what was to be done.
         }
         // A new era begins: what was learned of the state before is kept for one change, and all are owed.
