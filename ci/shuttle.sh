@@ -8,5 +8,6 @@ export SHUTTLE_SILENCE_WARNINGS=1
 log=/dev/null
 # What a whole run says is kept for ci/faults.sh.
 [ $# -gt 0 ] || { mkdir -p target/checks; log=target/checks/shuttle.log; }
-timeout 600 cargo test -q -p contempo-core --profile checker --test shuttle --test shuttle_turns --test shuttle_tasks -- \
+timeout 600 cargo test -q -p contempo-core --profile checker --test shuttle --test shuttle_phases --test shuttle_turns \
+  --test shuttle_tasks -- \
   --nocapture --test-threads 1 "$@" | tee "$log"

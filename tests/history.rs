@@ -6,6 +6,7 @@
 //! what the threads try, not how they interleave. A binary of its own: `ci/stress.sh` runs it optimised, for long.
 
 use contempo_verify::checker::{self, Attempt, History, Version};
+use contempo_verify::interpreter::Mistake;
 use contempo_verify::judge::{self, Tally};
 use contempo_verify::plan::{Plan, Shape};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -45,6 +46,47 @@ fn random_programs_are_opaque_and_strictly_serializable() {
         tally.committed > 0 && tally.conflicts > 0 && tally.blind > 0 && tally.hooks > 0,
         "the run has tried nothing: {tally:?}"
     );
+}
+
+/// In a process of its own: it is about all threads of it.
+#[test]
+fn random_programs_whose_commits_share_stamps_are_strictly_serializable() {
+    const NAME: &str = "random_programs_whose_commits_share_stamps_are_strictly_serializable";
+    if std::env::var_os("CONTEMPO_SHARES_STAMPS").is_none() {
+        let mut test = std::process::Command::new(std::env::current_exe().expect("this test"));
+        test.args(["--exact", NAME, "--nocapture"]).env("CONTEMPO_SHARES_STAMPS", "1");
+        let output = test.output().expect("it runs");
+        let text =
+            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        println!("{text}");
+        return assert!(output.status.success(), "{text}");
+    }
+    contempo_core::share_stamps();
+    let seconds: f64 = from_environment("CONTEMPO_STRESS_SECONDS", || 4.0);
+    let mut seed: u64 = from_environment("CONTEMPO_SEED", || {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64)
+    });
+    println!("CONTEMPO_SEED={seed}");
+    let (start, time) = (Instant::now(), Duration::from_secs_f64(seconds));
+    // To the first commit that has shared its phase with another thread's, at least.
+    let (mut shared, mut rounds) = (0, 0_usize);
+    while shared == 0 || start.elapsed() < time {
+        assert!(start.elapsed() < 30 * time, "no commits share a phase");
+        let (threads, cells) = [(2, 2), (4, 4), (3, 12), (2, 24)][rounds % 4];
+        let plan = Plan::random(seed, Shape { threads, cells, units: 4_000 / threads });
+        let recording =
+            plan.record().unwrap_or_else(|wrong| panic!("CONTEMPO_SEED={seed}\n{wrong}"));
+        judge::judge(Mistake::None, &plan.programs, &recording)
+            .unwrap_or_else(|wrong| panic!("CONTEMPO_SEED={seed}\n{wrong}"));
+        let mut writers: Vec<_> =
+            recording.attempts.iter().filter(|it| !it.writes.is_empty()).collect();
+        writers.sort_unstable_by_key(|writer| writer.phase);
+        let phases = writers.chunk_by(|one, next| one.phase == next.phase);
+        shared += phases.filter(|of| of.iter().any(|it| it.thread != of[0].thread)).count();
+        rounds += 1;
+        seed = seed.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+    }
+    println!("{rounds} rounds, {shared} phases of several threads");
 }
 
 /// A history on cells 0 and 1, which begin with versions 0 and 1. Writes of an attempt are
@@ -168,7 +210,7 @@ fn the_checker_rejects_a_fault_in_a_long_history() {
 fn the_checker_notices_a_fault_in_a_real_history() {
     let plan = Plan::random(7, Shape { threads: 3, cells: 3, units: 2_000 });
     let recording = plan.record().unwrap_or_else(|wrong| panic!("{wrong}"));
-    let mut history = judge::history(&plan.programs, &recording);
+    let mut history = judge::history(&plan.programs, &recording, judge::First::Ended);
     check(&history).unwrap_or_else(|wrong| panic!("{wrong}"));
     // The last commit of a cell now claims to have read, of another cell, the very first version.
     let at = history

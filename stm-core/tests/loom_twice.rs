@@ -11,7 +11,7 @@ use contempo_core::domain::Domain;
 use contempo_core::local::domain::Native;
 use contempo_core::protocol::read::{is_current, newest_at};
 use contempo_core::protocol::version::{CellHeader, Version};
-use contempo_sched::clock::Clock;
+use contempo_sched::clock::{Clock, GENESIS};
 use contempo_sched::primitives::fault::Fault;
 use contempo_sched::primitives::{Ordering, fence};
 use contempo_sched::words::VersionTag;
@@ -44,7 +44,7 @@ impl World {
         for slot in [OWNER, OTHER] {
             assert_eq!(domain.table().take().expect("a free slot").0, slot);
         }
-        let first = [0; 3].map(|value| version(VersionTag::committed(domain.clock().now()), value));
+        let first = [0; 3].map(|value| version(VersionTag::committed(GENESIS), value));
         Arc::new(World { cells: first.map(cell), domain, first })
     }
 

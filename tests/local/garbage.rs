@@ -432,3 +432,53 @@ fn what_a_thread_has_taken_to_free_goes_to_others_while_a_destructor_sleeps() {
         reader.join().unwrap();
     }
 }
+
+/// A thread that does what it is asked to, one after the other.
+struct Worker(Sender<Box<dyn FnOnce() + Send>>, Receiver<()>);
+
+impl Worker {
+    fn new() -> Self {
+        let (jobs, asked) = channel::<Box<dyn FnOnce() + Send>>();
+        let (done, is_done) = channel();
+        thread::spawn(move || {
+            asked.into_iter().for_each(|job| {
+                job();
+                done.send(()).unwrap();
+            });
+        });
+        Worker(jobs, is_done)
+    }
+
+    fn does(&self, job: impl FnOnce() + Send + 'static) {
+        self.0.send(Box::new(job)).unwrap();
+        self.1.recv().unwrap();
+    }
+}
+
+#[test]
+fn the_last_to_end_frees_what_was_replaced_in_a_phase_that_no_thread_has_ended() {
+    let _turn = alone();
+    let (one, two) = (Worker::new(), Worker::new());
+    let (numbers, other) = (TVar::new(0_u64), TVar::new(0_u64));
+    let stores = |worker: &Worker, cell: &TVar<u64>, n: u64| {
+        let cell = cell.clone();
+        worker.does(move || cell.store(n));
+    };
+    // Each beside the other: from then on they share stamps.
+    for n in 0..60 {
+        stores(&one, &numbers, n);
+        stores(&two, &other, n);
+    }
+    let cage = Cage::new();
+    let cell = TVar::new(cage.canary(0));
+    snapshot(|_| {
+        for n in 1..=2 {
+            // The other opens a phase, in which this one draws.
+            (0..5).for_each(|n| stores(&two, &other, n));
+            let (cell, canary) = (cell.clone(), cage.canary(n));
+            one.does(move || cell.store(canary));
+        }
+        assert_eq!(cage.alive(), 3, "a snapshot may see them");
+    });
+    are_alive(&cage, 1, "the others are held by none");
+}

@@ -57,7 +57,8 @@ pub fn begin<C: Clock>(
     recent: &Cell<u64>,
     judged: impl Fn() -> u64,
 ) -> u64 {
-    let slowly = |how| begin_slowly(descriptor, clock, asymmetric, recent, &judged, how).0;
+    let slowly =
+        |how| begin_slowly::<C, false>(descriptor, clock, asymmetric, recent, &judged, how).0;
     begin_or::<C, false>(descriptor, clock.now(), asymmetric, &judged, slowly)
 }
 
@@ -74,7 +75,8 @@ pub fn begin_at<C: Clock>(
     recent: &Cell<u64>,
     judged: impl Fn() -> u64,
 ) -> u64 {
-    let slowly = |how| begin_slowly(descriptor, clock, asymmetric, recent, &judged, how).0;
+    let slowly =
+        |how| begin_slowly::<C, true>(descriptor, clock, asymmetric, recent, &judged, how).0;
     begin_or::<C, true>(descriptor, recent.get(), asymmetric, &judged, slowly)
 }
 
@@ -119,21 +121,28 @@ pub fn begin_or<C: Clock, const RECENT: bool>(
 /// The other ways to begin: the bound, and what was announced before, if it has announced. No transaction of this thread
 /// begins below that bound.
 #[cold]
-pub fn begin_slowly(
+pub fn begin_slowly<C: Clock, const RECENT: bool>(
     descriptor: &Descriptor,
-    clock: &impl Clock,
+    clock: &C,
     asymmetric: bool,
     recent: &Cell<u64>,
     judged: impl Fn() -> u64,
     how: Slowly,
 ) -> (u64, Option<u64>) {
+    let newest = || newest::<C, RECENT>(clock, recent);
     if how == Slowly::Announcing {
-        let (bound, before) = announce(descriptor, clock, asymmetric, recent, judged);
+        let (bound, before) = announce(descriptor, clock, asymmetric, recent, newest, judged);
         return (bound, Some(before));
     }
-    let bound = needs::publish(&descriptor.session, clock, asymmetric, judged);
+    let bound = needs::publish_at(&descriptor.session, newest, asymmetric, judged);
     recent.set(bound);
     (bound, None)
+}
+
+/// The newest bound for a transaction that begins now. One that may begin at a recent bound takes what is known without
+/// ending the phase in which others draw.
+fn newest<C: Clock, const RECENT: bool>(clock: &C, recent: &Cell<u64>) -> u64 {
+    if RECENT { recent.get().max(clock.seen()) } else { clock.now() }
 }
 
 /// Publishes that this thread is in a session, at `bound` if that is confirmed ([`needs`]); in which order counts.
@@ -156,13 +165,14 @@ fn announce(
     clock: &impl Clock,
     asymmetric: bool,
     recent: &Cell<u64>,
+    newest: impl Fn() -> u64,
     judged: impl Fn() -> u64,
 ) -> (u64, u64) {
     // The announcement may be older than the bound, never newer: it is read first.
-    let since = clock.now();
+    let since = clock.seen();
     if planted(Fault::BoundBeforeAnnouncement) {
-        let bound = clock.now();
-        let before = descriptor.announced.swap(clock.now(), Ordering::SeqCst);
+        let bound = newest();
+        let before = descriptor.announced.swap(clock.seen(), Ordering::SeqCst);
         fence(Ordering::SeqCst);
         return (bound, before);
     }
@@ -170,14 +180,14 @@ fn announce(
     // happens before what a reclaimer frees after it has seen the new one.
     let before = descriptor.announced.swap(since, Ordering::SeqCst);
     // Pairs with the fence in `oldest`. Ours first: the reclaimer sees the announcement. Theirs
-    // first: we see the clock and the cells as they were when it retired, so our bound is at or
-    // above the stamp of everything that it frees, and we cannot reach it.
+    // first: we see the clock and the cells as they were when it looked, so our bound is at or
+    // above the stamp of everything that it frees, and we cannot reach it. (It frees nothing of a phase that was not over.)
     if !planted(Fault::AnnouncementWithoutFence) {
         fence(Ordering::SeqCst);
     }
     // (Where `light` is a full fence, the one above is to be missed in models alone.)
     let light = asymmetric || planted(Fault::AnnouncementWithoutFence);
-    let bound = needs::publish(&descriptor.session, clock, light, judged);
+    let bound = needs::publish_at(&descriptor.session, newest, light, judged);
     // The argument above is about this bound: no later one under this announcement may be lower.
     if !planted(Fault::RecentNotRaised) {
         recent.set(bound);
@@ -194,6 +204,7 @@ pub fn unlinked_at(clock: &impl Clock) -> u64 {
     if !planted(Fault::UnlinkedWithoutFence) {
         fence(Ordering::SeqCst);
     }
+    // A bound, since the stamps of commits that have come before may be of a phase that is open.
     clock.now()
 }
 
@@ -202,7 +213,7 @@ pub fn unlinked_at(clock: &impl Clock) -> u64 {
 #[cold]
 pub fn announce_now(descriptor: &Descriptor, clock: &impl Clock) {
     // As in `announce`, but for the bound: there is none.
-    descriptor.announced.swap(clock.now(), Ordering::SeqCst);
+    descriptor.announced.swap(clock.seen(), Ordering::SeqCst);
     fence(Ordering::SeqCst);
 }
 

@@ -101,8 +101,11 @@ pub(super) fn look<R: Retirer>(retirer: &R, asked: Idle) -> bool {
         return false;
     }
     // First a look that costs no barrier: it frees what no thread has announced.
-    let now = retirer.clock().now();
+    // (Nothing of a phase that is not over is freed. A thread that is to free all that can be ends it; so does one that
+    // finds what weighs: it may be the last that looks.)
     let idle = retirer.idle_for(asked, &candidates);
+    let thorough = idle == Idle::Inactive;
+    let now = if thorough { retirer.clock().now() } else { retirer.clock().seen() };
     let (horizon, idle_blocker) = horizon(retirer, now, idle);
     // SAFETY: the look behind `horizon` was made after the candidates were retired (contract, 2). A transaction that can
     // reach one of them has announced its stamp or an older one, so none can reach those before `horizon`, the oldest
@@ -120,10 +123,13 @@ pub(super) fn look<R: Retirer>(retirer: &R, asked: Idle) -> bool {
         // `horizon` (Lemma C).
         freed |= unsafe { retirer.free_below(horizon, &mut candidates) };
     }
-    if !freed && retirer.newest() >= now {
+    let newest = retirer.newest();
+    // (Not where its phase is open: threads that draw in it end it now and then.)
+    let none_commits = R::Clock::end_of(newest) == now || thorough && newest >= now;
+    if !freed && none_commits {
         // A thread holds everything back, and none commits: let time pass, so that running threads renew their
         // announcements and idle ones become overdue.
-        retirer.clock().draw(R::Clock::RENEWAL);
+        retirer.clock().draw(R::Clock::RENEWAL >> R::Clock::DRAWER_BITS);
     }
     freed
 }
@@ -137,7 +143,8 @@ fn horizon<R: Retirer>(retirer: &R, now: u64, idle: Idle) -> (u64, bool) {
     let horizon = match () {
         () if planted(Fault::FreeAtOnce) => u64::MAX,
         () if planted(Fault::FreeOneStampEarly) => oldest.saturating_add(1 + R::Clock::RENEWAL),
-        () => oldest,
+        () if planted(Fault::OrphansByAnOldLook) => oldest,
+        () => oldest.min(now + 1),
     };
     (horizon, idle_blocker)
 }

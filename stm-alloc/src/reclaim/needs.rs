@@ -119,15 +119,26 @@ pub fn publish(
     asymmetric: bool,
     judged: impl Fn() -> u64,
 ) -> u64 {
+    publish_at(word, || clock.now(), asymmetric, judged)
+}
+
+/// The same, with another bound: at least the newest of which no draw is left ([`Clock::seen`]).
+#[inline]
+pub(crate) fn publish_at(
+    word: &AtomicU64,
+    newest: impl Fn() -> u64,
+    asymmetric: bool,
+    judged: impl Fn() -> u64,
+) -> u64 {
     let mut rounds = 0;
     loop {
-        let bound = clock.now();
+        let bound = newest();
         if is_held(word, asymmetric, bound, &judged) {
             return bound;
         }
         // A thread has looked meanwhile, so there is a newer bound: the clock shows at least what it judges by.
         rounds += 1;
-        if rounds > ROUNDS && judged() > clock.now() {
+        if rounds > ROUNDS && judged() > newest() {
             return NO_BOUND;
         }
     }
@@ -198,21 +209,47 @@ pub fn stay(descriptor: &Descriptor) {
 pub struct Needs<'l> {
     /// Intervals that ended at or below this stamp may be judged by these bounds.
     pub until: u64,
-    /// In order.
-    bounds: Vec<u64>,
+    /// Where they lie, in order ([`place_of`]).
+    places: Vec<u64>,
+    /// The low bits of stamps and bounds.
+    drawer_bits: u32,
     /// That on which this thread leans: what belongs to it stays in its chain, and what was retired above it is not freed.
-    /// 0 if it leans on none.
+    /// 0 if it leans on none. (Of a session at an open stamp, the bound before that.)
     pub least: u64,
     _lean: Option<Lean<'l>>,
 }
 
-impl Needs<'_> {
-    /// Does a bound lie at or above `from`, and below `to`?
+impl<'l> Needs<'l> {
+    fn of<C: Clock>(until: u64, bounds: Vec<u64>, least: u64, lean: Option<Lean<'l>>) -> Self {
+        let drawer_bits = C::DRAWER_BITS;
+        let mut places = bounds;
+        places.iter_mut().for_each(|bound| *bound = place_of(*bound, drawer_bits));
+        places.sort_unstable();
+        places.dedup();
+        Needs { until, places, drawer_bits, least, _lean: lean }
+    }
+
+    /// Does a version belong to a bound, of the stamp `from`, which was replaced at the stamp `to`?
     #[inline]
     pub fn lies_in(&self, from: u64, to: u64) -> bool {
-        let at = self.bounds.partition_point(|bound| *bound < from);
-        self.bounds.get(at).is_some_and(|bound| *bound < to)
+        let [from, to] = [from, to].map(|stamp| place_of(stamp, self.drawer_bits) & !1);
+        let at = self.places.partition_point(|place| *place < from);
+        self.places.get(at).is_some_and(|place| *place <= to)
     }
+
+    /// Can a version of the stamp `from` have been replaced at the stamp `to`?
+    #[inline]
+    pub fn may_lie(&self, from: u64, to: u64) -> bool {
+        from < to || self.drawer_bits > 0 && from >> self.drawer_bits == to >> self.drawer_bits
+    }
+}
+
+/// Where a stamp or bound lies in time. Phase `p` has the place `2 p`, in which what was replaced in it belongs to a session
+/// that reads at one of its stamps; its end has the next: what was replaced in it belongs to no bound there.
+#[inline]
+fn place_of(bound: u64, drawer_bits: u32) -> u64 {
+    let mask = (1 << drawer_bits) - 1;
+    bound >> drawer_bits << 1 | u64::from(bound & mask == mask)
 }
 
 /// Looks at the bounds of all threads but `own`, which is in no session, and leans on the least that is confirmed. `heavy`
@@ -221,10 +258,10 @@ impl Needs<'_> {
 ///
 /// An announcement of the thread's own is withdrawn, unless no session runs.
 #[cold]
-pub fn look<'l>(
+pub fn look<'l, C: Clock>(
     table: &'l impl Descriptors,
     own: u32,
-    clock: &impl Clock,
+    clock: &C,
     judged: &'l Judged,
     heavy: impl FnOnce() -> bool,
 ) -> Option<Needs<'l>> {
@@ -239,22 +276,22 @@ pub fn look<'l>(
     if !(lean.is_in_force(other, least, announced) || planted(Fault::LeanedOnNothing)) {
         return None;
     }
-    Some(Needs { until, bounds, least, _lean: Some(lean) })
+    Some(Needs::of::<C>(until, bounds, C::closed(least), Some(lean)))
 }
 
 /// The same, leaning on none: for a thread that knows of nothing it follows that it stays, and looks each time whether it
 /// is still there. So nothing is left of it if it dies. It may be at work ([`Descriptor::WORKING`]), in no session.
 #[cold]
-pub fn look_leaning_on_none(
+pub fn look_leaning_on_none<C: Clock>(
     table: &impl Descriptors,
     own: u32,
-    clock: &impl Clock,
+    clock: &C,
     judged: &Judged,
     heavy: impl FnOnce() -> bool,
 ) -> Option<Needs<'static>> {
     let mut bounds = Vec::new();
     let until = judge(table, own, clock, judged, heavy, &mut bounds, 0)?;
-    Some(Needs { until, bounds, least: 0, _lean: None })
+    Some(Needs::of::<C>(until, bounds, 0, None))
 }
 
 /// Says up to which stamp is judged, which is returned, and looks at the bounds. Nothing if no barrier could be imposed.
@@ -269,7 +306,7 @@ fn judge(
     leaning: u32,
 ) -> Option<u64> {
     // 2. Up to which stamp is judged: before the barrier, so that a session that takes its bound behind that sees it.
-    let until = clock.now();
+    let until = clock.seen();
     // Release, partner: the acquire in `Judged::until`.
     judged.until.fetch_max(until, Ordering::AcqRel);
     if !planted(Fault::JudgedWithoutBarrier) && !heavy() {
@@ -282,8 +319,6 @@ fn judge(
     if judged.leaning.load(Ordering::SeqCst) > leaning && !planted(Fault::LeansForgotten) {
         look_once(table, own, bounds);
     }
-    bounds.sort_unstable();
-    bounds.dedup();
     Some(until)
 }
 
@@ -353,5 +388,50 @@ impl Drop for Lean<'_> {
         self.own.announced.store(NOTHING, Ordering::Release);
         self.own.session.store(Descriptor::NO_SESSION, Ordering::Release);
         self.judged.leaning.fetch_sub(1, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
+mod tests {
+    use super::*;
+    use contempo_sched::clock::{CounterClock, PhaseClock};
+
+    #[test]
+    fn a_version_belongs_to_the_bounds_from_its_stamp_to_that_of_its_successor() {
+        let needs = Needs::of::<CounterClock>(9, vec![7, 5], 5, None);
+        for (from, to, expected) in
+            [(4, 5, false), (5, 6, true), (4, 6, true), (6, 7, false), (6, 8, true), (8, 9, false)]
+        {
+            assert_eq!(needs.lies_in(from, to), expected, "{from} to {to}");
+        }
+        assert!(needs.may_lie(4, 5) && !needs.may_lie(5, 5));
+    }
+
+    #[test]
+    fn a_session_at_an_open_stamp_keeps_what_was_replaced_in_its_phase() {
+        let (closed, open) = (|phase: u64| phase << 8 | 255, |phase: u64, by: u64| phase << 8 | by);
+        let needs =
+            Needs::of::<PhaseClock>(closed(9), vec![open(5, 3), closed(7)], open(5, 3), None);
+        for (from, to, expected) in [
+            // Of the phase, whichever thread has committed it, and has replaced it.
+            (open(5, 3), open(5, 2), true),
+            (open(5, 3), open(5, 3), true),
+            (open(5, 9), open(5, 1), true),
+            (open(4, 1), open(5, 1), true),
+            (open(5, 1), closed(6), true),
+            (open(4, 1), open(4, 2), false),
+            (closed(4), open(5, 3), true),
+            (open(3, 1), closed(4), false),
+            (open(6, 2), open(6, 1), false),
+            // At the end of a phase it is the last that counts.
+            (open(7, 2), open(7, 1), false),
+            (closed(7), open(8, 1), true),
+            (open(7, 1), closed(8), true),
+            (open(8, 1), closed(8), false),
+        ] {
+            assert_eq!(needs.lies_in(from, to), expected, "{from:#x} to {to:#x}");
+        }
+        assert_eq!(PhaseClock::closed(open(5, 3)), closed(4));
+        assert!(needs.may_lie(open(5, 7), open(5, 2)) && !needs.may_lie(open(6, 1), open(5, 9)));
     }
 }

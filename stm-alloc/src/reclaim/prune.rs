@@ -101,7 +101,9 @@ pub unsafe fn prune<C: Chain>(replacing: Replacing<C::Version>, needs: &Needs<'_
         // The interval ends where that of its successor begins, whatever lay in between: no bound did.
         let low = if planted(Fault::IntervalOffByOne) { from + 1 } else { from };
         // (Where stamps do not fall the memory is damaged, as that of a region may be.)
-        if from >= end || needs.lies_in(low, end) && !planted(Fault::TakenOutThoughNeeded) {
+        if !needs.may_lie(from, end)
+            || needs.lies_in(low, end) && !planted(Fault::TakenOutThoughNeeded)
+        {
             break from <= needs.least;
         }
         // SAFETY: neither is freed, as said above; `version` is locked, and no bound lies in the interval of `at`.

@@ -12,7 +12,7 @@ use crate::session::error::Interrupt;
 use contempo_alloc::reclaim::interface::Reclaim;
 use contempo_alloc::reclaim::reclaimer::Reclaimer;
 use contempo_alloc::reclaim::retired::Block;
-use contempo_sched::clock::Clock;
+use contempo_sched::clock::{Clock, Drawer};
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::checked::Step;
@@ -48,6 +48,8 @@ pub(crate) struct Context {
     writes: UnsafeCell<WriteLog<Native>>,
     pub(crate) domain: &'static Native,
     slot: u32,
+    /// How it draws.
+    drawer: Drawer,
     /// Is its bound from before the attempt began? (`docs/proofs.md`, "A recent bound".)
     pub(crate) recent: Cell<bool>,
     /// Did this thread's last transaction write? Then this one probably will.
@@ -150,6 +152,7 @@ impl Context {
             descriptor,
             domain,
             slot,
+            drawer: Drawer::new(slot),
             tokens: RefCell::new(WakeTokens::none(domain)),
             discarded: RefCell::new(Vec::new()),
             tasks: RefCell::new(Tasks::none()),
@@ -172,7 +175,22 @@ impl Context {
 
     /// The bound of the attempt that was interrupted: it saw every change up to this stamp.
     pub(crate) fn interrupted_bound(&self) -> u64 {
-        self.bound.get()
+        ProcessClock::closed(self.bound.get())
+    }
+
+    /// What the running attempt, or operation on one cell, may take from the head of a cell.
+    #[inline(always)]
+    pub(crate) fn may_take(&self, tag: VersionTag, bound: u64) -> bool {
+        tag.committed_by(ProcessClock::closed(bound)) || self.is_own(tag, bound)
+    }
+
+    /// Has this thread committed it, at the open stamp that is its bound?
+    #[inline(always)]
+    pub(crate) fn is_own(&self, tag: VersionTag, bound: u64) -> bool {
+        if planted(Fault::OthersTakenForOwn) {
+            return tag.committed_by(ProcessClock::end_of(bound));
+        }
+        tag == VersionTag::committed(bound) && ProcessClock::is_of_one(bound)
     }
 
     /// For a checker of the user's program.
@@ -296,7 +314,7 @@ impl Context {
             let bound = if recent { self.reclaimer.enter_recent() } else { self.reclaimer.enter() };
             self.recent.set(recent);
             self.bound.set(bound);
-            self.fast_bound.set(bound);
+            self.fast_bound.set(if recent { ProcessClock::closed(bound) } else { bound });
         }
         self.stale.set(false);
         debug_assert_eq!(

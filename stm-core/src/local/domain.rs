@@ -5,6 +5,7 @@ use crate::layout::{CellHeader, Links, VersionHeader};
 use crate::local::previous::Previous;
 use crate::local::unpublished::Unpublished;
 use contempo_alloc::reclaim::reclaimer::ReclaimDomain;
+use contempo_sched::clock::Clock;
 use contempo_sched::contention::lock_queue::Queues;
 use contempo_sched::contention::policy::Policy;
 use contempo_sched::contention::report::{ContentionReport, Names};
@@ -23,18 +24,18 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 /// The clock of this process: the feature `clock-tsc` chooses. (Regions have the counter, whatever is chosen.)
-#[cfg(not(all(
-    feature = "clock-tsc",
-    target_arch = "x86_64",
-    not(any(contempo_loom, contempo_shuttle))
-)))]
-pub use contempo_sched::clock::CounterClock as ProcessClock;
 #[cfg(all(
     feature = "clock-tsc",
     target_arch = "x86_64",
     not(any(contempo_loom, contempo_shuttle))
 ))]
 pub use contempo_sched::clock::CycleClock as ProcessClock;
+#[cfg(not(all(
+    feature = "clock-tsc",
+    target_arch = "x86_64",
+    not(any(contempo_loom, contempo_shuttle))
+)))]
+pub use contempo_sched::clock::PhaseClock as ProcessClock;
 
 /// The domain of this process: native pointers, one clock.
 #[derive(Debug)]
@@ -108,8 +109,9 @@ impl Native {
     /// The tasks are to be woken once that is outside of its transaction.
     pub fn changed(&self, descriptor: &Descriptor, by: u32, cell: &CellHeader<Native>) -> Tasks {
         let key = cell.key();
-        // Relaxed, both: written by this thread only.
-        let stamp = descriptor.stamp.load(Ordering::Relaxed);
+        // Relaxed, both: written by this thread only. The end of its phase: which of two changes in one phase was the later is
+        // not known, so each counts.
+        let stamp = ProcessClock::end_of(descriptor.stamp.load(Ordering::Relaxed));
         let woken = descriptor.woken_for.load(Ordering::Relaxed) == key;
         let change = Change { stamp, by, woken };
         let unmark = || cell.mark_watched(false);

@@ -2,10 +2,11 @@
 
 use crate::layout::{CellHeader, VersionHeader};
 use crate::local::context::Context;
-use crate::local::domain::Native;
+use crate::local::domain::{Native, ProcessClock};
 use crate::protocol::commit::Conflict;
 use crate::protocol::read::{newest_at, replaced_at};
 use contempo_alloc::reclaim::interface::Reclaim;
+use contempo_sched::clock::Clock;
 use contempo_sched::primitives::fault::{Fault, planted};
 use std::ptr::null_mut;
 
@@ -70,8 +71,9 @@ impl Context {
     }
 
     /// Finds, in retrospect, a bound that is not from before this attempt's begin, for one that has
-    /// only read so far: everything that it has read is the newest there. Fails if something that it has read was replaced,
-    /// and threads have looked since that moment what they can take out of the chains of cells.
+    /// only read so far: everything that it has read is the newest there. Fails if something that it has read was replaced
+    /// by a commit that shares its stamp with others, or
+    /// if threads have looked since that moment what they can take out of the chains of cells.
     ///
     /// Everything was read from the head of its cell. So each transaction that has replaced one of those
     /// versions has claimed after that, and drawn after our begin: the moment before the first of them is
@@ -85,7 +87,16 @@ impl Context {
             unsafe { replaced_at(self.domain, &*read.cell, read.version, now, self.claim.get()) }
         });
         // With one replaced, the attempt has read what is superseded: it reads on there, but may not write.
-        let bound = first_replaced.map(|stamp| stamp - 1).min().unwrap_or(now);
+        let first_replaced = first_replaced.min();
+        // The moment before its commit is the end of a phase only if no other thread drew in that.
+        let before = |stamp| {
+            let shared = planted(Fault::BeforeASharedStamp).then(|| ProcessClock::closed(stamp));
+            ProcessClock::before(stamp).or(shared)
+        };
+        let Some(bound) = first_replaced.map_or(Some(now), before) else {
+            self.reclaimer.stay();
+            return false;
+        };
         debug_assert!(bound >= self.bound.get(), "a bound moves back");
         // Above what was judged, versions were found by which others were replaced, and what is still to be read is there.
         if bound < now && !self.reclaimer.holds(bound) {

@@ -1,11 +1,13 @@
 //! Parts of a transaction that can fail on their own: closed nesting and alternatives.
 
 use crate::local::context::Context;
+use crate::local::domain::ProcessClock;
 use crate::local::transaction::Transaction;
 use crate::protocol::write_log::WriteMark;
 use crate::session::error::{Abort, Interrupt, StmResult};
 use crate::session::hooks::HookMark;
 use crate::session::parts::{self, Parts};
+use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::statistics::Cause;
 
 /// A place in a transaction to roll back to.
@@ -53,7 +55,7 @@ impl Parts for Context {
         debug_assert!(self.wants_to_wait(), "an attempt that was interrupted for good goes on");
         self.interrupted.set(None);
         if !self.turns.trusting.get() {
-            self.fast_bound.set(self.bound.get());
+            self.fast_bound.set(ProcessClock::closed(self.bound.get()));
         }
     }
 

@@ -513,6 +513,9 @@ fn read_slow(
         return Err(context.interrupt(cause));
     }
     if context.recent.get() && !planted(Fault::BoundNotRefreshed) {
+        if let Some(version) = own_of_an_open_phase(context, cell) {
+            return Ok(version);
+        }
         // The bound is from before our begin: good for versions at or before it, for nothing else.
         let moved = if context.updating.get() { context.extend() } else { context.refresh() };
         if !moved {
@@ -542,4 +545,20 @@ fn read_slow(
         // SAFETY: a cell has a version at every bound, and `newest_at` finds it: it is not null.
         return Ok(unsafe { NonNull::new_unchecked(found.version) });
     }
+}
+
+/// The head of the cell, if this thread has committed it at the open stamp at which it has begun: it was there then.
+fn own_of_an_open_phase(
+    context: &Context,
+    cell: &CellHeader<Native>,
+) -> Option<NonNull<VersionHeader<Native>>> {
+    // Acquire, partner: the claim that published the version.
+    let version = cell.value.load(Ordering::Acquire);
+    // SAFETY: the head of a cell is not freed before this attempt ends.
+    let version_tag = unsafe { &*version }.version_tag.load(Ordering::Acquire);
+    if !context.is_own(version_tag, context.bound.get()) {
+        return None;
+    }
+    context.reads().push(ReadEntry { cell, version });
+    NonNull::new(version)
 }

@@ -417,7 +417,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
                 let mut seen = self.header().value.load(Ordering::Acquire);
                 // SAFETY: the head of a cell is not freed before this session ends.
                 let version_tag = unsafe { &*seen }.version_tag.load(Ordering::Acquire);
-                if !version_tag.committed_by(bound) {
+                if !context.may_take(version_tag, bound) {
                     // SAFETY: inside a session; the cell is alive, since this handle is.
                     seen = unsafe { context.newest(self.header()) };
                 }

@@ -5,6 +5,7 @@ use crate::layout::{CellHeader, VersionHeader};
 use crate::protocol::commit::{Commit, Committer, Conflict, WriteEntry};
 use crate::protocol::walk::Place;
 use contempo_alloc::reclaim::needs;
+use contempo_sched::clock::Clock;
 use contempo_sched::contention::policy::{ClaimBid, Verdict, on_claimed};
 use contempo_sched::contention::turns::{escalating, revoke};
 use contempo_sched::descriptor::Descriptor;
@@ -30,7 +31,7 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
         let (seen, version_tag) = ((head, generation), version.version_tag.load(Ordering::Acquire));
         // One at or below our bound belongs to that as long as it is the head, so its memory is not used again: if it is
         // found in the cell below, then it was there all the time.
-        if !version_tag.committed_by(self.by.bound()) {
+        if !version_tag.committed_by(D::Clock::end_of(self.by.bound())) {
             // SAFETY: the caller is inside the transaction that filled the log, so the cell is alive; its version is
             // still private, since nothing was placed here.
             return unsafe { self.claim_slow(write) };
@@ -154,7 +155,7 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
             let Some(owner) = version_tag.owner() else {
                 // It must not be used again, and be in the cell again, before our claim is placed: it is to belong to a
                 // bound of ours.
-                if !version_tag.committed_by(held.bound) {
+                if !version_tag.committed_by(D::Clock::end_of(held.bound)) {
                     held.moves = true;
                     let (clock, judged) = (self.by.domain().clock(), || self.by.domain().judged());
                     held.bound = needs::begin_move(

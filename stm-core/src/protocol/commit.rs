@@ -68,7 +68,10 @@ impl<D: Domain> WriteEntry<D> {
         // and that its transaction still runs: we are a contemporary of that version, so it is not freed.
         let stamp = unsafe { &*self.base }.version_tag.load(Ordering::Relaxed);
         debug_assert!(
-            !D::TRUSTED || stamp.committed_by(replaced_at - 1) || stamp == VersionTag::TAKEN_OUT, // Since we have decided.
+            // (Of the same phase perhaps; or taken out, since we have decided.)
+            !D::TRUSTED
+                || stamp.stamp().is_some_and(|stamp| D::Clock::may_precede(stamp, replaced_at))
+                || stamp == VersionTag::TAKEN_OUT,
             "committed over what was not committed before: {stamp:?} at {replaced_at}"
         );
         let is_static = stamp == VersionTag::committed(clock::STATIC);
@@ -116,6 +119,11 @@ pub unsafe trait Committer<D: Domain> {
     fn is_asymmetric(&self) -> bool;
     /// How often its transaction has failed before.
     fn failures(&self) -> u32;
+    /// Draws a stamp, behind sequentially consistent swaps; once more, if this transaction was bumped.
+    #[inline(always)]
+    fn draw(&self, weight: u64, _again: bool) -> u64 {
+        self.domain().clock().draw(weight)
+    }
 }
 
 /// What becomes of the versions that a commit has replaced.
@@ -212,12 +220,12 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
         if !early {
             let deciding = state.with_phase(Phase::Deciding);
             debug_assert!(state.may_become(deciding), "{state:?} enters Deciding");
-            // AcqRel: in competition with `abort_from_outside`.
+            // In competition with `abort_from_outside`. SeqCst: the draw below may be a load behind it.
             if self
                 .by
                 .descriptor()
                 .state
-                .compare_exchange(state, deciding, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange(state, deciding, Ordering::SeqCst, Ordering::Relaxed)
                 .is_err()
             {
                 // SAFETY: the caller is inside the transaction that filled the write log: its cells are alive.
@@ -236,14 +244,14 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
         let stamp = loop {
             let stamp = match drawn_before {
                 Some(stamp) => stamp, // Only under a planted fault.
-                None => self.by.domain().clock().draw(weight),
+                None => self.by.draw(weight, bumps > 0),
             };
             if planted(Fault::OldStampAfterBump) {
                 drawn_before = Some(stamp);
             }
             debug_assert!(
-                !D::TRUSTED || stamp > last,
-                "a stamp that is no later than the bound, or than the one drawn before a bump"
+                !D::TRUSTED || D::Clock::end_of(stamp) > D::Clock::closed(last) && stamp >= last,
+                "a stamp of a phase that was over, or before the one drawn before a bump"
             );
             last = stamp;
             // Release: other threads read it between two loads of `state`.
@@ -367,6 +375,8 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
     /// As [`run`](Self::run).
     #[inline(never)]
     unsafe fn validate_drawn(&self, reads: &[ReadEntry<D>], stamp: u64) -> Result<(), Conflict<D>> {
+        // What others have committed in the phase of the stamp may have been before us.
+        let bound = if planted(Fault::EqualIsLater) { stamp } else { D::Clock::end_of(stamp) };
         // Most often all of them are at the heads of their cells still, or below our own claims.
         let own = VersionTag::claim(self.by.me());
         let is_plain = |read: &ReadEntry<D>| {
@@ -377,15 +387,15 @@ impl<D: Domain, C: Committer<D>> Commit<D, C> {
         };
         if reads.iter().all(is_plain) {
             // SAFETY: as this function. What is replaced only now belongs to the session's own bound as well, and stays in
-            // its chain: a walk at `stamp` ends there.
-            return unsafe { self.validate(reads, stamp) };
+            // its chain: a walk at `bound` ends there.
+            return unsafe { self.validate(reads, bound) };
         }
         // What belongs to the stamp may be taken out of a chain, unless other threads know that we look at it. If
         // some of it may have been already, then it is not known what has changed.
         let judged = || self.by.domain().judged();
-        let valid = if needs::holds(self.by.descriptor(), self.by.is_asymmetric(), stamp, judged) {
-            // SAFETY: as this function; what belongs to `stamp` stays in its chain.
-            unsafe { self.validate(reads, stamp) }
+        let valid = if needs::holds(self.by.descriptor(), self.by.is_asymmetric(), bound, judged) {
+            // SAFETY: as this function; what belongs to `bound` stays in its chain.
+            unsafe { self.validate(reads, bound) }
         } else {
             Err(Conflict::at(Cause::Changed, null()))
         };

@@ -2,11 +2,11 @@
 //! (Reclamation is modelled elsewhere.)
 
 use contempo_core::domain::Domain;
-use contempo_core::local::domain::Native;
+use contempo_core::local::domain::{Native, ProcessClock};
 use contempo_core::protocol::commit::{Commit, Committer, Conflict, ReadEntry, WriteEntry};
 use contempo_core::protocol::read::newest_at;
 use contempo_core::protocol::version::{CellHeader, Version, VersionHeader};
-use contempo_sched::clock::GENESIS;
+use contempo_sched::clock::{Clock, GENESIS};
 use contempo_sched::descriptor::{Descriptor, ThreadDescriptor};
 use contempo_sched::primitives::{AtomicPtr, Ordering};
 use contempo_sched::words::{AtomicLockWord, LockWord, Owner, StateWord, VersionTag};
@@ -50,7 +50,13 @@ pub(crate) struct Writer<'w> {
 impl<'w> Writer<'w> {
     /// The thread at `slot`, which has made no commit yet.
     pub(crate) fn new(domain: &'w Native, slot: u32) -> Self {
-        Writer { domain, slot, serial: Cell::new(0), known: Cell::new(GENESIS), failures: 0 }
+        Writer {
+            domain,
+            slot,
+            serial: Cell::new(0),
+            known: Cell::new(ProcessClock::end_of(GENESIS)),
+            failures: 0,
+        }
     }
 
     fn descriptor(&self) -> &'w ThreadDescriptor {

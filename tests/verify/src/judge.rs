@@ -6,6 +6,7 @@ use crate::checker::{Attempt, History, check};
 use crate::interpreter::{self, Mistake, Numbers, Outcome};
 use crate::program::{CELLS, Unit};
 use crate::recorder::{Ended, Record, Recording};
+use std::collections::HashMap;
 
 /// What a run was made of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,12 +45,14 @@ pub fn judge(
     for record in &recording.attempts {
         hooks_ran_once(record).map_err(|wrong| explain(programs, record, &wrong))?;
     }
-    let history = history(programs, recording);
     let describe = |at: usize| {
         let record = &recording.attempts[at];
         format!("    which was {:?}\n", programs[record.thread][record.unit])
     };
-    let order = check(&history, describe)?;
+    // Of what was written in one phase without a look, either order will do that explains the rest.
+    let order = check(&history(programs, recording, First::Ended), describe).or_else(|wrong| {
+        check(&history(programs, recording, First::Begun), describe).map_err(|_| wrong)
+    })?;
     replay(mistake, programs, recording, &order)?;
     Ok(tally(recording))
 }
@@ -65,26 +68,22 @@ fn tally(recording: &Recording) -> Tally {
     tally
 }
 
+/// Which of two attempts comes first, if the clock does not say it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum First {
+    /// The one that has ended first.
+    Ended,
+    /// The one that has begun first.
+    Begun,
+}
+
 /// The recording as the checker wants it: every write names the version that it replaced. One that was
-/// made without a look replaced the one before it in the order of stamps.
-pub fn history(programs: &[Vec<Unit>], recording: &Recording) -> History {
-    let mut chains: Vec<Vec<(u64, u64)>> = vec![Vec::new(); recording.cells];
-    for record in &recording.attempts {
-        for &(cell, _, version) in &record.writes {
-            chains[cell].push((record.stamp, version));
-        }
-    }
-    for chain in &mut chains {
-        chain.sort_unstable();
-    }
+/// made without a look replaced the one before it in the order of phases, and of `first` in one phase.
+pub fn history(programs: &[Vec<Unit>], recording: &Recording, first: First) -> History {
+    let replaced = replaced(recording, first);
     let attempts = recording.attempts.iter().map(|record| {
-        let before = |cell: usize| {
-            let chain = &chains[cell];
-            let at = chain.partition_point(|&(stamp, _)| stamp < record.stamp);
-            at.checked_sub(1).map_or(cell as u64, |before| chain[before].1)
-        };
-        let written = |&(cell, replaced, version): &(usize, Option<u64>, u64)| {
-            (cell, replaced.unwrap_or_else(|| before(cell)), version)
+        let written = |&(cell, looked_at, version): &(usize, Option<u64>, u64)| {
+            (cell, looked_at.unwrap_or_else(|| replaced[&(cell, version)]), version)
         };
         Attempt {
             thread: record.thread,
@@ -101,6 +100,74 @@ pub fn history(programs: &[Vec<Unit>], recording: &Recording) -> History {
         last: recording.last.iter().map(|last| last.0).collect(),
         attempts: attempts.collect(),
     }
+}
+
+/// A committed write of a cell.
+#[derive(Clone, Copy)]
+struct Write {
+    phase: u64,
+    /// What orders those of one phase.
+    at: u64,
+    /// The version that was looked at, and replaced.
+    looked_at: Option<u64>,
+    version: u64,
+}
+
+/// What each write has replaced: the one before it in its cell.
+fn replaced(recording: &Recording, first: First) -> HashMap<(usize, u64), u64> {
+    let mut cells: Vec<Vec<Write>> = vec![Vec::new(); recording.cells];
+    for record in &recording.attempts {
+        let at = if first == First::Ended { record.end } else { record.begin };
+        for &(cell, looked_at, version) in &record.writes {
+            cells[cell].push(Write { phase: record.phase, at, looked_at, version });
+        }
+    }
+    let mut replaced = HashMap::new();
+    for (cell, mut writes) in cells.into_iter().enumerate() {
+        writes.sort_unstable_by_key(|write| (write.phase, write.at));
+        // A version that was looked at, and replaced, in a later phase was the last of its own.
+        // So was that with which the cell has ended.
+        let ended = recording.last.get(cell).map(|last| (last.0, u64::MAX));
+        let looked_at: HashMap<u64, u64> = writes
+            .iter()
+            .filter_map(|write| Some((write.looked_at?, write.phase)))
+            .chain(ended)
+            .collect();
+        let mut last = cell as u64;
+        for phase in writes.chunk_by(|one, next| one.phase == next.phase) {
+            let is_last =
+                |write: &Write| looked_at.get(&write.version).is_some_and(|at| *at > write.phase);
+            let mut rest = phase.to_vec();
+            while !rest.is_empty() {
+                // The one that says that it comes next; else one that was made without a look, the last of them last.
+                let blind = |write: &Write| write.looked_at.is_none();
+                let next = rest.iter().position(|write| write.looked_at == Some(last));
+                let next = next
+                    .or_else(|| {
+                        rest.iter()
+                            .position(|write| blind(write) && !leads_to(&rest, write, is_last))
+                    })
+                    .or_else(|| rest.iter().position(blind))
+                    .unwrap_or(0);
+                let write = rest.remove(next);
+                replaced.insert((cell, write.version), last);
+                last = write.version;
+            }
+        }
+    }
+    replaced
+}
+
+/// Do writes of `rest` follow `write`, each of which has looked at the one before, up to one that `is_last`?
+fn leads_to(rest: &[Write], write: &Write, is_last: impl Fn(&Write) -> bool) -> bool {
+    let mut at = Some(write);
+    while let Some(write) = at {
+        if is_last(write) {
+            return true;
+        }
+        at = rest.iter().find(|next| next.looked_at == Some(write.version));
+    }
+    false
 }
 
 /// Of each pair of hooks that an attempt has registered, exactly one ran, once.

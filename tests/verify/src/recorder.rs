@@ -71,8 +71,8 @@ pub struct Record {
     pub reads: Vec<(usize, Version)>,
     /// What it committed: cells, the version that was replaced if it was looked at, and the new one.
     pub writes: Vec<(usize, Option<Version>, Version)>,
-    /// Orders versions of one cell that were written without a look.
-    pub stamp: u64,
+    /// Orders versions of one cell that were written without a look, but for those of one phase.
+    pub phase: u64,
     /// Values read, errors caught, in order.
     pub seen: Vec<u64>,
     /// Whether each [`Step::Patience`](crate::program::Step::Patience) was over.

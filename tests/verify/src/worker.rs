@@ -147,7 +147,7 @@ impl<'a> Worker<'a> {
             let writes =
                 own.iter().enumerate().filter_map(|(cell, own)| own.map(|own| (cell, own)));
             record.writes.extend(writes.map(|(cell, own)| (cell, found[cell], own)));
-            record.stamp = contempo_core::last_stamp();
+            record.phase = contempo_core::last_phase();
         }
         self.log.borrow_mut().push(record);
     }

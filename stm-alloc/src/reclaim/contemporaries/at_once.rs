@@ -20,8 +20,9 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
             return false;
         }
         announcement::has_ended(self.asymmetric);
-        // No session of this thread begins below what it frees.
-        self.raise_recent(self.weighty.newest());
+        // No session of this thread begins below what it frees; and none of another that announces after this look, since
+        // the phase of it is over.
+        self.begins_no_session_below(self.weighty.newest());
         // Retired by this thread, whose commits, or `retire_now`, have ordered that before this look.
         if self.weighty.newest()
             >= announcement::oldest_since_swap::<C>(self.table, self.slot, || self.leans())

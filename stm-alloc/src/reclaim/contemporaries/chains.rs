@@ -232,7 +232,7 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
         }
         // SAFETY: the same (`# Safety`).
         unsafe { self.blocks.keep(std::iter::once(first).chain(blocks)) };
-        self.kept_at.set(self.clock.now());
+        self.kept_at.set(self.clock.seen());
     }
 
     /// A version that was private to its end, whose block may be one that sessions still look at.

@@ -82,13 +82,15 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
         let horizon = if planted(Fault::OrphansByAnOldLook) {
             horizon
         } else {
-            announcement::oldest::<C>(self.table, self.slot, 0, Idle::Overdue, || self.leans()).0
+            let now = self.clock.seen(); // Nothing of a phase that is not over.
+            let leans = || self.leans();
+            announcement::oldest::<C>(self.table, self.slot, 0, Idle::Overdue, leans).0.min(now + 1)
         };
         let (free, held): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|leftover| leftover.stamp < horizon);
         self.leave_to_all(held.into_iter());
         // No session of this thread begins below what it has freed: others may lean on its bound.
-        self.raise_recent(free.iter().map(|left| left.stamp).max().unwrap_or(0));
+        self.begins_no_session_below(free.iter().map(|left| left.stamp).max().unwrap_or(0));
         // One at a time, the oldest first, and the others where a destructor that sleeps leaves them to all.
         self.in_hand.borrow_mut().extend(free.into_iter().rev());
         let mut freed = 0;

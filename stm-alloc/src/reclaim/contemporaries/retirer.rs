@@ -81,7 +81,7 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Retirer for Reclaimer<C, V> {
         let Candidates { plain, held, weighty, left } = candidates;
         // No session of this thread begins below what it has freed: others may lean on its bound.
         // (Before it frees: destructors may run transactions.)
-        self.raise_recent(self.clock.now());
+        self.raise_recent(self.newest().min(horizon.saturating_sub(1)));
         // SAFETY: no transaction can reach what was retired before `horizon` (`# Safety`), so none what of it is here.
         let mut freed = unsafe { self.free_from(&self.weighty, horizon, weighty) };
         // SAFETY: nor what of it was held when this thread looked at bounds.
@@ -143,9 +143,18 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Retirer for Reclaimer<C, V> {
 }
 
 impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
-    /// This thread begins no session below this bound.
+    /// This thread begins no session from now on that could read what was replaced at this stamp, which was drawn.
     #[inline(always)]
-    pub(super) fn raise_recent(&self, bound: u64) {
+    pub(super) fn begins_no_session_below(&self, stamp: u64) {
+        if self.recent.get() < stamp || C::closed(stamp) != stamp {
+            self.raise_recent(stamp);
+        }
+    }
+
+    /// The same, and none from before this moment, as far as phases are over.
+    fn raise_recent(&self, stamp: u64) {
+        let seen = self.clock.seen();
+        let bound = if seen < stamp { self.clock.now() } else { seen };
         self.recent.set(self.recent.get().max(bound));
     }
 

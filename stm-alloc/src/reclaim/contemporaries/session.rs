@@ -29,7 +29,7 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaim for Reclaimer<C, V> {
     fn enter(&self) -> u64 {
         debug_assert!(!self.inside.is_set(), "a transaction begins inside another of its thread");
         self.inside.set(true);
-        let (judged, slowly) = (|| self.domain.judged(), |how| self.begin_slowly(how));
+        let (judged, slowly) = (|| self.domain.judged(), |how| self.begin_slowly::<false>(how));
         let (own, now) = (self.descriptor, self.clock.now());
         let bound = announcement::begin_or::<C, false>(own, now, self.asymmetric, judged, slowly);
         debug_assert!(bound >= self.recent.get(), "it begins before what its thread knows");
@@ -41,7 +41,7 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaim for Reclaimer<C, V> {
     fn enter_recent(&self) -> u64 {
         debug_assert!(!self.inside.is_set(), "a transaction begins inside another of its thread");
         self.inside.set(true);
-        let (judged, slowly) = (|| self.domain.judged(), |how| self.begin_slowly(how));
+        let (judged, slowly) = (|| self.domain.judged(), |how| self.begin_slowly::<true>(how));
         let (own, recent) = (self.descriptor, self.recent.get());
         let bound = announcement::begin_or::<C, true>(own, recent, self.asymmetric, judged, slowly);
         debug_assert_eq!(bound, self.recent.get(), "it begins at another bound than is known");
@@ -51,7 +51,7 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaim for Reclaimer<C, V> {
 
     #[inline(always)]
     fn has_drawn(&self, stamp: u64) {
-        debug_assert!(stamp > self.recent.get(), "a stamp is drawn that its thread knew before");
+        debug_assert!(stamp >= self.recent.get(), "a stamp is drawn that its thread knew before");
         self.recent.set(stamp);
     }
 
@@ -250,11 +250,17 @@ impl<C: Clock, V: Chain<Version = *mut u8>> Reclaimer<C, V> {
     /// Begins a session that cannot have the bound that it came with. (Out of line: all that it needs is looked up here.)
     #[cold]
     #[inline(never)]
-    fn begin_slowly(&self, how: Slowly) -> u64 {
+    fn begin_slowly<const RECENT: bool>(&self, how: Slowly) -> u64 {
         let judged = || self.domain.judged();
         let (own, recent) = (self.descriptor, &self.recent);
-        let (bound, before) =
-            announcement::begin_slowly(own, self.clock, self.asymmetric, recent, judged, how);
+        let (bound, before) = announcement::begin_slowly::<C, RECENT>(
+            own,
+            self.clock,
+            self.asymmetric,
+            recent,
+            judged,
+            how,
+        );
         assert_ne!(bound, needs::NO_BOUND, "{CLOCK_BEHIND}");
         before.into_iter().for_each(|before| self.has_announced(before));
         bound

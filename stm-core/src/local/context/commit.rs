@@ -1,6 +1,7 @@
 //! How a thread of one process commits.
 
 use super::Context;
+use crate::domain::Domain;
 use crate::layout::{CellHeader, VersionHeader};
 use crate::local::cell::has_handles;
 use crate::local::chain::NativeChain;
@@ -9,6 +10,7 @@ use crate::protocol::commit::{Commit, Committer, Conflict, ReadEntry, Replaces, 
 use contempo_alloc::reclaim::interface::{Reclaim, Retiring};
 use contempo_alloc::reclaim::reclaimer::Reclaimer;
 use contempo_alloc::reclaim::retired::Block;
+use contempo_sched::clock::Clock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::checked::Step;
@@ -174,5 +176,10 @@ unsafe impl Committer<Native> for &Context {
     #[inline(always)]
     fn failures(&self) -> u32 {
         self.turns.failures()
+    }
+
+    #[inline(always)]
+    fn draw(&self, weight: u64, again: bool) -> u64 {
+        self.domain.clock().draw_by(&self.drawer, self.bound.get(), weight, again)
     }
 }
