@@ -48,8 +48,8 @@ impl<T: Clone + Send + Sync + 'static> TVar<T> {
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Changes<T: Send + Sync + 'static> {
     cell: TVar<T>,
-    /// At which stamp the last value that it gave was written.
-    seen: Option<u64>,
+    /// The version of the last value that it gave: its stamp, and where it lay.
+    seen: Option<(u64, usize)>,
     /// What waits for the next one.
     task: Task<Apart>,
 }
@@ -87,13 +87,13 @@ impl<T: Clone + Send + Sync + 'static> Changes<T> {
         }
         let look = |context: &Context| {
             let tx = Transaction::new(context);
-            let (stamp, value) = tx.read_stamped(cell)?;
-            tx.check(*seen != Some(stamp))?;
-            Ok::<_, Abort<Infallible>>((stamp, value.clone()))
+            let (version, value) = tx.read_told_apart(cell)?;
+            tx.check(*seen != Some(version))?;
+            Ok::<_, Abort<Infallible>>((version, value.clone()))
         };
         context::with(|context| task.poll(context, cx, look)).map(|outcome| {
-            let (stamp, value) = unfailing(told(outcome));
-            *seen = Some(stamp);
+            let (version, value) = unfailing(told(outcome));
+            *seen = Some(version);
             *task = Task::new(Limits::default());
             value
         })
@@ -116,7 +116,7 @@ impl<T: Send + Sync + 'static> Changes<T> {
     /// ```
     pub fn mark_seen(&mut self) {
         let cell = &self.cell;
-        self.seen = Some(crate::atomically(|tx| Ok(tx.read_stamped(cell)?.0)));
+        self.seen = Some(crate::atomically(|tx| Ok(tx.read_told_apart(cell)?.0)));
     }
 }
 

@@ -89,17 +89,18 @@ impl<'tx> Transaction<'tx> {
         })
     }
 
-    /// What [`read`](Self::read) gives, and the stamp of the commit that has written it. Not to be called for a cell that
-    /// this transaction has written.
-    pub(super) fn read_stamped<T: Send + Sync + 'static>(
+    /// What [`read`](Self::read) gives, and what tells its version from every other one that the cell ever has: the stamp of
+    /// its commit, and where it lies. (A thread may commit twice at one stamp; but no memory is used again before the phase
+    /// of that is over.) Not to be called for a cell that this transaction has written.
+    pub(super) fn read_told_apart<T: Send + Sync + 'static>(
         &self,
         cell: &TVar<T>,
-    ) -> StmResult<(u64, &'tx T)> {
+    ) -> StmResult<((u64, usize), &'tx T)> {
         let version = self.committed(cell.header())?.as_ptr();
         // SAFETY: inside an attempt, at whose bound the version was found to be the newest that is committed.
         let stamp = unsafe { stamp_of(self.context.domain, version, self.context.bound.get()) };
         // SAFETY: a version of this cell, so of type `T`; this attempt is its contemporary.
-        Ok((stamp, unsafe { Version::value(version) }))
+        Ok(((stamp, version.addr()), unsafe { Version::value(version) }))
     }
 
     /// The version that this transaction sees, which is lent if it is its own.
