@@ -15,7 +15,7 @@ fn reports_explain_what_waits() {
         std::process::exit(101);
     }));
     sleepers_and_their_deadlock();
-    labels_of_what_fails();
+    [false, true].into_iter().for_each(labels_of_what_fails);
     places();
     #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
     region::sleepers_and_their_deadlock();
@@ -68,18 +68,20 @@ fn sleepers_and_their_deadlock() {
     });
 }
 
-fn labels_of_what_fails() {
+fn labels_of_what_fails(as_task: bool) {
     reset_contention();
     let hot = TVar::named("hot", 0);
     let mut failed = 0;
-    let paid = Transaction::builder().label("pay").run(|tx| {
+    let pay = |tx: &Transaction<'_>| {
         let seen = *tx.read(&hot)?;
         if failed < 3 {
             failed += 1;
             thread::scope(|scope| scope.spawn(|| hot.store(seen + 1)).join().expect("it stores"));
         }
         tx.write(&hot, seen + 100)
-    });
+    };
+    let builder = Transaction::builder().label("pay");
+    let paid = if as_task { pollster::block_on(builder.run_async(pay)) } else { builder.run(pay) };
     assert_eq!((paid, hot.load()), (Ok(()), 103));
     let report = contention_report(1);
     assert_eq!(

@@ -146,6 +146,19 @@ fn an_alternative_is_tried_before_it_waits_and_no_token_is_reserved() {
 }
 
 #[test]
+fn joined_bounds_are_cancelled_by_the_token_of_either() {
+    let _turn = alone();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let callers = Transaction::builder().cancelled_by(&stop);
+    let own = Transaction::builder().max_attempts(3).label("own");
+    for both in [callers.within(own), own.within(callers)] {
+        assert_eq!(both.run(|_| Ok(())), Err(Exhausted::Cancelled));
+        assert_eq!(block_on(both.run_async(|_| Ok(()))), Err(Exhausted::Cancelled));
+    }
+}
+
+#[test]
 fn to_cancel_inside_of_a_transaction_is_refused() {
     let _turn = alone();
     let stop = CancellationToken::default();

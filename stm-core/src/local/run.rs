@@ -4,7 +4,7 @@ use crate::local::cancel::{CancellationToken, cancelled, unless_cancelled};
 use crate::local::context::{self, Context, Suspended};
 use crate::local::transaction::Transaction;
 use crate::local::turns::Pause;
-use crate::local::wait::{self, Enlisted};
+use crate::local::wait::{self, Enlisted, FirstCells};
 use crate::session::attempts::{self, Attempts, Failed, Retreated};
 use crate::session::bounds::{Bounds, Limits};
 use crate::session::calls::Calls;
@@ -312,7 +312,7 @@ pub(crate) struct Retreat {
 /// What to wait for before the next attempt.
 pub(super) enum BeforeNext {
     /// A change of what was read.
-    Change { enlisted: Enlisted, wrote: bool },
+    Change { enlisted: Enlisted, cells: FirstCells, wrote: bool },
     /// After a conflict: a pause, or our turn.
     Turn(Pause),
     /// That other tasks have run.
@@ -411,7 +411,8 @@ impl Attempts for Context {
                 BeforeNext::Others
             } else {
                 let wrote = !self.writes().is_untouched();
-                BeforeNext::Change { enlisted: wait::enlist(self), wrote }
+                let (enlisted, cells) = wait::enlist(self);
+                BeforeNext::Change { enlisted, cells, wrote }
             }
         } else {
             let accesses = self.reads().len() + self.writes().entries().len();
@@ -442,8 +443,8 @@ impl Attempts for Context {
         // It goes on only after its wait: what that wakes may run transactions, which start afresh.
         let mut suspended = retreat.suspended;
         let turn = match retreat.before_next {
-            BeforeNext::Change { enlisted, .. } => {
-                enlisted.sleep(self, &mut suspended.tokens, bounds.deadline);
+            BeforeNext::Change { enlisted, cells, .. } => {
+                enlisted.sleep(self, &cells, &mut suspended.tokens, bounds.deadline);
                 None
             }
             BeforeNext::Turn(pause) => self.pause(pause, suspended.history(), bounds.deadline),
@@ -457,7 +458,7 @@ impl Attempts for Context {
 
     fn would_wait_for_ever(retreat: &Retreat, bounds: Bounds) -> Option<bool> {
         match &retreat.before_next {
-            BeforeNext::Change { enlisted, wrote } => {
+            BeforeNext::Change { enlisted, wrote, .. } => {
                 enlisted.is_for_nothing(bounds.deadline).then_some(*wrote)
             }
             BeforeNext::Turn(_) | BeforeNext::Others => None,

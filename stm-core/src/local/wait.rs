@@ -32,8 +32,6 @@ pub(crate) struct Enlisted {
     /// A cell had changed by the time that all were marked: do not sleep.
     changed: bool,
     places: Vec<Place>,
-    /// The first few of those cells, for reports.
-    cells: [usize; SLEPT_FOR],
     wake_at: Option<Instant>,
     /// Has it lain down, to be woken by the waker of the last poll?
     is_asleep: bool,
@@ -41,8 +39,11 @@ pub(crate) struct Enlisted {
     alarm: Alarmed,
 }
 
-/// Enlists the running attempt's transaction for every cell that the attempt has read.
-pub(crate) fn enlist(context: &Context) -> Enlisted {
+/// The first few of the cells that a transaction waits for: what reports tell of a thread that sleeps.
+pub(crate) type FirstCells = [usize; SLEPT_FOR];
+
+/// Enlists the running attempt's transaction for every cell that the attempt has read, and names the first few of them.
+pub(crate) fn enlist(context: &Context) -> (Enlisted, FirstCells) {
     let domain = context.domain;
     debug_assert!(context.is_running(), "it enlists outside of the attempt that has blocked");
     let seen = context.interrupted_bound();
@@ -70,16 +71,8 @@ pub(crate) fn enlist(context: &Context) -> Enlisted {
             // SAFETY: the attempt is still running, so the cells in its log are alive; it has found the version there.
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
-    Enlisted {
-        domain,
-        seen,
-        changed,
-        places,
-        cells,
-        wake_at,
-        is_asleep: false,
-        alarm: Alarmed::new(domain),
-    }
+    let alarm = Alarmed::new(domain);
+    (Enlisted { domain, seen, changed, places, wake_at, is_asleep: false, alarm }, cells)
 }
 
 /// Calls `visit` for each cell that was read, once, in the same order in every run if a checker runs us: not
@@ -116,10 +109,11 @@ impl Enlisted {
     }
 
     /// Sleeps until a watched cell changes, or until `deadline`. May wake early. `tokens` are the transaction's own, which
-    /// is suspended: what this wakes may run transactions.
+    /// is suspended: what this wakes may run transactions. Reports tell that it sleeps for `cells`.
     pub(crate) fn sleep(
         mut self,
         context: &Context,
+        cells: &FirstCells,
         tokens: &mut WakeTokens,
         deadline: Option<Instant>,
     ) {
@@ -148,7 +142,7 @@ impl Enlisted {
             let report = |woke| wake_outside(count(&descriptor.counters, woke));
             if !descriptor.parker.has_permit() {
                 let (count, few) = (self.places.len(), self.places.len().min(SLEPT_FOR));
-                let (cells, now) = (&self.cells[..few], time::now());
+                let (cells, now) = (&cells[..few], time::now());
                 descriptor.conflicts.begin_sleep(cells, count, until.is_some(), now);
             }
             tokens.woken = watches.sleep(&self.places, &descriptor.parker, until, report);

@@ -7,7 +7,7 @@ use crate::region::thread_session::{self, TooManyThreads};
 use crate::session::attempts::Failed;
 use crate::session::bounds::Limits;
 use crate::session::error::Abort;
-use crate::session::task::Task;
+use crate::session::task::{State, Task};
 use contempo_alloc::region::error::OpenError;
 use contempo_sched::descriptor::conflicts::Label;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl RegionTask {
 
     /// Ends the transaction, if it has not ended, without a trace.
     pub fn cancel(&mut self) {
-        self.task.end();
+        self.task.state = State::Over;
     }
 
     /// Makes attempts of `body` on this thread, until one ends the transaction or it has to wait.

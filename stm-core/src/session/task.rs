@@ -47,13 +47,13 @@ pub(crate) trait Leave: Attempts {
 
 /// A transaction of a task.
 pub(crate) struct Task<A> {
-    state: State<A>,
+    pub(crate) state: State<A>,
     /// What its attempts are called, on whatever thread.
     label: Label,
 }
 
 /// How far a transaction has come.
-enum State<A> {
+pub(crate) enum State<A> {
     /// No attempt has been made.
     Begins { limits: Limits, declared: bool },
     /// It waits. So many attempts have failed.
@@ -124,11 +124,6 @@ impl<A> Task<A> {
     /// Has it ended?
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
-    }
-
-    /// Ends it, if it has not ended, without a trace.
-    pub(crate) fn end(&mut self) {
-        self.state = State::Over;
     }
 
     /// Makes attempts of `body` on this thread, until one ends the transaction or it has to wait.
