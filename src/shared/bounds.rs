@@ -1,7 +1,7 @@
 //! Transactions of a region with bounds: a number of attempts, a time.
 
+use crate::shared::block_on::block_on;
 use crate::shared::error::{Interrupt, TransactionError, TryError};
-use crate::shared::future::{block_on, future, unfailing};
 use crate::shared::region::Shared;
 use crate::shared::transaction::Transaction;
 use contempo_core::guard::Kept;
@@ -9,7 +9,6 @@ use contempo_core::region::session::Session;
 use contempo_core::session::bounds::Limits;
 use contempo_core::{Abort, CancellationToken};
 use std::convert::Infallible;
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// Runs transactions of a region within bounds. Made by [`Shared::builder`]; names and meaning are those of
@@ -182,33 +181,5 @@ impl<'s> Builder<'s> {
         let local = self.shared.session()?;
         let _label = self.label.map(|label| local.get().labelled(label));
         local.get().try_within(self.limits, run).map_err(TryError::from)
-    }
-
-    /// Runs `body` like [`Shared::atomically_async`] within these bounds. Time-outs count from the first poll.
-    ///
-    /// # Errors
-    /// The future gives what [`run`](Self::run) fails with.
-    ///
-    /// # Panics
-    /// When polled: as [`Shared::atomically_async`].
-    pub fn run_async<R, F: FnMut(&Transaction<'_>) -> Result<R, Interrupt>>(
-        self,
-        body: F,
-    ) -> impl Future<Output = Result<R, TransactionError>> + use<R, F> {
-        unfailing(self, body)
-    }
-
-    /// Runs `body` like [`Shared::try_atomically_async`] within these bounds. Time-outs count from the first poll.
-    ///
-    /// # Errors
-    /// The future gives what [`try_run`](Self::try_run) fails with.
-    ///
-    /// # Panics
-    /// When polled: as [`Shared::atomically_async`].
-    pub fn try_run_async<R, E, F: FnMut(&Transaction<'_>) -> Result<R, Abort<E>>>(
-        self,
-        body: F,
-    ) -> impl Future<Output = Result<R, TryError<E>>> + use<R, E, F> {
-        future(self, body, |failed| failed)
     }
 }

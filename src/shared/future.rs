@@ -11,9 +11,7 @@ use contempo_core::region::thread_session::TooManyThreads;
 use contempo_core::{Abort, Exhausted};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::Poll;
 
 impl Shared {
     /// Like [`atomically`](Self::atomically), for a task: where that puts its thread to sleep, this gives it back to the
@@ -91,8 +89,38 @@ impl Shared {
     }
 }
 
+impl Builder<'_> {
+    /// Runs `body` like [`Shared::atomically_async`] within these bounds. Time-outs count from the first poll.
+    ///
+    /// # Errors
+    /// The future gives what [`run`](Self::run) fails with.
+    ///
+    /// # Panics
+    /// When polled: as [`Shared::atomically_async`].
+    pub fn run_async<R, F: FnMut(&Transaction<'_>) -> Result<R, Interrupt>>(
+        self,
+        body: F,
+    ) -> impl Future<Output = Result<R, TransactionError>> + use<R, F> {
+        unfailing(self, body)
+    }
+
+    /// Runs `body` like [`Shared::try_atomically_async`] within these bounds. Time-outs count from the first poll.
+    ///
+    /// # Errors
+    /// The future gives what [`try_run`](Self::try_run) fails with.
+    ///
+    /// # Panics
+    /// When polled: as [`Shared::atomically_async`].
+    pub fn try_run_async<R, E, F: FnMut(&Transaction<'_>) -> Result<R, Abort<E>>>(
+        self,
+        body: F,
+    ) -> impl Future<Output = Result<R, TryError<E>>> + use<R, E, F> {
+        future(self, body, |failed| failed)
+    }
+}
+
 /// Runs `body`, which fails with no error of the user's, inside of polls.
-pub(super) fn unfailing<R, F: FnMut(&Transaction<'_>) -> Result<R, Interrupt>>(
+fn unfailing<R, F: FnMut(&Transaction<'_>) -> Result<R, Interrupt>>(
     builder: Builder<'_>,
     mut body: F,
 ) -> impl Future<Output = Result<R, TransactionError>> + use<R, F> {
@@ -104,7 +132,7 @@ pub(super) fn unfailing<R, F: FnMut(&Transaction<'_>) -> Result<R, Interrupt>>(
 }
 
 /// Runs `body` inside of polls; of a failure it gives out what `told` makes of it.
-pub(super) fn future<R, E, X, F: FnMut(&Transaction<'_>) -> Result<R, Abort<E>>>(
+fn future<R, E, X, F: FnMut(&Transaction<'_>) -> Result<R, Abort<E>>>(
     builder: Builder<'_>,
     body: F,
     told: fn(TryError<E>) -> X,
@@ -143,23 +171,4 @@ pub(super) fn future<R, E, X, F: FnMut(&Transaction<'_>) -> Result<R, Abort<E>>>
             outcome.into_inner()
         })
     })
-}
-
-/// Polls a future on this thread, which sleeps between two polls.
-pub(super) fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = std::pin::pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        // (Others may unpark this thread too, or have done so: then it polls too early.)
-        thread::park();
-    }
 }

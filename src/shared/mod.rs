@@ -55,6 +55,7 @@
 //! **What is not there yet**, and known limits, are listed at the end of [`crate::guide`].
 
 mod access_set;
+mod block_on;
 mod bounds;
 mod cell;
 pub mod collections;

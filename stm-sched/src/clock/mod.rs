@@ -12,14 +12,16 @@
 mod counter;
 #[cfg(target_arch = "x86_64")]
 mod cycles;
+mod drawer;
 mod phase;
 
 pub use counter::CounterClock;
 #[cfg(target_arch = "x86_64")]
 pub use cycles::CycleClock;
+pub use drawer::Drawer;
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]
-pub use phase::share_stamps;
-pub use phase::{Drawer, PhaseClock};
+pub use drawer::share_stamps;
+pub use phase::PhaseClock;
 
 /// The stamp of values that lie in statics of the program.
 pub const STATIC: u64 = 1;

@@ -19,13 +19,9 @@
 //! commits of an epoch share its number in Silo (Tu and others, SOSP 2013).
 
 use super::Clock;
+use super::drawer::{BITS, Drawer, FEW_DRAWS, MASK, TICKETS};
 use crate::primitives::fault::{Fault, planted};
 use crate::primitives::{AtomicU64, CHECKED, Ordering, fence_after_sequential_swap};
-use std::cell::Cell;
-
-/// The low bits of a stamp: which thread has drawn it.
-const BITS: u32 = 8;
-const MASK: u64 = (1 << BITS) - 1;
 
 /// Draws of one thread in one phase, after which it ends that: versions are kept until the phase is over in which they
 /// were replaced.
@@ -34,113 +30,14 @@ const DRAWS_PER_PHASE: u32 = if CHECKED { 2 } else { 16 };
 const PHASES: u64 = if CHECKED { 1 } else { 8 };
 /// Phases that a thread has ended, and no other, after which it takes tickets: it is alone.
 const LONELY: u32 = 64;
-/// A thread takes so many tickets before it draws by loads, and as many as it takes beside no others.
-const TICKETS: u32 = 32;
-/// A ticket that is not the next after the thread's last counts as so many: another core had the cache line.
-const BESIDE_OTHERS: u32 = 4;
 /// Commits up to this weight share a stamp; heavier ones move the clock, which counts work.
 const LIGHT: u64 = if CHECKED { 3 } else { 1 };
-/// A phase that was closed after fewer draws of a thread than this costs it more than tickets do.
-const FEW_DRAWS: u32 = 3;
-/// It has not opened a phase since it has last taken tickets.
-const UNKNOWN: u32 = u32::MAX;
-/// The most tickets that it takes instead, until it tries again.
-const MOST_TICKETS: u32 = 1 << 13;
 
 /// The clock of a process.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct PhaseClock {
     word: AtomicU64,
-}
-
-/// Do threads that begin to use cells from now on draw by loads at once, and go on with it, whatever that costs?
-#[cfg(not(any(contempo_loom, contempo_shuttle)))]
-static EAGER: crate::primitives::AtomicBool = crate::primitives::AtomicBool::new(false);
-
-/// Threads that begin to use cells from now on draw by loads as soon as they can, whatever that costs. For tests.
-#[cfg(not(any(contempo_loom, contempo_shuttle)))]
-pub fn share_stamps() {
-    // Relaxed: a hint.
-    EAGER.store(true, Ordering::Relaxed);
-}
-
-/// Under the checkers all do.
-fn is_eager() -> bool {
-    #[cfg(not(any(contempo_loom, contempo_shuttle)))]
-    return EAGER.load(Ordering::Relaxed);
-    #[cfg(any(contempo_loom, contempo_shuttle))]
-    true
-}
-
-/// What one thread knows of its draws.
-#[derive(Debug)]
-pub struct Drawer {
-    /// In the low bits of the stamps that it shares. 0 if it shares none.
-    tag: u64,
-    /// Does it draw by loads whatever that costs?
-    eager: bool,
-    /// The word of the clock, as it has drawn last.
-    last: Cell<u64>,
-    /// Draws by load since then.
-    alike: Cell<u32>,
-    /// Phases in a row that this thread has ended, and no other.
-    lonely: Cell<u32>,
-    /// Draws by load since the thread found the phase closed, or [`UNKNOWN`].
-    free: Cell<u32>,
-    /// Tickets to be taken before it draws by load again.
-    tickets: Cell<u32>,
-    /// As many as that, when phases were closed too early last.
-    penalty: Cell<u32>,
-}
-
-impl Drawer {
-    /// For the thread in this slot. (Of many threads only the first share stamps; the others take tickets.)
-    pub fn new(slot: u32) -> Self {
-        let tag = u64::from(slot) + 1;
-        let eager = is_eager() && tag < MASK;
-        Drawer {
-            tag: if tag < MASK { tag } else { 0 },
-            eager,
-            last: Cell::new(0),
-            alike: Cell::new(0),
-            lonely: Cell::new(0),
-            free: Cell::new(UNKNOWN),
-            tickets: Cell::new(if eager { 0 } else { TICKETS }),
-            penalty: Cell::new(TICKETS),
-        }
-    }
-
-    /// It has taken a ticket that is not the next after its last, or the phase is open: others draw, too. Its stamp.
-    #[cold]
-    #[inline(never)]
-    fn beside_others(&self, word: u64) -> u64 {
-        let least = u32::from(self.tag == 0); // It shares none.
-        self.tickets.set(self.tickets.get().saturating_sub(BESIDE_OTHERS).max(least));
-        self.stamp(word)
-    }
-
-    /// The stamp of a ticket.
-    fn stamp(&self, word: u64) -> u64 {
-        if word & MASK == 0 { word | self.tag } else { word }
-    }
-
-    /// It has found the phase closed. Is it worth opening another?
-    #[cold]
-    fn is_closed(&self) -> bool {
-        let (free, penalty) = (self.free.replace(0), self.penalty.get());
-        if free == UNKNOWN || self.eager {
-            return true;
-        }
-        if free >= FEW_DRAWS {
-            self.penalty.set((penalty / 4).max(TICKETS));
-            return true;
-        }
-        self.penalty.set((2 * penalty).min(MOST_TICKETS));
-        self.tickets.set(self.penalty.get());
-        self.free.set(UNKNOWN);
-        false
-    }
 }
 
 impl PhaseClock {
@@ -320,6 +217,7 @@ impl Clock for PhaseClock {
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     /// A phase further.
     const PHASE: u64 = 1 << BITS;
