@@ -31,8 +31,10 @@ impl Clock for CycleClock {
     /// # Panics
     /// If the processor does not promise an invariant time-stamp counter.
     fn check(&self) {
-        let invariant =
-            __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & 1 << 8 != 0;
+        #[allow(unused_unsafe, reason = "it is a safe function of newer compilers")]
+        // SAFETY: every x86-64 processor has the instruction.
+        let [most, invariant] = unsafe { [__cpuid(0x8000_0000).eax, __cpuid(0x8000_0007).edx] };
+        let invariant = most >= 0x8000_0007 && invariant & 1 << 8 != 0;
         assert!(
             invariant,
             "contempo: this processor has no invariant time-stamp counter: build without the \
