@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export RUSTFLAGS="--cfg contempo_loom --cfg contempo_models" CARGO_TARGET_DIR=target/loom RUST_BACKTRACE=0
 run() { # package, test binary, what else cargo is told
-  timeout 600 cargo test -q -p "$1" --profile checker --test "$2" "${@:3}" -- --nocapture --test-threads 1 "${filter[@]}"
+  timeout 1200 cargo test -q -p "$1" --profile checker --test "$2" "${@:3}" -- --nocapture --test-threads 1 "${filter[@]}"
 }
 # The same for models among the unit tests.
 inside() { # package, module

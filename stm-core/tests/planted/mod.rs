@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const CAUGHT: i32 = 42;
-const TIME_LIMIT: Duration = Duration::from_secs(120);
+const TIME_LIMIT: Duration = Duration::from_secs(240);
 
 /// Executions of the current model.
 static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
