@@ -1,8 +1,8 @@
 //! Randomised models of programs whose commits share stamps: run by `ci/shuttle.sh`, as `shuttle.rs`.
 //!
-//! Under the checkers every thread draws by loads as soon as it can, and ends a phase after two draws of its own. A thread
-//! that has written begins at its own last stamp, whose phase may be open; so each model lets its threads write something
-//! before they come to what it is about.
+//! Here each second thread draws by loads as soon as it can, and ends a phase after two draws of its own; the others take
+//! tickets. A thread that has written begins at its own last stamp, whose phase may be open; so each model lets its
+//! threads write something before they come to what it is about.
 #![cfg(contempo_shuttle)]
 
 use contempo_core::{TVar, atomically, snapshot};
@@ -107,7 +107,8 @@ fn what_others_commit_in_a_phase_is_not_taken_for_ones_own() {
             assert_eq!(u, v, "an attempt saw half a transaction");
             Ok(u + v)
         });
-        assert_eq!(sum, 2, "it has begun again");
+        // It has begun again; or gone on at the moment before, which it can where the writer has taken a ticket.
+        assert!(sum == 2 || sum == 0, "{sum}");
         writer.join().unwrap();
     });
 }

@@ -180,7 +180,12 @@ fn all_that_wait_are_cancelled() {
                         let _ = builder.run(|tx| take_one(tx, &cell));
                     } else {
                         let waits = builder.run_async(move |tx| take_one(tx, &cell));
-                        run(Box::pin(async { drop(waits.await) }), n == 1);
+                        run(
+                            Box::pin(async {
+                                let _ = waits.await;
+                            }),
+                            n == 1,
+                        );
                     }
                 })
             })

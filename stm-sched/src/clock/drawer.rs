@@ -30,11 +30,13 @@ pub fn share_stamps() {
     EAGER.store(true, Ordering::Relaxed);
 }
 
-/// Under the checkers all do.
+/// Under loom all do, under shuttle (of its own models) each second.
 fn is_eager() -> bool {
     #[cfg(not(any(contempo_loom, contempo_shuttle)))]
     return EAGER.load(Ordering::Relaxed);
-    #[cfg(any(contempo_loom, contempo_shuttle))]
+    #[cfg(all(contempo_shuttle, contempo_models))]
+    return shuttle::rand::Rng::gen_bool(&mut shuttle::rand::thread_rng(), 0.5);
+    #[cfg(any(contempo_loom, all(contempo_shuttle, not(contempo_models))))]
     true
 }
 
