@@ -101,7 +101,7 @@ pub unsafe fn prune<C: Chain>(replacing: Replacing<C::Version>, needs: &Needs<'_
         // The interval ends where that of its successor begins, whatever lay in between: no bound did.
         let low = if planted(Fault::IntervalOffByOne) { from + 1 } else { from };
         // (Where stamps do not fall the memory is damaged, as that of a region may be.)
-        if !needs.may_lie(from, end)
+        if !(needs.may_precede)(from, end)
             || needs.lies_in(low, end) && !planted(Fault::TakenOutThoughNeeded)
         {
             break from <= needs.least;
