@@ -114,9 +114,9 @@ fn what_others_commit_in_a_phase_is_not_taken_for_ones_own() {
 }
 
 #[test]
-fn who_reads_what_is_replaced_keeps_to_real_time() {
+fn a_reader_of_what_is_replaced_keeps_to_real_time() {
     let faults = [Fault::BeforeASharedStamp];
-    holds_unless("who_reads_what_is_replaced_keeps_to_real_time", 5000, &faults, || {
+    holds_unless("a_reader_of_what_is_replaced_keeps_to_real_time", 5000, &faults, || {
         let (u, y) = (TVar::new(0_u64), TVar::new(0_u64));
         let has_ended = CheckedArc::new(AtomicBool::new(false));
         let writer = {

@@ -32,7 +32,7 @@ impl World {
         // SeqCst: as a claim.
         self.claims[slot as usize].swap(1, Ordering::SeqCst);
         let stamp = self.clock.draw_by(&by, 0, 1, false);
-        // Release: whoever sees it sees that it has drawn.
+        // Release: a thread that sees it sees that this one has drawn.
         self.stamps[slot as usize].store(stamp, Ordering::Release);
         stamp
     }

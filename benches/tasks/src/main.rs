@@ -69,8 +69,8 @@ fn interleaved(rounds: usize, mut runs: Vec<Run<'_>>) -> (Vec<&'static str>, Vec
         .map(|round| {
             let mut times = vec![Duration::ZERO; runs.len()];
             for turn in 0..runs.len() {
-                let who = (round + turn) % runs.len();
-                times[who] = runs[who].1();
+                let side = (round + turn) % runs.len();
+                times[side] = runs[side].1();
             }
             times
         })
@@ -86,10 +86,10 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Prints the medians, each divided by `per`, and how the first contender stands to each other one.
 fn show(row: &str, unit: &str, names: &[&str], rounds: &[Round], per: f64) {
-    for (who, name) in names.iter().enumerate() {
-        let own = median(rounds.iter().map(|round| round[who].as_nanos() as f64 / per).collect());
+    for (side, name) in names.iter().enumerate() {
+        let own = median(rounds.iter().map(|round| round[side].as_nanos() as f64 / per).collect());
         let ratio = median(
-            rounds.iter().map(|round| round[who].as_secs_f64() / round[0].as_secs_f64()).collect(),
+            rounds.iter().map(|round| round[side].as_secs_f64() / round[0].as_secs_f64()).collect(),
         );
         println!("{row:<14} {name:<20} {own:>12.0} ns {unit:<12} contempo is {ratio:.2} x as fast");
     }

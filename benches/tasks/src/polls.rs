@@ -61,11 +61,11 @@ fn changes(tasks: usize) -> u64 {
 
 pub(crate) fn row(name: &str, tasks: usize, rounds: usize) {
     let mut writing = Vec::new();
-    let mut writes = |who: usize, (all, write): (Duration, Duration)| {
-        if writing.len() <= who {
-            writing.resize(who + 1, Vec::new());
+    let mut writes = |side: usize, (all, write): (Duration, Duration)| {
+        if writing.len() <= side {
+            writing.resize(side + 1, Vec::new());
         }
-        writing[who].push(write);
+        writing[side].push(write);
         all
     };
     let writes = std::cell::RefCell::new(&mut writes);

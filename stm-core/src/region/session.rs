@@ -28,6 +28,7 @@ use std::ptr::null_mut;
 use std::sync::Arc;
 
 pub(super) mod lasting;
+mod leave;
 mod nesting;
 mod read;
 mod reserve;

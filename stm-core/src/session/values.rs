@@ -5,7 +5,7 @@ use std::cell::UnsafeCell;
 use std::rc::Rc;
 
 /// A key to a value that each attempt of a transaction has for itself: for what helpers want to hand to one another
-/// without naming it in each signature (who acts, what is to be logged, a cache of what was computed).
+/// without naming it in each signature (the user that acts, what is to be logged, a cache of what was computed).
 ///
 /// It begins as what [`new`](Self::new) was given makes of it, in each attempt anew, and is gone with the attempt. A part
 /// that fails ([`nested`](crate::Transaction::nested), a side of [`or_else`](crate::Transaction::or_else)) takes back what it has

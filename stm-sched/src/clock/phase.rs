@@ -68,8 +68,9 @@ impl PhaseClock {
     /// Draws by load, if a phase is open or can be opened. Nothing if a ticket is better.
     #[inline(never)]
     fn share(&self, by: &Drawer) -> Option<u64> {
-        // Partner: the fence behind the closing of a phase. Ours first: the thread that closes sees our claims, all of which
-        // are placed, and that we are Deciding. Theirs first: we see the phase closed. (The caller's claims are SeqCst swaps.)
+        // Partner: the light side of the barrier with which a session publishes the bound that it has read. Ours first: it
+        // sees our claims, all of which are placed, and that we are Deciding. Theirs first: we see the phase closed. (The
+        // caller's claims are SeqCst swaps.)
         if !planted(Fault::DrawUnfenced) {
             fence_after_sequential_swap();
         }

@@ -7,7 +7,7 @@ use crate::primitives::guard::contain;
 /// Rules by which a process settles conflicts between its writers: [`Policy::Own`](super::policy::Policy::Own). Each is a function from a small
 /// value to a verdict; it knows no cells, and keeps nothing.
 ///
-/// **What rules can do wrong.** They decide who waits, and for how long: never what is committed, so every transaction
+/// **What rules can do wrong.** They decide which transaction waits, and for how long: never what is committed, so every transaction
 /// stays correct under any rules. So that none waits for ever, either, there are limits: an owner is waited for by at
 /// most 4,096 pauses; a transaction that has failed 24 times goes first where its rules would have it give back again
 /// (the owner may have stopped); and one that has failed 1,000 times goes by [`Policy::Turns`](super::policy::Policy::Turns) from then on. A function

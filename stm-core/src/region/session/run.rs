@@ -4,6 +4,7 @@ use crate::region::escalate::InRegion;
 use crate::region::recover;
 use crate::region::recovered::Recovered;
 use crate::region::session::lasting::Lasting;
+use crate::region::session::leave::{After, View};
 use crate::region::session::room::ROOM;
 use crate::region::session::{Session, Stopped};
 use crate::region::turns::{Pause, at_most};
@@ -118,7 +119,7 @@ impl Session {
 
     /// Ends an attempt that has only read, or a snapshot.
     #[inline(always)]
-    fn end_reading(&self) {
+    pub(super) fn end_reading(&self) {
         self.reads.borrow_mut().clear();
         let descriptor = self.descriptor();
         if !self.domain().fork.is_child() {
@@ -213,7 +214,7 @@ impl Session {
 
     /// After a transaction: frees what is due.
     #[inline(always)]
-    fn after(&self) {
+    pub(super) fn after(&self) {
         if self.memory.is_due() {
             self.collect(Idle::Overdue);
         }
@@ -576,31 +577,5 @@ impl Attempts for Session {
 
     fn calls(&self) -> &Calls {
         &self.common.calls
-    }
-}
-
-/// What comes after a transaction or snapshot, when dropped.
-struct After<'s>(&'s Session);
-
-impl Drop for After<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if !self.0.domain().fork.is_child() {
-            self.0.after();
-        }
-    }
-}
-
-/// Ends a snapshot when dropped, also by a panic.
-struct View<'s>(&'s Session);
-
-impl Drop for View<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.0.viewing.set(false);
-        if !self.0.may_go_on() {
-            self.0.stopped.take();
-        }
-        self.0.end_reading();
     }
 }
