@@ -1,5 +1,6 @@
 //! What `collect` promises. One test, so that no other thread of the process reclaims anything.
 
+use crate::gone::are_alive;
 use crate::support::alone;
 use crate::support::canary::Cage;
 use contempo::TVar;
@@ -24,6 +25,6 @@ fn collect_frees_what_only_an_idle_thread_could_have_seen() {
         (0..10).for_each(|n| cell.store(cage.canary(n)));
         contempo::collect();
         drop(go);
-        assert_eq!(cage.alive(), 1);
+        are_alive(&cage, 1, "after a collection");
     });
 }

@@ -3,21 +3,13 @@
 //! their number. (One test at a time, so that no other transaction runs unless the test says so.)
 
 use crate::allocator::large;
+use crate::gone::{are_alive, is_dropped};
 use crate::support::canary::{Cage, Canary};
 use crate::support::{alone, elsewhere, guarded, wait_until};
 use contempo::{Abort, TVar, atomically, snapshot, statistics};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
-
-/// So many canaries are alive: now, or, where a general reclaimer is used, after some collections. (It
-/// advances its epochs only while no thread is at it, not even one that is ending.)
-fn are_alive(cage: &Cage, expected: u64, when: &str) {
-    if cfg!(feature = "reclaim-epoch") {
-        cage.settles_at(expected);
-    }
-    assert_eq!(cage.alive(), expected, "{when}");
-}
 
 type Line = Option<Sender<()>>;
 
@@ -46,7 +38,7 @@ fn what_is_replaced_goes_with_the_transaction_that_replaced_it() {
         for (name, way) in &ways {
             let (cell, receiver) = line();
             way(&cell);
-            assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected), "{name}, {round}");
+            is_dropped(&receiver, &format!("{name}, {round}"));
         }
     }
 }
@@ -59,7 +51,7 @@ fn what_is_in_a_cell_goes_with_its_last_handle() {
     drop(cell);
     assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
     drop(other);
-    assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+    is_dropped(&receiver, "with the last handle");
     // Inside a transaction: when that ends.
     let (cell, receiver) = line();
     let mut cell = Some(cell);
@@ -68,11 +60,11 @@ fn what_is_in_a_cell_goes_with_its_last_handle() {
         assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
         Ok(())
     });
-    assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+    is_dropped(&receiver, "with the transaction");
     // On a thread that has ended.
     let (cell, receiver) = line();
     thread::spawn(move || drop(cell)).join().unwrap();
-    assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+    is_dropped(&receiver, "with the thread");
 }
 
 #[test]
@@ -230,10 +222,10 @@ fn values_that_are_to_be_dropped_are_alive_once_for_each_cell() {
         atomically(|tx| {
             cells.iter().try_for_each(|cell| tx.modify(cell, |old| cage.canary(old.sing() + 1)))
         });
-        assert_eq!(cage.alive(), 10, "round {round}");
+        are_alive(&cage, 10, &format!("round {round}"));
     }
     drop(cells);
-    assert_eq!(cage.alive(), 0);
+    are_alive(&cage, 0, "without the cells");
 }
 
 #[test]
@@ -249,7 +241,7 @@ fn a_long_list_goes_at_once_and_without_recursion() {
         (0..length).fold(None, |next, n| Some(TVar::new(Node { _alive: cage.canary(n), next })));
     assert!(list.as_ref().is_some_and(|first| first.with(|node| node.next.is_some())));
     drop(list);
-    assert_eq!(cage.alive(), 0);
+    are_alive(&cage, 0, "without the list");
 }
 
 #[test]
@@ -267,7 +259,7 @@ fn a_destructor_that_panics_keeps_nothing_else_alive() {
         tx.write(&loud, None)?;
         tx.write(&quiet, cage.canary(3))
     });
-    assert_eq!(cage.alive(), 1, "fields are dropped after a destructor that panics");
+    are_alive(&cage, 1, "fields are dropped after a destructor that panics");
     assert_eq!(quiet.with(Canary::sing), 3);
 }
 
@@ -352,9 +344,7 @@ fn what_a_destructor_has_replaced_before_it_sleeps_goes_too() {
     let (inner, receiver) = line();
     let outer = TVar::new(Some(Sleeps(inner)));
     outer.store(None);
-    if !cfg!(feature = "reclaim-epoch") {
-        assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
-    }
+    is_dropped(&receiver, "after the sleep");
 }
 
 #[test]

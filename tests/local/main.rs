@@ -18,6 +18,7 @@ mod drops;
 mod explicit;
 mod futures;
 mod garbage;
+mod gone;
 mod lagging;
 mod large_values;
 mod misuse;
