@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Features are additive: contempo builds with its tests and without a warning in every combination of the features that put
-# another part in place, each of them with none and with all of those that only add something; and where a feature puts another part in place (reclaimer, clock) or takes regions away, the tests that
-# decide correctness pass (others count what is held).
+# Features are additive: contempo builds with its tests and without a warning in every combination of the features that
+# put another part in place, each of them with none and with all of those that only add something; and where a feature
+# puts another part in place (reclaimer, clock) or takes regions away, the tests that decide correctness pass (others count
+# what is held).
 #
 #   ci/features.sh            everything
 #   ci/features.sh --check    builds only
 #   ci/features.sh --all      builds only, in every combination there is (128)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-features=(tracing reclaim-epoch clock-tsc shared)
-added=(serde,contempo/places,contempo/metrics)
-[ "${1:-}" != --all ] || added=(serde places metrics)
+features=(reclaim-epoch clock-tsc shared)
+added=(tracing,contempo/serde,contempo/places,contempo/metrics)
+[ "${1:-}" != --all ] || added=(tracing serde places metrics)
 features+=("${added[@]}")
 crates=(-p contempo -p contempo-core -p contempo-alloc -p contempo-sched)
 # The tests that decide correctness, whatever the feature. (Collections are made of cells alone, and run with the other reclaimer.)
