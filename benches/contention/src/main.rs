@@ -67,7 +67,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
         let load = Load::find(load).ok_or_else(|| format!("no such load: {load}"))?;
         let contender = contenders::find(contender);
         let contender = contender.ok_or_else(|| "no such contender: see --list".to_owned())?;
-        model::trace::be_watched(contender, load)?;
+        model::trace::be_watched(contender, load, options.watched.into())?;
     } else if let Some(request) = &options.apart {
         println!("{}", apart::answer(request)?);
     } else if let Some(file) = &options.show {

@@ -61,6 +61,9 @@ pub(crate) struct Options {
     /// What the model takes for the time that a cache line needs from one core to another.
     #[arg(long, value_name = "NS", default_value_t = 50.0)]
     pub(crate) transfer_ns: f64,
+    /// Threads that the model watches. More cores do what those do, somewhat later; each thread takes as long as another.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=1024))]
+    pub(crate) watched: u16,
     /// Runs this load of the model by this contender, and lets itself be watched.
     #[arg(long, hide = true, value_names = ["CONTENDER", "LOAD"], num_args = 2)]
     pub(crate) be_watched: Vec<String>,

@@ -12,14 +12,14 @@ use rand::{Rng, SeedableRng};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 
-/// Threads whose operations are watched.
-pub(crate) const THREADS: usize = 8;
-/// Operations of each of them that are watched: each step costs some 30 µs.
+/// Operations of each thread that are watched: each step costs some 30 µs.
 pub(crate) const OPERATIONS: usize = 24;
-/// Operations before that, so that everything is in its usual state.
+/// Operations of each before that, so that everything is in its usual state.
 const BEFORE: usize = 500;
 /// Each thread has so many cells of its own.
 const OWN: usize = 16;
+/// So many are shared.
+const SHARED: usize = 64;
 
 /// What threads do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,7 +71,8 @@ impl Load {
 
 /// Is this contender of interest here? Whatever has cells for many threads.
 pub(crate) fn is_modelled(contender: &Contender) -> bool {
-    contender.suits(2) && cells::maker(contender, Watched { load: Load::Own1 }).is_some()
+    contender.suits(2)
+        && cells::maker(contender, Watched { load: Load::Own1, threads: 2 }).is_some()
 }
 
 /// Told to the watcher: here an operation ends. It looks for stores to this address.
@@ -81,53 +82,76 @@ pub(crate) struct Mark(AtomicU64);
 /// The one that is stored to.
 pub(crate) static MARK: Mark = Mark(AtomicU64::new(0));
 
-/// What the process does that is watched.
+/// What the process does that is watched: its threads take turns, an operation each, as the cores of the model do.
 ///
 /// # Errors
 /// If the contender cannot do this.
 pub(crate) fn run(
     contender: &Contender,
     load: Load,
+    threads: usize,
     stop_and_be_watched: fn(),
 ) -> Result<(), String> {
-    let maker = cells::maker(contender, Watched { load });
+    let maker = cells::maker(contender, Watched { load, threads });
     let maker = maker.ok_or_else(|| format!("{} cannot do {}", contender.name, load.name()))?;
     println!("{}", std::ptr::from_ref(&MARK).addr());
     (contender.prepare)();
     let trial = maker();
-    let turn = (Mutex::new(0), Condvar::new());
-    // No thread leaves before all have been watched: else one might take over what another has left.
-    let wait_for = |number: usize| {
-        let now = turn.0.lock().expect("no thread panics with it");
-        turn.1.wait_while(now, |now| *now < number).expect("no thread panics with it")
-    };
+    let turns = Turns::of(threads);
     std::thread::scope(|scope| {
-        for index in 0..THREADS {
-            let (trial, wait_for, turn) = (&trial, &wait_for, &turn);
+        for index in 0..threads {
+            let (trial, turns) = (&trial, &turns);
             scope.spawn(move || {
-                drop(wait_for(index));
                 let control = Control::new(1, false);
                 let mut seat = Seat::new(&control, index, 1, 1);
-                // Twice the same work: first to warm up, then watched.
-                seat.ever[0] = BEFORE as u64;
-                trial.work(&mut seat);
-                stop_and_be_watched();
-                // One more: the first one begins amid the way from the last stop.
-                seat.ever[0] = OPERATIONS as u64 + 1;
-                trial.work(&mut seat);
-                stop_and_be_watched();
-                *turn.0.lock().expect("no thread panics with it") += 1;
-                turn.1.notify_all();
-                drop(wait_for(THREADS));
+                seat.ever[0] = 1;
+                for number in 0..BEFORE {
+                    turns.take(number * threads + index, || trial.work(&mut seat));
+                }
+                for number in BEFORE..BEFORE + OPERATIONS {
+                    turns.take(number * threads + index, || {
+                        stop_and_be_watched();
+                        trial.work(&mut seat);
+                        stop_and_be_watched();
+                    });
+                }
+                // No thread leaves before all have been watched: else one might take over what another has left.
+                turns.take((BEFORE + OPERATIONS) * threads + index, || ());
             });
         }
     });
     Ok(())
 }
 
+/// Which thread's turn it is.
+struct Turns {
+    /// The number of the turn.
+    now: Mutex<usize>,
+    /// Each thread sleeps for its own turns.
+    sleeps: Vec<Condvar>,
+}
+
+impl Turns {
+    fn of(threads: usize) -> Self {
+        Turns { now: Mutex::new(0), sleeps: (0..threads).map(|_| Condvar::new()).collect() }
+    }
+
+    /// Does this as the turn of this number.
+    fn take(&self, number: usize, act: impl FnOnce()) {
+        let of = |number: usize| &self.sleeps[number % self.sleeps.len()];
+        let now = self.now.lock().expect("no thread panics with it");
+        let waits = |now: &mut usize| *now < number;
+        drop(of(number).wait_while(now, waits).expect("no thread panics with it"));
+        act();
+        *self.now.lock().expect("no thread panics with it") += 1;
+        of(number + 1).notify_one();
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Watched {
     load: Load,
+    threads: usize,
 }
 
 struct WatchedTrial<C> {
@@ -138,14 +162,18 @@ struct WatchedTrial<C> {
 
 impl OnCells for Watched {
     fn trial<C: Cells>(self) -> Box<dyn Trial> {
-        let cells = C::new(THREADS * OWN, 1_000);
-        Box::new(WatchedTrial { cells, load: self.load, all: (0..THREADS * OWN).collect() })
+        // At least those that are shared.
+        let number = (self.threads * OWN).max(SHARED);
+        let cells = C::new(number, 1_000);
+        Box::new(WatchedTrial { cells, load: self.load, all: (0..number).collect() })
     }
 }
 
 impl<C: Cells> WatchedTrial<C> {
     #[inline(always)]
     fn repeat(&self, times: u64, mut operation: impl FnMut()) {
+        // What came before is the way here.
+        MARK.0.store(0, Ordering::Relaxed);
         for _ in 0..times {
             operation();
             MARK.0.store(0, Ordering::Relaxed);
@@ -168,11 +196,11 @@ impl<C: Cells> Trial for WatchedTrial<C> {
             Load::Own10 => self.repeat(seat.ever[0], || cells.update(&own[..10])),
             Load::Counter => self.repeat(seat.ever[0], || cells.update(&self.all[..1])),
             Load::Transfers => self.repeat(seat.ever[0], || {
-                let (from, to, _) = uniform_pair(&mut random, 64);
+                let (from, to, _) = uniform_pair(&mut random, SHARED);
                 cells.transfer(from, to, 1);
             }),
             Load::Read10 => self.repeat(seat.ever[0], || {
-                let first = below(random.next_u32(), 54);
+                let first = below(random.next_u32(), SHARED - 10);
                 std::hint::black_box(cells.read(&self.all[first..first + 10]));
             }),
         }

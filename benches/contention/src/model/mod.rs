@@ -1,6 +1,6 @@
 //! How cost grows with cores, from what operations do to memory: counted, not timed.
 //!
-//! A process runs operations of some threads, one thread after the other, and is watched
+//! A process runs operations of some threads, which take turns, and is watched
 //! instruction by instruction. So it is known which cache lines each operation reads, writes and
 //! changes atomically. A simple model of coherent caches then plays the operations of many cores,
 //! in turns, and counts how often a line has to move. From that follows what bounds the rate:
@@ -28,7 +28,7 @@ use std::fmt::Write as _;
 use trace::Trace;
 
 /// For how many cores.
-const CORES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+const CORES: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 
 /// What the model takes for granted. Not measured here: typical orders of magnitude.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,9 @@ pub(crate) fn run(options: &Options, loads: &[Load]) -> Result<String, String> {
             [""].into_iter().chain(columns.iter().map(String::as_str)).collect();
         let (mut transfers, mut rates) = (table(&columns), table(&columns));
         for contender in &chosen {
-            let Some(trace) = trace::of(contender, *load)? else { continue };
+            let Some(trace) = trace::of(contender, *load, options.watched.into())? else {
+                continue;
+            };
             counts.add_row(count_row(contender, &trace));
             let played = CORES.map(|cores| coherence::play(&trace, cores));
             let name = || std::iter::once(contender.name.to_owned());

@@ -37,11 +37,15 @@ pub(super) fn stop() {
 ///
 /// # Errors
 /// If it cannot be watched, or does what it should not.
-pub(super) fn watch(contender: &Contender, load: Load) -> Result<Vec<Thread>, String> {
+pub(super) fn watch(
+    contender: &Contender,
+    load: Load,
+    threads: usize,
+) -> Result<Vec<Thread>, String> {
     let what = || format!("{} at {}", contender.name, load.name());
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut child = Command::new(program)
-        .args(["--be-watched", contender.name, load.name()])
+        .args(["--watched", &threads.to_string(), "--be-watched", contender.name, load.name()])
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("{}: cannot start it: {error}", what()))?;
@@ -81,7 +85,7 @@ impl Watcher {
 
     /// Until the process has ended. `mark` reads where operations end, once the process is there.
     fn run(&mut self, mark: impl FnOnce() -> u64) -> nix::Result<Vec<Thread>> {
-        let mut threads = Vec::new();
+        let mut threads = Vec::<(Pid, Thread)>::new();
         let mut mark = Some(mark);
         let mut at = 0;
         loop {
@@ -94,7 +98,11 @@ impl Watcher {
                         ptrace::cont(thread, None)?;
                     } else {
                         at = mark.take().map_or(at, |mark| mark());
-                        threads.push(self.follow(thread, at)?);
+                        let seen = self.follow(thread, at)?;
+                        match threads.iter_mut().find(|(known, _)| *known == thread) {
+                            Some((_, before)) => before.extend(seen),
+                            None => threads.push((thread, seen)),
+                        }
                         ptrace::cont(thread, None)?;
                     }
                 }
@@ -105,7 +113,7 @@ impl Watcher {
                 WaitStatus::Exited(thread, _) | WaitStatus::Signaled(thread, ..)
                     if thread == self.process =>
                 {
-                    return Ok(threads);
+                    return Ok(threads.into_iter().map(|(_, seen)| seen).collect());
                 }
                 _ => {}
             }

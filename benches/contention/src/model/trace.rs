@@ -1,6 +1,6 @@
 //! What operations did to memory.
 
-use super::load::{Load, OPERATIONS, THREADS};
+use super::load::{Load, OPERATIONS};
 use crate::contenders::Contender;
 use std::collections::HashMap;
 
@@ -108,20 +108,24 @@ impl Trace {
 ///
 /// # Errors
 /// If this platform cannot watch a process, or what was watched failed.
-pub(crate) fn of(contender: &Contender, load: Load) -> Result<Option<Trace>, String> {
+pub(crate) fn of(
+    contender: &Contender,
+    load: Load,
+    threads: usize,
+) -> Result<Option<Trace>, String> {
     if !super::load::is_modelled(contender) {
         return Ok(None);
     }
-    let threads = watch(contender, load)?;
-    let complete = threads.iter().filter(|thread| thread.len() == OPERATIONS).count();
-    if complete != THREADS {
+    let seen = watch(contender, load, threads)?;
+    let complete = seen.iter().filter(|thread| thread.len() == OPERATIONS).count();
+    if complete != threads {
         return Err(format!(
-            "{} at {}: only {complete} of {THREADS} threads could be watched from begin to end",
+            "{} at {}: only {complete} of {threads} threads could be watched from begin to end",
             contender.name,
             load.name()
         ));
     }
-    Ok(Some(Trace::of(threads)))
+    Ok(Some(Trace::of(seen)))
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -132,16 +136,16 @@ use super::steps::watch;
 /// # Errors
 /// If this platform cannot, or the contender cannot do this.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub(crate) fn be_watched(contender: &Contender, load: Load) -> Result<(), String> {
+pub(crate) fn be_watched(contender: &Contender, load: Load, threads: usize) -> Result<(), String> {
     super::steps::let_be_watched()?;
-    super::load::run(contender, load, super::steps::stop)
+    super::load::run(contender, load, threads, super::steps::stop)
 }
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 const UNKNOWN: &str = "accesses to memory can be counted on Linux on x86-64 only";
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-fn watch(_contender: &Contender, _load: Load) -> Result<Vec<Thread>, String> {
+fn watch(_contender: &Contender, _load: Load, _threads: usize) -> Result<Vec<Thread>, String> {
     Err(UNKNOWN.to_owned())
 }
 
@@ -150,6 +154,10 @@ fn watch(_contender: &Contender, _load: Load) -> Result<Vec<Thread>, String> {
 /// # Errors
 /// Always: this platform cannot.
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-pub(crate) fn be_watched(_contender: &Contender, _load: Load) -> Result<(), String> {
+pub(crate) fn be_watched(
+    _contender: &Contender,
+    _load: Load,
+    _threads: usize,
+) -> Result<(), String> {
     Err(UNKNOWN.to_owned())
 }
