@@ -31,6 +31,7 @@ log=/dev/null
   run contempo-core loom_recovery
   run contempo-core loom_twice
   run contempo-core loom_turns
+  run contempo-core loom_stamps
   run contempo-core loom_tasks
   run contempo-core loom
 } | tee "$log"

@@ -1,6 +1,6 @@
 //! What one thread knows of its draws from the clock of phases: by loads or by tickets?
 
-#[cfg(not(any(contempo_loom, contempo_shuttle)))]
+#[cfg(any(not(any(contempo_loom, contempo_shuttle)), all(contempo_loom, contempo_models)))]
 use crate::primitives::Ordering;
 use std::cell::Cell;
 
@@ -30,13 +30,31 @@ pub fn share_stamps() {
     EAGER.store(true, Ordering::Relaxed);
 }
 
-/// Under loom all do, under shuttle (of its own models) each second.
-fn is_eager() -> bool {
+/// In models: the slots of which the threads take tickets.
+#[cfg(all(contempo_loom, contempo_models))]
+static TAKE_TICKETS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// In the models of this process that begin from now on, threads in these slots (a set of bits) take tickets, and others draw
+/// by loads. (Not of loom's atomics: no model changes it.)
+#[cfg(all(contempo_loom, contempo_models))]
+pub fn take_tickets(slots: u64) {
+    // Relaxed: models run one after the other, on this thread.
+    TAKE_TICKETS.store(slots, Ordering::Relaxed);
+}
+
+/// Under loom all do but those that a model says, under shuttle (of its own models) each second.
+#[cfg_attr(
+    not(all(contempo_loom, contempo_models)),
+    expect(unused_variables, reason = "as models say")
+)]
+fn is_eager(slot: u32) -> bool {
     #[cfg(not(any(contempo_loom, contempo_shuttle)))]
     return EAGER.load(Ordering::Relaxed);
     #[cfg(all(contempo_shuttle, contempo_models))]
     return shuttle::rand::Rng::gen_bool(&mut shuttle::rand::thread_rng(), 0.5);
-    #[cfg(any(contempo_loom, all(contempo_shuttle, not(contempo_models))))]
+    #[cfg(all(contempo_loom, contempo_models))]
+    return TAKE_TICKETS.load(Ordering::Relaxed) >> slot & 1 == 0;
+    #[cfg(all(any(contempo_loom, contempo_shuttle), not(contempo_models)))]
     true
 }
 
@@ -65,7 +83,7 @@ impl Drawer {
     /// For the thread in this slot. (Of many threads only the first share stamps; the others take tickets.)
     pub fn new(slot: u32) -> Self {
         let tag = u64::from(slot) + 1;
-        let eager = is_eager() && tag < MASK;
+        let eager = is_eager(slot) && tag < MASK;
         Drawer {
             tag: if tag < MASK { tag } else { 0 },
             eager,
