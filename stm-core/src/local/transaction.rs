@@ -145,6 +145,18 @@ impl<'tx> Transaction<'tx> {
             // SAFETY: it was looked into above: a cell has a version from its creation on, so its head is not null.
             return Ok(unsafe { NonNull::new_unchecked(version) });
         }
+        // A head that is later than the bound may be this thread's own, of the phase in which the attempt has begun: not
+        // later than its begin. Among threads that share stamps that is what a thread reads most. (In line, though apart:
+        // a call for it costs two threads an eighth. Not where each read is to go the slow way. Loaded once more, since the
+        // comparison above needs no register.)
+        // SAFETY: as above. Acquire, as above.
+        let version_tag = unsafe { &*version }.version_tag.load(Ordering::Acquire);
+        if context.fast_bound.get() != 0 && context.is_own(version_tag, context.bound.get()) {
+            apart();
+            context.reads().push(ReadEntry { cell, version });
+            // SAFETY: as every head, it is not null; it was looked into above.
+            return Ok(unsafe { NonNull::new_unchecked(version) });
+        }
         read_slow(context, cell)
     }
 
@@ -496,6 +508,11 @@ fn write_slow(context: &Context, cell: &CellHeader<Native>, block: Block) -> Stm
     Err(context.interrupt(refused))
 }
 
+/// What is on the way to a call of this is laid out apart.
+#[cold]
+#[inline(always)]
+fn apart() {}
+
 /// A read that the fast path could not settle: the attempt is interrupted, the cell is claimed, or
 /// its newest version is later than our bound; or the transaction escalates.
 #[cold]
@@ -514,9 +531,6 @@ fn read_slow(
         return Err(context.interrupt(cause));
     }
     if context.recent.get() && !planted(Fault::BoundNotRefreshed) {
-        if let Some(version) = own_of_an_open_phase(context, cell) {
-            return Ok(version);
-        }
         // The bound is from before our begin: good for versions at or before it, for nothing else.
         let moved = if context.updating.get() { context.extend() } else { context.refresh() };
         if !moved {
@@ -546,20 +560,4 @@ fn read_slow(
         // SAFETY: a cell has a version at every bound, and `newest_at` finds it: it is not null.
         return Ok(unsafe { NonNull::new_unchecked(found.version) });
     }
-}
-
-/// The head of the cell, if this thread has committed it at the open stamp at which it has begun: it was there then.
-fn own_of_an_open_phase(
-    context: &Context,
-    cell: &CellHeader<Native>,
-) -> Option<NonNull<VersionHeader<Native>>> {
-    // Acquire, partner: the claim that published the version.
-    let version = cell.value.load(Ordering::Acquire);
-    // SAFETY: the head of a cell is not freed before this attempt ends.
-    let version_tag = unsafe { &*version }.version_tag.load(Ordering::Acquire);
-    if !context.is_own(version_tag, context.bound.get()) {
-        return None;
-    }
-    context.reads().push(ReadEntry { cell, version });
-    NonNull::new(version)
 }

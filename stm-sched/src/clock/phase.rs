@@ -24,10 +24,10 @@ use crate::primitives::fault::{Fault, planted};
 use crate::primitives::{AtomicU64, CHECKED, Ordering, fence_after_sequential_swap};
 
 /// Draws of one thread in one phase, after which it ends that: versions are kept until the phase is over in which they
-/// were replaced.
-const DRAWS_PER_PHASE: u32 = if CHECKED { 2 } else { 16 };
-/// By so many phases it moves the clock then: announcements age in phases.
-const PHASES: u64 = if CHECKED { 1 } else { 8 };
+/// were replaced; and each end takes the cache line of the clock away from all cores.
+const DRAWS_PER_PHASE: u32 = if CHECKED { 2 } else { 64 };
+/// By so many phases it moves the clock then: announcements age in phases, and are to be renewed once in as many draws.
+const PHASES: u64 = if CHECKED { 1 } else { 32 };
 /// Phases that a thread has ended, and no other, after which it takes tickets: it is alone.
 const LONELY: u32 = 64;
 /// Commits up to this weight share a stamp; heavier ones move the clock, which counts work.
