@@ -34,6 +34,9 @@ struct Options {
     /// Prints bytes per cell, alone in this process.
     #[arg(long, hide = true)]
     memory: bool,
+    /// Runs this row of the second part on the second core, until it is killed.
+    #[arg(long, hide = true, value_name = "NUMBER")]
+    repeat: Option<usize>,
 }
 
 /// How long each of the two timed parts may take.
@@ -152,10 +155,10 @@ fn rows() -> Vec<Row> {
         Row::new("snapshot read 1000", 90.0, on_cells(1000, workload::snapshot_read)),
         Row::new("atomically read 1", 0.8, on_cells(1, workload::read)),
         Row::new("atomically read 100", 15.0, on_cells(100, workload::read)),
-        Row::new("rmw 1", 3.0, on_cells(1, workload::rmw)),
-        Row::new("rmw 2", 4.5, on_cells(2, workload::rmw)),
+        Row::new("rmw 1", 2.0, on_cells(1, workload::rmw)),
+        Row::new("rmw 2", 2.8, on_cells(2, workload::rmw)),
         Row::new("rmw 10", 15.0, on_cells(10, workload::rmw)),
-        Row::new("rmw 1000", 1500.0, on_cells(1000, workload::rmw)),
+        Row::new("rmw 1000", 1300.0, on_cells(1000, workload::rmw)),
     ]
 }
 
@@ -360,6 +363,100 @@ fn scaling(budget: Duration) -> Value {
     json!({ "rounds": rounds, "cores": cores, "trusted": trusted, "rows": results })
 }
 
+/// A process on the second core that runs a row over and over, or is stopped: it shares nothing with this one but the machine.
+#[cfg(target_os = "linux")]
+struct Neighbour(std::process::Child);
+
+#[cfg(target_os = "linux")]
+impl Neighbour {
+    fn new(which: usize) -> std::io::Result<Self> {
+        let mut command = std::process::Command::new(std::env::current_exe()?);
+        command.args(["--repeat", &which.to_string()]).stdout(std::process::Stdio::piped());
+        let mut neighbour = Neighbour(command.spawn()?);
+        // It says so when it begins.
+        let mut ready = [0];
+        let output = neighbour.0.stdout.as_mut().expect("it was asked for");
+        std::io::Read::read_exact(output, &mut ready)?;
+        neighbour.is_sent(libc::SIGSTOP);
+        Ok(neighbour)
+    }
+
+    fn is_sent(&self, signal: i32) {
+        // SAFETY: a signal to a child that has not been waited for, so the number is still its own.
+        unsafe { libc::kill(self.0.id().cast_signed(), signal) };
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The other side of [`Neighbour`].
+#[cfg(target_os = "linux")]
+fn repeat(which: usize) -> std::io::Result<()> {
+    bind(1);
+    let mut operation = (PAIRED[which].1)();
+    operation(1000);
+    std::io::Write::write_all(&mut std::io::stdout(), b"!")?;
+    std::io::Write::flush(&mut std::io::stdout())?;
+    loop {
+        operation(1000);
+    }
+}
+
+/// What two cores get done of each row in processes of their own, as multiples of one: what the machine gives for this work.
+#[cfg(target_os = "linux")]
+fn neighbours(budget: Duration) -> std::io::Result<Value> {
+    println!("\nTwo processes, as multiples of one: they share nothing, so more cannot be had\n");
+    println!("{:<20} {:>10} {:>8}  {:>17}", "", "ns, one", "times", "quartiles");
+    let mut results = Vec::new();
+    std::thread::scope(|scope| {
+        // A thread of its own, since it is bound to a core.
+        let all = scope.spawn(|| -> std::io::Result<()> {
+            bind(0);
+            for (which, (name, make)) in PAIRED.iter().enumerate() {
+                let neighbour = Neighbour::new(which)?;
+                let mut operation = make();
+                let times = calibrate(&mut operation, PAIRED_BATCH);
+                let (mut ns, mut gains) = (Vec::new(), Vec::new());
+                for () in rounds(budget / PAIRED.len() as u32) {
+                    let alone = time(&mut operation, times);
+                    neighbour.is_sent(libc::SIGCONT);
+                    operation(times.div_ceil(2)); // Until it runs.
+                    let beside = time(&mut operation, times);
+                    neighbour.is_sent(libc::SIGSTOP);
+                    operation(times.div_ceil(2)); // Until it does not.
+                    ns.push(per_run(alone, times));
+                    gains.push(2.0 * alone.as_secs_f64() / beside.as_secs_f64());
+                }
+                let (ns, gain) = (Quartiles::of(ns), Quartiles::of(gains));
+                println!(
+                    "{name:<20} {:>10.1} {:>8.2}  {:>8.2}–{:<8.2}",
+                    ns.median, gain.median, gain.low, gain.high
+                );
+                results.push(json!({ "row": name, "gain": gain.to_json() }));
+            }
+            Ok(())
+        });
+        all.join().expect("it does not panic")
+    })?;
+    Ok(results.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn repeat(_which: usize) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn neighbours(_budget: Duration) -> std::io::Result<Value> {
+    Ok(Value::Null)
+}
+
 // ---- Part three: memory
 
 /// Counts the bytes that are allocated.
@@ -431,11 +528,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{new} {updated}");
         return Ok(());
     }
+    if let Some(which) = options.repeat {
+        return Ok(repeat(which)?);
+    }
     let budget = budget(&options);
     let results = json!({
         "quick": options.quick,
         "costs": costs(budget),
         "scaling": scaling(budget),
+        "processes": neighbours(budget)?,
         "memory": memory()?,
     });
     if let Some(file) = options.json {
