@@ -13,11 +13,12 @@ mod intruder;
 mod kmeans;
 mod labyrinth;
 pub(crate) mod lag;
+mod late;
 mod long_short;
 mod maps;
 mod memory;
 mod philosophers;
-mod pipeline;
+pub(crate) mod pipeline;
 mod ranges;
 mod stopped;
 mod sums;
@@ -165,6 +166,7 @@ const ALL: &[&[Workload]] = &[
     batons::ALL,
     wake_up::ALL,
     pipeline::ALL,
+    late::ALL,
     philosophers::ALL,
     maps::ALL,
     ranges::ALL,

@@ -30,6 +30,10 @@ struct PipelineTrial<Q> {
     got: Mutex<u64>,
 }
 
+/// Figures of a queue with one consumer.
+pub(crate) const PROCESSOR: &str = "ns of processor time per item";
+pub(crate) const SLEEPS: &str = "sleeps per item";
+
 const PUSH: usize = 0;
 const POP: usize = 1;
 
@@ -127,8 +131,8 @@ impl<Q: Queue> Trial for PipelineTrial<Q> {
             let items = (last - first).max(1) as f64;
             let mut figures = self.figures.lock().expect("no thread panics with it");
             let per_item = used.processor.as_nanos() as f64 / items;
-            figures.push(("ns of processor time per item".into(), per_item));
-            figures.push(("sleeps per item".into(), used.sleeps as f64 / items));
+            figures.push((PROCESSOR.into(), per_item));
+            figures.push((SLEEPS.into(), used.sleeps as f64 / items));
         }
         self.look(control);
         vec![window]

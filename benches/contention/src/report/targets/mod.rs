@@ -9,7 +9,7 @@ use super::table::{rate, short, time};
 use super::{Case, Part, Report, ratios};
 use crate::contenders;
 use crate::stats::Quartiles;
-use crate::workloads::batch;
+use crate::workloads::{batch, pipeline};
 use serde::{Deserialize, Serialize};
 
 /// Quartiles further apart than this part of the median: one should not rely on it.
@@ -359,6 +359,30 @@ impl<'r> Judge<'r> {
         self.ratio("ping-pong: time / std Condvar".into(), pair, (false, 1.5));
         let token = self.part("token", 32, "hand-off").and_then(|part| of(&part.attempts));
         self.add("token: attempts per hand-off".into(), Unit::Attempts, token, (false, 2.0));
+        self.queues();
+    }
+
+    fn queues(&mut self) {
+        self.row = "a bounded queue on `retry`";
+        let processor = self.figure("channel", 2, pipeline::PROCESSOR).and_then(of);
+        let what = "channel: processor time per item (absolute)";
+        self.add(what.into(), Unit::Nanoseconds, processor, (false, 300.0));
+        let sleeps = self.figure("channel", 2, pipeline::SLEEPS).and_then(of);
+        self.add("channel: sleeps per item".into(), Unit::Times, sleeps, (false, 0.1));
+        for threads in [2, 8, MANY] {
+            let own = self.part("pipeline", threads, "pop");
+            let pair = own.zip(self.other("crossbeam-channel", "pipeline", threads, "pop"));
+            let rates = pair.map(|(own, channel)| (&own.rate[..], &channel.rate[..]));
+            let what = format!("pipeline, {threads} threads: rate / crossbeam-channel");
+            self.ratio(what, rates, AT_LEAST_0_5);
+        }
+        for (workload, pause) in [("late-item-50us", "50 µs"), ("late-item-1ms", "1 ms")] {
+            let own = self.part(workload, 2, "item");
+            let pair = own.zip(self.other("std-mutex", workload, 2, "item"));
+            let p99 = pair.map(|(own, condvar)| (&own.p99[..], &condvar.p99[..]));
+            let what = format!("an item after {pause}: p99 of its delay / std Condvar");
+            self.ratio(what, p99, (false, 1.5));
+        }
     }
 }
 
