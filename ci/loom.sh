@@ -33,5 +33,6 @@ log=/dev/null
   run contempo-core loom_turns
   run contempo-core loom_stamps
   run contempo-core loom_tasks
+  run contempo-core loom_looks
   run contempo-core loom
 } | tee "$log"

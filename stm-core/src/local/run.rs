@@ -368,6 +368,7 @@ impl Attempts for Context {
     }
 
     fn finish(&self) -> Due {
+        self.common.spinning.note(true);
         self.forget_turns();
         self.end_attempt(false);
         let due = self.common.take_hooks(true);
@@ -378,6 +379,7 @@ impl Attempts for Context {
 
     fn fail(&self) -> Due {
         self.interrupted.set(None);
+        self.common.spinning.note(true);
         self.descriptor.counters.count_abort(Cause::User);
         self.forget_turns();
         self.end_attempt(true);
@@ -399,7 +401,7 @@ impl Attempts for Context {
         None
     }
 
-    fn retreat(&self) -> Retreated<Retreat> {
+    fn retreat(&self, thread: bool) -> Retreated<Retreat> {
         debug_assert!(!self.is_open(), "nothing has interrupted the attempt");
         let cause = self.interrupted.take().unwrap_or(Cause::Changed);
         self.descriptor.counters.count_abort(cause);
@@ -411,7 +413,8 @@ impl Attempts for Context {
                 BeforeNext::Others
             } else {
                 let wrote = !self.writes().is_untouched();
-                let (enlisted, cells) = wait::enlist(self);
+                self.common.spinning.note(false);
+                let (enlisted, cells) = wait::enlist(self, thread);
                 BeforeNext::Change { enlisted, cells, wrote }
             }
         } else {
@@ -435,7 +438,9 @@ impl Attempts for Context {
     }
 
     fn go_on(&self, retreat: Retreat, bounds: Bounds) -> Result<(), Infallible> {
-        if matches!(retreat.before_next, BeforeNext::Change { .. }) {
+        if let BeforeNext::Change { enlisted, .. } = &retreat.before_next
+            && !enlisted.need_not_wait()
+        {
             // Destructors may run, and transactions in them. (One that leaves an attempt open ends this.)
             self.outside(|| self.reclaimer.hand_over());
             self.must_be_outside();

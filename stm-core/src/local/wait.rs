@@ -19,6 +19,7 @@ use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::waiter::{Tasks, Waiter};
 use contempo_sched::primitives::{CHECKED, Ordering, fence, time};
 use contempo_sched::wait::alarms::Alarm;
+use contempo_sched::wait::few::Few;
 use contempo_sched::wait::watch::{Place, Sleeper, earlier};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
@@ -31,7 +32,7 @@ pub(crate) struct Enlisted {
     seen: u64,
     /// A cell had changed by the time that all were marked: do not sleep.
     changed: bool,
-    places: Vec<Place>,
+    places: Few<Place>,
     wake_at: Option<Instant>,
     /// Has it lain down, to be woken by the waker of the last poll?
     is_asleep: bool,
@@ -43,15 +44,22 @@ pub(crate) struct Enlisted {
 pub(crate) type FirstCells = [usize; SLEPT_FOR];
 
 /// Enlists the running attempt's transaction for every cell that the attempt has read, and names the first few of them.
-pub(crate) fn enlist(context: &Context) -> (Enlisted, FirstCells) {
+/// If it is a `thread` that waits, it looks briefly first whether one of them changes; then it need not enlist.
+pub(crate) fn enlist(context: &Context, thread: bool) -> (Enlisted, FirstCells) {
     let domain = context.domain;
     debug_assert!(context.is_running(), "it enlists outside of the attempt that has blocked");
     let seen = context.interrupted_bound();
     let sleeper = Sleeper { seen, since: context.tokens.borrow_mut().since(seen) };
     let wake_at = context.common.timeouts.begin_to_wait();
+    let (mut places, mut cells) = (Few::None, [0; SLEPT_FOR]);
+    let alarm = Alarmed::new(domain);
+    if thread && changes_soon(context) {
+        let enlisted =
+            Enlisted { domain, seen, changed: true, places, wake_at, is_asleep: false, alarm };
+        return (enlisted, cells);
+    }
     let reads = context.reads();
     // Each cell once.
-    let (mut places, mut cells) = (Vec::new(), [0; SLEPT_FOR]);
     each_once(reads, |cell| {
         // SAFETY: the attempt is still running, so the cells in its log are alive.
         let cell = unsafe { &*cell };
@@ -66,13 +74,38 @@ pub(crate) fn enlist(context: &Context) -> (Enlisted, FirstCells) {
     if !planted(Fault::MarkWithoutFence) {
         fence(Ordering::SeqCst);
     }
+    let looked = thread && planted(Fault::BriefLookCounts);
     let changed = !planted(Fault::NoSecondLook)
+        && !looked
         && !reads.iter().all(|read| {
             // SAFETY: the attempt is still running, so the cells in its log are alive; it has found the version there.
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
-    let alarm = Alarmed::new(domain);
     (Enlisted { domain, seen, changed, places, wake_at, is_asleep: false, alarm }, cells)
+}
+
+/// So many reads are looked at briefly, at most.
+const FEW_READS: usize = 64;
+
+/// Does one of the cells change, that the running attempt has read, while its thread spins briefly?
+///
+/// Not if it has something to do first that others may wait for: to pass on what it was woken for, or to run hooks.
+fn changes_soon(context: &Context) -> bool {
+    let reads = context.reads();
+    if !(1..=FEW_READS).contains(&reads.len())
+        || !context.tokens.borrow().list.is_empty()
+        || !context.common.has_no_hooks()
+    {
+        return false;
+    }
+    let counters = &context.descriptor.counters;
+    let made = counters.commits.get() + counters.read_only.get();
+    context.common.spinning.look_briefly(made, || {
+        !reads.iter().all(|read| {
+            // SAFETY: the attempt is still running, so the cells in its log are alive; it has found the version there.
+            unsafe { is_current(context.domain, &*read.cell, read.version) }
+        })
+    })
 }
 
 /// Calls `visit` for each cell that was read, once, in the same order in every run if a checker runs us: not
@@ -97,6 +130,11 @@ fn each_once(reads: &mut [ReadEntry<Native>], mut visit: impl FnMut(*const CellH
 }
 
 impl Enlisted {
+    /// Has a cell changed already?
+    pub(crate) fn need_not_wait(&self) -> bool {
+        self.changed
+    }
+
     /// Could nothing ever wake this transaction?
     pub(crate) fn is_for_nothing(&self, deadline: Option<Instant>) -> bool {
         let until = earlier(self.wake_at, deadline);
@@ -194,7 +232,7 @@ impl Enlisted {
         if let [place] = *self.places
             && let Some(woke) = watches.leave_if_woken(place, &mut tokens.list)
         {
-            self.places.clear();
+            self.places = Few::None;
             wake_outside(count_detached(self.domain, woke));
             return true;
         }

@@ -4,13 +4,14 @@ use crate::local::domain::{Native, count, count_detached};
 use contempo_sched::descriptor::ThreadDescriptor;
 use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::waiter::Tasks;
+use contempo_sched::wait::few::Few;
 use contempo_sched::wait::watch::{Outcome, WakeToken, Woke};
 
 /// What a transaction was woken for. It names no thread, and goes with its transaction from one to another. Passed
 /// on when dropped (in `wait`).
 pub(crate) struct WakeTokens {
     domain: &'static Native,
-    pub(super) list: Vec<WakeToken>,
+    pub(super) list: Few<WakeToken>,
     /// Has it been woken, since it last blocked?
     pub(super) woken: bool,
     /// The bound of its first attempt that blocked, or 0.
@@ -19,7 +20,7 @@ pub(crate) struct WakeTokens {
 
 impl WakeTokens {
     pub(crate) const fn none(domain: &'static Native) -> Self {
-        WakeTokens { domain, list: Vec::new(), woken: false, since: 0 }
+        WakeTokens { domain, list: Few::None, woken: false, since: 0 }
     }
 
     /// Takes everything out. This thread, that of `descriptor`, has held it.
@@ -37,7 +38,7 @@ impl WakeTokens {
         debug_assert!(self.since == 0 || other.since == 0, "two transactions wait at once");
         self.since = self.since.max(other.since);
         if !other.list.is_empty() {
-            self.list.append(&mut other.list);
+            self.list.extend(std::mem::take(&mut other.list));
             self.announce(descriptor);
         }
     }
@@ -89,7 +90,7 @@ impl WakeTokens {
 
     fn pass(&mut self, outcome: Outcome) -> Woke {
         let mut woke = Woke::default();
-        for token in self.list.drain(..) {
+        for token in std::mem::take(&mut self.list) {
             woke += self.domain.watches().pass(token, outcome);
         }
         woke

@@ -44,9 +44,38 @@ pub(crate) struct Waiting {
     pub(super) wake_at: Option<Instant>,
 }
 
-/// Marks every cell that the running attempt has read, and looks whether one has changed.
-pub(crate) fn enlist(session: &Session) -> Waiting {
+/// So many reads are looked at briefly, at most.
+const FEW_READS: usize = 64;
+
+/// Does one of the cells change, that the running attempt has read, while its thread spins briefly? Not if that has
+/// something to do first that others may wait for: to pass on what it was woken for, or to run hooks.
+fn changes_soon(session: &Session) -> bool {
+    let (domain, reads) = (session.domain(), session.reads.borrow());
+    if !(1..=FEW_READS).contains(&reads.len())
+        || session.token.get().is_some()
+        || !session.common.has_no_hooks()
+    {
+        return false;
+    }
+    let counters = &session.descriptor().counters;
+    let made = counters.commits.get() + counters.read_only.get();
+    session.common.spinning.look_briefly(made, || {
+        !reads.iter().all(|read| {
+            // SAFETY: the attempt is still running, so the cells in its log are alive; it has found the version there.
+            unsafe { is_current(domain, &*read.cell, read.version) }
+        })
+    })
+}
+
+/// Marks every cell that the running attempt has read, and looks whether one has changed. If it is a `thread` that waits,
+/// it looks briefly first whether one changes; then it marks nothing.
+pub(crate) fn enlist(session: &Session, thread: bool) -> Waiting {
     let domain = session.domain();
+    let wake_at = session.common.timeouts.begin_to_wait();
+    if thread && changes_soon(session) {
+        let (read, seen) = (Vec::new(), wake_word(domain, 0).look());
+        return Waiting { read, word: 0, seen, changed: true, wake_at };
+    }
     let reads = session.reads.borrow();
     // By handles: the attempt ends before the thread sleeps, and nothing keeps the cells from then on.
     let of = |cell: *const u8| domain.map.encode(cell.cast_mut());
@@ -76,12 +105,13 @@ pub(crate) fn enlist(session: &Session) -> Waiting {
     }
     // Ours first: the committer sees the mark. Theirs first: we see its claim and decision.
     fence(Ordering::SeqCst);
+    let looked = thread && planted(Fault::BriefLookCounts);
     let changed = !planted(Fault::NoSecondLook)
+        && !looked
         && !reads.iter().all(|read| {
             // SAFETY: the attempt is still running, so the cells in its log are alive; it has found the version there.
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
-    let wake_at = session.common.timeouts.begin_to_wait();
     Waiting { read, word, seen, changed, wake_at }
 }
 
@@ -157,7 +187,7 @@ impl Session {
 impl Waiting {
     /// Has the attempt read no cell, and is there neither a time-out nor a deadline? Then nothing can wake it.
     pub(crate) fn is_for_nothing(&self, deadline: Option<Instant>) -> bool {
-        self.read.is_empty() && self.wake_at.is_none() && deadline.is_none()
+        !self.changed && self.read.is_empty() && self.wake_at.is_none() && deadline.is_none()
     }
 
     /// Waits until a cell has changed, or until a time-out or the deadline ends. Spins first.

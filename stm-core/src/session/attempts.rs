@@ -54,8 +54,9 @@ pub(crate) trait Attempts: Parts {
     /// The closure has returned an [`Interrupt`] that is none of this attempt's: how that ends the transaction.
     /// Nothing, if it is to panic.
     fn foreign_interrupt(&self) -> Option<Self::End>;
-    /// Rolls an interrupted attempt back and leaves the transaction.
-    fn retreat(&self) -> Retreated<Self::Retreat<'_>>;
+    /// Rolls an interrupted attempt back and leaves the transaction. Waits a `thread` for what comes next, and no task? Then
+    /// this may spin for some microseconds.
+    fn retreat(&self, thread: bool) -> Retreated<Self::Retreat<'_>>;
     /// Does the reason for the retreat end the transaction, or would it if this was the `last` attempt that its
     /// bounds allow?
     fn is_over(&self, retreat: &mut Self::Retreat<'_>, last: bool) -> Option<Self::End>;
@@ -156,6 +157,8 @@ pub(crate) fn run<S: Attempts, R, E>(
 pub(super) trait Between<'s, S: Attempts, E> {
     /// Why there is to be no other attempt now.
     type Stop: From<Failed<E, S::End>>;
+    /// Does the thread wait there?
+    const IS_THREAD: bool;
 
     /// After a retreat, when so many attempts have failed.
     #[track_caller]
@@ -171,6 +174,7 @@ pub(super) trait Between<'s, S: Attempts, E> {
 /// A thread waits, and goes on within its bounds.
 impl<'s, S: Attempts, E> Between<'s, S, E> for Bounds {
     type Stop = Failed<E, S::End>;
+    const IS_THREAD: bool = true;
 
     #[inline(always)]
     #[track_caller]
@@ -222,7 +226,7 @@ pub(super) fn attempt<'s, S: Attempts, R, E, B: Between<'s, S, E>>(
                     finish(session, failed + 1, story);
                     return Ok(value.into_inner());
                 }
-                Err(()) => Retreat::dropping(session, value),
+                Err(()) => Retreat::dropping(session, value, B::IS_THREAD),
             },
             // An error of the user's ends the transaction.
             (Err(Abort(Reason::User(error))), true) => {
@@ -238,7 +242,7 @@ pub(super) fn attempt<'s, S: Attempts, R, E, B: Between<'s, S, E>>(
                     }
                 }));
             }
-            (Err(rejected), false) => Retreat::dropping(session, rejected),
+            (Err(rejected), false) => Retreat::dropping(session, rejected, B::IS_THREAD),
             // The closure has swallowed an interrupt: a mistake of the program's.
             (Ok(value), false) => {
                 leave_by_panic(session);
@@ -295,9 +299,9 @@ impl<'s, S: Attempts> Retreat<'s, S> {
     /// panic ends the transaction.
     #[cold]
     #[inline(never)]
-    fn dropping<T>(session: &'s S, value: T) -> Self {
+    fn dropping<T>(session: &'s S, value: T, thread: bool) -> Self {
         let value = Kept::new(value);
-        let mut retreat = Retreat(session.retreat());
+        let mut retreat = Retreat(session.retreat(thread));
         let mut panics = FirstPanic::new();
         session.outside(|| panics.drop(value.into_inner()));
         if panics.happened() {

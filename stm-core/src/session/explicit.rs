@@ -371,7 +371,7 @@ impl<H: Handle> Attempt<H> {
             }
             return Ok(Committed { attempts: shown(attempts) });
         }
-        let mut retreat = session.retreat();
+        let mut retreat = session.retreat(false);
         attempts::tell(session, &mut retreat, &mut Story::new());
         Err(Again { retreat, held, bounds, attempts })
     }

@@ -87,6 +87,7 @@ struct OneByOne;
 
 impl<'s, S: Attempts + 's, E> Between<'s, S, E> for OneByOne {
     type Stop = Stop<'s, S, E>;
+    const IS_THREAD: bool = false;
 
     #[inline(always)]
     fn call(

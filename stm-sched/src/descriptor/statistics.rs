@@ -23,9 +23,12 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
-    /// Adds `n`, from any thread: for a counter that no thread owns.
+    /// Adds `n`, from any thread: for a counter that no thread owns. To add nothing does not touch it: threads share its
+    /// cache line.
     pub fn add_shared(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
+        if n != 0 {
+            self.0.fetch_add(n, Ordering::Relaxed);
+        }
     }
 
     /// The count as another thread may see it: possibly a little old.

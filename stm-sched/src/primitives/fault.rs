@@ -155,6 +155,8 @@ pub enum Fault {
     RetryDoesNotSleep,
     /// The sleeper does not look at the cells again after it has marked them.
     NoSecondLook,
+    /// A thread that has looked briefly, in vain, goes to sleep without a look after it has marked its cells.
+    BriefLookCounts,
     /// The sleeper does not order its marks before its second look.
     MarkWithoutFence,
     /// A permit is left, and its owner sleeps on.
@@ -305,7 +307,7 @@ pub enum Fault {
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]
 mod imp {
     use super::Fault;
-    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
     static PLANTED: AtomicU8 = AtomicU8::new(0);
 
@@ -319,6 +321,20 @@ mod imp {
     pub fn planted(fault: Fault) -> bool {
         PLANTED.load(Ordering::Relaxed) == fault as u8
     }
+
+    static LOOKS: AtomicBool = AtomicBool::new(false);
+
+    /// From now on threads of this process look once, briefly, before they enlist: a model of just that. (No fault: but
+    /// what no other model need pay for.)
+    pub fn look_in_this_model() {
+        LOOKS.store(true, Ordering::SeqCst);
+    }
+
+    /// Do they?
+    #[inline]
+    pub fn looks_in_this_model() -> bool {
+        LOOKS.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(not(any(contempo_loom, contempo_shuttle, contempo_fault)))]
@@ -326,6 +342,12 @@ mod imp {
     /// Is this fault on? Never, in this build.
     #[inline(always)]
     pub const fn planted(_: super::Fault) -> bool {
+        false
+    }
+
+    /// Do threads look once, briefly, because this is a model of that? Never, in this build.
+    #[inline(always)]
+    pub const fn looks_in_this_model() -> bool {
         false
     }
 }

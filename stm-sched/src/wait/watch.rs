@@ -30,6 +30,7 @@ use crate::primitives::fault::{Fault, planted};
 use crate::primitives::guard::discard;
 use crate::primitives::waiter::{Tasks, Waiter};
 use crate::primitives::{CHECKED, Mutex, MutexGuard};
+use crate::wait::few::Few;
 use exchange::{Duty, Rouse};
 use learned::Learned;
 use nodes::{Id, Nodes, State};
@@ -234,7 +235,11 @@ impl WatchList {
 
     /// Removes the entry of a transaction that waits for one cell, if it has been woken: as [`leave`](Self::leave), with
     /// one look at the list. Nothing if it sleeps.
-    pub fn leave_if_woken(&self, place: Place, tokens: &mut Vec<WakeToken>) -> Option<Woke> {
+    pub fn leave_if_woken(
+        &self,
+        place: Place,
+        tokens: &mut impl Extend<WakeToken>,
+    ) -> Option<Woke> {
         let bucket = self.bucket(place.bucket as usize);
         if bucket.nodes[place.id].state == State::Asleep {
             return None;
@@ -245,7 +250,7 @@ impl WatchList {
     /// Removes these entries. The caller gets the tokens of the cells for which it was woken. Flags
     /// stay set (the cells may be gone by now): the next commit to such a cell looks here once, in
     /// vain, and clears the flag.
-    pub fn leave(&self, places: &[Place], tokens: &mut Vec<WakeToken>) -> Woke {
+    pub fn leave(&self, places: &[Place], tokens: &mut impl Extend<WakeToken>) -> Woke {
         let mut woke = Woke::default();
         for place in places {
             woke += self.leave_one(self.bucket(place.bucket as usize), place.id, tokens);
@@ -257,7 +262,7 @@ impl WatchList {
         &self,
         mut bucket: MutexGuard<'_, Bucket>,
         id: Id,
-        tokens: &mut Vec<WakeToken>,
+        tokens: &mut impl Extend<WakeToken>,
     ) -> Woke {
         let key = bucket.nodes[id].key;
         let (queue, nodes) = bucket.queue(key);
@@ -266,7 +271,7 @@ impl WatchList {
         bucket.tidy(key);
         drop(bucket);
         tokens.extend(left.token);
-        let mut woke = self.rouse(key, Rouse { wakes: [None, None], duty: left.duty });
+        let mut woke = self.rouse(key, Rouse { wakes: Few::None, duty: left.duty });
         if let Some(Waiter::Task(waker)) = left.waiter {
             woke.tasks.drop_later(waker);
         }
@@ -325,7 +330,7 @@ impl WatchList {
     fn rouse(&self, key: usize, mut rouse: Rouse) -> Woke {
         let mut woke = Woke::default();
         loop {
-            for waiter in rouse.wakes.into_iter().flatten() {
+            for waiter in rouse.wakes {
                 waiter.wake(&mut woke.tasks);
                 woke.wakes += 1;
             }

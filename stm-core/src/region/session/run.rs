@@ -456,6 +456,7 @@ impl Attempts for Session {
     }
 
     fn finish(&self) -> Due {
+        self.common.spinning.note(true);
         let due = self.due_hooks(true);
         self.common.timeouts.suspend();
         self.end();
@@ -465,6 +466,7 @@ impl Attempts for Session {
 
     fn fail(&self) -> Due {
         self.stopped.take();
+        self.common.spinning.note(true);
         self.common.timeouts.suspend();
         self.end_attempt(false);
         self.forget_bad_luck();
@@ -490,7 +492,7 @@ impl Attempts for Session {
         Some(Stopped::Cancelled)
     }
 
-    fn retreat(&self) -> Retreated<Retreat<'_>> {
+    fn retreat(&self, thread: bool) -> Retreated<Retreat<'_>> {
         // Why did it fail?
         let mut why = self.stopped.take().unwrap_or(Stopped::Cancelled);
         let is_child = self.domain().fork.is_child();
@@ -506,7 +508,8 @@ impl Attempts for Session {
                 if self.common.looks_again.take() {
                     (Cause::Retry, BeforeNext::Others)
                 } else {
-                    let (wrote, waiting) = (self.wrote.get(), wait::enlist(self));
+                    self.common.spinning.note(false);
+                    let (wrote, waiting) = (self.wrote.get(), wait::enlist(self, thread));
                     (Cause::Retry, BeforeNext::Change { waiting, wrote })
                 }
             }

@@ -3,6 +3,7 @@
 use super::nodes::Wake;
 use crate::primitives::parker::Parker;
 use crate::primitives::waiter::Waiter;
+use crate::wait::few::Few;
 use std::time::Duration;
 
 /// The duty of what was woken: to pass on what it cannot use. It names no thread, and may go from one to another.
@@ -42,14 +43,14 @@ pub struct Change {
 #[derive(Default, Debug)]
 pub(super) struct Rouse {
     /// To make an attempt.
-    pub(super) wakes: [Option<Waiter>; 2],
+    pub(super) wakes: Few<Waiter>,
     pub(super) duty: Option<Duty>,
 }
 
 impl Rouse {
     /// How many are to make an attempt.
     pub(super) fn count(&self) -> u64 {
-        self.wakes.iter().flatten().count() as u64
+        self.wakes.len() as u64
     }
 }
 

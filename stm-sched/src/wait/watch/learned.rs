@@ -19,6 +19,8 @@ pub(super) struct Learned {
     pub(super) group_first: [bool; 2],
     /// How often in a row the timer has woken a sleeper in vain.
     pub(super) calm: u32,
+    /// How many tasks to wake for one that goes on, beside the two that pass it on.
+    pub(super) gate: u32,
 }
 
 /// The range of [`Learned::relay`], where it begins, and the limit for sleepers that saw the state that
@@ -28,8 +30,13 @@ const FIRST_RELAY: i32 = if CHECKED { 0 } else { 2 };
 pub(super) const PARTNER: i32 = if CHECKED { 0 } else { -4 };
 
 impl Learned {
-    pub(super) const NOTHING: Learned =
-        Learned { eager: FIRST_EAGER, relay: FIRST_RELAY, group_first: [true; 2], calm: 0 };
+    pub(super) const NOTHING: Learned = Learned {
+        eager: FIRST_EAGER,
+        relay: FIRST_RELAY,
+        group_first: [true; 2],
+        calm: 0,
+        gate: 0,
+    };
 
     pub(super) fn relay_by(&mut self, more: i32) {
         self.relay = (self.relay + more).clamp(*RELAY.start(), *RELAY.end());

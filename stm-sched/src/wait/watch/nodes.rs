@@ -36,8 +36,11 @@ pub(super) struct Wake {
 pub(super) enum Why {
     /// A thread that was not woken has changed the cell: one wake-up for one change.
     Change,
-    /// A woken thread has changed the cell, or could not use it.
+    /// A woken thread has changed the cell, or could not use it, or has gone on.
     Chain,
+    /// A woken sleeper has gone on, and so have others: it has woken some besides, to look for themselves. They get no
+    /// tokens, unless the cell changes meanwhile.
+    Gate,
     /// The timer's time was up.
     Paced,
 }
@@ -71,7 +74,7 @@ pub(super) struct Node {
     /// While it is asleep: what to wake.
     pub(super) waiter: Option<Waiter>,
     pub(super) state: State,
-    /// Which state of the cell it has seen: see `Queue::era`.
+    /// Which state of the cell it has seen, or, if it was woken, will see: see `Queue::era`.
     pub(super) era: u64,
     /// While it is asleep: the list of all, by age. Of a free entry, `next` is the next free one.
     pub(super) all: Links,

@@ -7,6 +7,7 @@ use super::nodes::{Id, Links, NONE, Nodes, State, Wake, Why};
 use crate::primitives::CHECKED;
 use crate::primitives::fault::{Fault, planted};
 use crate::primitives::waiter::Waiter;
+use crate::wait::few::Few;
 use std::time::Duration;
 
 /// The timer's first interval, and how often it may double.
@@ -16,6 +17,9 @@ const DOUBLINGS: u32 = 4;
 /// A walk along a list stops after so many steps, and does with what it has found: no operation may
 /// take time in proportion to the number of sleepers.
 const STEPS: u32 = 16;
+
+/// So many tasks are woken at most beside the two that a sleeper wakes which goes on.
+const GATE: u32 = if CHECKED { 1 } else { 14 };
 
 /// The sleepers of one cell.
 ///
@@ -232,10 +236,31 @@ impl Queue {
         let group = (oldest != group).then_some(group);
         self.unlink(nodes, id);
         nodes[id].state = State::Woken(Wake { hop: self.hops, why, group });
+        nodes[id].era = self.era; // What it will look at, unless that changes once more.
         self.hops += 1;
         self.on_the_way += 1;
         self.out += 1;
         nodes[id].waiter.take()
+    }
+
+    /// A woken sleeper goes on, and has changed nothing: wakes two others, which may each do the same. The more have done
+    /// so, the more tasks besides, up to [`GATE`]: these have no tokens, as the two pass on what they find, and need not
+    /// come here when they go on. (Threads are not woken so: to wake one is a system call, and this thread has its own
+    /// work.)
+    fn open(&mut self, nodes: &mut Nodes, wakes: &mut Few<Waiter>) {
+        for _ in 0..2 {
+            wakes.extend(self.wake_next(nodes, Why::Chain));
+        }
+        for _ in 0..self.learned.gate {
+            let next = self.first;
+            if self.owed() == 0
+                || nodes[next].waiter.as_ref().is_none_or(|it| it.thread().is_some())
+            {
+                break;
+            }
+            wakes.extend(self.wake(nodes, next, Why::Gate));
+        }
+        self.learned.gate = (self.learned.gate + 1).min(GATE);
     }
 
     /// Wakes the next of the owed: the oldest, or the first of the group, which saw the state that was
@@ -323,9 +348,9 @@ impl Queue {
             let pending = std::mem::take(&mut self.pending);
             let partner = replaced_was_seen && self.learned.relay > PARTNER;
             if !change.woken || pending > 0 {
-                rouse.wakes[0] = self.wake_next(nodes, Why::Change);
+                rouse.wakes.extend(self.wake_next(nodes, Why::Change));
             } else if alone || partner || self.learned.relay > 0 {
-                rouse.wakes[0] = self.wake_next(nodes, Why::Chain);
+                rouse.wakes.extend(self.wake_next(nodes, Why::Chain));
             }
             if change.woken {
                 self.pending = pending.saturating_sub(1);
@@ -398,7 +423,7 @@ impl Queue {
         // longer, until one was of use (`learn`).
         let next = self.first;
         self.learned.calm = (self.learned.calm + 1).min(DOUBLINGS);
-        rouse.wakes[0] = self.wake(nodes, next, Why::Paced);
+        rouse.wakes.extend(self.wake(nodes, next, Why::Paced));
         rouse.duty = self.ensure_duty(nodes);
         rouse
     }
@@ -413,17 +438,18 @@ impl Queue {
             State::Asleep => self.unlink(nodes, id),
             State::Woken(wake) => {
                 self.on_the_way -= 1;
-                if wake.why != Why::Change {
+                let looks_for_itself = wake.why == Why::Gate && node.era == self.era;
+                if wake.why != Why::Change && !looks_for_itself {
                     // It takes what came while it was on the way, if anything did.
                     self.pending = self.pending.saturating_sub(1);
                 }
                 // It is to pass on what it cannot use, if there is a thread to pass it to; else the wake-up ends with
                 // it.
-                if self.owed() > 0 {
+                if self.owed() > 0 && !looks_for_itself {
                     token = Some(WakeToken { key: node.key, seen: self.changed, wake });
                 } else {
                     self.out -= 1;
-                    self.pending = 0;
+                    self.pending = if looks_for_itself { self.pending } else { 0 };
                 }
             }
         }
@@ -444,13 +470,16 @@ impl Queue {
         match outcome {
             // It has seen the newest state, and could not use it: the next may. Had the cell changed since, the
             // committer would have had the duty.
-            Outcome::Blocked(seen) if self.changed <= seen => rouse.wakes[0] = self.hop(nodes),
+            Outcome::Blocked(seen) if self.changed <= seen => {
+                self.learned.gate = 0;
+                rouse.wakes.extend(self.hop(nodes));
+            }
             Outcome::Left if planted(Fault::LeaverHandsOnNothing) => {}
             Outcome::WentOn(_) | Outcome::Left if self.changed <= token.seen => {
                 // It sleeps no more, and leaves everything as it was: others, perhaps, have waited for the same.
                 // That it was an error for this one says nothing about the next: "shut down" is one for all.
                 self.hops = 0;
-                rouse.wakes = [(); 2].map(|()| self.wake_next(nodes, Why::Chain));
+                self.open(nodes, &mut rouse.wakes);
             }
             Outcome::WentOn(by) if self.by == by => self.learn(token),
             Outcome::Blocked(_) | Outcome::Left | Outcome::WentOn(_) => {}

@@ -237,36 +237,75 @@ fn everybody_has_a_turn_however_fast_changes_come() {
 }
 
 /// All of `sleepers` wait for one change, and each of them ends its transaction as `end` says once it was
-/// woken, and changes nothing. The timer does nothing. How many have not been woken.
-fn left_asleep(sleepers: usize, kind: Kind, end: impl Fn(u32) -> Outcome) -> usize {
+/// woken, and changes nothing. The timer does nothing. How many have not been woken, and how many tokens came back.
+fn left_asleep(sleepers: usize, kind: Kind, end: impl Fn(u32) -> Outcome) -> (usize, usize) {
     let mut world = World::new(sleepers, kind, 1);
     world.round();
     world.now += 1;
     let change = Change { stamp: world.now, by: 99, woken: false };
-    let mut due = Vec::from(world.queue.change(&mut world.nodes, change).wakes);
-    while let Some(wake) = due.pop() {
-        let Some(waiter) = wake else { continue };
+    let mut due = Vec::from_iter(world.queue.change(&mut world.nodes, change).wakes);
+    let mut tokens = 0;
+    while let Some(waiter) = due.pop() {
         let slot = world.index_of(&waiter);
-        let Thread::Enlisted(id) = world.threads[slot] else { panic!("woken twice") };
-        let token = world.queue.leave(&mut world.nodes, id).token;
-        world.threads[slot] = Thread::Awake(None);
-        if let Some(token) = token {
+        if let Some(token) = world.come(slot) {
+            tokens += 1;
             let rouse = world.queue.pass(&mut world.nodes, token, end(slot as u32));
             due.extend(rouse.wakes);
         }
         world.queue.check(&world.nodes);
     }
-    world.threads.iter().filter(|thread| matches!(thread, Thread::Enlisted(_))).count()
+    let asleep = |thread: &&Thread| matches!(thread, Thread::Enlisted(_));
+    (world.threads.iter().filter(asleep).count(), tokens)
+}
+
+impl World {
+    /// A waiter that was woken comes and leaves the list.
+    fn come(&mut self, slot: usize) -> Option<WakeToken> {
+        let Thread::Enlisted(id) = self.threads[slot] else { panic!("woken twice") };
+        self.threads[slot] = Thread::Awake(None);
+        self.queue.leave(&mut self.nodes, id).token
+    }
 }
 
 #[test]
 fn whatever_way_a_woken_thread_ends_the_others_are_woken_without_the_timer() {
     for kind in KINDS {
-        assert_eq!(left_asleep(1000, kind, Outcome::WentOn), 0, "all commit");
-        assert_eq!(left_asleep(1000, kind, |_| Outcome::Left), 0, "all fail");
+        assert_eq!(left_asleep(1000, kind, Outcome::WentOn).0, 0, "all commit");
+        assert_eq!(left_asleep(1000, kind, |_| Outcome::Left).0, 0, "all fail");
         let either = |n| if n % 3 == 0 { Outcome::WentOn(n) } else { Outcome::Left };
-        assert_eq!(left_asleep(1000, kind, either), 0, "some commit");
+        assert_eq!(left_asleep(1000, kind, either).0, 0, "some commit");
     }
+}
+
+#[test]
+fn of_tasks_that_go_on_few_come_back_with_tokens() {
+    assert!(left_asleep(1000, Kind::Tasks, Outcome::WentOn).1 < 200);
+    // No more than two threads are woken at once. (Half of them are the last: nothing is owed any more.)
+    assert!(left_asleep(1000, Kind::Threads, Outcome::WentOn).1 > 400);
+}
+
+#[test]
+fn a_task_without_a_token_gets_one_if_the_cell_changes_meanwhile() {
+    let mut world = World::new(100, Kind::Tasks, 1);
+    world.round();
+    world.change(false);
+    let Some(first) = world.threads.iter().position(|thread| match *thread {
+        Thread::Enlisted(id) => world.nodes[id].state != State::Asleep,
+        Thread::Awake(_) => false,
+    }) else {
+        panic!("a change wakes one")
+    };
+    // All that are woken go on, until a gate is open: some are on the way that are to have no tokens.
+    let mut due = vec![first];
+    while due.len() < 20 {
+        let token = world.come(due.remove(0));
+        if let Some(token) = token {
+            let rouse = world.queue.pass(&mut world.nodes, token, Outcome::WentOn(0));
+            due.extend(rouse.wakes.iter().map(|waiter| world.index_of(waiter)));
+        }
+    }
+    world.change(false);
+    assert!(due.into_iter().all(|slot| world.come(slot).is_some()), "what it cannot use is lost");
 }
 
 impl Queue {
