@@ -135,6 +135,10 @@ impl Leave for Context {
         self.common.looks_again.set(true);
     }
 
+    fn leaves_nothing(&self) -> bool {
+        self.looks_again_anew()
+    }
+
     fn take_up(&self, apart: Apart, bounds: Bounds) -> Result<(), Infallible> {
         apart.enter(self, bounds);
         Ok(())

@@ -45,6 +45,13 @@ pub(crate) struct History {
     pub(super) escalates: bool,
 }
 
+impl History {
+    /// Has nothing happened that is to be kept?
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.failures == 0 && self.since == 0 && !self.escalates
+    }
+}
+
 /// A transaction has waited in the queue of the cell with this key; and escalates, or not.
 pub(crate) type HadItsTurn = (usize, bool);
 

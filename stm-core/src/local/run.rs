@@ -4,7 +4,7 @@ use crate::local::cancel::{CancellationToken, cancelled, unless_cancelled};
 use crate::local::context::{self, Context, Suspended};
 use crate::local::transaction::Transaction;
 use crate::local::turns::Pause;
-use crate::local::wait::{self, Enlisted, FirstCells};
+use crate::local::wait::{self, Enlisted};
 use crate::session::attempts::{self, Attempts, Failed, Retreated};
 use crate::session::bounds::{Bounds, Limits};
 use crate::session::calls::Calls;
@@ -312,7 +312,7 @@ pub(crate) struct Retreat {
 /// What to wait for before the next attempt.
 pub(super) enum BeforeNext {
     /// A change of what was read.
-    Change { enlisted: Enlisted, cells: FirstCells, wrote: bool },
+    Change { enlisted: Enlisted, wrote: bool },
     /// After a conflict: a pause, or our turn.
     Turn(Pause),
     /// That other tasks have run.
@@ -320,6 +320,31 @@ pub(super) enum BeforeNext {
 }
 
 impl Context {
+    /// The running attempt, of a task, has asked to wait. If it is to be made again before that, and its transaction has
+    /// nothing that lasts longer than an attempt: ends it, and leaves the transaction, which is then as if it had not begun.
+    pub(super) fn looks_again_anew(&self) -> bool {
+        // (What begins anew and commits is not told of: with spans it is to be.)
+        if cfg!(feature = "tracing")
+            || !self.common.looks_again.get()
+            || !self.common.has_no_hooks()
+            || !self.common.timeouts.are_none()
+            || !self.turns.history.get().is_nothing()
+            || !self.tokens.borrow().are_none()
+        {
+            return false;
+        }
+        self.common.looks_again.set(false);
+        let cause = self.interrupted.take().unwrap_or(Cause::Changed);
+        debug_assert_eq!(cause, Cause::Retry, "it looks again, and has not asked to wait");
+        self.descriptor.counters.count_abort(cause);
+        self.forget_turns();
+        self.end_attempt(true);
+        self.common.eventful.set(false);
+        self.updating.set(false);
+        self.end_session();
+        true
+    }
+
     /// Enters the transaction for another attempt.
     pub(crate) fn enter_again(&self, bounds: Bounds) {
         // A declared transaction that has lost reserves its cells before its body runs again.
@@ -414,8 +439,7 @@ impl Attempts for Context {
             } else {
                 let wrote = !self.writes().is_untouched();
                 self.common.spinning.note(false);
-                let (enlisted, cells) = wait::enlist(self, thread);
-                BeforeNext::Change { enlisted, cells, wrote }
+                BeforeNext::Change { enlisted: wait::enlist(self, thread), wrote }
             }
         } else {
             let accesses = self.reads().len() + self.writes().entries().len();
@@ -448,8 +472,8 @@ impl Attempts for Context {
         // It goes on only after its wait: what that wakes may run transactions, which start afresh.
         let mut suspended = retreat.suspended;
         let turn = match retreat.before_next {
-            BeforeNext::Change { enlisted, cells, .. } => {
-                enlisted.sleep(self, &cells, &mut suspended.tokens, bounds.deadline);
+            BeforeNext::Change { enlisted, .. } => {
+                enlisted.sleep(self, &mut suspended.tokens, bounds.deadline);
                 None
             }
             BeforeNext::Turn(pause) => self.pause(pause, suspended.history(), bounds.deadline),

@@ -40,32 +40,24 @@ pub(crate) struct Enlisted {
     alarm: Alarmed,
 }
 
-/// The first few of the cells that a transaction waits for: what reports tell of a thread that sleeps.
-pub(crate) type FirstCells = [usize; SLEPT_FOR];
-
-/// Enlists the running attempt's transaction for every cell that the attempt has read, and names the first few of them.
+/// Enlists the running attempt's transaction for every cell that the attempt has read.
 /// If it is a `thread` that waits, it looks briefly first whether one of them changes; then it need not enlist.
-pub(crate) fn enlist(context: &Context, thread: bool) -> (Enlisted, FirstCells) {
+pub(crate) fn enlist(context: &Context, thread: bool) -> Enlisted {
     let domain = context.domain;
     debug_assert!(context.is_running(), "it enlists outside of the attempt that has blocked");
     let seen = context.interrupted_bound();
     let sleeper = Sleeper { seen, since: context.tokens.borrow_mut().since(seen) };
     let wake_at = context.common.timeouts.begin_to_wait();
-    let (mut places, mut cells) = (Few::None, [0; SLEPT_FOR]);
+    let mut places = Few::None;
     let alarm = Alarmed::new(domain);
     if thread && changes_soon(context) {
-        let enlisted =
-            Enlisted { domain, seen, changed: true, places, wake_at, is_asleep: false, alarm };
-        return (enlisted, cells);
+        return Enlisted { domain, seen, changed: true, places, wake_at, is_asleep: false, alarm };
     }
     let reads = context.reads();
     // Each cell once.
     each_once(reads, |cell| {
         // SAFETY: the attempt is still running, so the cells in its log are alive.
         let cell = unsafe { &*cell };
-        if let Some(place) = cells.get_mut(places.len()) {
-            *place = cell.key();
-        }
         let mark = || cell.mark_watched(true);
         places.push(domain.watches().enlist(cell.key(), sleeper, mark));
     });
@@ -81,7 +73,7 @@ pub(crate) fn enlist(context: &Context, thread: bool) -> (Enlisted, FirstCells) 
             // SAFETY: the attempt is still running, so the cells in its log are alive; it has found the version there.
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
-    (Enlisted { domain, seen, changed, places, wake_at, is_asleep: false, alarm }, cells)
+    Enlisted { domain, seen, changed, places, wake_at, is_asleep: false, alarm }
 }
 
 /// So many reads are looked at briefly, at most.
@@ -147,11 +139,10 @@ impl Enlisted {
     }
 
     /// Sleeps until a watched cell changes, or until `deadline`. May wake early. `tokens` are the transaction's own, which
-    /// is suspended: what this wakes may run transactions. Reports tell that it sleeps for `cells`.
+    /// is suspended: what this wakes may run transactions.
     pub(crate) fn sleep(
         mut self,
         context: &Context,
-        cells: &FirstCells,
         tokens: &mut WakeTokens,
         deadline: Option<Instant>,
     ) {
@@ -180,6 +171,8 @@ impl Enlisted {
             let report = |woke| wake_outside(count(&descriptor.counters, woke));
             if !descriptor.parker.has_permit() {
                 let (count, few) = (self.places.len(), self.places.len().min(SLEPT_FOR));
+                let mut cells = [0; SLEPT_FOR];
+                watches.keys(&self.places[..few], &mut cells);
                 let (cells, now) = (&cells[..few], time::now());
                 descriptor.conflicts.begin_sleep(cells, count, until.is_some(), now);
             }

@@ -23,6 +23,11 @@ impl WakeTokens {
         WakeTokens { domain, list: Few::None, woken: false, since: 0 }
     }
 
+    /// Has the transaction neither been woken nor waited?
+    pub(crate) fn are_none(&self) -> bool {
+        self.list.is_empty() && !self.woken && self.since == 0
+    }
+
     /// Takes everything out. This thread, that of `descriptor`, has held it.
     pub(crate) fn take(&mut self, descriptor: &ThreadDescriptor) -> WakeTokens {
         let taken = std::mem::replace(self, WakeTokens::none(self.domain));

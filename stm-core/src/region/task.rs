@@ -206,6 +206,10 @@ impl Leave for Session {
         self.common.looks_again.set(true);
     }
 
+    fn leaves_nothing(&self) -> bool {
+        false
+    }
+
     fn take_up(&self, apart: Apart, bounds: Bounds) -> Result<(), Stopped> {
         let (token, full) = match apart.waits {
             AsTask::Change(mut waiting) => (waiting.token.take(), None),

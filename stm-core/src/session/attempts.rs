@@ -160,10 +160,17 @@ pub(super) trait Between<'s, S: Attempts, E> {
     /// Does the thread wait there?
     const IS_THREAD: bool;
 
+    /// The attempt has been interrupted. Has it been left, and does the transaction begin anew later, with nothing of it? Then
+    /// that is why there is no other attempt now.
+    #[inline(always)]
+    fn leaves_nothing(&mut self, _session: &'s S, _failed: u64) -> Option<Self::Stop> {
+        None
+    }
+
     /// After a retreat, when so many attempts have failed.
     #[track_caller]
     fn call(
-        &self,
+        &mut self,
         session: &'s S,
         retreat: Retreat<'s, S>,
         failed: u64,
@@ -179,7 +186,7 @@ impl<'s, S: Attempts, E> Between<'s, S, E> for Bounds {
     #[inline(always)]
     #[track_caller]
     fn call(
-        &self,
+        &mut self,
         session: &'s S,
         retreat: Retreat<'s, S>,
         failed: u64,
@@ -197,7 +204,7 @@ pub(super) fn attempt<'s, S: Attempts, R, E, B: Between<'s, S, E>>(
     session: &'s S,
     mut failed: u64,
     mut body: impl FnMut(&S) -> Result<R, Abort<E>>,
-    between: B,
+    mut between: B,
     story: &mut Story,
 ) -> Result<R, B::Stop> {
     // What a first attempt that commits does not touch: `failed`, and the story.
@@ -242,7 +249,15 @@ pub(super) fn attempt<'s, S: Attempts, R, E, B: Between<'s, S, E>>(
                     }
                 }));
             }
-            (Err(rejected), false) => Retreat::dropping(session, rejected, B::IS_THREAD),
+            (Err(rejected), false) => {
+                // (An interrupt is nothing to be dropped.)
+                if let Abort(Reason::Interrupt(_)) = rejected
+                    && let Some(stop) = between.leaves_nothing(session, failed + 1)
+                {
+                    return Err(stop);
+                }
+                Retreat::dropping(session, rejected, B::IS_THREAD)
+            }
             // The closure has swallowed an interrupt: a mistake of the program's.
             (Ok(value), false) => {
                 leave_by_panic(session);
@@ -295,6 +310,11 @@ pub(super) fn leave<S: Attempts>(session: &S) {
 pub(super) struct Retreat<'s, S: Attempts + 's>(Retreated<S::Retreat<'s>>);
 
 impl<'s, S: Attempts> Retreat<'s, S> {
+    /// What is to be done before the next attempt.
+    pub(super) fn rest(self) -> S::Retreat<'s> {
+        self.0.rest
+    }
+
     /// Retreats, and drops what the closure has returned. If that panics, the hooks run all the same, and the
     /// panic ends the transaction.
     #[cold]
@@ -332,20 +352,21 @@ fn again<'s, S: Attempts, E>(
     }
 }
 
-/// Runs what is due after a retreat. What is left to be done before another attempt, if there is to be one.
+/// Runs what is due after a retreat. Is there to be another attempt?
 #[cold]
 #[inline(never)]
 #[track_caller]
 pub(super) fn put_off<'s, S: Attempts, E>(
     session: &'s S,
-    Retreat(mut retreat): Retreat<'s, S>,
+    Retreat(retreat): &mut Retreat<'s, S>,
     attempts: u64,
     bounds: Bounds,
     story: &mut Story,
-) -> Result<S::Retreat<'s>, Failed<E, S::End>> {
-    tell(session, &mut retreat, story);
+) -> Result<(), Failed<E, S::End>> {
+    tell(session, retreat, story);
+    // (Not by `map_err`, as above.)
     match check_end(session, &mut retreat.rest, attempts, bounds) {
-        Ok(()) => Ok(retreat.rest),
+        Ok(()) => Ok(()),
         Err(ended) => Err(failed_by(ended)),
     }
 }

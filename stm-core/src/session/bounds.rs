@@ -140,6 +140,11 @@ impl Timeouts {
         false
     }
 
+    /// Has the transaction not waited, and has its attempt no time-out?
+    pub(crate) fn are_none(&self) -> bool {
+        self.waiting_since.get().is_none() && self.wake_at.get().is_none()
+    }
+
     /// The attempt waits. When its shortest time-out ends, if it has one.
     pub(crate) fn begin_to_wait(&self) -> Option<Instant> {
         if self.waiting_since.get().is_none() {

@@ -233,6 +233,13 @@ impl WatchList {
         })
     }
 
+    /// Which cells these entries are for, in `keys`: what reports tell of a thread that sleeps.
+    pub fn keys(&self, places: &[Place], keys: &mut [usize]) {
+        for (place, key) in places.iter().zip(keys) {
+            *key = self.bucket(place.bucket as usize).nodes[place.id].key;
+        }
+    }
+
     /// Removes the entry of a transaction that waits for one cell, if it has been woken: as [`leave`](Self::leave), with
     /// one look at the list. Nothing if it sleeps.
     pub fn leave_if_woken(
