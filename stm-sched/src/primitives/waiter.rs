@@ -107,7 +107,7 @@ impl Tasks {
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        for due in self.first.take().into_iter().chain(self.others.drain(..)) {
+        for due in self.first.take().into_iter().chain(std::mem::take(&mut self.others)) {
             if unwinding() {
                 std::mem::forget(due); // A checker has come to its end: nothing of a user's runs.
                 continue;
