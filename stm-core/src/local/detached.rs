@@ -8,6 +8,7 @@ use crate::local::turns::Pause;
 use crate::local::wait::{Enlisted, wake_outside};
 use crate::session::attempts::Ended;
 use crate::session::bounds::Bounds;
+use crate::session::lending::Lending;
 use crate::session::task::Leave;
 use contempo_sched::primitives::CHECKED;
 use contempo_sched::wait::looks::Looks;
@@ -125,6 +126,10 @@ impl Leave for Context {
 
     fn poll(&self, apart: &mut Apart, cx: &TaskContext<'_>) -> Poll<()> {
         apart.poll(cx)
+    }
+
+    fn lending(&self) -> Option<&Lending> {
+        Some(&self.common.lending)
     }
 
     fn looks(&self) -> &Looks {

@@ -36,6 +36,8 @@ pub(crate) struct Enlisted {
     wake_at: Option<Instant>,
     /// Has it lain down, to be woken by the waker of the last poll?
     is_asleep: bool,
+    /// Has it been polled?
+    has_begun: bool,
     /// That of its time-out.
     alarm: Alarmed,
 }
@@ -51,16 +53,34 @@ pub(crate) fn enlist(context: &Context, thread: bool) -> Enlisted {
     let mut places = Few::None;
     let alarm = Alarmed::new(domain);
     if thread && changes_soon(context) {
-        return Enlisted { domain, seen, changed: true, places, wake_at, is_asleep: false, alarm };
+        return Enlisted {
+            domain,
+            seen,
+            changed: true,
+            places,
+            wake_at,
+            is_asleep: false,
+            has_begun: false,
+            alarm,
+        };
     }
     let reads = context.reads();
-    // Each cell once.
-    each_once(reads, |cell| {
+    // A task that has read one cell, and to which its poll has lent a waker, lies down at once.
+    let mut is_asleep = false;
+    if let ([read], Some(waker)) = (&reads[..], context.common.lending.take()) {
+        domain.watches().keep_time_by(|| Box::new(TaskKeeper(domain)));
         // SAFETY: the attempt is still running, so the cells in its log are alive.
-        let cell = unsafe { &*cell };
+        let cell = unsafe { &*read.cell };
+        let mut waiter = Some(Waiter::Task(waker));
         let mark = || cell.mark_watched(true);
-        places.push(domain.watches().enlist(cell.key(), sleeper, mark));
-    });
+        places.push(domain.watches().enlist_asleep(cell.key(), sleeper, &mut waiter, mark));
+        is_asleep = waiter.is_none();
+        if let Some(Waiter::Task(waker)) = waiter {
+            context.common.lending.give_back(waker);
+        }
+    } else {
+        enlist_each(domain, reads, sleeper, &mut places);
+    }
     // Ours first: the committer, whose decision is a SeqCst swap before its SeqCst load of the
     // mark, sees the mark. Theirs first: we see its claim and its decision below.
     if !planted(Fault::MarkWithoutFence) {
@@ -73,7 +93,22 @@ pub(crate) fn enlist(context: &Context, thread: bool) -> Enlisted {
             // SAFETY: the attempt is still running, so the cells in its log are alive; it has found the version there.
             unsafe { is_current(domain, &*read.cell, read.version) }
         });
-    Enlisted { domain, seen, changed, places, wake_at, is_asleep: false, alarm }
+    Enlisted { domain, seen, changed, places, wake_at, is_asleep, has_begun: false, alarm }
+}
+
+/// Enlists for each cell that was read, once.
+fn enlist_each(
+    domain: &Native,
+    reads: &mut [ReadEntry<Native>],
+    sleeper: Sleeper,
+    places: &mut Few<Place>,
+) {
+    each_once(reads, |cell| {
+        // SAFETY: the attempt is still running, as our caller says, so the cells in its log are alive.
+        let cell = unsafe { &*cell };
+        let mark = || cell.mark_watched(true);
+        places.push(domain.watches().enlist(cell.key(), sleeper, mark));
+    });
 }
 
 /// So many reads are looked at briefly, at most.
@@ -195,10 +230,13 @@ impl Enlisted {
         if self.changed || planted(Fault::RetryDoesNotSleep) {
             return Poll::Ready(());
         }
-        if !self.is_asleep {
+        if !self.has_begun {
+            self.has_begun = true;
             watches.keep_time_by(|| Box::new(TaskKeeper(self.domain)));
             // The waker goes into each entry in the same step in which that can be chosen for a wake-up.
-            self.is_asleep = watches.lie_down(&self.places, &Waiter::Task(cx.waker().clone()));
+            // (If it lies already, then by the waker of this poll, which has lent it to the attempt.)
+            self.is_asleep =
+                self.is_asleep || watches.lie_down(&self.places, &Waiter::Task(cx.waker().clone()));
             if self.is_asleep {
                 wake_outside(tokens.blocked_detached(self.seen));
                 self.domain.detached().waits.add_shared(1);

@@ -9,6 +9,7 @@ use crate::region::wait::{Waiting, wake_word};
 use crate::region::waiting_tasks::Which;
 use crate::region::watcher::{self, ALL, Alarmed};
 use crate::session::bounds::Bounds;
+use crate::session::lending::Lending;
 use crate::session::task::Leave;
 use contempo_alloc::region::error::NoBlock;
 use contempo_sched::primitives::checked::instant;
@@ -196,6 +197,10 @@ impl Leave for Session {
                 Poll::Pending
             }
         }
+    }
+
+    fn lending(&self) -> Option<&Lending> {
+        None
     }
 
     fn looks(&self) -> &Looks {

@@ -3,6 +3,7 @@
 use crate::session::bounds::Timeouts;
 use crate::session::calls::Calls;
 use crate::session::hooks::{Due, HookMark, Hooks};
+use crate::session::lending::Lending;
 use contempo_sched::contention::yielding::{Quantum, Turnover};
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::wait::looks::Looks;
@@ -25,6 +26,8 @@ pub(crate) struct Common {
     /// Whether its tasks look again before they wait there, and whether the one that retreats is to.
     pub(crate) looks: Looks,
     pub(crate) looks_again: Cell<bool>,
+    /// A waker for the attempt of a task that this thread makes.
+    pub(crate) lending: Lending,
     /// How long it has run.
     quantum: Quantum,
     /// What will come back to it.
@@ -40,6 +43,7 @@ impl Common {
             spinning: Spinning::new(),
             looks: Looks::new(),
             looks_again: Cell::new(false),
+            lending: Lending::new(),
             quantum: Quantum::new(),
             calls: Calls::new(),
         }

@@ -5,6 +5,7 @@
 //! | [`attempts`] | the one loop that makes attempts until one ends the transaction |
 //! | [`explicit`] | the same attempts, driven step by step |
 //! | `task` | the same attempts, made inside of polls |
+//! | `lending` | a waker that a poll lends to its attempt |
 //! | `parts` | closed nesting and alternatives |
 //! | [`bounds`] | attempts, time, time-outs |
 //! | [`declared`] | transactions that declare the cells that they will access |
@@ -28,6 +29,7 @@ pub(crate) mod events;
 pub(crate) mod experience;
 pub mod explicit;
 pub(crate) mod hooks;
+pub(crate) mod lending;
 pub(crate) mod parts;
 pub mod running;
 pub mod scoped;

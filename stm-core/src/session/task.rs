@@ -16,6 +16,7 @@ use crate::session::attempts::{self, Attempts, Between, Failed, Retreat};
 use crate::session::bounds::{Bounds, Limits};
 use crate::session::error::Abort;
 use crate::session::events::Story;
+use crate::session::lending::{Lending, Lent};
 use contempo_sched::descriptor::conflicts::Label;
 use contempo_sched::wait::looks::Looks;
 use std::task::{Context as TaskContext, Poll};
@@ -36,6 +37,8 @@ pub(crate) trait Leave: Attempts {
     /// Is there a point in another attempt? If not, the task is woken once there may be. Outside of any transaction;
     /// wakers are copied and dropped here.
     fn poll(&self, apart: &mut Self::Apart, cx: &TaskContext<'_>) -> Poll<()>;
+    /// To whose attempts a poll may lend its waker.
+    fn lending(&self) -> Option<&Lending>;
     /// Has it paid on this thread to look again?
     fn looks(&self) -> &Looks;
     /// The attempt, which has asked to wait, is to be made once more before the transaction waits: it retreats next, and
@@ -157,12 +160,19 @@ impl<A> Task<A> {
     ) -> Poll<Result<R, Failed<E, S::End>>> {
         session.must_be_outside();
         let _label = self.label.map(|label| session.log().labelled(label));
-        for _ in 0..ATTEMPTS_OF_A_POLL {
+        for more in (0..ATTEMPTS_OF_A_POLL).rev() {
             if let State::Waits { apart, .. } = &mut self.state
                 && session.outside(|| session.poll(apart, cx)).is_pending()
             {
                 return Poll::Pending;
             }
+            // Not for the last attempt of a poll: what it leaves is polled by another, perhaps with another waker.
+            let is_first = matches!(self.state, State::Begins { .. });
+            let lending = session.lending().filter(|_| more > 0);
+            let _lent = lending.map(|lending| {
+                session.outside(|| lending.lend(cx.waker(), is_first));
+                Lent(lending)
+            });
             // It is over, unless it waits again below: also if something panics meanwhile.
             let (bounds, before, looked_again, mut story) =
                 match std::mem::replace(&mut self.state, State::Over) {
@@ -190,6 +200,9 @@ impl<A> Task<A> {
                 looks_again = waits && !looked_again && looks_first(session, bounds);
                 if looked_again {
                     session.looks().note(!waits);
+                }
+                if let Some(lending) = lending {
+                    lending.note(is_first, waits && !looks_again);
                 }
                 result
             };

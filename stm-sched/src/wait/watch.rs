@@ -141,6 +141,18 @@ impl Bucket {
         self.queue(self.nodes[id].key)
     }
 
+    /// A new entry for `key`. `mark` sets the cell's flag.
+    fn enlist(&mut self, key: usize, sleeper: Sleeper, mark: impl FnOnce()) -> Id {
+        // A queue that was given up lately begins with what it had learned.
+        let (remembered, learned) = self.remembered;
+        let learned = if remembered == key { learned } else { Learned::NOTHING };
+        self.queues.entry(key).or_insert_with(|| Queue::new(learned)).rise();
+        let id = self.nodes.add(key, sleeper);
+        // Under the lock: a commit that sees the flag finds this entry, and one that clears it comes before.
+        mark();
+        id
+    }
+
     /// Gives up the queue of `key` if nothing needs it.
     fn tidy(&mut self, key: usize) {
         if let Some(queue) = self.queues.get(&key)
@@ -198,14 +210,24 @@ impl WatchList {
     /// cell's "has watchers" flag.
     pub fn enlist(&self, key: usize, sleeper: Sleeper, mark: impl FnOnce()) -> Place {
         let index = Self::index(key);
+        let id = self.bucket(index).enlist(key, sleeper, mark);
+        Place { bucket: index as u32, id }
+    }
+
+    /// [`enlist`](Self::enlist) and [`lie_down`](Self::lie_down) in one step, of a transaction that waits for this cell
+    /// alone. The waiter is taken, unless the cell has changed: then it does not lie.
+    pub fn enlist_asleep(
+        &self,
+        key: usize,
+        sleeper: Sleeper,
+        waiter: &mut Option<Waiter>,
+        mark: impl FnOnce(),
+    ) -> Place {
+        let index = Self::index(key);
         let mut bucket = self.bucket(index);
-        // A queue that was given up lately begins with what it had learned.
-        let (remembered, learned) = bucket.remembered;
-        let learned = if remembered == key { learned } else { Learned::NOTHING };
-        bucket.queues.entry(key).or_insert_with(|| Queue::new(learned)).rise();
-        let id = bucket.nodes.add(key, sleeper);
-        // Under the lock: a commit that sees the flag finds this entry, and one that clears it comes before.
-        mark();
+        let id = bucket.enlist(key, sleeper, mark);
+        let (queue, nodes) = bucket.queue(key);
+        queue.lie_down(nodes, id, waiter);
         Place { bucket: index as u32, id }
     }
 
