@@ -5,7 +5,7 @@
 #![cfg(contempo_loom)]
 
 use contempo_core::{CancellationToken, Exhausted, StmResult, TVar, Transaction, atomically_async};
-use contempo_sched::primitives::fault::Fault;
+use contempo_sched::primitives::fault::{Fault, take_shortcuts};
 use contempo_sched::primitives::parker::Parker;
 use loom::thread;
 use std::future::Future;
@@ -74,6 +74,23 @@ fn a_future_that_is_about_to_wait_is_woken() {
         assert_eq!(cell.load(), 0);
         assert!(contempo_core::statistics().retries <= 2, "waiting became a busy wait");
     });
+}
+
+#[test]
+fn a_future_that_lies_down_where_it_enlists_is_woken() {
+    take_shortcuts(true);
+    // Its second look comes when it lies already.
+    let faults = [Fault::WatchersForgotten, Fault::NoSecondLook, Fault::MarkWithoutFence];
+    holds_unless("a_future_that_lies_down_where_it_enlists_is_woken", 2, &faults, || {
+        let cell = TVar::new(0_u64);
+        let mut task = taker(&cell);
+        let waiter = thread::spawn(move || run(&mut task));
+        cell.store(1);
+        waiter.join().unwrap();
+        assert_eq!(cell.load(), 0);
+        assert!(contempo_core::statistics().retries <= 2, "waiting became a busy wait");
+    });
+    take_shortcuts(false);
 }
 
 #[test]

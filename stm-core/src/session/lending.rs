@@ -4,6 +4,7 @@
 //! the attempt will probably wait: as the last one of its kind did on this thread.
 
 use contempo_sched::primitives::CHECKED;
+use contempo_sched::primitives::fault::takes_shortcuts;
 use contempo_sched::primitives::guard::discard;
 use std::cell::Cell;
 use std::task::Waker;
@@ -27,9 +28,12 @@ impl Lending {
         }
     }
 
-    /// Lends a copy of this waker, if an attempt will probably wait. To be called outside of any transaction.
+    /// Lends a copy of this waker, if an attempt will probably wait. (Under the checkers only in models of that.) To be called
+    /// outside of any transaction.
     pub(super) fn lend(&self, waker: &Waker, is_first: bool) {
-        if CHECKED || self.waited[usize::from(is_first)].get() {
+        let waits =
+            if CHECKED { takes_shortcuts() } else { self.waited[usize::from(is_first)].get() };
+        if waits {
             self.waker.set(Some(waker.clone()));
         }
     }

@@ -322,18 +322,18 @@ mod imp {
         PLANTED.load(Ordering::Relaxed) == fault as u8
     }
 
-    static LOOKS: AtomicBool = AtomicBool::new(false);
+    static SHORTCUTS: AtomicBool = AtomicBool::new(false);
 
-    /// From now on threads of this process look once, briefly, before they enlist: a model of just that. (No fault: but
-    /// what no other model need pay for.)
-    pub fn look_in_this_model() {
-        LOOKS.store(true, Ordering::SeqCst);
+    /// Do threads of this process look once, briefly, before they enlist, and do polls lend their wakers, from now on? That
+    /// is for models of just that. (No fault; but no other model need pay for it.)
+    pub fn take_shortcuts(yes: bool) {
+        SHORTCUTS.store(yes, Ordering::SeqCst);
     }
 
     /// Do they?
     #[inline]
-    pub fn looks_in_this_model() -> bool {
-        LOOKS.load(Ordering::Relaxed)
+    pub fn takes_shortcuts() -> bool {
+        SHORTCUTS.load(Ordering::Relaxed)
     }
 }
 
@@ -345,9 +345,9 @@ mod imp {
         false
     }
 
-    /// Do threads look once, briefly, because this is a model of that? Never, in this build.
+    /// Do threads take short cuts because this is a model of these? Never, in this build.
     #[inline(always)]
-    pub const fn looks_in_this_model() -> bool {
+    pub const fn takes_shortcuts() -> bool {
         false
     }
 }

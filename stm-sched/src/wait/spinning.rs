@@ -14,7 +14,7 @@
 //!   waited for. (Where none does, a yield takes some hundreds of nanoseconds.) What wakes a thread that spins makes no
 //!   system call.
 
-use crate::primitives::fault::looks_in_this_model;
+use crate::primitives::fault::takes_shortcuts;
 use crate::primitives::time;
 use crate::primitives::{CHECKED, spin, thread};
 use crate::wait::lag::Lag;
@@ -67,7 +67,7 @@ impl Spinning {
     /// `made` so many transactions. [`note`](Self::note) is to tell later whether that was of use. Not at all under the
     /// checkers, where nothing is gained by it, but for [one look](crate::primitives::fault) in models that ask for it.
     pub fn look_briefly(&self, made: u64, mut changed: impl FnMut() -> bool) -> bool {
-        if looks_in_this_model() {
+        if takes_shortcuts() {
             return changed();
         }
         if !self.looks.are_worth_while() {
