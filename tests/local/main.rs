@@ -21,6 +21,7 @@ mod garbage;
 mod gone;
 mod lagging;
 mod large_values;
+mod lending;
 mod misuse;
 mod panics;
 mod scheduling;

@@ -67,7 +67,8 @@ pub(crate) fn enlist(context: &Context, thread: bool) -> Enlisted {
     let reads = context.reads();
     // A task that has read one cell, and to which its poll has lent a waker, lies down at once.
     let mut is_asleep = false;
-    if let ([read], Some(waker)) = (&reads[..], context.common.lending.take()) {
+    let lent = context.common.lending.take(!thread && reads.len() == 1);
+    if let ([read], Some(waker)) = (&reads[..], lent) {
         domain.watches().keep_time_by(|| Box::new(TaskKeeper(domain)));
         // SAFETY: the attempt is still running, so the cells in its log are alive.
         let cell = unsafe { &*read.cell };

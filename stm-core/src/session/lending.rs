@@ -44,9 +44,10 @@ impl Lending {
         self.is_due.set(waits);
     }
 
-    /// What was lent to the attempt that waits, if anything was.
-    pub(crate) fn take(&self) -> Option<Waker> {
-        if self.is_due.take() { self.waker.take() } else { None }
+    /// What was lent to the attempt that waits, if anything was, and it `wants` it: once.
+    pub(crate) fn take(&self, wants: bool) -> Option<Waker> {
+        // (What is not wanted stays, to be dropped outside of the transaction.)
+        if self.is_due.take() && wants { self.waker.take() } else { None }
     }
 
     /// It was of no use, and is dropped later, outside of the transaction.

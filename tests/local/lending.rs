@@ -1,0 +1,98 @@
+//! A poll lends its waker to an attempt that will probably wait: what is done with it is code of a user's, and runs outside
+//! of the transaction.
+
+use crate::support::{alone, wait_until};
+use contempo::{TVar, atomically, atomically_async};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, RawWaker, RawWakerVTable, Waker};
+
+/// What is done with wakers of this kind runs a transaction, which counts.
+struct Busy(TVar<u64>);
+
+const TABLE: RawWakerVTable = RawWakerVTable::new(copy, wake, |_| (), drop_one);
+
+// SAFETY (all three): the pointer is that of an `Arc<Busy>`, of which each waker has one count.
+fn copy(busy: *const ()) -> RawWaker {
+    // SAFETY: as said above; the waker that is copied keeps it.
+    unsafe { Arc::increment_strong_count(busy.cast::<Busy>()) };
+    // SAFETY: the count that was just added keeps it.
+    unsafe { &*busy.cast::<Busy>() }.0.update(|n| n + 1);
+    RawWaker::new(busy, &TABLE)
+}
+
+fn wake(busy: *const ()) {
+    drop_one(busy);
+}
+
+fn drop_one(busy: *const ()) {
+    // SAFETY: the count of the waker that is dropped.
+    let busy = unsafe { Arc::from_raw(busy.cast::<Busy>()) };
+    busy.0.update(|n| n + 1);
+}
+
+fn busy(cell: &TVar<u64>) -> Waker {
+    let busy = Arc::into_raw(Arc::new(Busy(cell.clone())));
+    // SAFETY: the functions of the table keep the contract of wakers, and work from any thread.
+    unsafe { Waker::from_raw(RawWaker::new(busy.cast(), &TABLE)) }
+}
+
+/// Polls until it waits: other tasks of its executor may go first, once.
+fn waits(mut future: Pin<&mut impl Future>, cx: &mut Context<'_>) {
+    for _ in 0..2 {
+        assert!(future.as_mut().poll(cx).is_pending());
+    }
+}
+
+#[test]
+fn a_waker_that_was_lent_is_dropped_outside_of_the_transaction() {
+    let _turn = alone();
+    let (calls, one, other) = (TVar::new(0_u64), TVar::new(0_u64), TVar::new(0_u64));
+    let waker = busy(&calls);
+    let mut cx = Context::from_waker(&waker);
+    for _ in 0..10 {
+        // They wait, so that polls of this thread lend; for one cell, and for two, by which it is not taken.
+        waits(pin!(atomically_async(|tx| tx.check(*tx.read(&one)? > 0))), &mut cx);
+        let either = atomically_async(|tx| tx.check(*tx.read(&one)? + *tx.read(&other)? > 0));
+        waits(pin!(either), &mut cx);
+        // And what commits does not take it either.
+        let commits = pin!(atomically_async(|tx| Ok(*tx.read(&one)?)));
+        assert!(commits.poll(&mut cx).is_ready());
+    }
+    drop(waker);
+    let calls = calls.load();
+    assert!(calls >= 40 && calls % 2 == 1, "{calls}: each copy, and each waker, is dropped once");
+}
+
+#[test]
+fn a_waker_that_was_lent_is_not_taken_by_a_transaction_of_a_hook() {
+    let _turn = alone();
+    let (one, other, done) = (TVar::new(0_u64), TVar::new(0_u64), TVar::new(false));
+    let mut cx = Context::from_waker(Waker::noop());
+    waits(pin!(atomically_async(|tx| tx.check(*tx.read(&one)? > 0))), &mut cx);
+    // Its hook waits where it runs for the second time: the attempt before it is to wait, and has read two cells.
+    let runs = Arc::new(AtomicU32::new(0));
+    let hook = {
+        let done = done.clone();
+        move || {
+            if runs.fetch_add(1, Ordering::Relaxed) == 1 {
+                atomically(|tx| tx.check(*tx.read(&done)?));
+            }
+        }
+    };
+    let with_hook = pin!(atomically_async(|tx| {
+        tx.on_rollback(hook.clone());
+        tx.check(*tx.read(&one)? + *tx.read(&other)? > 0)
+    }));
+    let before = contempo::statistics();
+    std::thread::scope(|scope| {
+        let setter = scope.spawn(|| {
+            // Once the hook's transaction waits, as a thread.
+            wait_until("the hook waits", || contempo::statistics().since(&before).waits > 0);
+            done.store(true);
+        });
+        waits(with_hook, &mut cx);
+        setter.join().unwrap();
+    });
+}
