@@ -3,9 +3,10 @@
 use std::ops::Deref;
 
 /// Some items, in the order in which they came.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum Few<T> {
     /// None.
+    #[default]
     None,
     /// One.
     One([T; 1]),
@@ -24,12 +25,6 @@ impl<T> Few<T> {
                 Few::Many(items)
             }
         };
-    }
-}
-
-impl<T> Default for Few<T> {
-    fn default() -> Self {
-        Few::None
     }
 }
 
