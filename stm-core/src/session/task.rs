@@ -10,7 +10,8 @@
 //! two of them. A poll waits for nothing: what takes longer than some microseconds of spinning is left to a waker.
 //!
 //! Before a task waits for a change it may let others of its executor run once, and look again
-//! (`contempo_sched::wait::looks`): two tasks that hand something to each other need no waker for that.
+//! (`contempo_sched::wait::looks`): two tasks that hand something to each other need no waker for that. Mostly there is
+//! nothing to keep meanwhile: then the transaction begins anew.
 
 use crate::session::attempts::{self, Attempts, Between, Failed, Retreat};
 use crate::session::bounds::{Bounds, Limits};
