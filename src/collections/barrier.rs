@@ -1,5 +1,6 @@
 //! Waiting for each other: the barrier, and the latch.
 
+use super::gates::{self, Round};
 use super::handle::handle;
 use super::reader::Reader;
 use contempo_core::{StmResult, TVar, Transaction, atomically};
@@ -28,15 +29,7 @@ use contempo_core::{StmResult, TVar, Transaction, atomically};
 /// Both are O(1), and use one cell.
 pub struct TBarrier {
     threads: usize,
-    state: TVar<State>,
-}
-
-#[derive(Clone, Copy)]
-struct State {
-    /// How often all have come.
-    generation: u64,
-    /// How many have come since.
-    arrived: usize,
+    state: TVar<Round>,
 }
 
 /// That a thread has come to a [`TBarrier`].
@@ -56,7 +49,7 @@ impl Arrival {
 impl TBarrier {
     /// A barrier for so many threads. As in std, 0 is as 1.
     pub fn new(threads: usize) -> Self {
-        TBarrier { threads, state: TVar::new(State { generation: 0, arrived: 0 }) }
+        TBarrier { threads, state: TVar::new([0, 0]) }
     }
 
     /// Do both handles refer to the same barrier?
@@ -84,14 +77,7 @@ impl TBarrier {
     /// assert_eq!(all, 1);
     /// ```
     pub fn arrive(&self, tx: &Transaction<'_>) -> StmResult<Arrival> {
-        let State { generation, arrived } = *tx.read(&self.state)?;
-        let is_leader = arrived + 1 >= self.threads;
-        let next = if is_leader {
-            State { generation: generation + 1, arrived: 0 }
-        } else {
-            State { generation, arrived: arrived + 1 }
-        };
-        tx.write(&self.state, next)?;
+        let (generation, is_leader) = gates::arrive(&self.state, tx, self.threads as u64)?;
         Ok(Arrival { generation, is_leader })
     }
 
@@ -101,8 +87,7 @@ impl TBarrier {
     /// # Errors
     /// As [`arrive`](Self::arrive).
     pub fn wait(&self, tx: &Transaction<'_>, arrival: &Arrival) -> StmResult<()> {
-        let state = tx.read(&self.state)?;
-        tx.check(state.generation > arrival.generation)
+        gates::wait_for_round(&self.state, tx, arrival.generation)
     }
 
     /// How many have come, of those that the next generation takes.
@@ -110,7 +95,7 @@ impl TBarrier {
     /// # Errors
     /// In a transaction as [`arrive`](Self::arrive).
     pub fn arrived<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<usize> {
-        R::output(at.cell(&self.state).map(|state| state.arrived))
+        R::output(at.cell(&self.state).map(|[_, arrived]| *arrived as usize)) // No more than `threads`.
     }
 
     /// Comes to the barrier, and sleeps until all have come: [`arrive`](Self::arrive) and [`wait`](Self::wait), each in
@@ -189,10 +174,7 @@ impl TLatch {
     /// assert_eq!(result, Some(42));
     /// ```
     pub fn count_down(&self, tx: &Transaction<'_>) -> StmResult<()> {
-        match *tx.read(&self.count)? {
-            0 => Ok(()),
-            count => tx.write(&self.count, count - 1),
-        }
+        gates::count_down(&self.count, tx)
     }
 
     /// Sleeps until it is open.
@@ -200,8 +182,7 @@ impl TLatch {
     /// # Errors
     /// As [`count_down`](Self::count_down).
     pub fn wait(&self, tx: &Transaction<'_>) -> StmResult<()> {
-        let count = *tx.read(&self.count)?;
-        tx.check(count == 0)
+        gates::wait_for_none(&self.count, tx)
     }
 
     /// How many have still to count down.

@@ -1,9 +1,9 @@
 //! The queue with room for so many items.
 
 use super::handle::handle;
+use super::lane::{Found, Items, Lane};
 use super::reader::Reader;
-use super::ring::{self, End};
-use super::slots::{Ends, Find, Items, Slot, Slots, slots};
+use super::ring::{self, End, Ring as _};
 use contempo_core::{StmResult, Transaction, atomically};
 use std::sync::Arc;
 
@@ -37,22 +37,19 @@ use std::sync::Arc;
 /// | operation | time | cells read + written |
 /// | --- | --- | --- |
 /// | [`push`](Self::push), [`try_push`](Self::try_push), [`pop`](Self::pop), [`try_pop`](Self::try_pop) | O(1) | 2 + 2 |
-/// | [`peek`](Self::peek), [`is_empty`](Self::is_empty), [`is_full`](Self::is_full), [`len`](Self::len) | O(1) | 2 + 0 |
-/// | [`iter`](Self::iter), [`clear`](Self::clear) | O(items) | 2 and one per item |
+/// | [`blocking_push`](Self::blocking_push), [`blocking_pop`](Self::blocking_pop) | O(1) | 1 + 1, if they need not wait |
+/// | [`peek`](Self::peek), [`is_empty`](Self::is_empty), [`is_full`](Self::is_full), [`len`](Self::len) | O(1) | 2 to 4 + 0 |
+/// | [`iter`](Self::iter), [`clear`](Self::clear) | O(items) | 4 and one per item |
 ///
-/// The slots, of about 80 bytes each, are made with the queue.
+/// What looks at a moment before the last pushes and pops looks for the ends as they were then: O(log capacity). The slots,
+/// of about 100 bytes each, are made with the queue.
 ///
 /// # Conflicts
 ///
 /// All transactions that push conflict with each other, and so do all that pop. One that pushes and one that pops
 /// conflict only where the queue is empty or full, and with one that asks for [`len`](Self::len).
 pub struct TBoundedQueue<T: Send + Sync + 'static> {
-    queue: Arc<Queue<T>>,
-}
-
-struct Queue<T: Send + Sync + 'static> {
-    ends: Ends,
-    slots: Box<[Slot<T>]>,
+    lane: Arc<Lane<T>>,
 }
 
 impl<T: Send + Sync + 'static> TBoundedQueue<T> {
@@ -66,24 +63,20 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     /// ```
     pub fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "contempo: a bounded queue has room for one item at least");
-        TBoundedQueue { queue: Arc::new(Queue { ends: Ends::new(), slots: slots(capacity) }) }
+        TBoundedQueue { lane: Arc::new(Lane::new(capacity)) }
     }
 
     /// As [`new`](Self::new), with names for the cells of both ends in the [contention
     /// report](crate::contention_report): `jobs: front` and `jobs: back`.
     pub fn named(name: impl AsRef<str>, capacity: usize) -> Self {
         let queue = Self::new(capacity);
-        queue.queue.ends.set_name(name.as_ref());
+        queue.lane.set_name(name.as_ref());
         queue
-    }
-
-    fn ring(&self) -> Slots<'_, T> {
-        Slots { ends: &self.queue.ends, slots: &self.queue.slots }
     }
 
     /// For how many items there is room.
     pub fn capacity(&self) -> usize {
-        self.queue.slots.len()
+        self.lane.slots()
     }
 
     /// Do both handles refer to the same queue?
@@ -94,7 +87,7 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     /// assert!(one.ptr_eq(&one.clone()) && !one.ptr_eq(&other));
     /// ```
     pub fn ptr_eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.queue, &other.queue)
+        Arc::ptr_eq(&self.lane, &other.lane)
     }
 
     /// Adds an item at the end; sleeps while the queue is full. O(1).
@@ -127,7 +120,7 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     /// assert_eq!(both, (Ok(()), Err(2)));
     /// ```
     pub fn try_push(&self, tx: &Transaction<'_>, value: T) -> StmResult<Result<(), T>> {
-        ring::push(self.ring(), tx, End::Back, value)
+        ring::push(&*self.lane, tx, End::Back, value)
     }
 
     /// Takes the first item; sleeps until there is one. O(1). What it gives lives as long as the attempt: clone it
@@ -160,7 +153,7 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     /// assert_eq!(atomically(|tx| Ok(queue.try_pop(tx)?.copied())), None);
     /// ```
     pub fn try_pop<'tx>(&self, tx: &Transaction<'tx>) -> StmResult<Option<&'tx T>> {
-        Ok(ring::pop(self.ring(), tx, End::Front)?.map(|(item, _)| item))
+        Ok(ring::pop(&*self.lane, tx, End::Front)?.map(|(item, _)| item))
     }
 
     /// The first item, which stays. O(1).
@@ -168,7 +161,7 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     /// # Errors
     /// In a transaction as [`push`](Self::push).
     pub fn peek<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<Option<&'a T>> {
-        R::output(ring::peek(self.ring(), at, End::Front))
+        R::output(ring::peek(&*self.lane, at, End::Front))
     }
 
     /// Is there no item? O(1). Conflicts with every [`pop`](Self::pop), and with a [`push`](Self::push) of the first
@@ -177,7 +170,7 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     /// # Errors
     /// In a transaction as [`push`](Self::push).
     pub fn is_empty<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<bool> {
-        R::output(ring::peek(self.ring(), at, End::Front).map(|first| first.is_none()))
+        R::output(ring::peek(&*self.lane, at, End::Front).map(|first| first.is_none()))
     }
 
     /// Is there no room? O(1). Conflicts with every [`push`](Self::push), and with a [`pop`](Self::pop) from a full
@@ -186,7 +179,7 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     /// # Errors
     /// In a transaction as [`push`](Self::push).
     pub fn is_full<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<bool> {
-        R::output(ring::is_full(self.ring(), at))
+        R::output(ring::is_full(&*self.lane, at))
     }
 
     /// How many items there are. O(1). In a transaction that also writes it conflicts with every push and pop; in a
@@ -202,7 +195,7 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     /// snapshot(|view| assert_eq!((queue.len(view), queue.is_full(view)), (1, false)));
     /// ```
     pub fn len<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<usize> {
-        R::output(ring::len(self.ring(), at))
+        R::output(ring::len(&*self.lane, at))
     }
 
     /// Removes all items. Linear in their number.
@@ -210,7 +203,7 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     /// # Errors
     /// As [`push`](Self::push).
     pub fn clear(&self, tx: &Transaction<'_>) -> StmResult<()> {
-        ring::clear(self.ring(), tx)
+        ring::clear(&*self.lane, tx)
     }
 
     /// All items, from the first on, and from the last back. In a snapshot they are `&T`; in a transaction
@@ -227,7 +220,7 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
         &self,
         at: &'r R,
     ) -> impl DoubleEndedIterator<Item = R::Output<&'a T>> + use<'r, 'a, R, T> {
-        Items::new(self.clone(), at).map(R::output)
+        Items::new(Arc::clone(&self.lane), at).map(R::output)
     }
 
     /// Adds an item at the end; sleeps while the queue is full. [`push`](Self::push) in a transaction of its own.
@@ -238,7 +231,9 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     where
         T: Clone,
     {
-        atomically(|tx| self.push(tx, value.clone()));
+        if let (_, Some(value)) = self.lane.push_alone(value, |_| true) {
+            atomically(|tx| self.push(tx, value.clone()));
+        }
     }
 
     /// Takes the first item; sleeps until there is one. [`pop`](Self::pop) in a transaction of its own.
@@ -256,18 +251,11 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     where
         T: Clone,
     {
-        atomically(|tx| self.pop(tx).cloned())
+        match self.lane.pop_alone() {
+            Found::Done(item) => item,
+            Found::Nothing | Found::Closed => atomically(|tx| self.pop(tx).cloned()),
+        }
     }
 }
 
-impl<'a, T: Send + Sync + 'static> Find<'a, T> for TBoundedQueue<T> {
-    fn with<R: Reader<'a>, O>(
-        &self,
-        _: &R,
-        then: impl FnOnce(Slots<'_, T>) -> Result<O, R::Error>,
-    ) -> Result<O, R::Error> {
-        then(self.ring())
-    }
-}
-
-handle!({T: Send + Sync + 'static} TBoundedQueue<T>, "TBoundedQueue", queue);
+handle!({T: Send + Sync + 'static} TBoundedQueue<T>, "TBoundedQueue", lane);

@@ -1,72 +1,40 @@
 //! Buckets: the immutable values of the map's cells.
 //!
-//! A change of the set of keys makes a new bucket that shares the entries with the old one. The
-//! value of an entry has a cell of its own: to replace it leaves the bucket as it is, and neither
-//! keys nor values are ever cloned.
+//! A change of the set of keys makes a new bucket, with the same entries as the old one but for what has changed. A
+//! bucket has room for a few. What does not fit lies in a cell beside the bucket's (`directory`), which is written only
+//! together with the bucket: so one that has read the bucket has read how many lie there, and of which bucket they are.
 
-use contempo_core::TVar;
+use super::slot::{HashCode, Slot};
 use std::borrow::Borrow;
-use std::sync::Arc;
 
-/// A key with the cell of its value.
-pub(super) struct Entry<K, V: Send + Sync + 'static> {
-    pub(super) key: K,
-    pub(super) value: TVar<V>,
-}
+/// So many entries lie in a bucket itself.
+pub(super) const ROOM: usize = 4;
 
-/// An entry's place in a bucket. The hash lies here, so that a look at a wrong entry, and the
-/// splitting of a bucket, do not follow the pointer.
-pub(super) struct Slot<K, V: Send + Sync + 'static> {
-    pub(super) hash: u64,
-    pub(super) entry: Arc<Entry<K, V>>,
-}
-
-impl<K, V: Send + Sync + 'static> Slot<K, V> {
-    pub(super) fn new(hash: u64, key: K, value: V) -> Self {
-        Slot { hash, entry: Arc::new(Entry { key, value: TVar::new(value) }) }
-    }
-}
-
-impl<K, V: Send + Sync + 'static> Clone for Slot<K, V> {
-    fn clone(&self) -> Self {
-        Slot { hash: self.hash, entry: Arc::clone(&self.entry) }
-    }
-}
-
-/// Most buckets have none or one: those do not allocate.
-enum Slots<K, V: Send + Sync + 'static> {
-    None,
-    One(Slot<K, V>),
-    Many(Box<[Slot<K, V>]>),
-}
-
-impl<K, V: Send + Sync + 'static> From<Vec<Slot<K, V>>> for Slots<K, V> {
-    fn from(mut slots: Vec<Slot<K, V>>) -> Self {
-        match slots.len() {
-            0 => Slots::None,
-            1 => slots.pop().map_or(Slots::None, Slots::One),
-            _ => Slots::Many(slots.into_boxed_slice()),
-        }
-    }
-}
-
-/// All entries whose hashes have the same lowest `depth` bits.
-pub(super) struct Bucket<K, V: Send + Sync + 'static> {
+/// The entries whose hashes have the same lowest `depth` bits.
+pub(super) struct Bucket<E> {
     /// 0: unborn, nothing was ever moved here.
     depth: u32,
-    slots: Slots<K, V>,
+    /// How many entries lie beside it: none, if there is room.
+    beside: u32,
+    /// Those that there are come first.
+    slots: [Option<E>; ROOM],
 }
 
-impl<K, V: Send + Sync + 'static> Bucket<K, V> {
+impl<E: Slot> Bucket<E> {
     /// Its entries are still with its parent.
-    pub(super) const UNBORN: Self = Bucket { depth: 0, slots: Slots::None };
+    pub(super) const UNBORN: Self = Self::empty(0);
 
-    pub(super) fn empty(depth: u32) -> Self {
-        Bucket { depth, slots: Slots::None }
+    pub(super) const fn empty(depth: u32) -> Self {
+        Bucket { depth, beside: 0, slots: [const { None }; ROOM] }
     }
 
-    pub(super) fn with_slots(depth: u32, slots: Vec<Slot<K, V>>) -> Self {
-        Bucket { depth, slots: slots.into() }
+    /// With the first of these slots, and what does not fit.
+    pub(super) fn with_slots(depth: u32, slots: Vec<E>) -> (Self, Box<[E]>) {
+        let mut slots = slots.into_iter();
+        let within = std::array::from_fn(|_| slots.next());
+        let beside: Box<[E]> = slots.collect();
+        // Fewer than memory has room for: more than `u32::MAX` with equal hashes are never.
+        (Bucket { depth, beside: beside.len() as u32, slots: within }, beside)
     }
 
     #[inline(always)]
@@ -80,91 +48,137 @@ impl<K, V: Send + Sync + 'static> Bucket<K, V> {
         self.depth
     }
 
+    /// Do some entries lie beside it?
     #[inline(always)]
-    pub(super) fn slots(&self) -> &[Slot<K, V>] {
-        match &self.slots {
-            Slots::None => &[],
-            Slots::One(slot) => std::slice::from_ref(slot),
-            Slots::Many(slots) => slots,
-        }
+    pub(super) fn overflows(&self) -> bool {
+        self.beside != 0
     }
 
-    /// Where `key` is, and whether keys were compared: then code of the user's has run, which may
-    /// have used the map.
+    /// The entries in the bucket itself.
     #[inline(always)]
-    pub(super) fn search<Q: Eq + ?Sized>(&self, hash: u64, key: &Q) -> (Option<usize>, bool)
-    where
-        K: Borrow<Q>,
-    {
-        let mut compared = false;
-        for (position, slot) in self.slots().iter().enumerate() {
-            if slot.hash == hash {
-                compared = true;
-                if slot.entry.key.borrow() == key {
-                    return (Some(position), true);
-                }
-            }
+    pub(super) fn slots(&self) -> impl Iterator<Item = &E> {
+        self.slots.iter().map_while(Option::as_ref)
+    }
+
+    #[inline(always)]
+    pub(super) fn get(&self, position: usize) -> Option<&E> {
+        self.slots.get(position)?.as_ref()
+    }
+
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots[0].is_none()
+    }
+
+    #[inline(always)]
+    pub(super) fn is_full(&self) -> bool {
+        self.slots[ROOM - 1].is_some()
+    }
+
+    /// This bucket and one slot more, for which there is room.
+    pub(super) fn with(&self, added: E) -> Self {
+        let mut bucket = self.clone();
+        if let Some(free) = bucket.slots.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some(added);
         }
-        (None, compared)
-    }
-
-    /// All slots and `added`.
-    pub(super) fn slots_and(&self, added: Slot<K, V>) -> Vec<Slot<K, V>> {
-        let mut slots = Vec::with_capacity(self.slots().len() + 1);
-        slots.extend_from_slice(self.slots());
-        slots.push(added);
-        slots
-    }
-
-    /// This bucket and one slot more.
-    pub(super) fn with(&self, added: Slot<K, V>) -> Self {
-        let slots = match &self.slots {
-            Slots::None => Slots::One(added),
-            _ => Slots::Many(self.slots_and(added).into_boxed_slice()),
-        };
-        Bucket { depth: self.depth, slots }
+        bucket
     }
 
     /// This bucket with another slot at this position.
-    pub(super) fn with_replaced(&self, position: usize, slot: Slot<K, V>) -> Self {
-        let mut slots = self.slots().to_vec();
-        slots[position] = slot;
-        Bucket::with_slots(self.depth, slots)
+    #[inline(always)]
+    pub(super) fn with_replaced(&self, position: usize, slot: E) -> Self {
+        let mut bucket = self.clone();
+        bucket.slots[position] = Some(slot);
+        bucket
     }
 
-    /// This bucket without the slot at this position.
+    /// This bucket without the slot at this position, if none lies beside it.
     pub(super) fn without(&self, position: usize) -> Self {
-        let kept = self.slots().iter().enumerate().filter(|(at, _)| *at != position);
-        Bucket::with_slots(self.depth, kept.map(|(_, slot)| slot.clone()).collect())
+        let mut bucket = self.clone();
+        bucket.slots[position] = None;
+        bucket.slots[position..].rotate_left(1);
+        bucket
     }
+}
+
+impl<E: Slot> Clone for Bucket<E> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        Bucket { slots: self.slots.clone(), ..*self }
+    }
+}
+
+/// Where `key` is among these slots, and whether keys were compared: then code of the user's has run, which may have
+/// used the map.
+#[inline(always)]
+pub(super) fn search<'s, E: Slot, Q: Eq + ?Sized>(
+    slots: impl Iterator<Item = &'s E>,
+    hash: HashCode,
+    key: &Q,
+) -> (Option<(usize, &'s E)>, bool)
+where
+    E::Key: Borrow<Q>,
+{
+    let mut compared = false;
+    for (position, slot) in slots.enumerate() {
+        if slot.hash() == hash {
+            compared = true;
+            if slot.key().borrow() == key {
+                return (Some((position, slot)), true);
+            }
+        }
+    }
+    (None, compared)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::slot::{Shared, Small, code};
     use super::*;
 
-    fn keys(bucket: &Bucket<u64, ()>) -> Vec<u64> {
-        bucket.slots().iter().map(|slot| slot.entry.key).collect()
+    fn keys<E: Slot<Key = u64>>(bucket: &Bucket<E>) -> Vec<u64> {
+        bucket.slots().map(|slot| *slot.key()).collect()
+    }
+
+    fn buckets_are_persistent<E: Slot<Key = u64, Value = ()>>() {
+        let slot = |key| E::new(code(key), key, ());
+        let empty = Bucket::empty(4);
+        let one = empty.with(slot(1));
+        let two = one.with(slot(2));
+        let three = two.with(slot(3));
+        assert_eq!(keys(&three), [1, 2, 3]);
+        assert_eq!(keys(&three.without(1)), [1, 3]);
+        assert_eq!(keys(&three.with_replaced(0, slot(9))), [9, 2, 3]);
+        assert_eq!((keys(&empty), keys(&one), keys(&two)), (vec![], vec![1], vec![1, 2]));
+        assert_eq!(keys(&two.without(0).without(0)), []);
+        assert!(three.with(slot(4)).is_full() && !three.is_full());
     }
 
     #[test]
-    fn buckets_are_persistent() {
-        let empty = Bucket::empty(4);
-        let one = empty.with(Slot::new(1, 1, ()));
-        let two = one.with(Slot::new(2, 2, ()));
-        let three = two.with(Slot::new(3, 3, ()));
-        assert_eq!(keys(&three), [1, 2, 3]);
-        assert_eq!(keys(&three.without(1)), [1, 3]);
-        assert_eq!(keys(&three.with_replaced(0, Slot::new(9, 9, ()))), [9, 2, 3]);
-        assert_eq!((keys(&empty), keys(&one), keys(&two)), (vec![], vec![1], vec![1, 2]));
-        assert_eq!(keys(&two.without(0).without(0)), []);
+    fn buckets_of_both_kinds_are_persistent() {
+        buckets_are_persistent::<Small<u64, ()>>();
+        buckets_are_persistent::<Shared<u64, ()>>();
+    }
+
+    #[test]
+    fn what_does_not_fit_is_given_back() {
+        let slots = (0..7).map(|key| Small::new(code(key), key, ())).collect();
+        let (bucket, beside) = Bucket::with_slots(4, slots);
+        assert_eq!(keys(&bucket), [0, 1, 2, 3]);
+        assert!(bucket.overflows() && beside.iter().map(|slot| *slot.key()).eq(4..7));
     }
 
     #[test]
     fn a_key_is_found_by_hash_and_equality() {
-        let bucket = Bucket::empty(4).with(Slot::new(7, 1, ())).with(Slot::new(7, 2, ()));
-        assert_eq!(bucket.search(7, &2), (Some(1), true));
-        assert_eq!(bucket.search(8, &2), (None, false));
-        assert_eq!(bucket.search(7, &3), (None, true));
+        let slot = |key| Small::new(code(7), key, ());
+        let bucket = Bucket::empty(4).with(slot(1_u64)).with(slot(2));
+        let find = |hash, key| {
+            let (found, compared) = search(bucket.slots(), code(hash), &key);
+            (found.map(|(position, _)| position), compared)
+        };
+        assert_eq!(
+            [find(7, 2), find(8, 2), find(7, 3)],
+            [(Some(1), true), (None, false), (None, true)]
+        );
     }
 }

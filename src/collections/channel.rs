@@ -1,10 +1,11 @@
 //! The channel: a queue that can be closed.
 
 use super::bounded_queue::TBoundedQueue;
-use super::deque::TDeque;
 use super::handle::handle;
+use super::pipe::{self, Pipe};
+use super::queue::TQueue;
 use super::reader::Reader;
-use contempo_core::{StmResult, TVar, Transaction, atomically};
+use contempo_core::{Interrupt, StmResult, TVar, Transaction, atomically};
 use std::sync::mpsc::{RecvError, SendError, TryRecvError, TrySendError};
 
 /// A transactional channel: any number of threads send, any number receive, each item goes to one of them; after
@@ -34,7 +35,7 @@ use std::sync::mpsc::{RecvError, SendError, TryRecvError, TrySendError};
 ///
 /// # Cost and conflicts
 ///
-/// Those of a [`TDeque`], or a [`TBoundedQueue`], and one read more to send. What sends conflicts with what receives
+/// Those of a [`TQueue`], or a [`TBoundedQueue`], and one read more to send. What sends conflicts with what receives
 /// only where the channel is empty or full; a thread that receives reads whether it is closed only when it is empty.
 pub struct TChannel<T: Send + Sync + 'static> {
     items: Items<T>,
@@ -42,7 +43,7 @@ pub struct TChannel<T: Send + Sync + 'static> {
 }
 
 enum Items<T: Send + Sync + 'static> {
-    Any(TDeque<T>),
+    Any(TQueue<T>),
     Bounded(TBoundedQueue<T>),
 }
 
@@ -65,7 +66,7 @@ impl<T: Send + Sync + 'static> TChannel<T> {
     /// assert_eq!(channel.blocking_recv(), Ok(1));
     /// ```
     pub fn unbounded() -> Self {
-        TChannel { items: Items::Any(TDeque::new()), closed: TVar::new(false) }
+        TChannel { items: Items::Any(TQueue::new()), closed: TVar::new(false) }
     }
 
     /// A channel in which so many items may wait: [`send`](Self::send) sleeps while it is full.
@@ -122,13 +123,7 @@ impl<T: Send + Sync + 'static> TChannel<T> {
         tx: &Transaction<'_>,
         value: T,
     ) -> StmResult<Result<(), TrySendError<T>>> {
-        if *tx.read(&self.closed)? {
-            return Ok(Err(TrySendError::Disconnected(value)));
-        }
-        match &self.items {
-            Items::Any(queue) => queue.push_back(tx, value).map(Ok),
-            Items::Bounded(queue) => Ok(queue.try_push(tx, value)?.map_err(TrySendError::Full)),
-        }
+        pipe::try_send(self, tx, value)
     }
 
     /// Receives the first item; sleeps until there is one, or the channel is closed. O(1).
@@ -166,15 +161,7 @@ impl<T: Send + Sync + 'static> TChannel<T> {
     /// assert_eq!(atomically(|tx| Ok(channel.try_recv(tx)?.copied())), Err(TryRecvError::Empty));
     /// ```
     pub fn try_recv<'tx>(&self, tx: &Transaction<'tx>) -> StmResult<Result<&'tx T, TryRecvError>> {
-        let item = match &self.items {
-            Items::Any(queue) => queue.try_pop_front(tx)?,
-            Items::Bounded(queue) => queue.try_pop(tx)?,
-        };
-        Ok(match item {
-            Some(item) => Ok(item),
-            None if *tx.read(&self.closed)? => Err(TryRecvError::Disconnected),
-            None => Err(TryRecvError::Empty),
-        })
+        pipe::try_recv(self, tx)
     }
 
     /// Receives all items that are there, from the first on. O(items).
@@ -190,11 +177,7 @@ impl<T: Send + Sync + 'static> TChannel<T> {
     /// assert_eq!(all, [0, 1, 2]);
     /// ```
     pub fn drain<'tx>(&self, tx: &Transaction<'tx>) -> StmResult<Vec<&'tx T>> {
-        let mut all = Vec::new();
-        while let Ok(item) = self.try_recv(tx)? {
-            all.push(item);
-        }
-        Ok(all)
+        pipe::drain(self, tx)
     }
 
     /// Closes the channel: nothing more can be sent. Was it open? O(1); wakes all that wait to receive, or to send.
@@ -202,11 +185,7 @@ impl<T: Send + Sync + 'static> TChannel<T> {
     /// # Errors
     /// As [`drain`](Self::drain).
     pub fn close(&self, tx: &Transaction<'_>) -> StmResult<bool> {
-        let was_open = !*tx.read(&self.closed)?;
-        if was_open {
-            tx.write(&self.closed, true)?;
-        }
-        Ok(was_open)
+        pipe::close(self, tx)
     }
 
     /// Is it closed? Items may still be there.
@@ -255,6 +234,38 @@ impl<T: Send + Sync + 'static> TChannel<T> {
 }
 
 /// In transactions of their own. Each panics inside a transaction of the same thread.
+impl<T: Send + Sync + 'static> Pipe for TChannel<T> {
+    type Transaction<'tx> = Transaction<'tx>;
+    type Interrupt = Interrupt;
+    type Value = T;
+    type Item<'a> = &'a T;
+
+    fn is_closed(&self, tx: &Transaction<'_>) -> StmResult<bool> {
+        tx.read(&self.closed).copied()
+    }
+
+    fn set_closed(&self, tx: &Transaction<'_>) -> StmResult<()> {
+        tx.write(&self.closed, true)
+    }
+
+    fn add(&self, tx: &Transaction<'_>, value: T) -> StmResult<Result<(), T>> {
+        match &self.items {
+            Items::Any(queue) => queue.push(tx, value).map(Ok),
+            Items::Bounded(queue) => queue.try_push(tx, value),
+        }
+    }
+
+    fn take<'tx>(&self, tx: &Transaction<'tx>) -> StmResult<Option<&'tx T>>
+    where
+        'tx: 'tx, // Early bound, as in the trait.
+    {
+        match &self.items {
+            Items::Any(queue) => queue.try_pop(tx),
+            Items::Bounded(queue) => queue.try_pop(tx),
+        }
+    }
+}
+
 impl<T: Clone + Send + Sync + 'static> TChannel<T> {
     /// Sends an item; sleeps while the channel is full.
     ///

@@ -25,8 +25,14 @@
 //! it conflicts with nothing and need not be undone when a transaction is; insertions then split
 //! the buckets that they write anyway, and removals merge some around the one that they write.
 //! It follows the number of entries with a gap, so that a map whose size goes to and fro does not
-//! split and merge all the time: the level rises when there are more entries than `2^level`, and
-//! falls when there are fewer than an eighth of it.
+//! split and merge all the time: the level rises when there are more than two entries for each of `2^level`
+//! buckets, and falls when there are fewer than one for four.
+//!
+//! # What lies beside a bucket
+//!
+//! A bucket has room for a few entries; one that has more is split deeper than the level says. That ends where the hashes
+//! are alike: what does not fit then lies in another cell beside the bucket's. Both are written together, so that to
+//! have read the bucket is still all the evidence.
 //!
 //! # Cells are made on demand
 //!
@@ -36,7 +42,8 @@
 
 use super::bucket::Bucket;
 use super::reader::Reader;
-use contempo_core::TVar;
+use super::slot::{HashCode, Slot};
+use contempo_core::{StmResult, TVar, Transaction};
 use once_cell::race::OnceBox;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -47,25 +54,41 @@ const MIN_LEVEL: u32 = CHUNK_BITS;
 /// The most; beyond it buckets get longer.
 pub(super) const MAX_LEVEL: u32 = if usize::BITS > 40 { 40 } else { usize::BITS - 4 };
 
-type Chunk<K, V> = [TVar<Bucket<K, V>>; 1 << CHUNK_BITS];
+/// log2 of the entries for each bucket that the level provides for.
+const LOAD_BITS: u32 = 1;
+
+/// What lies beside a bucket.
+type Beside<E> = TVar<Box<[E]>>;
+
+struct Chunk<E: Slot> {
+    cells: [TVar<Bucket<E>>; 1 << CHUNK_BITS],
+    /// Made when the first of these buckets has no room.
+    beside: OnceBox<[Beside<E>; 1 << CHUNK_BITS]>,
+}
 
 /// The buckets of one depth: segment 0 has those that are born from the beginning, segment `s`
 /// those from `2^(base + s - 1)` on, as many as all before it.
-type Segment<K, V> = Box<[OnceBox<Chunk<K, V>>]>;
+type Segment<E> = Box<[OnceBox<Chunk<E>>]>;
 
-pub(super) struct Directory<K: Send + Sync + 'static, V: Send + Sync + 'static> {
+pub(super) struct Directory<E: Slot> {
     base: u32,
     level: AtomicU32,
     /// That of the map, if it has one: its cells get names as they are made.
     name: Option<Box<str>>,
-    segments: Box<[OnceBox<Segment<K, V>>]>,
+    segments: Box<[OnceBox<Segment<E>>]>,
 }
 
 /// The lowest `bits` bits.
 #[inline(always)]
-pub(super) fn low(hash: u64, bits: u32) -> usize {
+pub(super) fn low(hash: HashCode, bits: u32) -> usize {
     // The truncation is meant: `bits` is at most `MAX_LEVEL`.
-    hash as usize & ((1 << bits) - 1)
+    hash.get() as usize & ((1 << bits) - 1)
+}
+
+/// The index of the bucket that has what an unborn one will get. (Not of bucket 0, which is born from the beginning.)
+#[inline(always)]
+pub(super) fn parent(index: usize) -> usize {
+    index ^ 1 << (length(index) - 1)
 }
 
 /// How many bits it takes to write the index.
@@ -74,7 +97,7 @@ fn length(index: usize) -> u32 {
     usize::BITS - index.leading_zeros()
 }
 
-impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
+impl<E: Slot> Directory<E> {
     /// With at least this many buckets from the beginning.
     pub(super) fn new(buckets: usize, name: Option<Box<str>>) -> Self {
         let base = length(buckets.saturating_sub(1)).clamp(MIN_LEVEL, MAX_LEVEL);
@@ -94,9 +117,9 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
         self.base
     }
 
-    /// Wants about a bucket for each of `entries`.
+    /// Wants about a bucket for each two of `entries`.
     pub(super) fn follow(&self, entries: usize) {
-        let level = self.level();
+        let (level, entries) = (self.level(), entries.div_ceil(1 << LOAD_BITS));
         // Relaxed: hints. One that is lost because two follow at a time is found again by the next.
         if entries > 1 << level {
             self.level.fetch_max(length(entries - 1).min(MAX_LEVEL), Ordering::Relaxed);
@@ -116,7 +139,14 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
 
     /// The cell of a bucket, made if need be.
     #[inline]
-    pub(super) fn cell(&self, index: usize) -> &TVar<Bucket<K, V>> {
+    pub(super) fn cell(&self, index: usize) -> &TVar<Bucket<E>> {
+        let (chunk, offset) = self.chunk(index);
+        &chunk.cells[offset]
+    }
+
+    /// The chunk of a bucket, made if need be, and its place in that.
+    #[inline]
+    fn chunk(&self, index: usize) -> (&Chunk<E>, usize) {
         let (segment, offset) = self.place(index);
         let chunks = self.segments[segment].get_or_init(|| {
             let cells_log2 = self.base + (segment as u32).saturating_sub(1);
@@ -124,27 +154,64 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
         });
         let chunk = chunks[offset >> CHUNK_BITS].get_or_init(|| {
             let first = index - offset % (1 << CHUNK_BITS);
-            Box::new(std::array::from_fn(|n| {
+            let cells = std::array::from_fn(|n| {
                 let born = segment == 0;
                 let cell = TVar::new(if born { Bucket::empty(self.base) } else { Bucket::UNBORN });
                 if let Some(name) = &self.name {
                     cell.set_name(format!("{name}: bucket {}", first + n));
                 }
                 cell
-            }))
+            });
+            Box::new(Chunk { cells, beside: OnceBox::new() })
         });
-        &chunk[offset % (1 << CHUNK_BITS)]
+        (chunk, offset % (1 << CHUNK_BITS))
+    }
+
+    /// What lies beside this bucket, which is the one of this index.
+    #[cold]
+    pub(super) fn beside<'a, R: Reader<'a>>(
+        &self,
+        at: &R,
+        index: usize,
+        bucket: &Bucket<E>,
+    ) -> Result<&'a [E], R::Error> {
+        if !bucket.overflows() {
+            return Ok(&[]);
+        }
+        at.cell(self.beside_cell(index)).map(|slots| &**slots)
+    }
+
+    fn beside_cell(&self, index: usize) -> &Beside<E> {
+        let (chunk, offset) = self.chunk(index);
+        let cells = chunk.beside.get_or_init(|| Box::new(std::array::from_fn(|_| TVar::default())));
+        &cells[offset]
+    }
+
+    /// Makes this the bucket of `index`, in the place of `before`.
+    pub(super) fn write(
+        &self,
+        tx: &Transaction<'_>,
+        index: usize,
+        before: &Bucket<E>,
+        depth: u32,
+        slots: Vec<E>,
+    ) -> StmResult<()> {
+        let (bucket, beside) = Bucket::with_slots(depth, slots);
+        if before.overflows() || bucket.overflows() {
+            tx.write(self.beside_cell(index), beside)?;
+        }
+        tx.write(self.cell(index), bucket)
     }
 
     /// The cell of a bucket that may be born.
     #[inline(always)]
-    pub(super) fn probe(&self, index: usize) -> Option<&TVar<Bucket<K, V>>> {
+    pub(super) fn probe(&self, index: usize) -> Option<&TVar<Bucket<E>>> {
         let (segment, offset) = self.place(index);
         if segment == 0 {
             return Some(self.cell(index));
         }
         let chunk = self.segments[segment].get()?[offset >> CHUNK_BITS].get()?;
-        Some(&chunk[offset % (1 << CHUNK_BITS)])
+        Some(&chunk.cells[offset % (1 << CHUNK_BITS)])
     }
 
     /// The bucket of a hash, and its index. Reads one cell, and one more for each halving that its
@@ -153,8 +220,8 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
     pub(super) fn locate<'a, R: Reader<'a>>(
         &self,
         at: &R,
-        hash: u64,
-    ) -> Result<Found<'a, K, V>, R::Error> {
+        hash: HashCode,
+    ) -> Result<Found<'a, E>, R::Error> {
         let mut level = self.level();
         loop {
             // From the bucket that the hash has at this level up to the first that is born.
@@ -166,8 +233,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
                         break bucket;
                     }
                 }
-                // Not zero: bucket 0 is born from the beginning.
-                index ^= 1 << (length(index) - 1);
+                index = parent(index);
             };
             if low(hash, bucket.depth()) == index {
                 return Ok((index, bucket));
@@ -182,19 +248,22 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
 
     /// How many cells have been made: what takes memory, and does not go before the map does.
     pub(super) fn cells(&self) -> usize {
-        let made = |chunks: &Segment<K, V>| chunks.iter().filter(|it| it.get().is_some()).count();
+        let made = |chunks: &Segment<E>| chunks.iter().filter(|it| it.get().is_some()).count();
         let chunks: usize = self.segments.iter().filter_map(OnceBox::get).map(made).sum();
         chunks << CHUNK_BITS
     }
 }
 
 /// A bucket and its index.
-pub(super) type Found<'a, K, V> = (usize, &'a Bucket<K, V>);
+pub(super) type Found<'a, E> = (usize, &'a Bucket<E>);
 
 #[cfg(test)]
 mod tests {
-    use super::super::map::TMap;
+    use super::super::bucket::search;
+    use super::super::map::{Kind, TMap};
     use super::super::reader::sealed;
+    use super::super::slot::{Small, code};
+    use super::super::table::Table;
     use super::*;
     use contempo_core::{Interrupt, StmResult, Transaction, atomically, snapshot};
     use std::cell::Cell;
@@ -245,13 +314,20 @@ mod tests {
         }
     }
 
+    fn table<K: Send + Sync, V: Send + Sync, S>(map: &TMap<K, V, S>) -> &Table<Small<K, V>, S> {
+        match &map.kind {
+            Kind::Small(table) => table,
+            Kind::Shared(_) => panic!("keys and values are small"),
+        }
+    }
+
     /// The cell of the child does not exist when it is probed; then its parent is split, and read
     /// as it is then.
     #[test]
     fn a_split_between_probe_and_read_is_followed() {
         let map: TMap<u64, u64, BuildHasherDefault<Itself>> = TMap::default();
-        let directory = &map.map.directory;
-        directory.follow(1 << (MIN_LEVEL + 1));
+        let directory = &table(&map).directory;
+        directory.follow(1 << (MIN_LEVEL + 1 + LOAD_BITS));
         let key = 1 << MIN_LEVEL;
         let others = || {
             std::thread::scope(|scope| {
@@ -262,8 +338,8 @@ mod tests {
         let found = atomically(|tx| {
             tx.write(&written, 1)?; // From now on reads are as late as they can be.
             let late = Late { tx, moment: Cell::new(Some(&others)) };
-            let (index, bucket) = directory.locate(&late, key)?;
-            Ok((index, bucket.search(key, &key).0))
+            let (index, bucket) = directory.locate(&late, code(key))?;
+            Ok((index, search(bucket.slots(), code(key), &key).0.map(|(position, _)| position)))
         });
         assert_eq!(found, (key as usize, Some(0)));
     }
@@ -271,7 +347,7 @@ mod tests {
     #[test]
     fn every_index_has_a_place_of_its_own() {
         for buckets in [0, 1, 17, 100] {
-            let directory: Directory<(), ()> = Directory::new(buckets, None);
+            let directory: Directory<Small<(), ()>> = Directory::new(buckets, None);
             assert!(1 << directory.base >= buckets);
             let mut expected = (0, 0);
             for index in 0..10_000 {
@@ -286,17 +362,17 @@ mod tests {
 
     #[test]
     fn the_level_follows_with_a_gap() {
-        let directory: Directory<(), ()> = Directory::new(0, None);
+        let directory: Directory<Small<(), ()>> = Directory::new(0, None);
         let mut level = |entries| {
-            directory.follow(entries);
+            directory.follow(entries << LOAD_BITS);
             directory.level()
         };
         assert_eq!(
             [100, 128, 129, 128, 32, 31, 60, 64, 65].map(&mut level),
             [7, 7, 8, 8, 8, 6, 6, 6, 7]
         );
-        assert_eq!([usize::MAX, 0].map(&mut level), [MAX_LEVEL, MIN_LEVEL]);
-        let roomy: Directory<(), ()> = Directory::new(1000, None);
+        assert_eq!([usize::MAX >> LOAD_BITS, 0].map(&mut level), [MAX_LEVEL, MIN_LEVEL]);
+        let roomy: Directory<Small<(), ()>> = Directory::new(1000, None);
         roomy.follow(0);
         assert_eq!(roomy.level(), 10);
     }
@@ -309,10 +385,10 @@ mod tests {
         for key in 0..1000 {
             map.store(key, key);
         }
-        let directory = &map.map.directory;
+        let directory = &table(&map).directory;
         let grown = directory.level();
         assert!(grown >= 9, "1000 entries have made it grow");
-        directory.follow(1 << (grown + 2));
+        directory.follow(1 << (grown + 2 + LOAD_BITS));
         for key in 0..300 {
             map.store(1000 + key, 1000 + key); // Deepens some buckets, not all.
         }

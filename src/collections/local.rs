@@ -1,5 +1,6 @@
 //! Nodes of one process: values of Rust, which share their entries.
 
+use super::gates::Place;
 use super::nodes::{Child, Nodes, Read, Rows, Use};
 use super::reader::Reader;
 use contempo_core::{Interrupt, StmResult, TVar, Transaction};
@@ -178,4 +179,21 @@ impl<'a, E: Handle, S: Handle, R: Reader<'a>> Read<'a, Local<E, S>> for R {
 #[cold]
 fn nonsense<'a, R: Reader<'a>>(_: &R) -> R::Error {
     unreachable!("the nodes of a tree are as they were written")
+}
+
+impl<V: Copy + Send + Sync + 'static> Place<V> for TVar<V> {
+    type Transaction<'tx> = Transaction<'tx>;
+    type Interrupt = Interrupt;
+
+    fn get(&self, tx: &Transaction<'_>) -> StmResult<V> {
+        tx.read(self).copied()
+    }
+
+    fn set(&self, tx: &Transaction<'_>, value: V) -> StmResult<()> {
+        tx.write(self, value)
+    }
+
+    fn check(tx: &Transaction<'_>, holds: bool) -> StmResult<()> {
+        tx.check(holds)
+    }
 }

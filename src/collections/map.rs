@@ -1,10 +1,8 @@
 //! The transactional hash map, and what reads it.
 
-use super::count::Count;
-use super::directory::Directory;
-use super::place::Place;
 use super::reader::Reader;
-use contempo_core::TVar;
+use super::slot::{Shared, Slot as _, Small, fits, is_small};
+use super::table::Table;
 use std::borrow::Borrow;
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]
 pub(super) use std::hash::RandomState;
@@ -40,32 +38,38 @@ pub(super) type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHa
 ///
 /// | operation | expected time | cells read + written |
 /// | --- | --- | --- |
-/// | [`get`](Self::get) | O(1) | 2 + 0 |
+/// | [`get`](Self::get) | O(1) | 1 + 0; of large entries 2 + 0 |
 /// | [`insert`](Self::insert) of a new key, [`remove`](Self::remove) | O(1), on average over those before | 2–4 + 2 |
-/// | [`insert`](Self::insert) over a value, [`update`](Self::update) | O(1) | 3 + 1 |
+/// | [`insert`](Self::insert) over a value, [`update`](Self::update) | O(1) | 1 + 1; of large entries 2 + 1 |
+/// | [`store`](Self::store) over a value | O(1) | 1 + 1, without a log; of large entries 2 + 1 |
 /// | [`len`](Self::len), [`is_empty`](Self::is_empty) | O(threads that can run at once) | one per stripe |
 /// | [`iter`](Self::iter), [`retain`](Self::retain), [`clear`](Self::clear) | O(buckets + entries) | all |
 ///
-/// Keys and values are never cloned or moved once they are in. An entry of two words takes about
-/// 200 bytes with its share of the buckets.
+/// **Small entries**, of 24 bytes at most, lie in the buckets if their keys and values are `Copy`: those of the standard
+/// library that are known to be, like numbers, in every map; your own in one that was made by [`compact`](TMap::compact). An
+/// entry of two words takes about 100 bytes with its share of the buckets.
+///
+/// **Large entries**, all others, lie behind a pointer, and each value has a cell of its own. Keys and values are never
+/// cloned or moved once they are in. An entry of two words takes about 200 bytes.
 ///
 /// # Conflicts
 ///
 /// Two transactions that both commit writes conflict through a map only if
-/// - one replaces the value of a key that the other has looked up (each value has its own cell), or
-/// - one inserts or removes a key in a *bucket* in which the other has looked up, inserted or
-///   removed something. There is about one bucket for each entry, so different keys rarely meet; or
+/// - one replaces the value of a large entry that the other has looked up, or
+/// - one changes a *bucket* in which the other has looked up, inserted or removed something: by inserting or removing a key,
+///   or replacing the value of a small entry. There is about one bucket for each two entries, so different keys
+///   rarely meet. To have values that conflict by themselves alone, make them cells: `TMap<K, TVar<V>>`; or
 /// - one inserts or removes anything, and the other has asked for [`len`](Self::len) or iterated.
 ///
 /// Insertions and removals on different threads do not meet in the count: each thread counts in a
 /// stripe of its own, as long as there are not more threads than stripes.
 ///
-/// **Growing** is no event of its own. When there are more entries than buckets, later insertions
+/// **Growing** is no event of its own. When there are more than two entries for each bucket, later insertions
 /// each split the bucket that they write anyway; this conflicts with what the insertion itself
 /// conflicts with, and nothing else. The memory for buckets is made when it is first needed, in
 /// small pieces, apart from one array of n/16 words each time the number of buckets doubles.
 ///
-/// **Shrinking** is none either. When there are fewer entries than an eighth of the buckets, later
+/// **Shrinking** is none either. When there are fewer entries than a quarter of the buckets, later
 /// removals merge the buckets around the one that they write, as far as hardly anything is in them;
 /// they conflict with the uses of those. So a map that was emptied has few buckets, but not fewer
 /// than the [capacity](Self::with_capacity) that it was made with, and its entries are walked in a
@@ -84,14 +88,51 @@ pub(super) type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHa
 /// another hasher the lowest bits should be well mixed; colliding keys share a bucket, and cost linear
 /// time. ([Under a checker](crate::checking) the default has no random keys: every execution hashes alike.)
 pub struct TMap<K: Send + Sync + 'static, V: Send + Sync + 'static, S = RandomState> {
-    pub(super) map: Arc<Map<K, V, S>>,
+    pub(super) kind: Kind<K, V, S>,
 }
 
-/// What all handles share.
-pub(super) struct Map<K: Send + Sync + 'static, V: Send + Sync + 'static, S> {
-    pub(super) directory: Directory<K, V>,
-    pub(super) count: Count,
-    pub(super) hasher: S,
+/// Maps of either kind of slots.
+pub(super) enum Kind<K: Send + Sync + 'static, V: Send + Sync + 'static, S> {
+    Small(Arc<Table<Small<K, V>, S>>),
+    Shared(Arc<Table<Shared<K, V>, S>>),
+}
+
+/// Does the same with a map of either kind.
+macro_rules! with_table {
+    ($map:expr, |$table:ident| $run:expr) => {
+        match &$map.kind {
+            $crate::collections::map::Kind::Small($table) => $run,
+            $crate::collections::map::Kind::Shared($table) => $run,
+        }
+    };
+}
+pub(super) use with_table;
+
+/// The items of either kind of map.
+enum Items<A, B> {
+    Small(A),
+    Shared(B),
+}
+
+impl<T, A: Iterator<Item = T>, B: Iterator<Item = T>> Iterator for Items<A, B> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        match self {
+            Items::Small(items) => items.next(),
+            Items::Shared(items) => items.next(),
+        }
+    }
+}
+
+/// What is asked of each slot of a map of either kind.
+macro_rules! each_slot {
+    ($map:expr, $at:expr, $look:expr) => {
+        match &$map.kind {
+            Kind::Small(table) => Items::Small(table.directory.slots($at).map($look)),
+            Kind::Shared(table) => Items::Shared(table.directory.slots($at).map($look)),
+        }
+    };
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TMap<K, V> {
@@ -105,7 +146,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TMap<K, V> {
         Self::with_capacity(0)
     }
 
-    /// An empty map with this number of buckets, rounded up to a power of two: room for about as
+    /// An empty map with this number of buckets, rounded up to a power of two: room for about twice as
     /// many entries before it begins to grow. They are allocated as they are used. The map never
     /// shrinks below that, and to walk it takes a time linear in it.
     ///
@@ -117,6 +158,26 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TMap<K, V> {
     /// ```
     pub fn with_capacity(buckets: usize) -> Self {
         Self::with_capacity_and_hasher(buckets, RandomState::new())
+    }
+
+    /// An empty map whose entries lie in its buckets, if they have no more than 24 bytes: for keys and values that are `Copy`.
+    /// (For those of the standard library that are, like numbers, that is so without being asked for.) See
+    /// [what it costs](Self#cost).
+    ///
+    /// ```
+    /// use contempo::collections::TMap;
+    /// #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+    /// struct Account(u32);
+    /// let balances = TMap::compact();
+    /// balances.store(Account(7), 100_i64);
+    /// assert_eq!(balances.load(&Account(7)), Some(100));
+    /// ```
+    pub fn compact() -> Self
+    where
+        K: Copy,
+        V: Copy,
+    {
+        Self::compact_with_hasher(RandomState::new())
     }
 
     /// An empty map with a name for the [contention report](crate::contention_report): its buckets and its count
@@ -152,13 +213,35 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
         Self::make(None, buckets, hasher)
     }
 
+    /// As [`compact`](TMap::compact), with this hasher.
+    ///
+    /// ```
+    /// use contempo::collections::TMap;
+    /// use std::hash::{BuildHasherDefault, DefaultHasher};
+    /// let map = TMap::compact_with_hasher(BuildHasherDefault::<DefaultHasher>::default());
+    /// map.store([1_u8, 2, 3], 7_u16);
+    /// assert_eq!(map.load(&[1, 2, 3]), Some(7));
+    /// ```
+    pub fn compact_with_hasher(hasher: S) -> Self
+    where
+        K: Copy,
+        V: Copy,
+    {
+        Self::of(fits::<K, V>(), None, 0, hasher)
+    }
+
     fn make(name: Option<Box<str>>, buckets: usize, hasher: S) -> Self {
-        let count = Count::new();
-        if let Some(name) = &name {
-            count.set_name(name);
-        }
-        let map = Map { directory: Directory::new(buckets, name), count, hasher };
-        TMap { map: Arc::new(map) }
+        Self::of(is_small::<K, V>(), name, buckets, hasher)
+    }
+
+    /// With entries in buckets only if keys and values are `Copy`.
+    fn of(is_small: bool, name: Option<Box<str>>, buckets: usize, hasher: S) -> Self {
+        let kind = if is_small {
+            Kind::Small(Arc::new(Table::new(name, buckets, hasher)))
+        } else {
+            Kind::Shared(Arc::new(Table::new(name, buckets, hasher)))
+        };
+        TMap { kind }
     }
 
     /// Do both handles refer to the same map?
@@ -169,7 +252,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     /// assert!(one.ptr_eq(&one.clone()) && !one.ptr_eq(&other));
     /// ```
     pub fn ptr_eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.map, &other.map)
+        match (&self.kind, &other.kind) {
+            (Kind::Small(one), Kind::Small(other)) => Arc::ptr_eq(one, other),
+            (Kind::Shared(one), Kind::Shared(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
     }
 
     /// How many entries there are. Reads one cell for each stripe of the count (twice as many as
@@ -185,7 +272,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     /// assert_eq!(snapshot(|view| map.len(view)), 2);
     /// ```
     pub fn len<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<usize> {
-        R::output(self.map.count.sum(at))
+        R::output(with_table!(self, |table| table.count.sum(at)))
     }
 
     /// Is there no entry? Costs and conflicts as [`len`](Self::len).
@@ -203,7 +290,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     /// assert!(emptied);
     /// ```
     pub fn is_empty<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<bool> {
-        R::output(self.map.count.sum(at).map(|count| count == 0))
+        R::output(with_table!(self, |table| table.count.sum(at)).map(|count| count == 0))
     }
 
     /// All entries, in no particular order. Linear in the number of entries (and the capacity). In a
@@ -232,7 +319,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     pub fn iter<'m, 'a, R: Reader<'a>>(
         &'m self,
         at: &'m R,
-    ) -> impl Iterator<Item = R::Output<(&'a K, &'a V)>> {
+    ) -> impl Iterator<Item = R::Output<(&'a K, &'a V)>>
+    where
+        K: Eq,
+    {
         self.entries(at).map(R::output)
     }
 
@@ -240,14 +330,17 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     pub(super) fn entries<'m, 'a, R: Reader<'a>>(
         &'m self,
         at: &'m R,
-    ) -> impl Iterator<Item = Result<(&'a K, &'a V), R::Error>> {
-        self.map.directory.slots(at).map(move |slot| {
+    ) -> impl Iterator<Item = Result<(&'a K, &'a V), R::Error>>
+    where
+        K: Eq,
+    {
+        each_slot!(self, at, move |slot| {
             let slot = slot?;
-            Ok((&slot.entry.key, at.cell(&slot.entry.value)?))
+            Ok((slot.key(), slot.value(at)?))
         })
     }
 
-    /// All keys; as [`iter`](Self::iter), but reads no values, so conflicts with none.
+    /// All keys; as [`iter`](Self::iter), but reads no values of large entries, so conflicts with none.
     ///
     /// ```
     /// use contempo::{collections::TMap, snapshot};
@@ -257,8 +350,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     pub fn keys<'m, 'a, R: Reader<'a>>(
         &'m self,
         at: &'m R,
-    ) -> impl Iterator<Item = R::Output<&'a K>> {
-        self.map.directory.slots(at).map(|slot| R::output(slot.map(|slot| &slot.entry.key)))
+    ) -> impl Iterator<Item = R::Output<&'a K>>
+    where
+        K: Eq,
+    {
+        each_slot!(self, at, |slot| R::output(slot.map(|slot| slot.key())))
     }
 
     /// All values; as [`iter`](Self::iter).
@@ -271,31 +367,33 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     pub fn values<'m, 'a, R: Reader<'a>>(
         &'m self,
         at: &'m R,
-    ) -> impl Iterator<Item = R::Output<&'a V>> {
-        self.map
-            .directory
-            .slots(at)
-            .map(|slot| R::output(slot.and_then(|slot| at.cell(&slot.entry.value))))
+    ) -> impl Iterator<Item = R::Output<&'a V>>
+    where
+        K: Eq,
+    {
+        each_slot!(self, at, move |slot| R::output(slot.and_then(|slot| slot.value(at))))
     }
 
     /// How many buckets a walk visits: for tests and measurements.
     #[doc(hidden)]
     pub fn buckets<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<usize> {
-        let mut walk = self.map.directory.walk(at);
-        let mut buckets = 0;
-        R::output(loop {
-            match walk.next_bucket() {
-                Some(Ok(_)) => buckets += 1,
-                Some(Err(error)) => break Err(error),
-                None => break Ok(buckets),
+        R::output(with_table!(self, |table| {
+            let mut walk = table.directory.walk(at);
+            let mut buckets = 0;
+            loop {
+                match walk.next_bucket() {
+                    Some(Ok(_)) => buckets += 1,
+                    Some(Err(error)) => break Err(error),
+                    None => break Ok(buckets),
+                }
             }
-        })
+        }))
     }
 
     /// How many buckets have memory: for tests and measurements.
     #[doc(hidden)]
     pub fn cells(&self) -> usize {
-        self.map.directory.cells()
+        with_table!(self, |table| table.directory.cells())
     }
 }
 
@@ -305,7 +403,7 @@ where
     V: Send + Sync + 'static,
     S: BuildHasher,
 {
-    /// The value of `key`. O(1) expected: reads two cells.
+    /// The value of `key`. O(1) expected: reads one cell, or two ([cost](Self#cost)).
     ///
     /// # Errors
     /// In a transaction, [`Interrupt`](crate::Interrupt): pass it on with `?`.
@@ -338,13 +436,10 @@ where
     where
         K: Borrow<Q>,
     {
-        match self.look_up(at, key)?.slot() {
-            Some(slot) => at.cell(&slot.entry.value).map(Some),
-            None => Ok(None),
-        }
+        with_table!(self, |table| table.value(at, key))
     }
 
-    /// The key that is in the map, and its value. O(1) expected: reads two cells.
+    /// The key that is in the map, and its value. O(1) expected; costs as [`get`](Self::get).
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -362,14 +457,11 @@ where
     where
         K: Borrow<Q>,
     {
-        R::output(self.look_up(at, key).and_then(|place| match place.slot() {
-            Some(slot) => at.cell(&slot.entry.value).map(|value| Some((&slot.entry.key, value))),
-            None => Ok(None),
-        }))
+        R::output(with_table!(self, |table| table.entry(at, key)))
     }
 
     /// Is `key` in the map? O(1) expected: reads one cell, and so does not conflict with a change
-    /// of its value.
+    /// of the value of a large entry.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -388,60 +480,30 @@ where
     where
         K: Borrow<Q>,
     {
-        R::output(self.look_up(at, key).map(|place| place.slot().is_some()))
+        R::output(self.key(at, key).map(|key| key.is_some()))
     }
 
-    /// The cell of the value of `key`: to read and write it without looking it up again, or to
-    /// decide by the present value whether to write. O(1) expected: reads one cell.
-    ///
-    /// Use it in the transaction that asked for it. A handle that is kept is not enough: after
-    /// [`remove`](Self::remove) or [`store`](Self::store) it may no longer be this key's cell.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    ///
-    /// ```
-    /// use contempo::{atomically, collections::TMap};
-    /// let limits = TMap::from([("jobs", 3)]);
-    /// atomically(|tx| {
-    ///     let Some(cell) = limits.cell(tx, "jobs")? else { return Ok(()) };
-    ///     if *tx.read(cell)? < 8 { tx.write(cell, 8) } else { Ok(()) }
-    /// });
-    /// assert_eq!(limits.load("jobs"), Some(8));
-    /// ```
-    #[inline]
-    pub fn cell<'a, R: Reader<'a>, Q: Eq + Hash + ?Sized>(
-        &self,
-        at: &R,
-        key: &Q,
-    ) -> R::Output<Option<&'a TVar<V>>>
-    where
-        K: Borrow<Q>,
-    {
-        let hash = self.map.hasher.hash_one(key);
-        let found = self.map.directory.find(at, hash, key);
-        R::output(found.map(|place| place.slot().map(|slot| &slot.entry.value)))
-    }
-
-    /// The place of `key`, to read what is there: what the comparing of keys may have changed
-    /// meanwhile comes after it.
+    /// The key that is in the map. Reads no value that has a cell of its own.
     #[inline(always)]
-    pub(super) fn look_up<'a, R: Reader<'a>, Q: Eq + Hash + ?Sized>(
+    pub(super) fn key<'a, R: Reader<'a>, Q: Eq + Hash + ?Sized>(
         &self,
         at: &R,
         key: &Q,
-    ) -> Result<Place<'a, K, V>, R::Error>
+    ) -> Result<Option<&'a K>, R::Error>
     where
         K: Borrow<Q>,
     {
-        let hash = self.map.hasher.hash_one(key);
-        Ok(self.map.directory.look(at, hash, key)?.0)
+        with_table!(self, |table| Ok(table.slot(at, key)?.map(|slot| slot.key())))
     }
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> Clone for TMap<K, V, S> {
     /// Another handle on the same map.
     fn clone(&self) -> Self {
-        TMap { map: Arc::clone(&self.map) }
+        let kind = match &self.kind {
+            Kind::Small(table) => Kind::Small(Arc::clone(table)),
+            Kind::Shared(table) => Kind::Shared(Arc::clone(table)),
+        };
+        TMap { kind }
     }
 }

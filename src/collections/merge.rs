@@ -8,8 +8,8 @@
 //! it was made with. There is no event at which all conflicts with all: a removal conflicts with
 //! the uses of the regions that it merges, and with no others.
 
-use super::bucket::{Bucket, Slot};
 use super::directory::{Directory, low};
+use super::slot::{HashCode, Slot};
 use contempo_core::{StmResult, Transaction};
 
 /// Up to so many entries are merged into one bucket. So few, that a level that is too low (it is
@@ -20,19 +20,20 @@ const FEW: usize = 2;
 /// level there is one removal for about eight regions.
 const AROUND_BITS: u32 = 3;
 
-impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
+impl<E: Slot> Directory<E> {
     /// Merges the buckets that are deeper than the level in the region of `hash`, and in some others.
     #[cold]
-    pub(super) fn merge_around(&self, tx: &Transaction<'_>, hash: u64) -> StmResult<()> {
+    pub(super) fn merge_around(&self, tx: &Transaction<'_>, hash: HashCode) -> StmResult<()> {
         let level = self.level();
         let shared = level.saturating_sub(AROUND_BITS).max(self.base());
         for high in 0..1 << (level - shared) {
             let index = low(hash, shared) | high << shared;
             let Some(cell) = self.probe(index) else { continue };
-            if tx.read(cell)?.depth() > level
+            let bucket = tx.read(cell)?;
+            if bucket.depth() > level
                 && let Some(slots) = self.gather(tx, index, level)?
             {
-                tx.write(cell, Bucket::with_slots(level, slots))?;
+                self.write(tx, index, bucket, level, slots)?;
             }
         }
         Ok(())
@@ -43,16 +44,12 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
     /// for our caller to write. If they are not few, what could be merged is merged.
     ///
     /// Stops at the first that cannot be merged: so it reads no more than it merges and one path.
-    fn gather(
-        &self,
-        tx: &Transaction<'_>,
-        index: usize,
-        depth: u32,
-    ) -> StmResult<Option<Vec<Slot<K, V>>>> {
+    fn gather(&self, tx: &Transaction<'_>, index: usize, depth: u32) -> StmResult<Option<Vec<E>>> {
         let bucket = tx.read(self.cell(index))?;
         // From the deepest split upwards: each child that has few entries, together with what there is, becomes one
         // with this bucket again. The first that has more ends that, and is written as far as it was gathered itself.
-        let mut slots = bucket.slots().to_vec();
+        let beside = self.beside(tx, index, bucket)?;
+        let mut slots: Vec<E> = bucket.slots().chain(beside).cloned().collect();
         let mut merged = bucket.depth();
         while merged > depth {
             let child = index | 1 << (merged - 1);
@@ -62,7 +59,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
                 self.settle(tx, child, merged, others)?;
                 break;
             }
-            tx.write(self.cell(child), Bucket::UNBORN)?;
+            self.write(tx, child, tx.read(self.cell(child))?, 0, Vec::new())?;
             slots.append(&mut others);
             merged -= 1;
         }
@@ -81,13 +78,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
         tx: &Transaction<'_>,
         index: usize,
         depth: u32,
-        slots: Vec<Slot<K, V>>,
+        slots: Vec<E>,
     ) -> StmResult<()> {
-        let cell = self.cell(index);
-        if tx.read(cell)?.depth() == depth {
+        let before = tx.read(self.cell(index))?;
+        if before.depth() == depth {
             return Ok(());
         }
-        tx.write(cell, Bucket::with_slots(depth, slots))
+        self.write(tx, index, before, depth, slots)
     }
 
     /// Removes all entries, and all buckets that have been born since the map was made.
@@ -97,11 +94,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
         // Its children are found before a bucket is written, and no other code runs meanwhile.
         while let Some(found) = walk.next_bucket() {
             let (_, place) = found?;
-            let cell = self.cell(place.index);
-            if place.index >> base != 0 {
-                tx.write(cell, Bucket::UNBORN)?;
-            } else if place.bucket.depth() > base || !place.bucket.slots().is_empty() {
-                tx.write(cell, Bucket::empty(base))?;
+            let (index, bucket) = (place.index, place.bucket);
+            if index >> base != 0 {
+                self.write(tx, index, bucket, 0, Vec::new())?;
+            } else if bucket.depth() > base || !bucket.is_empty() {
+                self.write(tx, index, bucket, base, Vec::new())?;
             }
         }
         Ok(())

@@ -48,6 +48,7 @@
 //! | `reader` | one signature for reading in transactions and in snapshots |
 //! | `handle` | what every handle implements |
 //! | `map`, `change`, `entry`, `plain` | [`TMap`]: what reads it, what changes it, and outside of transactions |
+//! | `table`, `slot` | what a map does, once for entries that lie in the buckets, and for those behind pointers |
 //! | `set`, `ordered_set`, `multimap` | [`TSet`], [`TOrderedSet`], [`TMultimap`]: thin over the maps |
 //! | `place` | where a key is, and what of that holds after code of the user's has run |
 //! | `directory` | where the cell of a bucket is, and how the map grows without being rebuilt |
@@ -56,9 +57,12 @@
 //! | `bucket` | the immutable values of those cells |
 //! | `count` | the number of entries, in stripes |
 //! | `ring` | the queue in a ring of slots, once for every world |
-//! | `slots`, `bounded_queue`, `deque`, `queue` | rings of one process: [`TBoundedQueue`], [`TDeque`], and [`TQueue`], which is one |
+//! | `lane` | a ring whose slots know their turn: one cell for a push, and one for a pop |
+//! | `lanes` | such rings one after the other: the queue without bounds |
+//! | `slots`, `bounded_queue`, `deque`, `queue` | queues of one process: [`TDeque`], a ring that is made anew when it is full; [`TBoundedQueue`], a lane; [`TQueue`], lanes |
 //! | `priority_queue`, `channel`, `broadcast` | [`TPriorityQueue`], [`TChannel`], [`TBroadcast`] |
 //! | `mvar`, `semaphore`, `barrier`, `rwlock`, `counter` | [`TMVar`] and [`TPromise`], [`TSemaphore`], [`TBarrier`] and [`TLatch`], [`TRwLock`], [`TCounter`] |
+//! | `gates`, `pipe` | latch, barrier and permits, and the channel, once for every world |
 //! | `nodes` | what trees need of the world in which they lie |
 //! | `tree` | the ordered map, once for every world: a B+ tree |
 //! | `chunks` | the vector, once for every world |
@@ -79,7 +83,10 @@ mod counter;
 mod deque;
 mod directory;
 mod entry;
+pub(crate) mod gates;
 mod handle;
+mod lane;
+mod lanes;
 pub(crate) mod local;
 mod map;
 mod merge;
@@ -91,6 +98,7 @@ mod ordered_change;
 mod ordered_nodes;
 mod ordered_plain;
 mod ordered_set;
+pub(crate) mod pipe;
 mod place;
 mod plain;
 mod priority_queue;
@@ -102,7 +110,9 @@ mod semaphore;
 #[cfg(feature = "serde")]
 mod serde;
 mod set;
+mod slot;
 mod slots;
+mod table;
 pub(crate) mod tree;
 mod vector;
 mod walk;

@@ -105,7 +105,10 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMultimap<K, V, S> {
     pub fn keys<'m, 'a, R: Reader<'a>>(
         &'m self,
         at: &'m R,
-    ) -> impl Iterator<Item = R::Output<&'a K>> {
+    ) -> impl Iterator<Item = R::Output<&'a K>>
+    where
+        K: Eq,
+    {
         self.map.keys(at)
     }
 

@@ -9,43 +9,83 @@
 //! holds the very same bucket. That is one read more, and only where such code has run: not where
 //! no hash was equal.
 
-use super::bucket::{Bucket, Slot};
-use super::directory::Directory;
+use super::bucket::{Bucket, ROOM, search};
+use super::directory::{Directory, Found};
 use super::reader::Reader;
+use super::slot::{HashCode, Slot};
 use std::borrow::Borrow;
 
 /// Where a key is, or would be.
-pub(super) struct Place<'a, K: Send + Sync + 'static, V: Send + Sync + 'static> {
+pub(super) struct Place<'a, E> {
     /// Of the bucket.
     pub(super) index: usize,
-    pub(super) bucket: &'a Bucket<K, V>,
-    /// Of the key in the bucket, if it is there.
-    pub(super) position: Option<usize>,
+    pub(super) bucket: &'a Bucket<E>,
+    /// What lies beside the bucket.
+    pub(super) beside: &'a [E],
+    /// Of the key in the bucket and beside it, if it is there; and its slot.
+    pub(super) found: Option<(usize, &'a E)>,
 }
 
-impl<'a, K: Send + Sync + 'static, V: Send + Sync + 'static> Place<'a, K, V> {
+impl<'a, E: Slot> Place<'a, E> {
     /// The slot of the key, if it is there.
     #[inline(always)]
-    pub(super) fn slot(&self) -> Option<&'a Slot<K, V>> {
-        self.position.map(|position| &self.bucket.slots()[position])
+    pub(super) fn slot(&self) -> Option<&'a E> {
+        self.found.map(|(_, slot)| slot)
+    }
+
+    /// The slot at this position of the bucket, and beside it.
+    pub(super) fn get(&self, position: usize) -> Option<&'a E> {
+        match position.checked_sub(ROOM) {
+            None => self.bucket.get(position),
+            Some(beside) => self.beside.get(beside),
+        }
+    }
+
+    /// All slots of this bucket.
+    #[inline(always)]
+    pub(super) fn slots(&self) -> impl Iterator<Item = &'a E> + use<'a, E> {
+        self.bucket.slots().chain(self.beside)
     }
 }
 
-impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
+impl<E: Slot> Directory<E> {
     /// The place of `key` when this began, and whether keys were compared since.
     #[inline(always)]
     pub(super) fn look<'a, R: Reader<'a>, Q: Eq + ?Sized>(
         &self,
         at: &R,
-        hash: u64,
+        hash: HashCode,
         key: &Q,
-    ) -> Result<(Place<'a, K, V>, bool), R::Error>
+    ) -> Result<(Place<'a, E>, bool), R::Error>
     where
-        K: Borrow<Q>,
+        E::Key: Borrow<Q>,
     {
         let (index, bucket) = self.locate(at, hash)?;
-        let (position, compared) = bucket.search(hash, key);
-        Ok((Place { index, bucket, position }, compared))
+        if bucket.overflows() {
+            return self.look_beside(at, (index, bucket), hash, key);
+        }
+        let (found, compared) = search(bucket.slots(), hash, key);
+        Ok((Place { index, bucket, beside: &[], found }, compared))
+    }
+
+    /// The same in a bucket that has no room for all.
+    #[cold]
+    fn look_beside<'a, R: Reader<'a>, Q: Eq + ?Sized>(
+        &self,
+        at: &R,
+        (index, bucket): Found<'a, E>,
+        hash: HashCode,
+        key: &Q,
+    ) -> Result<(Place<'a, E>, bool), R::Error>
+    where
+        E::Key: Borrow<Q>,
+    {
+        // Before keys are compared: that may change what lies there.
+        let mut place =
+            Place { index, bucket, beside: self.beside(at, index, bucket)?, found: None };
+        let (found, compared) = search(place.slots(), hash, key);
+        place.found = found;
+        Ok((place, compared))
     }
 
     /// The place of `key` now, whatever the comparing of keys has changed.
@@ -53,11 +93,11 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
     pub(super) fn find<'a, R: Reader<'a>, Q: Eq + ?Sized>(
         &self,
         at: &R,
-        hash: u64,
+        hash: HashCode,
         key: &Q,
-    ) -> Result<Place<'a, K, V>, R::Error>
+    ) -> Result<Place<'a, E>, R::Error>
     where
-        K: Borrow<Q>,
+        E::Key: Borrow<Q>,
     {
         loop {
             let (place, compared) = self.look(at, hash, key)?;
@@ -72,39 +112,40 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
     pub(super) fn find_again<'a, R: Reader<'a>, Q: Eq + ?Sized>(
         &self,
         at: &R,
-        place: Place<'a, K, V>,
-        hash: u64,
+        place: Place<'a, E>,
+        hash: HashCode,
         key: &Q,
-    ) -> Result<Place<'a, K, V>, R::Error>
+    ) -> Result<Place<'a, E>, R::Error>
     where
-        K: Borrow<Q>,
+        E::Key: Borrow<Q>,
     {
         if self.is_current(at, &place)? { Ok(place) } else { self.find(at, hash, key) }
     }
 
     /// Is this bucket still in its cell? Then all that was found in it still holds: which hashes
-    /// belong to it is part of the bucket.
+    /// belong to it is part of the bucket, and so is what lies beside it.
     #[inline(always)]
     fn is_current<'a, R: Reader<'a>>(
         &self,
         at: &R,
-        place: &Place<'a, K, V>,
+        place: &Place<'a, E>,
     ) -> Result<bool, R::Error> {
         Ok(std::ptr::eq(at.cell(self.cell(place.index))?, place.bucket))
     }
 
-    /// Is the entry of `slot`, which was in `bucket` at `index`, still in the map? Runs no code of
-    /// the user's.
-    pub(super) fn is_there<'a, R: Reader<'a>>(
+    /// The entry with the key of `slot`, which was in `place`: as it is now, if it is still in the map.
+    pub(super) fn now<'a, R: Reader<'a>>(
         &self,
         at: &R,
-        place: &Place<'a, K, V>,
-        slot: &Slot<K, V>,
-    ) -> Result<bool, R::Error> {
+        place: &Place<'a, E>,
+        slot: &'a E,
+    ) -> Result<Option<&'a E>, R::Error>
+    where
+        E::Key: Eq,
+    {
         if self.is_current(at, place)? {
-            return Ok(true);
+            return Ok(Some(slot));
         }
-        let (_, bucket) = self.locate(at, slot.hash)?;
-        Ok(bucket.slots().iter().any(|now| std::sync::Arc::ptr_eq(&now.entry, &slot.entry)))
+        Ok(self.find(at, slot.hash(), slot.key())?.slot())
     }
 }

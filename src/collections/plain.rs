@@ -1,6 +1,6 @@
 //! The map outside of transactions: each call is a transaction or snapshot of its own.
 
-use super::map::TMap;
+use super::map::{TMap, with_table};
 use contempo_core::{atomically, snapshot};
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
@@ -61,9 +61,7 @@ where
     /// ```
     #[track_caller]
     pub fn store(&self, key: K, value: V) {
-        // The entry is made once; attempts that are repeated share it. So nothing need be cloned.
-        let slot = self.new_slot(key, value);
-        atomically(|tx| self.put(tx, slot.clone()));
+        with_table!(self, |table| table.store(key, value));
     }
 
     /// Removes `key`; was it there? O(1) expected.
@@ -82,6 +80,12 @@ where
         K: Borrow<Q>,
     {
         atomically(|tx| Ok(self.remove(tx, key)?.is_some()))
+    }
+
+    /// Adds `key`, unless it is there; was it added?
+    #[track_caller]
+    pub(super) fn store_new(&self, key: K, value: V) -> bool {
+        with_table!(self, |table| table.store_new(key, value))
     }
 }
 

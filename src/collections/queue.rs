@@ -1,7 +1,7 @@
 //! The queue of one process.
 
-use super::deque::TDeque;
 use super::handle::{filled, handle};
+use super::lanes::Lanes;
 use super::reader::Reader;
 use contempo_core::{StmResult, Transaction, atomically};
 use std::sync::Arc;
@@ -37,20 +37,23 @@ use std::sync::Arc;
 /// | --- | --- | --- |
 /// | [`push`](Self::push) | O(1), on average over those before | 3 + 2 |
 /// | [`pop`](Self::pop), [`try_pop`](Self::try_pop) | O(1), on average over those before | 3 + 2 |
-/// | [`peek`](Self::peek), [`is_empty`](Self::is_empty), [`len`](Self::len) | O(1) | 3 + 0 |
-/// | [`clear`](Self::clear) | O(items) | 3 and one per item |
-/// | [`iter`](Self::iter) | O(items) | 3 and one per item + 0 |
+/// | [`push_now`](Self::push_now), [`blocking_pop`](Self::blocking_pop) | O(1), on average over those before | 1 + 1, if they need not wait |
+/// | [`peek`](Self::peek), [`is_empty`](Self::is_empty), [`len`](Self::len) | O(1) | 3 to 6 + 0 |
+/// | [`clear`](Self::clear) | O(items) | 6 and one per item |
+/// | [`iter`](Self::iter) | O(items) | 6 and one per item + 0 |
 ///
-/// It is one end of a [`TDeque`], and the other: its slots are told of there.
+/// What looks at a moment before the last pushes and pops looks for the ends as they were then: O(log slots). The items lie
+/// in slots of about 100 bytes, 8 at first; when they are taken, there come twice as many beside them. Slots are used again,
+/// and kept until the last handle is dropped: for a queue that was long once, and must be small again, take a
+/// [`TDeque`](super::TDeque).
 ///
 /// # Conflicts
 ///
 /// All transactions that push conflict with each other, and so do all that pop. One that pushes and one that pops
-/// conflict only while there is hardly any item, and once for each time around the slots, when their number may change;
-/// and both conflict with one that asks for [`len`](Self::len).
+/// conflict only while there is hardly any item, and when slots are added; and both conflict with one that asks for
+/// [`len`](Self::len).
 pub struct TQueue<T: Send + Sync + 'static> {
-    /// Shared handles: so an item is made once, also for attempts that are repeated, and need not be `Clone`.
-    items: TDeque<Arc<T>>,
+    lanes: Arc<Lanes<T>>,
 }
 
 impl<T: Send + Sync + 'static> TQueue<T> {
@@ -62,7 +65,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert!(snapshot(|view| queue.is_empty(view)));
     /// ```
     pub fn new() -> Self {
-        TQueue { items: TDeque::new() }
+        TQueue { lanes: Arc::new(Lanes::new(None)) }
     }
 
     /// As [`new`](Self::new), with names for the cells of both ends in the [contention
@@ -73,7 +76,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// jobs.push_now(7);
     /// ```
     pub fn named(name: impl AsRef<str>) -> Self {
-        TQueue { items: TDeque::named(name) }
+        TQueue { lanes: Arc::new(Lanes::new(Some(name.as_ref().into()))) }
     }
 
     /// Do both handles refer to the same queue?
@@ -84,7 +87,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert!(one.ptr_eq(&one.clone()) && !one.ptr_eq(&other));
     /// ```
     pub fn ptr_eq(&self, other: &Self) -> bool {
-        self.items.ptr_eq(&other.items)
+        Arc::ptr_eq(&self.lanes, &other.lanes)
     }
 
     /// Adds an item at the end. O(1).
@@ -99,7 +102,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert!(!snapshot(|view| queue.is_empty(view)));
     /// ```
     pub fn push(&self, tx: &Transaction<'_>, value: T) -> StmResult<()> {
-        self.items.push_back(tx, Arc::new(value))
+        self.lanes.push(tx, value)
     }
 
     /// Takes the first item; sleeps until there is one. O(1). What it gives lives as long as the attempt: clone it
@@ -114,7 +117,10 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert_eq!(atomically(|tx| queue.pop(tx).copied()), "first");
     /// ```
     pub fn pop<'tx>(&self, tx: &Transaction<'tx>) -> StmResult<&'tx T> {
-        self.items.pop_front(tx).map(|item| &**item)
+        match self.try_pop(tx)? {
+            Some(item) => Ok(item),
+            None => tx.retry(),
+        }
     }
 
     /// Takes the first item, or nothing if there is none. O(1).
@@ -129,7 +135,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert_eq!(both, (Some(1), None));
     /// ```
     pub fn try_pop<'tx>(&self, tx: &Transaction<'tx>) -> StmResult<Option<&'tx T>> {
-        Ok(self.items.try_pop_front(tx)?.map(|item| &**item))
+        self.lanes.try_pop(tx)
     }
 
     /// The first item, which stays. O(1). Conflicts as [`is_empty`](Self::is_empty).
@@ -143,7 +149,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert_eq!(snapshot(|view| queue.peek(view).copied()), Some(1));
     /// ```
     pub fn peek<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<Option<&'a T>> {
-        R::output(self.items.first(at).map(|first| first.map(|item| &**item)))
+        R::output(self.lanes.peek(at))
     }
 
     /// Adds an item at the end. [`push`](Self::push) in a transaction of its own.
@@ -151,7 +157,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// # Panics
     /// Inside a transaction of the same thread: use [`push`](Self::push) there.
     pub fn push_now(&self, value: T) {
-        self.items.push_back_now(Arc::new(value));
+        self.lanes.push_alone(value);
     }
 
     /// Takes the first item; sleeps until there is one. [`pop`](Self::pop) in a transaction of its own.
@@ -166,7 +172,10 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     where
         T: Clone,
     {
-        atomically(|tx| self.pop(tx).cloned())
+        match self.lanes.pop_alone() {
+            Some(item) => item,
+            None => atomically(|tx| self.pop(tx).cloned()),
+        }
     }
 
     /// Is there no item? O(1). In a transaction that also writes it conflicts with every [`pop`](Self::pop), and with
@@ -181,7 +190,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert!(!snapshot(|view| queue.is_empty(view)));
     /// ```
     pub fn is_empty<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<bool> {
-        self.items.is_empty(at)
+        R::output(self.lanes.peek(at).map(|first| first.is_none()))
     }
 
     /// How many items there are. O(1). In a transaction that also writes it conflicts with every [`push`](Self::push) and
@@ -196,7 +205,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert_eq!(snapshot(|view| queue.len(view)), 2);
     /// ```
     pub fn len<'a, R: Reader<'a>>(&self, at: &R) -> R::Output<usize> {
-        self.items.len(at)
+        R::output(self.lanes.len(at))
     }
 
     /// Removes all items. Linear in their number; they are dropped later, when no transaction can see them.
@@ -211,7 +220,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// assert_eq!(atomically(|tx| queue.try_pop(tx).map(|item| item.copied())), None);
     /// ```
     pub fn clear(&self, tx: &Transaction<'_>) -> StmResult<()> {
-        self.items.clear(tx)
+        self.lanes.clear(tx)
     }
 
     /// All items, from the first on. In a snapshot they are `&T`; in a transaction `StmResult<&T>`, and none
@@ -234,11 +243,11 @@ impl<T: Send + Sync + 'static> TQueue<T> {
         &self,
         at: &'r R,
     ) -> impl Iterator<Item = Result<&'a T, R::Error>> + use<'r, 'a, R, T> {
-        self.items.items(at).map(|item| item.map(|item| &**item))
+        super::lanes::items(Arc::clone(&self.lanes), at)
     }
 }
 
-handle!({T: Send + Sync + 'static} TQueue<T>, "TQueue", items);
+handle!({T: Send + Sync + 'static} TQueue<T>, "TQueue", lanes);
 filled!({T: Send + Sync + 'static} TQueue<T>, T, TQueue::new(), TQueue::push_now);
 
 impl<T: Send + Sync + 'static> Default for TQueue<T> {

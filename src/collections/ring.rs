@@ -41,16 +41,16 @@ pub(crate) trait Ring: Copy {
         index: i64,
     ) -> Result<(), Self::Interrupt>;
 
-    /// Puts an item into an empty slot.
+    /// Puts an item into the empty slot of this index.
     fn fill(
         self,
         tx: &Self::Transaction<'_>,
-        slot: usize,
+        index: i64,
         value: Self::Value,
     ) -> Result<(), Self::Interrupt>;
 
-    /// Empties a slot.
-    fn vacate(self, tx: &Self::Transaction<'_>, slot: usize) -> Result<(), Self::Interrupt>;
+    /// Empties the slot of this index.
+    fn vacate(self, tx: &Self::Transaction<'_>, index: i64) -> Result<(), Self::Interrupt>;
 }
 
 /// Where a ring can be read: a transaction, or a snapshot.
@@ -99,11 +99,10 @@ pub(crate) fn push<C: Ring>(
     value: C::Value,
 ) -> Result<Result<(), C::Value>, C::Interrupt> {
     let (index, after) = outside(end, tx.end(ring, end)?);
-    let slot = slot(ring, index);
-    if tx.slot(ring, slot)?.is_some() {
+    if tx.slot(ring, slot(ring, index))?.is_some() {
         return Ok(Err(value));
     }
-    ring.fill(tx, slot, value)?;
+    ring.fill(tx, index, value)?;
     ring.set_end(tx, end, after)?;
     Ok(Ok(()))
 }
@@ -115,9 +114,8 @@ pub(crate) fn pop<'tx, C: Ring>(
     end: End,
 ) -> Result<Option<(C::Item<'tx>, i64)>, C::Interrupt> {
     let (index, after) = inside(end, tx.end(ring, end)?);
-    let slot = slot(ring, index);
-    let Some(item) = tx.slot(ring, slot)? else { return Ok(None) };
-    ring.vacate(tx, slot)?;
+    let Some(item) = tx.slot(ring, slot(ring, index))? else { return Ok(None) };
+    ring.vacate(tx, index)?;
     ring.set_end(tx, end, after)?;
     Ok(Some((item, after)))
 }
@@ -161,7 +159,7 @@ pub(crate) fn len<'a, C: Ring, R: Look<'a, C>>(ring: C, at: &R) -> Result<usize,
 pub(crate) fn clear<C: Ring>(ring: C, tx: &C::Transaction<'_>) -> Result<(), C::Interrupt> {
     let (front, back) = (tx.end(ring, End::Front)?, tx.end(ring, End::Back)?);
     for index in front..back {
-        ring.vacate(tx, slot(ring, index))?;
+        ring.vacate(tx, index)?;
     }
     if front < back { ring.set_end(tx, End::Front, back) } else { Ok(()) }
 }

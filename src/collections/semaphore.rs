@@ -1,5 +1,6 @@
 //! The fair semaphore.
 
+use super::gates;
 use super::handle::handle;
 use super::queue::TQueue;
 use super::reader::Reader;
@@ -193,12 +194,7 @@ impl TSemaphore {
 
     /// Takes so many permits if they are free, whatever waits in the queue.
     pub(super) fn seize(&self, tx: &Transaction<'_>, permits: usize) -> StmResult<bool> {
-        let free = *tx.read(&self.shared.free)?;
-        let enough = free >= permits;
-        if enough {
-            tx.write(&self.shared.free, free - permits)?;
-        }
-        Ok(enough)
+        gates::seize(&self.shared.free, tx, permits)
     }
 
     /// Takes a place in the queue, to wait for so many permits in later transactions: it must be waited for.
@@ -216,9 +212,7 @@ impl TSemaphore {
     /// # Panics
     /// If there are more permits than a `usize` can count.
     pub fn release(&self, tx: &Transaction<'_>, permits: usize) -> StmResult<()> {
-        let free = tx.read(&self.shared.free)?.checked_add(permits);
-        let free = free.expect("contempo: a semaphore has no more permits than a `usize` counts");
-        self.grant(tx, free)
+        self.grant(tx, gates::given_back(*tx.read(&self.shared.free)?, permits))
     }
 
     /// Gives the first in the queue what they wait for, as far as so many permits go.

@@ -59,7 +59,7 @@ impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Entries
 /// ```
 impl<K, V, B> Serialize for TMap<K, V, B>
 where
-    K: Serialize + Send + Sync + 'static,
+    K: Serialize + Eq + Send + Sync + 'static,
     V: Serialize + Send + Sync + 'static,
 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

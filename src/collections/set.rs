@@ -3,7 +3,7 @@
 use super::handle::{filled, handle};
 use super::map::{RandomState, TMap};
 use super::reader::Reader;
-use contempo_core::{StmResult, Transaction, atomically, snapshot};
+use contempo_core::{StmResult, Transaction, snapshot};
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
@@ -110,7 +110,10 @@ impl<T: Send + Sync + 'static, S> TSet<T, S> {
     pub fn iter<'m, 'a, R: Reader<'a>>(
         &'m self,
         at: &'m R,
-    ) -> impl Iterator<Item = R::Output<&'a T>> {
+    ) -> impl Iterator<Item = R::Output<&'a T>>
+    where
+        T: Eq,
+    {
         self.map.keys(at)
     }
 
@@ -178,7 +181,7 @@ impl<T: Eq + Hash + Send + Sync + 'static, S: BuildHasher> TSet<T, S> {
     where
         T: Borrow<Q>,
     {
-        R::output(self.map.look_up(at, item).map(|place| place.slot().map(|slot| &slot.entry.key)))
+        R::output(self.map.key(at, item))
     }
 
     /// Adds `item`; is it new? If there is such an item, that stays and the given one is dropped. O(1) expected.
@@ -256,9 +259,7 @@ impl<T: Eq + Hash + Send + Sync + 'static, S: BuildHasher> TSet<T, S> {
     /// assert!(set.store("one") && !set.store("one"));
     /// ```
     pub fn store(&self, item: T) -> bool {
-        // The slot is made once; attempts that are repeated share it. So nothing need be cloned.
-        let slot = self.map.new_slot(item, ());
-        atomically(|tx| self.map.put_new(tx, &slot))
+        self.map.store_new(item, ())
     }
 
     /// Removes `item`; was it there? [`remove`](Self::remove) in a transaction of its own.

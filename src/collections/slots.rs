@@ -1,7 +1,7 @@
 //! Rings of one process.
 
 use super::reader::Reader;
-use super::ring::{End, Look, Ring, Span};
+use super::ring::{End, Look, Ring, Span, slot};
 use contempo_core::{Interrupt, StmResult, TVar, Transaction};
 use std::marker::PhantomData;
 
@@ -70,13 +70,13 @@ impl<T: Send + Sync + 'static> Ring for Slots<'_, T> {
     }
 
     #[inline(always)]
-    fn fill(self, tx: &Transaction<'_>, slot: usize, value: T) -> StmResult<()> {
-        tx.write(&self.slots[slot], Some(value))
+    fn fill(self, tx: &Transaction<'_>, index: i64, value: T) -> StmResult<()> {
+        tx.write(&self.slots[slot(self, index)], Some(value))
     }
 
     #[inline(always)]
-    fn vacate(self, tx: &Transaction<'_>, slot: usize) -> StmResult<()> {
-        tx.write(&self.slots[slot], None)
+    fn vacate(self, tx: &Transaction<'_>, index: i64) -> StmResult<()> {
+        tx.write(&self.slots[slot(self, index)], None)
     }
 }
 

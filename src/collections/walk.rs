@@ -1,9 +1,9 @@
 //! All buckets, each once, and the entries in them.
 
-use super::bucket::{Bucket, Slot};
-use super::directory::{Directory, low};
+use super::directory::{Directory, Found, low};
 use super::place::Place;
 use super::reader::Reader;
+use super::slot::{Slot, code};
 
 /// The hashes whose lowest `depth` bits are `index`.
 #[derive(Clone, Copy)]
@@ -13,35 +13,35 @@ pub(super) struct Region {
 }
 
 /// A region, and where its bucket is.
-pub(super) type Visited<'a, K, V> = (Region, Place<'a, K, V>);
+pub(super) type Visited<'a, E> = (Region, Place<'a, E>);
 
 /// Visits all regions of the hashes, and the bucket of each: parents before their children.
 ///
 /// What is still to be visited is named by its hashes, not by its buckets: in a transaction, the
 /// loop that asks for the next bucket may have split and merged them meanwhile.
-pub(super) struct Walk<'m, R, K: Send + Sync + 'static, V: Send + Sync + 'static> {
-    directory: &'m Directory<K, V>,
+pub(super) struct Walk<'m, R, E: Slot> {
+    directory: &'m Directory<E>,
     at: &'m R,
     roots: std::ops::Range<usize>,
     stack: Vec<Region>,
 }
 
-impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Directory<K, V> {
+impl<E: Slot> Directory<E> {
     /// All buckets that are born, each once.
-    pub(super) fn walk<'m, R>(&'m self, at: &'m R) -> Walk<'m, R, K, V> {
+    pub(super) fn walk<'m, R>(&'m self, at: &'m R) -> Walk<'m, R, E> {
         Walk { directory: self, at, roots: 0..1 << self.base(), stack: Vec::new() }
     }
 
     /// All entries, each once.
-    pub(super) fn slots<'m, 'a, R: Reader<'a>>(&'m self, at: &'m R) -> Slots<'m, 'a, R, K, V> {
+    pub(super) fn slots<'m, 'a, R: Reader<'a>>(&'m self, at: &'m R) -> Slots<'m, 'a, R, E> {
         Slots { walk: self.walk(at), present: None }
     }
 }
 
-impl<'m, R, K: Send + Sync + 'static, V: Send + Sync + 'static> Walk<'m, R, K, V> {
+impl<'m, R, E: Slot> Walk<'m, R, E> {
     /// The next region and the place of its bucket, which may be one of a larger region; ends after
     /// an error.
-    pub(super) fn next_bucket<'a>(&mut self) -> Option<Result<Visited<'a, K, V>, R::Error>>
+    pub(super) fn next_bucket<'a>(&mut self) -> Option<Result<Visited<'a, E>, R::Error>>
     where
         R: Reader<'a>,
     {
@@ -49,12 +49,12 @@ impl<'m, R, K: Send + Sync + 'static, V: Send + Sync + 'static> Walk<'m, R, K, V
             self.roots.next().map(|index| Region { index, depth: self.directory.base() })
         })?;
         // A bucket that is deeper than its region was split: its children are the regions to visit after it.
-        match self.bucket(region.index) {
-            Ok((index, bucket)) => {
-                let grown = region.depth..bucket.depth();
+        match self.place(region.index) {
+            Ok(place) => {
+                let grown = region.depth..place.bucket.depth();
                 let child = |bit| Region { index: region.index | 1_usize << bit, depth: bit + 1 };
                 self.stack.extend(grown.map(child));
-                Some(Ok((region, Place { index, bucket, position: None })))
+                Some(Ok((region, place)))
             }
             Err(error) => {
                 self.end();
@@ -63,7 +63,16 @@ impl<'m, R, K: Send + Sync + 'static, V: Send + Sync + 'static> Walk<'m, R, K, V
         }
     }
 
-    fn bucket<'a>(&self, index: usize) -> Result<(usize, &'a Bucket<K, V>), R::Error>
+    fn place<'a>(&self, index: usize) -> Result<Place<'a, E>, R::Error>
+    where
+        R: Reader<'a>,
+    {
+        let (index, bucket) = self.bucket(index)?;
+        let beside = self.directory.beside(self.at, index, bucket)?;
+        Ok(Place { index, bucket, beside, found: None })
+    }
+
+    fn bucket<'a>(&self, index: usize) -> Result<Found<'a, E>, R::Error>
     where
         R: Reader<'a>,
     {
@@ -72,7 +81,7 @@ impl<'m, R, K: Send + Sync + 'static, V: Send + Sync + 'static> Walk<'m, R, K, V
             return Ok((index, bucket));
         }
         // Merged since its parent was visited.
-        self.directory.locate(self.at, index as u64)
+        self.directory.locate(self.at, code(index as u64))
     }
 
     fn end(&mut self) {
@@ -82,34 +91,38 @@ impl<'m, R, K: Send + Sync + 'static, V: Send + Sync + 'static> Walk<'m, R, K, V
 }
 
 /// The entries of one bucket that are still to be visited.
-struct Present<'a, K: Send + Sync + 'static, V: Send + Sync + 'static> {
+struct Present<'a, E> {
     region: Region,
-    place: Place<'a, K, V>,
-    rest: std::slice::Iter<'a, Slot<K, V>>,
+    place: Place<'a, E>,
+    /// How many were visited.
+    visited: usize,
     /// Is the bucket as it was read just now?
     fresh: bool,
 }
 
 /// Visits every entry once. In a transaction, the loop that asks for the next one may change the map:
 /// entries that it has removed are passed, and of those that it has added some may be visited.
-pub(super) struct Slots<'m, 'a, R, K: Send + Sync + 'static, V: Send + Sync + 'static> {
-    walk: Walk<'m, R, K, V>,
-    present: Option<Present<'a, K, V>>,
+pub(super) struct Slots<'m, 'a, R, E: Slot> {
+    walk: Walk<'m, R, E>,
+    present: Option<Present<'a, E>>,
 }
 
-impl<'a, R: Reader<'a>, K: Send + Sync + 'static, V: Send + Sync + 'static> Slots<'_, 'a, R, K, V> {
+impl<'a, R: Reader<'a>, E: Slot<Key: Eq>> Slots<'_, 'a, R, E> {
     /// The next entry of the present bucket.
-    fn next_present(&mut self) -> Result<Option<&'a Slot<K, V>>, R::Error> {
+    fn next_present(&mut self) -> Result<Option<&'a E>, R::Error> {
         let Some(present) = &mut self.present else { return Ok(None) };
         let Region { index, depth } = present.region;
-        for slot in present.rest.by_ref() {
+        while let Some(slot) = present.place.get(present.visited) {
+            present.visited += 1;
             // A bucket that was merged since has entries of other regions, too, which have a turn of their own.
-            if present.place.bucket.depth() < depth && low(slot.hash, depth) != index {
+            if present.place.bucket.depth() < depth && low(slot.hash(), depth) != index {
                 continue;
             }
             // The loop may have changed the map since the bucket was read: is the entry still there?
-            let fresh = std::mem::replace(&mut present.fresh, !R::WRITES);
-            if fresh || self.walk.directory.is_there(self.walk.at, &present.place, slot)? {
+            if std::mem::replace(&mut present.fresh, !R::WRITES) {
+                return Ok(Some(slot));
+            }
+            if let Some(slot) = self.walk.directory.now(self.walk.at, &present.place, slot)? {
                 return Ok(Some(slot));
             }
         }
@@ -117,10 +130,8 @@ impl<'a, R: Reader<'a>, K: Send + Sync + 'static, V: Send + Sync + 'static> Slot
     }
 }
 
-impl<'a, R: Reader<'a>, K: Send + Sync + 'static, V: Send + Sync + 'static> Iterator
-    for Slots<'_, 'a, R, K, V>
-{
-    type Item = Result<&'a Slot<K, V>, R::Error>;
+impl<'a, R: Reader<'a>, E: Slot<Key: Eq>> Iterator for Slots<'_, 'a, R, E> {
+    type Item = Result<&'a E, R::Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -135,8 +146,7 @@ impl<'a, R: Reader<'a>, K: Send + Sync + 'static, V: Send + Sync + 'static> Iter
             }
             match self.walk.next_bucket()? {
                 Ok((region, place)) => {
-                    let rest = place.bucket.slots().iter();
-                    self.present = Some(Present { region, place, rest, fresh: true });
+                    self.present = Some(Present { region, place, visited: 0, fresh: true });
                 }
                 Err(error) => {
                     self.present = None;

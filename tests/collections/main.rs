@@ -2,6 +2,7 @@
 //! common are tested by the same source, once in each world.
 
 mod histories;
+mod lanes;
 mod map;
 mod map_reentry;
 mod map_shrink;

@@ -12,9 +12,19 @@ use bytemuck::{Pod, Zeroable};
 /// What the cell of a slot holds.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Slot<T> {
+pub(super) struct Slot<T> {
     is_full: u64,
     value: T,
+}
+
+impl<T> Slot<T> {
+    pub(super) fn full(value: T) -> Self {
+        Slot { is_full: 1, value }
+    }
+
+    pub(super) fn item(self) -> Option<T> {
+        (self.is_full != 0).then_some(self.value)
+    }
 }
 
 // SAFETY: zero is an empty slot and a zeroed value.
@@ -187,15 +197,15 @@ impl<T: Pod> Ring for Slots<T> {
     }
 
     #[inline]
-    fn fill(self, tx: &Transaction<'_>, slot: usize, value: T) -> Result<(), Interrupt> {
+    fn fill(self, tx: &Transaction<'_>, index: i64, value: T) -> Result<(), Interrupt> {
         const { Self::CHECKED };
-        tx.write(self.slot_cell(tx, slot)?, &Slot { is_full: 1, value })
+        tx.write(self.slot_cell(tx, ring::slot(self, index))?, &Slot::full(value))
     }
 
     #[inline]
-    fn vacate(self, tx: &Transaction<'_>, slot: usize) -> Result<(), Interrupt> {
+    fn vacate(self, tx: &Transaction<'_>, index: i64) -> Result<(), Interrupt> {
         const { Self::CHECKED };
-        tx.write(self.slot_cell(tx, slot)?, &Slot::zeroed())
+        tx.write(self.slot_cell(tx, ring::slot(self, index))?, &Slot::zeroed())
     }
 }
 
@@ -212,8 +222,7 @@ impl<'a, T: Pod, R: Reader<'a>> Look<'a, Slots<T>> for R {
 
     #[inline]
     fn slot(&self, ring: Slots<T>, slot: usize) -> Result<Option<T>, Interrupt> {
-        let Slot { is_full, value } = self.read(ring.slot_cell(self, slot)?)?;
-        Ok((is_full != 0).then_some(value))
+        Ok(self.read(ring.slot_cell(self, slot)?)?.item())
     }
 }
 

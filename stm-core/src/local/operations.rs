@@ -1,7 +1,7 @@
 //! Operations that are short forms of others: a change that says something, a wait for one cell, one attempt.
 
 use crate::local::context::{self, Context};
-use crate::local::fresh::{self, prepare};
+use crate::local::fresh::{self, Fresh, prepare};
 use crate::local::run::{atomically, session};
 use crate::local::transaction::Transaction;
 use crate::local::tvar::TVar;
@@ -31,13 +31,36 @@ impl<T: Send + Sync + 'static> TVar<T> {
     /// ```
     #[inline]
     #[track_caller]
-    pub fn update_with<R>(&self, change: impl FnMut(&T) -> (T, R)) -> R {
+    pub fn update_with<R>(&self, mut change: impl FnMut(&T) -> (T, R)) -> R {
+        self.try_update_with(move |before| {
+            let (value, result) = change(before);
+            (Some(value), result)
+        })
+    }
+
+    /// Replaces the value by what `change` makes of it, if it makes something; returns what it says besides. As
+    /// [`update_with`](Self::update_with), for a change that may find that there is none: the cell is then as it was, and
+    /// nothing that sleeps is woken. (As `try_update` of std's atomics.)
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// let stock = contempo::TVar::new(1_u32);
+    /// let take = |wanted| stock.try_update_with(|left| (left.checked_sub(wanted), *left));
+    /// assert_eq!((take(1), take(1), stock.load()), (1, 0, 0));
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub fn try_update_with<R>(&self, change: impl FnMut(&T) -> (Option<T>, R)) -> R {
         let (mut change, local) = (Kept::new(change), context::current());
         let context: &Context = &local;
         let said = Kept::new(Cell::new(None));
         let make = |before: &T| {
             let (value, result) = (*change)(before);
             said.set(Some(result));
+            let value = value?;
             let (block, place) = prepare::<T>(context);
             // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
             unsafe { place.write(value) };
@@ -54,6 +77,40 @@ impl<T: Send + Sync + 'static> TVar<T> {
             None => {
                 unreachable!("what was committed was made, and nothing was given back after that")
             }
+        }
+    }
+
+    /// Replaces the value by `new` if the present one is as wanted. `is_wanted` runs again if the cell has changed
+    /// meanwhile, and must not run a transaction.
+    ///
+    /// # Errors
+    /// `new`, if the value was not as wanted.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    ///
+    /// ```
+    /// # use contempo_core as contempo;
+    /// let slot = contempo::TVar::new(None);
+    /// assert_eq!(slot.store_if(Some("first"), Option::is_none), Ok(()));
+    /// assert_eq!(slot.store_if(Some("second"), Option::is_none), Err(Some("second")));
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub fn store_if(&self, new: T, is_wanted: impl FnMut(&T) -> bool) -> Result<(), T> {
+        let (mut is_wanted, local) = (Kept::new(is_wanted), context::current());
+        let context: &Context = &local;
+        let (block, place) = prepare::<T>(context);
+        // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
+        unsafe { place.write(new) };
+        // SAFETY: the block is of `prepare` with this context, and its value was just written.
+        let fresh = unsafe { Fresh::<T>::new(context, block) };
+        let make = |value: &T| if (*is_wanted)(value) { fresh.take() } else { None };
+        self.write_one(context, false, make, |block| fresh.put(block), |_| ());
+        match fresh.take() {
+            // SAFETY: private still, with its value.
+            Some(block) => Err(unsafe { fresh::into_value(context, block) }),
+            None => Ok(()),
         }
     }
 

@@ -360,20 +360,7 @@ impl<T: Send + Sync + 'static> TVar<T> {
     where
         T: PartialEq,
     {
-        let local = context::current();
-        let context: &Context = &local;
-        let (block, place) = prepare::<T>(context);
-        // SAFETY: `prepare` has given out this place, for a value of this type; nothing is there yet.
-        unsafe { place.write(new) };
-        // SAFETY: the block is of `prepare` with this context, and its value was just written.
-        let fresh = unsafe { Fresh::<T>::new(context, block) };
-        let make = |value: &T| if value == expected { fresh.take() } else { None };
-        self.write_one(context, false, make, |block| fresh.put(block), |_| ());
-        match fresh.take() {
-            // SAFETY: private still, with its value.
-            Some(block) => Err(unsafe { fresh::into_value(context, block) }),
-            None => Ok(()),
-        }
+        self.store_if(new, |value| value == expected)
     }
 
     /// A transaction of this cell alone: `make` gives a private version with the new value, or nothing to leave the
