@@ -12,16 +12,24 @@
 //! | [`Queue`] | a linked list | by nodes | two pushes; two pops |
 //! | [`BoundedQueue`] | a ring of slots | never | two pushes; two pops |
 //! | [`Deque`] | a ring of slots | by twice as many | work at the same end |
+//! | [`Channel`] | a bounded queue that can be closed | never | two sends; two receives |
+//! | [`MVar`], [`Promise`] | a slot that is empty or full; one that is filled once | | all uses |
+//! | [`Semaphore`], [`Latch`], [`Barrier`] | what processes wait for | | all uses |
+//!
+//! What a process takes out, or holds, does not come back by its death: each page says what is lost and what is not.
 //!
 //! All are handles of 16 bytes (a `Queue`: 32), plain data themselves: a root names one, and any value can hold one.
 
 mod bounded_queue;
 mod chain;
+mod channel;
 mod cycle;
 mod deque;
 mod format;
+mod gates;
 mod handle;
 mod map;
+mod mvar;
 mod nodes;
 mod ordered;
 pub mod queue;
@@ -31,10 +39,14 @@ mod set;
 pub mod vector;
 
 pub use bounded_queue::BoundedQueue;
+pub use channel::Channel;
+pub(crate) use channel::free_channel;
 pub use deque::Deque;
 pub(crate) use format::free_below as free_tree_below;
+pub use gates::{Arrival, Barrier, Latch, Semaphore};
 pub(crate) use map::free_below as free_map_below;
 pub use map::{Iter, Map};
+pub use mvar::{MVar, Promise};
 pub use ordered::{OrderedMap, Range};
 pub use queue::Queue;
 pub use ring::Items;

@@ -6,9 +6,12 @@
 //! long. One key is no name's: its entry counts the roots that were ever made.
 
 mod named;
+mod waiting;
 
 use crate::shared::cell::{Cell, Value};
-use crate::shared::collections::{Map, Queue, Vector, free_map_below, free_ring, free_tree_below};
+use crate::shared::collections::{
+    Map, Queue, Vector, free_channel, free_map_below, free_ring, free_tree_below,
+};
 use crate::shared::error::{Interrupt, RootError, TransactionError};
 use crate::shared::reader::Reader;
 use crate::shared::region::Shared;
@@ -76,10 +79,12 @@ pub enum RootKind {
     BoundedQueue,
     /// A [`Deque`](crate::shared::collections::Deque).
     Deque,
+    /// A [`Channel`](crate::shared::collections::Channel).
+    Channel,
 }
 
 impl RootKind {
-    const ALL: [(RootKind, &str); 7] = [
+    const ALL: [(RootKind, &str); 8] = [
         (RootKind::Cell, "cell"),
         (RootKind::Map, "map"),
         (RootKind::OrderedMap, "ordered map"),
@@ -87,6 +92,7 @@ impl RootKind {
         (RootKind::Queue, "queue"),
         (RootKind::BoundedQueue, "bounded queue"),
         (RootKind::Deque, "deque"),
+        (RootKind::Channel, "channel"),
     ];
 }
 
@@ -470,6 +476,7 @@ impl Shared {
             RootKind::Map => free_map_below(tx, cells[0])?,
             RootKind::OrderedMap | RootKind::Vector => free_tree_below(tx, cells[0])?,
             RootKind::Queue => return Queue::<u64>::free_cells(tx, cells),
+            RootKind::Channel => return free_channel(tx, cells[0]),
             RootKind::BoundedQueue | RootKind::Deque => return free_ring(tx, Vector::at(cells[0])),
         }
         tx.free(cells[0])

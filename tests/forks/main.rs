@@ -5,6 +5,7 @@
 mod bounds;
 mod counts;
 mod deaths;
+mod holders;
 mod hooks;
 mod liveness;
 mod processes;
