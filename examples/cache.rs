@@ -27,7 +27,7 @@ struct Entry<V> {
 type Kept<V> = Arc<Entry<V>>;
 
 /// A cache whose entries weigh `bound` at most, at every moment.
-struct Cache<K: Send + Sync + 'static, V: Send + Sync + 'static> {
+pub(crate) struct Cache<K: Send + Sync + 'static, V: Send + Sync + 'static> {
     entries: TMap<K, Kept<V>>,
     /// What is being loaded now.
     loading: TMap<K, TPromise<V>>,
@@ -46,7 +46,7 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    fn new(bound: u64, time_to_live: Duration) -> Self {
+    pub(crate) fn new(bound: u64, time_to_live: Duration) -> Self {
         Cache {
             entries: TMap::new(),
             loading: TMap::new(),
@@ -72,7 +72,7 @@ where
 
     /// The value of `key`; if there is none, `load` makes it, once for all that ask meanwhile. (It must not panic: the
     /// others would wait for a promise that is not kept.)
-    fn get_or_load(&self, key: &K, now: Instant, load: impl FnOnce() -> (V, u64)) -> V {
+    pub(crate) fn get_or_load(&self, key: &K, now: Instant, load: impl FnOnce() -> (V, u64)) -> V {
         if let Some(value) = self.get(key, now) {
             return value;
         }
