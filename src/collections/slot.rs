@@ -247,7 +247,6 @@ mod tests {
     fn a_clone_of_a_small_slot_is_another() {
         let slot = Small::new(code(7), 'x', Some(5_u32));
         let clone = slot.clone();
-        drop(slot);
         assert_eq!((clone.hash(), *clone.key(), *clone.value), (code(7), 'x', Some(5)));
     }
 }

@@ -17,6 +17,9 @@ pub(super) struct Table<E: Slot, S> {
     pub(super) hasher: S,
 }
 
+/// A key and its value.
+pub(super) type KeyValue<'a, E> = (&'a <E as Slot>::Key, &'a <E as Slot>::Value);
+
 impl<E: Slot, S> Table<E, S> {
     pub(super) fn new(name: Option<Box<str>>, buckets: usize, hasher: S) -> Self {
         let count = Count::new();
@@ -65,7 +68,7 @@ impl<E: Slot, S: BuildHasher> Table<E, S> {
         &self,
         at: &R,
         key: &Q,
-    ) -> Result<Option<(&'a E::Key, &'a E::Value)>, R::Error>
+    ) -> Result<Option<KeyValue<'a, E>>, R::Error>
     where
         E::Key: Borrow<Q>,
     {

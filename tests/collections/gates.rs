@@ -249,7 +249,11 @@ mod in_a_region {
         let world = Region::new();
         let channel = world.channel(7);
         world.commit(|tx| (0..5).try_for_each(|n| Region::send(tx, &channel, n).map(drop)));
-        (world.semaphore(1), world.latch(1), world.barrier(1), world.slot(), world.promise());
+        world.semaphore(1);
+        world.latch(1);
+        world.barrier(1);
+        world.slot();
+        world.promise();
         let roots = world.shared.roots().unwrap();
         assert_eq!(roots.len(), 6);
         assert!(roots.iter().any(|root| root.kind.to_string() == "channel"));

@@ -88,7 +88,7 @@ fn does_what_a_deque_of_std_does<Q: Fifo>() {
                 assert_eq!(Some(queue.pop_alone()), model.pop_front());
             }
             _ => {
-                let (seed, undone) = (next(&mut state), next(&mut state) % 4 == 0);
+                let (seed, undone) = (next(&mut state), next(&mut state).is_multiple_of(4));
                 let mut tried = model.clone();
                 let result = try_atomically(|tx| {
                     tried.clone_from(&model);
@@ -186,7 +186,7 @@ fn no_item_is_lost_and_none_overtakes<Q: Fifo>() {
                     } else {
                         items.push(queue.pop_alone());
                     }
-                    if items.len() % 64 == 0 {
+                    if items.len().is_multiple_of(64) {
                         let (there, first, len) = snapshot(|view| queue.look(view));
                         assert_eq!((there.first().copied(), there.len()), (first, len));
                         for producer in 0..2 {
