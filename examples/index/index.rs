@@ -78,20 +78,18 @@ impl Index {
         term: &Arc<str>,
         posting: Posting,
     ) -> StmResult<()> {
-        let Some(cell) = self.terms.cell(tx, term)? else {
-            let first = Term::Rare(Postings::default().with(posting));
-            return self.terms.insert(tx, Arc::clone(term), first).map(drop);
-        };
-        match tx.read(cell)? {
-            Term::Frequent(_, lists) => tx.modify(&lists[writer], |list| list.with(posting)),
-            Term::Rare(list) if list.documents() < FREQUENT => {
-                tx.write(cell, Term::Rare(list.with(posting)))
+        let changed = match self.terms.get(tx, term)? {
+            None => Term::Rare(Postings::default().with(posting)),
+            Some(Term::Frequent(_, lists)) => {
+                return tx.modify(&lists[writer], |list| list.with(posting));
             }
-            Term::Rare(list) => {
+            Some(Term::Rare(list)) if list.documents() < FREQUENT => Term::Rare(list.with(posting)),
+            Some(Term::Rare(list)) => {
                 let lists = self.totals.iter().map(|_| TVar::new(Postings::default())).collect();
-                tx.write(cell, Term::Frequent(list.with(posting), lists))
+                Term::Frequent(list.with(posting), lists)
             }
-        }
+        };
+        self.terms.insert(tx, Arc::clone(term), changed).map(drop)
     }
 
     /// Shows the lists of a term.
