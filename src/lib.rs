@@ -84,13 +84,13 @@ pub mod metrics;
 pub mod shared;
 
 pub use contempo_core::{
-    Abort, AccessSet, Builder, CancellationToken, Cause, Changes, Conflicts, ContendedCell,
-    ContentionReport, Exhausted, Interrupt, Made, Policy, Running, Scoped, ScopedTransaction,
-    Settings, SettingsError, Sleeper, Snapshot, Statistics, StmResult, TVar, Transaction,
-    TransactionLocal, TryError, Waiter, atomically, atomically_async, atomically_on,
-    atomically_on_async, atomically_scoped, collect, configure, contention_report, policy,
-    reset_contention, settings, snapshot, static_tvar, statistics, try_atomically,
-    try_atomically_async, try_atomically_scoped, try_once,
+    Abort, AccessSet, Activity, Builder, CancellationToken, Cause, Changes, Conflicts,
+    ContendedCell, ContentionReport, Doing, Exhausted, Interrupt, Made, Policy, Running, Scoped,
+    ScopedTransaction, Settings, SettingsError, Sleeper, Snapshot, Statistics, StmResult, TVar,
+    ThreadActivity, Transaction, TransactionLocal, TryError, Waiter, activity, atomically,
+    atomically_async, atomically_on, atomically_on_async, atomically_scoped, collect, configure,
+    contention_report, policy, reset_contention, settings, snapshot, static_tvar, statistics,
+    try_atomically, try_atomically_async, try_atomically_scoped, try_once,
 };
 
 /// Attempts that are driven step by step, for interpreters and foreign languages.

@@ -3,6 +3,8 @@
 
 use contempo::{ContentionReport, TVar, Transaction, contention_report, reset_contention};
 use contempo_verify::settle::wait_until;
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -15,10 +17,34 @@ fn reports_explain_what_waits() {
         std::process::exit(101);
     }));
     sleepers_and_their_deadlock();
+    tasks_and_their_deadlock();
     [false, true].into_iter().for_each(labels_of_what_fails);
     places();
     #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
-    region::sleepers_and_their_deadlock();
+    {
+        region::sleepers_and_their_deadlock();
+        region::tasks_and_their_deadlock();
+    }
+}
+
+/// Polls it until reports tell that so many sleep. (Once or twice: a task may look again before it sleeps.)
+fn poll_until<F: Future>(
+    task: &mut Pin<Box<F>>,
+    sleepers: usize,
+    report: impl Fn() -> ContentionReport,
+) {
+    for _ in 0..3 {
+        let polled = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending(), "it waits");
+        if report().sleepers.len() == sleepers {
+            return;
+        }
+    }
+    panic!("it does not sleep: {}", report());
+}
+
+fn is_ready<F: Future>(task: &mut Pin<Box<F>>) -> bool {
+    task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
 /// Those that sleep, as (label, cells), in the order of labels.
@@ -66,6 +92,59 @@ fn sleepers_and_their_deadlock() {
         x.store(true);
         wait_until("each goes on", || contention_report(1).sleepers.is_empty());
     });
+}
+
+/// Two tasks each wait for what the other one would do then: polled by this thread, and by one thread each.
+fn tasks_and_their_deadlock() {
+    let [x, y] = ["x", "y"].map(|name| TVar::named(name, false));
+    let wait = |label, on: &TVar<bool>, then: &TVar<bool>| {
+        let (on, then) = (on.clone(), then.clone());
+        Transaction::builder().label(label).run_async(move |tx| {
+            tx.check(*tx.read(&on)?)?;
+            tx.write(&then, true)
+        })
+    };
+    let report = || contention_report(1);
+    let both = [("first", "x"), ("second", "y")]
+        .map(|(label, cell)| (label.to_owned(), vec![cell.to_owned()]));
+    let (mut first, mut second) =
+        (Box::pin(wait("first", &x, &y)), Box::pin(wait("second", &y, &x)));
+    poll_until(&mut first, 1, report);
+    poll_until(&mut second, 2, report);
+    let seen = report();
+    assert_eq!((asleep(&seen), seen.awake, seen.pollers), (both.to_vec(), 0, 0));
+    assert!(seen.sleepers.iter().all(|task| task.thread.is_none() && !task.is_bounded));
+    assert_eq!(seen.deadlock().map(<[_]>::len), Some(2));
+    assert!(seen.to_string().contains("deadlock:"), "{seen}");
+    // One with a time limit: no deadlock. It is dropped.
+    let slow = Transaction::builder().timeout(Duration::from_secs(3600));
+    let mut third = Box::pin(slow.run_async(|tx| tx.check(*tx.read(&x)?)));
+    poll_until(&mut third, 3, report);
+    assert!(report().deadlock().is_none() && report().sleepers.iter().any(|it| it.is_bounded));
+    drop(third);
+    assert_eq!(report().deadlock().map(<[_]>::len), Some(2));
+    // One that was woken, and not polled, is awake.
+    x.store(true);
+    let seen = report();
+    assert_eq!((seen.sleepers.len(), seen.awake), (1, 1), "{seen}");
+    assert!(seen.deadlock().is_none() && is_ready(&mut first) && is_ready(&mut second));
+    assert!(report().sleepers.is_empty());
+    // Threads that do nothing but poll may have something else to poll.
+    [&x, &y].iter().for_each(|cell| cell.store(false));
+    thread::scope(|scope| {
+        scope.spawn(|| pollster::block_on(wait("first", &x, &y)));
+        scope.spawn(|| pollster::block_on(wait("second", &y, &x)));
+        wait_until("both sleep, and their threads", || {
+            let seen = report();
+            (seen.sleepers.len(), seen.awake, seen.pollers) == (2, 0, 2)
+        });
+        let seen = report();
+        assert!(seen.deadlock().is_none());
+        assert_eq!((asleep(&seen), seen.stuck().map(<[_]>::len)), (both.to_vec(), Some(2)));
+        assert!(seen.to_string().contains("stuck:"), "{seen}");
+        x.store(true);
+    });
+    wait_until("each goes on", || report().sleepers.is_empty());
 }
 
 fn labels_of_what_fails(as_task: bool) {
@@ -129,7 +208,7 @@ mod places_of_regions;
 
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod region {
-    use super::{asleep, places_of_regions::Place, wait_until};
+    use super::{asleep, is_ready, places_of_regions::Place, poll_until, wait_until};
     use contempo::shared::{Cell, Options, Shared};
     use std::thread;
 
@@ -157,5 +236,30 @@ mod region {
             shared.atomically(|tx| tx.write(x, &1)).expect("there is room");
             wait_until("each goes on", || shared.contention_report(1).sleepers.is_empty());
         });
+    }
+    pub(super) fn tasks_and_their_deadlock() {
+        let place = Place::new();
+        let shared = &Shared::create(&place, &Options::new()).expect("a region can be made");
+        let [x, y] = ["x", "y"].map(|name| shared.root(name, 0_u64).expect("there is room"));
+        let wait = |label, on: Cell<u64>, then: Cell<u64>| {
+            shared.builder().label(label).run_async(move |tx| {
+                tx.check(tx.read(on)? == 1)?;
+                tx.write(then, &1)
+            })
+        };
+        let report = || shared.contention_report(1);
+        let (mut first, mut second) =
+            (Box::pin(wait("first", x, y)), Box::pin(wait("second", y, x)));
+        poll_until(&mut first, 1, report);
+        poll_until(&mut second, 2, report);
+        let seen = report();
+        let both = [("first", "x"), ("second", "y")]
+            .map(|(label, cell)| (label.to_owned(), vec![cell.to_owned()]));
+        assert_eq!((asleep(&seen), seen.awake), (both.to_vec(), 0));
+        assert_eq!(seen.deadlock().map(<[_]>::len), Some(2));
+        shared.atomically(|tx| tx.write(x, &1)).expect("there is room");
+        wait_until("each goes on", || is_ready(&mut first));
+        wait_until("each goes on", || is_ready(&mut second));
+        assert!(report().sleepers.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::shared::region::Shared;
 use crate::shared::root::RootKind;
-use contempo_core::{ContentionReport, Settings, SettingsError, Statistics};
+use contempo_core::{Activity, ContentionReport, Settings, SettingsError, Statistics};
 use std::collections::HashMap;
 
 impl Shared {
@@ -104,14 +104,14 @@ impl Shared {
     }
 
     /// The `most` cells of this region at which the most attempts of this process have failed since it opened the region
-    /// (or since [`reset_contention`](Self::reset_contention)), which thread of this process waits for which now, and which
-    /// sleep in `retry`. Its `Display` is a table. A cell, or the top of a collection, goes by the name of its root; all others, also the
+    /// (or since [`reset_contention`](Self::reset_contention)), which thread of this process waits for which now, and which,
+    /// threads and tasks, sleep in `retry`. Its `Display` is a table. A cell, or the top of a collection, goes by the name of its root; all others, also the
     /// nodes of collections, by their handles, as [`Cell`](crate::shared::Cell) shows them. Threads are slots of the
     /// region, so one that others of this process wait behind may be another process's
     /// ([`inspect`](Self::inspect) tells).
     ///
     /// Each thread remembers the 64 cells where it has lost most; what it costs is paid by attempts that
-    /// fail. Linear in the number of threads, and of roots. Inside a transaction or snapshot of the region the names of
+    /// fail. Linear in the number of threads, of tasks that wait, and of roots. Inside a transaction or snapshot of the region the names of
     /// roots are not looked up.
     ///
     /// ```
@@ -133,11 +133,42 @@ impl Shared {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn contention_report(&self, most: usize) -> ContentionReport {
+        self.domain().contention(most, self.own_slot(), self.cell_names())
+    }
+
+    /// What the threads of all processes do in this region now, and have done; with the `most` cells at which the most of
+    /// their attempts have failed, and what waits, of all processes: but of their conflicts it is known only how many
+    /// failed, of a thread the six cells where it has lost most, of its label the first 32 bytes, and of tasks only those of
+    /// this process. `contempo-shm top` shows it.
+    ///
+    /// Linear in the number of threads, and of roots; costs transactions nothing but some words where they fail, or wait.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-activity-{}", std::process::id()));
+    /// # let _ = std::fs::remove_file(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let cell = shared.root("cell", 0_u64)?;
+    /// shared.atomically(|tx| tx.write(cell, &1))?;
+    /// let seen = shared.activity(10);
+    /// assert_eq!(seen.threads[0].process, Some(std::process::id()));
+    /// # std::fs::remove_file(&path)?;
+    /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn activity(&self, most: usize) -> Activity {
+        self.domain().activity(most, self.own_slot(), self.cell_names())
+    }
+
+    /// The slot of the calling thread, if it has one, or can have one.
+    fn own_slot(&self) -> Option<u32> {
+        self.session().ok().map(|session| session.get().slot())
+    }
+
+    /// What reports call a cell.
+    fn cell_names(&self) -> impl Fn(u64) -> String {
         let names = self.root_names();
-        let name =
-            |handle| names.get(&handle).cloned().unwrap_or_else(|| format!("Cell({handle:#x})"));
-        let asks = self.session().ok().map(|session| session.get().slot());
-        self.domain().contention(most, asks, name)
+        move |handle| names.get(&handle).cloned().unwrap_or_else(|| format!("Cell({handle:#x})"))
     }
 
     /// Forgets the conflicts that [`contention_report`](Self::contention_report) has counted so far, in this process.

@@ -30,6 +30,7 @@ pub mod region;
 #[doc(hidden)]
 pub mod session;
 
+pub use contempo_sched::contention::activity::{Activity, Doing, ThreadActivity};
 pub use contempo_sched::contention::policy::Policy;
 pub use contempo_sched::contention::report::{
     ContendedCell, ContentionReport, Made, Sleeper, Waiter,
@@ -186,15 +187,15 @@ pub fn configure(settings: Settings) -> Result<(), SettingsError> {
 }
 
 /// The `most` cells at which the most attempts have failed since the process began (or since
-/// [`reset_contention`]), which thread waits for which now, and which threads sleep in `retry`, since when, and for a change
-/// of which cells. Its `Display` is a table. [`deadlock`](ContentionReport::deadlock) says whether every thread that could
-/// wake another sleeps.
+/// [`reset_contention`]), which thread waits for which now, and which threads and tasks sleep in `retry`, since when, and for a
+/// change of which cells. Its `Display` is a table. [`deadlock`](ContentionReport::deadlock) says whether all threads and tasks
+/// sleep that could wake another.
 ///
 /// A cell goes by its [name](TVar::named), if it has one. With the feature `places` it is told where each cell was made,
 /// and its type. A transaction is told by its [label](Builder::label).
 ///
 /// Each thread remembers the 64 cells where it has lost most; what it costs is paid by attempts that
-/// fail. Linear in the number of threads.
+/// fail. Linear in the number of threads, and of tasks that wait.
 ///
 /// ```
 /// # use contempo_core as contempo;
@@ -210,6 +211,29 @@ pub fn contention_report(most: usize) -> ContentionReport {
     local::context::with(|context| {
         context.step(Step::Ask);
         context.domain.contention(most, context.slot())
+    })
+}
+
+/// What this process's threads do with cells now, and have done: the [contention report](contention_report), the
+/// [statistics], and each thread. For a live view (`contempo-live` serves one as a page), or a log of what hangs.
+///
+/// Linear in the number of threads, and of tasks that wait; costs them nothing.
+///
+/// ```
+/// # use contempo_core as contempo;
+/// use contempo::Doing;
+/// let cell = contempo::TVar::new(0);
+/// let seen = contempo::atomically(|tx| {
+///     tx.read(&cell)?;
+///     Ok(contempo::activity(10))
+/// });
+/// let thread = seen.threads.iter().find(|thread| thread.doing == Doing::Running).expect("this one");
+/// assert_eq!(seen.held_for(thread), Some(0), "it has just begun");
+/// ```
+pub fn activity(most: usize) -> Activity {
+    local::context::with(|context| {
+        context.step(Step::Ask);
+        context.domain.activity(most, context.slot())
     })
 }
 

@@ -21,6 +21,7 @@ use contempo_sched::clock::CounterClock;
 use contempo_sched::contention::ticket_queue::TicketQueue;
 use contempo_sched::contention::yielding::Turnover;
 use contempo_sched::descriptor::Descriptor;
+use contempo_sched::descriptor::shown::Shown;
 use contempo_sched::wait::chain::WakeWord;
 use siphasher::sip::SipHasher13;
 use std::fs::File;
@@ -33,7 +34,7 @@ pub use crate::region::sizes::{MOST_SLOTS, SUPERBLOCK, SUPERBLOCK_HEADER};
 /// How a region begins.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CONTEMPO");
 /// Changes with every change of what this file describes.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 const ENDIAN: u32 = 0x0102_0304;
 /// What [`Shared::ready`] holds once the region is complete.
 pub const READY: u64 = 0x5245_4144_595f_5f21;
@@ -151,6 +152,8 @@ pub struct SlotRecord {
     pub epoch: AtomicEpoch,
     /// Where it has retired something.
     pub traces: Traces,
+    /// What its thread shows of itself.
+    pub shown: Shown,
 }
 
 /// One process that is or was attached: the index of its record, and the generation of that.
@@ -227,6 +230,7 @@ pub fn layout_hash(more: &[usize]) -> u64 {
         offset_of!(SlotRecord, process),
         offset_of!(SlotRecord, epoch),
         offset_of!(SlotRecord, traces),
+        offset_of!(SlotRecord, shown),
         size_of::<ProcessRecord>(),
         size_of::<Shared>(),
         offset_of!(Shared, clock),

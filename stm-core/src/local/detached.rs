@@ -10,6 +10,8 @@ use crate::session::attempts::Ended;
 use crate::session::bounds::Bounds;
 use crate::session::lending::Lending;
 use crate::session::task::Leave;
+use contempo_sched::descriptor::conflicts::Label;
+use contempo_sched::descriptor::statistics::ThreadCounters;
 use contempo_sched::primitives::CHECKED;
 use contempo_sched::wait::looks::Looks;
 use std::convert::Infallible;
@@ -68,10 +70,10 @@ impl Apart {
         Apart { waiting, suspended: Some(suspended) }
     }
 
-    fn poll(&mut self, cx: &TaskContext<'_>) -> Poll<()> {
+    fn poll(&mut self, cx: &TaskContext<'_>, label: Label) -> Poll<()> {
         match (&mut self.waiting, &mut self.suspended) {
             (Some(AsTask::Change(enlisted)), Some(suspended)) => {
-                enlisted.poll(&mut suspended.tokens, cx)
+                enlisted.poll(&mut suspended.tokens, cx, label)
             }
             (Some(AsTask::Turn(turn)), _) => turn.poll(cx),
             (Some(AsTask::Nap(nap)), _) => nap.poll(cx),
@@ -125,7 +127,11 @@ impl Leave for Context {
     }
 
     fn poll(&self, apart: &mut Apart, cx: &TaskContext<'_>) -> Poll<()> {
-        apart.poll(cx)
+        apart.poll(cx, self.descriptor.conflicts.label())
+    }
+
+    fn counters(&self) -> &ThreadCounters {
+        &self.descriptor.counters
     }
 
     fn lending(&self) -> Option<&Lending> {
@@ -206,7 +212,7 @@ impl Detached {
     ///
     /// Takes time in proportion to the cells that were read.
     pub fn poll(&mut self, cx: &TaskContext<'_>) -> Poll<()> {
-        self.apart.poll(cx)
+        self.apart.poll(cx, None)
     }
 
     /// Begins the next attempt, on this thread, whether there is a point in it or not.

@@ -6,6 +6,7 @@ use crate::local::previous::Previous;
 use crate::local::unpublished::Unpublished;
 use contempo_alloc::reclaim::reclaimer::ReclaimDomain;
 use contempo_sched::clock::Clock;
+use contempo_sched::contention::activity::{Activity, ThreadActivity};
 use contempo_sched::contention::lock_queue::Queues;
 use contempo_sched::contention::policy::Policy;
 use contempo_sched::contention::report::{ContentionReport, Names};
@@ -125,7 +126,20 @@ impl Native {
 
     /// The `most` cells with the most conflicts, and which threads wait, for the thread at slot `asks`.
     pub fn contention(&self, most: usize, asks: u32) -> ContentionReport {
-        ContentionReport::new(&self.table, &self.names, most, Some(asks))
+        let tasks = self.watches.tasks();
+        ContentionReport::new(&self.table, &self.names, most, Some(asks), tasks)
+    }
+
+    /// What the threads of the domain do, with the `most` cells with the most conflicts, for the thread at slot `asks`.
+    pub fn activity(&self, most: usize, asks: u32) -> Activity {
+        // Relaxed: a thread that comes or goes at this moment is told of or not.
+        let threads = self.table.scan().filter(|(_, it)| it.taken.load(Ordering::Relaxed));
+        let threads = threads.map(|(slot, thread)| {
+            let (queued, asleep) = thread.conflicts.waits();
+            ThreadActivity::of(slot, thread, queued, asleep)
+        });
+        let (threads, stamp) = (threads.collect(), self.clock.now());
+        Activity::new(stamp, self.statistics(), threads, self.contention(most, asks))
     }
 
     /// What the domain's transactions have done so far.

@@ -13,7 +13,7 @@ use crate::local::domain::{Native, TaskKeeper, count, count_detached};
 use crate::local::wake_tokens::WakeTokens;
 use crate::protocol::commit::ReadEntry;
 use crate::protocol::read::is_current;
-use contempo_sched::descriptor::conflicts::SLEPT_FOR;
+use contempo_sched::descriptor::conflicts::{Label, SLEPT_FOR, Told};
 use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::waiter::{Tasks, Waiter};
@@ -74,7 +74,9 @@ pub(crate) fn enlist(context: &Context, thread: bool) -> Enlisted {
         let cell = unsafe { &*read.cell };
         let mut waiter = Some(Waiter::Task(waker));
         let mark = || cell.mark_watched(true);
-        places.push(domain.watches().enlist_asleep(cell.key(), sleeper, &mut waiter, mark));
+        let label = context.descriptor.conflicts.label();
+        let told = Told { since: time::now(), is_bounded: wake_at.is_some(), label };
+        places.push(domain.watches().enlist_asleep(cell.key(), sleeper, &mut waiter, told, mark));
         is_asleep = waiter.is_none();
         if let Some(Waiter::Task(waker)) = waiter {
             context.common.lending.give_back(waker);
@@ -221,10 +223,15 @@ impl Enlisted {
 
     /// Is there a point in another attempt: has a watched cell changed, or is the transaction's own time-out over? If
     /// not, the task is woken by the waker of `cx`, and of no earlier poll, once a cell changes. `tokens` are the
-    /// transaction's own: when this is ready, they have what it was woken for.
+    /// transaction's own: when this is ready, they have what it was woken for. Reports call it `label`.
     ///
     /// A poll is not to be made inside a transaction. It may be made too early, and on any thread.
-    pub(crate) fn poll(&mut self, tokens: &mut WakeTokens, cx: &TaskContext<'_>) -> Poll<()> {
+    pub(crate) fn poll(
+        &mut self,
+        tokens: &mut WakeTokens,
+        cx: &TaskContext<'_>,
+        label: Label,
+    ) -> Poll<()> {
         let watches = self.domain.watches();
         let wake_at = self.wake_at;
         let time_is_up = || wake_at.is_some_and(|at| CHECKED || at <= instant());
@@ -236,8 +243,11 @@ impl Enlisted {
             watches.keep_time_by(|| Box::new(TaskKeeper(self.domain)));
             // The waker goes into each entry in the same step in which that can be chosen for a wake-up.
             // (If it lies already, then by the waker of this poll, which has lent it to the attempt.)
-            self.is_asleep =
-                self.is_asleep || watches.lie_down(&self.places, &Waiter::Task(cx.waker().clone()));
+            if !self.is_asleep {
+                let told = Told { since: time::now(), is_bounded: wake_at.is_some(), label };
+                let waiter = Waiter::Task(cx.waker().clone());
+                self.is_asleep = watches.lie_down_and_tell(&self.places, &waiter, Some(told));
+            }
             if self.is_asleep {
                 wake_outside(tokens.blocked_detached(self.seen));
                 self.domain.detached().waits.add_shared(1);

@@ -2,8 +2,9 @@
 //!
 //! In memory of the process, one log for each slot that a thread of its has had. A cell's key is its handle.
 
-use contempo_sched::contention::report::{ContentionReport, Reported};
+use contempo_sched::contention::report::{ContentionReport, Reported, ReportedTasks};
 use contempo_sched::descriptor::conflicts::{ConflictLog, Conflicts};
+use contempo_sched::descriptor::statistics::ThreadCounters;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Logs = Vec<(u32, Arc<ConflictLog>)>;
@@ -38,20 +39,22 @@ impl ConflictLogs {
     }
 
     /// The `most` cells with the most failed attempts, and each thread of this process that waits; for the thread at
-    /// slot `asks`, if it has one.
-    pub(crate) fn report(
+    /// slot `asks`, if it has one; and these tasks. `counters` are those of a slot.
+    pub(crate) fn report<'d>(
         &self,
         most: usize,
         asks: Option<u32>,
+        tasks: ReportedTasks,
+        counters: impl Fn(u32) -> &'d ThreadCounters,
         name: impl Fn(usize) -> String,
     ) -> ContentionReport {
         let logs = self.logs().clone();
         let threads = logs.iter().map(|(slot, log)| {
             // A session holds it, beside the two lists.
             let counts = Arc::strong_count(log) > 2 && asks != Some(*slot);
-            Reported { slot: *slot, log, counts }
+            Reported { slot: *slot, log, counts, counters: counters(*slot) }
         });
-        ContentionReport::of(threads, |key| (name(key), None), most)
+        ContentionReport::of(threads, tasks, |key| (name(key), None), most)
     }
 
     /// Forgets what has happened so far.

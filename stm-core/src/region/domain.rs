@@ -320,7 +320,8 @@ impl RegionDomain {
         if self.fork.is_child() {
             return ContentionReport::default(); // A thread of the parent may have held the lock.
         }
-        self.conflicts.report(most, asks, |key| name(key as u64))
+        let counters = |slot| &self.table.descriptor(slot).counters;
+        self.conflicts.report(most, asks, self.tasks.reported(), counters, |key| name(key as u64))
     }
 
     /// Forgets the conflicts that were counted so far.

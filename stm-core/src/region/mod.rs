@@ -27,10 +27,12 @@
 //! | `liveness` | which slots have an owner that is gone |
 //! | `recover`, [`recovered`] | taking back what a dead process has left, and how much that was |
 //! | [`verify`] | the full consistency check |
+//! | `activity` | what the threads of all processes do |
 //! | [`inspect`] | which processes are attached, and what they hold |
 //!
 //! What survives a death at any instruction, and why, is in `docs/regions.md`, "Death at any instruction".
 
+mod activity;
 pub mod block;
 mod chain;
 mod conflicts;

@@ -18,6 +18,7 @@ use contempo_alloc::region::error::NoBlock;
 use contempo_sched::clock;
 use contempo_sched::descriptor::Descriptor;
 use contempo_sched::descriptor::conflicts::{ConflictLog, Labelled};
+use contempo_sched::descriptor::shown::Shown;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::descriptor::table::Descriptors;
 use contempo_sched::primitives::Ordering;
@@ -146,6 +147,9 @@ impl Session {
         let serial = descriptor.state.load(Ordering::Acquire).serial();
         // Relaxed: read by this thread only. The slot's last owner may have died with a wake-up in its hands.
         descriptor.woken_for.store(0, Ordering::Relaxed);
+        if let Some(record) = domain.map.slot(slot) {
+            record.shown.clear();
+        }
         Session {
             domain,
             descriptor,
@@ -200,6 +204,11 @@ impl Session {
     pub(crate) fn descriptor(&self) -> &Descriptor {
         // SAFETY: it lies in the region, which is mapped as long as the domain is there.
         unsafe { &*self.descriptor }
+    }
+
+    /// What this thread shows to other processes.
+    pub(crate) fn shown(&self) -> Option<&Shown> {
+        self.domain().map.slot(self.slot).map(|record| &record.shown)
     }
 
     /// The slot of its thread.

@@ -8,11 +8,15 @@ use crate::region::turns::{Pause, TurnTask};
 use crate::region::wait::{Waiting, wake_word};
 use crate::region::waiting_tasks::Which;
 use crate::region::watcher::{self, ALL, Alarmed};
+use crate::session::attempts::Attempts;
 use crate::session::bounds::Bounds;
 use crate::session::lending::Lending;
 use crate::session::task::Leave;
 use contempo_alloc::region::error::NoBlock;
+use contempo_sched::descriptor::conflicts::Told;
+use contempo_sched::descriptor::statistics::ThreadCounters;
 use contempo_sched::primitives::checked::instant;
+use contempo_sched::primitives::time;
 use contempo_sched::wait::chain::{WakeToken, Went};
 use contempo_sched::wait::looks::Looks;
 use contempo_sched::wait::watch::earlier;
@@ -61,6 +65,8 @@ struct WaitingTask {
     number: Option<u64>,
     /// What it was woken for.
     token: Option<WakeToken>,
+    /// What reports tell of it, once it was polled.
+    told: Option<Told>,
 }
 
 impl WaitingTask {
@@ -76,7 +82,7 @@ impl WaitingTask {
             Some(number) => domain.tasks.is_woken(number, cx.waker()),
             None => {
                 session.descriptor().counters.waits.add(1);
-                self.enlist(cx);
+                self.enlist(session, cx);
                 word.was_raised_since(self.waiting.seen)
             }
         };
@@ -94,7 +100,7 @@ impl WaitingTask {
                 wake_word(&domain, ALL).pass_to_all();
                 watcher::wake(&domain, Which::Raised);
             }
-            self.enlist(cx);
+            self.enlist(session, cx);
             if word.was_raised_since(self.waiting.seen) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -110,9 +116,12 @@ impl WaitingTask {
         Poll::Pending
     }
 
-    fn enlist(&mut self, cx: &TaskContext<'_>) {
-        let waiting = &self.waiting;
-        self.number = watcher::enlist(&self.domain, waiting.word, waiting.seen, cx.waker());
+    fn enlist(&mut self, session: &Session, cx: &TaskContext<'_>) {
+        let (waiting, is_bounded) = (&self.waiting, self.until.is_some());
+        let new = || Told { since: time::now(), is_bounded, label: session.log().label() };
+        let asleep = waiting.as_reported(*self.told.get_or_insert_with(new));
+        let waker = cx.waker();
+        self.number = watcher::enlist(&self.domain, waiting.word, waiting.seen, waker, asleep);
         if self.number.is_none() {
             cx.waker().wake_by_ref(); // No thread can be had: it looks again and again.
         }
@@ -157,6 +166,7 @@ impl Leave for Session {
                 alarm: Alarmed::default(),
                 number: None,
                 token: None,
+                told: None,
             }),
             (BeforeNext::Turn(Pause::TicketQueue(place)), _) => {
                 AsTask::Turn(place.detach(self.region(), bounds.deadline))
@@ -201,6 +211,10 @@ impl Leave for Session {
 
     fn lending(&self) -> Option<&Lending> {
         None
+    }
+
+    fn counters(&self) -> &ThreadCounters {
+        &self.descriptor().counters
     }
 
     fn looks(&self) -> &Looks {

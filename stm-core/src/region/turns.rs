@@ -12,6 +12,7 @@ use crate::region::watcher::Alarmed;
 use contempo_alloc::reclaim::announcement;
 use contempo_sched::contention::policy::{FailureBid, Next, on_failure};
 use contempo_sched::contention::ticket_queue::TicketQueue;
+use contempo_sched::descriptor::shown::{Shown, WaitsFor};
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::spin;
@@ -151,6 +152,9 @@ impl Session {
                 at.failed += 1;
                 at.gave_way += u64::from(cause == Cause::Reserved);
             });
+            if let Some(shown) = self.shown() {
+                shown.lost_at(key as u64);
+            }
         }
         // Ask the policy. It gave way to an older turn: then it waits for that, unless its owner gives no sign of life.
         let by = met.and_then(|met| met.by);
@@ -200,9 +204,15 @@ impl Session {
             Pause::TicketQueue(place) => {
                 // Nothing is to be held back for a thread that sleeps.
                 announcement::withdraw(self.descriptor());
-                self.conflicts.begin_wait(place.key, place.by, time::now());
+                let (now, label) = (time::now(), self.conflicts.label());
+                self.conflicts.begin_wait(place.key, place.by, now);
+                if let Some(shown) = self.shown() {
+                    let turn = WaitsFor::Turn { behind: place.by.map(|by| by.slot) };
+                    shown.waits(turn, std::iter::once(place.key as u64), 0, now, label);
+                }
                 self.await_turn(place.queue, place.ticket, deadline);
                 self.conflicts.end_wait(time::now());
+                self.shown().into_iter().for_each(Shown::goes_on);
             }
         }
     }

@@ -19,7 +19,8 @@ use crate::region::domain::{RegionCell, RegionDomain};
 use crate::region::session::Session;
 use contempo_alloc::reclaim::announcement;
 use contempo_alloc::region::handle::Handle;
-use contempo_sched::descriptor::conflicts::{ConflictLog, SLEPT_FOR};
+use contempo_sched::descriptor::conflicts::{Asleep, SLEPT_FOR, Told};
+use contempo_sched::descriptor::shown::{Shown, WaitsFor};
 use contempo_sched::primitives::checked::instant;
 use contempo_sched::primitives::fault::{Fault, planted};
 use contempo_sched::primitives::signal::Seen;
@@ -232,24 +233,40 @@ impl Waiting {
         }
     }
 
+    /// The first few of its cells, as reports know them.
+    fn first_cells(&self) -> impl Iterator<Item = usize> {
+        self.read.iter().take(SLEPT_FOR).map(|(cell, _)| cell.bits() as usize)
+    }
+
+    /// Of a task: what reports tell of it.
+    pub(super) fn as_reported(&self, told: Told) -> Asleep {
+        let more = self.read.len().saturating_sub(SLEPT_FOR);
+        Asleep { cells: self.first_cells().collect(), more, told }
+    }
+
     /// For reports, until what this returns is dropped.
     fn tell_that_it_sleeps<'s>(
         &self,
         session: &'s Session,
         is_bounded: bool,
     ) -> impl Drop + use<'s> {
-        struct Told<'l>(&'l ConflictLog);
-        impl Drop for Told<'_> {
+        struct Sleeps<'s>(&'s Session);
+        impl Drop for Sleeps<'_> {
             fn drop(&mut self) {
-                self.0.end_sleep();
+                self.0.conflicts.end_sleep();
+                self.0.shown().into_iter().for_each(Shown::goes_on);
             }
         }
         let mut cells = [0; SLEPT_FOR];
-        let few =
-            self.read.iter().zip(&mut cells).map(|((cell, _), at)| *at = cell.bits() as usize);
-        let few = few.count();
-        session.conflicts.begin_sleep(&cells[..few], self.read.len(), is_bounded, time::now());
-        Told(&session.conflicts)
+        let few = self.first_cells().zip(&mut cells).map(|(cell, at)| *at = cell).count();
+        let (all, now) = (self.read.len(), time::now());
+        session.conflicts.begin_sleep(&cells[..few], all, is_bounded, now);
+        if let Some(shown) = session.shown() {
+            let cells = cells[..few].iter().map(|cell| *cell as u64);
+            let (change, label) = (WaitsFor::Change { is_bounded }, session.conflicts.label());
+            shown.waits(change, cells, all - few, now, label);
+        }
+        Sleeps(session)
     }
 
     /// Has a cell changed since the attempt has read it? If not, all are marked, and a change from now on raises the

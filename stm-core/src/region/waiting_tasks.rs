@@ -1,5 +1,7 @@
 //! The list of the tasks of this process that wait for a change in a region: see `watcher`.
 
+use contempo_sched::contention::report::ReportedTasks;
+use contempo_sched::descriptor::conflicts::Asleep;
 use contempo_sched::primitives::signal::Seen;
 use contempo_sched::primitives::waiter::Tasks;
 use std::collections::BTreeMap;
@@ -29,6 +31,8 @@ struct Entry {
     seen: Seen,
     /// Nothing once it was called.
     waker: Option<Waker>,
+    /// For reports.
+    asleep: Asleep,
 }
 
 /// Which tasks are woken.
@@ -52,13 +56,14 @@ impl<D> WaitingTasks<D> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A task waits that has looked when its word was `seen`: its number. `start` starts a watcher, if there is none;
-    /// nothing if that fails.
+    /// A task waits that has looked when its word was `seen`: its number. Reports tell `asleep` of it. `start` starts a
+    /// watcher, if there is none; nothing if that fails.
     pub(super) fn enlist(
         &self,
         word: usize,
         seen: Seen,
         waker: Waker,
+        asleep: Asleep,
         start: impl FnOnce() -> bool,
     ) -> Option<u64> {
         let mut list = self.list();
@@ -70,7 +75,7 @@ impl<D> WaitingTasks<D> {
         }
         list.came += 1;
         let number = list.came;
-        list.tasks.insert(number, Entry { word, seen, waker: Some(waker) });
+        list.tasks.insert(number, Entry { word, seen, waker: Some(waker), asleep });
         Some(number)
     }
 
@@ -110,6 +115,14 @@ impl<D> WaitingTasks<D> {
         }
         due.wake();
         any
+    }
+
+    /// What reports tell of them.
+    pub(super) fn reported(&self) -> ReportedTasks {
+        let list = self.list();
+        let asleep = list.tasks.values().filter(|entry| entry.waker.is_some());
+        let asleep: Vec<_> = asleep.map(|entry| entry.asleep.clone()).collect();
+        ReportedTasks { woken: list.tasks.len() - asleep.len(), asleep }
     }
 
     /// Does the watcher end, as `is_over` says, which is told whether no task waits? Then the next task starts another.

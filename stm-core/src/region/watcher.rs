@@ -15,6 +15,7 @@
 use crate::region::domain::RegionDomain;
 use crate::region::wait::{NAP, wake_word};
 use crate::region::waiting_tasks::Which;
+use contempo_sched::descriptor::conflicts::Asleep;
 use contempo_sched::primitives::signal::Seen;
 use contempo_sched::primitives::waiter::Tasks;
 use contempo_sched::wait::alarms::{Alarm, Alarms};
@@ -29,14 +30,15 @@ const IDLE_NAPS: u32 = 50;
 /// All tasks look for themselves so often: a process may have died between the decision of its commit and the raise.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A task waits for a change in the region: its number in the list. Nothing if there is no watcher, and none can be had.
+/// A task waits for a change in the region: its number in the list. Reports tell `asleep` of it. Nothing if there is no watcher, and none can be had.
 pub(super) fn enlist(
     domain: &Arc<RegionDomain>,
     word: usize,
     seen: Seen,
     waker: &Waker,
+    asleep: Asleep,
 ) -> Option<u64> {
-    domain.tasks.enlist(word, seen, waker.clone(), || {
+    domain.tasks.enlist(word, seen, waker.clone(), asleep, || {
         let domain = Arc::clone(domain);
         let watcher = std::thread::Builder::new().name("contempo-watcher".into());
         watcher.spawn(move || watch(&domain)).is_ok()

@@ -19,6 +19,7 @@ use crate::session::error::Abort;
 use crate::session::events::Story;
 use crate::session::lending::{Lending, Lent};
 use contempo_sched::descriptor::conflicts::Label;
+use contempo_sched::descriptor::statistics::ThreadCounters;
 use contempo_sched::wait::looks::Looks;
 use std::task::{Context as TaskContext, Poll};
 
@@ -38,8 +39,10 @@ pub(crate) trait Leave: Attempts {
     /// Is there a point in another attempt? If not, the task is woken once there may be. Outside of any transaction;
     /// wakers are copied and dropped here.
     fn poll(&self, apart: &mut Self::Apart, cx: &TaskContext<'_>) -> Poll<()>;
-    /// To whose attempts a poll may lend its waker.
+    /// To which attempts a poll may lend its waker.
     fn lending(&self) -> Option<&Lending>;
+    /// What this thread has done.
+    fn counters(&self) -> &ThreadCounters;
     /// Has it paid on this thread to look again?
     fn looks(&self) -> &Looks;
     /// The attempt, which has asked to wait, is to be made once more before the transaction waits: it retreats next, and
@@ -160,6 +163,7 @@ impl<A> Task<A> {
         mut body: impl FnMut(&S) -> Result<R, Abort<E>>,
     ) -> Poll<Result<R, Failed<E, S::End>>> {
         session.must_be_outside();
+        let _poll = session.log().polls(session.counters());
         let _label = self.label.map(|label| session.log().labelled(label));
         for more in (0..ATTEMPTS_OF_A_POLL).rev() {
             if let State::Waits { apart, .. } = &mut self.state

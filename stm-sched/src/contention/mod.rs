@@ -11,7 +11,9 @@
 //! | [`admission`] | whether a transaction that declares its cells reserves them at once |
 //! | [`yielding`] | giving the processor away before the system takes it |
 //! | [`report`] | which cells cause conflicts, and which threads wait: the contention report |
+//! | [`activity`] | what the threads of a world do |
 
+pub mod activity;
 pub mod admission;
 pub mod bids;
 pub mod lock_queue;

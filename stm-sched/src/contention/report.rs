@@ -2,6 +2,7 @@
 //! the logs of all threads ([`conflicts`](crate::descriptor::conflicts)) and the names of cells.
 
 use crate::descriptor::conflicts::{Asleep, ConflictLog, Conflicts};
+use crate::descriptor::statistics::ThreadCounters;
 use crate::descriptor::table::DescriptorTable;
 use std::collections::{BTreeMap, HashMap};
 use std::panic::Location;
@@ -104,13 +105,13 @@ pub struct Waiter {
     pub label: Option<String>,
 }
 
-/// A thread that sleeps in `retry`.
+/// A thread or task that sleeps in `retry`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Sleeper {
-    /// The thread, as its slot in the descriptor table.
-    pub thread: u32,
+    /// The thread, as its slot in the descriptor table. Nothing: it is a task.
+    pub thread: Option<u32>,
     /// The label of its transaction, if it has one.
     pub label: Option<String>,
     /// The names or addresses of cells that it has read, and whose change it waits for: eight at most.
@@ -132,12 +133,17 @@ pub struct ContentionReport {
     pub cells: Vec<ContendedCell>,
     /// The threads that wait now in queues, the longest first.
     pub waiters: Vec<Waiter>,
-    /// The threads that sleep in `retry`, the longest first. (Tasks that wait are not among them.)
+    /// The threads and tasks that sleep in `retry`, the longest first.
     #[cfg_attr(feature = "serde", serde(default))]
     pub sleepers: Vec<Sleeper>,
-    /// How many other threads that have used cells, and not ended, do not sleep.
+    /// How many others do not sleep: threads that have used cells, and not ended; and tasks that were woken, and not
+    /// polled since.
     #[cfg_attr(feature = "serde", serde(default))]
     pub awake: usize,
+    /// Of the threads, those that do not sleep in `retry`, and of which the last that they did with cells was a poll of a
+    /// task, which is over: mostly those of an executor. They are not among [`awake`](Self::awake).
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub pollers: usize,
 }
 
 /// A thread, as a report looks at it.
@@ -149,35 +155,63 @@ pub struct Reported<'l> {
     pub log: &'l ConflictLog,
     /// Could it wake others: has it neither ended, nor is it the one that asks?
     pub counts: bool,
+    /// What it has done.
+    pub counters: &'l ThreadCounters,
+}
+
+/// The tasks that a report tells of.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ReportedTasks {
+    /// Those that sleep.
+    pub asleep: Vec<Asleep>,
+    /// How many were woken, and not polled since.
+    pub woken: usize,
 }
 
 impl ContentionReport {
-    /// The `most` cells with the most failed attempts, and each thread that waits, for the thread at slot `asks`. Linear
-    /// in the number of threads.
-    pub fn new(table: &DescriptorTable, names: &Names, most: usize, asks: Option<u32>) -> Self {
+    /// The `most` cells with the most failed attempts, and each thread that waits, for the thread at slot `asks`; and these
+    /// tasks. Linear in the number of threads and tasks.
+    pub fn new(
+        table: &DescriptorTable,
+        names: &Names,
+        most: usize,
+        asks: Option<u32>,
+        tasks: ReportedTasks,
+    ) -> Self {
         let threads = table.scan().map(|(slot, thread)| {
             // Relaxed: a thread that ends at this moment may be counted or not.
             let counts =
                 thread.taken.load(crate::primitives::Ordering::Relaxed) && asks != Some(slot);
-            Reported { slot, log: &thread.conflicts, counts }
+            Reported { slot, log: &thread.conflicts, counts, counters: &thread.counters }
         });
         let name = |key: usize| names.get(key).unwrap_or_else(|| format!("{key:#x}"));
-        Self::of(threads, |key| (name(key), names.made(key)), most)
+        Self::of(threads, tasks, |key| (name(key), names.made(key)), most)
     }
 
     /// The same, of these threads and their logs. `describe` gives the name of a cell, and where it was made.
     pub fn of<'l>(
         threads: impl Iterator<Item = Reported<'l>>,
+        tasks: ReportedTasks,
         describe: impl Fn(usize) -> (String, Option<Made>),
         most: usize,
     ) -> Self {
         let mut cells: HashMap<usize, (Conflicts, usize, Vec<String>)> = HashMap::new();
-        let (mut waiters, mut sleepers, mut awake) = (Vec::new(), Vec::new(), 0);
+        let (mut waiters, mut sleepers) = (Vec::new(), Vec::new());
+        let (mut awake, mut pollers) = (tasks.woken, 0);
         let now = crate::primitives::time::now();
         let since = |begin: u64| Duration::from_nanos(now.saturating_sub(begin));
         let name = |key| describe(key).0;
+        let sleeper = |thread, Asleep { cells, more, told }: Asleep| Sleeper {
+            thread,
+            label: told.label.map(str::to_owned),
+            cells: cells.into_iter().map(name).collect(),
+            more,
+            asleep: since(told.since),
+            is_bounded: told.is_bounded,
+        };
+        sleepers.extend(tasks.asleep.into_iter().map(|task| sleeper(None, task)));
         // Adds up the cells of all threads.
-        for Reported { slot: thread, log, counts } in threads {
+        for Reported { slot: thread, log, counts, counters } in threads {
             // First what it waits for: why it does is counted before that.
             let (waiting, asleep) = (log.waiting(), log.asleep());
             let label = || log.label().map(str::to_owned);
@@ -192,11 +226,8 @@ impl ContentionReport {
                 waiters.push(Waiter { thread, cell, behind, waited, label: label() });
             }
             match asleep {
-                Some(Asleep { cells, more, since: begin, is_bounded }) => {
-                    let (cells, asleep) = (cells.into_iter().map(name).collect(), since(begin));
-                    let label = label();
-                    sleepers.push(Sleeper { thread, label, cells, more, asleep, is_bounded });
-                }
+                Some(asleep) => sleepers.push(sleeper(Some(thread), asleep)),
+                None if log.has_only_polled(counters) => pollers += usize::from(counts),
                 None => awake += usize::from(counts),
             }
         }
@@ -214,13 +245,16 @@ impl ContentionReport {
             let (name, made) = describe(key);
             ContendedCell { name, conflicts, waiting, labels, made }
         });
-        ContentionReport { cells: cells.collect(), waiters, sleepers, awake }
+        ContentionReport { cells: cells.collect(), waiters, sleepers, awake, pollers }
     }
 
-    /// The threads that sleep, if no thread is left that could wake one of them: every thread that has used cells sleeps
-    /// in `retry`, without a time limit, but for the one that asks. What then waits for a change waits for ever, unless
-    /// it comes from the thread that asks, from one that has used no cell yet, or from a task. (For a region: or from
+    /// The threads and tasks that sleep, if none is left that could wake one of them: all that have used cells sleep
+    /// in `retry`, without a time limit, but for the thread that asks. What then waits for a change waits for ever, unless
+    /// it comes from the thread that asks, or from a thread or task that has used no cell yet. (For a region: or from
     /// another process.)
+    ///
+    /// Nothing while there are [`pollers`](Self::pollers): those of an executor may still run other tasks. Where they run
+    /// none, or in a server that is idle, [`stuck`](Self::stuck) tells what would be a deadlock then.
     ///
     /// A thread that is doing something else counts as awake, also if it only waits for one of the sleepers to end: what
     /// it will do is not known. Its own report, where it asks for one, leaves it out.
@@ -230,6 +264,19 @@ impl ContentionReport {
     /// assert!(report.deadlock().is_none());
     /// ```
     pub fn deadlock(&self) -> Option<&[Sleeper]> {
+        self.stuck().filter(|_| self.pollers == 0)
+    }
+
+    /// The threads and tasks that sleep, if what could wake one of them must come from outside: as
+    /// [`deadlock`](Self::deadlock), but threads count for nothing that do nothing with cells but poll tasks. So each task
+    /// that waits for cells waits for ever, unless a task makes the change that waits for something else now (a message, a
+    /// time), or has used no cell yet. Of a server that is idle this is how it should be; of one that hangs it is the cause.
+    ///
+    /// ```
+    /// let report = contempo_sched::contention::report::ContentionReport::default();
+    /// assert!(report.stuck().is_none());
+    /// ```
+    pub fn stuck(&self) -> Option<&[Sleeper]> {
         let stuck = !self.sleepers.is_empty()
             && self.awake == 0
             && self.sleepers.iter().all(|sleeper| !sleeper.is_bounded);
@@ -242,7 +289,10 @@ impl ContentionReport {
     }
 }
 
-/// Tables: cells, threads that wait in queues, threads that sleep; and a line that tells a deadlock.
+/// So many sleepers are shown.
+const SHOWN: usize = 50;
+
+/// Tables: cells, threads that wait in queues, what sleeps (50 at most); and a line that tells a deadlock.
 impl std::fmt::Display for ContentionReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.cells.is_empty() {
@@ -302,7 +352,10 @@ impl ContentionReport {
                 "thread", "for", "limit"
             )?;
         }
-        for Sleeper { thread, label, cells, more, asleep, is_bounded } in &self.sleepers {
+        for Sleeper { thread, label, cells, more, asleep, is_bounded } in
+            self.sleepers.iter().take(SHOWN)
+        {
+            let thread = thread.map_or_else(|| "task".to_owned(), |thread| thread.to_string());
             let (asleep, limit) = (format!("{asleep:.1?}"), if *is_bounded { "yes" } else { "no" });
             write!(f, "{thread:<8} {asleep:>12} {limit:<8} {}", cells.join(", "))?;
             if *more > 0 {
@@ -314,10 +367,18 @@ impl ContentionReport {
                 label.as_ref().map_or(String::new(), |label| format!("  ({label})"))
             )?;
         }
+        if self.sleepers.len() > SHOWN {
+            writeln!(f, "… and {} more", self.sleepers.len() - SHOWN)?;
+        }
         if self.deadlock().is_some() {
             writeln!(
                 f,
-                "deadlock: every other thread that has used cells sleeps, and none can wake another"
+                "deadlock: all other threads and tasks that have used cells sleep, and none can wake another"
+            )?;
+        } else if self.stuck().is_some() {
+            writeln!(
+                f,
+                "stuck: all threads and tasks that have used cells sleep, until a task comes that waits for something else"
             )?;
         }
         Ok(())
@@ -340,17 +401,23 @@ mod tests {
         }
         let behind = Reservation { slot: 1, ticket: 1 };
         threads[0].1.conflicts.begin_wait(16, Some(behind), crate::primitives::time::now());
-        let report = ContentionReport::new(&table, &names, 10, None);
+        let report = ContentionReport::new(&table, &names, 10, None, ReportedTasks::default());
         let seen: Vec<_> =
             report.cells.iter().map(|cell| (cell.name.as_str(), cell.conflicts.failed)).collect();
         assert_eq!(seen, [("till", 6), ("0x8", 4)]);
         assert_eq!((report.waiters[0].behind, report.cells[0].waiting), (Some(1), 1));
         let rendered = report.to_string();
         assert!(rendered.lines().count() == 6 && rendered.contains("till"), "{rendered}");
-        assert_eq!(ContentionReport::new(&table, &names, 1, None).cells.len(), 1);
+        assert_eq!(
+            ContentionReport::new(&table, &names, 1, None, ReportedTasks::default()).cells.len(),
+            1
+        );
         threads[0].1.conflicts.end_wait(crate::primitives::time::now());
         ContentionReport::reset(&table);
-        assert_eq!(ContentionReport::new(&table, &names, 10, None).to_string(), "no conflicts\n");
+        assert_eq!(
+            ContentionReport::new(&table, &names, 10, None, ReportedTasks::default()).to_string(),
+            "no conflicts\n"
+        );
     }
 
     #[test]
@@ -361,7 +428,8 @@ mod tests {
             descriptor.conflicts.note(8, |cell| cell.failed += 1);
             descriptor.conflicts.note(1000 + round, |cell| cell.failed += 1);
         }
-        let report = ContentionReport::new(&table, &Names::new(), 1, None);
+        let report =
+            ContentionReport::new(&table, &Names::new(), 1, None, ReportedTasks::default());
         assert_eq!(report.cells[0].name, "0x8");
     }
     #[test]
@@ -369,7 +437,8 @@ mod tests {
         let (table, names) = (DescriptorTable::new(), Names::new());
         names.set(16, "inbox".to_owned());
         let (one, other) = (table.take().unwrap(), table.take().unwrap());
-        let report = |asks| ContentionReport::new(&table, &names, 10, asks);
+        let report =
+            |asks| ContentionReport::new(&table, &names, 10, asks, ReportedTasks::default());
         assert!(report(None).deadlock().is_none(), "nothing sleeps");
         let label = one.1.conflicts.labelled("reader");
         one.1.conflicts.begin_sleep(&[16, 24], 5, false, crate::primitives::time::now());
@@ -386,7 +455,7 @@ mod tests {
         let stuck = report(None);
         assert_eq!(stuck.deadlock().map(<[Sleeper]>::len), Some(2));
         assert!(stuck.to_string().contains("deadlock"), "{stuck}");
-        assert_eq!(stuck.sleepers[0].thread, other.0, "the longest first");
+        assert_eq!(stuck.sleepers[0].thread, Some(other.0), "the longest first");
         other.1.conflicts.end_sleep();
         assert!(report(None).deadlock().is_none());
         table.give_back(other.0);
@@ -406,7 +475,7 @@ mod tests {
             descriptor.conflicts.note(8, |cell| cell.failed += 1);
         }
         descriptor.conflicts.note(8, |cell| cell.failed += 1);
-        let report = ContentionReport::new(&table, &names, 1, None);
+        let report = ContentionReport::new(&table, &names, 1, None, ReportedTasks::default());
         assert_eq!(report.cells[0].labels, ["audit"], "of each thread the last");
         let made = report.cells[0].made.as_ref().expect("it is known");
         assert!(made.at.contains("report.rs:") && made.type_name == "u64", "{made:?}");

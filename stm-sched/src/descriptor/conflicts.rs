@@ -3,6 +3,7 @@
 //! Written after failed attempts only, by each thread into its own log; read by the thread that asks for a
 //! report. Not part of the protocol: nothing is decided by it.
 
+use crate::descriptor::statistics::ThreadCounters;
 use crate::words::Reservation;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
@@ -63,15 +64,26 @@ struct Sleep {
 /// Cells that a report names of those that a sleeper waits for.
 pub const SLEPT_FOR: usize = 8;
 
-/// A thread that sleeps, as a report sees it.
-#[derive(Debug)]
-pub(crate) struct Asleep {
+/// What waits for a change, as a report sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Asleep {
     /// Some of the cells that it waits for.
-    pub(crate) cells: Vec<usize>,
+    pub cells: Vec<usize>,
     /// How many more there are.
-    pub(crate) more: usize,
-    pub(crate) since: u64,
-    pub(crate) is_bounded: bool,
+    pub more: usize,
+    /// What else is told.
+    pub told: Told,
+}
+
+/// What reports tell of a transaction that waits for a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Told {
+    /// When it began to wait.
+    pub since: u64,
+    /// Does it end by itself?
+    pub is_bounded: bool,
+    /// What the program calls it.
+    pub label: Label,
 }
 
 /// Of a cell: its key, what happened there, and the label of the transaction to which it happened last.
@@ -99,6 +111,24 @@ pub struct ConflictLog {
     label: Mutex<Label>,
     /// The cell where something happened last; 0: nowhere yet.
     last: AtomicUsize,
+    /// What the thread had [done](ThreadCounters::done) by the end of its last poll of a task, plus 1; 0: it polls none, or
+    /// does so now.
+    polled: AtomicU64,
+}
+
+/// A thread polls a task, until this is dropped.
+#[derive(Debug)]
+#[must_use = "the poll is over when this is dropped"]
+pub struct Polls<'l> {
+    log: &'l ConflictLog,
+    counters: &'l ThreadCounters,
+}
+
+impl Drop for Polls<'_> {
+    fn drop(&mut self) {
+        // Relaxed: for reports only.
+        self.log.polled.store(self.counters.done().wrapping_add(1), Ordering::Relaxed);
+    }
 }
 
 /// A transaction with a label runs, until this is dropped.
@@ -131,7 +161,20 @@ impl ConflictLog {
             sleep,
             label: Mutex::new(None),
             last: AtomicUsize::new(0),
+            polled: AtomicU64::new(0),
         }
+    }
+
+    /// This thread, the counters of which these are, polls a task until what this returns is dropped.
+    pub fn polls<'l>(&'l self, counters: &'l ThreadCounters) -> Polls<'l> {
+        // Relaxed: for reports only.
+        self.polled.store(0, Ordering::Relaxed);
+        Polls { log: self, counters }
+    }
+
+    /// Was a poll of a task the last that this thread has done with cells, and is it over?
+    pub(crate) fn has_only_polled(&self, counters: &ThreadCounters) -> bool {
+        self.polled.load(Ordering::Relaxed) == counters.done().wrapping_add(1)
     }
 
     /// The transaction that this thread runs next has this label, until what this returns is dropped; and so have those
@@ -223,6 +266,12 @@ impl ConflictLog {
         self.sleep.since.store(0, Ordering::Relaxed);
     }
 
+    /// Does it wait in a queue? Does it sleep?
+    pub fn waits(&self) -> (bool, bool) {
+        let is_set = |since: &AtomicU64| since.load(Ordering::Relaxed) != 0;
+        (is_set(&self.wait.since), is_set(&self.sleep.since))
+    }
+
     /// The cell where something happened to this thread last.
     pub fn last(&self) -> Option<usize> {
         Some(self.last.load(Ordering::Relaxed)).filter(|key| *key != 0)
@@ -236,7 +285,8 @@ impl ConflictLog {
         }
         let is_bounded = self.sleep.is_bounded.load(Ordering::Relaxed);
         let kept = self.sleep.cells.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Some(Asleep { cells: kept.0.clone(), more: kept.1, since, is_bounded })
+        let told = Told { since, is_bounded, label: self.label() };
+        Some(Asleep { cells: kept.0.clone(), more: kept.1, told })
     }
 
     /// The cell that this thread waits for, the thread it gave way to, and since when.

@@ -6,9 +6,11 @@
 //! | [`table`] | the growing table of descriptors |
 //! | [`statistics`] | per-thread counters, added up on demand |
 //! | [`conflicts`] | what has happened to a thread at which cell, for the contention report |
+//! | [`shown`] | the same, as far as other processes see it |
 
 pub mod conflicts;
 mod record;
+pub mod shown;
 pub mod statistics;
 pub mod table;
 

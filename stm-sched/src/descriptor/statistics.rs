@@ -185,6 +185,12 @@ impl Statistics {
 }
 
 impl ThreadCounters {
+    /// How many transactions have ended well.
+    #[inline]
+    pub fn done(&self) -> u64 {
+        self.commits.get().wrapping_add(self.read_only.get())
+    }
+
     /// Counts one aborted attempt.
     pub fn count_abort(&self, cause: Cause) {
         match cause {

@@ -21,11 +21,13 @@ mod queue;
 #[cfg(all(test, not(any(contempo_loom, contempo_shuttle))))]
 mod simulation;
 mod sleep;
+mod tasks;
 
 pub use exchange::{Change, Outcome, WakeToken};
-pub use nodes::Sleeper;
+pub use nodes::{Place, Sleeper};
 pub use sleep::earlier;
 
+use crate::descriptor::conflicts::Told;
 use crate::primitives::fault::{Fault, planted};
 use crate::primitives::guard::discard;
 use crate::primitives::waiter::{Tasks, Waiter};
@@ -42,13 +44,6 @@ use std::task::Waker;
 use std::time::Duration;
 
 const BUCKETS: usize = if CHECKED { 1 } else { 64 };
-
-/// Where an entry is: what a waiter needs to find it again.
-#[derive(Clone, Copy, Debug)]
-pub struct Place {
-    bucket: u32,
-    id: Id,
-}
 
 /// How many waiters an operation has woken; of the tasks among them it says which: they are still to be woken.
 #[derive(Default, Debug)]
@@ -215,30 +210,40 @@ impl WatchList {
     }
 
     /// [`enlist`](Self::enlist) and [`lie_down`](Self::lie_down) in one step, of a transaction that waits for this cell
-    /// alone. The waiter is taken, unless the cell has changed: then it does not lie.
+    /// alone. The waiter is taken, unless the cell has changed: then it does not lie. Reports tell this of it.
     pub fn enlist_asleep(
         &self,
         key: usize,
         sleeper: Sleeper,
         waiter: &mut Option<Waiter>,
+        told: Told,
         mark: impl FnOnce(),
     ) -> Place {
         let index = Self::index(key);
         let mut bucket = self.bucket(index);
         let id = bucket.enlist(key, sleeper, mark);
+        let place = Place { bucket: index as u32, id };
         let (queue, nodes) = bucket.queue(key);
+        nodes[id].told = Some((told, place));
         queue.lie_down(nodes, id, waiter);
-        Place { bucket: index as u32, id }
+        place
     }
 
     /// The transaction of these entries is about to sleep: from now on `waiter` is woken if one of the cells changes.
     /// False if it must not sleep: a cell has changed.
     pub fn lie_down(&self, places: &[Place], waiter: &Waiter) -> bool {
+        self.lie_down_and_tell(places, waiter, None)
+    }
+
+    /// The same, of a task: reports tell this of it.
+    pub fn lie_down_and_tell(&self, places: &[Place], waiter: &Waiter, told: Option<Told>) -> bool {
+        let told = told.zip(places.first().copied());
         let mut copies = Copies::of(waiter, places.len());
         places.iter().all(|place| {
             let mut waiter = Some(copies.0.pop().unwrap_or_else(|| waiter.clone()));
             let mut bucket = self.bucket(place.bucket as usize);
             let (queue, nodes) = bucket.queue_of(place.id);
+            nodes[place.id].told = told;
             if planted(Fault::WakerStoredTooLate) {
                 let mut nothing = Some(Waiter::Task(Waker::noop().clone()));
                 let lies = queue.lie_down(nodes, place.id, &mut nothing);

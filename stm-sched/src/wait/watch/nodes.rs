@@ -1,6 +1,7 @@
 //! The entries of a bucket, and the doubly linked lists that they form: adding and removing one
 //! takes constant time, and allocates only when there are more than ever before.
 
+use crate::descriptor::conflicts::Told;
 use crate::primitives::waiter::Waiter;
 
 /// Which entry.
@@ -8,6 +9,13 @@ pub(super) type Id = u32;
 
 /// No entry.
 pub(super) const NONE: Id = u32::MAX;
+
+/// Where an entry is: what a waiter needs to find it again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Place {
+    pub(super) bucket: u32,
+    pub(super) id: Id,
+}
 
 /// What the waiter of an entry does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +82,8 @@ pub(super) struct Node {
     /// While it is asleep: what to wake.
     pub(super) waiter: Option<Waiter>,
     pub(super) state: State,
+    /// Of a task that is asleep: what reports tell of it, and the first of its entries.
+    pub(super) told: Option<(Told, Place)>,
     /// Which state of the cell it has seen, or, if it was woken, will see: see `Queue::era`.
     pub(super) era: u64,
     /// While it is asleep: the list of all, by age. Of a free entry, `next` is the next free one.
@@ -96,7 +106,16 @@ impl Nodes {
 
     pub(super) fn add(&mut self, key: usize, sleeper: Sleeper) -> Id {
         let (all, came) = (Links::NONE, Links::NONE);
-        let node = Node { key, sleeper, waiter: None, state: State::Rising, era: 0, all, came };
+        let node = Node {
+            key,
+            sleeper,
+            waiter: None,
+            state: State::Rising,
+            told: None,
+            era: 0,
+            all,
+            came,
+        };
         let id = self.free;
         if id == NONE {
             self.nodes.push(node);
@@ -107,10 +126,16 @@ impl Nodes {
         id
     }
 
+    /// All of them, free ones as well.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
+    }
+
     /// `id` is in no list.
     pub(super) fn free(&mut self, id: Id) {
         debug_assert!(self.free != id, "an entry is freed twice");
         self[id].all.next = self.free;
+        self[id].told = None;
         self.free = id;
     }
 }
