@@ -1,7 +1,11 @@
 //! `contempo-shm`: looks at shared regions.
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod top;
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod tool {
+    use crate::top;
     use clap::{Parser, Subcommand};
     use contempo::shared::Shared;
     use std::error::Error;
@@ -25,6 +29,9 @@ mod tool {
         Verify { region: PathBuf },
         /// What the region's transactions have done since it was made.
         Stat { region: PathBuf },
+        /// What happens there now, again and again: the hottest cells, what each thread of each process does and waits
+        /// for, aborts by cause, which thread holds versions back. In a terminal; with --once or --json without.
+        Top(top::Options),
         /// Recovers what dead processes have left, and says what there was.
         Reap { region: PathBuf },
     }
@@ -64,6 +71,7 @@ mod tool {
                     println!("{name:12}{count}");
                 }
             }
+            Command::Top(options) => top::run(&options)?,
             Command::Reap { region } => {
                 // To open it recovers as well.
                 let before = Shared::open(&region)?;
