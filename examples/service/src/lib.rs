@@ -19,12 +19,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use contempo::{TVar, Transaction, atomically_async, statistics};
 use futures_util::stream::{Stream, StreamExt};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use serde::Deserialize;
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+
+/// The name of a metric.
+const WAITING: &str = "board_waiting";
 
 /// The state of the service: handles on cells, so a copy is the same board.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +65,7 @@ pub async fn serve(listener: TcpListener, board: Board) -> std::io::Result<()> {
     let router = Router::new()
         .route("/notices", get(read).post(put))
         .route("/events", get(events))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics).with_state((board.clone(), Arc::new(recorder()))))
         .route("/stop", post(stop))
         .with_state(board.clone());
     axum::serve(listener, router).with_graceful_shutdown(board.stopped()).await
@@ -140,19 +143,23 @@ async fn events(State(board): State<Board>) -> Sse<impl Stream<Item = Result<Eve
     Sse::new(counts.take_until(board.stopped())).keep_alive(KeepAlive::default())
 }
 
-async fn metrics(State(board): State<Board>) -> String {
-    let done = statistics();
-    let mut text = String::new();
-    for (name, kind, value, help) in [
-        ("board_waiting", "gauge", board.waiting(), "Requests that wait for a notice."),
-        ("contempo_commits_total", "counter", done.commits, "Transactions that have committed."),
-        ("contempo_aborts_total", "counter", done.aborts(), "Attempts that were rolled back."),
-        ("contempo_waits_total", "counter", done.waits, "Transactions that have begun to wait."),
-        ("contempo_wakes_total", "counter", done.wakes, "Those that were woken."),
-    ] {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
-    }
-    text
+/// What Prometheus reads: the counts of contempo, and one of the board's own.
+async fn metrics(State((board, recorder)): State<(Board, Arc<PrometheusRecorder>)>) -> String {
+    metrics::with_local_recorder(&*recorder, || {
+        contempo::metrics::record(&statistics());
+        metrics::gauge!(WAITING).set(board.waiting() as f64);
+    });
+    recorder.handle().render()
+}
+
+/// A recorder that knows what the metrics mean.
+fn recorder() -> PrometheusRecorder {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        contempo::metrics::describe();
+        metrics::describe_gauge!(WAITING, "Requests that wait for a notice.");
+    });
+    recorder
 }
 
 async fn stop(State(board): State<Board>) {

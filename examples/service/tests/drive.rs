@@ -81,7 +81,12 @@ fn long_polls_events_metrics_and_a_graceful_stop() {
     wait_until(|| board.waiting() == 0);
     let (status, metrics) = answer(ask(address, "GET", "/metrics", ""));
     assert_eq!(status, 200);
-    assert!(metrics.contains("board_waiting 0\n") && metrics.contains("contempo_commits_total"));
+    // In the format of Prometheus: each metric has a text, a type, and a value.
+    assert!(metrics.contains("# HELP board_waiting Requests that wait"), "{metrics}");
+    assert!(metrics.contains("\nboard_waiting 0\n"), "{metrics}");
+    assert!(metrics.contains("# TYPE contempo_commits_total counter\n"), "{metrics}");
+    let commits = metrics.lines().find_map(|line| line.strip_prefix("contempo_commits_total "));
+    assert!(commits.is_some_and(|count| count.parse::<u64>().is_ok_and(|n| n > 200)), "{metrics}");
     // The end: what waits is told so, streams end, and the service returns.
     let last = ask(address, "GET", "/notices?after=1", "");
     wait_until(|| board.waiting() == 1);
