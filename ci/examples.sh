@@ -10,6 +10,8 @@ timeout 300 cargo run -q --release --example cache
 timeout 300 cargo run -q --release --example index -- --rounds 1
 # No increment is lost, whichever policy decides.
 timeout 300 cargo run -q --release --example policy
+# Each job ends, also those that fail and panic, and the sum is right.
+timeout 300 cargo run -q --release --example workers
 # The page that it serves counts what it has done.
 timeout 300 cargo run -q --release --example prometheus >/dev/null
 # Processes are killed; it fails if the total changes or anything is left.

@@ -41,6 +41,9 @@ for name, text in texts.items():
     for path, anchor in re.findall(r"\]\(([\w./-]*\.\w+)?(?:#([\w-]+))?\)", text):
         page = there(name, path) if path else name
         check(name, page and (not anchor or page in texts and anchor in anchors(page)), f"link {path}#{anchor}")
+    for path, anchor in re.findall(r"^\[[^\]\n]+\]: ([\w./-]+\.md)(?:#([\w-]+))?$", text, re.M) if name.endswith(".md") else ():
+        page = there(name, path)
+        check(name, page and (not anchor or page in texts and anchor in anchors(page)), f"link {path}#{anchor}")
     for path, heading in re.findall(r"([\w/-]+\.md)`?,\s+\"([^\"]+)\"", text):
         page = there(name, path)
         check(name, page in texts and re.sub(r"\s+", " ", heading) in headings(page), f"{path}, \"{heading}\"")

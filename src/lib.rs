@@ -69,8 +69,35 @@
 //!
 //! **Checking.** Your own programs on contempo run under loom and shuttle: see [`checking`].
 //!
-//! More: the [`guide`], with limits and guarantees; [`checking`]; the [`readme`]. How contempo works is told in the
-//! folder `docs` of the repository.
+//! **Explaining.** [`activity`] tells what each thread does and waits for; the crate `contempo-live` serves that as a page,
+//! and `contempo-shm top` shows it for a region.
+//!
+//! # Features
+//!
+//! | feature | |
+//! | --- | --- |
+//! | `shared` (default) | [`shared`]: cells that several processes share (64-bit Linux; elsewhere without effect) |
+//! | `futures` | [`Changes`] is a `Stream` of the futures crates |
+//! | `tracing` | a span for each transaction that did not commit at once, its failed attempts with cause and cell, and a warning for one that fails often |
+//! | `metrics` | `contempo::metrics`: the counts go to the recorder of that facade |
+//! | `serde` | cells and collections are serialized as a snapshot; statistics, reports and activity, too |
+//! | `places` | reports tell where each cell was made, its type, and the collection that it belongs to |
+//! | `clock-tsc` | the stamps of this process come from the processor's time-stamp counter (x86-64) |
+//! | `reclaim-epoch` | reclaims through `crossbeam-epoch`, for comparison |
+//!
+//! # Where to read on
+//!
+//! | | |
+//! | --- | --- |
+//! | [`guide`] | all that transactions can do, in order |
+//! | [`cookbook`] | a cache, a channel, a service, a worker pool, memoised recursion |
+//! | [`reference`](mod@reference) | what is guaranteed, what it costs, limits; beside other ways to share state |
+//! | [`checking`] | your own program under loom and shuttle |
+//! | [`collections`], [`shared`] | maps, queues and what else programs share; cells between processes |
+//!
+//! How contempo works is told in the folder `docs` of the repository.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod collections;
 #[cfg(feature = "metrics")]
@@ -109,11 +136,61 @@ pub mod explicit {
     pub use contempo_core::explicit::*;
 }
 
+/// Its code is run as a test. (Its links lead to files, so it is no page here.)
+#[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub mod readme {}
 
+/// Pages of the repository, as link definitions. In a document they stand after those of the crate's documentation, which
+/// come first and so count: there a link leads to a file beside it, here to the repository.
+macro_rules! of_the_repository {
+    ($($page:literal)*) => {
+        concat!($("[", $page, "]: ", env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/", $page, "\n"),*)
+    };
+}
+
+#[doc = "[checking]: crate::checking"]
+#[doc = "[cookbook]: crate::cookbook"]
+#[doc = "[reference]: crate::reference"]
+#[doc = "[reference.md#regions-known-limits]: crate::reference#regions-known-limits"]
+#[doc = "[reference.md#regions-what-is-not-there]: crate::reference#regions-what-is-not-there"]
+#[doc = of_the_repository!(
+    "../docs/decisions/cell-handles.md"
+    "scheduling.md#waking-few"
+    "scheduling.md"
+    "regions.md#what-is-trusted"
+)]
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
+
+#[doc = "[guide]: crate::guide\n"]
+#[doc = include_str!("../docs/cookbook.md")]
+pub mod cookbook {}
+
+#[doc = "[guide]: crate::guide"]
+#[doc = of_the_repository!(
+    "proofs.md#opacity"
+    "proofs.md#strict-serializability"
+    "proofs.md#one-word-decides"
+    "protocol.md#read"
+    "protocol.md#take-over"
+    "proofs.md#no-lost-wake-up"
+    "proofs.md#lemma-c-what-a-transaction-can-reach-is-held"
+    "protocol.md#user-code"
+    "regions.md#death-at-any-instruction"
+    "../BENCHMARKS.md"
+    "scheduling.md"
+    "proofs.md#bounded-bypass"
+    "properties.md"
+    "../docs/decisions/clock.md"
+    "protocol.md#what-is-not-used-again"
+    "regions.md#readers-that-lag"
+    "protocol.md#taking-out"
+    "protocol.md#invariants"
+    "regions.md#the-file"
+)]
+#[doc = include_str!("../docs/reference.md")]
+pub mod reference {}
 
 #[doc = include_str!("../docs/checking.md")]
 pub mod checking {
