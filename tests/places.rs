@@ -1,17 +1,27 @@
 //! The panics about a program's mistakes point to the line of the program. A binary of its own, since it has a panic hook.
 
 use contempo::{
-    Interrupt, TVar, Transaction, atomically, atomically_on, atomically_scoped, collect, snapshot,
-    try_atomically, try_atomically_scoped, try_once,
+    CancellationToken, Interrupt, TVar, Transaction, atomically, atomically_async, atomically_on,
+    atomically_on_async, atomically_scoped, collect, snapshot, try_atomically,
+    try_atomically_async, try_atomically_scoped, try_once,
 };
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 thread_local!(static PLACE: Cell<Option<(String, u32)>> = const { Cell::new(None) });
 
-/// `mistake` panics, and the panic points to this line of this file.
+/// Where the text of a panic says that a future was made.
+fn made_at(text: &str) -> Option<(String, u32)> {
+    let place = text.split_once("(the future was made at ")?.1.strip_suffix(')')?;
+    let mut parts = place.rsplitn(3, ':').skip(1);
+    let line = parts.next()?.parse().ok()?;
+    Some((parts.next()?.to_owned(), line))
+}
+
+/// `mistake` panics, and the panic points to this line of this file: by itself, or, if it comes from a poll, by its text.
 fn points_to(line: u32, mistake: impl FnOnce()) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -19,7 +29,10 @@ fn points_to(line: u32, mistake: impl FnOnce()) {
         std::panic::set_hook(Box::new(move |panic| {
             match panic.payload().downcast_ref::<String>().map(String::as_str) {
                 Some(text) if !text.starts_with("contempo: ") => usual(panic), // An assertion here.
-                _ => PLACE.set(panic.location().map(|at| (at.file().to_owned(), at.line()))),
+                text => PLACE.set(
+                    text.and_then(made_at)
+                        .or_else(|| panic.location().map(|at| (at.file().to_owned(), at.line()))),
+                ),
             }
         }));
     });
@@ -89,13 +102,61 @@ fn signals_that_are_swallowed_kept_or_wait_for_nothing() {
     points_to(line!(), || atomically(|_| match kept.take() { Some(kept) => Err(kept), None => Ok(()) }));
 }
 
+/// Polls it a few times: one that is to wait may look again first.
+fn poll(future: impl Future) {
+    let mut future = Box::pin(future);
+    for _ in 0..3 {
+        if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return;
+        }
+    }
+}
+
+/// Polls one that is over.
+fn poll_again(future: impl Future) {
+    let mut future = Box::pin(future);
+    for _ in 0..2 {
+        let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn futures_point_to_where_they_were_made() {
+    let (cell, tx, stop) = (&TVar::new(1), Transaction::builder, &CancellationToken::new());
+    // Inside of a transaction.
+    atomically(|_| {
+        points_to(line!(), || { poll(atomically_async(|_| Ok(()))); });
+        points_to(line!(), || { poll(try_atomically_async::<(), ()>(|_| Ok(()))); });
+        points_to(line!(), || { poll(atomically_on_async(cell.clone(), |_| Ok(()))); });
+        points_to(line!(), || { poll(tx().run_async(|_| Ok(()))); });
+        points_to(line!(), || { poll(tx().try_run_async::<(), (), _>(|_| Ok(()))); });
+        points_to(line!(), || { poll(stop.cancelled()); });
+        points_to(line!(), || { let mut news = cell.changes(); poll(news.next()); });
+        Ok(())
+    });
+    // Signals that are swallowed, kept or wait for nothing.
+    let swallow = |tx: &Transaction<'_>| { let _ = tx.retry::<()>(); Ok(()) };
+    points_to(line!(), || { poll(atomically_async(swallow)); });
+    points_to(line!(), || { poll(tx().run_async(swallow)); });
+    points_to(line!(), || { poll(atomically_on_async(cell.clone(), swallow)); });
+    let for_ever = |tx: &Transaction<'_>| tx.retry::<()>();
+    points_to(line!(), || { poll(atomically_async(for_ever)); });
+    points_to(line!(), || { poll(tx().max_attempts(5).run_async(for_ever)); });
+    let kept: Cell<Option<Interrupt>> = Cell::new(None);
+    let _ = try_once(|tx| { kept.set(tx.retry::<()>().err()); tx.retry::<()>() });
+    points_to(line!(), || { poll(atomically_async(|_| match kept.take() { Some(kept) => Err(kept), None => Ok(()) })); });
+    // Polled after its end.
+    points_to(line!(), || { poll_again(atomically_async(|_| Ok(()))); });
+}
+
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 #[path = "support/region.rs"]
 mod region;
 
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod regions {
-    use super::{SHORT, points_to, region};
+    use super::{SHORT, points_to, poll, region};
     use contempo::shared::{Options, Shared, Transaction};
 
     #[test]
@@ -122,7 +183,16 @@ mod regions {
             Ok(())
         });
         inside.expect("the outer one is untouched");
+        let inside = shared.atomically(|_| {
+            points_to(line!(), || { poll(shared.atomically_async(|_| Ok(()))); });
+            points_to(line!(), || { poll(shared.try_atomically_async::<(), (), _>(|_| Ok(()))); });
+            points_to(line!(), || { poll(shared.builder().run_async(|_| Ok(()))); });
+            points_to(line!(), || { poll(shared.builder().try_run_async::<(), (), _>(|_| Ok(()))); });
+            Ok(())
+        });
+        inside.expect("the outer one is untouched");
         let swallow = |tx: &Transaction<'_>| { let _ = tx.retry::<()>(); Ok(()) };
+        points_to(line!(), || { poll(shared.atomically_async(swallow)); });
         points_to(line!(), || { let _ = shared.atomically(swallow); });
         points_to(line!(), || { let _ = shared.builder().run(swallow); });
         points_to(line!(), || { let _ = shared.try_once(swallow); });

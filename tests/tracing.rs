@@ -91,6 +91,7 @@ fn a_transaction_that_fails_is_a_span_with_its_label_attempts_and_time() {
     let field = |name| span.get(name).map(String::as_str);
     assert_eq!((field("label"), field("attempts")), (Some("\"pay\""), Some("3")));
     assert_eq!(field("committed"), Some("true"));
+    assert_eq!((field("cause"), field("cell")), (Some("Changed"), Some("\"till\"")));
     assert!(field("microseconds").is_some_and(|time| time.parse::<u64>().is_ok()), "{span:?}");
     assert!(events.is_empty(), "at this level nothing is told of single attempts: {events:?}");
 }

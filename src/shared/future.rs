@@ -52,6 +52,7 @@ impl Shared {
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn atomically_async<R, F: FnMut(&Transaction<'_>) -> Result<R, Interrupt>>(
         &self,
         body: F,
@@ -81,6 +82,7 @@ impl Shared {
     /// # std::fs::remove_file(contempo::shared::liveness_path(&path))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[track_caller]
     pub fn try_atomically_async<R, E, F: FnMut(&Transaction<'_>) -> Result<R, Abort<E>>>(
         &self,
         body: F,
@@ -97,6 +99,7 @@ impl Builder<'_> {
     ///
     /// # Panics
     /// When polled: as [`Shared::atomically_async`].
+    #[track_caller]
     pub fn run_async<R, F: FnMut(&Transaction<'_>) -> Result<R, Interrupt>>(
         self,
         body: F,
@@ -111,6 +114,7 @@ impl Builder<'_> {
     ///
     /// # Panics
     /// When polled: as [`Shared::atomically_async`].
+    #[track_caller]
     pub fn try_run_async<R, E, F: FnMut(&Transaction<'_>) -> Result<R, Abort<E>>>(
         self,
         body: F,
@@ -120,6 +124,7 @@ impl Builder<'_> {
 }
 
 /// Runs `body`, which fails with no error of the user's, inside of polls.
+#[track_caller]
 fn unfailing<R, F: FnMut(&Transaction<'_>) -> Result<R, Interrupt>>(
     builder: Builder<'_>,
     mut body: F,
@@ -132,6 +137,7 @@ fn unfailing<R, F: FnMut(&Transaction<'_>) -> Result<R, Interrupt>>(
 }
 
 /// Runs `body` inside of polls; of a failure it gives out what `told` makes of it.
+#[track_caller]
 fn future<R, E, X, F: FnMut(&Transaction<'_>) -> Result<R, Abort<E>>>(
     builder: Builder<'_>,
     body: F,

@@ -39,6 +39,7 @@ impl<T: Clone + Send + Sync + 'static> TVar<T> {
     /// (101..=105).for_each(|now| price.store(now));
     /// assert_eq!(poll(prices.next()), Poll::Ready(105));
     /// ```
+    #[track_caller]
     pub fn changes(&self) -> Changes<T> {
         Changes { cell: self.clone(), seen: None, task: Task::new(Limits::default()) }
     }
@@ -69,7 +70,7 @@ impl<T: Clone + Send + Sync + 'static> Changes<T> {
         struct Waits<'s, T: Send + Sync + 'static>(&'s mut Changes<T>);
         impl<T: Send + Sync + 'static> Drop for Waits<'_, T> {
             fn drop(&mut self) {
-                self.0.task = Task::new(Limits::default());
+                self.0.task.renew();
             }
         }
         let waits = Waits(self);
@@ -83,7 +84,7 @@ impl<T: Clone + Send + Sync + 'static> Changes<T> {
     pub fn poll_value(&mut self, cx: &TaskContext<'_>) -> Poll<T> {
         let Changes { cell, seen, task } = self;
         if task.is_over() {
-            *task = Task::new(Limits::default()); // A copy of a value has panicked.
+            task.renew(); // A copy of a value has panicked.
         }
         let look = |context: &Context| {
             let tx = Transaction::new(context);
@@ -94,7 +95,7 @@ impl<T: Clone + Send + Sync + 'static> Changes<T> {
         context::with(|context| task.poll(context, cx, look)).map(|outcome| {
             let (version, value) = unfailing(told(outcome));
             *seen = Some(version);
-            *task = Task::new(Limits::default());
+            task.renew();
             value
         })
     }

@@ -78,6 +78,7 @@ use std::future::{Future, poll_fn};
 /// let value: &u64 = contempo::atomically_async(|tx| tx.read(&cell)).await; // does not compile
 /// # }
 /// ```
+#[track_caller]
 pub fn atomically_async<R>(
     mut body: impl FnMut(&Transaction<'_>) -> StmResult<R>,
 ) -> impl Future<Output = R> {
@@ -109,6 +110,7 @@ pub fn atomically_async<R>(
 /// });
 /// assert_eq!(block_on(withdraw), Err("insufficient funds"));
 /// ```
+#[track_caller]
 pub fn try_atomically_async<R, E>(
     body: impl FnMut(&Transaction<'_>) -> Result<R, Abort<E>>,
 ) -> impl Future<Output = Result<R, E>> {
@@ -142,6 +144,7 @@ pub fn try_atomically_async<R, E>(
 /// block_on(transfer);
 /// assert_eq!((from.load(), to.load()), (70, 30));
 /// ```
+#[track_caller]
 pub fn atomically_on_async<R, S: AccessSet>(
     cells: S,
     mut body: impl FnMut(&Transaction<'_>) -> StmResult<R>,
@@ -174,6 +177,7 @@ impl Builder<'_> {
     /// let found = mail.as_mut().poll(&mut cx);
     /// assert_eq!(found, Poll::Ready(Err(Exhausted::Attempts { attempts: 1 })));
     /// ```
+    #[track_caller]
     pub fn run_async<R, F: FnMut(&Transaction<'_>) -> StmResult<R>>(
         self,
         mut body: F,
@@ -204,6 +208,7 @@ impl Builder<'_> {
     /// let mut cx = Context::from_waker(Waker::noop());
     /// assert_eq!(failing.as_mut().poll(&mut cx), Poll::Ready(Err(TryError::User("no"))));
     /// ```
+    #[track_caller]
     pub fn try_run_async<R, E, F: FnMut(&Transaction<'_>) -> Result<R, Abort<E>>>(
         self,
         mut body: F,
@@ -229,6 +234,7 @@ impl CancellationToken {
     /// stop.cancel();
     /// assert!(stopped.as_mut().poll(&mut cx).is_ready());
     /// ```
+    #[track_caller]
     pub fn cancelled(&self) -> impl Future<Output = ()> + use<> {
         let token = self.clone();
         atomically_async(move |tx| {

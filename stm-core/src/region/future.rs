@@ -24,6 +24,7 @@ pub type Polled<R, E> = Poll<Result<R, Failed<E, Stopped>>>;
 
 impl RegionTask {
     /// A transaction within `limits`, which count from its first poll, with this label, if any.
+    #[track_caller]
     pub fn new(domain: &Arc<RegionDomain>, limits: Limits, label: Label) -> Self {
         domain.tasks.region.get_or_init(|| Arc::downgrade(domain));
         RegionTask { domain: Arc::clone(domain), task: Task::new(limits).labelled(label) }

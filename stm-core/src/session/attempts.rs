@@ -12,6 +12,7 @@ use crate::session::parts::Parts;
 use contempo_sched::descriptor::conflicts::ConflictLog;
 use contempo_sched::descriptor::statistics::Cause;
 use contempo_sched::primitives::guard::{FirstPanic, Kept, contain, discard};
+use std::panic::Location;
 
 /// One thread's transactions in some world, as the loop drives them.
 ///
@@ -153,6 +154,16 @@ pub(crate) fn run<S: Attempts, R, E>(
     attempt(session, 0, body, bounds, &mut story)
 }
 
+/// Where a program has made a transaction that runs elsewhere, for the end of what a panic says.
+#[derive(Clone, Copy)]
+pub(super) struct MadeAt(pub(super) Option<&'static Location<'static>>);
+
+impl std::fmt::Display for MadeAt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.map_or(Ok(()), |at| write!(f, " (the future was made at {at})"))
+    }
+}
+
 /// What comes between two attempts. (No closure: that would be the place that panics point to.)
 pub(super) trait Between<'s, S: Attempts, E> {
     /// Why there is to be no other attempt now.
@@ -165,6 +176,12 @@ pub(super) trait Between<'s, S: Attempts, E> {
     #[inline(always)]
     fn leaves_nothing(&mut self, _session: &'s S, _failed: u64) -> Option<Self::Stop> {
         None
+    }
+
+    /// Where the program has made the transaction, if panics do not point there by themselves.
+    #[inline(always)]
+    fn made_at(&self) -> MadeAt {
+        MadeAt(None)
     }
 
     /// After a retreat, when so many attempts have failed.
@@ -262,7 +279,7 @@ pub(super) fn attempt<'s, S: Attempts, R, E, B: Between<'s, S, E>>(
             (Ok(value), false) => {
                 leave_by_panic(session);
                 discard(value);
-                swallowed();
+                swallowed(between.made_at());
             }
             // It returns an interrupt, and no operation of this attempt was interrupted: one of another transaction.
             (Err(_), true) => match session.foreign_interrupt() {
@@ -272,7 +289,7 @@ pub(super) fn attempt<'s, S: Attempts, R, E, B: Between<'s, S, E>>(
                 }
                 None => {
                     leave_by_panic(session);
-                    foreign_interrupt();
+                    foreign_interrupt(between.made_at());
                 }
             },
         };
@@ -348,7 +365,7 @@ fn again<'s, S: Attempts, E>(
     // (Not by `map_err`: a closure would be the place that the panics point to.)
     match go_on(session, retreat.rest, attempts, bounds) {
         Ok(()) => Ok(()),
-        Err(ended) => Err(failed_by(ended)),
+        Err(ended) => Err(failed_by(ended, MadeAt(None))),
     }
 }
 
@@ -362,23 +379,24 @@ pub(super) fn put_off<'s, S: Attempts, E>(
     attempts: u64,
     bounds: Bounds,
     story: &mut Story,
+    made_at: MadeAt,
 ) -> Result<(), Failed<E, S::End>> {
     tell(session, retreat, story);
     // (Not by `map_err`, as above.)
     match check_end(session, &mut retreat.rest, attempts, bounds) {
         Ok(()) => Ok(()),
-        Err(ended) => Err(failed_by(ended)),
+        Err(ended) => Err(failed_by(ended, made_at)),
     }
 }
 
 /// What a closure's caller is told.
 #[track_caller]
-fn failed_by<E, End>(ended: Ended<End>) -> Failed<E, End> {
+fn failed_by<E, End>(ended: Ended<End>, made_at: MadeAt) -> Failed<E, End> {
     match ended {
         Ended::Exhausted(exhausted) => Failed::Exhausted(exhausted),
         Ended::Stopped(end) => Failed::Stopped(end),
-        Ended::WouldWaitForEver { wrote } => would_sleep_for_ever(wrote),
-        Ended::Nested => left_open(),
+        Ended::WouldWaitForEver { wrote } => would_sleep_for_ever(wrote, made_at),
+        Ended::Nested => left_open(made_at),
     }
 }
 
@@ -434,10 +452,10 @@ pub(super) fn check_end<'s, S: Attempts>(
 #[cold]
 #[inline(never)]
 #[track_caller]
-fn left_open() -> ! {
+fn left_open(made_at: MadeAt) -> ! {
     panic!(
         "contempo: a hook or destructor has left an attempt open (`contempo::explicit`), so the transaction that it \
-         belongs to cannot go on. End the attempt before it returns"
+         belongs to cannot go on. End the attempt before it returns{made_at}"
     )
 }
 
@@ -445,39 +463,39 @@ fn left_open() -> ! {
 #[cold]
 #[inline(never)]
 #[track_caller]
-fn would_sleep_for_ever(wrote: bool) -> ! {
+fn would_sleep_for_ever(wrote: bool, made_at: MadeAt) -> ! {
     if wrote {
         panic!(
             "contempo: `retry` in a transaction that has read no cell but those that it had written itself would \
              sleep for ever: what it reads there is its own value, which no other thread can change. Read the cells \
              whose change it waits for before writing to them, and before calling `retry` (`modify` and `replace` \
-             read first); or wait in a transaction of its own"
+             read first); or wait in a transaction of its own{made_at}"
         );
     }
     panic!(
         "contempo: `retry` in a transaction that has read no cell would sleep for ever: read the cells whose \
-         change it waits for before calling `retry`"
+         change it waits for before calling `retry`{made_at}"
     );
 }
 
 #[cold]
 #[inline(never)]
 #[track_caller]
-fn swallowed() -> ! {
+fn swallowed(made_at: MadeAt) -> ! {
     panic!(
         "contempo: the transaction's closure returned `Ok` although one of its operations had \
          been interrupted. The closure has swallowed an `Interrupt`, so what it computed is not \
-         based on what it asked for: pass every `Err(Interrupt)` on with `?`"
+         based on what it asked for: pass every `Err(Interrupt)` on with `?`{made_at}"
     );
 }
 
 #[cold]
 #[inline(never)]
 #[track_caller]
-fn foreign_interrupt() -> ! {
+fn foreign_interrupt(made_at: MadeAt) -> ! {
     panic!(
         "contempo: the transaction's closure returned an `Interrupt` although no operation of this \
          attempt was interrupted: it was kept from another attempt, or it belongs to a transaction of a \
-         region that runs around this one. Such a signal has to leave that transaction's closure"
+         region that runs around this one. Such a signal has to leave that transaction's closure{made_at}"
     );
 }

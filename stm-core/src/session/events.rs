@@ -5,7 +5,7 @@
 //!
 //! | | level | fields |
 //! | --- | --- | --- |
-//! | span `transaction`: from the end of the first attempt that failed or waits, to the end of the transaction | debug | `label`, and when it ends `attempts`, `microseconds`, `committed` |
+//! | span `transaction`: from the end of the first attempt that failed or waits, to the end of the transaction | debug | `label`, and when it ends `attempts`, `microseconds`, `committed`, and of its last failure `cause` and `cell` |
 //! | event `attempt failed` (or waits), in that span | trace | `cause`, `cell` |
 //! | event `has failed often`, in that span, after 100, 1,000, 10,000 … attempts | warn | `attempts`, `cause`, `cell` |
 //! | event `committed`: several attempts, or hooks | trace | `attempts` |
@@ -26,6 +26,8 @@ struct Told {
     begin: std::time::Instant,
     attempts: u32,
     committed: bool,
+    /// Of the last attempt that failed.
+    failed: Option<(Cause, Option<String>)>,
 }
 
 #[cfg(feature = "tracing")]
@@ -35,6 +37,10 @@ impl Drop for Told {
         self.span.record("attempts", self.attempts);
         self.span.record("microseconds", micros);
         self.span.record("committed", self.committed);
+        if let Some((cause, cell)) = &self.failed {
+            self.span.record("cause", tracing::field::debug(cause));
+            self.span.record("cell", cell);
+        }
     }
 }
 
@@ -65,19 +71,24 @@ impl Story {
         let told = self.told.get_or_insert_with(|| Told {
             span: tracing::debug_span!(
                 target: "contempo", "transaction", label, attempts = Empty, microseconds = Empty, committed = Empty,
+                cause = Empty, cell = Empty,
             ),
             begin: std::time::Instant::now(),
             attempts: 0,
             committed: false,
+            failed: None,
         });
         told.attempts = told.attempts.saturating_add(1);
         let _entered = told.span.enter();
         let attempts = told.attempts;
-        if attempts >= 100 && 10_u32.checked_pow(attempts.ilog10()) == Some(attempts) {
-            let cell = cell();
+        let often = attempts >= 100 && 10_u32.checked_pow(attempts.ilog10()) == Some(attempts);
+        // (A name is looked up where it is told.)
+        let trace = tracing::enabled!(target: "contempo", tracing::Level::TRACE);
+        let cell = if often || trace || !told.span.is_disabled() { cell() } else { None };
+        told.failed = Some((cause, cell.clone()));
+        if often {
             tracing::warn!(target: "contempo", attempts, ?cause, cell, "has failed often");
-        } else if tracing::enabled!(target: "contempo", tracing::Level::TRACE) {
-            let cell = cell();
+        } else {
             tracing::trace!(target: "contempo", ?cause, cell, "attempt failed");
         }
     }

@@ -13,7 +13,7 @@
 //! (`contempo_sched::wait::looks`): two tasks that hand something to each other need no waker for that. Mostly there is
 //! nothing to keep meanwhile: then the transaction begins anew.
 
-use crate::session::attempts::{self, Attempts, Between, Failed, Retreat};
+use crate::session::attempts::{self, Attempts, Between, Failed, MadeAt, Retreat};
 use crate::session::bounds::{Bounds, Limits};
 use crate::session::error::Abort;
 use crate::session::events::Story;
@@ -21,6 +21,7 @@ use crate::session::lending::{Lending, Lent};
 use contempo_sched::descriptor::conflicts::Label;
 use contempo_sched::descriptor::statistics::ThreadCounters;
 use contempo_sched::wait::looks::Looks;
+use std::panic::Location;
 use std::task::{Context as TaskContext, Poll};
 
 /// So many attempts are made in one poll. A transaction that loses more often lets other tasks of its executor run.
@@ -60,6 +61,8 @@ pub(crate) struct Task<A> {
     pub(crate) state: State<A>,
     /// What its attempts are called, on whatever thread.
     label: Label,
+    /// Where the program has made it: panics come from polls.
+    made: &'static Location<'static>,
 }
 
 /// How far a transaction has come.
@@ -101,7 +104,10 @@ impl<S: Attempts, E> From<Failed<E, S::End>> for Stop<S, E> {
 
 /// Its attempts in one call of a poll end with the first retreat, which is put here, with the number of attempts that have
 /// failed. (Some hundreds of bytes: moved once, and not through each of the results on its way.)
-struct OneByOne<'r, 's, S: Attempts>(&'r mut Option<(Retreat<'s, S>, u64)>);
+struct OneByOne<'r, 's, S: Attempts> {
+    left: &'r mut Option<(Retreat<'s, S>, u64)>,
+    made_at: MadeAt,
+}
 
 impl<'s, S: Leave, E> Between<'s, S, E> for OneByOne<'_, 's, S> {
     type Stop = Stop<S, E>;
@@ -113,6 +119,11 @@ impl<'s, S: Leave, E> Between<'s, S, E> for OneByOne<'_, 's, S> {
     }
 
     #[inline(always)]
+    fn made_at(&self) -> MadeAt {
+        self.made_at
+    }
+
+    #[inline(always)]
     fn call(
         &mut self,
         _: &'s S,
@@ -120,25 +131,34 @@ impl<'s, S: Leave, E> Between<'s, S, E> for OneByOne<'_, 's, S> {
         failed: u64,
         _: &mut Story,
     ) -> Result<(), Self::Stop> {
-        *self.0 = Some((retreat, failed));
+        *self.left = Some((retreat, failed));
         Err(Stop::Retreat)
     }
 }
 
 impl<A> Task<A> {
     /// A transaction that begins with its first poll.
+    #[track_caller]
     pub(crate) fn new(limits: Limits) -> Self {
-        Task { state: State::Begins { limits, declared: false }, label: None }
+        let state = State::Begins { limits, declared: false };
+        Task { state, label: None, made: Location::caller() }
     }
 
     /// One that declares the cells that it will access.
+    #[track_caller]
     pub(crate) fn declared(limits: Limits) -> Self {
-        Task { state: State::Begins { limits, declared: true }, label: None }
+        let state = State::Begins { limits, declared: true };
+        Task { state, label: None, made: Location::caller() }
     }
 
     /// With this label, if it is to have one.
     pub(crate) fn labelled(self, label: Label) -> Self {
         Task { label, ..self }
+    }
+
+    /// Begins anew, as a transaction without bounds.
+    pub(crate) fn renew(&mut self) {
+        self.state = State::Begins { limits: Limits::default(), declared: false };
     }
 
     /// Has no poll made an attempt yet?
@@ -162,6 +182,10 @@ impl<A> Task<A> {
         cx: &TaskContext<'_>,
         mut body: impl FnMut(&S) -> Result<R, Abort<E>>,
     ) -> Poll<Result<R, Failed<E, S::End>>> {
+        let made_at = MadeAt(Some(self.made));
+        if session.is_inside() {
+            polled_inside(made_at);
+        }
         session.must_be_outside();
         let _poll = session.log().polls(session.counters());
         let _label = self.label.map(|label| session.log().labelled(label));
@@ -195,7 +219,9 @@ impl<A> Task<A> {
                         session.enter().map_err(Failed::Stopped)?;
                         (bounds, failed, true, story)
                     }
-                    State::Over => panic!("contempo: a transaction was polled after its end"),
+                    State::Over => {
+                        panic!("contempo: a transaction was polled after its end{made_at}")
+                    }
                 };
             // One attempt. If it asks to wait, is it to look again before that?
             let mut looks_again = false;
@@ -212,7 +238,8 @@ impl<A> Task<A> {
                 result
             };
             let mut left = None;
-            match attempts::attempt(session, before, run, OneByOne(&mut left), &mut story) {
+            let one_by_one = OneByOne { left: &mut left, made_at };
+            match attempts::attempt(session, before, run, one_by_one, &mut story) {
                 Ok(value) => return Poll::Ready(Ok(value)),
                 Err(Stop::Failed(failed)) => return Poll::Ready(Err(failed)),
                 // By far the most frequent: two tasks that hand something to each other.
@@ -223,7 +250,7 @@ impl<A> Task<A> {
                 Err(Stop::Retreat) => {}
             }
             let Some((mut retreat, failed)) = left else { unreachable!("it has retreated") };
-            attempts::put_off(session, &mut retreat, failed, bounds, &mut story)?;
+            attempts::put_off(session, &mut retreat, failed, bounds, &mut story, made_at)?;
             let apart = session.outside(|| session.part(retreat.rest(), bounds));
             self.state = State::Waits { apart, bounds, failed, looks_again, story };
         }
@@ -231,6 +258,16 @@ impl<A> Task<A> {
         session.outside(|| cx.waker().wake_by_ref());
         Poll::Pending
     }
+}
+
+#[cold]
+#[inline(never)]
+fn polled_inside(made_at: MadeAt) -> ! {
+    panic!(
+        "contempo: a future of a transaction was polled inside a transaction of the same thread. It is to be awaited \
+         outside; transactions compose by passing the handle on: call `f(tx)?` there, and use `tx.read`, `tx.write` and \
+         `tx.nested`; for effects outside the transaction use `tx.on_commit`{made_at}"
+    )
 }
 
 /// An attempt has just asked to wait: is it to be made again before its transaction waits? Then it knows by now.
