@@ -1,6 +1,7 @@
 //! What a contention report tells about threads that sleep, about a deadlock of `retry`s, and about where cells were made.
 //! A binary of its own, and one test: a deadlock is one of all threads of the process that have used cells.
 
+use contempo::collections::{TDeque, TMap, TOrderedMap};
 use contempo::{ContentionReport, TVar, Transaction, contention_report, reset_contention};
 use contempo_verify::settle::wait_until;
 use std::pin::Pin;
@@ -197,9 +198,48 @@ fn places() {
         }
         reset_contention();
     }
+    parts_of_collections();
     // What was known goes with the cells: addresses come again, and places must not.
     drop(made);
     contempo::collect();
+}
+
+/// A cell of a collection without a name goes by what it is there, and where the collection was made.
+fn parts_of_collections() {
+    /// Where a transaction loses that `reads`, and then `writes`, what another has written meanwhile.
+    fn lost_at(work: impl Fn(&Transaction<'_>) -> contempo::StmResult<()> + Sync) -> String {
+        reset_contention();
+        let mut fails = true;
+        contempo::atomically(|tx| {
+            let fails = std::mem::take(&mut fails);
+            work(tx)?;
+            if fails {
+                thread::scope(|scope| {
+                    let other = || contempo::atomically(&work);
+                    scope.spawn(other).join().expect("it commits");
+                });
+            }
+            Ok(())
+        });
+        let name = contention_report(1).cells[0].name.clone();
+        reset_contention();
+        name
+    }
+    // (In one line.)
+    #[rustfmt::skip]
+    let (line, map, deque, ordered) = (line!(), TMap::new(), TDeque::new(), TOrderedMap::from([(1, 1)]));
+    for (seen, kind, part) in [
+        (lost_at(|tx| map.insert(tx, "key", 1).map(drop)), "TMap", "bucket"),
+        (lost_at(|tx| deque.push_back(tx, 1)), "TDeque", "back"),
+        (lost_at(|tx| ordered.insert(tx, 2, 2).map(drop)), "TOrderedMap", "top"),
+    ] {
+        if cfg!(feature = "places") {
+            let made = format!("{kind} made at {}:{line}:", file!());
+            assert!(seen.starts_with(&made) && seen.contains(&format!(": {part}")), "{seen}");
+        } else {
+            assert!(seen.starts_with("0x"), "{seen}");
+        }
+    }
 }
 
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]

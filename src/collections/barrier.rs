@@ -48,6 +48,7 @@ impl Arrival {
 
 impl TBarrier {
     /// A barrier for so many threads. As in std, 0 is as 1.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new(threads: usize) -> Self {
         TBarrier { threads, state: TVar::new([0, 0]) }
     }
@@ -146,6 +147,7 @@ pub struct TLatch {
 
 impl TLatch {
     /// A latch that opens after so many have counted down.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new(count: usize) -> Self {
         TLatch { count: TVar::new(count) }
     }

@@ -61,13 +61,19 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     /// ```
     /// assert_eq!(contempo::collections::TBoundedQueue::<u8>::new(8).capacity(), 8);
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "contempo: a bounded queue has room for one item at least");
-        TBoundedQueue { lane: Arc::new(Lane::new(capacity)) }
+        let lane = Lane::new(capacity);
+        if let Some(name) = contempo_core::place_name("TBoundedQueue") {
+            lane.set_name(&name);
+        }
+        TBoundedQueue { lane: Arc::new(lane) }
     }
 
     /// As [`new`](Self::new), with names for the cells of both ends in the [contention
     /// report](crate::contention_report): `jobs: front` and `jobs: back`.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn named(name: impl AsRef<str>, capacity: usize) -> Self {
         let queue = Self::new(capacity);
         queue.lane.set_name(name.as_ref());

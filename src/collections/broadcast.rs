@@ -89,6 +89,7 @@ impl<T: Send + Sync + 'static> TBroadcast<T> {
     ///
     /// # Panics
     /// If `capacity` is 0.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new(capacity: usize) -> Self {
         assert!(capacity > 0, "contempo: a broadcast keeps one item at least");
         let slots = std::iter::repeat_with(|| TVar::new(None)).take(capacity).collect();

@@ -65,6 +65,7 @@ impl<T: Send + Sync + 'static> TChannel<T> {
     /// atomically(|tx| channel.send(tx, 1)).unwrap();
     /// assert_eq!(channel.blocking_recv(), Ok(1));
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn unbounded() -> Self {
         TChannel { items: Items::Any(TQueue::new()), closed: TVar::new(false) }
     }
@@ -73,6 +74,7 @@ impl<T: Send + Sync + 'static> TChannel<T> {
     ///
     /// # Panics
     /// If `capacity` is 0.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn bounded(capacity: usize) -> Self {
         TChannel { items: Items::Bounded(TBoundedQueue::new(capacity)), closed: TVar::new(false) }
     }

@@ -41,6 +41,7 @@ pub struct TCounter {
 
 impl TCounter {
     /// A counter that stands at 0.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new() -> Self {
         TCounter { count: Arc::new(Count::new()) }
     }
@@ -111,6 +112,7 @@ impl TCounter {
 handle!({} TCounter, "TCounter", count);
 
 impl Default for TCounter {
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TCounter::new()
     }

@@ -52,16 +52,27 @@ impl<T: Send + Sync + 'static> TDeque<T> {
     /// let deque = TDeque::<String>::new();
     /// assert!(snapshot(|view| deque.is_empty(view)));
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new() -> Self {
-        TDeque { ends: Ends::new(), slots: TVar::new(slots(FEW)) }
+        let deque = TDeque { ends: Ends::new(), slots: TVar::new(slots(FEW)) };
+        if let Some(name) = contempo_core::place_name("TDeque") {
+            deque.set_name(&name);
+        }
+        deque
     }
 
     /// As [`new`](Self::new), with names for the cells of both ends in the [contention
     /// report](crate::contention_report): `tasks: front` and `tasks: back`.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn named(name: impl AsRef<str>) -> Self {
         let deque = Self::new();
-        deque.ends.set_name(name.as_ref());
+        deque.set_name(name.as_ref());
         deque
+    }
+
+    fn set_name(&self, name: &str) {
+        self.ends.set_name(name);
+        self.slots.set_name(format!("{name}: slots"));
     }
 
     /// Do both handles refer to the same deque?
@@ -342,12 +353,14 @@ handle!({T: Send + Sync + 'static} TDeque<T>, "TDeque", ends, slots);
 filled!({T: Clone + Send + Sync + 'static} TDeque<T>, T, TDeque::new(), TDeque::push_back_now);
 
 impl<T: Send + Sync + 'static> Default for TDeque<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TDeque::new()
     }
 }
 
 impl<T: Clone + Send + Sync + 'static, const N: usize> From<[T; N]> for TDeque<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn from(items: [T; N]) -> Self {
         TDeque::from_iter(items)
     }

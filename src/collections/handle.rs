@@ -34,6 +34,7 @@ macro_rules! filled {
         }
 
         impl<$($generics)*> FromIterator<$item> for $type {
+            #[cfg_attr(feature = "places", track_caller)]
             fn from_iter<Items: IntoIterator<Item = $item>>(items: Items) -> Self {
                 let made = $new;
                 (&made).extend(items);

@@ -142,6 +142,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TMap<K, V> {
     /// use contempo::collections::TMap;
     /// assert_eq!(TMap::<String, u32>::new().count(), 0);
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new() -> Self {
         Self::with_capacity(0)
     }
@@ -156,6 +157,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TMap<K, V> {
     /// map.store("one", 1);
     /// assert_eq!(map.count(), 1);
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn with_capacity(buckets: usize) -> Self {
         Self::with_capacity_and_hasher(buckets, RandomState::new())
     }
@@ -172,6 +174,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TMap<K, V> {
     /// balances.store(Account(7), 100_i64);
     /// assert_eq!(balances.load(&Account(7)), Some(100));
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn compact() -> Self
     where
         K: Copy,
@@ -187,6 +190,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TMap<K, V> {
     /// let stock = contempo::collections::TMap::named("stock");
     /// stock.store("pear", 3);
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn named(name: impl Into<String>) -> Self {
         Self::make(Some(name.into().into()), 0, RandomState::new())
     }
@@ -203,12 +207,14 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     /// map.store("one", 1);
     /// assert_eq!(map.load("one"), Some(1));
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn with_hasher(hasher: S) -> Self {
         Self::with_capacity_and_hasher(0, hasher)
     }
 
     /// An empty map with this number of buckets ([`with_capacity`](Self::with_capacity)) that
     /// hashes with `hasher`.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn with_capacity_and_hasher(buckets: usize, hasher: S) -> Self {
         Self::make(None, buckets, hasher)
     }
@@ -222,6 +228,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
     /// map.store([1_u8, 2, 3], 7_u16);
     /// assert_eq!(map.load(&[1, 2, 3]), Some(7));
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn compact_with_hasher(hasher: S) -> Self
     where
         K: Copy,
@@ -230,12 +237,19 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMap<K, V, S> {
         Self::of(fits::<K, V>(), None, 0, hasher)
     }
 
+    #[cfg_attr(feature = "places", track_caller)]
     fn make(name: Option<Box<str>>, buckets: usize, hasher: S) -> Self {
         Self::of(is_small::<K, V>(), name, buckets, hasher)
     }
 
     /// With entries in buckets only if keys and values are `Copy`.
+    #[cfg_attr(feature = "places", track_caller)]
     fn of(is_small: bool, name: Option<Box<str>>, buckets: usize, hasher: S) -> Self {
+        // (A closure would be the place where it was made.)
+        let name = match name {
+            None => contempo_core::place_name("TMap").map(String::into_boxed_str),
+            name => name,
+        };
         let kind = if is_small {
             Kind::Small(Arc::new(Table::new(name, buckets, hasher)))
         } else {

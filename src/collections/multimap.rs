@@ -57,6 +57,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TMultimap<K, V> {
     /// ```
     /// assert_eq!(contempo::collections::TMultimap::<u8, u8>::new().count(), 0);
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new() -> Self {
         Self::default()
     }
@@ -64,6 +65,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TMultimap<K, V> {
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMultimap<K, V, S> {
     /// An empty map that hashes its keys with `hasher`.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn with_hasher(hasher: S) -> Self {
         TMultimap { map: TMap::with_hasher(hasher), count: Arc::new(Count::new()) }
     }
@@ -328,6 +330,7 @@ handle!(
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S: Default> Default
     for TMultimap<K, V, S>
 {
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TMultimap::with_hasher(S::default())
     }
@@ -349,6 +352,7 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Clone + Ord + Send + Sync + 'static,
 {
+    #[cfg_attr(feature = "places", track_caller)]
     fn from(entries: [(K, V); N]) -> Self {
         TMultimap::from_iter(entries)
     }

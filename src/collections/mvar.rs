@@ -34,11 +34,13 @@ impl<T: Send + Sync + 'static> TMVar<T> {
     /// ```
     /// assert_eq!(contempo::collections::TMVar::new(7).blocking_take(), 7);
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new(value: T) -> Self {
         TMVar { cell: TVar::new(Some(value)) }
     }
 
     /// An empty slot.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn empty() -> Self {
         TMVar { cell: TVar::new(None) }
     }
@@ -185,6 +187,7 @@ handle!({T: Send + Sync + 'static} TMVar<T>, "TMVar", cell);
 
 impl<T: Send + Sync + 'static> Default for TMVar<T> {
     /// An empty slot.
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TMVar::empty()
     }
@@ -214,6 +217,7 @@ pub struct TPromise<T: Send + Sync + 'static> {
 
 impl<T: Send + Sync + 'static> TPromise<T> {
     /// One that is not set yet.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new() -> Self {
         TPromise { slot: TMVar::empty() }
     }
@@ -280,6 +284,7 @@ impl<T: Clone + Send + Sync + 'static> TPromise<T> {
 handle!({T: Send + Sync + 'static} TPromise<T>, "TPromise", slot);
 
 impl<T: Send + Sync + 'static> Default for TPromise<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TPromise::new()
     }

@@ -82,8 +82,13 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V> {
     /// let map = TOrderedMap::<String, u32>::new();
     /// assert!(snapshot(|view| map.is_empty(view)));
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new() -> Self {
-        Self::counted_by(Count::new())
+        let map = Self::counted_by(Count::new());
+        if let Some(name) = contempo_core::place_name("TOrderedMap") {
+            map.set_name(&name);
+        }
+        map
     }
 
     /// An empty map with a name for the [contention report](crate::contention_report): the node at its top and its
@@ -93,11 +98,16 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V> {
     /// let prices = contempo::collections::TOrderedMap::named("prices");
     /// prices.store(10, "bread");
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn named(name: impl AsRef<str>) -> Self {
         let map = Self::new();
-        map.map.top.set_name(format!("{}: top", name.as_ref()));
-        map.map.count.set_name(name.as_ref());
+        map.set_name(name.as_ref());
         map
+    }
+
+    fn set_name(&self, name: &str) {
+        self.map.top.set_name(format!("{name}: top"));
+        self.map.count.set_name(name);
     }
 
     /// One that is a part of something, of which there may be many: its insertions and removals all conflict.

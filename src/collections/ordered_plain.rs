@@ -95,6 +95,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Clone for TOrderedMap<K
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Default for TOrderedMap<K, V> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TOrderedMap::new()
     }
@@ -116,6 +117,7 @@ where
     K: Ord + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
+    #[cfg_attr(feature = "places", track_caller)]
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         let map = TOrderedMap::new();
         (&map).extend(entries);
@@ -128,6 +130,7 @@ where
     K: Ord + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
+    #[cfg_attr(feature = "places", track_caller)]
     fn from(entries: [(K, V); N]) -> Self {
         TOrderedMap::from_iter(entries)
     }

@@ -38,6 +38,7 @@ impl<T: Send + Sync + 'static> TOrderedSet<T> {
     /// ```
     /// assert_eq!(contempo::collections::TOrderedSet::<String>::new().count(), 0);
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new() -> Self {
         TOrderedSet { map: TOrderedMap::new() }
     }
@@ -344,12 +345,14 @@ handle!({T: Send + Sync + 'static} TOrderedSet<T>, "TOrderedSet", map);
 filled!({T: Ord + Send + Sync + 'static} TOrderedSet<T>, T, TOrderedSet::new(), TOrderedSet::store);
 
 impl<T: Send + Sync + 'static> Default for TOrderedSet<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TOrderedSet::new()
     }
 }
 
 impl<T: Ord + Send + Sync + 'static, const N: usize> From<[T; N]> for TOrderedSet<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn from(items: [T; N]) -> Self {
         TOrderedSet::from_iter(items)
     }

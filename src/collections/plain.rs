@@ -106,6 +106,7 @@ where
     V: Send + Sync + 'static,
     S: Default,
 {
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TMap::with_hasher(S::default())
     }
@@ -131,6 +132,7 @@ where
     V: Send + Sync + 'static,
     S: BuildHasher + Default,
 {
+    #[cfg_attr(feature = "places", track_caller)]
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         // Without room for all of them: a map never has fewer buckets than it was made with.
         let map = TMap::default();
@@ -144,6 +146,7 @@ where
     K: Eq + Hash + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
+    #[cfg_attr(feature = "places", track_caller)]
     fn from(entries: [(K, V); N]) -> Self {
         TMap::from_iter(entries)
     }

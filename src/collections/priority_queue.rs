@@ -68,6 +68,7 @@ impl<T: Ord> Eq for Ranked<T> {}
 
 impl<T: Send + Sync + 'static> TPriorityQueue<T> {
     /// An empty queue.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new() -> Self {
         TPriorityQueue { set: TOrderedSet::new(), numbers: Arc::default() }
     }
@@ -212,12 +213,14 @@ filled!(
 );
 
 impl<T: Send + Sync + 'static> Default for TPriorityQueue<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TPriorityQueue::new()
     }
 }
 
 impl<T: Ord + Send + Sync + 'static, const N: usize> From<[T; N]> for TPriorityQueue<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn from(items: [T; N]) -> Self {
         TPriorityQueue::from_iter(items)
     }

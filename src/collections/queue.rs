@@ -64,8 +64,10 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// let queue = TQueue::<String>::new();
     /// assert!(snapshot(|view| queue.is_empty(view)));
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new() -> Self {
-        TQueue { lanes: Arc::new(Lanes::new(None)) }
+        let name = contempo_core::place_name("TQueue");
+        TQueue { lanes: Arc::new(Lanes::new(name.map(String::into_boxed_str))) }
     }
 
     /// As [`new`](Self::new), with names for the cells of both ends in the [contention
@@ -75,6 +77,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// let jobs = contempo::collections::TQueue::named("jobs");
     /// jobs.push_now(7);
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn named(name: impl AsRef<str>) -> Self {
         TQueue { lanes: Arc::new(Lanes::new(Some(name.as_ref().into()))) }
     }
@@ -251,12 +254,14 @@ handle!({T: Send + Sync + 'static} TQueue<T>, "TQueue", lanes);
 filled!({T: Send + Sync + 'static} TQueue<T>, T, TQueue::new(), TQueue::push_now);
 
 impl<T: Send + Sync + 'static> Default for TQueue<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TQueue::new()
     }
 }
 
 impl<T: Send + Sync + 'static, const N: usize> From<[T; N]> for TQueue<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn from(items: [T; N]) -> Self {
         TQueue::from_iter(items)
     }

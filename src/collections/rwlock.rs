@@ -95,6 +95,7 @@ const ALL: usize = usize::MAX >> 3;
 
 impl TRwLock {
     /// A lock that no thread holds.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new() -> Self {
         TRwLock { permits: TSemaphore::new(ALL), holders: TMap::new() }
     }
@@ -316,6 +317,7 @@ impl Drop for TWriteGuard<'_> {
 handle!({} TRwLock, "TRwLock", permits, holders);
 
 impl Default for TRwLock {
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TRwLock::new()
     }

@@ -118,6 +118,7 @@ impl Drop for TPermit<'_> {
 
 impl TSemaphore {
     /// A semaphore with so many permits.
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new(permits: usize) -> Self {
         let shared = Shared { free: TVar::new(permits), waiters: TQueue::new() };
         TSemaphore { shared: Arc::new(shared) }

@@ -39,6 +39,7 @@ impl<T: Send + Sync + 'static> TSet<T> {
     /// ```
     /// assert_eq!(contempo::collections::TSet::<String>::new().count(), 0);
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new() -> Self {
         TSet { map: TMap::new() }
     }
@@ -49,6 +50,7 @@ impl<T: Send + Sync + 'static> TSet<T> {
     /// let set = contempo::collections::TSet::with_capacity(1 << 10);
     /// assert!(set.store(7));
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn with_capacity(buckets: usize) -> Self {
         TSet { map: TMap::with_capacity(buckets) }
     }
@@ -63,6 +65,7 @@ impl<T: Send + Sync + 'static, S> TSet<T, S> {
     /// let set = TSet::with_hasher(BuildHasherDefault::<DefaultHasher>::default());
     /// assert!(set.store("one") && set.has("one"));
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn with_hasher(hasher: S) -> Self {
         TSet { map: TMap::with_hasher(hasher) }
     }
@@ -283,12 +286,14 @@ handle!({T: Send + Sync + 'static, S} TSet<T, S>, "TSet", map);
 filled!({T: Eq + Hash + Send + Sync + 'static, S: BuildHasher + Default} TSet<T, S>, T, TSet::default(), TSet::store);
 
 impl<T: Send + Sync + 'static, S: Default> Default for TSet<T, S> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TSet { map: TMap::default() }
     }
 }
 
 impl<T: Eq + Hash + Send + Sync + 'static, const N: usize> From<[T; N]> for TSet<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn from(items: [T; N]) -> Self {
         TSet::from_iter(items)
     }

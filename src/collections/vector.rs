@@ -63,6 +63,7 @@ impl<T: Send + Sync + 'static> TVector<T> {
     /// let vector = TVector::<String>::new();
     /// assert!(snapshot(|view| vector.is_empty(view)));
     /// ```
+    #[cfg_attr(feature = "places", track_caller)]
     pub fn new() -> Self {
         TVector { top: TVar::new(Node::EMPTY) }
     }
@@ -226,6 +227,7 @@ impl<T: Send + Sync + 'static> Clone for TVector<T> {
 }
 
 impl<T: Send + Sync + 'static> Default for TVector<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn default() -> Self {
         TVector::new()
     }
@@ -243,6 +245,7 @@ impl<T: Send + Sync + 'static> Extend<T> for &TVector<T> {
 }
 
 impl<T: Send + Sync + 'static> FromIterator<T> for TVector<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
         let vector = TVector::new();
         (&vector).extend(items);
@@ -251,6 +254,7 @@ impl<T: Send + Sync + 'static> FromIterator<T> for TVector<T> {
 }
 
 impl<T: Send + Sync + 'static, const N: usize> From<[T; N]> for TVector<T> {
+    #[cfg_attr(feature = "places", track_caller)]
     fn from(items: [T; N]) -> Self {
         TVector::from_iter(items)
     }

@@ -192,7 +192,8 @@ pub fn configure(settings: Settings) -> Result<(), SettingsError> {
 /// sleep that could wake another.
 ///
 /// A cell goes by its [name](TVar::named), if it has one. With the feature `places` it is told where each cell was made,
-/// and its type. A transaction is told by its [label](Builder::label).
+/// and its type; and a cell of a collection without a name goes by where that was made, and what it is there
+/// (`TMap made at src/main.rs:7:15: bucket 3`). A transaction is told by its [label](Builder::label).
 ///
 /// Each thread remembers the 64 cells where it has lost most; what it costs is paid by attempts that
 /// fail. Linear in the number of threads, and of tasks that wait.
@@ -235,6 +236,21 @@ pub fn activity(most: usize) -> Activity {
         context.step(Step::Ask);
         context.domain.activity(most, context.slot())
     })
+}
+
+/// What reports call something of this kind that its program has given no name: by the place where it was made. Only with
+/// the feature `places`.
+#[doc(hidden)]
+#[track_caller]
+#[inline(always)]
+pub fn place_name(kind: &str) -> Option<String> {
+    #[cfg(feature = "places")]
+    return Some(format!("{kind} made at {}", std::panic::Location::caller()));
+    #[cfg(not(feature = "places"))]
+    {
+        let _ = kind;
+        None
+    }
 }
 
 /// Forgets the conflicts that [`contention_report`] has counted so far.
