@@ -193,7 +193,7 @@ pub fn configure(settings: Settings) -> Result<(), SettingsError> {
 ///
 /// A cell goes by its [name](TVar::named), if it has one. With the feature `places` it is told where each cell was made,
 /// and its type; and a cell of a collection without a name goes by where that was made, and what it is there
-/// (`TMap made at src/main.rs:7:15: bucket 3`). A transaction is told by its [label](Builder::label).
+/// (`TMap made at cart.rs:7:15: bucket 3`). A transaction is told by its [label](Builder::label).
 ///
 /// Each thread remembers the 64 cells where it has lost most; what it costs is paid by attempts that
 /// fail. Linear in the number of threads, and of tasks that wait.

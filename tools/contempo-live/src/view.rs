@@ -155,6 +155,9 @@ pub struct Cell {
     pub asleep: usize,
 }
 
+/// A count of statistics, by its name.
+type Named = (&'static str, fn(&Statistics) -> u64);
+
 /// Makes counts of two moments.
 struct Rates {
     seconds: f64,
@@ -171,7 +174,7 @@ impl Rates {
     /// Those of `which`, by their names.
     fn named<const N: usize>(
         &self,
-        which: [(&'static str, fn(&Statistics) -> u64); N],
+        which: [Named; N],
         before: &Statistics,
         now: &Statistics,
     ) -> Vec<(&'static str, Count)> {

@@ -164,7 +164,9 @@ mod tests {
         assert!(screen.paused && screen.sort == Sort::Commits, "once around, and one more");
         let control = key(KeyCode::Char('c'), KeyModifiers::CONTROL);
         assert_eq!(screen.handle(&control), Next::Quit);
-        (0..9).for_each(|_| drop(screen.handle(&key(KeyCode::Down, KeyModifiers::NONE))));
+        for _ in 0..9 {
+            assert_eq!(screen.handle(&key(KeyCode::Down, KeyModifiers::NONE)), Next::Show);
+        }
         assert!(screen.scrolled < screen.view.threads.len());
     }
 
