@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::fmt::Debug;
 use std::rc::Rc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn begin<W: Explicit>(world: &W) -> W::Attempt {
     world.begin(Limits::default()).unwrap_or_else(|why| panic!("{why}"))
@@ -117,6 +117,36 @@ pub(crate) fn an_alternative_by_hand<W: Explicit>() {
     assert!(W::is_open(&attempt));
     W::commit(attempt).expect("nothing is in the way");
     assert_eq!((taken, world.get(&full), world.get(&log)), (Some(7), 0, 1));
+}
+
+/// Nothing changes, and the wait has no bound of its own: only the time that was given wakes it.
+pub(crate) fn a_wait_ends_when_the_driver_says<W: Explicit>() {
+    let world = W::new();
+    let a = world.cell(1);
+    let mut attempt = begin(&world);
+    for number in 1..4 {
+        assert_eq!((read::<W>(&attempt, &a), W::number(&attempt)), (1, number));
+        write::<W>(&attempt, &a, 100);
+        assert!(W::transaction(&attempt).retry::<()>().is_err());
+        let again = W::commit(attempt).expect_err("it asks to wait");
+        assert_eq!(again.why(), Why::Retry);
+        attempt = again.again_by(Instant::now()).unwrap_or_else(|why| panic!("{why:?}"));
+    }
+    write::<W>(&attempt, &a, read::<W>(&attempt, &a) + 1);
+    assert_eq!(W::commit(attempt).expect("nothing is in the way").attempts, 4);
+    assert_eq!(world.get(&a), 2);
+    // A wait for nothing is told all the same; and the transaction's own bounds end it.
+    let attempt = begin(&world);
+    assert!(W::transaction(&attempt).retry::<()>().is_err());
+    let again = W::commit(attempt).expect_err("it asks to wait");
+    let ended = again.again_by(Instant::now()).map(drop);
+    assert!(matches!(ended, Err(Ended::WouldWaitForEver { wrote: false })), "{ended:?}");
+    let attempt = world.begin(Limits::default().within_attempts(1)).expect("it is outside");
+    assert!(W::transaction(&attempt).check(read::<W>(&attempt, &a) == 0).is_err());
+    let again = W::commit(attempt).expect_err("it asks to wait");
+    let ended = again.again_by(Instant::now()).map(drop);
+    assert!(matches!(ended, Err(Ended::Exhausted(_))), "{ended:?}");
+    world.nothing_is_left();
 }
 
 pub(crate) fn a_savepoint_is_good_once_and_in_its_attempt<W: Explicit>() {

@@ -3,6 +3,7 @@
 use crate::world::World;
 use contempo::explicit::{BeginError, Committed, Ended, Limits, Savepoint, SavepointError, Why};
 use std::fmt::{Debug, Display};
+use std::time::Instant;
 
 /// A world in which attempts can be driven.
 pub(crate) trait Explicit: World {
@@ -34,6 +35,7 @@ pub(crate) trait Next: Debug + Sized {
     fn why(&self) -> Why;
     fn attempts(&self) -> u32;
     fn again(self) -> Result<Self::Attempt, Ended<Self::End>>;
+    fn again_by(self, wake: Instant) -> Result<Self::Attempt, Ended<Self::End>>;
 }
 
 macro_rules! explicit {
@@ -94,6 +96,9 @@ macro_rules! explicit {
             }
             fn again(self) -> Result<$attempt, Ended<$end>> {
                 self.again()
+            }
+            fn again_by(self, wake: Instant) -> Result<$attempt, Ended<$end>> {
+                self.again_by(wake)
             }
         }
     };

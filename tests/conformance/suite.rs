@@ -167,6 +167,7 @@ macro_rules! explicit_suite {
                 savepoints_undo_what_came_after_them_and_only_that
                 an_alternative_by_hand
                 a_savepoint_is_good_once_and_in_its_attempt
+                a_wait_ends_when_the_driver_says
                 after_a_conflict_nothing_can_be_saved
                 a_conflict_is_told_and_another_attempt_commits
                 a_retry_waits_for_a_change

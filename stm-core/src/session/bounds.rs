@@ -89,6 +89,12 @@ impl Bounds {
         Bounds { start: Some(start), deadline, max_attempts: limits.max_attempts, declared: false }
     }
 
+    /// The same, but what waits wakes then at the latest.
+    pub(crate) fn waking_at(self, wake: Instant) -> Bounds {
+        let deadline = Some(self.deadline.map_or(wake, |earlier| earlier.min(wake)));
+        Bounds { deadline, ..self }
+    }
+
     /// Is the number of attempts bounded?
     pub(crate) fn counts_attempts(&self) -> bool {
         self.max_attempts.is_some()

@@ -25,6 +25,7 @@ use contempo_sched::descriptor::statistics::Cause;
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Instant;
 
 /// Where explicit attempts run.
 pub trait World {
@@ -445,6 +446,19 @@ impl<H: Handle> Again<H> {
     pub fn again(self) -> Result<Attempt<H>, Ended<H::End>> {
         let Again { retreat, held, bounds, attempts } = self;
         attempts::go_on(held.session(), retreat.rest, attempts, bounds)?;
+        Attempt::open(held, bounds, attempts).map_err(Ended::Stopped)
+    }
+
+    /// As [`again`](Self::again), but waits until `wake` at most: then there is another attempt, though nothing may have
+    /// changed. For a thread that has to look at something else meanwhile. That attempt counts.
+    ///
+    /// # Errors
+    /// [`Ended`], if there is to be no other.
+    pub fn again_by(self, wake: Instant) -> Result<Attempt<H>, Ended<H::End>> {
+        let Again { mut retreat, held, bounds, attempts } = self;
+        // Judged by its own bounds, so a wait for nothing is told.
+        attempts::check_end(held.session(), &mut retreat.rest, attempts, bounds)?;
+        held.session().go_on(retreat.rest, bounds.waking_at(wake)).map_err(Ended::Stopped)?;
         Attempt::open(held, bounds, attempts).map_err(Ended::Stopped)
     }
 
