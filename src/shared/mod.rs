@@ -59,6 +59,7 @@ mod block_on;
 mod bounds;
 mod cell;
 pub mod collections;
+pub mod dynamic;
 mod error;
 pub(crate) mod explicit;
 mod future;

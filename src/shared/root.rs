@@ -5,6 +5,7 @@
 //! one 1, and so on without a gap. An entry has the texts themselves, or the handle of a cell with them if they are
 //! long. One key is no name's: its entry counts the roots that were ever made.
 
+mod dynamic;
 mod named;
 mod waiting;
 
@@ -12,6 +13,7 @@ use crate::shared::cell::{Cell, Value};
 use crate::shared::collections::{
     Map, Queue, Vector, free_channel, free_map_below, free_ring, free_tree_below,
 };
+use crate::shared::dynamic::{List, free_dictionary_below};
 use crate::shared::error::{Interrupt, RootError, TransactionError};
 use crate::shared::reader::Reader;
 use crate::shared::region::Shared;
@@ -81,10 +83,14 @@ pub enum RootKind {
     Deque,
     /// A [`Channel`](crate::shared::collections::Channel).
     Channel,
+    /// A [`Dictionary`](crate::shared::dynamic::Dictionary).
+    Dictionary,
+    /// A [`List`](crate::shared::dynamic::List).
+    List,
 }
 
 impl RootKind {
-    const ALL: [(RootKind, &str); 8] = [
+    const ALL: [(RootKind, &str); 10] = [
         (RootKind::Cell, "cell"),
         (RootKind::Map, "map"),
         (RootKind::OrderedMap, "ordered map"),
@@ -93,6 +99,8 @@ impl RootKind {
         (RootKind::BoundedQueue, "bounded queue"),
         (RootKind::Deque, "deque"),
         (RootKind::Channel, "channel"),
+        (RootKind::Dictionary, "dictionary"),
+        (RootKind::List, "list"),
     ];
 }
 
@@ -475,6 +483,8 @@ impl Shared {
             RootKind::Cell => {}
             RootKind::Map => free_map_below(tx, cells[0])?,
             RootKind::OrderedMap | RootKind::Vector => free_tree_below(tx, cells[0])?,
+            RootKind::Dictionary => free_dictionary_below(tx, cells[0])?,
+            RootKind::List => return List::from_cell(cells[0]).free(tx),
             RootKind::Queue => return Queue::<u64>::free_cells(tx, cells),
             RootKind::Channel => return free_channel(tx, cells[0]),
             RootKind::BoundedQueue | RootKind::Deque => return free_ring(tx, Vector::at(cells[0])),

@@ -154,6 +154,23 @@ impl<'tx> Transaction<'tx> {
         Err(self.session.interrupt(Stopped::NoBlock(why)))
     }
 
+    /// Is what has this size none too large for its place?
+    pub(crate) fn fits(&self, wanted: usize, most: usize) -> Result<(), Interrupt> {
+        if wanted <= most {
+            return Ok(());
+        }
+        Err(self.session.interrupt(Stopped::NoBlock(NoBlock::TooLarge { wanted, most })))
+    }
+
+    /// The handles of these cells, with room for one more.
+    pub(crate) fn handles(&self, cells: &[Cell<[u8]>]) -> Result<Vec<u64>, Interrupt> {
+        let mut handles = Vec::with_capacity(cells.len() + 1);
+        for cell in cells {
+            handles.push(self.handle(*cell)?.bits());
+        }
+        Ok(handles)
+    }
+
     /// Makes `value` the value of `cell` when this transaction commits.
     ///
     /// # Errors

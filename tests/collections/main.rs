@@ -12,6 +12,8 @@ mod ordered_reentry;
 mod queue;
 mod queues;
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
+mod region_dynamic;
+#[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod region_map;
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod region_ordered;
