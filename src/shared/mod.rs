@@ -50,7 +50,7 @@
 //! [`Shared::contention_report`] says where.
 //!
 //! **fork.** A child is not attached: what it tries with its parent's [`Shared`] fails with
-//! [`TransactionError::Forked`], also in the middle of a transaction. It opens the region anew.
+//! [`TransactionError::Forked`], also in the middle of a transaction. It opens the region anew ([`Shared::reopen`]).
 //!
 //! **What is not there yet**, and known limits, are listed at the end of [`crate::guide`].
 

@@ -140,6 +140,27 @@ impl Shared {
         open::open(path.as_ref()).map(Self::of)
     }
 
+    /// The same region for this process: what a forked child goes on with. It is found by the descriptors that the child
+    /// has inherited, so it is its parent's region also if that was removed, or another one was made in its place. In the
+    /// process that has opened the region it is the same.
+    ///
+    /// # Errors
+    /// [`OpenError`]: as many processes as the region has room for are attached, or the system refuses.
+    ///
+    /// ```
+    /// use contempo::shared::{Options, Shared};
+    /// # let path = std::env::temp_dir().join(format!("contempo-doc-reopen-{}", std::process::id()));
+    /// # let _ = Shared::remove(&path);
+    /// # let shared = Shared::create(&path, &Options::new())?;
+    /// let again = shared.reopen()?; // in a forked child, mostly
+    /// assert_eq!(again.inspect().instance, shared.inspect().instance);
+    /// # Shared::remove(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reopen(&self) -> Result<Self, OpenError> {
+        open::reopen(&self.domain).map(Self::of)
+    }
+
     /// Attaches this process to the region at `path`, or makes it if there is no file: of several that do so at the
     /// same time one makes it, and all have the same. `options` are those of a new one; one that is there keeps its
     /// own.

@@ -9,5 +9,6 @@ mod holders;
 mod hooks;
 mod liveness;
 mod processes;
+mod reopening;
 #[path = "../support/mod.rs"]
 mod support;

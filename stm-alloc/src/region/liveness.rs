@@ -210,6 +210,34 @@ impl LivenessFile {
         Ok(LivenessFile { open: Arc::clone(&self.open), own: Mutex::default(), base: self.base })
     }
 
+    /// A holder of the same file, of the same space, in a forked child of the process that has opened this: by the
+    /// descriptor that the child has inherited, wherever the file's name leads by now. (Another descriptor for the same
+    /// open file: the child has none of its parent's locks, and takes its own.)
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn inherited(&self) -> io::Result<Self> {
+        let mut all = lock(OPEN.get()?);
+        let identity = self.identity();
+        let open = match all.iter().find(|open| open.identity == identity) {
+            Some(open) => {
+                // Relaxed: under the lock.
+                open.holders.fetch_add(1, Ordering::Relaxed);
+                Arc::clone(open)
+            }
+            None => {
+                let fork = ForkMark::new()?;
+                // In no list of this process yet, so no lock of its is dropped if it is closed on the way out.
+                let file = ManuallyDrop::new(self.open.file.try_clone()?);
+                let (taken, holders) = (Mutex::default(), AtomicU32::new(1));
+                let open = Arc::new(Open { file, identity, taken, fork, holders });
+                all.push(Arc::clone(&open));
+                open
+            }
+        };
+        Ok(LivenessFile { open, own: Mutex::default(), base: self.base })
+    }
+
     /// Is this the file at `path`?
     ///
     /// # Errors

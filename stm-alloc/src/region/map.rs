@@ -229,6 +229,14 @@ impl Map {
         Ok(Map { file, memory, identity, usable, growing })
     }
 
+    /// Another descriptor of the region's file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// Where the region is mapped.
     #[inline(always)]
     pub fn base(&self) -> *mut u8 {

@@ -159,6 +159,34 @@ fn is_at(path: &Path, key: Identity) -> bool {
 }
 
 fn open_file(path: &Path, file: File, key: Identity) -> Result<Arc<RegionDomain>, OpenError> {
+    attach(file, key, |map| {
+        let [device, inode] = map.identity().lock_file;
+        let known = Some((device, inode));
+        LivenessFile::open(&liveness_path(path), map.identity().instance, known)
+    })
+}
+
+/// The region of `domain` for this process: the same; or, in a forked child of the process that has opened it, that
+/// region anew, by the descriptors that the child has inherited, wherever the names of the files lead by now.
+///
+/// # Errors
+/// Why it cannot.
+pub fn reopen(domain: &Arc<RegionDomain>) -> Result<Arc<RegionDomain>, OpenError> {
+    if !domain.fork.is_child() {
+        return Ok(Arc::clone(domain));
+    }
+    let file = domain.map.file().map_err(system("open the region's file"))?;
+    let key = key_of(&file)?;
+    attach(file, key, |_| domain.liveness.inherited())
+}
+
+/// Attaches this process to the region in `file`, whose liveness file `liveness` opens; or gives the region of this key
+/// that it is attached to.
+fn attach(
+    file: File,
+    key: Identity,
+    liveness: impl FnOnce(&Map) -> io::Result<LivenessFile>,
+) -> Result<Arc<RegionDomain>, OpenError> {
     // This process may be attached to the region already: one mapping for all.
     let mut attached = match find(list()?, key) {
         Ok(region) => return Ok(region),
@@ -168,7 +196,7 @@ fn open_file(path: &Path, file: File, key: Identity) -> Result<Arc<RegionDomain>
     let map = Map::open(file, layout_hash())?;
     let [device, inode] = map.identity().lock_file;
     let known = Some((device, inode));
-    let liveness = match LivenessFile::open(&liveness_path(path), map.identity().instance, known) {
+    let liveness = match liveness(&map) {
         Ok(liveness) => liveness,
         Err(error)
             if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) =>
