@@ -6,8 +6,9 @@
 //! be.
 
 use crate::errors;
+use crate::opened::Opened;
 use contempo::explicit::{Limits, SharedAgain, SharedAttempt, transaction};
-use contempo::shared::{Interrupt, Shared, Transaction};
+use contempo::shared::{Interrupt, Transaction};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::cell::RefCell;
@@ -92,10 +93,10 @@ fn read_only() -> PyErr {
 /// Runs a writing operation: in this thread's attempt, or as a transaction of its own.
 pub(crate) fn write<R>(
     py: Python<'_>,
-    (shared, region): (&Shared, u64),
+    region: &Opened,
     operation: impl Fn(&Transaction<'_>) -> Result<R, Interrupt>,
 ) -> PyResult<R> {
-    let inside = with_open(region, |open| {
+    let inside = with_open(region.number, |open| {
         if !open.writes {
             return Err(read_only());
         }
@@ -104,7 +105,7 @@ pub(crate) fn write<R>(
     if let Some(done) = inside {
         return done;
     }
-    let mut attempt = shared.begin(Limits::default()).map_err(errors::not_begun)?;
+    let mut attempt = region.begin(Limits::default())?;
     loop {
         let done = operation(&transaction(&attempt));
         match (attempt.commit(), done) {
@@ -117,16 +118,16 @@ pub(crate) fn write<R>(
 
 /// Runs a reading operation, `$operation` of the reader `$at`: in this thread's attempt, or in a snapshot of its own.
 macro_rules! read {
-    ($of:expr, |$at:ident| $operation:expr) => {{
-        let (shared, region): (&contempo::shared::Shared, u64) = $of;
-        let inside = $crate::attempts::with_open(region, |open| {
+    ($region:expr, |$at:ident| $operation:expr) => {{
+        let region: &$crate::opened::Opened = $region;
+        let inside = $crate::attempts::with_open(region.number, |open| {
             let $at = &contempo::explicit::transaction(&open.attempt);
             let done = (|| -> Result<_, contempo::shared::Interrupt> { $operation })();
             done.map_err(|_| $crate::errors::interrupted())
         });
         match inside {
             Some(done) => done,
-            None => shared.snapshot(|$at| $operation).map_err($crate::errors::told),
+            None => region.look(|shared| shared.snapshot(|$at| $operation)),
         }
     }};
 }

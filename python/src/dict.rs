@@ -2,12 +2,13 @@
 
 use crate::attempts::{read, write};
 use crate::errors;
+use crate::opened::Opened;
 use crate::region::Region;
-use crate::values::{self, Encoded};
+use crate::values::{self, Encoded, Kind, Objects};
 use contempo::shared::dynamic::{Content, Dictionary};
-use contempo::shared::{Cell, Interrupt, Reader, Shared};
+use contempo::shared::{Cell, Interrupt, Reader};
 use pyo3::basic::CompareOp;
-use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
 use std::cell::RefCell;
@@ -28,14 +29,35 @@ fn copied<'a>(at: &impl Reader<'a>, content: &Content<'a>) -> Result<Encoded, In
     Ok(Encoded { bytes, references: content.references().collect() })
 }
 
+impl Objects for Py<Region> {
+    fn cell_of(&self, value: &Bound<'_, PyAny>) -> PyResult<Option<(Kind, Cell<[u8]>)>> {
+        let Ok(dict) = value.cast::<Dict>() else { return Ok(None) };
+        let dict = dict.get();
+        if dict.of().number != self.get().opened.number {
+            return Err(PyValueError::new_err("the object is one of another region"));
+        }
+        Ok(Some((Kind::Dict, dict.dictionary.cell())))
+    }
+
+    fn object<'py>(
+        &self,
+        py: Python<'py>,
+        kind: Kind,
+        cell: Cell<[u8]>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match kind {
+            Kind::Dict => Ok(Bound::new(py, Dict::at(self.clone_ref(py), cell))?.into_any()),
+        }
+    }
+}
+
 impl Dict {
     pub(crate) fn at(region: Py<Region>, cell: Cell<[u8]>) -> Self {
         Dict { region, dictionary: Dictionary::from_cell(cell) }
     }
 
-    fn of(&self) -> (&Shared, u64) {
-        let region = self.region.get();
-        (&region.shared, region.number)
+    fn of(&self) -> &Opened {
+        &self.region.get().opened
     }
 
     fn decoded<'py>(&self, py: Python<'py>, value: &Encoded) -> PyResult<Bound<'py, PyAny>> {
@@ -43,7 +65,7 @@ impl Dict {
     }
 
     fn encoded(&self, value: &Bound<'_, PyAny>) -> PyResult<Encoded> {
-        values::value(value, self.region.get().number)
+        values::value(value, &self.region)
     }
 
     fn find(&self, key: &[u8]) -> PyResult<Option<Encoded>> {
@@ -112,7 +134,7 @@ impl Dict {
         let inner = region.get();
         let of = || Dict { region: region.clone().unbind(), dictionary: inner.root };
         let entries = of().given(py, given, named)?;
-        let dictionary = write(py, (&inner.shared, inner.number), |tx| {
+        let dictionary = write(py, &inner.opened, |tx| {
             let dictionary = Dictionary::create(tx)?;
             for (key, value) in &entries {
                 dictionary.insert(tx, key, &value.bytes, &value.references)?;

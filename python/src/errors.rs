@@ -15,7 +15,7 @@ create_exception!(
     contempo,
     Forked,
     Error,
-    "This process was forked from the one that opened the region: open it here."
+    "This process was forked inside of a transaction, which is its parent's."
 );
 create_exception!(
     contempo,

@@ -3,6 +3,7 @@
 mod attempts;
 mod dict;
 mod errors;
+mod opened;
 mod region;
 mod values;
 

@@ -3,6 +3,7 @@
 use crate::attempts::{Open, detached, pop, push, wait, with_open};
 use crate::dict::Dict;
 use crate::errors;
+use crate::opened::Opened;
 use contempo::explicit::{Limits, Savepoint, transaction};
 use contempo::shared::dynamic::Dictionary;
 use contempo::shared::{Interrupt, Options, Shared};
@@ -18,9 +19,8 @@ const ROOT: &str = "python";
 /// A region: a file, mostly in `/dev/shm`, that several processes have open. `contempo.open` gives one.
 #[pyclass(module = "contempo", frozen, weakref)]
 pub(crate) struct Region {
-    pub(crate) shared: Shared,
+    pub(crate) opened: Opened,
     pub(crate) root: Dictionary,
-    pub(crate) number: u64,
     path: PathBuf,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn open(
         });
     let (shared, root, number) = opened?;
     let path = std::path::absolute(&path).unwrap_or(path);
-    Ok(Region { shared, root, number, path })
+    Ok(Region { opened: Opened::new(shared, number), root, path })
 }
 
 /// Removes the region at `path` and its liveness file. Processes that have it open go on with it.
@@ -93,10 +93,6 @@ impl<'py> Call<'_, 'py> {
 }
 
 impl Region {
-    fn id(&self) -> (&Shared, u64) {
-        (&self.shared, self.number)
-    }
-
     /// Runs a function as one transaction.
     fn run<'py>(
         &self,
@@ -104,19 +100,18 @@ impl Region {
         call: &Call<'_, 'py>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        match with_open(self.number, |open| open.writes.then(|| open.attempt.mark())) {
+        match with_open(self.opened.number, |open| open.writes.then(|| open.attempt.mark())) {
             Some(Some(savepoint)) => return self.part(call, savepoint),
             Some(None) => {
                 return Err(PyRuntimeError::new_err("no transaction runs inside of a snapshot"));
             }
             None => {}
         }
-        let begun = self.shared.begin(limits(timeout)?);
-        let mut attempt = begun.map_err(errors::not_begun)?;
+        let mut attempt = self.opened.begin(limits(timeout)?)?;
         loop {
-            push(Open { region: self.number, attempt, writes: true, joined: 0 });
+            push(Open { region: self.opened.number, attempt, writes: true, joined: 0 });
             let result = call.call();
-            let Some(open) = pop(self.number) else { return Err(lost()) };
+            let Some(open) = pop(self.opened.number) else { return Err(lost()) };
             let again = match result {
                 // An error of the user's, judged on a consistent state, ends the transaction.
                 Err(error) if open.attempt.is_open() => {
@@ -145,7 +140,7 @@ impl Region {
     fn part<'py>(&self, call: &Call<'_, 'py>, savepoint: Savepoint) -> PyResult<Bound<'py, PyAny>> {
         let result = call.call();
         // An attempt that was interrupted is rolled back as a whole.
-        with_open(self.number, |open| match &result {
+        with_open(self.opened.number, |open| match &result {
             Ok(_) => drop(open.attempt.keep(savepoint)),
             Err(_) if open.attempt.is_open() => drop(open.attempt.roll_back_to(savepoint)),
             Err(_) => {}
@@ -226,7 +221,7 @@ impl Region {
     /// Gives this attempt up, and sleeps until something that it has read changes, by whatever process; then the function
     /// runs again. (The main thread looks at signals now and then, and may run it for nothing.)
     fn retry(&self) -> PyResult<()> {
-        let asked = with_open(self.number, |open| {
+        let asked = with_open(self.opened.number, |open| {
             let asked: Result<(), Interrupt> = transaction(&open.attempt).retry();
             open.writes && asked.is_err()
         });
@@ -248,19 +243,22 @@ impl Region {
     }
 
     /// Looks at every block of the region, and changes nothing: whether all is sound, and what there is.
-    fn verify(&self, py: Python<'_>) -> (bool, String) {
-        let report = detached(py, self.shared.clone(), |shared| shared.verify());
-        (report.is_sound(), report.to_string())
+    fn verify(&self, py: Python<'_>) -> PyResult<(bool, String)> {
+        if with_open(self.opened.number, |_| ()).is_some() {
+            return Err(PyRuntimeError::new_err("not inside of a transaction or snapshot"));
+        }
+        let report = detached(py, self.opened.here()?, |shared| shared.verify());
+        Ok((report.is_sound(), report.to_string()))
     }
 
     /// Takes back what dead processes have left, and frees what no transaction needs any more. (Happens by itself, less
     /// thoroughly.)
     fn tidy(&self, py: Python<'_>) -> PyResult<()> {
-        if with_open(self.number, |_| ()).is_some() {
+        if with_open(self.opened.number, |_| ()).is_some() {
             return Err(PyRuntimeError::new_err("not inside of a transaction or snapshot"));
         }
         let tidy = |shared: Shared| shared.reap().and_then(|_| shared.collect());
-        detached(py, self.id().0.clone(), tidy).map_err(errors::told)
+        detached(py, self.opened.here()?, tidy).map_err(errors::told)
     }
 
     fn __repr__(&self) -> String {
@@ -268,23 +266,23 @@ impl Region {
     }
 
     fn __eq__(&self, other: &Bound<'_, Region>) -> bool {
-        self.number == other.get().number
+        self.opened.number == other.get().opened.number
     }
 
     fn __hash__(&self) -> u64 {
-        self.number
+        self.opened.number
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         let py = slf.py();
         let make = py.import("contempo")?.getattr("_region_at")?;
-        let arguments = (slf.get().path.clone(), slf.get().number).into_pyobject(py)?;
+        let arguments = (slf.get().path.clone(), slf.get().opened.number).into_pyobject(py)?;
         PyTuple::new(py, [make, arguments.into_any()])
     }
 
     #[getter]
     fn _number(&self) -> u64 {
-        self.number
+        self.opened.number
     }
 }
 
@@ -298,7 +296,7 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
         let region = slf.get().region.get();
-        let joined = with_open(region.number, |open| {
+        let joined = with_open(region.opened.number, |open| {
             open.joined += usize::from(!open.writes);
             !open.writes
         });
@@ -308,8 +306,8 @@ impl Snapshot {
                 return Err(PyRuntimeError::new_err("no snapshot begins inside of a transaction"));
             }
             None => {
-                let attempt = region.shared.begin(Limits::default()).map_err(errors::not_begun)?;
-                push(Open { region: region.number, attempt, writes: false, joined: 0 });
+                let attempt = region.opened.begin(Limits::default())?;
+                push(Open { region: region.opened.number, attempt, writes: false, joined: 0 });
             }
         }
         Ok(slf)
@@ -317,7 +315,7 @@ impl Snapshot {
 
     #[pyo3(signature = (*_error))]
     fn __exit__(&self, _error: &Bound<'_, PyTuple>) -> PyResult<bool> {
-        let number = self.region.get().number;
+        let number = self.region.get().opened.number;
         let is_outermost = with_open(number, |open| {
             let is_outermost = !open.writes && open.joined == 0;
             open.joined -= usize::from(!open.writes && !is_outermost);

@@ -13,9 +13,7 @@
 //! A key is written so that keys are equal if Python says so: numbers that are whole are ints. Whatever is read is
 //! checked: damage is an error.
 
-use crate::dict::Dict;
 use crate::errors::Damaged;
-use crate::region::Region;
 use contempo::shared::Cell;
 use pyo3::exceptions::{PyRecursionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -41,6 +39,25 @@ pub(crate) struct Encoded {
     pub(crate) references: Vec<Cell<[u8]>>,
 }
 
+/// The objects of a region.
+pub(crate) trait Objects {
+    /// The kind and top cell of `value`, if it is one of them.
+    fn cell_of(&self, value: &Bound<'_, PyAny>) -> PyResult<Option<(Kind, Cell<[u8]>)>>;
+    /// The object of this kind and top cell.
+    fn object<'py>(
+        &self,
+        py: Python<'py>,
+        kind: Kind,
+        cell: Cell<[u8]>,
+    ) -> PyResult<Bound<'py, PyAny>>;
+}
+
+/// Which kind of object a reference names.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Dict,
+}
+
 /// The bytes of a key.
 pub(crate) fn key(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let mut encoded = Encoded::default();
@@ -48,18 +65,18 @@ pub(crate) fn key(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     Ok(encoded.bytes)
 }
 
-/// A value, for an object of `region`.
-pub(crate) fn value(value: &Bound<'_, PyAny>, region: u64) -> PyResult<Encoded> {
+/// A value, which may refer to `objects`.
+pub(crate) fn value(value: &Bound<'_, PyAny>, objects: &dyn Objects) -> PyResult<Encoded> {
     let mut encoded = Encoded::default();
-    encode(value, &mut encoded, Some(region), 0)?;
+    encode(value, &mut encoded, Some(objects), 0)?;
     Ok(encoded)
 }
 
-/// `region`: for a value, which may refer to objects of it. None: for a key.
+/// `objects`: those that a value may refer to. None: for a key.
 fn encode(
     value: &Bound<'_, PyAny>,
     to: &mut Encoded,
-    region: Option<u64>,
+    objects: Option<&dyn Objects>,
     depth: usize,
 ) -> PyResult<()> {
     if depth > DEEPEST {
@@ -73,7 +90,7 @@ fn encode(
         return Ok(());
     }
     if let Ok(truth) = value.cast_exact::<PyBool>() {
-        match (region, truth.is_true()) {
+        match (objects, truth.is_true()) {
             (Some(_), truth) => to.bytes.push(if truth { TRUE } else { FALSE }),
             // As the int that it is equal to.
             (None, truth) => encode_small(truth.into(), &mut to.bytes),
@@ -84,7 +101,7 @@ fn encode(
         return encode_int(int, &mut to.bytes);
     }
     if let Ok(float) = value.cast_exact::<PyFloat>() {
-        return encode_float(float, &mut to.bytes, region.is_none());
+        return encode_float(float, &mut to.bytes, objects.is_none());
     }
     if let Ok(bytes) = value.cast_exact::<PyBytes>() {
         to.bytes.push(BYTES);
@@ -96,23 +113,21 @@ fn encode(
         for item in tuple.iter() {
             let at = to.bytes.len();
             to.bytes.extend([0; 4]);
-            encode(&item, to, region, depth + 1)?;
+            encode(&item, to, objects, depth + 1)?;
             let length = u32::try_from(to.bytes.len() - at - 4)
                 .map_err(|_| PyValueError::new_err("the value has more than 4 GiB"))?;
             to.bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
         }
         return Ok(());
     }
-    if let (Some(region), Ok(dict)) = (region, value.cast::<Dict>()) {
-        let dict = dict.get();
-        if dict.region.get().number != region {
-            return Err(PyValueError::new_err("the object is one of another region"));
-        }
+    if let Some(objects) = objects
+        && let Some((Kind::Dict, cell)) = objects.cell_of(value)?
+    {
         to.bytes.push(DICT);
-        to.references.push(dict.dictionary.cell());
+        to.references.push(cell);
         return Ok(());
     }
-    Err(not_shared(value, region.is_none()))
+    Err(not_shared(value, objects.is_none()))
 }
 
 #[cold]
@@ -197,27 +212,27 @@ fn damaged() -> PyErr {
     Damaged::new_err("the region holds a value that contempo does not write")
 }
 
-/// The value of these bytes and references, which were read from `region`.
+/// The value of these bytes and references, which may be to `objects`.
 pub(crate) fn decode<'py>(
     py: Python<'py>,
-    region: &Py<Region>,
+    objects: &dyn Objects,
     encoded: &Encoded,
 ) -> PyResult<Bound<'py, PyAny>> {
-    Decoder { py, region, references: encoded.references.iter() }.decode(&encoded.bytes, 0)
+    Decoder { py, objects, references: encoded.references.iter() }.decode(&encoded.bytes, 0)
 }
 
 /// The key of these bytes.
 pub(crate) fn decode_key<'py>(
     py: Python<'py>,
-    region: &Py<Region>,
+    objects: &dyn Objects,
     bytes: &[u8],
 ) -> PyResult<Bound<'py, PyAny>> {
-    Decoder { py, region, references: [].iter() }.decode(bytes, 0)
+    Decoder { py, objects, references: [].iter() }.decode(bytes, 0)
 }
 
 struct Decoder<'py, 'v> {
     py: Python<'py>,
-    region: &'v Py<Region>,
+    objects: &'v dyn Objects,
     references: std::slice::Iter<'v, Cell<[u8]>>,
 }
 
@@ -251,8 +266,7 @@ impl<'py> Decoder<'py, '_> {
             }
             (DICT, []) => {
                 let cell = self.references.next().ok_or_else(damaged)?;
-                let dict = Dict::at(self.region.clone_ref(py), *cell);
-                Bound::new(py, dict)?.into_any()
+                self.objects.object(py, Kind::Dict, *cell)?
             }
             _ => return Err(damaged()),
         })

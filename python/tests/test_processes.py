@@ -86,22 +86,29 @@ def in_child(function):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_a_forked_child_opens_the_region_itself(region, root, place):
-    root["a"] = 1
+@pytest.mark.parametrize("removed", (False, True))
+def test_a_forked_child_goes_on(region, root, place, removed):
+    root["a"], root["inner"] = 1, region.dict(b=2)
+    inner = root["inner"]
+    if removed:
+        contempo.remove(place)
 
     def child():
-        for use in (lambda: root["a"], lambda: root.update(a=2), lambda: region.atomically(len, root)):
-            try:
-                use()
-                return False
-            except contempo.Forked:
-                pass
-        again = contempo.open(place)
-        again.root["from the child"] = again.root["a"]
-        return True
+        region.atomically(lambda: root.update(child=root["a"] + inner["b"]))
+        with region.snapshot():
+            assert root["child"] == 3
+        assert in_child(lambda: inner.update(grandchild=len(root)) is None) == 0
+        return region.verify()[0]
 
     assert in_child(child) == 0
-    assert root == {"a": 1, "from the child": 1}
+    assert root == {"a": 1, "inner": {"b": 2, "grandchild": 3}, "child": 3}
+
+
+def test_pools_of_forked_processes(region, root, place):
+    root.update(n=0, path=place)
+    with concurrent.futures.ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("fork")) as pool:
+        processes = set(pool.map(add, [root] * 3, [200] * 3))
+    assert root["n"] == 600 and os.getpid() not in processes
 
 
 def test_a_child_that_was_forked_inside_of_a_transaction(region, root):
@@ -111,15 +118,30 @@ def test_a_child_that_was_forked_inside_of_a_transaction(region, root):
         root["a"] = 2
 
         def child():
-            try:
+            with pytest.raises(contempo.Conflict):
                 root["a"] = 3
-            except BaseException:
-                return True
+            return True
 
         return in_child(child)
 
+    def forks_and_goes_on():
+        root["b"] = 2
+        if os.fork() == 0:
+            return "child"
+
     assert region.atomically(forks) == 0
     assert root == {"a": 2}
+    # The child returns from the function, and commits nothing.
+    try:
+        outcome = region.atomically(forks_and_goes_on)
+    except contempo.Forked:
+        os._exit(7)
+    except BaseException:
+        os._exit(8)
+    if outcome == "child":
+        os._exit(9)
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
+    assert root == {"a": 2, "b": 2}
 
 
 def test_regions_and_what_is_none(place, tmp_path):
