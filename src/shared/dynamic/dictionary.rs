@@ -265,9 +265,16 @@ impl Dictionary {
                 self.adopt(tx, cell, bytes, child_of(hash, level), &[entry])?;
                 return Ok(false);
             }
-            let found =
-                Bucket::parse(bytes).and_then(|it| Ok((it.entries()?, it.find(hash, key)?)));
-            let (mut entries, found) = found.map_err(|Damaged| tx.damaged())?;
+            let read = Bucket::parse(bytes).and_then(|it| Ok((it, it.find(hash, key)?)));
+            let (read, found) = read.map_err(|Damaged| tx.damaged())?;
+            if handles.is_empty()
+                && let Some((_, before)) = &found
+                && let Some(bytes) = before.replaced(bytes, value)
+            {
+                tx.write(cell, &bytes[..])?;
+                return Ok(true);
+            }
+            let mut entries = read.entries().map_err(|Damaged| tx.damaged())?;
             let before = match found {
                 Some((number, before)) => {
                     let inserted = before.inserted();

@@ -89,6 +89,17 @@ impl<'a> Entry<'a> {
         Content { bytes, names: Names::Many(handles), region: of.region }
     }
 
+    /// Its block, which has these `bytes`, with another value of it: if that is as long, and neither names a cell. (Most
+    /// often a number is replaced by another one.)
+    pub(super) fn replaced(&self, bytes: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+        let alike =
+            self.handles.len() == 0 && self.header.flags == 0 && self.value.len() == value.len();
+        let at = self.value.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
+        let mut bytes = alike.then(|| bytes.to_vec())?;
+        bytes.get_mut(at..at + value.len())?.copy_from_slice(value);
+        Some(bytes)
+    }
+
     fn size(&self) -> usize {
         HEADER + self.key.len() + self.value.len() + self.handles.size()
     }
@@ -222,6 +233,14 @@ mod tests {
             let plain = if n == 5 { 4 } else { n };
             assert!(named.eq(handles[..plain].iter().copied()));
             assert_eq!(found.blob(here).is_some(), n == 5);
+            let other = vec![99; 5 - n];
+            let replaced = found.replaced(&bytes, &other);
+            assert_eq!(replaced.is_some(), n == 0, "the others name cells");
+            if let Some(replaced) = replaced {
+                let (_, found) = Bucket::parse(&replaced).unwrap().find(0, key).unwrap().unwrap();
+                assert!(matches!(found.content(here).bytes, Bytes::Here(bytes) if bytes == other));
+            }
+            assert!(found.replaced(&bytes, &[0; 9]).is_none(), "another length");
         }
         assert!(
             read.find(1 << 32, b"").unwrap().is_none() && read.find(0, b"?").unwrap().is_none()
