@@ -9,7 +9,8 @@ use contempo::shared::dynamic::Dictionary;
 use contempo::shared::{Interrupt, Options, Shared};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple, PyType};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -80,16 +81,21 @@ impl<'py> Call<'_, 'py> {
     fn call(&self) -> PyResult<Bound<'py, PyAny>> {
         let value = self.function.call(self.args, self.kwargs)?;
         // It would run after the transaction. (`close`: else it says that nothing has awaited it.)
-        if value.hasattr("__await__")? {
-            if value.hasattr("close")? {
-                value.call_method0("close")?;
-            }
+        if is_coroutine(&value)? {
+            value.call_method0("close")?;
             return Err(PyTypeError::new_err(
                 "the function of a transaction cannot be async: it would wait with the transaction open",
             ));
         }
         Ok(value)
     }
+}
+
+/// Is it what a call of an `async` function gives? By its type: to ask it for `__await__` would cost more than an empty
+/// transaction does.
+fn is_coroutine(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static COROUTINE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    Ok(value.get_type().is(COROUTINE.import(value.py(), "types", "CoroutineType")?))
 }
 
 impl Region {

@@ -197,12 +197,14 @@ fn encode_float(float: &Bound<'_, PyFloat>, to: &mut Vec<u8>, is_key: bool) -> P
 }
 
 fn encode_text(text: &Bound<'_, PyString>, to: &mut Vec<u8>) -> PyResult<()> {
-    to.push(STR);
     if let Ok(text) = text.to_str() {
+        to.reserve(1 + text.len());
+        to.push(STR);
         to.extend_from_slice(text.as_bytes());
         return Ok(());
     }
     let bytes = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
+    to.push(STR);
     to.extend_from_slice(bytes.cast::<PyBytes>()?.as_bytes());
     Ok(())
 }
