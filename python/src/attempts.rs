@@ -122,8 +122,9 @@ macro_rules! read {
         let region: &$crate::opened::Opened = $region;
         let inside = $crate::attempts::with_open(region.number, |open| {
             let $at = &contempo::explicit::transaction(&open.attempt);
-            let done = (|| -> Result<_, contempo::shared::Interrupt> { $operation })();
-            done.map_err(|_| $crate::errors::interrupted())
+            // (In a closure, for the `?` in it.)
+            let operation = || -> Result<_, contempo::shared::Interrupt> { $operation };
+            operation().map_err(|_| $crate::errors::interrupted())
         });
         match inside {
             Some(done) => done,

@@ -60,7 +60,7 @@ pub(crate) fn open(
 /// Removes the region at `path` and its liveness file. Processes that have it open go on with it.
 #[pyfunction]
 pub(crate) fn remove(py: Python<'_>, path: PathBuf) -> PyResult<()> {
-    detached(py, path, |path| Shared::remove(path)).map_err(errors::not_opened)
+    detached(py, path, Shared::remove).map_err(errors::not_opened)
 }
 
 fn limits(timeout: Option<f64>) -> PyResult<Limits> {

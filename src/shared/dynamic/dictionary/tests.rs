@@ -48,7 +48,8 @@ fn keys_with_the_same_hash_are_told_apart() {
                 }
                 let in_order = all.in_order(view)?;
                 assert!(in_order.iter().map(|(key, _)| *key).eq((0..100).map(key)));
-                Ok(assert_eq!((all.iter(view).count(), all.len(view)?), (100, 100)))
+                assert_eq!((all.iter(view).count(), all.len(view)?), (100, 100));
+                Ok(())
             })
             .unwrap();
         for n in 0..100 {
