@@ -3,8 +3,7 @@
 #![cfg(contempo_loom)]
 
 use contempo_core::{Interrupt, TVar, Transaction, atomically, snapshot};
-use contempo_sched::clock::take_tickets;
-use contempo_sched::primitives::fault::Fault;
+use contempo_sched::primitives::fault::{Fault, take_tickets};
 use loom::thread;
 
 mod planted;

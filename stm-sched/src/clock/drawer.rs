@@ -1,6 +1,6 @@
 //! What one thread knows of its draws from the clock of phases: by loads or by tickets?
 
-#[cfg(any(not(any(contempo_loom, contempo_shuttle)), all(contempo_loom, contempo_models)))]
+#[cfg(not(any(contempo_loom, contempo_shuttle)))]
 use crate::primitives::Ordering;
 use std::cell::Cell;
 
@@ -30,31 +30,16 @@ pub fn share_stamps() {
     EAGER.store(true, Ordering::Relaxed);
 }
 
-/// In models: the slots of which the threads take tickets.
-#[cfg(all(contempo_loom, contempo_models))]
-static TAKE_TICKETS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-
-/// In the models of this process that begin from now on, threads in these slots (a set of bits) take tickets, and others draw
-/// by loads. (Not of loom's atomics: no model changes it.)
-#[cfg(all(contempo_loom, contempo_models))]
-pub fn take_tickets(slots: u64) {
-    // Relaxed: models run one after the other, on this thread.
-    TAKE_TICKETS.store(slots, Ordering::Relaxed);
-}
-
 /// Under loom all do but those that a model says, under shuttle (of its own models) each second.
-#[cfg_attr(
-    not(all(contempo_loom, contempo_models)),
-    expect(unused_variables, reason = "as models say")
-)]
+#[cfg_attr(not(contempo_loom), expect(unused_variables, reason = "a model says it of slots"))]
 fn is_eager(slot: u32) -> bool {
     #[cfg(not(any(contempo_loom, contempo_shuttle)))]
     return EAGER.load(Ordering::Relaxed);
     #[cfg(all(contempo_shuttle, contempo_models))]
     return shuttle::rand::Rng::gen_bool(&mut shuttle::rand::thread_rng(), 0.5);
-    #[cfg(all(contempo_loom, contempo_models))]
-    return TAKE_TICKETS.load(Ordering::Relaxed) >> slot & 1 == 0;
-    #[cfg(all(any(contempo_loom, contempo_shuttle), not(contempo_models)))]
+    #[cfg(contempo_loom)]
+    return !crate::primitives::fault::takes_tickets(slot);
+    #[cfg(all(contempo_shuttle, not(contempo_models)))]
     true
 }
 

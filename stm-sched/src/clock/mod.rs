@@ -21,8 +21,6 @@ pub use cycles::CycleClock;
 pub use drawer::Drawer;
 #[cfg(not(any(contempo_loom, contempo_shuttle)))]
 pub use drawer::share_stamps;
-#[cfg(all(contempo_loom, contempo_models))]
-pub use drawer::take_tickets;
 pub use phase::PhaseClock;
 
 /// The stamp of values that lie in statics of the program.

@@ -307,7 +307,7 @@ pub enum Fault {
 #[cfg(any(contempo_loom, contempo_shuttle, contempo_fault))]
 mod imp {
     use super::Fault;
-    use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
     static PLANTED: AtomicU8 = AtomicU8::new(0);
 
@@ -334,6 +334,20 @@ mod imp {
     #[inline]
     pub fn takes_shortcuts() -> bool {
         SHORTCUTS.load(Ordering::Relaxed)
+    }
+
+    static TICKETS: AtomicU64 = AtomicU64::new(0);
+
+    /// In models that begin from now on, threads in these slots (a set of bits) take tickets from the clock, and others draw
+    /// by loads.
+    pub fn take_tickets(slots: u64) {
+        TICKETS.store(slots, Ordering::SeqCst);
+    }
+
+    /// Does the thread in this slot?
+    #[inline]
+    pub fn takes_tickets(slot: u32) -> bool {
+        TICKETS.load(Ordering::Relaxed).checked_shr(slot).unwrap_or(0) & 1 == 1
     }
 }
 
