@@ -52,7 +52,7 @@ pub(crate) const RECLAIMER: &str =
 
 /// Which clock this build of contempo has.
 pub(crate) const CLOCK: &str =
-    if cfg!(feature = "clock-tsc") { "time-stamp counter" } else { "counter" };
+    if cfg!(feature = "clock-tsc") { "time-stamp counter" } else { "phases" };
 
 /// The memory of the crate `contempo`. What only reads is a snapshot.
 pub(crate) struct Contempo;

@@ -11,6 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 /// Operations of each thread that are watched: each step costs some 30 µs.
 pub(crate) const OPERATIONS: usize = 24;
@@ -96,6 +97,10 @@ pub(crate) fn run(
     let maker = maker.ok_or_else(|| format!("{} cannot do {}", contender.name, load.name()))?;
     println!("{}", std::ptr::from_ref(&MARK).addr());
     (contender.prepare)();
+    // A watched thread is thousands of times as slow: it is not to take each operation for the end of its quantum.
+    let mut settings = contempo::settings();
+    settings.quantum = Duration::ZERO;
+    contempo::configure(settings).map_err(|error| error.to_string())?;
     let trial = maker();
     let turns = Turns::of(threads);
     std::thread::scope(|scope| {
