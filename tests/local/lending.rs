@@ -5,8 +5,9 @@ use crate::support::{alone, wait_until};
 use contempo::{TVar, atomically, atomically_async};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, RawWaker, RawWakerVTable, Waker};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, RawWaker, RawWakerVTable, Wake, Waker};
+use std::time::{Duration, Instant};
 
 /// What is done with wakers of this kind runs a transaction, which counts.
 struct Busy(TVar<u64>);
@@ -95,4 +96,59 @@ fn a_waker_that_was_lent_is_not_taken_by_a_transaction_of_a_hook() {
         waits(with_hook, &mut cx);
         setter.join().unwrap();
     });
+}
+
+/// Wakes a thread.
+struct Unparks(std::thread::Thread);
+
+impl Wake for Unparks {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[test]
+fn a_waker_that_was_lent_is_not_taken_by_a_poll_in_a_hook() {
+    let _turn = alone();
+    let (one, other, done) = (TVar::new(0_u64), TVar::new(0_u64), TVar::new(false));
+    let mut cx = Context::from_waker(Waker::noop());
+    // The last attempt that was the first of its transaction did not wait (it was to look again), and the last other one
+    // did: so polls of this thread lend to the latter, and not to the former.
+    waits(pin!(atomically_async(|tx| tx.check(*tx.read(&one)? > 0))), &mut cx);
+    let runs = Arc::new(AtomicU32::new(0));
+    let woken = Arc::new(AtomicBool::new(false));
+    let hook = {
+        let (done, woken) = (done.clone(), woken.clone());
+        move || {
+            if runs.fetch_add(1, Ordering::Relaxed) != 1 {
+                return;
+            }
+            // A poll to which nothing is lent, of a transaction that waits for one cell, by a waker of its own.
+            let waker = Waker::from(Arc::new(Unparks(std::thread::current())));
+            let mut cx = Context::from_waker(&waker);
+            let mut waits = pin!(atomically_async(|tx| tx.check(*tx.read(&done)?)));
+            let end = Instant::now() + Duration::from_secs(5);
+            while waits.as_mut().poll(&mut cx).is_pending() {
+                if Instant::now() > end {
+                    return;
+                }
+                std::thread::park_timeout(Duration::from_secs(6));
+            }
+            woken.store(Instant::now() < end, Ordering::Relaxed);
+        }
+    };
+    let with_hook = pin!(atomically_async(|tx| {
+        tx.on_rollback(hook.clone());
+        tx.check(*tx.read(&one)? + *tx.read(&other)? > 0)
+    }));
+    let before = contempo::statistics();
+    std::thread::scope(|scope| {
+        let setter = scope.spawn(|| {
+            wait_until("the hook waits", || contempo::statistics().since(&before).waits > 0);
+            done.store(true);
+        });
+        waits(with_hook, &mut cx);
+        setter.join().unwrap();
+    });
+    assert!(woken.load(Ordering::Relaxed), "the waker of another transaction was woken in its place");
 }

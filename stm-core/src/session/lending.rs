@@ -33,8 +33,11 @@ impl Lending {
     pub(super) fn lend(&self, waker: &Waker, is_first: bool) {
         let waits =
             if CHECKED { takes_shortcuts() } else { self.waited[usize::from(is_first)].get() };
-        if waits {
-            self.waker.set(Some(waker.clone()));
+        let lent = waits.then(|| waker.clone());
+        // In any case nothing stays that was lent to another attempt of this thread, by a poll that is still under way: in a
+        // hook of that attempt, perhaps. This one would lie down by the waker of that task.
+        if let Some(of_another) = self.waker.replace(lent) {
+            discard(of_another);
         }
     }
 
