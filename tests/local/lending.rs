@@ -152,3 +152,42 @@ fn a_waker_that_was_lent_is_not_taken_by_a_poll_in_a_hook() {
     });
     assert!(woken.load(Ordering::Relaxed), "the waker of another transaction was woken in its place");
 }
+
+#[test]
+fn a_task_that_runs_its_hooks_is_not_woken_in_the_place_of_a_sleeper() {
+    let _turn = alone();
+    let (one, mail) = (TVar::new(0_u64), TVar::new(0_u64));
+    let mut cx = Context::from_waker(Waker::noop());
+    waits(pin!(atomically_async(|tx| tx.check(*tx.read(&one)? > 0))), &mut cx);
+    let before = contempo::statistics();
+    let runs = Arc::new(AtomicU32::new(0));
+    let hook = {
+        let mail = mail.clone();
+        move || {
+            if runs.fetch_add(1, Ordering::Relaxed) != 1 {
+                return;
+            }
+            // The attempt before it is to wait for mail, and so does a thread, which takes it.
+            let waits = contempo::statistics().waits;
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    atomically(|tx| {
+                        let n = *tx.read(&mail)?;
+                        tx.check(n > 0)?;
+                        tx.write(&mail, n - 1)
+                    });
+                });
+                wait_until("the thread waits", || contempo::statistics().waits > waits);
+                std::thread::sleep(Duration::from_millis(2));
+                mail.store(1);
+            });
+        }
+    };
+    let with_hook = pin!(atomically_async(|tx| {
+        tx.on_rollback(hook.clone());
+        tx.check(*tx.read(&mail)? > 0)
+    }));
+    waits(with_hook, &mut cx);
+    let paced = contempo::statistics().since(&before).paced;
+    assert_eq!(paced, 0, "the thread was woken by the timer alone");
+}

@@ -65,9 +65,11 @@ pub(crate) fn enlist(context: &Context, thread: bool) -> Enlisted {
         };
     }
     let reads = context.reads();
-    // A task that has read one cell, and to which its poll has lent a waker, lies down at once.
+    // A task that has read one cell, and to which its poll has lent a waker, lies down at once. Not if it has hooks to run:
+    // what would be woken for it meanwhile would wait for them.
     let mut is_asleep = false;
-    let lent = context.common.lending.take(!thread && reads.len() == 1);
+    let wants = !thread && reads.len() == 1 && context.common.has_no_hooks();
+    let lent = context.common.lending.take(wants);
     if let ([read], Some(waker)) = (&reads[..], lent) {
         domain.watches().keep_time_by(|| Box::new(TaskKeeper(domain)));
         // SAFETY: the attempt is still running, so the cells in its log are alive.
