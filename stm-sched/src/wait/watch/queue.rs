@@ -60,7 +60,9 @@ pub(super) struct Queue {
     rising: u32,
     /// How many have been woken and have not come back.
     on_the_way: u32,
-    /// Those, and the tokens that are out.
+    /// Of those, the ones that look for themselves ([`Why::Gate`]): they will pass nothing on, unless the cell changes.
+    looking: u32,
+    /// Those on the way, and the tokens that are out.
     out: u32,
     /// Counts the changes.
     era: u64,
@@ -101,6 +103,7 @@ impl Queue {
             kept: false,
             rising: 0,
             on_the_way: 0,
+            looking: 0,
             out: 0,
             era: 0,
             changed: 0,
@@ -239,6 +242,7 @@ impl Queue {
         nodes[id].era = self.era; // What it will look at, unless that changes once more.
         self.hops += 1;
         self.on_the_way += 1;
+        self.looking += u32::from(why == Why::Gate);
         self.out += 1;
         nodes[id].waiter.take()
     }
@@ -323,6 +327,7 @@ impl Queue {
         self.rejected_before = std::mem::take(&mut self.rejected);
         self.exhausted = false;
         self.era += 1;
+        self.looking = 0; // They are to pass this change on.
         self.cursor = self.head;
         // Not owed are the last sleepers that have seen this change already: it was decided before its commit came
         // here, so they could read it. A bounded walk; one that is missed is woken for nothing, and sleeps again.
@@ -439,6 +444,7 @@ impl Queue {
             State::Woken(wake) => {
                 self.on_the_way -= 1;
                 let looks_for_itself = wake.why == Why::Gate && node.era == self.era;
+                self.looking -= u32::from(looks_for_itself);
                 if wake.why != Why::Change && !looks_for_itself {
                     // It takes what came while it was on the way, if anything did.
                     self.pending = self.pending.saturating_sub(1);
@@ -491,8 +497,8 @@ impl Queue {
     /// The holder of a token could not use the newest state: wakes the next, within limits.
     fn hop(&mut self, nodes: &mut Nodes) -> Option<Waiter> {
         self.pending = 0;
-        if self.on_the_way > 0 {
-            return None; // The thread that is on the way will see this state.
+        if self.on_the_way > self.looking {
+            return None; // The thread that is on the way will see this state, and pass it on.
         }
         self.hops = self.hops.max(1); // It counts, although it was woken for an earlier state.
         let at_once = !self.woken || self.learned.relay > 0;

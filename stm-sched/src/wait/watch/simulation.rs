@@ -285,6 +285,32 @@ fn of_tasks_that_go_on_few_come_back_with_tokens() {
 }
 
 #[test]
+fn what_is_passed_on_is_not_left_to_a_task_without_a_token() {
+    let mut world = World::new(100, Kind::Tasks, 1);
+    world.queue.learned.eager = 1000;
+    world.round();
+    world.now += 1;
+    let change = Change { stamp: world.now, by: 99, woken: false };
+    // In the order in which they were woken. The first three go on; no other can use the change.
+    let mut due = Vec::from_iter(world.queue.change(&mut world.nodes, change).wakes);
+    let (mut at, mut tokens, mut without) = (0, 0, 0);
+    while let Some(waiter) = due.get(at).cloned() {
+        at += 1;
+        let slot = world.index_of(&waiter);
+        let Some(token) = world.come(slot) else {
+            without += 1;
+            continue;
+        };
+        tokens += 1;
+        let go_on = if tokens <= 3 { Outcome::WentOn(0) } else { Outcome::Blocked(world.now) };
+        due.extend(world.queue.pass(&mut world.nodes, token, go_on).wakes);
+        world.queue.check(&world.nodes);
+    }
+    assert!(without > 1, "a gate was open");
+    assert_eq!(due.len(), 100, "the rest is left to the timer");
+}
+
+#[test]
 fn a_task_without_a_token_gets_one_if_the_cell_changes_meanwhile() {
     let mut world = World::new(100, Kind::Tasks, 1);
     world.round();

@@ -20,6 +20,7 @@ impl Queue {
             .all(|&end| (end == NONE) == (self.asleep == 0))
             && (self.fresh == NONE) == (self.fresh_count == 0)
             && self.fresh_count <= self.asleep
+            && self.looking <= self.on_the_way
             && self.on_the_way <= self.out
     }
 }
