@@ -150,7 +150,10 @@ fn a_waker_that_was_lent_is_not_taken_by_a_poll_in_a_hook() {
         waits(with_hook, &mut cx);
         setter.join().unwrap();
     });
-    assert!(woken.load(Ordering::Relaxed), "the waker of another transaction was woken in its place");
+    assert!(
+        woken.load(Ordering::Relaxed),
+        "the waker of another transaction was woken in its place"
+    );
 }
 
 #[test]
