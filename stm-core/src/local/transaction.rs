@@ -12,9 +12,9 @@ use crate::session::error::{Interrupt, StmResult};
 use crate::session::parts::Parts;
 use contempo_alloc::reclaim::retired::Block;
 use contempo_sched::descriptor::statistics::Cause;
-use contempo_sched::primitives::Ordering;
 use contempo_sched::primitives::checked::Step;
 use contempo_sched::primitives::fault::{Fault, planted};
+use contempo_sched::primitives::{CHECKED, Ordering};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -148,9 +148,13 @@ impl<'tx> Transaction<'tx> {
         // A head that is later than the bound may be this thread's own, of the phase in which the attempt has begun: not
         // later than its begin. Among threads that share stamps that is what a thread reads most. (In line, though apart:
         // a call for it costs two threads an eighth. Not where each read is to go the slow way. Loaded once more, since the
-        // comparison above needs no register.)
-        // SAFETY: as above. Acquire, as above.
-        let version_tag = unsafe { &*version }.version_tag.load(Ordering::Acquire);
+        // comparison above needs no register; but not for checkers, which would try what each of the loads may find.)
+        let version_tag = if CHECKED {
+            version_tag
+        } else {
+            // SAFETY: as for the load above: the head of a cell is not freed before this attempt ends. Acquire, as there.
+            unsafe { &*version }.version_tag.load(Ordering::Acquire)
+        };
         if context.fast_bound.get() != 0 && context.is_own(version_tag, context.bound.get()) {
             apart();
             context.reads().push(ReadEntry { cell, version });
