@@ -47,6 +47,9 @@ const SHORT: Duration = Duration::from_millis(1);
 fn what_is_called_inside_of_a_transaction() {
     let (cell, tx) = (&TVar::new(1), Transaction::builder);
     let map = &contempo::collections::TMap::from([("a", 1)]);
+    let small = &contempo::collections::TMap::from([(1, 1)]);
+    let queue = &contempo::collections::TQueue::new();
+    let bounded = &contempo::collections::TBoundedQueue::new(1);
     atomically(|_| {
         points_to(line!(), || atomically(|_| Ok(())));
         points_to(line!(), || { let _ = try_atomically::<(), ()>(|_| Ok(())); });
@@ -72,6 +75,11 @@ fn what_is_called_inside_of_a_transaction() {
         points_to(line!(), || { collect(); });
         points_to(line!(), || { let _ = map.load("a"); });
         points_to(line!(), || { map.store("a", 2); });
+        points_to(line!(), || small.store(1, 2));
+        points_to(line!(), || small.store(2, 2));
+        points_to(line!(), || queue.push_now(1));
+        points_to(line!(), || { let _ = queue.blocking_pop(); });
+        points_to(line!(), || bounded.blocking_push(1));
         Ok(())
     });
     cell.with(|_| points_to(line!(), || snapshot(|_| ())));

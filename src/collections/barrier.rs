@@ -104,6 +104,7 @@ impl TBarrier {
     ///
     /// # Panics
     /// Inside a transaction of the same thread.
+    #[track_caller]
     pub fn blocking_wait(&self) -> Arrival {
         let arrival = atomically(|tx| self.arrive(tx));
         atomically(|tx| self.wait(tx, &arrival));
@@ -199,6 +200,7 @@ impl TLatch {
     ///
     /// # Panics
     /// Inside a transaction of the same thread: use [`count_down`](Self::count_down) there.
+    #[track_caller]
     pub fn count_down_now(&self) {
         atomically(|tx| self.count_down(tx));
     }
@@ -207,6 +209,7 @@ impl TLatch {
     ///
     /// # Panics
     /// Inside a transaction of the same thread: use [`wait`](Self::wait) there.
+    #[track_caller]
     pub fn blocking_wait(&self) {
         atomically(|tx| self.wait(tx));
     }

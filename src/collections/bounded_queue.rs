@@ -233,6 +233,7 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     ///
     /// # Panics
     /// Inside a transaction of the same thread: use [`push`](Self::push) there.
+    #[track_caller]
     pub fn blocking_push(&self, value: T)
     where
         T: Clone,
@@ -253,6 +254,7 @@ impl<T: Send + Sync + 'static> TBoundedQueue<T> {
     /// queue.blocking_push(7);
     /// assert_eq!(queue.blocking_pop(), 7);
     /// ```
+    #[track_caller]
     pub fn blocking_pop(&self) -> T
     where
         T: Clone,

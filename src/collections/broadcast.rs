@@ -202,6 +202,7 @@ impl<T: Send + Sync + 'static> TBroadcast<T> {
     ///
     /// # Panics
     /// Inside a transaction of the same thread.
+    #[track_caller]
     pub fn close_now(&self) -> bool {
         atomically(|tx| self.close(tx))
     }
@@ -210,6 +211,7 @@ impl<T: Send + Sync + 'static> TBroadcast<T> {
     ///
     /// # Panics
     /// Inside a transaction of the same thread.
+    #[track_caller]
     pub fn subscribe_now(&self) -> TSubscriber<T> {
         snapshot(|view| self.subscribe(view))
     }
@@ -221,6 +223,7 @@ impl<T: Send + Sync + 'static> TBroadcast<T> {
     ///
     /// # Panics
     /// Inside a transaction of the same thread.
+    #[track_caller]
     pub fn send_now(&self, value: T) -> Result<(), SendError<T>>
     where
         T: Clone,
@@ -315,6 +318,7 @@ impl<T: Send + Sync + 'static> TSubscriber<T> {
     ///
     /// # Panics
     /// Inside a transaction of the same thread: use [`recv`](Self::recv) there.
+    #[track_caller]
     pub fn blocking_recv(&self) -> Result<T, BroadcastError>
     where
         T: Clone,

@@ -320,6 +320,7 @@ impl<T: Send + Sync + 'static> TChannel<T> {
     ///
     /// # Panics
     /// Inside a transaction of the same thread.
+    #[track_caller]
     pub fn close_now(&self) -> bool {
         atomically(|tx| self.close(tx))
     }

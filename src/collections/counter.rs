@@ -96,6 +96,7 @@ impl TCounter {
     /// counter.add_now(3);
     /// assert_eq!(counter.load(), 3);
     /// ```
+    #[track_caller]
     pub fn add_now(&self, change: i64) {
         atomically(|tx| self.add(tx, change));
     }
@@ -104,6 +105,7 @@ impl TCounter {
     ///
     /// # Panics
     /// Inside a transaction of the same thread: use [`get`](Self::get) there.
+    #[track_caller]
     pub fn load(&self) -> i64 {
         snapshot(|view| self.get(view))
     }

@@ -118,6 +118,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static, S> TMultimap<K, V, S> {
     ///
     /// # Panics
     /// Inside a transaction of the same thread.
+    #[track_caller]
     pub fn count(&self) -> usize {
         snapshot(|view| self.len(view))
     }
@@ -300,6 +301,7 @@ where
     ///
     /// # Panics
     /// Inside a transaction of the same thread: use [`insert`](Self::insert) there.
+    #[track_caller]
     pub fn store(&self, key: K, value: V) -> bool
     where
         K: Clone,
@@ -312,6 +314,7 @@ where
     ///
     /// # Panics
     /// Inside a transaction of the same thread: use [`remove`](Self::remove) there.
+    #[track_caller]
     pub fn discard<Q, W>(&self, key: &Q, value: &W) -> bool
     where
         K: Borrow<Q>,

@@ -18,6 +18,7 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V>
     /// let map = TOrderedMap::from([("one", String::from("uno"))]);
     /// assert_eq!(map.with("one", |value| value.map(|word| word.len())), Some(3));
     /// ```
+    #[track_caller]
     pub fn with<Q: Ord + ?Sized, T>(&self, key: &Q, look: impl FnOnce(Option<&V>) -> T) -> T
     where
         K: Borrow<Q>,
@@ -34,6 +35,7 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V>
     /// use contempo::collections::TOrderedMap;
     /// assert_eq!(TOrderedMap::from([("one", 1)]).load("one"), Some(1));
     /// ```
+    #[track_caller]
     pub fn load<Q: Ord + ?Sized>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -53,6 +55,7 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V>
     /// map.store("one", 1);
     /// assert_eq!(map.load("one"), Some(1));
     /// ```
+    #[track_caller]
     pub fn store(&self, key: K, value: V) {
         // The entry is made once; attempts that are repeated share it. So nothing need be cloned.
         let slot = Entry::slot(key, value);
@@ -69,6 +72,7 @@ impl<K: Ord + Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V>
     /// let map = TOrderedMap::from([("one", 1)]);
     /// assert!(map.discard("one") && !map.discard("one"));
     /// ```
+    #[track_caller]
     pub fn discard<Q: Ord + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -82,6 +86,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> TOrderedMap<K, V> {
     ///
     /// # Panics
     /// Inside a transaction of the same thread.
+    #[track_caller]
     pub fn count(&self) -> usize {
         snapshot(|view| self.len(view))
     }

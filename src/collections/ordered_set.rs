@@ -92,6 +92,7 @@ impl<T: Send + Sync + 'static> TOrderedSet<T> {
     ///
     /// # Panics
     /// Inside a transaction of the same thread.
+    #[track_caller]
     pub fn count(&self) -> usize {
         self.map.count()
     }
@@ -202,6 +203,7 @@ impl<T: Ord + Send + Sync + 'static> TOrderedSet<T> {
     /// ```
     /// assert!(contempo::collections::TOrderedSet::from(["one"]).has("one"));
     /// ```
+    #[track_caller]
     pub fn has<Q: Ord + ?Sized>(&self, item: &Q) -> bool
     where
         T: Borrow<Q>,
@@ -218,6 +220,7 @@ impl<T: Ord + Send + Sync + 'static> TOrderedSet<T> {
     /// let set = contempo::collections::TOrderedSet::new();
     /// assert!(set.store("one") && !set.store("one"));
     /// ```
+    #[track_caller]
     pub fn store(&self, item: T) -> bool {
         // The entry is made once; attempts that are repeated share it. So nothing need be cloned.
         let slot = Entry::slot(item, ());
@@ -233,6 +236,7 @@ impl<T: Ord + Send + Sync + 'static> TOrderedSet<T> {
     /// let set = contempo::collections::TOrderedSet::from(["one"]);
     /// assert!(set.discard("one") && !set.discard("one"));
     /// ```
+    #[track_caller]
     pub fn discard<Q: Ord + ?Sized>(&self, item: &Q) -> bool
     where
         T: Borrow<Q>,

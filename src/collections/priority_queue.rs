@@ -185,6 +185,7 @@ impl<T: Ord + Send + Sync + 'static> TPriorityQueue<T> {
     ///
     /// # Panics
     /// Inside a transaction of the same thread: use [`push`](Self::push) there.
+    #[track_caller]
     pub fn push_now(&self, item: T) {
         self.set.store(self.rank(item));
     }
@@ -199,6 +200,7 @@ impl<T: Ord + Send + Sync + 'static> TPriorityQueue<T> {
     /// queue.push_now(7);
     /// assert_eq!(queue.blocking_pop(), 7);
     /// ```
+    #[track_caller]
     pub fn blocking_pop(&self) -> T
     where
         T: Clone,

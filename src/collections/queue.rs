@@ -159,6 +159,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     ///
     /// # Panics
     /// Inside a transaction of the same thread: use [`push`](Self::push) there.
+    #[track_caller]
     pub fn push_now(&self, value: T) {
         self.lanes.push_alone(value);
     }
@@ -171,6 +172,7 @@ impl<T: Send + Sync + 'static> TQueue<T> {
     /// ```
     /// assert_eq!(contempo::collections::TQueue::from([7]).blocking_pop(), 7);
     /// ```
+    #[track_caller]
     pub fn blocking_pop(&self) -> T
     where
         T: Clone,

@@ -267,6 +267,7 @@ impl TRwLock {
     /// # Panics
     /// Inside a transaction of the same thread: use [`acquire_read`](Self::acquire_read) there. So does dropping the
     /// result.
+    #[track_caller]
     pub fn blocking_read(&self) -> TReadGuard<'_> {
         self.wait(Way::Read);
         TReadGuard { lock: self, _not_send: PhantomData }
@@ -278,6 +279,7 @@ impl TRwLock {
     /// # Panics
     /// Inside a transaction of the same thread: use [`acquire_write`](Self::acquire_write) there. So does dropping the
     /// result.
+    #[track_caller]
     pub fn blocking_write(&self) -> TWriteGuard<'_> {
         self.wait(Way::Write);
         TWriteGuard { lock: self, _not_send: PhantomData }

@@ -238,6 +238,7 @@ impl TSemaphore {
     ///
     /// # Panics
     /// Inside a transaction of the same thread: use [`acquire`](Self::acquire) there.
+    #[track_caller]
     pub fn blocking_acquire(&self, permits: usize) -> TPermit<'_> {
         self.wait(permits, None);
         TPermit { semaphore: self, permits }
@@ -257,6 +258,7 @@ impl TSemaphore {
     /// drop(permit);
     /// assert!(semaphore.blocking_acquire_timeout(1, Duration::from_millis(1)).is_some());
     /// ```
+    #[track_caller]
     pub fn blocking_acquire_timeout(
         &self,
         permits: usize,
@@ -293,6 +295,7 @@ impl TSemaphore {
     ///
     /// # Panics
     /// Inside a transaction of the same thread: use [`release`](Self::release) there.
+    #[track_caller]
     pub fn release_now(&self, permits: usize) {
         atomically(|tx| self.release(tx, permits));
     }

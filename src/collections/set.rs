@@ -139,6 +139,7 @@ impl<T: Send + Sync + 'static, S> TSet<T, S> {
     ///
     /// # Panics
     /// Inside a transaction of the same thread.
+    #[track_caller]
     pub fn count(&self) -> usize {
         self.map.count()
     }
@@ -245,6 +246,7 @@ impl<T: Eq + Hash + Send + Sync + 'static, S: BuildHasher> TSet<T, S> {
     /// ```
     /// assert!(contempo::collections::TSet::from(["one"]).has("one"));
     /// ```
+    #[track_caller]
     pub fn has<Q: Eq + Hash + ?Sized>(&self, item: &Q) -> bool
     where
         T: Borrow<Q>,
@@ -261,6 +263,7 @@ impl<T: Eq + Hash + Send + Sync + 'static, S: BuildHasher> TSet<T, S> {
     /// let set = contempo::collections::TSet::new();
     /// assert!(set.store("one") && !set.store("one"));
     /// ```
+    #[track_caller]
     pub fn store(&self, item: T) -> bool {
         self.map.store_new(item, ())
     }
@@ -274,6 +277,7 @@ impl<T: Eq + Hash + Send + Sync + 'static, S: BuildHasher> TSet<T, S> {
     /// let set = contempo::collections::TSet::from(["one"]);
     /// assert!(set.discard("one") && !set.discard("one"));
     /// ```
+    #[track_caller]
     pub fn discard<Q: Eq + Hash + ?Sized>(&self, item: &Q) -> bool
     where
         T: Borrow<Q>,

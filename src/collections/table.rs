@@ -233,8 +233,10 @@ where
         let hash = slot.hash();
         let mut index = low(hash, self.directory.level());
         loop {
-            let met = self.directory.probe(index).map_or(Met::Unborn, |cell| {
-                cell.try_update_with(|bucket| {
+            // (Not by `map_or`: a panic would point to its closure.)
+            let met = match self.directory.probe(index) {
+                None => Met::Unborn,
+                Some(cell) => cell.try_update_with(|bucket| {
                     if !bucket.is_born() {
                         return (None, Met::Unborn);
                     }
@@ -248,8 +250,8 @@ where
                         }
                         None => (None, Met::Other),
                     }
-                })
-            });
+                }),
+            };
             match met {
                 Met::Replaced => return true,
                 Met::Unborn => index = parent(index),
