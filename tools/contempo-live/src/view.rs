@@ -240,10 +240,14 @@ impl View {
 fn threads(rates: &Rates, before: &Activity, now: &Activity) -> Vec<Thread> {
     let known: HashMap<_, _> =
         before.threads.iter().map(|thread| (thread.thread, thread.statistics)).collect();
-    let waits = |slot| {
-        let waiter = now.report.waiters.iter().find(|waiter| waiter.thread == slot);
-        let asleep = now.report.sleepers.iter().find(|sleeper| sleeper.thread == Some(slot));
-        asleep.map(Waits::of_sleeper).or_else(|| {
+    // Of what it does: the report is of a moment later, when it may do something else.
+    let waits = |thread: &ThreadActivity| match thread.doing {
+        Doing::Asleep => {
+            let mut sleepers = now.report.sleepers.iter();
+            sleepers.find(|it| it.thread == Some(thread.thread)).map(Waits::of_sleeper)
+        }
+        Doing::Queued => {
+            let waiter = now.report.waiters.iter().find(|it| it.thread == thread.thread);
             waiter.map(|waiter| Waits {
                 label: waiter.label.clone(),
                 cells: vec![waiter.cell.clone()],
@@ -252,7 +256,8 @@ fn threads(rates: &Rates, before: &Activity, now: &Activity) -> Vec<Thread> {
                 behind: waiter.behind,
                 is_bounded: true,
             })
-        })
+        }
+        _ => None,
     };
     let thread = |thread: &ThreadActivity| {
         // (With a slot its counts go on: what one that has come since the last look has done is not known yet.)
@@ -263,7 +268,7 @@ fn threads(rates: &Rates, before: &Activity, now: &Activity) -> Vec<Thread> {
             process: thread.process,
             alive: thread.alive,
             doing: thread.doing,
-            waits: waits(thread.thread),
+            waits: waits(thread),
             commits: rates.of(was.commits, is.commits),
             read_only: rates.of(was.read_only, is.read_only),
             aborts: rates.of(was.aborts(), is.aborts()),
