@@ -96,14 +96,21 @@ impl Spinning {
 
     /// Yields until `enough`, or until the spinning is at an end (false). Not at all under the checkers.
     pub fn spin_until(&self, enough: impl Fn() -> bool) -> bool {
-        if CHECKED {
-            return false;
-        }
+        !CHECKED && self.spin_by(time::now, thread::yield_now, enough)
+    }
+
+    /// The same, by this clock, and yielding so.
+    fn spin_by(
+        &self,
+        clock: impl Fn() -> u64,
+        give_way: impl Fn(),
+        enough: impl Fn() -> bool,
+    ) -> bool {
         let Some(most) = self.budget() else { return false };
-        let (start, mut now) = (time::now(), time::now());
+        let (start, mut now) = (clock(), clock());
         while now < start + most {
-            thread::yield_now();
-            now = time::now();
+            give_way();
+            now = clock();
             if enough() {
                 if now - start > KEPT {
                     break;
@@ -146,6 +153,12 @@ impl Default for Spinning {
 mod tests {
     use super::*;
 
+    /// Spins by a clock that goes on by so much whenever it is asked.
+    fn spins(spinning: &Spinning, step: u64, enough: bool) -> bool {
+        let now = Cell::new(0);
+        spinning.spin_by(|| now.replace(now.get() + step), || (), || enough)
+    }
+
     #[test]
     fn patience_runs_out_when_it_does_not_pay_and_is_tried_again() {
         let spinning = Spinning::new();
@@ -153,7 +166,7 @@ mod tests {
             (0..count)
                 .map(|_| {
                     let budget = spinning.budget();
-                    budget.inspect(|_| assert!(!spinning.spin_until(|| false)));
+                    budget.inspect(|_| assert!(!spins(&spinning, 100, false)));
                     budget
                 })
                 .collect()
@@ -164,8 +177,16 @@ mod tests {
             assert_eq!(budgets(2), [Some(7_500), Some(1_875)]);
         }
         assert!(budgets(511).iter().all(Option::is_none));
-        assert!(spinning.spin_until(|| true));
+        assert!(spins(&spinning, 100, true));
         assert_eq!(budgets(1), [Some(30_000)], "it paid");
+    }
+
+    #[test]
+    fn a_processor_that_comes_back_late_is_given_away_no_more() {
+        let spinning = Spinning::new();
+        assert!(spins(&spinning, KEPT / 4, true), "in time");
+        assert!(spins(&spinning, 2 * KEPT, true), "late, but it is enough");
+        assert!(!spins(&spinning, 100, true), "the thread does not spin after that");
     }
 
     #[test]
