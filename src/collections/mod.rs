@@ -101,7 +101,7 @@ mod ordered_set;
 pub(crate) mod pipe;
 mod place;
 mod plain;
-mod priority_queue;
+pub(crate) mod priority_queue;
 mod queue;
 mod reader;
 pub(crate) mod ring;

@@ -4,12 +4,12 @@ use super::handle::{filled, handle};
 use super::ordered_set::TOrderedSet;
 use super::reader::Reader;
 use contempo_core::{StmResult, Transaction, atomically};
-use std::cmp::{Ordering as Order, Reverse};
+use std::cmp::Ordering as Order;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A transactional priority queue: [`pop`](Self::pop) takes the *greatest* item, and of equal ones the one that was
-/// pushed first. For the least one, push [`Reverse`]`(item)`, as into a `BinaryHeap` of std.
+/// pushed first. For the least one, push [`Reverse`](std::cmp::Reverse)`(item)`, as into a `BinaryHeap` of std.
 ///
 /// A handle, like [`TVar`](crate::TVar): cloning it gives another handle on the *same* queue. Items need not be
 /// `Clone`, and are neither cloned nor moved once they are in.
@@ -40,15 +40,20 @@ pub struct TPriorityQueue<T: Send + Sync + 'static> {
     numbers: Arc<AtomicU64>,
 }
 
+/// The order of items with the numbers of their pushes, once for every world: of equal ones the first is the greatest.
+pub(crate) fn rank<T: Ord>((one, number): (&T, u64), (other, its): (&T, u64)) -> Order {
+    one.cmp(other).then(its.cmp(&number))
+}
+
 /// An item, and when it was pushed.
 struct Ranked<T> {
     item: T,
-    number: Reverse<u64>,
+    number: u64,
 }
 
 impl<T: Ord> Ord for Ranked<T> {
     fn cmp(&self, other: &Self) -> Order {
-        self.item.cmp(&other.item).then(self.number.cmp(&other.number))
+        rank((&self.item, self.number), (&other.item, other.number))
     }
 }
 
@@ -99,7 +104,7 @@ impl<T: Ord + Send + Sync + 'static> TPriorityQueue<T> {
     fn rank(&self, item: T) -> Ranked<T> {
         // Relaxed: only to tell items apart, and in the order of transactions that come one after the other, which
         // their commits put in order.
-        Ranked { item, number: Reverse(self.numbers.fetch_add(1, Ordering::Relaxed)) }
+        Ranked { item, number: self.numbers.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Adds an item. O(log n).

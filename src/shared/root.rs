@@ -11,7 +11,7 @@ mod waiting;
 
 use crate::shared::cell::{Cell, Value};
 use crate::shared::collections::{
-    Map, Queue, Vector, free_channel, free_map_below, free_ring, free_tree_below,
+    Map, Queue, Vector, free_channel, free_map_below, free_multimap, free_ring, free_tree_below,
 };
 use crate::shared::dynamic::{List, free_dictionary_below};
 use crate::shared::error::{Interrupt, RootError, TransactionError};
@@ -87,10 +87,16 @@ pub enum RootKind {
     Dictionary,
     /// A [`List`](crate::shared::dynamic::List).
     List,
+    /// A [`Multimap`](crate::shared::collections::Multimap).
+    Multimap,
+    /// A [`PriorityQueue`](crate::shared::collections::PriorityQueue).
+    PriorityQueue,
+    /// A [`Counter`](crate::shared::collections::Counter).
+    Counter,
 }
 
 impl RootKind {
-    const ALL: [(RootKind, &str); 10] = [
+    const ALL: [(RootKind, &str); 13] = [
         (RootKind::Cell, "cell"),
         (RootKind::Map, "map"),
         (RootKind::OrderedMap, "ordered map"),
@@ -101,6 +107,9 @@ impl RootKind {
         (RootKind::Channel, "channel"),
         (RootKind::Dictionary, "dictionary"),
         (RootKind::List, "list"),
+        (RootKind::Multimap, "multimap"),
+        (RootKind::PriorityQueue, "priority queue"),
+        (RootKind::Counter, "counter"),
     ];
 }
 
@@ -482,12 +491,17 @@ impl Shared {
         match entry.kind(tx)? {
             RootKind::Cell => {}
             RootKind::Map => free_map_below(tx, cells[0])?,
-            RootKind::OrderedMap | RootKind::Vector => free_tree_below(tx, cells[0])?,
+            RootKind::OrderedMap | RootKind::Vector | RootKind::PriorityQueue => {
+                free_tree_below(tx, cells[0])?;
+            }
             RootKind::Dictionary => free_dictionary_below(tx, cells[0])?,
             RootKind::List => return List::from_cell(cells[0]).free(tx),
             RootKind::Queue => return Queue::<u64>::free_cells(tx, cells),
             RootKind::Channel => return free_channel(tx, cells[0]),
-            RootKind::BoundedQueue | RootKind::Deque => return free_ring(tx, Vector::at(cells[0])),
+            RootKind::Multimap => return free_multimap(tx, cells[0]),
+            RootKind::BoundedQueue | RootKind::Deque | RootKind::Counter => {
+                return free_ring(tx, Vector::at(cells[0]));
+            }
         }
         tx.free(cells[0])
     }

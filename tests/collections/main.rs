@@ -7,6 +7,7 @@ mod lanes;
 mod map;
 mod map_reentry;
 mod map_shrink;
+mod multimaps;
 mod ordered;
 mod ordered_reentry;
 mod queue;
@@ -23,6 +24,7 @@ mod rings;
 mod sets;
 #[path = "../support/mod.rs"]
 mod support;
+mod totals;
 mod vector;
 mod waiting;
 mod world;

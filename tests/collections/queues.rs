@@ -1,130 +1,15 @@
 //! The queues with bounds, two ends, priorities, an end and many readers, against what std has, and between threads.
 
 use crate::support::canary::Cage;
-use crate::world::{Local, attempts, bodies, config, next};
+use crate::world::{Local, attempts, config, next};
 use contempo::collections::{
     BroadcastError, TBoundedQueue, TBroadcast, TChannel, TDeque, TPriorityQueue, TQueue,
     TSubscriber,
 };
-use contempo::{StmResult, Transaction, atomically, snapshot};
+use contempo::{atomically, snapshot};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use std::collections::BinaryHeap;
 use std::sync::mpsc::{SendError, TryRecvError, TrySendError};
-
-#[derive(Clone, Debug)]
-enum Step {
-    Push(u64),
-    Pop,
-    /// So many equal ones, one after the other.
-    PushMany(u8),
-    Count,
-    Clear,
-}
-
-fn steps() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        12 => any::<u64>().prop_map(Step::Push),
-        12 => Just(Step::Pop),
-        2 => any::<u8>().prop_map(Step::PushMany),
-        2 => Just(Step::Count),
-        1 => Just(Step::Clear),
-    ]
-}
-
-#[test]
-fn a_priority_queue_gives_the_greatest_first_and_equals_in_order() {
-    /// The heap of std says nothing about equal items: a number that falls tells them apart.
-    type Model = (Vec<(u8, std::cmp::Reverse<u64>)>, u64);
-    let run = |bodies: Vec<(Vec<Step>, bool)>| {
-        let queue: TPriorityQueue<Item> = TPriorityQueue::new();
-        let step = |tx: &Transaction<'_>, (model, number): &mut Model, step: &Step| {
-            let mut heap: BinaryHeap<_> = std::mem::take(model).into();
-            match *step {
-                Step::Push(item) => {
-                    *number += 1;
-                    let priority = (item % 7) as u8;
-                    queue.push(tx, Item(priority, *number))?;
-                    heap.push((priority, std::cmp::Reverse(*number)));
-                }
-                Step::PushMany(many) => {
-                    for _ in 0..many / 4 {
-                        *number += 1;
-                        queue.push(tx, Item(many % 5, *number))?;
-                        heap.push((many % 5, std::cmp::Reverse(*number)));
-                    }
-                }
-                Step::Pop => {
-                    assert_eq!(queue.peek(tx)?.map(Item::both), heap.peek().copied());
-                    assert_eq!(queue.try_pop(tx)?.map(Item::both), heap.pop());
-                }
-                Step::Clear => {
-                    queue.clear(tx)?;
-                    heap.clear();
-                }
-                Step::Count => {
-                    assert_eq!(
-                        (queue.len(tx)?, queue.is_empty(tx)?),
-                        (heap.len(), heap.is_empty())
-                    );
-                }
-            }
-            *model = heap.into_sorted_vec();
-            model.reverse();
-            StmResult::Ok(())
-        };
-        // The numbers go on where a transaction was cancelled: they are not compared.
-        let mut last = 0;
-        let contents = || snapshot(|view| queue.iter(view).map(Item::both).collect::<Vec<_>>());
-        let mut model: Model = Default::default();
-        for (steps, cancelled) in &bodies {
-            let mut tried = model.clone();
-            tried.1 = last;
-            let done = contempo::try_atomically(|tx| {
-                tried = (model.0.clone(), last);
-                steps.iter().try_for_each(|one| step(tx, &mut tried, one))?;
-                if *cancelled { Err(contempo::Abort::error(())) } else { Ok(()) }
-            });
-            last = tried.1;
-            if done.is_ok() {
-                model = tried;
-            }
-            assert_eq!(contents(), model.0);
-        }
-        Ok(())
-    };
-    TestRunner::new(config()).run(&bodies(steps()), run).unwrap();
-}
-
-/// Compared by its priority alone.
-#[derive(Debug)]
-struct Item(u8, u64);
-
-impl Item {
-    fn both(&self) -> (u8, std::cmp::Reverse<u64>) {
-        (self.0, std::cmp::Reverse(self.1))
-    }
-}
-
-impl PartialEq for Item {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-impl Eq for Item {}
-
-impl PartialOrd for Item {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Item {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
-    }
-}
 
 /// What adds and what takes do not conflict while there are two items, and room for two.
 #[test]

@@ -230,6 +230,11 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     /// ```
     pub fn clear(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
         free_below(tx, self.top)?;
+        self.empty(tx)
+    }
+
+    /// Makes the top an empty bucket: what was below it is freed.
+    pub(super) fn empty(&self, tx: &Transaction<'_>) -> Result<(), Interrupt> {
         tx.write(self.top, &Draft::<K, V>::new(0, 0, 0).bytes()[..])
     }
 
@@ -450,9 +455,37 @@ impl<K: Pod + Eq, V: Pod> Map<K, V> {
     }
 }
 
+/// Bytes of an entry of a map with these keys and values.
+pub(super) const fn entry_size<K, V>() -> usize {
+    Sizes::<K, V>::STRIDE
+}
+
 /// Frees everything of a map but its top, whatever its keys and values are. Whatever lies in the region, each cell is
 /// freed once: a second time is an error.
 pub(crate) fn free_below(tx: &Transaction<'_>, top: Node) -> Result<(), Interrupt> {
+    free_with(tx, top, |_| Ok(()))
+}
+
+/// The same, for one whose entries have so many bytes; `free` frees what the first word of a value names.
+pub(super) fn free_with_values(
+    tx: &Transaction<'_>,
+    top: Node,
+    stride: u64,
+    mut free: impl FnMut(u64) -> Result<(), Interrupt>,
+) -> Result<(), Interrupt> {
+    let stride = usize::try_from(stride).map_err(|_| tx.damaged())?;
+    free_with(tx, top, |bucket| {
+        let words = page::first_words(bucket, stride).ok_or_else(|| tx.damaged())?;
+        words.into_iter().try_for_each(&mut free)
+    })
+}
+
+/// Frees everything of a map but its top; calls `each` with each bucket.
+fn free_with(
+    tx: &Transaction<'_>,
+    top: Node,
+    mut each: impl FnMut(&[u8]) -> Result<(), Interrupt>,
+) -> Result<(), Interrupt> {
     let mut next = vec![top];
     while let Some(here) = next.pop() {
         let bytes = tx.look(here)?;
@@ -465,6 +498,9 @@ pub(crate) fn free_below(tx: &Transaction<'_>, top: Node) -> Result<(), Interrup
             return Err(tx.damaged());
         }
         next.extend(below.into_iter().map(|handle| child(top, handle)));
+        if !is_node(bytes) {
+            each(bytes)?;
+        }
         if here != top {
             tx.free(here)?;
         }

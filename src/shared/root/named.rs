@@ -2,7 +2,8 @@
 
 use super::RootKind;
 use crate::shared::collections::{
-    BoundedQueue, Deque, Map, OrderedMap, OrderedSet, Queue, Set, Vector,
+    BoundedQueue, Counter, Deque, Map, Multimap, OrderedMap, OrderedSet, PriorityQueue, Queue, Set,
+    Vector,
 };
 use crate::shared::{Interrupt, RootError, Shared, Transaction};
 use bytemuck::Pod;
@@ -191,5 +192,41 @@ impl<T: Pod + Ord> OrderedSet<T> {
         let make = |tx: &Transaction<'_>| Ok(Self::create(tx)?.top());
         let sizes = [size_of::<T>(), 0];
         shared.root_of_collection::<Self>(name, RootKind::OrderedMap, sizes, make).map(Self::at)
+    }
+}
+
+impl<K: Pod + Eq, V: Pod + Ord> Multimap<K, V> {
+    /// The multimap of this name; if there is none, a new one with this number of buckets, as [`Map::root`] makes it.
+    ///
+    /// # Errors
+    /// As [`Map::root`].
+    pub fn root(shared: &Shared, name: &str, buckets: usize) -> Result<Self, RootError> {
+        let buckets = NonZeroUsize::new(buckets).ok_or(RootError::NoBuckets)?;
+        let make = |tx: &Transaction<'_>| Ok(Self::create(tx, buckets)?.top());
+        let sizes = [size_of::<K>(), size_of::<V>()];
+        shared.root_of_collection::<Self>(name, RootKind::Multimap, sizes, make).map(Self::at)
+    }
+}
+
+impl<T: Pod + Ord> PriorityQueue<T> {
+    /// The queue of this name; if there is none, a new one.
+    ///
+    /// # Errors
+    /// [`RootError`] if there is a root of that name and another type, or it cannot be made.
+    pub fn root(shared: &Shared, name: &str) -> Result<Self, RootError> {
+        let make = |tx: &Transaction<'_>| Ok(Self::create(tx)?.top());
+        let sizes = [size_of::<T>(), 0];
+        shared.root_of_collection::<Self>(name, RootKind::PriorityQueue, sizes, make).map(Self::at)
+    }
+}
+
+impl Counter {
+    /// The counter of this name; if there is none, a new one.
+    ///
+    /// # Errors
+    /// [`RootError`] if there is a root of that name that is none, or it cannot be made.
+    pub fn root(shared: &Shared, name: &str) -> Result<Self, RootError> {
+        let make = |tx: &Transaction<'_>| Ok(Self::create(tx)?.top());
+        shared.root_of_collection::<Self>(name, RootKind::Counter, [0; 2], make).map(Self::at)
     }
 }

@@ -147,6 +147,18 @@ pub(super) fn next_of(bytes: &[u8]) -> Option<u64> {
     (bytes.get(KIND) == Some(&BUCKET)).then(|| word(bytes, NEXT)).flatten()
 }
 
+/// The first word of each entry of the bucket `bytes`, if each has so many bytes. None if it is no such bucket.
+pub(super) fn first_words(bytes: &[u8], stride: usize) -> Option<Vec<u64>> {
+    if bytes.is_empty() {
+        return Some(Vec::new());
+    }
+    let count = count(bytes).filter(|count| *count <= LARGEST_VALUE)?;
+    // Not more than a value has, so the products are in range if the size of an entry is.
+    let good = bytes.get(KIND) == Some(&BUCKET) && (8..=LARGEST_VALUE).contains(&stride);
+    let entries = TAGS + count.next_multiple_of(8);
+    (0..count).map(|entry| good.then(|| word(bytes, entries + entry * stride)).flatten()).collect()
+}
+
 /// An entry as it lies in a bucket.
 #[repr(C)]
 struct Layout<K, V> {
@@ -159,7 +171,7 @@ pub(super) struct Sizes<K, V>(PhantomData<fn() -> (K, V)>);
 
 impl<K, V> Sizes<K, V> {
     /// Bytes from one entry to the next.
-    const STRIDE: usize = size_of::<Layout<K, V>>();
+    pub(super) const STRIDE: usize = size_of::<Layout<K, V>>();
     const KEY_AT: usize = std::mem::offset_of!(Layout<K, V>, key);
 
     const fn entries_at(count: usize) -> usize {
