@@ -1,8 +1,10 @@
 //! The broadcast: what is sent reaches all that have subscribed.
 
+use super::feed::{self, Feed, Follower};
 use super::handle::handle;
+use super::pipe::{self, Close};
 use super::reader::Reader;
-use contempo_core::{StmResult, TVar, Transaction, atomically, snapshot};
+use contempo_core::{Interrupt, StmResult, TVar, Transaction, atomically, snapshot};
 use std::sync::Arc;
 use std::sync::mpsc::SendError;
 
@@ -51,6 +53,57 @@ impl<T: Send + Sync + 'static> Shared<T> {
     fn slot(&self, number: u64) -> &Slot<T> {
         // The remainder is less than a number of slots, which is a `usize`.
         &self.slots[(number % self.slots.len() as u64) as usize]
+    }
+}
+
+impl<T: Send + Sync + 'static> Close for Shared<T> {
+    type Transaction<'tx> = Transaction<'tx>;
+    type Interrupt = Interrupt;
+
+    fn is_closed(&self, tx: &Transaction<'_>) -> StmResult<bool> {
+        tx.read(&self.closed).copied()
+    }
+
+    fn set_closed(&self, tx: &Transaction<'_>) -> StmResult<()> {
+        tx.write(&self.closed, true)
+    }
+}
+
+impl<T: Send + Sync + 'static> Feed for Shared<T> {
+    type Value = T;
+    type Item<'a> = &'a T;
+
+    fn slots(&self, _: &Transaction<'_>) -> StmResult<u64> {
+        Ok(self.slots.len() as u64)
+    }
+
+    fn sent(&self, tx: &Transaction<'_>) -> StmResult<u64> {
+        tx.read(&self.sent).copied()
+    }
+
+    fn set_sent(&self, tx: &Transaction<'_>, sent: u64) -> StmResult<()> {
+        tx.write(&self.sent, sent)
+    }
+
+    fn slot<'tx>(&self, tx: &Transaction<'tx>, number: u64) -> StmResult<Option<(u64, &'tx T)>>
+    where
+        'tx: 'tx, // Early bound, as in the trait.
+    {
+        Ok(tx.read(Shared::slot(self, number))?.as_ref().map(|(number, item)| (*number, item)))
+    }
+
+    fn fill(&self, tx: &Transaction<'_>, number: u64, value: T) -> StmResult<()> {
+        tx.write(Shared::slot(self, number), Some((number, value)))
+    }
+}
+
+impl<T: Send + Sync + 'static> Follower<Shared<T>> for TVar<u64> {
+    fn next(&self, tx: &Transaction<'_>) -> StmResult<u64> {
+        tx.read(self).copied()
+    }
+
+    fn set_next(&self, tx: &Transaction<'_>, next: u64) -> StmResult<()> {
+        tx.write(self, next)
     }
 }
 
@@ -119,13 +172,7 @@ impl<T: Send + Sync + 'static> TBroadcast<T> {
     /// assert_eq!(reader.blocking_recv(), Ok("first"));
     /// ```
     pub fn send(&self, tx: &Transaction<'_>, value: T) -> StmResult<Result<(), SendError<T>>> {
-        if *tx.read(&self.shared.closed)? {
-            return Ok(Err(SendError(value)));
-        }
-        let number = *tx.read(&self.shared.sent)?;
-        tx.write(self.shared.slot(number), Some((number, value)))?;
-        tx.write(&self.shared.sent, number + 1)?;
-        Ok(Ok(()))
+        feed::send(&*self.shared, tx, value)
     }
 
     /// A subscriber to what is sent from now on: in a transaction, to what comes after this. O(1).
@@ -159,11 +206,7 @@ impl<T: Send + Sync + 'static> TBroadcast<T> {
     /// # Errors
     /// [`Interrupt`](crate::Interrupt) if the attempt must be repeated: pass it on with `?`.
     pub fn close(&self, tx: &Transaction<'_>) -> StmResult<bool> {
-        let was_open = !*tx.read(&self.shared.closed)?;
-        if was_open {
-            tx.write(&self.shared.closed, true)?;
-        }
-        Ok(was_open)
+        pipe::close(&*self.shared, tx)
     }
 
     /// Is it closed?
@@ -190,8 +233,7 @@ impl<T: Send + Sync + 'static> TBroadcast<T> {
         at: &'r R,
     ) -> R::Output<impl Iterator<Item = R::Output<&'a T>> + use<'r, 'a, R, T>> {
         R::output(at.cell(&self.shared.sent).map(|sent| {
-            let kept = sent.saturating_sub(self.shared.slots.len() as u64)..*sent;
-            kept.filter_map(move |number| {
+            feed::kept(*sent, self.shared.slots.len() as u64).filter_map(move |number| {
                 let slot = at.cell(self.shared.slot(number));
                 slot.map(|slot| slot.as_ref().map(|(_, item)| item)).transpose().map(R::output)
             })
@@ -268,21 +310,7 @@ impl<T: Send + Sync + 'static> TSubscriber<T> {
         &self,
         tx: &Transaction<'tx>,
     ) -> StmResult<Result<Option<&'tx T>, BroadcastError>> {
-        let next = *tx.read(&self.next)?;
-        match tx.read(self.shared.slot(next))? {
-            Some((number, item)) if *number == next => {
-                tx.write(&self.next, next + 1)?;
-                Ok(Ok(Some(item)))
-            }
-            // Written over: on with the oldest that is kept.
-            Some((number, _)) if *number > next => {
-                let oldest = *tx.read(&self.shared.sent)? - self.shared.slots.len() as u64;
-                tx.write(&self.next, oldest)?;
-                Ok(Err(BroadcastError::Lagged(oldest - next)))
-            }
-            _ if *tx.read(&self.shared.closed)? => Ok(Err(BroadcastError::Closed)),
-            _ => Ok(Ok(None)),
-        }
+        feed::try_recv(&*self.shared, tx, &self.next)
     }
 
     /// How many items this has not received yet, with those that it has missed. O(1).

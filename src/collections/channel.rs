@@ -2,7 +2,7 @@
 
 use super::bounded_queue::TBoundedQueue;
 use super::handle::handle;
-use super::pipe::{self, Pipe};
+use super::pipe::{self, Close, Pipe};
 use super::queue::TQueue;
 use super::reader::Reader;
 use contempo_core::{Interrupt, StmResult, TVar, Transaction, atomically};
@@ -236,11 +236,9 @@ impl<T: Send + Sync + 'static> TChannel<T> {
 }
 
 /// In transactions of their own. Each panics inside a transaction of the same thread.
-impl<T: Send + Sync + 'static> Pipe for TChannel<T> {
+impl<T: Send + Sync + 'static> Close for TChannel<T> {
     type Transaction<'tx> = Transaction<'tx>;
     type Interrupt = Interrupt;
-    type Value = T;
-    type Item<'a> = &'a T;
 
     fn is_closed(&self, tx: &Transaction<'_>) -> StmResult<bool> {
         tx.read(&self.closed).copied()
@@ -249,6 +247,11 @@ impl<T: Send + Sync + 'static> Pipe for TChannel<T> {
     fn set_closed(&self, tx: &Transaction<'_>) -> StmResult<()> {
         tx.write(&self.closed, true)
     }
+}
+
+impl<T: Send + Sync + 'static> Pipe for TChannel<T> {
+    type Value = T;
+    type Item<'a> = &'a T;
 
     fn add(&self, tx: &Transaction<'_>, value: T) -> StmResult<Result<(), T>> {
         match &self.items {

@@ -62,7 +62,7 @@
 //! | `slots`, `bounded_queue`, `deque`, `queue` | queues of one process: [`TDeque`], a ring that is made anew when it is full; [`TBoundedQueue`], a lane; [`TQueue`], lanes |
 //! | `priority_queue`, `channel`, `broadcast` | [`TPriorityQueue`], [`TChannel`], [`TBroadcast`] |
 //! | `mvar`, `semaphore`, `barrier`, `rwlock`, `counter` | [`TMVar`] and [`TPromise`], [`TSemaphore`], [`TBarrier`] and [`TLatch`], [`TRwLock`], [`TCounter`] |
-//! | `gates`, `pipe` | latch, barrier and permits, and the channel, once for every world |
+//! | `gates`, `pipe`, `feed` | latch, barrier and permits, the channel, and the broadcast, once for every world |
 //! | `nodes` | what trees need of the world in which they lie |
 //! | `tree` | the ordered map, once for every world: a B+ tree |
 //! | `chunks` | the vector, once for every world |
@@ -83,6 +83,7 @@ mod counter;
 mod deque;
 mod directory;
 mod entry;
+pub(crate) mod feed;
 pub(crate) mod gates;
 mod handle;
 mod lane;

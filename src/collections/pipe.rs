@@ -2,18 +2,22 @@
 
 use std::sync::mpsc::{TryRecvError, TrySendError};
 
-/// What a channel is made of.
-pub(crate) trait Pipe {
+/// What can be closed.
+pub(crate) trait Close {
     type Transaction<'tx>;
     type Interrupt;
-    /// What is sent.
-    type Value;
-    /// What is received.
-    type Item<'a>;
 
     fn is_closed(&self, tx: &Self::Transaction<'_>) -> Result<bool, Self::Interrupt>;
 
     fn set_closed(&self, tx: &Self::Transaction<'_>) -> Result<(), Self::Interrupt>;
+}
+
+/// What a channel is made of.
+pub(crate) trait Pipe: Close {
+    /// What is sent.
+    type Value;
+    /// What is received.
+    type Item<'a>;
 
     /// Adds an item; gives it back if there is no room.
     fn add(
@@ -65,11 +69,11 @@ pub(crate) fn drain<'tx, P: Pipe>(
     Ok(all)
 }
 
-/// Closes the channel; was it open?
-pub(crate) fn close<P: Pipe>(pipe: &P, tx: &P::Transaction<'_>) -> Result<bool, P::Interrupt> {
-    let was_open = !pipe.is_closed(tx)?;
+/// Closes it; was it open?
+pub(crate) fn close<C: Close>(it: &C, tx: &C::Transaction<'_>) -> Result<bool, C::Interrupt> {
+    let was_open = !it.is_closed(tx)?;
     if was_open {
-        pipe.set_closed(tx)?;
+        it.set_closed(tx)?;
     }
     Ok(was_open)
 }

@@ -15,6 +15,7 @@
 //! | [`Deque`] | a ring of slots | by twice as many | work at the same end |
 //! | [`PriorityQueue`] | an ordered map of items | by splitting nodes | pushes of neighbours; two pops |
 //! | [`Channel`] | a bounded queue that can be closed | never | two sends; two receives |
+//! | [`Broadcast`] | a ring of slots that each [`Subscriber`] sees all of | never | two sends |
 //! | [`MVar`], [`Promise`] | a slot that is empty or full; one that is filled once | | all uses |
 //! | [`Semaphore`], [`Latch`], [`Barrier`] | what processes wait for | | all uses |
 //! | [`Counter`] | a number in stripes | never | reading it, and adding |
@@ -24,6 +25,7 @@
 //! All are handles of 16 bytes (a `Queue`: 32), plain data themselves: a root names one, and any value can hold one.
 
 mod bounded_queue;
+mod broadcast;
 mod chain;
 mod channel;
 mod counter;
@@ -46,6 +48,7 @@ mod set;
 pub mod vector;
 
 pub use bounded_queue::BoundedQueue;
+pub use broadcast::{Broadcast, Subscriber};
 pub use channel::Channel;
 pub(crate) use channel::free_channel;
 pub use counter::Counter;

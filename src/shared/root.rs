@@ -93,10 +93,12 @@ pub enum RootKind {
     PriorityQueue,
     /// A [`Counter`](crate::shared::collections::Counter).
     Counter,
+    /// A [`Broadcast`](crate::shared::collections::Broadcast).
+    Broadcast,
 }
 
 impl RootKind {
-    const ALL: [(RootKind, &str); 13] = [
+    const ALL: [(RootKind, &str); 14] = [
         (RootKind::Cell, "cell"),
         (RootKind::Map, "map"),
         (RootKind::OrderedMap, "ordered map"),
@@ -110,6 +112,7 @@ impl RootKind {
         (RootKind::Multimap, "multimap"),
         (RootKind::PriorityQueue, "priority queue"),
         (RootKind::Counter, "counter"),
+        (RootKind::Broadcast, "broadcast"),
     ];
 }
 
@@ -499,7 +502,7 @@ impl Shared {
             RootKind::Queue => return Queue::<u64>::free_cells(tx, cells),
             RootKind::Channel => return free_channel(tx, cells[0]),
             RootKind::Multimap => return free_multimap(tx, cells[0]),
-            RootKind::BoundedQueue | RootKind::Deque | RootKind::Counter => {
+            RootKind::BoundedQueue | RootKind::Deque | RootKind::Counter | RootKind::Broadcast => {
                 return free_ring(tx, Vector::at(cells[0]));
             }
         }

@@ -1,6 +1,7 @@
 //! Collections against those of std: first sequentially, then by threads. Those that one process and regions have in
 //! common are tested by the same source, once in each world.
 
+mod broadcasts;
 mod gates;
 mod histories;
 mod lanes;

@@ -1,14 +1,9 @@
-//! The queues with bounds, two ends, priorities, an end and many readers, against what std has, and between threads.
+//! The queues with bounds, two ends, priorities and an end, between threads.
 
 use crate::support::canary::Cage;
-use crate::world::{Local, attempts, config, next};
-use contempo::collections::{
-    BroadcastError, TBoundedQueue, TBroadcast, TChannel, TDeque, TPriorityQueue, TQueue,
-    TSubscriber,
-};
+use crate::world::{Local, attempts, next};
+use contempo::collections::{TBoundedQueue, TChannel, TDeque, TPriorityQueue, TQueue};
 use contempo::{atomically, snapshot};
-use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
 use std::sync::mpsc::{SendError, TryRecvError, TrySendError};
 
 /// What adds and what takes do not conflict while there are two items, and room for two.
@@ -19,13 +14,6 @@ fn what_sends_and_what_receives_do_not_conflict() {
         let send = || channel.blocking_send(2).unwrap();
         assert_eq!(attempts(&Local, |tx| channel.recv(tx).map(drop), send), 1);
     }
-
-    let broadcast = TBroadcast::new(4);
-    let subscribers = [broadcast.subscribe_now(), broadcast.subscribe_now()];
-    (0..2).for_each(|n| broadcast.send_now(n).unwrap());
-    let [one, other] = &subscribers;
-    assert_eq!(attempts(&Local, |tx| one.recv(tx).map(drop), || broadcast.send_now(2).unwrap()), 1);
-    assert_eq!(attempts(&Local, |tx| one.recv(tx).map(drop), || _ = other.blocking_recv()), 1);
 }
 
 #[test]
@@ -71,67 +59,6 @@ fn a_channel_gives_what_was_sent_and_then_ends() {
         assert!(channel.blocking_recv().is_err());
         assert_eq!(channel.try_recv_now(), Err(TryRecvError::Disconnected));
     }
-}
-
-/// Each subscriber receives what was sent since it has subscribed, or is told how much it has missed: then as many
-/// as are kept.
-#[test]
-fn a_broadcast_reaches_all_and_counts_what_was_missed() {
-    let run = |(steps, capacity): (Vec<(u8, u8)>, usize)| {
-        let broadcast = TBroadcast::new(capacity);
-        let mut subscribers: Vec<(TSubscriber<u64>, u64)> = Vec::new();
-        let mut sent = 0_u64;
-        for (what, many) in steps {
-            match what % 4 {
-                0 => subscribers.push((broadcast.subscribe_now(), sent)),
-                1 | 2 => {
-                    for _ in 0..many % 6 {
-                        broadcast.send_now(sent).unwrap();
-                        sent += 1;
-                    }
-                }
-                _ => {
-                    let number = subscribers.len().max(1);
-                    let Some((subscriber, next)) = subscribers.get_mut(usize::from(many) % number)
-                    else {
-                        continue;
-                    };
-                    let left = sent - *next;
-                    assert_eq!(snapshot(|view| subscriber.len(view)), left);
-                    let received =
-                        atomically(|tx| Ok(subscriber.try_recv(tx)?.map(|item| item.copied())));
-                    if left > capacity as u64 {
-                        let missed = left - capacity as u64;
-                        assert_eq!(received, Err(BroadcastError::Lagged(missed)));
-                        *next += missed;
-                    } else if left > 0 {
-                        assert_eq!(received, Ok(Some(*next)));
-                        *next += 1;
-                    } else {
-                        assert_eq!(received, Ok(None));
-                    }
-                }
-            }
-            let kept = sent.saturating_sub(capacity as u64)..sent;
-            assert!(snapshot(|view| broadcast.iter(view).copied().eq(kept)));
-        }
-        broadcast.close_now();
-        assert_eq!(broadcast.send_now(0), Err(SendError(0)));
-        for (subscriber, mut next) in subscribers {
-            loop {
-                match subscriber.blocking_recv() {
-                    Ok(item) => assert_eq!(item, next),
-                    Err(BroadcastError::Lagged(missed)) => next += missed - 1,
-                    Err(BroadcastError::Closed) => break,
-                }
-                next += 1;
-            }
-            assert_eq!(next, sent);
-        }
-        Ok(())
-    };
-    let steps = prop::collection::vec((any::<u8>(), any::<u8>()), 1..80);
-    TestRunner::new(config()).run(&(steps, 1..9_usize), run).unwrap();
 }
 
 /// Threads send, threads receive: each item comes out once, and those of one thread in order.

@@ -1,7 +1,8 @@
 //! What a process that is killed while it holds something of a collection takes with it, and what it does not.
 
 use crate::support::region::{Place, play, role};
-use contempo::shared::collections::{Channel, Latch, MVar, Semaphore};
+use contempo::collections::BroadcastError;
+use contempo::shared::collections::{Broadcast, Channel, Latch, MVar, Semaphore, Subscriber};
 use contempo::shared::{Options, Shared};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -128,5 +129,57 @@ fn sleepers_of_the_dead() {
         shared.atomically(|tx| slot.put(tx, 7)).unwrap();
         assert_eq!(taker.join().unwrap().unwrap(), 7);
     });
+    assert!(shared.verify().is_sound(), "{}", shared.verify());
+}
+
+/// A subscriber that dies holds nothing up, and what it had not received in full its successor receives; a sender that dies
+/// has sent what it had committed, and closes nothing.
+#[test]
+fn subscribers_of_the_dead() {
+    let name = "subscribers_of_the_dead";
+    if let Some((role, place)) = role() {
+        let shared = Shared::open(place).unwrap();
+        let news: Broadcast<u64> = Broadcast::root(&shared, "news", 4).unwrap();
+        if role == "sends" {
+            shared.atomically(|tx| (0..3).try_for_each(|n| news.send(tx, n).map(drop))).unwrap();
+            let _ = shared.atomically(|tx| -> Result<(), _> {
+                let _ = news.send(tx, 9)?;
+                die()
+            });
+        }
+        let reader = Subscriber::root(&shared, "reader", &news).unwrap();
+        assert_eq!(shared.atomically(|tx| reader.recv(tx)).unwrap(), Ok(0));
+        let _ = shared.atomically(|tx| -> Result<(), _> {
+            assert_eq!(reader.recv(tx)?, Ok(1));
+            die()
+        });
+    }
+    let place = Place::new();
+    let shared = Shared::create(&place, &Options::new()).unwrap();
+    let news: Broadcast<u64> = Broadcast::root(&shared, "news", 4).unwrap();
+    let reader = Subscriber::root(&shared, "reader", &news).unwrap();
+    let other = shared.atomically(|tx| news.subscribe(tx)).unwrap();
+    let left = |of: &Subscriber<u64>| shared.snapshot(|view| of.len(view)).unwrap();
+    dies(name, "sends", place.path());
+    assert_eq!((left(&reader), left(&other)), (3, 3), "what was committed was sent");
+    dies(name, "receives", place.path());
+    assert_eq!((left(&reader), left(&other)), (2, 3), "the second was not received");
+    // Others see all, and what sends does not wait for the dead: it lags, by what is not kept.
+    for n in 0..9 {
+        if n >= 3 {
+            shared.atomically(|tx| news.send(tx, n)).unwrap().unwrap();
+        }
+        assert_eq!(shared.atomically(|tx| other.recv(tx)).unwrap(), Ok(n));
+        if n == 3 {
+            // The successor goes on where the transactions of the dead have left the place.
+            let reader = Subscriber::root(&shared, "reader", &news).unwrap();
+            assert_eq!(shared.atomically(|tx| reader.recv(tx)).unwrap(), Ok(1));
+        }
+    }
+    let next = || shared.atomically(|tx| reader.recv(tx)).unwrap();
+    assert_eq!(next(), Err(BroadcastError::Lagged(3)));
+    assert_eq!([next(), next(), next(), next()], [5, 6, 7, 8].map(Ok));
+    let open = shared.atomically(|tx| reader.try_recv(tx)).unwrap();
+    assert_eq!(open, Ok(None), "no death closes it");
     assert!(shared.verify().is_sound(), "{}", shared.verify());
 }

@@ -3,7 +3,7 @@
 use super::handle::handle;
 use super::ring::Slots;
 use super::{BoundedQueue, Vector, free_ring};
-use crate::collections::pipe::{self, Pipe};
+use crate::collections::pipe::{self, Close, Pipe};
 use crate::shared::{Cell, Interrupt, Reader, Transaction};
 use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
@@ -193,11 +193,9 @@ pub(crate) fn free_channel(tx: &Transaction<'_>, top: Cell<[u8]>) -> Result<(), 
     tx.free(top)
 }
 
-impl<T: Pod> Pipe for Channel<T> {
+impl<T: Pod> Close for Channel<T> {
     type Transaction<'tx> = Transaction<'tx>;
     type Interrupt = Interrupt;
-    type Value = T;
-    type Item<'a> = T;
 
     fn is_closed(&self, tx: &Transaction<'_>) -> Result<bool, Interrupt> {
         Channel::is_closed(self, tx)
@@ -207,6 +205,11 @@ impl<T: Pod> Pipe for Channel<T> {
         let parts = tx.read(self.top)?;
         tx.write(self.top, &Parts { is_closed: 1, ..parts })
     }
+}
+
+impl<T: Pod> Pipe for Channel<T> {
+    type Value = T;
+    type Item<'a> = T;
 
     fn add(&self, tx: &Transaction<'_>, value: T) -> Result<Result<(), T>, Interrupt> {
         self.items(tx)?.try_push(tx, value)
