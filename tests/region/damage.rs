@@ -2,7 +2,10 @@
 //! to an end by itself, with a result or an error. (Bytes at random, many at once: `random_bytes_crash_no_process`.)
 
 use crate::support::region::{Place, command, play, role};
-use contempo::shared::collections::{Map, OrderedMap, Queue, Vector};
+use contempo::collections::BroadcastError;
+use contempo::shared::collections::{
+    Broadcast, Counter, Map, Multimap, OrderedMap, PriorityQueue, Queue, Subscriber, Vector,
+};
 use contempo::shared::{Cell, Options, Shared, TransactionError};
 use contempo_alloc::region::layout::{PROCESSES_AT, SHARED_AT, Shared as Words, slots_at};
 use std::io::{BufRead, BufReader};
@@ -38,10 +41,16 @@ struct Content {
     ordered: OrderedMap<u64, u64>,
     queue: Queue<u64>,
     vector: Vector<u64>,
+    multimap: Multimap<u64, u64>,
+    ranked: PriorityQueue<u64>,
+    counter: Counter,
+    broadcast: Broadcast<u64>,
+    subscriber: Subscriber<u64>,
 }
 
 impl Content {
     fn find(shared: &Shared) -> Result<Self, Box<dyn std::error::Error>> {
+        let broadcast = Broadcast::root(shared, "broadcast", 2)?;
         Ok(Content {
             cells: [shared.root("a", 0)?, shared.root("b", 0)?, shared.root("c", 0)?],
             text: shared.root_of("text", "some text")?,
@@ -49,6 +58,11 @@ impl Content {
             ordered: OrderedMap::root(shared, "ordered")?,
             queue: Queue::root(shared, "queue")?,
             vector: Vector::root(shared, "vector")?,
+            multimap: Multimap::root(shared, "multimap", 2)?,
+            ranked: PriorityQueue::root(shared, "ranked")?,
+            counter: Counter::root(shared, "counter")?,
+            broadcast,
+            subscriber: Subscriber::root(shared, "subscriber", &broadcast)?,
         })
     }
 }
@@ -69,6 +83,7 @@ fn use_it(place: &Path, in_use: bool, damage: impl Fn()) -> bool {
         }
         use_cells(&shared, &content, round);
         use_collections(&shared, &content, round);
+        use_more_collections(&shared, &content, round);
         let _ = shared.collect();
     }
     // Another thread, with another slot. Until it has left, not only done: the file is changed after that.
@@ -129,6 +144,34 @@ fn use_collections(shared: &Shared, content: &Content, n: u64) {
     let _ = shared.snapshot(|view| Ok((ordered.first(view)?, ordered.last(view)?)));
 }
 
+fn use_more_collections(shared: &Shared, content: &Content, n: u64) {
+    let Content { multimap, ranked, counter, broadcast, subscriber, .. } = content;
+    let _ = shared.atomically(|tx| {
+        multimap.insert(tx, n % 3, n)?;
+        multimap.remove(tx, &1, &1)
+    });
+    let _ = shared.snapshot(|view| Ok(multimap.iter(view).count()));
+    let _ = shared.snapshot(|view| Ok(multimap.get(view, &2).rev().count()));
+    let _ = shared.atomically(|tx| multimap.remove_key(tx, &1));
+    let _ = shared.atomically(|tx| multimap.clear(tx));
+    let _ = shared.atomically(|tx| ranked.push(tx, 7).and_then(|()| ranked.try_pop(tx)));
+    let _ = shared.snapshot(|view| ranked.len(view));
+    let _ = shared.atomically(|tx| counter.add(tx, 1).and_then(|()| counter.get(tx)));
+    let _ = shared.atomically(|tx| counter.clear(tx));
+    let _ = shared.atomically(|tx| (0..3).try_for_each(|_| broadcast.send(tx, n).map(drop)));
+    let _ = shared.snapshot(|view| Ok(broadcast.iter(view).count()));
+    // Comes to an end: it is told how many it has missed, and then receives what is kept.
+    while let Ok(Err(BroadcastError::Lagged(_)) | Ok(Some(_))) =
+        shared.atomically(|tx| subscriber.try_recv(tx))
+    {}
+    let _ = shared.snapshot(|view| subscriber.len(view));
+    if n == 1 {
+        for root in ["multimap", "ranked", "counter", "broadcast", "subscriber"] {
+            let _ = shared.remove_root(root);
+        }
+    }
+}
+
 /// A region with some content, as processes have left it that have died, one of them in a transaction.
 fn image(test: &str, place: &Place) -> Vec<u8> {
     for role in ["makes", "dies"] {
@@ -141,14 +184,20 @@ fn image(test: &str, place: &Place) -> Vec<u8> {
 
 fn make(place: &Path) {
     let shared = Shared::create(place, &options()).unwrap();
-    let Content { cells, map, ordered, queue, vector, .. } = Content::find(&shared).unwrap();
+    let content = Content::find(&shared).unwrap();
+    let Content { cells, map, ordered, queue, vector, .. } = content;
+    let Content { multimap, ranked, counter, broadcast, .. } = content;
     for n in 0..20_u64 {
         let fill = shared.atomically(|tx| {
             cells.iter().try_for_each(|cell| tx.write(*cell, &n))?;
             map.insert(tx, n, n)?;
             ordered.insert(tx, n, n)?;
             queue.push(tx, n)?;
-            vector.push(tx, n).map(drop)
+            vector.push(tx, n)?;
+            multimap.insert(tx, n % 3, n)?;
+            ranked.push(tx, n % 2)?;
+            counter.add(tx, 1)?;
+            broadcast.send(tx, n).map(drop)
         });
         fill.unwrap();
     }

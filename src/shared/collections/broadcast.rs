@@ -7,6 +7,7 @@ use super::ring::Cells;
 use crate::collections::BroadcastError;
 use crate::collections::feed::{self, Feed, Follower};
 use crate::collections::pipe::{self, Close};
+use crate::shared::reader::sealed::Sealed as _;
 use crate::shared::{Cell, Interrupt, Reader, Transaction};
 use bytemuck::{Pod, Zeroable};
 use std::marker::PhantomData;
@@ -214,8 +215,8 @@ impl<T: Pod> Broadcast<T> {
         Ok(at.read(self.head(at, CLOSED)?)? != 0)
     }
 
-    /// The items that are kept, from the oldest on, whether or not they were received. O(capacity). What the loop sends is
-    /// not among them, and may take the place of some that are.
+    /// The items that are kept, from the oldest on, whether or not they were received. O(capacity). After an error there
+    /// are no more. What the loop sends is not among them, and may take the place of some that are.
     ///
     /// ```
     /// use contempo::shared::{Options, Shared, collections::Broadcast};
@@ -244,7 +245,8 @@ impl<T: Pod> Broadcast<T> {
             let found = broadcast.found(at, number).transpose()?;
             found.map(|(its, item)| (its == number).then_some(item)).transpose()
         });
-        items.chain(error)
+        let mut is_over = false;
+        items.chain(error).take_while(move |item| !std::mem::replace(&mut is_over, item.is_err()))
     }
 }
 
@@ -346,7 +348,13 @@ impl<T: Pod> Subscriber<T> {
         &self,
         tx: &Transaction<'_>,
     ) -> Result<Result<Option<T>, BroadcastError>, Interrupt> {
-        feed::try_recv(&self.broadcast(tx)?, tx, &self.place)
+        match feed::try_recv(&self.broadcast(tx)?, tx, &self.place)? {
+            // It went back, or nowhere: then this is an error, and not endless.
+            Err(BroadcastError::Lagged(missed)) if missed == 0 || missed > u64::MAX / 2 => {
+                Err(tx.damaged())
+            }
+            received => Ok(received),
+        }
     }
 
     /// How many items this has not received yet, with those that it has missed.

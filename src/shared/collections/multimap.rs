@@ -8,7 +8,7 @@ use crate::shared::{Cell, Interrupt, Reader, Transaction};
 use bytemuck::{Pod, Zeroable};
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds as _};
 
 /// What the cell of a multimap holds.
 #[derive(Clone, Copy)]
@@ -343,12 +343,18 @@ impl<'a, R: Reader<'a>, K: Pod + Eq, V: Pod + Ord> Values<'_, R, K, V> {
         let Some(set) = self.map.found(self.at, &self.key)? else { return Ok(()) };
         let mut range = set.range(self.at, self.left);
         for _ in 0..BATCH {
+            let next = if from_front { range.next() } else { range.next_back() };
+            let Some(value) = next.transpose()? else { break };
+            // Those of a damaged set may be in any order: then this is an error, and not endless.
+            if !self.left.contains(&value) {
+                return Err(self.at.damaged());
+            }
             if from_front {
-                let Some(value) = range.next().transpose()? else { break };
                 self.front.push_back(value);
+                self.left.0 = Bound::Excluded(value);
             } else {
-                let Some(value) = range.next_back().transpose()? else { break };
                 self.back.push_front(value);
+                self.left.1 = Bound::Excluded(value);
             }
         }
         Ok(())
@@ -363,14 +369,6 @@ impl<'a, R: Reader<'a>, K: Pod + Eq, V: Pod + Ord> Values<'_, R, K, V> {
         if !is_read(self) && !self.is_over {
             self.read(from_front)?;
             self.is_over = !is_read(self);
-            match from_front {
-                true => {
-                    self.left.0 = self.front.back().map_or(self.left.0, |it| Bound::Excluded(*it))
-                }
-                false => {
-                    self.left.1 = self.back.front().map_or(self.left.1, |it| Bound::Excluded(*it))
-                }
-            }
         }
         // If nothing is left in the middle, then what was read from the other end.
         Ok(match from_front {
