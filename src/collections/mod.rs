@@ -32,7 +32,7 @@
 //! | [`TSemaphore`], [`TBarrier`], [`TLatch`], [`TRwLock`] | what threads wait for each other by, across transactions |
 //! | [`TCounter`] | a number to which threads add without conflict |
 //!
-//! The ordered map, the vector and the rings exist for regions, too: the same code over other cells.
+//! All but [`TRwLock`] exist for regions, too: where they are more than a few lines, by the same code over other cells.
 //!
 //! Each is a handle: cloning it gives another handle on the same collection. Operations take the transaction; those
 //! that only read take a [`Reader`], a transaction or a snapshot. What is done in a transaction of its own has other
