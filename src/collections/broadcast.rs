@@ -1,6 +1,6 @@
 //! The broadcast: what is sent reaches all that have subscribed.
 
-use super::feed::{self, Feed, Follower};
+use super::feed::{self, BroadcastError, Feed, Follower};
 use super::handle::handle;
 use super::pipe::{self, Close};
 use super::reader::Reader;
@@ -116,26 +116,6 @@ pub struct TSubscriber<T: Send + Sync + 'static> {
     /// The number of the item that comes next.
     next: TVar<u64>,
 }
-
-/// Why a subscriber has received nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BroadcastError {
-    /// The broadcast is closed, and all was received.
-    Closed,
-    /// So many items were missed: they are no longer kept. The next call goes on with the oldest that is.
-    Lagged(u64),
-}
-
-impl std::fmt::Display for BroadcastError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            BroadcastError::Closed => f.write_str("the broadcast is closed"),
-            BroadcastError::Lagged(missed) => write!(f, "missed {missed} items of a broadcast"),
-        }
-    }
-}
-
-impl std::error::Error for BroadcastError {}
 
 impl<T: Send + Sync + 'static> TBroadcast<T> {
     /// A broadcast that keeps the last `capacity` items, of about 80 bytes each.

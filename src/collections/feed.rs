@@ -8,9 +8,28 @@
 //!
 //! No code of the user's runs here.
 
-use super::broadcast::BroadcastError;
 use super::pipe::Close;
 use std::sync::mpsc::SendError;
+
+/// Why a subscriber has received nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BroadcastError {
+    /// The broadcast is closed, and all was received.
+    Closed,
+    /// So many items were missed: they are no longer kept. The next call goes on with the oldest that is.
+    Lagged(u64),
+}
+
+impl std::fmt::Display for BroadcastError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            BroadcastError::Closed => f.write_str("the broadcast is closed"),
+            BroadcastError::Lagged(missed) => write!(f, "missed {missed} items of a broadcast"),
+        }
+    }
+}
+
+impl std::error::Error for BroadcastError {}
 
 /// What a broadcast is made of.
 pub(crate) trait Feed: Close {

@@ -120,11 +120,12 @@ mod walk;
 
 pub use barrier::{Arrival, TBarrier, TLatch};
 pub use bounded_queue::TBoundedQueue;
-pub use broadcast::{BroadcastError, TBroadcast, TSubscriber};
+pub use broadcast::{TBroadcast, TSubscriber};
 pub use channel::TChannel;
 pub use counter::TCounter;
 pub use deque::TDeque;
 pub use entry::Entry;
+pub use feed::BroadcastError;
 pub use map::TMap;
 pub use multimap::TMultimap;
 pub use mvar::{TMVar, TPromise};
