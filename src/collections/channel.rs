@@ -215,7 +215,7 @@ impl<T: Send + Sync + 'static> TChannel<T> {
         }
     }
 
-    /// All items that wait, from the first on; they stay. As [`TDeque::iter`].
+    /// All items that wait, from the first on; they stay. As [`TDeque::iter`](super::TDeque::iter).
     ///
     /// ```
     /// use contempo::{collections::TChannel, snapshot};
