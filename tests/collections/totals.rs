@@ -1,6 +1,6 @@
 //! Counters and priority queues: once in each world.
 
-use crate::world::{At, Local, World, attempts, bodies, config, in_both_worlds, local};
+use crate::world::{At, Local, World, bodies, config, in_both_worlds, local};
 use contempo::collections::{TCounter, TPriorityQueue};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -131,7 +131,8 @@ totals!(
 
 #[cfg(all(feature = "shared", target_os = "linux", target_pointer_width = "64"))]
 mod in_a_region {
-    use super::{At, Item, Totals, World, attempts};
+    use super::{At, Item, Totals, World};
+    use crate::world::attempts;
     use crate::world::{Region, region};
     use contempo::shared::collections::{Counter, PriorityQueue};
     use contempo::shared::{Options, RootKind, Shared, TransactionError};
