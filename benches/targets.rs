@@ -414,7 +414,7 @@ fn neighbours(budget: Duration) -> std::io::Result<Value> {
     println!("\nTwo processes, as multiples of one: they share nothing, so more cannot be had\n");
     println!("{:<20} {:>10} {:>8}  {:>17}", "", "ns, one", "times", "quartiles");
     let mut results = Vec::new();
-    // Before this side is bound to a core: a process inherits that.
+    // Before this side is bound to a core.
     let neighbours = (0..PAIRED.len()).map(Neighbour::new).collect::<std::io::Result<Vec<_>>>()?;
     std::thread::scope(|scope| {
         // A thread of its own, since it is bound to a core.
@@ -532,11 +532,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(repeat(which)?);
     }
     let budget = budget(&options);
+    let costs = costs(budget);
+    let processes = neighbours(budget)?; // Before this thread is bound to a core: a process inherits that.
     let results = json!({
         "quick": options.quick,
-        "costs": costs(budget),
+        "costs": costs,
         "scaling": scaling(budget),
-        "processes": neighbours(budget)?,
+        "processes": processes,
         "memory": memory()?,
     });
     if let Some(file) = options.json {
