@@ -38,7 +38,7 @@ create_exception!(
      commit.)"
 );
 
-/// The attempt was interrupted: whoever runs it learns why.
+/// The attempt was interrupted: the thread that runs it learns why.
 #[cold]
 pub(crate) fn interrupted() -> PyErr {
     Conflict::new_err("this attempt cannot go on, and the function will run again: let this pass")
