@@ -13,7 +13,7 @@
         accounts[b] += amount
 
 What may be shared: None, bool, int, float, str, bytes, tuples of these, and dicts of the region. A process may die at
-any instruction and harms nobody.
+any instruction and harms no other.
 """
 
 import os as _os

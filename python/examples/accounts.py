@@ -35,7 +35,7 @@ class Bank:
         self.accounts[b] += amount
 
     def total(self):
-        """The sum at one moment. Never aborts, and holds up nobody."""
+        """The sum at one moment. Never aborts, and holds up no writer."""
         with self.region.snapshot():
             return sum(self.accounts.values())
 

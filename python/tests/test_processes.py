@@ -54,7 +54,7 @@ def move_for_ever(region, accounts, ready):
         ready.set()
 
 
-def test_the_killed_harm_nobody(region, root):
+def test_the_killed_harm_no_other_process(region, root):
     accounts = root.setdefault("accounts", region.dict())
     accounts.update({n: 1_000 for n in range(20)})
     for _ in range(5):

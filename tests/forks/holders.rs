@@ -48,7 +48,7 @@ fn permits_of_the_dead() {
     assert_eq!(free(), 2);
     dies(name, "holds", place.path());
     assert_eq!(free(), 1);
-    // Not for want of a look at who is alive.
+    // Not for want of a look at which processes are alive.
     assert!(shared.reap().unwrap().slots >= 1); // The second may have found the first.
     assert_eq!(free(), 1);
     // The others go on with what is left, and can give it back for the dead.

@@ -8,7 +8,7 @@
 //! | [`Blob`] | a byte string of any length | as one cell |
 //!
 //! All are handles of 16 bytes on a *top cell*, which stays the same, so that one object can name another
-//! ([`Dictionary::cell`], [`Dictionary::from_cell`]). What an object names is not freed with it: who names what, and
+//! ([`Dictionary::cell`], [`Dictionary::from_cell`]). What an object names is not freed with it: which names which, and
 //! when that goes, is the program's to say. What it needs itself, also for long values, is.
 //!
 //! ```

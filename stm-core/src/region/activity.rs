@@ -1,4 +1,4 @@
-//! What the threads of all processes do in a region: for people who look.
+//! What the threads of all processes do in a region: for people to look at.
 
 use crate::region::domain::RegionDomain;
 use crate::region::liveness::is_dead;

@@ -1,4 +1,4 @@
-//! What the threads of a world do now, and have done: for people who look.
+//! What the threads of a world do now, and have done: for people to look at.
 
 use crate::contention::report::ContentionReport;
 use crate::descriptor::Descriptor;

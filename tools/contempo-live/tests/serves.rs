@@ -99,7 +99,7 @@ fn other_sites_and_other_machines_get_nothing() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers");
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
-    // One that says nothing holds nobody up for long, and one that says too much neither.
+    // A client that says nothing holds no other up for long, and one that says too much neither.
     let silent = TcpStream::connect(live.address()).expect("it is served");
     let mut endless = TcpStream::connect(live.address()).expect("it is served");
     let _ = endless.write_all(&[b'x'; 100_000]);

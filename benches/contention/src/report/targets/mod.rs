@@ -216,7 +216,7 @@ impl<'r> Judge<'r> {
 
     fn transfers(&mut self) {
         self.row = "transfers among 10,000 accounts";
-        for (threads, least) in [(1, 0.7), (2, 0.45), (4, 0.45), (8, 0.45)] {
+        for (threads, least) in [(1, 0.7), (2, 0.45), (4, 0.6), (8, 0.6)] {
             let Some(own) = self.part("transfers", threads, "transfer") else { continue };
             // The careful user takes the mutex that is faster.
             let by = |name| self.other(name, "transfers", threads, "transfer");
